@@ -1,0 +1,141 @@
+//! Durations as they are typed, and the time between two polls.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The time between two polls: never under 10 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval(Duration);
+
+impl Interval {
+    /// The shortest there is.
+    pub const SHORTEST: Duration = Duration::from_millis(10);
+}
+
+impl Default for Interval {
+    /// 5 seconds.
+    fn default() -> Interval {
+        Interval(Duration::from_secs(5))
+    }
+}
+
+impl From<Interval> for Duration {
+    fn from(interval: Interval) -> Duration {
+        interval.0
+    }
+}
+
+impl FromStr for Interval {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Interval, DurationError> {
+        let duration = parse_duration(text)?;
+        if duration < Interval::SHORTEST {
+            return Err(DurationError::TooShort);
+        }
+        Ok(Interval(duration))
+    }
+}
+
+/// Why a duration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DurationError {
+    /// Not a number with a known unit.
+    Form,
+    /// Shorter than [`Interval::SHORTEST`].
+    TooShort,
+    /// More than about 584 years.
+    TooLong,
+}
+
+impl fmt::Display for DurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DurationError::Form => "not a duration such as 500ms, 5s, 1m, 1h or 0.5 (seconds)",
+            DurationError::TooShort => "an interval is at least 10ms",
+            DurationError::TooLong => "too long",
+        })
+    }
+}
+
+impl std::error::Error for DurationError {}
+
+/// Reads `500ms`, `5s`, `1.5m`, `1h`; a bare number is seconds. What is finer
+/// than a nanosecond is cut off.
+///
+/// # Errors
+/// [`DurationError::Form`] and [`DurationError::TooLong`].
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    const UNITS: [(&str, u64); 4] = [
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    let (number, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+        .unwrap_or((text, 1_000_000_000));
+    let (whole, fraction) = match number.split_once('.') {
+        None => (number, "0"),
+        Some(parts) => parts,
+    };
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
+        return Err(DurationError::Form);
+    }
+    let nanoseconds = whole.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    let (tail, _) = fraction.bytes().fold((0, unit), |(sum, unit), digit| {
+        let unit = unit / 10;
+        (sum + u64::from(digit - b'0') * unit, unit)
+    });
+    nanoseconds
+        .and_then(|n| n.checked_add(tail))
+        .map(Duration::from_nanos)
+        .ok_or(DurationError::TooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_in_every_unit() {
+        let nanoseconds = |text| parse_duration(text).unwrap().as_nanos();
+        assert_eq!(nanoseconds("500ms"), 500_000_000);
+        assert_eq!(nanoseconds("5s"), 5_000_000_000);
+        assert_eq!(nanoseconds("5"), 5_000_000_000);
+        assert_eq!(nanoseconds("0"), 0);
+        assert_eq!(nanoseconds("1m"), 60_000_000_000);
+        assert_eq!(nanoseconds("2h"), 7_200_000_000_000);
+        assert_eq!(nanoseconds("0.25"), 250_000_000);
+        assert_eq!(nanoseconds("1.5m"), 90_000_000_000);
+        assert_eq!(nanoseconds("0.0000000019s"), 1);
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for text in [
+            "", "s", "ms", ".5", "5.", "1.2.3", "-1", "+1", "1 s", " 1", "1d", "1S", "0x10", "1e3",
+            "inf", "NaN", "5ss", "٣",
+        ] {
+            assert_eq!(parse_duration(text), Err(DurationError::Form), "{text:?}");
+        }
+        for text in ["18446744073709551616", "18446744074s", "99999999999999h"] {
+            assert_eq!(parse_duration(text), Err(DurationError::TooLong), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_never_under_10_ms() {
+        for text in ["0", "0s", "9ms", "0.009"] {
+            assert_eq!(
+                text.parse::<Interval>(),
+                Err(DurationError::TooShort),
+                "{text}"
+            );
+        }
+        assert!("10ms".parse::<Interval>().is_ok());
+    }
+}

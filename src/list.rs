@@ -1,0 +1,27 @@
+//! `lntu list`: print the listeners once.
+
+use crate::Error;
+use crate::output::{Event, Format, Output, Renderer};
+use crate::snapshot::Snapshot;
+use crate::source::Source;
+use crate::table::Table;
+use crate::timestamp::Timestamp;
+
+/// Polls `source` once and writes every listener to `output`. A reader that
+/// goes away before the end is no error.
+///
+/// # Errors
+/// When the source has no complete answer or the output cannot be written.
+pub fn run(mut source: Source, format: Format, mut output: Output) -> Result<(), Error> {
+    let mut snapshot = Snapshot::default();
+    source.poll(&mut snapshot)?;
+    let now = Timestamp::now();
+    let mut renderer = Renderer::new(format, Table::default());
+    renderer.fit(snapshot.listeners());
+    let mut text = String::new();
+    renderer.header(&mut text);
+    for listener in snapshot.listeners() {
+        renderer.line(Event::Listening, listener, now, &mut text);
+    }
+    output.write_text(&text)
+}

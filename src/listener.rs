@@ -1,0 +1,212 @@
+//! What a listening socket is: its identity, its order and how its parts are named.
+//!
+//! Nothing here knows where a listener was read from or how it is printed as a
+//! table; both sources make these types and both formats consume them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A transport protocol. TCP sorts before UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP, over IPv4 or IPv6.
+    Tcp,
+    /// UDP, over IPv4 or IPv6.
+    Udp,
+}
+
+impl Protocol {
+    /// The Netid that ss prints: `tcp` or `udp`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+
+    /// What ss calls the state in which a socket of this protocol waits for
+    /// peers: `LISTEN` for TCP, `UNCONN` for UDP.
+    pub fn listening_state(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "LISTEN",
+            Protocol::Udp => "UNCONN",
+        }
+    }
+}
+
+/// An address family. IPv4 sorts before IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6, also when the address is an IPv4-mapped one.
+    V6,
+}
+
+impl Family {
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Family {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
+/// The local end of a socket. Sorts by port, then family, then address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The port, in host byte order. A kernel's table holds no listener on
+    /// port 0, but text that claims one is carried through.
+    pub port: u16,
+    /// The bound address; the unspecified one is the wildcard.
+    pub address: IpAddr,
+}
+
+/// What makes two listeners the same one, whichever source they were read
+/// from: protocol, port, family and address. Its order is the order of output.
+pub type Identity = (Protocol, Endpoint);
+
+/// A TCP socket in LISTEN or a UDP socket that is bound and not connected.
+///
+/// `==` compares every part; [`Listener::identity`] is what makes it the same
+/// listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The interface it is bound to, where the source says so (`/proc` never does).
+    pub scope: Option<Scope>,
+    /// TCP: connections waiting to be accepted. UDP: bytes waiting to be read.
+    pub recv_q: u32,
+    /// TCP: the largest backlog, or 0 where the source cannot know it
+    /// (`/proc`). UDP: bytes waiting to be sent.
+    pub send_q: u32,
+    /// The socket's inode, or 0 where the source does not give one.
+    pub inode: u64,
+}
+
+impl Listener {
+    /// What makes it the same listener from poll to poll and source to source.
+    pub fn identity(&self) -> Identity {
+        (self.protocol, self.endpoint)
+    }
+
+    /// The family of its address.
+    pub fn family(&self) -> Family {
+        Family::of(self.endpoint.address)
+    }
+}
+
+/// The name of a network interface: 1 to 15 visible ASCII bytes, kept inline
+/// so that a [`Listener`] is `Copy`.
+///
+/// 15 is the kernel's `IFNAMSIZ` less its terminating zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope {
+    length: u8,
+    bytes: [u8; 15],
+}
+
+impl Scope {
+    /// `None` unless `name` is 1 to 15 visible ASCII bytes.
+    pub fn new(name: &[u8]) -> Option<Scope> {
+        if name.is_empty() || name.len() > 15 || !name.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        let mut bytes = [0; 15];
+        bytes[..name.len()].copy_from_slice(name);
+        let length = name.len() as u8;
+        Some(Scope { length, bytes })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length as usize]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// An IP address as ss spells it: bare IPv4, bracketed IPv6.
+///
+/// ss prints addresses with `inet_ntop`, which writes IPv4-compatible
+/// addresses (`::a.b.c.d`) with dots where the standard library does not.
+/// The wildcard is spelled out here; a table that writes `*` does so itself.
+#[derive(Clone, Copy, Debug)]
+pub struct SsAddress(pub IpAddr);
+
+impl fmt::Display for SsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}"),
+            IpAddr::V6(address) => {
+                f.write_str("[")?;
+                write_v6(f, address)?;
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+fn write_v6(f: &mut fmt::Formatter<'_>, address: Ipv6Addr) -> fmt::Result {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
+            let [.., a, b, c, d] = address.octets();
+            write!(f, "::{a}.{b}.{c}.{d}")
+        }
+        _ => write!(f, "{address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spelled(address: &str) -> String {
+        SsAddress(address.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn addresses_are_spelled_as_ss_spells_them() {
+        assert_eq!(spelled("127.0.0.1"), "127.0.0.1");
+        assert_eq!(spelled("::1"), "[::1]");
+        assert_eq!(spelled("::"), "[::]");
+        assert_eq!(spelled("::ffff:127.0.0.1"), "[::ffff:127.0.0.1]");
+        assert_eq!(spelled("::1.2.3.4"), "[::1.2.3.4]");
+        assert_eq!(spelled("::102"), "[::102]");
+        assert_eq!(spelled("fe80::1:0:0:1"), "[fe80::1:0:0:1]");
+    }
+
+    #[test]
+    fn order_is_protocol_port_family_address() {
+        let at = |protocol, port, address: &str| {
+            let address = address.parse().unwrap();
+            (protocol, Endpoint { port, address })
+        };
+        let sorted = [
+            at(Protocol::Tcp, 80, "0.0.0.0"),
+            at(Protocol::Tcp, 80, "255.0.0.1"),
+            at(Protocol::Tcp, 80, "::"),
+            at(Protocol::Tcp, 443, "0.0.0.0"),
+            at(Protocol::Udp, 53, "0.0.0.0"),
+        ];
+        assert!(sorted.is_sorted());
+    }
+
+    #[test]
+    fn a_scope_is_an_interface_name_and_nothing_else() {
+        assert_eq!(Scope::new(b"lo").unwrap().as_str(), "lo");
+        assert_eq!(Scope::new(b"fifteen-bytes-x").unwrap().as_str().len(), 15);
+        assert!(Scope::new(b"").is_none());
+        assert!(Scope::new(b"sixteen-bytes-xx").is_none());
+        assert!(Scope::new(b"a b").is_none());
+        assert!(Scope::new(b"\x1b[31m").is_none());
+    }
+}

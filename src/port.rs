@@ -1,0 +1,272 @@
+//! The PORT argument, `[ADDRESS:]PORT[-PORT][/PROTO]`, and the filter that
+//! PORTs and the family and protocol options make.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use crate::listener::{Family, Listener, Protocol, SsAddress};
+
+/// A parsed PORT argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    address: Option<AddressSpec>,
+    ports: RangeInclusive<u16>,
+    protocol: Option<Protocol>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AddressSpec {
+    /// `*`: the wildcard of either family, as output spells it.
+    Wildcard,
+    Exactly(IpAddr),
+}
+
+/// Why a PORT argument was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortSpecError {
+    /// The address is no IPv4 address, bracketed IPv6 address or `*`.
+    Address,
+    /// The port is no number from 1 to 65535.
+    Port,
+    /// The range ends before it starts.
+    Range,
+    /// The protocol is neither `tcp` nor `udp`.
+    Protocol,
+}
+
+impl fmt::Display for PortSpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PortSpecError::Address => {
+                "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)"
+            }
+            PortSpecError::Port => "a port is a number from 1 to 65535",
+            PortSpecError::Range => "the range ends before it starts",
+            PortSpecError::Protocol => "the protocol must be tcp or udp",
+        })
+    }
+}
+
+impl std::error::Error for PortSpecError {}
+
+impl FromStr for PortSpec {
+    type Err = PortSpecError;
+
+    fn from_str(text: &str) -> Result<PortSpec, PortSpecError> {
+        let (rest, protocol) = match text.rsplit_once('/') {
+            None => (text, None),
+            Some((rest, name)) => (rest, Some(parse_protocol(name)?)),
+        };
+        let (address, ports) = match rest.rsplit_once(':') {
+            None => (None, rest),
+            Some((address, ports)) => (Some(parse_address(address)?), ports),
+        };
+        let ports = match ports.split_once('-') {
+            None => {
+                let port = parse_port(ports)?;
+                port..=port
+            }
+            Some((first, last)) => parse_port(first)?..=parse_port(last)?,
+        };
+        if ports.is_empty() {
+            return Err(PortSpecError::Range);
+        }
+        Ok(PortSpec {
+            address,
+            ports,
+            protocol,
+        })
+    }
+}
+
+/// In either case, as Docker's `EXPOSE` takes it.
+fn parse_protocol(name: &str) -> Result<Protocol, PortSpecError> {
+    [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .find(|protocol| name.eq_ignore_ascii_case(protocol.name()))
+        .ok_or(PortSpecError::Protocol)
+}
+
+fn parse_address(text: &str) -> Result<AddressSpec, PortSpecError> {
+    if text == "*" {
+        return Ok(AddressSpec::Wildcard);
+    }
+    let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    let address = match bracketed {
+        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    };
+    address
+        .map(AddressSpec::Exactly)
+        .ok_or(PortSpecError::Address)
+}
+
+/// Digits only: `u16::from_str` would also take a sign.
+fn parse_port(text: &str) -> Result<u16, PortSpecError> {
+    text.parse()
+        .ok()
+        .filter(|&port| port != 0 && text.bytes().all(|b| b.is_ascii_digit()))
+        .ok_or(PortSpecError::Port)
+}
+
+impl PortSpec {
+    /// Whether `listener` stands on exactly this port or range, on this
+    /// address and protocol where they were given.
+    pub fn names(&self, listener: &Listener) -> bool {
+        let address = listener.endpoint.address;
+        self.ports.contains(&listener.endpoint.port)
+            && self.protocol.is_none_or(|p| p == listener.protocol)
+            && match self.address {
+                None => true,
+                Some(AddressSpec::Wildcard) => address.is_unspecified(),
+                Some(AddressSpec::Exactly(wanted)) => address == wanted,
+            }
+    }
+}
+
+impl fmt::Display for PortSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            None => {}
+            Some(AddressSpec::Wildcard) => f.write_str("*:")?,
+            Some(AddressSpec::Exactly(address)) => write!(f, "{}:", SsAddress(address))?,
+        }
+        let (first, last) = (self.ports.start(), self.ports.end());
+        write!(f, "{first}")?;
+        if first != last {
+            write!(f, "-{last}")?;
+        }
+        match self.protocol {
+            None => Ok(()),
+            Some(protocol) => write!(f, "/{}", protocol.name()),
+        }
+    }
+}
+
+/// Which listeners are asked for. The default is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The only protocol, if one was named.
+    pub protocol: Option<Protocol>,
+    /// The only family, if one was named.
+    pub family: Option<Family>,
+    /// The PORTs of which one must name the listener; empty for all ports.
+    pub ports: Vec<PortSpec>,
+}
+
+impl Filter {
+    /// Whether `listener` is asked for.
+    pub fn matches(&self, listener: &Listener) -> bool {
+        self.wants_table(listener.protocol, listener.family())
+            && (self.ports.is_empty() || self.ports.iter().any(|spec| spec.names(listener)))
+    }
+
+    /// Whether any listener of this protocol and family can be asked for.
+    pub fn wants_table(&self, protocol: Protocol, family: Family) -> bool {
+        self.protocol.is_none_or(|p| p == protocol) && self.family.is_none_or(|f| f == family)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Endpoint;
+
+    fn spec(text: &str) -> PortSpec {
+        text.parse().unwrap()
+    }
+
+    fn listener(protocol: Protocol, address: &str, port: u16) -> Listener {
+        let address = address.parse().unwrap();
+        Listener {
+            protocol,
+            endpoint: Endpoint { port, address },
+            scope: None,
+            recv_q: 0,
+            send_q: 0,
+            inode: 0,
+        }
+    }
+
+    #[test]
+    fn every_form_is_read_and_written_back() {
+        for text in [
+            "8080",
+            "8080/tcp",
+            "53/udp",
+            "3000-3999",
+            "127.0.0.1:8080",
+            "[::1]:8080/tcp",
+            "*:1-65535/udp",
+        ] {
+            assert_eq!(spec(text).to_string(), text);
+        }
+        assert_eq!(spec("80/TCP"), spec("80/tcp"));
+        assert_eq!(spec("80-80"), spec("80"));
+        assert_eq!(spec("[0:0::1]:80"), spec("[::1]:80"));
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_a_reason() {
+        let error = |text: &str| text.parse::<PortSpec>().unwrap_err();
+        for text in [
+            "", "0", "65536", "-1", "+80", "80-", "-80", "http", " 80", "8080x", "0-80", "1-0",
+        ] {
+            assert_eq!(error(text), PortSpecError::Port, "{text:?}");
+        }
+        assert_eq!(error("80-79"), PortSpecError::Range);
+        assert_eq!(error("80/sctp"), PortSpecError::Protocol);
+        assert_eq!(error("80/"), PortSpecError::Protocol);
+        for text in [
+            ":80",
+            "localhost:80",
+            "::1:80",
+            "[127.0.0.1]:80",
+            "[::1:80",
+            "1.2.3:80",
+        ] {
+            assert_eq!(error(text), PortSpecError::Address, "{text:?}");
+        }
+        assert_eq!(error("[::1]"), PortSpecError::Address);
+        assert_eq!(error("127.0.0.1:"), PortSpecError::Port);
+    }
+
+    #[test]
+    fn a_spec_names_listeners_by_port_protocol_and_address() {
+        let web = listener(Protocol::Tcp, "127.0.0.1", 8080);
+        for text in ["8080", "8000-8080", "8080/tcp", "127.0.0.1:8080"] {
+            assert!(spec(text).names(&web), "{text}");
+        }
+        for text in [
+            "80",
+            "8081-9000",
+            "8080/udp",
+            "127.0.0.2:8080",
+            "*:8080",
+            "[::1]:8080",
+        ] {
+            assert!(!spec(text).names(&web), "{text}");
+        }
+        assert!(spec("*:53").names(&listener(Protocol::Udp, "::", 53)));
+        assert!(spec("0.0.0.0:53").names(&listener(Protocol::Udp, "0.0.0.0", 53)));
+        assert!(!spec("0.0.0.0:53").names(&listener(Protocol::Udp, "::", 53)));
+    }
+
+    #[test]
+    fn a_filter_joins_its_ports_by_or_and_the_rest_by_and() {
+        let web = listener(Protocol::Tcp, "::1", 80);
+        let filter = |protocol, family, ports: &[&str]| Filter {
+            protocol,
+            family,
+            ports: ports.iter().map(|text| spec(text)).collect(),
+        };
+        assert!(Filter::default().matches(&web));
+        assert!(filter(None, None, &["443", "80"]).matches(&web));
+        assert!(!filter(None, None, &["443"]).matches(&web));
+        assert!(!filter(Some(Protocol::Udp), None, &["80"]).matches(&web));
+        assert!(!filter(None, Some(Family::V4), &["80"]).matches(&web));
+        assert!(filter(Some(Protocol::Tcp), Some(Family::V6), &[]).matches(&web));
+    }
+}

@@ -1,0 +1,338 @@
+//! One row of `/proc/net/{tcp,tcp6,udp,udp6}` becomes a socket: hex decoding
+//! and states, without allocation.
+//!
+//! Columns are separated by blanks and found by counting them, never by byte
+//! offset: paddings, widths and the number of columns differ between kernels.
+//! The format is the kernel's `Documentation/networking/proc_net_tcp.rst`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::listener::{Endpoint, Listener, Protocol};
+
+/// What a row says of its socket, as far as a listener needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The local address and port.
+    pub local: Endpoint,
+    /// `tx_queue`: bytes waiting to be sent; 0 for a TCP listener.
+    pub tx_queue: u32,
+    /// `rx_queue`: bytes waiting to be read, or for a TCP listener the
+    /// connections waiting to be accepted.
+    pub rx_queue: u32,
+    /// The owner's user id; `None` where it is absent or, as gVisor writes it, -1.
+    pub uid: Option<u32>,
+    /// The socket's inode; 0 where it is absent.
+    pub inode: u64,
+}
+
+/// The low four bits of a socket's state, by the numbers of the kernel's `tcp_states.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State(u8);
+
+impl State {
+    const CLOSE: State = State(0x07);
+    const LISTEN: State = State(0x0A);
+
+    /// Whether a socket of `protocol` in this state waits for peers: LISTEN
+    /// for TCP, CLOSE for UDP (bound, not connected).
+    pub fn is_listening(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Tcp => self == State::LISTEN,
+            Protocol::Udp => self == State::CLOSE,
+        }
+    }
+}
+
+/// Why a row was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowError {
+    /// It ends before its fourth field, the state.
+    TooFewFields,
+    /// The local address has no colon.
+    NoColon,
+    /// The address is not 8 or 32 digits long, or the port not 1 to 4.
+    WrongLength,
+    /// A character that is no hex digit.
+    NotHex,
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RowError::TooFewFields => "too few fields",
+            RowError::NoColon => "no colon in the local address",
+            RowError::WrongLength => "an address or port of the wrong length",
+            RowError::NotHex => "not hexadecimal",
+        })
+    }
+}
+
+impl std::error::Error for RowError {}
+
+/// The fields of a line, or `None` when it is no row: a row starts with
+/// digits and a colon, and a header, a blank line or text does not.
+pub fn row_fields(line: &[u8]) -> Option<Fields<'_>> {
+    let mut fields = Fields(line);
+    let slot = fields.next()?.strip_suffix(b":")?;
+    (!slot.is_empty() && slot.iter().all(u8::is_ascii_digit)).then_some(fields)
+}
+
+/// The fields of a row after its first one, in order.
+#[derive(Clone, Debug)]
+pub struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let line = self.0.trim_ascii_start();
+        let length = line
+            .iter()
+            .position(u8::is_ascii_whitespace)
+            .unwrap_or(line.len());
+        let (field, rest) = line.split_at(length);
+        self.0 = rest;
+        (!field.is_empty()).then_some(field)
+    }
+}
+
+/// Decodes the fields that [`row_fields`] found: the row when its socket
+/// listens, `None` when it is in another state.
+///
+/// # Errors
+/// When the state, or the local address of a listening row, cannot be read.
+/// Queues, uid and inode are used where they can be read and never make a row
+/// fail.
+pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Option<Row>, RowError> {
+    let local = fields.next().ok_or(RowError::TooFewFields)?;
+    let state = fields.nth(1).ok_or(RowError::TooFewFields)?;
+    if !decode_state(state)?.is_listening(protocol) {
+        return Ok(None);
+    }
+    let local = decode_endpoint(local)?;
+    let (tx_queue, rx_queue) = fields.next().and_then(decode_queues).unwrap_or_default();
+    let uid = fields.nth(2).and_then(decimal);
+    let inode = fields.nth(1).and_then(decimal).unwrap_or_default();
+    Ok(Some(Row {
+        local,
+        tx_queue,
+        rx_queue,
+        uid,
+        inode,
+    }))
+}
+
+/// Decodes `ADDRESS:PORT` as the kernel writes it, 8 digits of address for
+/// IPv4 and 32 for IPv6.
+///
+/// # Errors
+/// Every [`RowError`] but [`RowError::TooFewFields`].
+pub fn decode_endpoint(text: &[u8]) -> Result<Endpoint, RowError> {
+    let colon = memchr::memchr(b':', text).ok_or(RowError::NoColon)?;
+    let (address, port) = (&text[..colon], &text[colon + 1..]);
+    if port.len() > 4 {
+        return Err(RowError::WrongLength);
+    }
+    let address = match address.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(decode_word(address)?)),
+        32 => {
+            let mut octets = [0; 16];
+            for (word, digits) in octets.chunks_exact_mut(4).zip(address.chunks_exact(8)) {
+                word.copy_from_slice(&decode_word(digits)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(octets))
+        }
+        _ => return Err(RowError::WrongLength),
+    };
+    let port = decode_hex(port)? as u16;
+    Ok(Endpoint { port, address })
+}
+
+/// The four octets of one 32-bit word of an address, in the order in which
+/// they stand in memory and on the wire.
+///
+/// The kernel reads the word from memory as a native integer and prints that
+/// with `%08X`, so its native-endian bytes are the octets on any machine.
+fn decode_word(digits: &[u8]) -> Result<[u8; 4], RowError> {
+    decode_hex(digits).map(u32::to_ne_bytes)
+}
+
+/// Phones with Android print LISTEN as `8A`: only the low four bits are the state.
+fn decode_state(text: &[u8]) -> Result<State, RowError> {
+    decode_hex(text).map(|value| State(value as u8 & 0x0F))
+}
+
+fn decode_queues(text: &[u8]) -> Option<(u32, u32)> {
+    let colon = memchr::memchr(b':', text)?;
+    let queue = |digits| decode_hex(digits).ok();
+    Some((queue(&text[..colon])?, queue(&text[colon + 1..])?))
+}
+
+/// The value of 1 to 8 hex digits of either case.
+fn decode_hex(digits: &[u8]) -> Result<u32, RowError> {
+    if digits.is_empty() || digits.len() > 8 {
+        return Err(RowError::WrongLength);
+    }
+    digits.iter().try_fold(0, |value, &digit| {
+        let digit = char::from(digit).to_digit(16).ok_or(RowError::NotHex)?;
+        Ok(value << 4 | digit)
+    })
+}
+
+fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+impl Row {
+    /// The listener that this row of a table of `protocol` describes.
+    pub fn listener(&self, protocol: Protocol) -> Listener {
+        Listener {
+            protocol,
+            endpoint: self.local,
+            scope: None,
+            recv_q: self.rx_queue,
+            send_q: self.tx_queue,
+            inode: self.inode,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a big-endian kernel prints what a little-endian one prints as
+    /// `text`, and the other way round: each word of the address reversed.
+    fn native(text: &str) -> String {
+        if cfg!(target_endian = "little") {
+            return text.to_string();
+        }
+        let (address, port) = text.split_once(':').unwrap();
+        let mut native = String::new();
+        for word in address.as_bytes().chunks(8) {
+            for byte in word.chunks(2).rev() {
+                native.push_str(std::str::from_utf8(byte).unwrap());
+            }
+        }
+        format!("{native}:{port}")
+    }
+
+    fn endpoint(text: &str) -> (String, u16) {
+        let Endpoint { address, port } = decode_endpoint(native(text).as_bytes()).unwrap();
+        (address.to_string(), port)
+    }
+
+    fn row(line: &str, protocol: Protocol) -> Result<Option<Row>, RowError> {
+        decode_row(row_fields(line.as_bytes()).expect("a row"), protocol)
+    }
+
+    const TCP: &str = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 \
+                       00000000  1000        0 4294967296 1 00000000796ec5a1 100 0 0 10 0";
+    const UDP: &str = "  512: 00000000:0035 00000000:0000 07 00000002:00000100 00:00000000 \
+                       00000000   101        0 25091 2 0000000000000000 0";
+
+    #[test]
+    fn ipv4_endpoints_are_decoded() {
+        assert_eq!(endpoint("0100007F:0050"), ("127.0.0.1".into(), 80));
+        assert_eq!(endpoint("00000000:0016"), ("0.0.0.0".into(), 22));
+        assert_eq!(endpoint("0100007F:1F90"), ("127.0.0.1".into(), 8080));
+        assert_eq!(endpoint("0100007f:ffff"), ("127.0.0.1".into(), 65535));
+    }
+
+    #[test]
+    fn ipv6_endpoints_are_decoded_word_by_word() {
+        let zeros = "0".repeat(32);
+        assert_eq!(endpoint(&format!("{zeros}:0016")), ("::".into(), 22));
+        let loopback = "00000000000000000000000001000000:0050";
+        assert_eq!(endpoint(loopback), ("::1".into(), 80));
+        let mapped = "0000000000000000FFFF00000100007F:1F90";
+        assert_eq!(endpoint(mapped), ("::ffff:127.0.0.1".into(), 8080));
+        let global = "B80D0120020001000400030006000500:1F90";
+        assert_eq!(endpoint(global), ("2001:db8:1:2:3:4:5:6".into(), 8080));
+    }
+
+    #[test]
+    fn broken_endpoints_are_errors_with_a_reason() {
+        let error = |text: &str| decode_endpoint(text.as_bytes()).unwrap_err();
+        assert_eq!(error("0100007F0050"), RowError::NoColon);
+        assert_eq!(error("0100007F:ZZZZ"), RowError::NotHex);
+        assert_eq!(error("0100007G:0050"), RowError::NotHex);
+        assert_eq!(error("0100:0050"), RowError::WrongLength);
+        assert_eq!(error("0100007F:"), RowError::WrongLength);
+        assert_eq!(error("0100007F:00050"), RowError::WrongLength);
+        assert_eq!(error("+100007F:0050"), RowError::NotHex);
+        assert_eq!(error(":"), RowError::WrongLength);
+    }
+
+    #[test]
+    fn a_listening_row_gives_all_its_parts() {
+        let tcp = row(&TCP.replace("0100007F", "7F7F7F7F"), Protocol::Tcp).unwrap();
+        let expected = Row {
+            local: Endpoint {
+                port: 8080,
+                address: [127, 127, 127, 127].into(),
+            },
+            tx_queue: 0,
+            rx_queue: 3,
+            uid: Some(1000),
+            inode: 1 << 32,
+        };
+        assert_eq!(tcp, Some(expected));
+
+        let udp = row(UDP, Protocol::Udp).unwrap().unwrap();
+        assert_eq!((udp.tx_queue, udp.rx_queue), (2, 256));
+        assert_eq!((udp.uid, udp.inode), (Some(101), 25091));
+    }
+
+    #[test]
+    fn only_the_listening_state_of_the_protocol_makes_a_listener() {
+        assert_eq!(row(TCP, Protocol::Udp), Ok(None));
+        assert_eq!(row(UDP, Protocol::Tcp), Ok(None));
+        assert_eq!(row(&TCP.replace(" 0A ", " 01 "), Protocol::Tcp), Ok(None));
+        assert_eq!(row(&UDP.replace(" 07 ", " 01 "), Protocol::Udp), Ok(None));
+    }
+
+    #[test]
+    fn only_the_low_four_bits_are_the_state() {
+        let android = row(&TCP.replace(" 0A ", " 8A "), Protocol::Tcp);
+        assert!(android.unwrap().is_some());
+    }
+
+    #[test]
+    fn four_fields_make_a_listener() {
+        let row = row("7: 00000000:0016 00000000:0000 0A", Protocol::Tcp);
+        let row = row.unwrap().unwrap();
+        assert_eq!(row.local.port, 22);
+        assert_eq!((row.uid, row.inode, row.rx_queue), (None, 0, 0));
+    }
+
+    #[test]
+    fn a_uid_of_minus_one_is_no_uid() {
+        let row = row(&TCP.replace("  1000  ", "  -1  "), Protocol::Tcp);
+        let row = row.unwrap().unwrap();
+        assert_eq!((row.uid, row.inode), (None, 1 << 32));
+    }
+
+    #[test]
+    fn broken_rows_are_errors_with_a_reason() {
+        let error = |line: &str| row(line, Protocol::Tcp).unwrap_err();
+        assert_eq!(error("0:"), RowError::TooFewFields);
+        assert_eq!(error("0: 0100007F:1F90 0:0"), RowError::TooFewFields);
+        assert_eq!(error("0: 0100007F:1F90 0:0 zz"), RowError::NotHex);
+        assert_eq!(error("0: 0100007F1F90 0:0 0A"), RowError::NoColon);
+    }
+
+    #[test]
+    fn a_row_starts_with_digits_and_a_colon() {
+        let is_row = |line: &str| row_fields(line.as_bytes()).is_some();
+        assert!(is_row("123456: 0100007F:1F90"));
+        assert!(is_row("0:"));
+        assert!(!is_row("  sl  local_address rem_address   st"));
+        assert!(!is_row(""));
+        assert!(!is_row("   "));
+        assert!(!is_row(": 0100007F:1F90"));
+        assert!(!is_row("1a: 0100007F:1F90"));
+        assert!(!is_row("12 0100007F:1F90"));
+    }
+}

@@ -1,0 +1,260 @@
+//! Bytes become lines: a streaming scanner over any `Read`, with one fixed
+//! buffer and no allocation after it is made.
+//!
+//! `BufRead::read_until` was not taken because it copies every line into a
+//! growing vector, which a row of a hundred thousand characters then sizes.
+
+use std::io::{self, ErrorKind, Read};
+
+/// A `read` of `/proc/net/tcp` returns at most a page, so two pages hold the
+/// part of a line that the last read left over and the whole of the next one.
+const BUFFER: usize = 8192;
+
+/// Splits what a reader yields into lines. Make one and use it for many readers.
+#[derive(Debug)]
+pub struct Scanner {
+    buffer: Box<[u8]>,
+}
+
+impl Default for Scanner {
+    fn default() -> Scanner {
+        Scanner::with_capacity(BUFFER)
+    }
+}
+
+impl Scanner {
+    /// A scanner that takes lines of up to `capacity - 1` bytes.
+    ///
+    /// # Panics
+    /// When `capacity` is 0.
+    pub fn with_capacity(capacity: usize) -> Scanner {
+        assert!(capacity > 0, "a scanner needs room for a byte");
+        let buffer = vec![0; capacity].into_boxed_slice();
+        Scanner { buffer }
+    }
+
+    /// The lines of `reader`, from its start.
+    pub fn lines<R: Read>(&mut self, reader: R) -> Lines<'_, R> {
+        Lines {
+            reader,
+            buffer: &mut self.buffer,
+            start: 0,
+            scanned: 0,
+            end: 0,
+            at_end: false,
+            skipping: false,
+            overlong: 0,
+        }
+    }
+}
+
+/// One line, without its newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The bytes before the newline.
+    pub bytes: &'a [u8],
+    /// Whether a newline followed; only a last line can lack it.
+    pub terminated: bool,
+}
+
+/// The lines of one reader; see [`Scanner::lines`].
+#[derive(Debug)]
+pub struct Lines<'a, R> {
+    reader: R,
+    buffer: &'a mut [u8],
+    /// Where the next line starts in `buffer`.
+    start: usize,
+    /// Up to where no newline was found.
+    scanned: usize,
+    /// Up to where `buffer` is filled.
+    end: usize,
+    at_end: bool,
+    /// Inside a line that did not fit.
+    skipping: bool,
+    overlong: u64,
+}
+
+impl<R: Read> Lines<'_, R> {
+    /// The next line, or `None` at the end. A line that does not fit the
+    /// buffer is left out and counted. `Interrupted` reads are repeated;
+    /// every other error of the reader is returned.
+    // Not `Iterator`: the line borrows the buffer until the next call.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        loop {
+            if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..self.end]) {
+                let newline = self.scanned + found;
+                let line = self.start..newline;
+                self.start = newline + 1;
+                self.scanned = self.start;
+                if std::mem::take(&mut self.skipping) {
+                    continue;
+                }
+                return Ok(Some(Line {
+                    bytes: &self.buffer[line],
+                    terminated: true,
+                }));
+            }
+            self.scanned = self.end;
+            if self.at_end {
+                let line = self.start..self.end;
+                self.start = self.end;
+                return Ok((!line.is_empty()).then(|| Line {
+                    bytes: &self.buffer[line],
+                    terminated: false,
+                }));
+            }
+            self.make_room();
+            match self.reader.read(&mut self.buffer[self.end..]) {
+                Ok(0) => self.at_end = true,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// How many lines were left out so far because they did not fit.
+    pub fn overlong(&self) -> u64 {
+        self.overlong
+    }
+
+    /// Moves the unfinished line to the front, or drops it when it fills the
+    /// buffer or continues one that did.
+    fn make_room(&mut self) {
+        let fills_buffer = self.end - self.start == self.buffer.len();
+        if fills_buffer {
+            self.overlong += u64::from(!self.skipping);
+            self.skipping = true;
+        }
+        if self.skipping {
+            self.end = 0;
+        } else {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+        }
+        self.start = 0;
+        self.scanned = self.end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Yields `data` in pieces of `step` bytes, each after an `Interrupted`.
+    struct Dribble<'a> {
+        data: &'a [u8],
+        step: usize,
+        interrupt: bool,
+    }
+
+    impl Read for Dribble<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.interrupt = !self.interrupt;
+            if self.interrupt {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let n = self.step.min(self.data.len()).min(buffer.len());
+            buffer[..n].copy_from_slice(&self.data[..n]);
+            self.data = &self.data[n..];
+            Ok(n)
+        }
+    }
+
+    /// Every line and whether it was terminated, and the count of over-long ones.
+    fn scan(data: &[u8], capacity: usize, step: usize) -> (Vec<(String, bool)>, u64) {
+        let mut scanner = Scanner::with_capacity(capacity);
+        let mut lines = scanner.lines(Dribble {
+            data,
+            step,
+            interrupt: false,
+        });
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            found.push((
+                String::from_utf8(line.bytes.to_vec()).unwrap(),
+                line.terminated,
+            ));
+        }
+        assert_eq!(lines.next().unwrap(), None, "the end stays the end");
+        (found, lines.overlong())
+    }
+
+    fn terminated(lines: &[&str]) -> Vec<(String, bool)> {
+        lines.iter().map(|line| (line.to_string(), true)).collect()
+    }
+
+    #[test]
+    fn lines_are_the_same_however_reads_are_split() {
+        for step in 1..20 {
+            let (lines, overlong) = scan(b"first\n\nthird line\n", 16, step);
+            assert_eq!(lines, terminated(&["first", "", "third line"]));
+            assert_eq!(overlong, 0);
+        }
+    }
+
+    #[test]
+    fn a_last_line_without_newline_is_a_line() {
+        for step in 1..8 {
+            let (lines, _) = scan(b"one\ntwo", 16, step);
+            assert_eq!(lines, [("one".into(), true), ("two".into(), false)]);
+        }
+    }
+
+    #[test]
+    fn an_overlong_line_is_skipped_and_counted_and_the_next_is_intact() {
+        let long = "x".repeat(100);
+        for step in 1..120 {
+            let text = format!("before\n{long}\nafter\n{long}\nlast\n");
+            let (lines, overlong) = scan(text.as_bytes(), 16, step);
+            assert_eq!(lines, terminated(&["before", "after", "last"]));
+            assert_eq!(overlong, 2);
+        }
+    }
+
+    #[test]
+    fn an_overlong_last_line_without_newline_is_counted_too() {
+        for step in 1..40 {
+            let (lines, overlong) = scan(b"ok\nabcdefghijklmnopqrstuvwxyz", 8, step);
+            assert_eq!(lines, terminated(&["ok"]));
+            assert_eq!(overlong, 1);
+        }
+    }
+
+    #[test]
+    fn a_line_fits_up_to_one_byte_less_than_the_buffer() {
+        for step in 1..20 {
+            let (lines, overlong) = scan(b"1234567\n12345678\n1234567\n", 8, step);
+            assert_eq!(lines, terminated(&["1234567", "1234567"]));
+            assert_eq!(overlong, 1);
+        }
+    }
+
+    #[test]
+    fn an_empty_reader_has_no_lines() {
+        assert_eq!(scan(b"", 8, 1), (vec![], 0));
+    }
+
+    #[test]
+    fn an_error_of_the_reader_is_returned() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(ErrorKind::PermissionDenied.into())
+            }
+        }
+        let error = Scanner::default().lines(Broken).next().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_scanner_is_used_again_from_a_clean_state() {
+        let mut scanner = Scanner::with_capacity(8);
+        let mut lines = scanner.lines(&b"a very long line"[..]);
+        assert_eq!(lines.next().unwrap(), None);
+        let mut lines = scanner.lines(&b"next\n"[..]);
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"next");
+        assert_eq!(lines.overlong(), 0);
+    }
+}

@@ -1,0 +1,236 @@
+//! The listeners at one moment, sorted, and what changed between two moments.
+
+use crate::listener::{Identity, Listener};
+
+/// The listeners of one poll, sorted by identity. Sockets that share an
+/// identity (`SO_REUSEPORT`) all stand in it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    listeners: Vec<Listener>,
+}
+
+/// What happened to an identity, with the listener as it was last seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its last socket is gone.
+    Closed(Listener),
+    /// Its first socket is there.
+    Opened(Listener),
+}
+
+impl Change {
+    /// The listener that closed or opened.
+    pub fn listener(&self) -> &Listener {
+        match self {
+            Change::Closed(listener) | Change::Opened(listener) => listener,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Replaces the contents by what `read` appends to the vector it is given.
+    ///
+    /// # Errors
+    /// Those of `read`; the snapshot is then empty.
+    pub fn refill<T, E>(
+        &mut self,
+        read: impl FnOnce(&mut Vec<Listener>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.listeners.clear();
+        let result = read(&mut self.listeners);
+        if result.is_err() {
+            self.listeners.clear();
+        }
+        self.restore_order();
+        result
+    }
+
+    /// Every listener, by protocol, port, family and address.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// One listener of each identity, in order.
+    pub fn identities(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners
+            .chunk_by(|a, b| a.identity() == b.identity())
+            .map(|sockets| &sockets[0])
+    }
+
+    /// Keeps only the listeners that `keep` accepts.
+    pub fn retain(&mut self, keep: impl Fn(&Listener) -> bool) {
+        self.listeners.retain(keep);
+    }
+
+    /// One listener of each identity that is here and not in `other`, in order.
+    pub fn difference(&self, other: &Snapshot) -> impl Iterator<Item = &Listener> {
+        let mut others = other.listeners.iter().map(Listener::identity).peekable();
+        self.identities().filter(move |listener| {
+            let identity = listener.identity();
+            while others.next_if(|other| *other < identity).is_some() {}
+            others.peek() != Some(&identity)
+        })
+    }
+
+    /// Adds one listener of each identity of `other` that is not here yet.
+    pub fn add_missing(&mut self, other: &Snapshot) {
+        let missing: Vec<Listener> = other.difference(self).copied().collect();
+        self.listeners.extend(missing);
+        self.restore_order();
+    }
+
+    /// The changes that lead from `self` to `next`: what closed, then what
+    /// opened, each in order. One for each identity, however many sockets
+    /// share it.
+    pub fn changes_to(&self, next: &Snapshot) -> impl Iterator<Item = Change> {
+        let closed = self.difference(next).copied().map(Change::Closed);
+        let opened = next.difference(self).copied().map(Change::Opened);
+        closed.chain(opened)
+    }
+
+    /// Makes `changes` part of the snapshot.
+    pub fn apply(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Change::Opened(listener) = change {
+                self.listeners.push(*listener);
+            }
+        }
+        let mut closed: Vec<Identity> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Closed(listener) => Some(listener.identity()),
+                Change::Opened(_) => None,
+            })
+            .collect();
+        closed.sort_unstable();
+        self.listeners
+            .retain(|listener| closed.binary_search(&listener.identity()).is_err());
+        self.restore_order();
+    }
+
+    /// Sorts, and drops what a table listed twice: the same socket, which its
+    /// inode tells where there is one. The sort is unstable because a stable
+    /// one allocates.
+    fn restore_order(&mut self) {
+        self.listeners
+            .sort_unstable_by_key(|l| (l.identity(), l.scope, l.inode));
+        self.listeners
+            .dedup_by(|a, b| a.inode != 0 && (a.identity(), a.inode) == (b.identity(), b.inode));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::{Endpoint, Protocol};
+
+    fn listener(port: u16, address: &str, inode: u64) -> Listener {
+        let address = address.parse().unwrap();
+        Listener {
+            protocol: Protocol::Tcp,
+            endpoint: Endpoint { port, address },
+            scope: None,
+            recv_q: 0,
+            send_q: 0,
+            inode,
+        }
+    }
+
+    fn snapshot(listeners: &[Listener]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let fill = |rows: &mut Vec<_>| {
+            rows.extend_from_slice(listeners);
+            Ok::<_, ()>(())
+        };
+        snapshot.refill(fill).unwrap();
+        snapshot
+    }
+
+    fn changes(from: &[Listener], to: &[Listener]) -> Vec<Change> {
+        snapshot(from).changes_to(&snapshot(to)).collect()
+    }
+
+    #[test]
+    fn a_port_opens_with_its_first_socket_and_closes_with_its_last() {
+        let (first, second) = (listener(80, "::", 1), listener(80, "::", 2));
+        assert_eq!(changes(&[], &[first, second]), [Change::Opened(first)]);
+        assert_eq!(changes(&[first], &[first, second]), []);
+        assert_eq!(changes(&[first, second], &[second]), []);
+        assert_eq!(changes(&[second], &[]), [Change::Closed(second)]);
+    }
+
+    #[test]
+    fn queues_scope_and_inode_are_no_change() {
+        let before = listener(80, "0.0.0.0", 1);
+        let after = Listener {
+            recv_q: 9,
+            send_q: 128,
+            inode: 2,
+            scope: crate::listener::Scope::new(b"lo"),
+            ..before
+        };
+        assert_eq!(changes(&[before], &[after]), []);
+    }
+
+    #[test]
+    fn closed_ones_come_before_opened_ones_each_in_order() {
+        let at = |port| listener(port, "0.0.0.0", 0);
+        assert_eq!(
+            changes(&[at(2), at(9), at(1)], &[at(8), at(2), at(3)]),
+            [
+                Change::Closed(at(1)),
+                Change::Closed(at(9)),
+                Change::Opened(at(3)),
+                Change::Opened(at(8)),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_families_of_a_wildcard_are_two_identities() {
+        let (v4, v6) = (listener(80, "0.0.0.0", 0), listener(80, "::", 0));
+        assert_eq!(
+            changes(&[v4], &[v6]),
+            [Change::Closed(v4), Change::Opened(v6)]
+        );
+    }
+
+    #[test]
+    fn a_row_listed_twice_collapses_and_sockets_that_share_a_port_do_not() {
+        let (one, two) = (listener(80, "::", 1), listener(80, "::", 2));
+        assert_eq!(snapshot(&[two, one, two]).listeners(), [one, two]);
+        let unknown = listener(80, "::", 0);
+        assert_eq!(snapshot(&[unknown, unknown]).listeners().len(), 2);
+    }
+
+    #[test]
+    fn a_failed_refill_leaves_nothing() {
+        let mut half = snapshot(&[listener(80, "::", 1)]);
+        let result = half.refill(|rows| {
+            rows.push(listener(81, "::", 2));
+            Err::<(), _>("unreadable")
+        });
+        assert_eq!(result, Err("unreadable"));
+        assert!(half.listeners().is_empty());
+    }
+
+    #[test]
+    fn add_missing_keeps_what_was_skipped_and_doubles_nothing() {
+        let at = |port| listener(port, "::1", u64::from(port));
+        let mut again = snapshot(&[at(1), at(3)]);
+        again.add_missing(&snapshot(&[at(1), at(2)]));
+        assert_eq!(again.listeners(), [at(1), at(2), at(3)]);
+    }
+
+    #[test]
+    fn applied_changes_are_no_longer_changes() {
+        let at = |port| listener(port, "::1", u64::from(port));
+        let mut reported = snapshot(&[at(1), at(2)]);
+        let next = snapshot(&[at(2), at(3), at(4)]);
+        let all: Vec<_> = reported.changes_to(&next).collect();
+        reported.apply(&all[..2]);
+        assert_eq!(reported.listeners(), [at(2), at(3)]);
+        let rest: Vec<_> = reported.changes_to(&next).collect();
+        assert_eq!(rest, [Change::Opened(at(4))]);
+    }
+}

@@ -1,0 +1,155 @@
+//! Where a snapshot comes from: `ss` first, then `/proc`, at every poll; what
+//! is accepted and what falls back.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::port::Filter;
+use crate::procnet::{ProcError, ProcNet};
+use crate::report::{Details, Verbosity};
+use crate::snapshot::Snapshot;
+use crate::ss::{self, Ss, SsError};
+
+/// Which sources may answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SourceChoice {
+    /// ss, and where it fails, `/proc/net`.
+    #[default]
+    Auto,
+    /// ss only.
+    Ss,
+    /// The tables in `net` below this directory only: `/proc` or one like it.
+    Proc(PathBuf),
+}
+
+/// What is asked at each poll.
+#[derive(Debug)]
+pub struct Source {
+    ss: Option<Ss>,
+    proc_net: ProcNet,
+    /// Whether `/proc` may answer for ss.
+    falls_back: bool,
+    filter: Filter,
+    verbosity: Verbosity,
+    details: Details,
+    cost: Duration,
+}
+
+/// Why no source gave a complete snapshot.
+#[derive(Debug)]
+pub enum SourceError {
+    /// `/proc` was the only source.
+    Proc(ProcError),
+    /// ss was the only source.
+    Ss(SsError),
+    /// ss was the only source and printed no listeners, but `/proc` lists some.
+    SsContradicted,
+    /// Both were asked.
+    Both(SsError, ProcError),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceError::Proc(error) => error.fmt(f),
+            SourceError::Ss(error) => error.fmt(f),
+            SourceError::SsContradicted => {
+                write!(f, "{}, but /proc/net lists some", SsError::NoRows)
+            }
+            SourceError::Both(ss, proc_net) => write!(f, "{ss}; {proc_net}"),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+impl Source {
+    /// A source of the listeners that pass `filter`. `path` is the value of
+    /// `PATH`, in which ss is looked for.
+    pub fn new(
+        choice: &SourceChoice,
+        path: &OsStr,
+        filter: Filter,
+        verbosity: Verbosity,
+    ) -> Source {
+        let (ss, proc_root) = match choice {
+            SourceChoice::Auto | SourceChoice::Ss => (Some(Ss::in_path(path)), Path::new("/proc")),
+            SourceChoice::Proc(root) => (None, root.as_path()),
+        };
+        let wanted = |protocol, family| filter.wants_table(protocol, family);
+        Source {
+            ss,
+            proc_net: ProcNet::new(proc_root, verbosity, wanted),
+            falls_back: *choice == SourceChoice::Auto,
+            filter,
+            verbosity,
+            details: Details::default(),
+            cost: Duration::ZERO,
+        }
+    }
+
+    /// Fills `snapshot` with the listeners of this moment that pass the filter.
+    ///
+    /// # Errors
+    /// When no source that may answer gave a complete answer; `snapshot` is
+    /// then empty.
+    pub fn poll(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
+        let started = Instant::now();
+        let (result, waited) = self.ask(snapshot);
+        snapshot.retain(|listener| self.filter.matches(listener));
+        self.cost = started.elapsed().saturating_sub(waited);
+        result
+    }
+
+    /// What the last poll cost: the time it took, less the time in which it
+    /// did nothing but wait for an ss that did not finish.
+    pub fn cost(&self) -> Duration {
+        self.cost
+    }
+
+    /// The answer, and how long was waited for one that never came.
+    fn ask(&mut self, snapshot: &mut Snapshot) -> (Result<(), SourceError>, Duration) {
+        let proc_net = &mut self.proc_net;
+        let Some(ss) = &mut self.ss else {
+            let answer = snapshot.refill(|listeners| proc_net.read(listeners));
+            return (answer.map_err(SourceError::Proc), Duration::ZERO);
+        };
+        let (failure, waited) = match snapshot.refill(|listeners| ss.read(listeners)) {
+            Ok(()) if snapshot.listeners().is_empty() => (SsError::NoRows, Duration::ZERO),
+            Ok(()) => return (Ok(()), Duration::ZERO),
+            Err(SsError::TimedOut) => (SsError::TimedOut, ss::DEADLINE),
+            Err(error) => (error, Duration::ZERO),
+        };
+        (self.ask_proc_for_ss(failure, snapshot), waited)
+    }
+
+    /// Lets `/proc` answer where ss failed, or confirm that there is nothing:
+    /// ss prints its header alone, and exits 0, also where it can read neither
+    /// netlink nor `/proc`.
+    fn ask_proc_for_ss(
+        &mut self,
+        failure: SsError,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), SourceError> {
+        let unconfirmed = matches!(failure, SsError::NoRows);
+        if !self.falls_back && !unconfirmed {
+            return Err(SourceError::Ss(failure));
+        }
+        let proc_net = &mut self.proc_net;
+        if let Err(error) = snapshot.refill(|listeners| proc_net.read(listeners)) {
+            return Err(SourceError::Both(failure, error));
+        }
+        if unconfirmed && snapshot.listeners().is_empty() {
+            return Ok(());
+        }
+        if !self.falls_back {
+            snapshot.retain(|_| false);
+            return Err(SourceError::SsContradicted);
+        }
+        let message = format_args!("{failure}; reading /proc/net instead");
+        self.details.say_once(self.verbosity, message);
+        Ok(())
+    }
+}

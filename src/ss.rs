@@ -1,0 +1,610 @@
+//! `ss -lntu` as a source: find it, run it under a deadline, read its lines.
+//!
+//! ss is taken at its word only when it finished well. What is done about an
+//! answer without rows, and after a failure, is for `source` to decide.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::listener::{Endpoint, Listener, Protocol, Scope};
+use crate::procnet::scan::{Line, Scanner};
+use crate::sys;
+
+/// How long one run may take in all.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+/// How long ss is left alone after a run passed its deadline.
+const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The ss program of this system, if it has one.
+#[derive(Debug)]
+pub struct Ss {
+    /// Where it may stand, in the order of `PATH`.
+    candidates: Vec<PathBuf>,
+    /// This program's own file, as (device, inode).
+    own_file: Option<(u64, u64)>,
+    left_alone_until: Option<Instant>,
+    reader: AnswerReader,
+}
+
+/// Why a run of ss gave no answer that can be relied on.
+#[derive(Debug)]
+pub enum SsError {
+    /// No absolute directory of `PATH` holds an executable ss.
+    NotFound,
+    /// It passed its deadline less than a minute ago and was not run.
+    LeftAlone,
+    /// It could not be started.
+    Start(PathBuf, io::Error),
+    /// It did not finish within [`DEADLINE`].
+    TimedOut,
+    /// Its output could not be read.
+    Read(io::Error),
+    /// It ended with another status than 0.
+    Exit(ExitStatus),
+    /// It wrote to stderr; the first line of that.
+    Stderr(String),
+    /// It did not start with the header `Netid State …`.
+    NoHeader,
+    /// A line that cannot be read as a socket.
+    Line(String),
+    /// It printed its header and nothing more, which proves nothing. Not
+    /// returned by [`Ss::read`]; an answer without rows needs a second opinion.
+    NoRows,
+    /// Its wildcards do not tell IPv4 from IPv6, as in iproute2 4.13.
+    FamiliesAlike,
+}
+
+impl fmt::Display for SsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SsError::NotFound => f.write_str("ss: not found in PATH"),
+            SsError::LeftAlone => f.write_str("ss: timed out before, left alone for a minute"),
+            SsError::Start(path, error) => write!(f, "{}: {error}", path.display()),
+            SsError::TimedOut => write!(f, "ss: not finished after {} s", DEADLINE.as_secs()),
+            SsError::Read(error) => write!(f, "ss: reading its output: {error}"),
+            SsError::Exit(status) => write!(f, "ss: {status}"),
+            SsError::Stderr(line) => write!(f, "ss: wrote to stderr: {line}"),
+            SsError::NoHeader => f.write_str("ss: its output has no header"),
+            SsError::Line(line) => write!(f, "ss: cannot read its line '{line}'"),
+            SsError::NoRows => f.write_str("ss: printed no listeners"),
+            SsError::FamiliesAlike => {
+                f.write_str("ss: this version prints IPv4 and IPv6 wildcards alike")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SsError {}
+
+impl Ss {
+    /// Looks for ss in the directories of `path`, the value of `PATH`.
+    ///
+    /// Relative and empty entries are passed over: they would run whatever
+    /// stands in the working directory.
+    pub fn in_path(path: &std::ffi::OsStr) -> Ss {
+        let own_file = std::env::current_exe().and_then(fs::metadata).ok();
+        Ss {
+            candidates: std::env::split_paths(path)
+                .filter(|directory| directory.is_absolute())
+                .map(|directory| directory.join("ss"))
+                .collect(),
+            own_file: own_file.map(|file| (file.dev(), file.ino())),
+            left_alone_until: None,
+            reader: AnswerReader::default(),
+        }
+    }
+
+    /// Runs `ss -lntu` once and appends its listeners to `listeners`.
+    ///
+    /// # Errors
+    /// Any [`SsError`]; `listeners` then holds a part of a snapshot and must
+    /// not be used.
+    pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
+        let program = self.find().ok_or(SsError::NotFound)?;
+        if self.left_alone_until.is_some_and(|t| Instant::now() < t) {
+            return Err(SsError::LeftAlone);
+        }
+        let deadline = Instant::now() + DEADLINE;
+        let result = Run::start(program, deadline).and_then(|mut run| {
+            let has_header = self.reader.read(&mut run.stdout, listeners)?;
+            run.finish()?;
+            has_header.then_some(()).ok_or(SsError::NoHeader)
+        });
+        if matches!(result, Err(SsError::TimedOut)) {
+            self.left_alone_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
+        }
+        result
+    }
+
+    /// The first candidate that can be executed and is not this program.
+    fn find(&self) -> Option<&Path> {
+        self.candidates.iter().map(PathBuf::as_path).find(|path| {
+            fs::metadata(path).is_ok_and(|file| {
+                file.is_file()
+                    && file.mode() & 0o111 != 0
+                    && Some((file.dev(), file.ino())) != self.own_file
+            })
+        })
+    }
+}
+
+/// One running ss. Whatever happens, dropping it ends and reaps it.
+struct Run {
+    child: Child,
+    stdout: UntilDeadline,
+    stderr: UntilDeadline,
+}
+
+impl Run {
+    /// Its three streams are Unix sockets: their reads can time out, which
+    /// those of a pipe cannot with std alone, and an image may lack `/dev/null`.
+    fn start(program: &Path, deadline: Instant) -> Result<Run, SsError> {
+        let start = || {
+            let (stdin, its_stdin) = UnixStream::pair()?;
+            stdin.shutdown(Shutdown::Both)?;
+            let (stdout, its_stdout) = UnixStream::pair()?;
+            let (stderr, its_stderr) = UnixStream::pair()?;
+            let child = Command::new(program)
+                .arg("-lntu")
+                .stdin(OwnedFd::from(its_stdin))
+                .stdout(OwnedFd::from(its_stdout))
+                .stderr(OwnedFd::from(its_stderr))
+                .process_group(0)
+                .spawn()?;
+            sys::set_child_group(child.id());
+            let until_deadline = |stream| UntilDeadline { stream, deadline };
+            Ok(Run {
+                child,
+                stdout: until_deadline(stdout),
+                stderr: until_deadline(stderr),
+            })
+        };
+        start().map_err(|error| SsError::Start(program.to_path_buf(), error))
+    }
+
+    /// Waits for the end of a run whose stdout was read to its end, and
+    /// judges it: status 0 and a silent stderr.
+    fn finish(mut self) -> Result<(), SsError> {
+        let mut noise = [0; 256];
+        let length = self.stderr.read(&mut noise).map_err(SsError::from_read)?;
+        if length > 0 {
+            let text = String::from_utf8_lossy(&noise[..length]);
+            let first = text.lines().next().unwrap_or_default();
+            return Err(SsError::Stderr(first.trim_end().to_string()));
+        }
+        // Its streams are closed, so it is ending or about to: std can only
+        // wait for ever or not at all, hence these short sleeps.
+        loop {
+            match self.child.try_wait().map_err(SsError::Read)? {
+                Some(status) => {
+                    sys::set_child_group(0);
+                    return status.success().then_some(()).ok_or(SsError::Exit(status));
+                }
+                None if Instant::now() >= self.stderr.deadline => return Err(SsError::TimedOut),
+                None => thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        sys::kill_child_group();
+        sys::set_child_group(0);
+        let _ = self.child.wait();
+    }
+}
+
+/// A stream whose reads fail with `WouldBlock` once the deadline has passed.
+struct UntilDeadline {
+    stream: UnixStream,
+    deadline: Instant,
+}
+
+impl Read for UntilDeadline {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl SsError {
+    fn from_read(error: io::Error) -> SsError {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => SsError::TimedOut,
+            _ => SsError::Read(error),
+        }
+    }
+
+    fn line(bytes: &[u8]) -> SsError {
+        const SHOWN: usize = 80;
+        let shown = &bytes[..bytes.len().min(SHOWN)];
+        SsError::Line(String::from_utf8_lossy(shown).into_owned())
+    }
+}
+
+/// Reads what `ss -lntu` prints, in the style of any version.
+///
+/// The style of an address differs: the IPv4 wildcard is `0.0.0.0` or, before
+/// 2017, `*`; the IPv6 one is `[::]`, or `*` when it takes IPv4 too, or before
+/// 2017 `::`. So what `*` means follows from the other addresses of an answer.
+#[derive(Debug, Default)]
+pub struct AnswerReader {
+    scanner: Scanner,
+    /// Which of the listeners have a `*` that their own line does not explain.
+    undecided: Vec<usize>,
+}
+
+impl AnswerReader {
+    /// Appends the listeners of one answer to `listeners`. False when no line
+    /// came, not even a header.
+    ///
+    /// # Errors
+    /// [`SsError::NoHeader`], [`SsError::Line`], [`SsError::FamiliesAlike`],
+    /// and the reader's own: [`SsError::TimedOut`], [`SsError::Read`].
+    pub fn read(
+        &mut self,
+        reader: impl Read,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<bool, SsError> {
+        self.undecided.clear();
+        let mut lines = self.scanner.lines(reader);
+        let mut style = match lines.next().map_err(SsError::from_read)? {
+            Some(line) if is_header(line.bytes) => Style::of_header(line.bytes),
+            Some(_) => return Err(SsError::NoHeader),
+            None => return Ok(false),
+        };
+        while let Some(line) = lines.next().map_err(SsError::from_read)? {
+            let row = parse_row(line, &mut style).ok_or_else(|| SsError::line(line.bytes))?;
+            let Some((listener, family_known)) = row else {
+                continue;
+            };
+            if !family_known {
+                self.undecided.push(listeners.len());
+            }
+            listeners.push(listener);
+        }
+        if lines.overlong() > 0 {
+            return Err(SsError::line(b"(over-long)"));
+        }
+        if !self.undecided.is_empty() {
+            let wildcard = style.meaning_of_star().ok_or(SsError::FamiliesAlike)?;
+            for &index in &self.undecided {
+                listeners[index].endpoint.address = wildcard;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Some versions print so narrow that `NetidState` runs together.
+fn is_header(line: &[u8]) -> bool {
+    line.strip_prefix(b"Netid")
+        .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"State"))
+}
+
+/// What the lines of an answer betray of the version that printed them.
+#[derive(Debug, Default)]
+struct Style {
+    /// The header is spaced as every version before 2018 did.
+    fixed_header: bool,
+    /// `[…]`: since iproute2 4.13.
+    brackets: bool,
+    /// An IPv6 address without brackets: before 4.13.
+    bare_v6: bool,
+    /// `0.0.0.0`: since 4.14.
+    zeros: bool,
+    /// An IPv4 address whose peer is `*`: before 4.14.
+    star_peer_of_v4: bool,
+}
+
+impl Style {
+    fn of_header(line: &[u8]) -> Style {
+        Style {
+            fixed_header: line.starts_with(b"Netid State      Recv-Q Send-Q "),
+            ..Style::default()
+        }
+    }
+
+    /// The wildcard that `*` stands for where its peer is `*` too, or `None`
+    /// where it may be either.
+    fn meaning_of_star(&self) -> Option<IpAddr> {
+        let old = self.bare_v6 || self.star_peer_of_v4;
+        let recent = self.zeros || self.brackets;
+        match (old, recent) {
+            (true, true) if self.star_peer_of_v4 && !self.zeros => None,
+            (_, true) => Some(V6_WILDCARD),
+            (true, false) => Some(V4_WILDCARD),
+            (false, false) if self.fixed_header => Some(V4_WILDCARD),
+            (false, false) => Some(V6_WILDCARD),
+        }
+    }
+}
+
+const V4_WILDCARD: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const V6_WILDCARD: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// One line after the header: its listener and whether that one's family is
+/// known, `Some(None)` for a socket that is none, `None` if it cannot be read.
+/// A line cut short cannot: half a port number is a port number too.
+#[allow(clippy::type_complexity)]
+fn parse_row(line: Line<'_>, style: &mut Style) -> Option<Option<(Listener, bool)>> {
+    let text = std::str::from_utf8(line.bytes).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    let protocol = match fields.next()? {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return None,
+    };
+    let state = fields.next()?;
+    let recv_q = fields.next()?.parse().ok()?;
+    let send_q = fields.next()?.parse().ok()?;
+    let local = SsEndpoint::parse(fields.next()?, style)?;
+    let peer = SsEndpoint::parse(fields.next()?, style)?;
+    if !line.terminated {
+        return None;
+    }
+    if state != protocol.listening_state() {
+        return Some(None);
+    }
+    let address = match (local.address, peer.address) {
+        (Some(local), None) => {
+            style.star_peer_of_v4 |= local.is_ipv4();
+            Some(local)
+        }
+        (Some(local), Some(_)) => Some(local),
+        // The wildcards differ in family, so the peer's tells the local one's.
+        (None, peer) => peer.filter(IpAddr::is_unspecified),
+    };
+    let listener = Listener {
+        protocol,
+        endpoint: Endpoint {
+            port: local.port,
+            address: address.unwrap_or(V6_WILDCARD),
+        },
+        scope: local.scope,
+        recv_q,
+        send_q,
+        inode: 0,
+    };
+    Some(Some((listener, address.is_some())))
+}
+
+/// `ADDRESS:PORT` as ss prints it.
+struct SsEndpoint {
+    /// `None` for `*`.
+    address: Option<IpAddr>,
+    scope: Option<Scope>,
+    port: u16,
+}
+
+impl SsEndpoint {
+    fn parse(text: &str, style: &mut Style) -> Option<SsEndpoint> {
+        let (host, port) = text.rsplit_once(':')?;
+        let (host, scope) = match host.split_once('%') {
+            None => (host, None),
+            // `[fe80::1]%eth0`, or as some wrote it, `[fe80::1%eth0]`.
+            Some((host, name)) => {
+                let name = name.strip_suffix(']').unwrap_or(name);
+                (host, Some(Scope::new(name.as_bytes())?))
+            }
+        };
+        let address = if host == "*" {
+            None
+        } else if let Some(v6) = host.strip_prefix('[') {
+            style.brackets = true;
+            let v6 = v6.strip_suffix(']').unwrap_or(v6);
+            Some(IpAddr::V6(v6.parse().ok()?))
+        } else {
+            let address = host.parse().ok()?;
+            style.bare_v6 |= IpAddr::is_ipv6(&address);
+            style.zeros |= address == V4_WILDCARD;
+            Some(address)
+        };
+        let port = match port {
+            "*" => 0,
+            port => port.parse().ok()?,
+        };
+        Some(SsEndpoint {
+            address,
+            scope,
+            port,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NARROW: &str =
+        "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess\n";
+    const FIXED: &str =
+        "Netid State      Recv-Q Send-Q     Local Address:Port      Peer Address:Port\n";
+
+    fn read(answer: &str) -> Result<Vec<String>, String> {
+        let mut listeners = Vec::new();
+        match AnswerReader::default().read(answer.as_bytes(), &mut listeners) {
+            Ok(true) => Ok(listeners.iter().map(shown).collect()),
+            Ok(false) => Err("no header".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// `tcp 0.0.0.0 22`, and `%scope` where there is one.
+    fn shown(listener: &Listener) -> String {
+        let Endpoint { address, port } = listener.endpoint;
+        let scope = listener.scope.map(|scope| format!("%{}", scope.as_str()));
+        let scope = scope.unwrap_or_default();
+        format!("{} {address}{scope} {port}", listener.protocol.name())
+    }
+
+    fn rows(header: &str, rows: &[&str]) -> String {
+        format!("{header}{}\n", rows.join("\n"))
+    }
+
+    #[test]
+    fn todays_style_is_read() {
+        let answer = rows(
+            NARROW,
+            &[
+                "udp   UNCONN 0      0      127.0.0.53%lo:53        0.0.0.0:*    ",
+                "udp   UNCONN 0      0      [fe80::1]%eth0:546         [::]:*    ",
+                "tcp   LISTEN 0      128          0.0.0.0:22        0.0.0.0:*    ",
+                "tcp   LISTEN 0      128             [::]:22           [::]:*    ",
+                "tcp   LISTEN 0      511                *:80              *:*    users:((\"a b\",pid=1,fd=3))",
+                "tcp   LISTEN 0      4096 [::ffff:127.0.0.1]:8080         *:*    ",
+                "tcp   LISTEN 3      4096           [::1]:631          [::]:*    ",
+            ],
+        );
+        let expected = [
+            "udp 127.0.0.53%lo 53",
+            "udp fe80::1%eth0 546",
+            "tcp 0.0.0.0 22",
+            "tcp :: 22",
+            "tcp :: 80",
+            "tcp ::ffff:127.0.0.1 8080",
+            "tcp ::1 631",
+        ];
+        assert_eq!(read(&answer).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_style_before_2017_is_read() {
+        let answer = rows(
+            FIXED,
+            &[
+                "udp    UNCONN     0      0              *:68                 *:*",
+                "udp    UNCONN     0      0       fe80::1%eth0:546           :::*",
+                "tcp    LISTEN     0      128    127.0.0.1:25                 *:*",
+                "tcp    LISTEN     0      128            *:22                 *:*",
+                "tcp    LISTEN     0      128           :::22                :::*",
+                "tcp    LISTEN     0      128          ::1:631               :::*",
+                "tcp    LISTEN     0      50  ::ffff:127.0.0.1:9005          :::*",
+            ],
+        );
+        let expected = [
+            "udp 0.0.0.0 68",
+            "udp fe80::1%eth0 546",
+            "tcp 127.0.0.1 25",
+            "tcp 0.0.0.0 22",
+            "tcp :: 22",
+            "tcp ::1 631",
+            "tcp ::ffff:127.0.0.1 9005",
+        ];
+        assert_eq!(read(&answer).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_star_alone_means_what_the_rest_of_the_answer_says() {
+        let star = "tcp LISTEN 0 128 *:22 *:*";
+        let meaning = |header, other: &[&str]| {
+            let answer = rows(header, &[&[star], other].concat());
+            read(&answer).map(|listeners| listeners[0].clone())
+        };
+        let (v4, v6) = ("tcp 0.0.0.0 22".to_string(), "tcp :: 22".to_string());
+        assert_eq!(meaning(NARROW, &[]), Ok(v6.clone()));
+        assert_eq!(meaning(FIXED, &[]), Ok(v4.clone()));
+        let zeros = ["tcp LISTEN 0 9 0.0.0.0:80 0.0.0.0:*"];
+        assert_eq!(meaning(FIXED, &zeros), Ok(v6.clone()));
+        let brackets = ["tcp LISTEN 0 9 [::1]:80 [::]:*"];
+        assert_eq!(meaning(FIXED, &brackets), Ok(v6));
+        let bare = ["tcp LISTEN 0 9 :::80 :::*"];
+        assert_eq!(meaning(NARROW, &bare), Ok(v4.clone()));
+        let old_v4 = ["tcp LISTEN 0 9 127.0.0.1:80 *:*"];
+        assert_eq!(meaning(NARROW, &old_v4), Ok(v4));
+        let alike = [old_v4[0], brackets[0]];
+        assert!(meaning(FIXED, &alike).unwrap_err().contains("alike"));
+    }
+
+    #[test]
+    fn a_star_is_explained_by_its_own_peer() {
+        let answer = rows(
+            NARROW,
+            &[
+                "tcp LISTEN 0 0 *:80 0.0.0.0:*",
+                "tcp LISTEN 0 0 *:81 [::]:*",
+                "udp UNCONN 0 0 *%eth0:68 0.0.0.0:*",
+            ],
+        );
+        let expected = ["tcp 0.0.0.0 80", "tcp :: 81", "udp 0.0.0.0%eth0 68"];
+        assert_eq!(read(&answer).unwrap(), expected);
+    }
+
+    #[test]
+    fn queues_are_read() {
+        let answer = rows(NARROW, &["tcp LISTEN 3 4096 [::1]:80 [::]:*"]);
+        let mut listeners = Vec::new();
+        AnswerReader::default()
+            .read(answer.as_bytes(), &mut listeners)
+            .unwrap();
+        assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, 4096));
+    }
+
+    #[test]
+    fn a_header_alone_is_an_answer_without_listeners() {
+        assert_eq!(read(NARROW), Ok(vec![]));
+        assert_eq!(read("NetidState Recv-Q\n"), Ok(vec![]));
+    }
+
+    #[test]
+    fn sockets_in_other_states_are_passed_over() {
+        let answer = rows(NARROW, &["udp ESTAB 0 0 10.0.0.1:68 10.0.0.2:67"]);
+        assert_eq!(read(&answer), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_not_the_answer_of_ss_is_refused() {
+        assert_eq!(read(""), Err("no header".into()));
+        assert!(read("hello\n").unwrap_err().contains("no header"));
+        assert!(
+            read(&"x".repeat(100_000))
+                .unwrap_err()
+                .contains("no header")
+        );
+        for row in [
+            "garbage",
+            "",
+            "dccp LISTEN 0 0 *:80 *:*",
+            "tcp LISTEN 0 0 *:80",
+            "tcp LISTEN 0 0 *:http *:*",
+            "tcp LISTEN 0 0 *:65536 *:*",
+            "tcp LISTEN x 0 *:80 *:*",
+            "tcp LISTEN 0 0 localhost:80 0.0.0.0:*",
+            "tcp LISTEN 0 0 127.0.0.1%a-name-that-is-too-long:80 0.0.0.0:*",
+            "\u{1b}[31mtcp LISTEN 0 0 *:80 *:*",
+        ] {
+            let error = read(&rows(NARROW, &[row])).unwrap_err();
+            assert!(error.contains("cannot read its line"), "{row:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_last_line_cut_short_is_refused() {
+        let whole = rows(NARROW, &["tcp LISTEN 0 128 0.0.0.0:8080 0.0.0.0:*"]);
+        assert!(read(&whole).is_ok());
+        for end in NARROW.len() + 1..whole.len() {
+            assert!(read(&whole[..end]).is_err(), "{:?}", &whole[..end]);
+        }
+    }
+
+    #[test]
+    fn relative_and_empty_entries_of_path_are_not_searched() {
+        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref());
+        assert_eq!(ss.candidates, [Path::new("/usr/bin/ss")]);
+    }
+}
