@@ -213,12 +213,15 @@ impl Table {
     fn say_skipped(&mut self, contents: &Contents, verbosity: Verbosity) {
         if contents.skipped != self.skipped && verbosity >= Verbosity::Verbose {
             let path = self.path.display();
-            let rows = contents.skipped;
+            let (rows, s) = (
+                contents.skipped,
+                if contents.skipped == 1 { "" } else { "s" },
+            );
             match contents.first_error {
                 Some(first) => verbosity.warn(format_args!(
-                    "{path}: {rows} rows skipped; the first that cannot be read: {first}"
+                    "{path}: {rows} row{s} skipped; the first that cannot be read: {first}"
                 )),
-                None => verbosity.warn(format_args!("{path}: {rows} over-long rows skipped")),
+                None => verbosity.warn(format_args!("{path}: {rows} over-long row{s} skipped")),
             }
         }
         self.skipped = contents.skipped;

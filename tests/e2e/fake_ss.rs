@@ -1,0 +1,284 @@
+//! Programs that claim to be ss: what is believed, and what falls back.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess";
+
+/// A script that prints `lines` and goes on with `then`.
+fn prints(lines: &[&str], then: &str) -> String {
+    let text = lines.join("\n");
+    format!("cat <<'EOF'\n{text}\nEOF\n{then}")
+}
+
+/// A listener that is really there, and what `lntu list` says of its port when
+/// `directory` is the first of PATH.
+fn list_beside(directory: &Path) -> (Finished, u16) {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener);
+    let mut command = lntu(&["list", "-v", "-H", &port.to_string()]);
+    (run(command.env("PATH", path_with(directory))), port)
+}
+
+/// With only this ss allowed.
+fn ss_only(directory: &Path) -> Finished {
+    run(lntu(&["list", "-H", "--source", "ss"]).env("PATH", path_with(directory)))
+}
+
+/// The ss is not believed: the listener is found all the same, and with no
+/// other source allowed that is an error. Both name the reason.
+fn assert_not_believed(script: &str, reason: &str) {
+    let directory = fake_ss(script);
+    let (listed, port) = list_beside(directory.path());
+    assert!(listed.status.success(), "{listed:?}");
+    let found = listed.stdout.split_whitespace().nth(4).unwrap();
+    assert_eq!(found, format!("127.0.0.1:{port}"), "{listed:?}");
+    let said = format!("lntu: {reason}; reading /proc/net instead\n");
+    assert_eq!(listed.stderr, said);
+    // Something listens in any case, also where this machine is idle.
+    let _listener = listen("127.0.0.1");
+    let refused = ss_only(directory.path());
+    assert!(refused.error().starts_with(reason), "{refused:?}");
+}
+
+fn believed(lines: &[&str]) -> Vec<String> {
+    let directory = fake_ss(&prints(lines, ""));
+    let listed = ss_only(directory.path());
+    let field = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        format!("{} {} {}", fields[0], fields[4], fields[5])
+    };
+    listed.lines().into_iter().map(field).collect()
+}
+
+#[test]
+fn todays_style_is_believed() {
+    let lines = [
+        HEADER,
+        "udp   UNCONN 0      0       127.0.0.53%lo:53         0.0.0.0:*          ",
+        "tcp   LISTEN 0      128           0.0.0.0:22         0.0.0.0:*          ",
+        "tcp   LISTEN 0      128              [::]:22            [::]:*          ",
+        "tcp   LISTEN 0      511                 *:80               *:*    users:((\"a\",pid=1,fd=3))",
+        "tcp   LISTEN 0      128             [::1]:631           [::]:*          ",
+    ];
+    let expected = [
+        "tcp *:22 0.0.0.0:*",
+        "tcp *:22 [::]:*",
+        "tcp *:80 [::]:*",
+        "tcp [::1]:631 [::]:*",
+        "udp 127.0.0.53%lo:53 0.0.0.0:*",
+    ];
+    assert_eq!(believed(&lines), expected);
+}
+
+#[test]
+fn the_style_before_2017_is_believed() {
+    let lines = [
+        "Netid State      Recv-Q Send-Q     Local Address:Port       Peer Address:Port ",
+        "udp    UNCONN     0      0                     *:68                    *:*     ",
+        "tcp    LISTEN     0      128           127.0.0.1:25                    *:*     ",
+        "tcp    LISTEN     0      128                   *:22                    *:*     ",
+        "tcp    LISTEN     0      128                  :::22                   :::*     ",
+        "tcp    LISTEN     0      128                 ::1:631                  :::*     ",
+    ];
+    let expected = [
+        "tcp *:22 0.0.0.0:*",
+        "tcp *:22 [::]:*",
+        "tcp 127.0.0.1:25 0.0.0.0:*",
+        "tcp [::1]:631 [::]:*",
+        "udp *:68 0.0.0.0:*",
+    ];
+    assert_eq!(believed(&lines), expected);
+}
+
+#[test]
+fn five_megabytes_of_rows_are_believed() {
+    let row = "tcp LISTEN 0 128 127.0.0.1:%d 0.0.0.0:*";
+    let count = 65_535 * 2;
+    let script = format!(
+        "echo '{HEADER}'\nawk 'BEGIN {{ for (i = 0; i < {count}; i++) printf \"{row}\\n\", i % 65535 + 1 }}'"
+    );
+    let directory = fake_ss(&script);
+    let listed = ss_only(directory.path());
+    assert_eq!(listed.lines().len(), count);
+}
+
+#[test]
+fn an_ss_that_fails_is_not_believed() {
+    let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
+    assert_not_believed("exit 1", "ss: exit status: 1");
+    assert_not_believed(&prints(&[HEADER, row], "exit 3"), "ss: exit status: 3");
+    assert_not_believed("kill -9 $$", "ss: signal: 9 (SIGKILL)");
+}
+
+#[test]
+fn an_ss_that_prints_something_else_is_not_believed() {
+    let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
+    assert_not_believed("exit 0", "ss: its output has no header");
+    assert_not_believed("echo hello", "ss: its output has no header");
+    assert_not_believed(&prints(&[row], ""), "ss: its output has no header");
+    assert_not_believed("exec yes", "ss: its output has no header");
+    assert_not_believed(
+        &prints(&[HEADER, row, "garbage \x1b[31m"], ""),
+        "ss: cannot read its line 'garbage \\u{1b}[31m'",
+    );
+    assert_not_believed(
+        &format!("echo '{HEADER}'; printf 'tcp LISTEN 0 128 127.0.0.1:80'"),
+        "ss: cannot read its line 'tcp LISTEN 0 128 127.0.0.1:80'",
+    );
+}
+
+#[test]
+fn an_ss_that_complains_is_not_believed() {
+    let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
+    assert_not_believed(
+        &prints(
+            &[HEADER, row],
+            "echo 'RTNETLINK answers: what' >&2; echo more >&2",
+        ),
+        "ss: wrote to stderr: RTNETLINK answers: what",
+    );
+}
+
+/// ss prints this, and exits 0, where it can read nothing.
+#[test]
+fn a_header_alone_is_not_believed_while_something_listens() {
+    assert_not_believed(&prints(&[HEADER], ""), "ss: printed no listeners");
+    in_private_network(|| {
+        let directory = fake_ss(&prints(&[HEADER], ""));
+        assert_eq!(ss_only(directory.path()).lines(), [""; 0]);
+    });
+}
+
+#[test]
+fn an_ss_that_hangs_is_left_after_two_seconds_and_nothing_of_it_remains() {
+    let directory = TempDir::new().unwrap();
+    let pid_file = directory.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
+    write_program(&directory.path().join("ss"), &script);
+    let started = Instant::now();
+    let (listed, _) = list_beside(directory.path());
+    let took = started.elapsed();
+    assert_eq!(listed.stdout.lines().count(), 1);
+    assert_eq!(
+        listed.stderr,
+        "lntu: ss: not finished after 2 s; reading /proc/net instead\n"
+    );
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    let sleeper = fs::read_to_string(&pid_file).unwrap();
+    wait_for("the end of what ss started", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", sleeper.trim()));
+        // A zombie is gone too: it is for its new parent to reap.
+        stat.map_or(true, |stat| stat.contains(") Z "))
+            .then_some(())
+    });
+}
+
+#[test]
+fn an_ss_that_dribbles_or_leaves_its_pipe_open_is_left_after_two_seconds() {
+    let dribble = format!("printf '{HEADER}\\n'; while :; do printf t; sleep 1; done");
+    let orphan = format!("echo '{HEADER}'; sleep 1000 & exit 0");
+    for script in [dribble, orphan] {
+        let directory = fake_ss(&script);
+        let (listed, _) = list_beside(directory.path());
+        assert_eq!(listed.stdout.lines().count(), 1);
+        assert_eq!(
+            listed.stderr,
+            "lntu: ss: not finished after 2 s; reading /proc/net instead\n"
+        );
+    }
+}
+
+/// Two seconds are waited once, not at every poll, and cost no event.
+#[test]
+fn an_ss_that_hung_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let runs = directory.path().join("runs");
+    let script = format!("echo run >> {}; sleep 1000", runs.display());
+    write_program(&directory.path().join("ss"), &script);
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let mut command = lntu(&["-H", "-i", "20ms", &port]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    assert!(watcher.next_line().contains("LISTEN"));
+    let started = Instant::now();
+    drop(listener);
+    assert!(watcher.next_line().contains("CLOSED"));
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "the next poll did not wait"
+    );
+    assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
+}
+
+#[test]
+fn what_cannot_be_executed_is_passed_over() {
+    let directory = TempDir::new().unwrap();
+    let ss = directory.path().join("ss");
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let only_there = |arguments: &[&str]| {
+        let all = [&["list", "-H", "-v"], arguments, &[&port]].concat();
+        run(lntu(&all).env("PATH", directory.path()))
+    };
+    let assert_not_found = || {
+        let listed = only_there(&[]);
+        assert_eq!(listed.stdout.lines().count(), 1);
+        assert_eq!(
+            listed.stderr,
+            "lntu: ss: not found in PATH; reading /proc/net instead\n"
+        );
+    };
+    assert_not_found();
+    fs::create_dir(&ss).unwrap();
+    assert_not_found();
+    fs::remove_dir(&ss).unwrap();
+    fs::write(&ss, "#!/bin/sh\necho no\n").unwrap();
+    assert_not_found();
+    // Executable by its mode, but in no format that can be executed.
+    fs::write(&ss, "no program").unwrap();
+    fs::set_permissions(&ss, fs::Permissions::from_mode(0o755)).unwrap();
+    let listed = only_there(&[]);
+    let reason = format!("{}: Exec format error (os error 8)", ss.display());
+    assert_eq!(
+        listed.stderr,
+        format!("lntu: {reason}; reading /proc/net instead\n")
+    );
+    assert_eq!(only_there(&["--source", "ss"]).error(), reason);
+}
+
+#[test]
+fn lntu_itself_is_never_taken_for_ss() {
+    let directory = TempDir::new().unwrap();
+    let link = directory.path().join("ss");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lntu"), link).unwrap();
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let listed = run(lntu(&["list", "-H", "-v", &port]).env("PATH", directory.path()));
+    assert_eq!(listed.stdout.lines().count(), 1);
+    assert_eq!(
+        listed.stderr,
+        "lntu: ss: not found in PATH; reading /proc/net instead\n"
+    );
+}
+
+#[test]
+fn an_ss_in_the_working_directory_is_never_run() {
+    let directory = fake_ss("touch was-run");
+    for path in ["", ".", ":", "relative/.."] {
+        let mut command: Command = lntu(&["list", "-v", "1"]);
+        let listed = run(command.env("PATH", path).current_dir(directory.path()));
+        assert_eq!(
+            listed.stderr,
+            "lntu: ss: not found in PATH; reading /proc/net instead\n"
+        );
+    }
+    assert!(!directory.path().join("was-run").exists());
+}

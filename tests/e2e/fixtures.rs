@@ -1,0 +1,55 @@
+//! The tables in `fixtures/proc`, read by `lntu` and by ss itself.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::harness::*;
+
+/// Every directory of `fixtures/proc`.
+fn fixtures() -> Vec<PathBuf> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
+    let mut fixtures: Vec<PathBuf> = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    fixtures.sort();
+    assert!(fixtures.len() >= 5, "{fixtures:?}");
+    fixtures
+}
+
+fn list(fixture: &PathBuf) -> Finished {
+    run(lntu(&["list", "--proc"]).arg(fixture))
+}
+
+/// `expected` beside a fixture's tables is what `list` prints of them, both
+/// streams. To write it anew: `lntu list --proc DIR >DIR/expected 2>&1`.
+#[test]
+fn every_fixture_lists_as_expected() {
+    for fixture in fixtures() {
+        let finished = list(&fixture);
+        let said = finished.stdout + &finished.stderr;
+        let said = said.replace(env!("CARGO_MANIFEST_DIR"), ".");
+        let expected = fs::read_to_string(fixture.join("expected")).unwrap();
+        assert_eq!(said, expected, "{}", fixture.display());
+    }
+}
+
+/// ss reads the same files when `PROC_ROOT` names their directory. Where it
+/// cannot be trusted with them, `no-oracle` says why.
+#[test]
+fn every_fixture_lists_as_ss_lists_it() {
+    if !have_ss() {
+        return;
+    }
+    for fixture in fixtures() {
+        if fixture.join("no-oracle").exists() {
+            continue;
+        }
+        let mut root = OsString::from(&fixture);
+        root.push("/");
+        let expected = ss_says(&[("PROC_ROOT", &root)]);
+        let finished = run(lntu(&["list", "-H", "--proc"]).arg(&fixture));
+        assert_eq!(sockets(&finished.stdout), expected, "{}", fixture.display());
+    }
+}

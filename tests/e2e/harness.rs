@@ -1,0 +1,292 @@
+//! What the end-to-end tests are written in terms of.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tempfile::TempDir;
+
+/// How long a test waits for something that must happen.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The program under test, which looks for ss where this process does.
+pub fn lntu(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lntu"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// What a finished program said.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("{self:?}"))
+    }
+
+    /// The lines of stdout of a run that ended well and said nothing on stderr.
+    pub fn lines(&self) -> Vec<&str> {
+        assert!(self.status.success() && self.stderr.is_empty(), "{self:?}");
+        self.stdout.lines().collect()
+    }
+
+    /// The one line of stderr of a run that could not tell.
+    pub fn error(&self) -> &str {
+        assert_eq!((self.code(), self.stdout.as_str()), (2, ""), "{self:?}");
+        let line = self.stderr.strip_suffix('\n').unwrap();
+        assert!(!line.contains('\n'), "{line:?}");
+        line.strip_prefix("lntu: ").unwrap()
+    }
+}
+
+pub fn run(command: &mut Command) -> Finished {
+    let output = command.output().unwrap();
+    Finished {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A running program whose lines are read as they come. Killed when dropped.
+pub struct Running {
+    pub child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Running {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = lines_of(child.stdout.take().unwrap());
+        let stderr = lines_of(child.stderr.take().unwrap());
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    pub fn next_line(&self) -> String {
+        self.stdout
+            .recv_timeout(DEADLINE)
+            .expect("a line on stdout")
+    }
+
+    pub fn next_error(&self) -> String {
+        self.stderr
+            .recv_timeout(DEADLINE)
+            .expect("a line on stderr")
+    }
+
+    /// Nothing more is on stdout now, and nothing comes within `time`.
+    pub fn assert_silent_for(&self, time: Duration) {
+        match self.stdout.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => {}
+            other => panic!("expected silence, got {other:?}"),
+        }
+    }
+
+    pub fn assert_no_more_errors(&self) {
+        let error = self.stderr.try_recv();
+        assert!(error.is_err(), "expected no more, got {error:?}");
+    }
+
+    /// Waits for the end; what was not read yet of its lines.
+    pub fn finish(mut self) -> Finished {
+        let status = wait_for("the program's end", || self.child.try_wait().unwrap());
+        let rest = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect();
+        Finished {
+            status,
+            stdout: rest(&self.stdout),
+            stderr: rest(&self.stderr),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines_of(stream: impl io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            if sender.send(line.unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Asks until there is an answer, for at most [`DEADLINE`].
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{what} did not come");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether what a test needs is here. Where it is not, the test is skipped
+/// and says so past the capture of its output, or fails if `LNTU_TEST_REQUIRE`
+/// names it.
+pub fn have(name: &str, missing: Option<String>) -> bool {
+    let Some(why) = missing else {
+        return true;
+    };
+    let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
+    let test = thread::current().name().unwrap_or("a test").to_string();
+    assert!(
+        !required.split(',').any(|required| required == name),
+        "{test} needs {name}: {why}"
+    );
+    let _ = writeln!(io::stderr(), "skipped {test}: needs {name}: {why}");
+    false
+}
+
+/// Whether the real ss is here.
+pub fn have_ss() -> bool {
+    let missing = match Command::new("ss").arg("-V").output() {
+        Ok(_) => None,
+        Err(error) => Some(format!("running ss: {error}")),
+    };
+    have("ss", missing)
+}
+
+/// Runs `test` on a thread in a network namespace of its own, with `lo` up,
+/// where that is allowed. Programs started from it are in there too.
+pub fn in_private_network(test: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let name = thread::current().name().unwrap_or("a test").to_string();
+        let run = move || {
+            #[allow(deprecated)] // Only sockets and children made from here are concerned.
+            let unshared = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET);
+            let missing = unshared.err().map(|error| format!("unshare: {error}"));
+            if have("netns", missing) {
+                let lo_up = Command::new("ip")
+                    .args(["link", "set", "lo", "up"])
+                    .status();
+                assert!(lo_up.unwrap().success(), "ip link set lo up");
+                test();
+            }
+        };
+        let thread = thread::Builder::new().name(name).spawn_scoped(scope, run);
+        if let Err(panic) = thread.unwrap().join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// A directory that can stand in PATH, with an `ss` that runs this shell script.
+pub fn fake_ss(script: &str) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    write_program(&directory.path().join("ss"), script);
+    directory
+}
+
+/// Writes a shell script that can be executed at once: it is renamed into
+/// place by another process, since one that is forked meanwhile by another
+/// test may hold a file written here open for writing (`ETXTBSY`).
+pub fn write_program(path: &Path, script: &str) {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&draft, path).unwrap();
+}
+
+/// `first` before the PATH of this process, so that scripts find their tools.
+pub fn path_with(first: &Path) -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let entries = std::iter::once(first.to_path_buf()).chain(std::env::split_paths(&path));
+    std::env::join_paths(entries).unwrap()
+}
+
+/// A PATH in which there is no ss.
+pub const NO_SS: &str = "/nonexistent";
+
+/// A TCP listener on a free port of `address`.
+pub fn listen(address: &str) -> TcpListener {
+    TcpListener::bind((address, 0)).unwrap()
+}
+
+pub fn port_of(listener: &TcpListener) -> u16 {
+    listener.local_addr().unwrap().port()
+}
+
+/// A socket that is bound to `address`, made ready by `prepare` before, and
+/// that listens if it is TCP.
+pub fn bound(kind: Type, address: &str, prepare: impl FnOnce(&Socket)) -> Socket {
+    let address: SocketAddr = address.parse().unwrap();
+    let protocol = if kind == Type::STREAM {
+        Protocol::TCP
+    } else {
+        Protocol::UDP
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol)).unwrap();
+    prepare(&socket);
+    socket.bind(&address.into()).unwrap();
+    if kind == Type::STREAM {
+        socket.listen(7).unwrap();
+    }
+    socket
+}
+
+/// (netid, state, address, port, family) of each line, with every wildcard as
+/// `*` and no scope: what must be the same from any source and from ss itself.
+pub fn sockets(table: &str) -> BTreeSet<[String; 5]> {
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [netid, state, _, _, local, peer, ..] = fields[..] else {
+            panic!("not a row: {line:?}");
+        };
+        let (address, port) = local.rsplit_once(':').unwrap();
+        // ss writes the IPv6 wildcard and the peer of every dual-stack socket as `*`.
+        let is_v6 = address.starts_with('[') || peer.starts_with('[') || peer.starts_with('*');
+        let address = match address.split('%').next().unwrap() {
+            "0.0.0.0" | "[::]" => "*",
+            address => address,
+        };
+        let family = if is_v6 { "6" } else { "4" };
+        [netid, state, address, port, family].map(str::to_string)
+    };
+    table.lines().map(socket).collect()
+}
+
+/// What `ss -Hlntu` says here and now.
+pub fn ss_says(environment: &[(&str, &OsStr)]) -> BTreeSet<[String; 5]> {
+    let ss = run(Command::new("ss")
+        .arg("-Hlntu")
+        .envs(environment.iter().copied()));
+    assert!(ss.status.success(), "{ss:?}");
+    sockets(&ss.stdout)
+}

@@ -1,0 +1,381 @@
+//! `lntu list` against real sockets.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use socket2::{Socket, Type};
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+/// One socket of every kind that differs in how it is listed. The port is 0:
+/// any free one.
+fn sockets_of_every_kind() -> Vec<Socket> {
+    let v6_only = |only| move |socket: &Socket| socket.set_only_v6(only).unwrap();
+    let nothing = |_: &Socket| {};
+    let mut sockets = vec![
+        bound(Type::STREAM, "127.0.0.1:0", nothing),
+        bound(Type::STREAM, "127.0.0.2:0", nothing),
+        bound(Type::STREAM, "0.0.0.0:0", nothing),
+        bound(Type::STREAM, "[::1]:0", nothing),
+        bound(Type::STREAM, "[::]:0", v6_only(true)),
+        bound(Type::STREAM, "[::]:0", v6_only(false)),
+        bound(Type::STREAM, "[::ffff:127.0.0.1]:0", v6_only(false)),
+        bound(Type::DGRAM, "127.0.0.1:0", nothing),
+        bound(Type::DGRAM, "0.0.0.0:0", nothing),
+        bound(Type::DGRAM, "[::1]:0", nothing),
+        bound(Type::DGRAM, "[::]:0", v6_only(false)),
+        bound(Type::STREAM, "0.0.0.0:0", |socket| {
+            socket.bind_device(Some(b"lo")).unwrap();
+        }),
+    ];
+    // Neither of these two is a listener.
+    let server = sockets[0].local_addr().unwrap();
+    let client = Socket::new(server.domain(), Type::STREAM, None).unwrap();
+    client.connect(&server).unwrap();
+    let connected = bound(Type::DGRAM, "127.0.0.1:0", nothing);
+    connected.connect(&server).unwrap();
+    sockets.extend([client, connected]);
+    sockets
+}
+
+#[test]
+fn the_listeners_are_those_that_ss_prints() {
+    in_private_network(|| {
+        let _sockets = sockets_of_every_kind();
+        if !have_ss() {
+            return;
+        }
+        let expected = ss_says(&[]);
+        assert_eq!(expected.len(), 12);
+        for source in ["ss", "proc", "auto"] {
+            let listed = run(&mut lntu(&["list", "-H", "--source", source]));
+            assert_eq!(sockets(&listed.stdout), expected, "--source {source}");
+        }
+        let without_ss = run(lntu(&["list", "-H"]).env("PATH", NO_SS));
+        assert_eq!(sockets(&without_ss.stdout), expected, "without ss");
+    });
+}
+
+#[test]
+fn an_empty_network_lists_nothing_and_that_is_no_error() {
+    in_private_network(|| {
+        for source in ["ss", "proc", "auto"] {
+            if source != "ss" || have_ss() {
+                let listed = run(&mut lntu(&["list", "-H", "--source", source]));
+                assert_eq!(listed.lines(), [""; 0], "--source {source}");
+            }
+        }
+    });
+}
+
+#[test]
+fn lines_are_sorted_by_protocol_port_family_address() {
+    in_private_network(|| {
+        let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
+        let nothing = |_: &Socket| {};
+        let _sockets = [
+            bound(Type::DGRAM, "0.0.0.0:7", nothing),
+            bound(Type::STREAM, "[::]:80", v6_only),
+            bound(Type::STREAM, "127.0.0.2:80", nothing),
+            bound(Type::STREAM, "127.0.0.1:80", nothing),
+            bound(Type::STREAM, "127.0.0.1:9", nothing),
+        ];
+        let listed = run(&mut lntu(&["list", "--source", "proc"]));
+        let expected = [
+            "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port",
+            "tcp   LISTEN 0      0          127.0.0.1:9         0.0.0.0:*",
+            "tcp   LISTEN 0      0          127.0.0.1:80        0.0.0.0:*",
+            "tcp   LISTEN 0      0          127.0.0.2:80        0.0.0.0:*",
+            "tcp   LISTEN 0      0                  *:80           [::]:*",
+            "udp   UNCONN 0      0                  *:7         0.0.0.0:*",
+        ];
+        assert_eq!(listed.lines(), expected);
+    });
+}
+
+#[test]
+fn sockets_that_share_a_port_are_each_listed() {
+    let share = |socket: &Socket| socket.set_reuse_port(true).unwrap();
+    let first = bound(Type::STREAM, "127.0.0.1:0", share);
+    let address = first.local_addr().unwrap().as_socket().unwrap();
+    let _second = bound(Type::STREAM, &address.to_string(), share);
+    let port = address.port().to_string();
+    for source in ["ss", "proc"] {
+        if source == "proc" || have_ss() {
+            let listed = run(&mut lntu(&["list", "-H", "--source", source, &port]));
+            assert_eq!(listed.lines().len(), 2, "--source {source}");
+        }
+    }
+}
+
+#[test]
+fn options_and_ports_leave_out_the_rest() {
+    in_private_network(|| {
+        let nothing = |_: &Socket| {};
+        let _sockets = [
+            bound(Type::STREAM, "127.0.0.1:80", nothing),
+            bound(Type::STREAM, "[::1]:80", nothing),
+            bound(Type::DGRAM, "127.0.0.1:80", nothing),
+            bound(Type::DGRAM, "[::1]:53", nothing),
+            bound(Type::STREAM, "0.0.0.0:8080", nothing),
+        ];
+        let listed = |arguments: &[&str]| {
+            let all = [&["list", "-H", "--source", "proc"], arguments].concat();
+            let fields = |line: &str| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                format!("{} {}", fields[0], fields[4])
+            };
+            let finished = run(&mut lntu(&all));
+            finished.lines().into_iter().map(fields).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            listed(&["-t"]),
+            ["tcp 127.0.0.1:80", "tcp [::1]:80", "tcp *:8080"]
+        );
+        assert_eq!(listed(&["--udp"]), ["udp [::1]:53", "udp 127.0.0.1:80"]);
+        assert_eq!(listed(&["-tu"]).len(), 5);
+        assert_eq!(
+            listed(&["-4"]),
+            ["tcp 127.0.0.1:80", "tcp *:8080", "udp 127.0.0.1:80"]
+        );
+        assert_eq!(listed(&["-u6"]), ["udp [::1]:53"]);
+        assert_eq!(listed(&["80/tcp"]), ["tcp 127.0.0.1:80", "tcp [::1]:80"]);
+        assert_eq!(listed(&["127.0.0.1:80/udp"]), ["udp 127.0.0.1:80"]);
+        assert_eq!(listed(&["0.0.0.0:8000-9000"]), ["tcp *:8080"]);
+        assert_eq!(listed(&["53", "8080"]), ["tcp *:8080", "udp [::1]:53"]);
+        assert_eq!(listed(&["81"]), [""; 0]);
+    });
+}
+
+#[test]
+fn json_lines_hold_every_part() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener);
+    let listed = run(&mut lntu(&[
+        "list",
+        "--json",
+        "--source",
+        "proc",
+        &port.to_string(),
+    ]));
+    let [line] = listed.lines()[..] else {
+        panic!("{listed:?}");
+    };
+    let json: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(json["type"], "listening");
+    assert_eq!(json["port"], format!("tcp:127.0.0.1:{port}"));
+    assert_eq!(json["address"], "127.0.0.1");
+    assert_eq!(json["number"], port);
+    assert_eq!(
+        (&json["protocol"], &json["family"]),
+        (&"tcp".into(), &4.into())
+    );
+    assert_eq!((&json["recv_q"], &json["send_q"]), (&0.into(), &0.into()));
+    assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn recv_q_counts_the_connections_that_wait() {
+    let listener = listen("127.0.0.1");
+    let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let port = port_of(&listener).to_string();
+    let recv_q = || {
+        let listed = run(&mut lntu(&["list", "-H", "--source", "proc", &port]));
+        let recv_q = listed.lines()[0]
+            .split_whitespace()
+            .nth(2)
+            .unwrap()
+            .to_string();
+        (recv_q == "1").then_some(())
+    };
+    wait_for("a Recv-Q of 1", recv_q);
+}
+
+#[test]
+fn timestamps_start_every_line_and_the_header_keeps_its_columns() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let listed = run(&mut lntu(&[
+        "list",
+        "--timestamps",
+        "--source",
+        "proc",
+        &port,
+    ]));
+    let lines = listed.lines();
+    assert!(lines[0].starts_with("Timestamp                Netid State"));
+    assert_eq!(&lines[1][19..20], ".");
+    assert_eq!(&lines[1][23..34], "Z tcp   LIS");
+}
+
+#[test]
+fn pid_looks_into_the_network_of_another_process() {
+    let outside = listen("127.0.0.1");
+    let outside_port = port_of(&outside).to_string();
+    in_private_network(|| {
+        let _inside = bound(Type::STREAM, "127.0.0.1:80", |_| {});
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = sleeper.id().to_string();
+        // From a thread that is still outside.
+        thread::scope(|scope| {
+            let from_outside = || {
+                let listed = run(&mut lntu(&["list", "-H", "--pid", &pid]));
+                assert!(listed.stdout.contains("127.0.0.1:80 "), "{listed:?}");
+                assert!(!listed.stdout.contains(&format!(":{outside_port} ")));
+            };
+            scope.spawn(from_outside).join().unwrap();
+        });
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        let gone = run(&mut lntu(&["list", "--pid", &pid]));
+        assert!(gone.error().contains("No such"), "{gone:?}");
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_and_not_an_empty_list() {
+    let proc = TempDir::new().unwrap();
+    let root = proc.path().to_str().unwrap();
+    let error = |arguments: &[&str]| {
+        let all = [&["list", "--proc", root], arguments].concat();
+        run(&mut lntu(&all)).error().to_string()
+    };
+    assert!(error(&[]).ends_with("/net/tcp: No such file or directory (os error 2)"));
+    fs::create_dir(proc.path().join("net")).unwrap();
+    let tcp = proc.path().join("net/tcp");
+    fs::write(&tcp, "").unwrap();
+    assert!(error(&[]).contains("/net/tcp: is empty"));
+    fs::remove_file(&tcp).unwrap();
+    fs::create_dir(&tcp).unwrap();
+    assert!(error(&["-u"]).ends_with("/net/tcp: Is a directory (os error 21)"));
+}
+
+/// Root reads every file, so as root the program runs as nobody.
+#[test]
+fn a_table_that_may_not_be_read_is_an_error_or_named_and_left_out() {
+    let proc = TempDir::new().unwrap();
+    fs::set_permissions(proc.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let net = proc.path().join("net");
+    fs::create_dir(&net).unwrap();
+    let header = "  sl  local_address\n";
+    let row = "0: 0100007F:0050 00000000:0000 0A\n";
+    fs::write(net.join("tcp"), format!("{header}{row}")).unwrap();
+    fs::write(net.join("tcp6"), header).unwrap();
+    let forbid = |table| {
+        fs::set_permissions(net.join(table), fs::Permissions::from_mode(0o000)).unwrap();
+    };
+    // The binary is copied: nobody may not be able to reach the original.
+    let program = proc.path().join("lntu");
+    fs::copy(env!("CARGO_BIN_EXE_lntu"), &program).unwrap();
+    let list = || {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "\"$0\" list -H --proc \"$1\""])
+            .args([&program, proc.path()]);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        run(&mut command)
+    };
+
+    forbid("tcp6");
+    let listed = list();
+    assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
+    assert!(
+        listed
+            .stderr
+            .ends_with("/net/tcp6: Permission denied (os error 13); its ports are left out\n"),
+        "{listed:?}"
+    );
+    forbid("tcp");
+    let refused = list();
+    assert!(
+        refused
+            .error()
+            .ends_with("/net/tcp: Permission denied (os error 13)")
+    );
+}
+
+#[test]
+fn skipped_rows_are_told_with_v() {
+    let proc = TempDir::new().unwrap();
+    fs::create_dir(proc.path().join("net")).unwrap();
+    let table = "0: 0100007F:0050 00000000:0000 0A\n1: 01:0050 00000000:0000 0A\n";
+    fs::write(proc.path().join("net/tcp"), table).unwrap();
+    let root = proc.path().to_str().unwrap();
+    let listed = run(&mut lntu(&["list", "-v", "-H", "--proc", root]));
+    assert_eq!(listed.stdout.lines().count(), 1);
+    assert!(
+        listed.stderr.contains("/net/tcp: 1 row skipped"),
+        "{listed:?}"
+    );
+    assert_eq!(
+        run(&mut lntu(&["list", "-H", "--proc", root]))
+            .lines()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn without_proc_ss_answers_and_without_either_one_line_gives_both_reasons() {
+    let empty = TempDir::new().unwrap();
+    let without_proc = |path: &str| {
+        let script = "mount --bind \"$1\" /proc && exec env PATH=\"$2\" \"$0\" list";
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_lntu")]);
+        run(unshare.arg(empty.path()).arg(path))
+    };
+    let works = Command::new("unshare").args(["--mount", "true"]).output();
+    let missing = match works {
+        Ok(output) if output.status.success() => None,
+        other => Some(format!("unshare --mount: {other:?}")),
+    };
+    if have("netns", missing) {
+        let _listener = listen("127.0.0.1");
+        if have_ss() {
+            let path = std::env::var("PATH").unwrap();
+            assert!(without_proc(&path).lines().len() > 1);
+        }
+        let reasons = "ss: not found in PATH; \
+                       /proc/net/tcp: No such file or directory (os error 2) (is /proc mounted?)";
+        assert_eq!(without_proc(NO_SS).error(), reasons);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
+    let mut child = lntu(&["list", "--source", "proc"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let finished = child.wait_with_output().unwrap();
+    assert!(finished.status.success() && finished.stderr.is_empty());
+
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let failed = run(lntu(&["list", "--source", "proc"]).stdout(full));
+    assert_eq!(failed.code(), 2);
+    assert_eq!(
+        failed.stderr,
+        "lntu: stdout: No space left on device (os error 28)\n"
+    );
+}
+
+#[test]
+fn a_stopped_and_continued_list_still_answers() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let running = Running::start(&mut lntu(&["list", "-H", "--source", "proc", &port]));
+    let _ = rustix::process::kill_process(running.pid(), rustix::process::Signal::STOP);
+    thread::sleep(Duration::from_millis(20));
+    let _ = rustix::process::kill_process(running.pid(), rustix::process::Signal::CONT);
+    assert_eq!(running.finish().lines().len(), 1);
+}

@@ -1,0 +1,9 @@
+//! The built binary against real sockets, fake and real `ss`, and the tables
+//! in `fixtures/`.
+
+mod fake_ss;
+mod fixtures;
+mod harness;
+mod list;
+mod usage;
+mod watch;

@@ -1,0 +1,120 @@
+//! The command line: what it takes and what it refuses.
+
+use crate::harness::*;
+
+#[test]
+fn help_and_version_are_data_on_stdout() {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["list", "-h"],
+        &["--json", "--help"],
+    ] {
+        let help = run(&mut lntu(arguments));
+        assert!(help.lines()[0].starts_with("lntu: "), "{arguments:?}");
+    }
+    for arguments in [&["--version"], &["-V"]] {
+        let version = concat!("lntu ", env!("CARGO_PKG_VERSION"));
+        assert_eq!(run(&mut lntu(arguments)).lines(), [version]);
+    }
+}
+
+/// Every option that help names is taken, so that help and parser agree.
+#[test]
+fn every_option_in_help_exists() {
+    let help = run(&mut lntu(&["--help"])).stdout;
+    let options = help
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("--"))
+        .map(|word| word.trim_end_matches(','));
+    let mut count = 0;
+    for option in options {
+        count += 1;
+        // An unknown option is refused before the bad PORT behind it.
+        let refused = run(&mut lntu(&[&format!("--{option}=10ms"), "no-port"]));
+        assert!(!refused.stderr.contains("invalid option"), "{refused:?}");
+    }
+    assert!(count > 15, "{count} options in help");
+}
+
+#[test]
+fn what_makes_no_sense_is_one_line_and_status_2() {
+    for (arguments, message) in [
+        (&["--nonsense"][..], "invalid option '--nonsense'"),
+        (&["-x"], "invalid option '-x'"),
+        (&["list", "-i", "1s"], "--interval: not an option of list"),
+        (&["list", "--full"], "--full: not an option of list"),
+        (
+            &["list", "--changes-only"],
+            "--changes-only: not an option of list",
+        ),
+        (&["--interval"], "missing argument for option '--interval'"),
+        (
+            &["--json=yes"],
+            "unexpected argument for option '--json': \"yes\"",
+        ),
+        (
+            &["-i", "9ms"],
+            "--interval '9ms': an interval is at least 10ms",
+        ),
+        (
+            &["-i", "-1"],
+            "--interval '-1': not a duration such as 500ms, 5s, 1m, 1h or 0.5 (seconds)",
+        ),
+        (&["0"], "PORT '0': a port is a number from 1 to 65535"),
+        (
+            &["list", "list"],
+            "PORT 'list': a port is a number from 1 to 65535",
+        ),
+        (
+            &["80", "list"],
+            "PORT 'list': a port is a number from 1 to 65535",
+        ),
+        (
+            &["99999"],
+            "PORT '99999': a port is a number from 1 to 65535",
+        ),
+        (&["90-80"], "PORT '90-80': the range ends before it starts"),
+        (
+            &["80/sctp"],
+            "PORT '80/sctp': the protocol must be tcp or udp",
+        ),
+        (&[""], "PORT '': a port is a number from 1 to 65535"),
+        (
+            &["--source", "netstat"],
+            "--source 'netstat': must be auto, ss or proc",
+        ),
+        (&["--pid", "0"], "--pid '0': not a process id"),
+        (&["--pid", "self"], "--pid 'self': not a process id"),
+        (
+            &["--pid", "1", "--proc", "/proc"],
+            "--pid: not together with --proc",
+        ),
+        (
+            &["--source", "ss", "--pid", "1"],
+            "--pid: not together with --source ss, which looks at its own network namespace",
+        ),
+    ] {
+        let refused = run(&mut lntu(arguments));
+        assert_eq!(refused.error(), format!("{message} (try 'lntu --help')"));
+    }
+}
+
+#[test]
+fn arguments_that_are_not_text_are_refused_and_control_characters_are_escaped() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = std::ffi::OsStr::from_bytes(b"\xff\x1b[31m");
+    let refused = run(lntu(&["list"]).arg(bytes));
+    assert!(
+        refused.error().starts_with("PORT '\u{fffd}\\u{1b}[31m': "),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn options_may_stand_before_the_command() {
+    assert_eq!(
+        run(&mut lntu(&["-H", "--source", "proc", "list", "1"])).lines(),
+        [""; 0]
+    );
+}

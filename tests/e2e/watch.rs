@@ -1,0 +1,462 @@
+//! `lntu watch` against sockets that open and close.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+/// Longer than many polls at [`FAST`].
+const A_WHILE: Duration = Duration::from_millis(500);
+const FAST: &str = "20ms";
+
+const HEADER: &str = "Netid State  Recv-Q Send-Q   Local Address:Port  Peer Address:Port";
+
+/// A port of 127.0.0.1 that is kept free for the test: bound and not
+/// listening, with `SO_REUSEADDR`, so that a listener can join it.
+struct FreePort {
+    number: u16,
+    _keeps_it: Socket,
+}
+
+impl FreePort {
+    fn new() -> FreePort {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        FreePort {
+            number: address.port(),
+            _keeps_it: socket,
+        }
+    }
+
+    fn listen(&self) -> TcpListener {
+        TcpListener::bind(("127.0.0.1", self.number)).unwrap()
+    }
+}
+
+impl fmt::Display for FreePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
+}
+
+fn watch(arguments: &[&str]) -> Running {
+    Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
+}
+
+/// netid, state and local address of a line.
+fn event(line: &str) -> String {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    format!("{} {} {}", fields[0], fields[1], fields[4])
+}
+
+#[test]
+fn a_port_that_opens_and_closes_is_a_line_each_and_nothing_else() {
+    for source in ["ss", "proc", "auto"] {
+        if source == "ss" && !have_ss() {
+            continue;
+        }
+        let port = FreePort::new();
+        let watcher = watch(&["--source", source, &port.to_string()]);
+        assert_eq!(watcher.next_line(), HEADER);
+        for _ in 0..3 {
+            let listener = port.listen();
+            let line = watcher.next_line();
+            assert_eq!(event(&line), format!("tcp LISTEN 127.0.0.1:{port}"));
+            drop(listener);
+            let closed = watcher.next_line();
+            assert_eq!(closed, line.replace("LISTEN", "CLOSED"));
+        }
+        watcher.assert_silent_for(A_WHILE);
+    }
+}
+
+#[test]
+fn the_listeners_at_the_start_come_first() {
+    let (first, second) = (listen("127.0.0.1"), listen("127.0.0.1"));
+    let ports = [&first, &second].map(|l| port_of(l).to_string());
+    let watcher = watch(&["--source", "proc", &ports[0], &ports[1]]);
+    assert_eq!(watcher.next_line(), HEADER);
+    let mut lines = [watcher.next_line(), watcher.next_line()].map(|line| event(&line));
+    lines.sort();
+    let mut expected = ports.map(|port| format!("tcp LISTEN 127.0.0.1:{port}"));
+    expected.sort();
+    assert_eq!(lines, expected);
+    watcher.assert_silent_for(A_WHILE);
+}
+
+#[test]
+fn watch_is_the_default_command() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let watcher = Running::start(lntu(&["-H", &port]).env("PATH", NO_SS));
+    assert_eq!(
+        event(&watcher.next_line()),
+        format!("tcp LISTEN 127.0.0.1:{port}")
+    );
+}
+
+#[test]
+fn changes_only_leaves_out_the_start() {
+    let there = listen("127.0.0.1");
+    let port = FreePort::new();
+    let ports = [port_of(&there), port.number].map(|port| port.to_string());
+    let watcher = watch(&[
+        "--changes-only",
+        "-H",
+        "--source",
+        "proc",
+        &ports[0],
+        &ports[1],
+    ]);
+    watcher.assert_silent_for(A_WHILE);
+    let _listener = port.listen();
+    assert_eq!(
+        event(&watcher.next_line()),
+        format!("tcp LISTEN 127.0.0.1:{port}")
+    );
+    drop(there);
+    assert!(event(&watcher.next_line()).ends_with(&format!("CLOSED 127.0.0.1:{}", ports[0])));
+}
+
+#[test]
+fn a_port_opens_with_its_first_socket_and_closes_with_its_last() {
+    let share = |socket: &Socket| socket.set_reuse_port(true).unwrap();
+    let first = bound(Type::STREAM, "127.0.0.1:0", share);
+    let address = first.local_addr().unwrap().as_socket().unwrap();
+    let watcher = watch(&["-H", "--source", "proc", &address.port().to_string()]);
+    assert!(watcher.next_line().contains("LISTEN"));
+    let second = bound(Type::STREAM, &address.to_string(), share);
+    watcher.assert_silent_for(A_WHILE);
+    drop(first);
+    watcher.assert_silent_for(A_WHILE);
+    drop(second);
+    assert!(watcher.next_line().contains("CLOSED"));
+}
+
+#[test]
+fn udp_sockets_come_and_go_too() {
+    let socket = bound(Type::DGRAM, "[::1]:0", |_| {});
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    let watcher = watch(&["-H", "--source", "proc", &format!("{port}/udp")]);
+    assert_eq!(
+        event(&watcher.next_line()),
+        format!("udp UNCONN [::1]:{port}")
+    );
+    drop(socket);
+    assert_eq!(
+        event(&watcher.next_line()),
+        format!("udp CLOSED [::1]:{port}")
+    );
+}
+
+#[test]
+fn full_prints_the_whole_table_on_every_change() {
+    let there = listen("127.0.0.1");
+    let other = FreePort::new();
+    let ports = [port_of(&there), other.number].map(|port| port.to_string());
+    let watcher = watch(&["--full", "--source", "proc", &ports[0], &ports[1]]);
+    let table = |rows| {
+        let header = watcher.next_line();
+        assert!(header.starts_with("Netid State"), "{header:?}");
+        let mut rows: Vec<_> = (0..rows).map(|_| event(&watcher.next_line())).collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(table(1).len(), 1);
+    let listener = other.listen();
+    assert_eq!(table(2).len(), 2);
+    drop(listener);
+    assert_eq!(table(1), [format!("tcp LISTEN 127.0.0.1:{}", ports[0])]);
+    drop(there);
+    assert_eq!(table(0), [""; 0], "the last close is a table too");
+    watcher.assert_silent_for(A_WHILE);
+}
+
+#[test]
+fn full_without_header_ends_each_table_with_an_empty_line() {
+    let there = listen("127.0.0.1");
+    let port = port_of(&there).to_string();
+    let watcher = watch(&["--full", "-H", "--source", "proc", &port]);
+    assert!(watcher.next_line().contains("LISTEN"));
+    assert_eq!(watcher.next_line(), "");
+    drop(there);
+    assert_eq!(watcher.next_line(), "");
+}
+
+#[test]
+fn json_tells_what_was_there_from_what_opened_and_closed() {
+    let there = listen("127.0.0.1");
+    let port = FreePort::new();
+    let ports = [port_of(&there), port.number].map(|port| port.to_string());
+    let json = |watcher: &Running| -> Value { serde_json::from_str(&watcher.next_line()).unwrap() };
+    let watcher = watch(&["--json", "--source", "proc", &ports[0], &ports[1]]);
+    let first = json(&watcher);
+    assert_eq!(first["type"], "listening");
+    assert_eq!(first["port"], format!("tcp:127.0.0.1:{}", ports[0]));
+    let listener = port.listen();
+    let second = json(&watcher);
+    assert_eq!(second["type"], "opened");
+    assert_eq!(second["number"], port.number);
+    drop(listener);
+    assert_eq!(json(&watcher)["type"], "closed");
+
+    let watcher = watch(&["--json", "--full", "--source", "proc", &ports[0], &ports[1]]);
+    assert_eq!(json(&watcher)["type"], "listening");
+    drop(there);
+    assert_eq!(json(&watcher)["type"], "closed", "the last close is told");
+}
+
+#[test]
+fn timestamps_start_every_line() {
+    let there = listen("127.0.0.1");
+    let port = port_of(&there).to_string();
+    let watcher = watch(&["--timestamps", "--source", "proc", &port]);
+    assert!(
+        watcher
+            .next_line()
+            .starts_with("Timestamp                Netid")
+    );
+    let line = watcher.next_line();
+    assert!(line[24..].starts_with(" tcp   LISTEN"), "{line:?}");
+}
+
+/// An ss whose behaviour a test changes while the watcher runs.
+struct SwitchableSs {
+    directory: TempDir,
+}
+
+impl SwitchableSs {
+    fn new(script: &str) -> SwitchableSs {
+        SwitchableSs {
+            directory: fake_ss(script),
+        }
+    }
+
+    fn becomes(&self, script: &str) {
+        write_program(&self.directory.path().join("ss"), script);
+    }
+
+    fn disappears(&self) {
+        fs::remove_file(self.directory.path().join("ss")).unwrap();
+    }
+}
+
+/// Where the real ss stands.
+fn real_ss() -> String {
+    let which = run(Command::new("sh").args(["-c", "command -v ss"]));
+    which.stdout.trim().to_string()
+}
+
+#[test]
+fn a_switch_of_source_is_no_event() {
+    if !have_ss() {
+        return;
+    }
+    let port = FreePort::new();
+    let _there = port.listen();
+    let changing = FreePort::new();
+    let real = format!("exec {} \"$@\"", real_ss());
+    let ss = SwitchableSs::new(&real);
+    let path = ss.directory.path();
+    let arguments = [
+        "-v",
+        "-H",
+        "-i",
+        FAST,
+        &port.to_string(),
+        &changing.to_string(),
+    ];
+    let watcher = Running::start(lntu(&arguments).env("PATH", path));
+    assert!(watcher.next_line().contains("LISTEN"));
+    watcher.assert_silent_for(A_WHILE);
+
+    let stderr_contains = |expected: &str| {
+        let error = watcher.next_error();
+        assert!(error.contains(expected), "{error:?}");
+    };
+    ss.becomes("exit 1");
+    stderr_contains("ss: exit status: 1; reading /proc/net instead");
+    watcher.assert_silent_for(A_WHILE);
+    ss.becomes(&real);
+    watcher.assert_silent_for(A_WHILE);
+    ss.disappears();
+    stderr_contains("ss: not found in PATH; reading /proc/net instead");
+    watcher.assert_silent_for(A_WHILE);
+    // A change is seen while /proc answers, and told back when ss does again.
+    let listener = changing.listen();
+    assert!(event(&watcher.next_line()).ends_with(&format!("LISTEN 127.0.0.1:{changing}")));
+    ss.becomes(&real);
+    watcher.assert_silent_for(A_WHILE);
+    drop(listener);
+    assert!(event(&watcher.next_line()).ends_with(&format!("CLOSED 127.0.0.1:{changing}")));
+    ss.becomes("echo 'Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port'");
+    stderr_contains("ss: printed no listeners; reading /proc/net instead");
+    ss.becomes("exit 1");
+    watcher.assert_silent_for(A_WHILE);
+    watcher.assert_no_more_errors();
+}
+
+#[test]
+fn nothing_closes_because_nothing_could_be_read() {
+    let proc = TempDir::new().unwrap();
+    let net = proc.path().join("net");
+    fs::create_dir(&net).unwrap();
+    let header = "  sl  local_address\n";
+    let ssh = "0: 0100007F:0016 00000000:0000 0A\n";
+    let web = "1: 0100007F:0050 00000000:0000 0A\n";
+    let write_table = |contents: &str| {
+        fs::write(net.join("draft"), contents).unwrap();
+        fs::rename(net.join("draft"), net.join("tcp")).unwrap();
+    };
+    write_table(&format!("{header}{ssh}"));
+    let watcher = watch(&["-H", "--proc", proc.path().to_str().unwrap()]);
+    assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:22");
+
+    for broken in ["", "0: not a row\n1: nor this\n"] {
+        write_table(broken);
+        assert!(watcher.next_error().ends_with("; trying again"));
+        watcher.assert_silent_for(A_WHILE);
+        watcher.assert_no_more_errors();
+        write_table(&format!("{header}{ssh}"));
+        assert_eq!(watcher.next_error(), "lntu: reading listeners again");
+        watcher.assert_silent_for(A_WHILE);
+    }
+    fs::rename(net.join("tcp"), net.join("elsewhere")).unwrap();
+    assert!(watcher.next_error().contains("No such file"));
+    write_table(&format!("{header}{web}"));
+    assert_eq!(event(&watcher.next_line()), "tcp CLOSED 127.0.0.1:22");
+    assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:80");
+}
+
+#[test]
+fn a_watcher_that_can_read_nothing_at_first_goes_on_trying() {
+    let proc = TempDir::new().unwrap();
+    let watcher = watch(&["-H", "--proc", proc.path().to_str().unwrap()]);
+    assert!(watcher.next_error().ends_with("; trying again"));
+    let draft = proc.path().join("draft");
+    fs::create_dir(&draft).unwrap();
+    fs::write(draft.join("tcp"), "0: 0100007F:0016 00000000:0000 0A\n").unwrap();
+    fs::rename(&draft, proc.path().join("net")).unwrap();
+    assert_eq!(watcher.next_error(), "lntu: reading listeners again");
+    assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:22");
+}
+
+#[test]
+fn signals_end_the_watcher_at_once_with_128_plus_their_number() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let watcher = Running::start(&mut lntu(&["-i", "1h", "--source", "proc"]));
+        assert!(watcher.next_line().starts_with("Netid"));
+        kill_process(watcher.pid(), signal).unwrap();
+        let finished = watcher.finish();
+        assert_eq!((finished.code(), finished.stderr.as_str()), (code, ""));
+    }
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let script = format!("trap '' INT; exec {} -i 1h", env!("CARGO_BIN_EXE_lntu"));
+    let watcher = Running::start(Command::new("sh").args(["-c", &script]));
+    assert!(watcher.next_line().starts_with("Netid"));
+    kill_process(watcher.pid(), Signal::INT).unwrap();
+    kill_process(watcher.pid(), Signal::TERM).unwrap();
+    assert_eq!(watcher.finish().code(), 143);
+}
+
+#[test]
+fn a_closed_pipe_ends_the_watcher_quietly_although_nothing_changes() {
+    let mut child = lntu(&["-i", "1h", "--source", "proc"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 5];
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let status = wait_for("the watcher's end", || child.try_wait().unwrap());
+    let mut stderr = String::new();
+    child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_tried_again() {
+    let there = listen("127.0.0.1");
+    let port = port_of(&there).to_string();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut child = lntu(&["-i", FAST, "--source", "proc", &port])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(A_WHILE);
+    assert!(child.try_wait().unwrap().is_none(), "it goes on");
+    child.kill().unwrap();
+    let finished = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(finished.stderr).unwrap(),
+        "lntu: stdout: No space left on device (os error 28); trying again\n"
+    );
+}
+
+/// The pipe is filled before the watcher starts, and does not block.
+#[test]
+fn what_could_not_be_written_is_written_later_once() {
+    let port = FreePort::new();
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+    let mut filling = 0;
+    while let Ok(written) = rustix::io::write(&writer, &[b'.'; 4096]) {
+        filling += written;
+    }
+    let watcher = lntu(&["-i", FAST, "--source", "proc", &port.to_string()])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut watcher = Reaped(watcher);
+    let listener = port.listen();
+    thread::sleep(A_WHILE);
+
+    let mut text = String::new();
+    let mut read_until = |done: &dyn Fn(&str) -> bool| {
+        wait_for("the output", || {
+            let mut buffer = [0; 65536];
+            if let Ok(read) = rustix::io::read(&reader, &mut buffer) {
+                text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            }
+            done(&text).then(|| text.clone())
+        })
+    };
+    read_until(&|text| text.contains("LISTEN") && text.ends_with('\n'));
+    drop(listener);
+    let text = read_until(&|text| text.contains("CLOSED") && text.ends_with('\n'));
+    let lines: Vec<String> = text[filling..].lines().map(str::to_string).collect();
+    assert_eq!(lines[0], HEADER);
+    let events: Vec<String> = lines[1..].iter().map(|line| event(line)).collect();
+    let expected = ["LISTEN", "CLOSED"].map(|state| format!("tcp {state} 127.0.0.1:{port}"));
+    assert_eq!(events, expected);
+    watcher.0.kill().unwrap();
+}
+
+/// Kills and reaps a child that a failed test leaves behind.
+struct Reaped(std::process::Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
