@@ -3,15 +3,19 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use crate::check::Wanted;
+use crate::interval::{Interval, parse_duration};
 use crate::listener::{Family, Protocol};
 use crate::output::Format;
-use crate::port::Filter;
+use crate::port::{Filter, PortSpec, RequiredPort};
 use crate::report::Verbosity;
 use crate::source::SourceChoice;
+use crate::wait::WaitOptions;
 use crate::watch::WatchOptions;
 
 /// What `lntu --help` prints.
@@ -19,27 +23,41 @@ pub const HELP: &str = "\
 lntu: which TCP ports are listening and which UDP ports are bound
 
 Usage:
-  lntu [watch] [OPTIONS] [PORT]...   print the listeners, then every change
-  lntu list    [OPTIONS] [PORT]...   print the listeners once
+  lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]
+                       print the listeners, then every change; with COMMAND,
+                       do so beside it, and become it
+  lntu list [OPTIONS] [PORT]...
+                       print the listeners once
+  lntu check [OPTIONS] PORT...
+                       exit with 0 if all are listening, else with 1
+  lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]
+                       wait until all are listening; then become COMMAND
 
-PORT is [ADDRESS:]PORT[-PORT][/PROTO] and leaves out every other listener:
+PORT is [ADDRESS:]PORT[-PORT][/PROTO]:
   8080   8080/tcp   53/udp   3000-3999   127.0.0.1:8080   [::1]:8080/tcp
+For watch and list, PORTs leave out every other listener. For check and wait,
+PROTO is tcp if not given, there are no ranges, and a wildcard listener of its
+family serves an ADDRESS too.
 
-What to print:
+Which listeners:
   -t, --tcp            only TCP
   -u, --udp            only UDP
   -4, --ipv4           only IPv4
   -6, --ipv6           only IPv6
-      --changes-only   watch: not the listeners that are there at the start
+      --changes-only   watch: not those that are there at the start
       --full           watch: the whole table on every change
+      --closed         wait: until none of the PORTs is listening
 
-How to print it:
+How to print them (watch, list):
       --json           JSON Lines instead of ss-format
       --timestamps     start each line with the UTC time
   -H, --no-header      leave out the header line
+  -o, --output FILE    append to FILE, which may be a FIFO, instead of stdout
 
 Where to look, and when:
-  -i, --interval D     watch: time between polls, 5s by default (500ms, 1m, ...)
+  -i, --interval D     time between polls (500ms, 5s, 1m; a bare number is
+                       seconds): 5s for watch, 100ms for wait
+      --timeout D      wait: give up after D
       --source NAME    auto (ss, and where that fails /proc; default), ss, proc
       --proc DIR       read DIR/net/tcp and the rest instead of /proc/net
       --pid PID        look into the network namespace of this process
@@ -49,17 +67,34 @@ Where to look, and when:
   -h, --help           print this help
   -V, --version        print the version
 
-Exit status: 0 done, 2 could not tell (bad usage, or no source could be read),
-128 + signal when the watcher is ended by SIGINT or SIGTERM.
+Exit status: 0 yes or done, 1 no (not listening, or timed out), 2 could not
+tell (bad usage, or no source could be read); 128 + signal when SIGINT or
+SIGTERM ends it. With COMMAND its own, 126 if it cannot be executed, 127 if it
+is not found.
 ";
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Print the listeners, then every change.
-    Watch(SourceOptions, WatchOptions),
+    /// Print the listeners, then every change; beside the application, if
+    /// there is one, which is then started in any case.
+    Watch(
+        SourceOptions,
+        OutputOptions,
+        WatchOptions,
+        Option<Application>,
+    ),
     /// Print the listeners once.
-    List(SourceOptions, Format),
+    List(SourceOptions, OutputOptions),
+    /// Say whether all of these are listening.
+    Check(SourceOptions, Vec<RequiredPort>),
+    /// Wait for these, then become the application, if there is one.
+    Wait(
+        SourceOptions,
+        Vec<RequiredPort>,
+        WaitOptions,
+        Option<Application>,
+    ),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -75,6 +110,24 @@ pub struct SourceOptions {
     pub filter: Filter,
     /// What is said on stderr.
     pub verbosity: Verbosity,
+}
+
+/// Where lines go, and how they look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputOptions {
+    /// How they look.
+    pub format: Format,
+    /// The file to append to; `None` for stdout.
+    pub path: Option<PathBuf>,
+}
+
+/// A program to become, and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Looked for in `PATH` unless it has a slash.
+    pub program: OsString,
+    /// What follows it.
+    pub arguments: Vec<OsString>,
 }
 
 /// A command line that means nothing: what is wrong, and why.
@@ -95,25 +148,44 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-/// What was typed, before it is known which command it is for.
-#[derive(Default)]
-struct Typed {
-    command: Option<Name>,
-    source: Option<SourceName>,
-    proc_root: Option<PathBuf>,
-    pid: Option<u32>,
-    protocols: [bool; 2],
-    families: [bool; 2],
-    /// An option that only the watcher has.
-    watch_only: Option<&'static str>,
-    options: WatchOptions,
-    filter: Filter,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Name {
+    #[default]
     Watch,
     List,
+    Check,
+    Wait,
+}
+
+impl Name {
+    fn parse(text: &str) -> Option<Name> {
+        [Name::Watch, Name::List, Name::Check, Name::Wait]
+            .into_iter()
+            .find(|name| name.text() == text)
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Name::Watch => "watch",
+            Name::List => "list",
+            Name::Check => "check",
+            Name::Wait => "wait",
+        }
+    }
+
+    /// Whether the command has this option. Those that are not named here
+    /// every command has.
+    fn takes(self, option: &str) -> bool {
+        match option {
+            "--changes-only" | "--full" => self == Name::Watch,
+            "--closed" | "--timeout" => self == Name::Wait,
+            "--interval" | "-- COMMAND" => matches!(self, Name::Watch | Name::Wait),
+            "--json" | "--timestamps" | "--no-header" | "--output" => {
+                matches!(self, Name::Watch | Name::List)
+            }
+            _ => true,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,6 +195,25 @@ enum SourceName {
     Proc,
 }
 
+/// What was typed, before it is known which command it is for.
+#[derive(Default)]
+struct Typed {
+    command: Option<Name>,
+    /// The options that not every command has, by their long names.
+    options: Vec<&'static str>,
+    protocols: [bool; 2],
+    families: [bool; 2],
+    ports: Vec<PortSpec>,
+    source: Option<SourceName>,
+    proc_root: Option<PathBuf>,
+    pid: Option<u32>,
+    verbosity: Verbosity,
+    interval: Option<Interval>,
+    timeout: Option<Duration>,
+    output: OutputOptions,
+    application: Option<Application>,
+}
+
 /// Reads the arguments that follow the program's name.
 ///
 /// # Errors
@@ -130,7 +221,22 @@ enum SourceName {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut typed = Typed::default();
-    while let Some(argument) = parser.next()? {
+    loop {
+        // lexopt takes `--` for itself and does not tell where it stood.
+        if let Some(mut rest) = parser.try_raw_args()
+            && rest.peek() == Some("--".as_ref())
+        {
+            rest.next();
+            let program = rest.next();
+            let program = program.ok_or_else(|| UsageError("--: needs a COMMAND".into()))?;
+            let arguments = rest.collect();
+            typed.options.push("-- COMMAND");
+            typed.application = Some(Application { program, arguments });
+            return typed.meaning();
+        }
+        let Some(argument) = parser.next()? else {
+            return typed.meaning();
+        };
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Short('V') | Long("version") => return Ok(Command::Version),
@@ -138,72 +244,107 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Short('u') | Long("udp") => typed.protocols[1] = true,
             Short('4') | Long("ipv4") => typed.families[0] = true,
             Short('6') | Long("ipv6") => typed.families[1] = true,
+            Long("changes-only") => typed.options.push("--changes-only"),
+            Long("full") => typed.options.push("--full"),
+            Long("closed") => typed.options.push("--closed"),
+            Long("json") => {
+                typed.options.push("--json");
+                typed.output.format.json = true;
+            }
+            Long("timestamps") => {
+                typed.options.push("--timestamps");
+                typed.output.format.timestamps = true;
+            }
+            Short('H') | Long("no-header") => {
+                typed.options.push("--no-header");
+                typed.output.format.no_header = true;
+            }
+            Short('o') | Long("output") => {
+                typed.options.push("--output");
+                let path = PathBuf::from(parser.value()?);
+                typed.output.path = (path != Path::new("/dev/stdout")).then_some(path);
+            }
             Short('i') | Long("interval") => {
-                typed.watch_only = Some("--interval");
-                typed.options.interval = parse_value("--interval", parser.value()?)?;
+                typed.options.push("--interval");
+                typed.interval = Some(parse_value("--interval", parser.value()?)?);
             }
-            Long("changes-only") => {
-                typed.watch_only = Some("--changes-only");
-                typed.options.changes_only = true;
+            Long("timeout") => {
+                typed.options.push("--timeout");
+                let text = parser.value()?.to_string_lossy().into_owned();
+                let timeout = parse_duration(&text);
+                typed.timeout = Some(timeout.map_err(|error| refused("--timeout", &text, error))?);
             }
-            Long("full") => {
-                typed.watch_only = Some("--full");
-                typed.options.full = true;
-            }
-            Long("json") => typed.options.format.json = true,
-            Long("timestamps") => typed.options.format.timestamps = true,
-            Short('H') | Long("no-header") => typed.options.format.no_header = true,
             Long("source") => typed.source = Some(parse_source(parser.value()?)?),
             Long("proc") => typed.proc_root = Some(parser.value()?.into()),
             Long("pid") => typed.pid = Some(parse_pid(parser.value()?)?),
-            Short('v') | Long("verbose") => typed.options.verbosity = Verbosity::Verbose,
-            Short('q') | Long("quiet") => typed.options.verbosity = Verbosity::Quiet,
+            Short('v') | Long("verbose") => typed.verbosity = Verbosity::Verbose,
+            Short('q') | Long("quiet") => typed.verbosity = Verbosity::Quiet,
             Value(value) => typed.take_operand(value)?,
             option @ (Short(_) | Long(_)) => return Err(option.unexpected().into()),
         }
     }
-    typed.meaning()
 }
 
 impl Typed {
     /// The first operand may name the command; all others are PORTs.
     fn take_operand(&mut self, value: OsString) -> Result<(), UsageError> {
-        let command = match value.to_str() {
-            Some("watch") => Some(Name::Watch),
-            Some("list") => Some(Name::List),
-            _ => None,
-        };
-        if command.is_some() && self.command.is_none() && self.filter.ports.is_empty() {
-            self.command = command;
-        } else {
-            self.filter.ports.push(parse_value("PORT", value)?);
+        let is_first = self.command.is_none() && self.ports.is_empty();
+        match value.to_str().and_then(Name::parse) {
+            Some(name) if is_first => self.command = Some(name),
+            _ => self.ports.push(parse_value("PORT", value)?),
         }
         Ok(())
     }
 
-    fn meaning(mut self) -> Result<Command, UsageError> {
-        self.filter.protocol = match self.protocols {
-            [true, false] => Some(Protocol::Tcp),
-            [false, true] => Some(Protocol::Udp),
-            _ => None,
-        };
-        self.filter.family = match self.families {
-            [true, false] => Some(Family::V4),
-            [false, true] => Some(Family::V6),
-            _ => None,
-        };
-        let source = SourceOptions {
+    fn has(&self, option: &str) -> bool {
+        self.options.contains(&option)
+    }
+
+    fn meaning(self) -> Result<Command, UsageError> {
+        let name = self.command.unwrap_or_default();
+        if let Some(option) = self.options.iter().find(|option| !name.takes(option)) {
+            let name = name.text();
+            return Err(UsageError(format!("{option}: not an option of {name}")));
+        }
+        let mut source = SourceOptions {
             choice: self.source_choice()?,
-            filter: self.filter,
-            verbosity: self.options.verbosity,
+            filter: Filter {
+                protocol: only_one(self.protocols, [Protocol::Tcp, Protocol::Udp]),
+                family: only_one(self.families, [Family::V4, Family::V6]),
+                ports: Vec::new(),
+            },
+            verbosity: self.verbosity,
         };
-        match (self.command, self.watch_only) {
-            (None | Some(Name::Watch), _) => Ok(Command::Watch(source, self.options)),
-            (Some(Name::List), None) => Ok(Command::List(source, self.options.format)),
-            (Some(Name::List), Some(option)) => {
-                Err(UsageError(format!("{option}: not an option of list")))
+        let watch_options = WatchOptions {
+            interval: self.interval.unwrap_or(Interval::OF_WATCH),
+            format: self.output.format,
+            changes_only: self.has("--changes-only"),
+            full: self.has("--full"),
+            verbosity: self.verbosity,
+        };
+        let wait_options = WaitOptions {
+            interval: self.interval.unwrap_or(Interval::OF_WAIT),
+            timeout: self.timeout,
+            wanted: match self.has("--closed") {
+                true => Wanted::Closed,
+                false => Wanted::Listening,
+            },
+            verbosity: self.verbosity,
+        };
+        match name {
+            Name::Watch | Name::List => source.filter.ports = self.ports,
+            Name::Check | Name::Wait => {
+                let ports = required_ports(name, self.ports, &source.filter)?;
+                return Ok(match name {
+                    Name::Check => Command::Check(source, ports),
+                    _ => Command::Wait(source, ports, wait_options, self.application),
+                });
             }
         }
+        Ok(match name {
+            Name::List => Command::List(source, self.output),
+            _ => Command::Watch(source, self.output, watch_options, self.application),
+        })
     }
 
     /// `--proc` and `--pid` name a place that only the `/proc` source can look at.
@@ -228,14 +369,53 @@ impl Typed {
     }
 }
 
+/// What was asked for, where only one of two was: both is the same as neither.
+fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
+    match asked {
+        [true, false] => Some(first),
+        [false, true] => Some(second),
+        _ => None,
+    }
+}
+
+/// The PORTs of a command that needs some. One that `filter` leaves out could
+/// never be found listening, so it is refused.
+fn required_ports(
+    name: Name,
+    specs: Vec<PortSpec>,
+    filter: &Filter,
+) -> Result<Vec<RequiredPort>, UsageError> {
+    if specs.is_empty() {
+        return Err(UsageError(format!("{}: needs a PORT", name.text())));
+    }
+    let protocol = filter.protocol.unwrap_or(Protocol::Tcp);
+    let required = |spec: PortSpec| {
+        let text = spec.to_string();
+        let port = RequiredPort::new(spec, protocol).map_err(|e| refused("PORT", &text, e))?;
+        if port.may_pass(filter) {
+            Ok(port)
+        } else {
+            Err(refused(
+                "PORT",
+                &text,
+                "never found with -t, -u, -4 or -6 as given",
+            ))
+        }
+    };
+    specs.into_iter().map(required).collect()
+}
+
+fn refused(what: &str, value: &str, why: impl fmt::Display) -> UsageError {
+    UsageError(format!("{what} '{value}': {why}"))
+}
+
 /// Reads the value that was given for `what`, and says which it was if it is no good.
 fn parse_value<T: std::str::FromStr<Err: fmt::Display>>(
     what: &str,
     value: OsString,
 ) -> Result<T, UsageError> {
     let text = value.to_string_lossy();
-    text.parse()
-        .map_err(|error| UsageError(format!("{what} '{text}': {error}")))
+    text.parse().map_err(|error| refused(what, &text, error))
 }
 
 fn parse_source(value: OsString) -> Result<SourceName, UsageError> {
@@ -243,10 +423,10 @@ fn parse_source(value: OsString) -> Result<SourceName, UsageError> {
         Some("auto") => Ok(SourceName::Auto),
         Some("ss") => Ok(SourceName::Ss),
         Some("proc") => Ok(SourceName::Proc),
-        _ => Err(UsageError(format!(
-            "--source '{}': must be auto, ss or proc",
-            value.to_string_lossy()
-        ))),
+        _ => {
+            let text = value.to_string_lossy();
+            Err(refused("--source", &text, "must be auto, ss or proc"))
+        }
     }
 }
 
@@ -255,5 +435,5 @@ fn parse_pid(value: OsString) -> Result<u32, UsageError> {
     text.parse()
         .ok()
         .filter(|&pid| pid > 0 && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .ok_or_else(|| UsageError(format!("--pid '{text}': not a process id")))
+        .ok_or_else(|| refused("--pid", &text, "not a process id"))
 }

@@ -11,18 +11,15 @@ pub struct Interval(Duration);
 impl Interval {
     /// The shortest there is.
     pub const SHORTEST: Duration = Duration::from_millis(10);
-}
+    /// 5 seconds, where `lntu watch` is not told otherwise.
+    pub const OF_WATCH: Interval = Interval(Duration::from_secs(5));
+    /// 100 ms, where `lntu wait` is not told otherwise.
+    pub const OF_WAIT: Interval = Interval(Duration::from_millis(100));
 
-impl Default for Interval {
-    /// 5 seconds.
-    fn default() -> Interval {
-        Interval(Duration::from_secs(5))
-    }
-}
-
-impl From<Interval> for Duration {
-    fn from(interval: Interval) -> Duration {
-        interval.0
+    /// The pause after a poll that cost this much: never so short that
+    /// polling takes more than a tenth of the time.
+    pub fn pause_after(self, cost: Duration) -> Duration {
+        self.0.max(cost * 9)
     }
 }
 
@@ -137,5 +134,12 @@ mod tests {
             );
         }
         assert!("10ms".parse::<Interval>().is_ok());
+    }
+
+    #[test]
+    fn polling_never_takes_more_than_a_tenth_of_the_time() {
+        let pause = |cost| Interval::OF_WAIT.pause_after(Duration::from_millis(cost));
+        assert_eq!(pause(1), Duration::from_millis(100));
+        assert_eq!(pause(50), Duration::from_millis(450));
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! command line ─► command ─► source ──► snapshot ──► changes ──► output ─► stdout
-//!  cli             list      ├ ss        sorted set    opened /    table
-//!  port            watch     └ procnet   of listeners  closed      json
-//!  interval
+//!  cli             watch     ├ ss        sorted set    opened /    table
+//!  port            list      └ procnet   of listeners  closed      json
+//!  interval        check
+//!                  wait
 //! ```
 //!
 //! One thread and one loop: poll a source, compare with the last snapshot,
@@ -21,10 +22,13 @@
 //! - [`snapshot`] holds the listeners of one moment and tells two apart.
 //! - [`table`], [`json`] and [`timestamp`] are how things are spelled;
 //!   [`output`] writes them.
-//! - [`list`] and [`watch`] are the commands.
+//! - [`watch`], [`list`], [`check`] and [`wait`] are the commands;
+//!   [`entrypoint`] becomes an application after the one, or beside the other.
 //! - [`report`] is stderr. [`sys`] is the only `unsafe` code.
 
+pub mod check;
 pub mod cli;
+pub mod entrypoint;
 pub mod interval;
 pub mod json;
 pub mod list;
@@ -39,20 +43,40 @@ pub mod ss;
 pub mod sys;
 pub mod table;
 pub mod timestamp;
+pub mod wait;
 pub mod watch;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
-/// Why the program could not tell. Its exit status is 2.
+/// Why the program ended without an answer.
 #[derive(Debug)]
 pub enum Error {
     /// The command line makes no sense.
     Usage(cli::UsageError),
     /// No source gave a complete answer.
     Source(source::SourceError),
-    /// The answer could not be written.
-    Output(io::Error),
+    /// This port was not found, and this file, which may hold it, could not
+    /// be read.
+    Unknown(port::RequiredPort, PathBuf),
+    /// What is called so could not be written.
+    Output(String, io::Error),
+    /// This program could not be executed.
+    Exec(OsString, io::Error),
+}
+
+impl Error {
+    /// The exit status that tells it: 2, or what a shell gives for a program
+    /// that is not there (127) or cannot be executed (126).
+    pub fn status(&self) -> u8 {
+        match self {
+            Error::Exec(_, error) if error.kind() == io::ErrorKind::NotFound => 127,
+            Error::Exec(_, _) => 126,
+            _ => 2,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -60,7 +84,12 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(error) => error.fmt(f),
             Error::Source(error) => error.fmt(f),
-            Error::Output(error) => write!(f, "stdout: {error}"),
+            Error::Unknown(port, file) => {
+                let file = file.display();
+                write!(f, "{port}: could not tell, since {file} cannot be read")
+            }
+            Error::Output(name, error) => write!(f, "{name}: {error}"),
+            Error::Exec(program, error) => write!(f, "{}: {error}", program.display()),
         }
     }
 }

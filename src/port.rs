@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::listener::{Family, Listener, Protocol, SsAddress};
+use crate::listener::{Endpoint, Family, Listener, Protocol, SsAddress};
 
 /// A parsed PORT argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum PortSpecError {
     Port,
     /// The range ends before it starts.
     Range,
+    /// A range, where a single port is needed.
+    RangeNotTaken,
     /// The protocol is neither `tcp` nor `udp`.
     Protocol,
 }
@@ -44,6 +46,7 @@ impl fmt::Display for PortSpecError {
             }
             PortSpecError::Port => "a port is a number from 1 to 65535",
             PortSpecError::Range => "the range ends before it starts",
+            PortSpecError::RangeNotTaken => "a single port is needed here, not a range",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
         })
     }
@@ -145,6 +148,85 @@ impl fmt::Display for PortSpec {
     }
 }
 
+/// A PORT that must be listened on, or must not: a single one, of one protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredPort {
+    address: Option<AddressSpec>,
+    port: u16,
+    protocol: Protocol,
+}
+
+impl RequiredPort {
+    /// The port that `spec` names, of `protocol` if it names none.
+    ///
+    /// # Errors
+    /// [`PortSpecError::RangeNotTaken`] if it is a range.
+    pub fn new(spec: PortSpec, protocol: Protocol) -> Result<RequiredPort, PortSpecError> {
+        let (first, last) = spec.ports.into_inner();
+        if first != last {
+            return Err(PortSpecError::RangeNotTaken);
+        }
+        Ok(RequiredPort {
+            address: spec.address,
+            port: first,
+            protocol: spec.protocol.unwrap_or(protocol),
+        })
+    }
+
+    /// Whether `listener` takes what is sent to this port: it has the address,
+    /// or the wildcard of its family. An IPv4-mapped address is an IPv4 one.
+    ///
+    /// The IPv6 wildcard does not count for an IPv4 address. It takes IPv4
+    /// too unless `IPV6_V6ONLY` is set, but `/proc` does not tell which.
+    pub fn is_met_by(&self, listener: &Listener) -> bool {
+        let Endpoint { port, address } = listener.endpoint;
+        let address = address.to_canonical();
+        port == self.port
+            && listener.protocol == self.protocol
+            && match self.address {
+                None => true,
+                Some(AddressSpec::Wildcard) => address.is_unspecified(),
+                Some(AddressSpec::Exactly(wanted)) => {
+                    let wanted = wanted.to_canonical();
+                    address == wanted
+                        || address.is_unspecified() && Family::of(address) == Family::of(wanted)
+                }
+            }
+    }
+
+    /// Its protocol.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether a table of this protocol and family can hold a listener that
+    /// meets it. IPv4 addresses stand in the IPv6 tables too, as mapped ones.
+    pub fn may_stand_in(&self, protocol: Protocol, family: Family) -> bool {
+        let never = family == Family::V4
+            && matches!(self.address, Some(AddressSpec::Exactly(wanted))
+                if Family::of(wanted.to_canonical()) == Family::V6);
+        protocol == self.protocol && !never
+    }
+
+    /// Whether a listener that meets it can pass `filter`.
+    pub fn may_pass(&self, filter: &Filter) -> bool {
+        [Family::V4, Family::V6].into_iter().any(|family| {
+            self.may_stand_in(self.protocol, family) && filter.wants_table(self.protocol, family)
+        })
+    }
+}
+
+impl fmt::Display for RequiredPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spec = PortSpec {
+            address: self.address,
+            ports: self.port..=self.port,
+            protocol: Some(self.protocol),
+        };
+        spec.fmt(f)
+    }
+}
+
 /// Which listeners are asked for. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -172,7 +254,6 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Endpoint;
 
     fn spec(text: &str) -> PortSpec {
         text.parse().unwrap()
@@ -252,6 +333,66 @@ mod tests {
         assert!(spec("*:53").names(&listener(Protocol::Udp, "::", 53)));
         assert!(spec("0.0.0.0:53").names(&listener(Protocol::Udp, "0.0.0.0", 53)));
         assert!(!spec("0.0.0.0:53").names(&listener(Protocol::Udp, "::", 53)));
+    }
+
+    fn required(text: &str) -> RequiredPort {
+        RequiredPort::new(spec(text), Protocol::Tcp).unwrap()
+    }
+
+    #[test]
+    fn a_required_port_is_met_by_its_address_and_by_the_wildcard_of_its_family() {
+        let meets = |text: &str, address: &str| {
+            required(text).is_met_by(&listener(Protocol::Tcp, address, 80))
+        };
+        for address in ["127.0.0.1", "0.0.0.0", "::1", "::", "10.0.0.1"] {
+            assert!(meets("80", address), "{address}");
+        }
+        for (text, yes, no) in [
+            (
+                "127.0.0.1:80",
+                &["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"][..],
+                &["127.0.0.2", "::", "::1"][..],
+            ),
+            ("[::1]:80", &["::1", "::"], &["::2", "0.0.0.0", "127.0.0.1"]),
+            ("[::ffff:127.0.0.1]:80", &["127.0.0.1", "0.0.0.0"], &["::"]),
+            ("0.0.0.0:80", &["0.0.0.0"], &["127.0.0.1", "::"]),
+            ("*:80", &["0.0.0.0", "::"], &["127.0.0.1", "::1"]),
+        ] {
+            for address in yes {
+                assert!(meets(text, address), "{text} {address}");
+            }
+            for address in no {
+                assert!(!meets(text, address), "{text} {address}");
+            }
+        }
+        assert!(!required("81").is_met_by(&listener(Protocol::Tcp, "::", 80)));
+        assert!(!required("80").is_met_by(&listener(Protocol::Udp, "::", 80)));
+        assert!(required("80/udp").is_met_by(&listener(Protocol::Udp, "::", 80)));
+    }
+
+    #[test]
+    fn a_required_port_is_a_single_one() {
+        let range = RequiredPort::new(spec("80-81"), Protocol::Tcp);
+        assert_eq!(range, Err(PortSpecError::RangeNotTaken));
+        assert_eq!(required("127.0.0.1:80").to_string(), "127.0.0.1:80/tcp");
+    }
+
+    #[test]
+    fn a_required_port_stands_in_the_tables_of_its_protocol_and_family() {
+        let tables = |text: &str| {
+            let port = required(text);
+            [Family::V4, Family::V6].map(|family| port.may_stand_in(Protocol::Tcp, family))
+        };
+        assert_eq!(tables("80"), [true, true]);
+        assert_eq!(tables("127.0.0.1:80"), [true, true]);
+        assert_eq!(tables("[::1]:80"), [false, true]);
+        assert_eq!(tables("80/udp"), [false, false]);
+        let only_v4 = Filter {
+            family: Some(Family::V4),
+            ..Filter::default()
+        };
+        assert!(required("80").may_pass(&only_v4));
+        assert!(!required("[::1]:80").may_pass(&only_v4));
     }
 
     #[test]

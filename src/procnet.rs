@@ -105,6 +105,15 @@ impl ProcNet {
         }
     }
 
+    /// The file of this protocol and family, if the last read had to leave it
+    /// out because it is there but cannot be read.
+    pub fn left_out(&self, protocol: Protocol, family: Family) -> Option<&Path> {
+        self.tables
+            .iter()
+            .find(|table| table.left_out && (table.protocol, table.family) == (protocol, family))
+            .map(|table| table.path.as_path())
+    }
+
     /// Appends every listener of the tables to `listeners`, in their order.
     ///
     /// # Errors
@@ -151,8 +160,8 @@ impl Table {
             Err(error) if self.must_answer() => return Err(ProcErrorReason::Io(error)),
             Err(error) => {
                 listeners.truncate(before);
-                if error.kind() != ErrorKind::NotFound && !self.left_out {
-                    self.left_out = true;
+                let is_there = error.kind() != ErrorKind::NotFound;
+                if is_there && !std::mem::replace(&mut self.left_out, is_there) {
                     let path = self.path.display();
                     verbosity.warn(format_args!("{path}: {error}; its ports are left out"));
                 }

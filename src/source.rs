@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::port::Filter;
+use crate::listener::Family;
+use crate::port::{Filter, RequiredPort};
 use crate::procnet::{ProcError, ProcNet};
 use crate::report::{Details, Verbosity};
 use crate::snapshot::Snapshot;
@@ -35,6 +36,8 @@ pub struct Source {
     verbosity: Verbosity,
     details: Details,
     cost: Duration,
+    /// Whether the last answer is that of `/proc`.
+    proc_answered: bool,
 }
 
 /// Why no source gave a complete snapshot.
@@ -87,6 +90,7 @@ impl Source {
             verbosity,
             details: Details::default(),
             cost: Duration::ZERO,
+            proc_answered: false,
         }
     }
 
@@ -97,6 +101,7 @@ impl Source {
     /// then empty.
     pub fn poll(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
         let started = Instant::now();
+        self.proc_answered = true;
         let (result, waited) = self.ask(snapshot);
         snapshot.retain(|listener| self.filter.matches(listener));
         self.cost = started.elapsed().saturating_sub(waited);
@@ -109,6 +114,16 @@ impl Source {
         self.cost
     }
 
+    /// A file that the last answer had to leave out although listeners of
+    /// `port` may stand in it.
+    pub fn left_out(&self, port: &RequiredPort) -> Option<&Path> {
+        let protocol = port.protocol();
+        [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| self.proc_answered && port.may_stand_in(protocol, *family))
+            .find_map(|family| self.proc_net.left_out(protocol, family))
+    }
+
     /// The answer, and how long was waited for one that never came.
     fn ask(&mut self, snapshot: &mut Snapshot) -> (Result<(), SourceError>, Duration) {
         let proc_net = &mut self.proc_net;
@@ -118,7 +133,10 @@ impl Source {
         };
         let (failure, waited) = match snapshot.refill(|listeners| ss.read(listeners)) {
             Ok(()) if snapshot.listeners().is_empty() => (SsError::NoRows, Duration::ZERO),
-            Ok(()) => return (Ok(()), Duration::ZERO),
+            Ok(()) => {
+                self.proc_answered = false;
+                return (Ok(()), Duration::ZERO);
+            }
             Err(SsError::TimedOut) => (SsError::TimedOut, ss::DEADLINE),
             Err(error) => (error, Duration::ZERO),
         };

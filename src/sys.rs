@@ -2,9 +2,12 @@
 //! make. Each declaration says why it is needed.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_short, c_ulong};
+use std::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong};
+use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 unsafe extern "C" {
@@ -17,13 +20,34 @@ unsafe extern "C" {
     fn kill(pid: c_int, signal: c_int) -> c_int;
     /// std cannot ask whether the reader of a pipe is gone without writing to it.
     fn poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
+    /// std starts other programs only; the watcher beside an application is
+    /// this one, which may have no path under which it could be started anew.
+    fn fork() -> c_int;
+    /// std starts no session, so a terminal's signals would reach the watcher.
+    fn setsid() -> c_int;
+    /// std knows no parent-death signal.
+    fn prctl(option: c_int, ...) -> c_int;
+    /// std closes only what it opened. As a system call, since C libraries
+    /// older than 2021 lack `close_range`.
+    fn syscall(number: c_long, ...) -> c_long;
+    /// The same, one by one, for kernels before 5.9.
+    fn close(fd: c_int) -> c_int;
+    /// std cannot open a file before its own start-up code has run.
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    /// std cannot ask whether a descriptor is open.
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
 }
 
 // The numbers are those of Linux on x86, Arm, RISC-V, PowerPC and s390.
 const SIGINT: c_int = 2;
 const SIGKILL: c_int = 9;
+const SIGPIPE: c_int = 13;
 const SIGTERM: c_int = 15;
 const SIG_IGN: usize = 1;
+const PR_SET_PDEATHSIG: c_int = 1;
+const SYS_CLOSE_RANGE: c_long = 436;
+const F_GETFD: c_int = 1;
+const O_RDONLY_CLOEXEC: c_int = 0o2000000;
 
 /// `struct pollfd` of poll(2).
 #[repr(C)]
@@ -32,6 +56,35 @@ struct PollFd {
     events: c_short,
     revents: c_short,
 }
+
+/// Runs before std's start-up code, which changes what an application that is
+/// started later must find as it was: it ignores SIGPIPE, and it opens
+/// `/dev/null` in place of a standard stream that is closed, or aborts where
+/// there is no `/dev/null`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_STD: extern "C" fn() = {
+    extern "C" fn before_std() {
+        // SAFETY: no other thread runs yet; SIG_IGN and what `signal` returned
+        // are valid dispositions; the path is a C string.
+        unsafe {
+            let original = signal(SIGPIPE, SIG_IGN);
+            signal(SIGPIPE, original);
+            ORIGINAL_SIGPIPE.store(original, Ordering::Relaxed);
+            // Takes the place of the closed stream, being the lowest number
+            // that is free. Reading and writing it fails, and exec closes it.
+            for fd in 0..=2 {
+                if fcntl(fd, F_GETFD) == -1 {
+                    open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
+                }
+            }
+        }
+    }
+    before_std
+};
+
+/// What SIGPIPE did when the program was started.
+static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(0);
 
 /// The process group of the child that must not outlive this process; 0 for none.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
@@ -93,5 +146,67 @@ pub fn wait_for_hangup(fd: BorrowedFd<'_>, pause: Duration) -> bool {
         if left.is_zero() {
             return false;
         }
+    }
+}
+
+/// Becomes `command`, with this process's id, descriptors, signal mask and
+/// the signal dispositions that it was started with. Returns only the error
+/// that prevented it.
+pub fn exec(command: &mut Command) -> io::Error {
+    // SAFETY: the closure runs after std has set SIGPIPE to its default, in
+    // this same process; `signal` may be called anywhere.
+    unsafe {
+        command.pre_exec(|| {
+            signal(SIGPIPE, ORIGINAL_SIGPIPE.load(Ordering::Relaxed));
+            Ok(())
+        });
+    }
+    command.exec()
+}
+
+/// The two processes that [`fork_follower`] makes of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forked {
+    /// The process that called.
+    Leader,
+    /// The new one. The id is the leader's.
+    Follower(u32),
+}
+
+/// Forks a process that is killed when this one ends, and that shares nothing
+/// with it but stderr and, if it `keeps_stdout`, stdout: no terminal's signals,
+/// since it is in a session of its own, and no other descriptor, since one
+/// that it held would keep a pipe open that the leader closes.
+///
+/// The kernel delivers the parent-death signal with the leader's permissions,
+/// so the follower of one that changed its user must look for itself too.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn fork_follower(keeps_stdout: bool) -> io::Result<Forked> {
+    let leader = std::process::id();
+    // SAFETY: the process has one thread, so the child may do anything.
+    match unsafe { fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: the arguments are those that the manual pages name. No
+            // descriptor above 2 is owned by any value yet, and 0 is not used.
+            unsafe {
+                setsid();
+                prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong);
+                let (first, last): (c_long, c_long) = (3, c_uint::MAX.into());
+                if syscall(SYS_CLOSE_RANGE, first, last, 0 as c_long) != 0 {
+                    (3..65_536).for_each(|fd| {
+                        close(fd);
+                    });
+                }
+                for fd in 0..=c_int::from(!keeps_stdout) {
+                    close(fd);
+                    open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
+                }
+            }
+            Ok(Forked::Follower(leader))
+        }
+        _ => Ok(Forked::Leader),
     }
 }

@@ -1,24 +1,22 @@
 //! `lntu watch`: print the listeners, then every change, for ever.
 
-use std::io::{self, ErrorKind};
-use std::os::fd::AsFd as _;
-use std::time::Duration;
+use std::io;
+use std::os::unix::process::parent_id;
+use std::time::{Duration, Instant};
 
 use crate::interval::Interval;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::report::Verbosity;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::{Source, SourceError};
-use crate::sys;
 use crate::table::Table;
 use crate::timestamp::Timestamp;
 
-/// A poll is followed by a pause of at least this many times what it cost, so
-/// that the watcher stays under a tenth of a core whatever interval is asked for.
-const PAUSE_PER_COST: u32 = 9;
+/// How often a watcher beside an application looks whether that still runs.
+const LEADER_CHECK: Duration = Duration::from_millis(500);
 
 /// How the watcher goes about its work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchOptions {
     /// The time between two polls.
     pub interval: Interval,
@@ -83,13 +81,28 @@ impl Watcher {
         }
     }
 
-    /// Polls until the reader of the output is gone.
-    pub fn run(mut self) {
+    /// Polls until the reader of the output is gone, or until `leader`, if
+    /// there is one, is no longer this process's parent.
+    pub fn run(mut self, leader: Option<u32>) {
         while self.poll() == Reader::Listens {
-            let pause =
-                Duration::from(self.options.interval).max(self.source.cost() * PAUSE_PER_COST);
-            if sys::wait_for_hangup(self.output.as_fd(), pause) {
-                return;
+            let pause = self.options.interval.pause_after(self.source.cost());
+            let end = Instant::now() + pause;
+            loop {
+                if leader.is_some_and(|leader| parent_id() != leader) {
+                    return;
+                }
+                let left = end.saturating_duration_since(Instant::now());
+                let slice = if leader.is_some() {
+                    left.min(LEADER_CHECK)
+                } else {
+                    left
+                };
+                if self.output.wait_for_hangup(slice) {
+                    return;
+                }
+                if slice == left {
+                    break;
+                }
             }
         }
     }
@@ -214,13 +227,13 @@ impl Watcher {
                 if std::mem::take(&mut self.output_fails) {
                     self.options
                         .verbosity
-                        .warn(format_args!("writing to stdout again"));
+                        .warn(format_args!("{}: writing again", self.output.name()));
                 }
             }
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Reader::Gone,
+            Err(error) if self.output.is_gone(&error) => return Reader::Gone,
             Err(error) => {
                 if !std::mem::replace(&mut self.output_fails, true) {
-                    let message = format_args!("stdout: {error}; trying again");
+                    let message = format_args!("{}: {error}; trying again", self.output.name());
                     self.options.verbosity.warn(message);
                 }
             }

@@ -1,0 +1,108 @@
+//! `lntu check`: are these ports listening? And the question itself, which
+//! `lntu wait` asks again and again. Nothing is ever connected to.
+
+use crate::Error;
+use crate::port::RequiredPort;
+use crate::report::Verbosity;
+use crate::snapshot::Snapshot;
+use crate::source::Source;
+
+/// The state in which ports are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Someone listens.
+    Listening,
+    /// No one does.
+    Closed,
+}
+
+/// Ports, and where to look for them.
+#[derive(Debug)]
+pub struct Check {
+    source: Source,
+    ports: Vec<RequiredPort>,
+    snapshot: Snapshot,
+    second_look: Snapshot,
+}
+
+impl Check {
+    /// A check that has not looked yet.
+    pub fn new(source: Source, ports: Vec<RequiredPort>) -> Check {
+        Check {
+            source,
+            ports,
+            snapshot: Snapshot::default(),
+            second_look: Snapshot::default(),
+        }
+    }
+
+    /// Takes a snapshot. The kernel can pass over a row while others come and
+    /// go, so with `confirm` a port that is not there is looked for once more.
+    ///
+    /// # Errors
+    /// When the source has no complete answer.
+    pub fn look(&mut self, confirm: bool) -> Result<(), Error> {
+        self.source.poll(&mut self.snapshot)?;
+        if confirm && !self.ports.iter().all(|port| self.is_listening(port)) {
+            self.source.poll(&mut self.second_look)?;
+            self.snapshot.add_missing(&self.second_look);
+        }
+        Ok(())
+    }
+
+    /// What the last look cost; see [`Source::cost`].
+    pub fn cost(&self) -> std::time::Duration {
+        self.source.cost()
+    }
+
+    /// The ports that are not as wanted, after a look.
+    pub fn unmet(&self, wanted: Wanted) -> Vec<&RequiredPort> {
+        let is_unmet = |port: &&RequiredPort| match wanted {
+            Wanted::Listening => !self.is_listening(port) && self.source.left_out(port).is_none(),
+            Wanted::Closed => self.is_listening(port),
+        };
+        self.ports.iter().filter(is_unmet).collect()
+    }
+
+    /// Whether it is known of every port whether it listens, after a look.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if one was not found, and a file that may hold it
+    /// could not be read.
+    pub fn is_certain(&self) -> Result<(), Error> {
+        for port in &self.ports {
+            if let Some(file) = self.source.left_out(port)
+                && !self.is_listening(port)
+            {
+                return Err(Error::Unknown(port.clone(), file.to_path_buf()));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_listening(&self, port: &RequiredPort) -> bool {
+        let mut listeners = self.snapshot.listeners().iter();
+        listeners.any(|listener| port.is_met_by(listener))
+    }
+}
+
+/// Ports as a message names them.
+pub fn names(ports: &[&RequiredPort]) -> String {
+    let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// Looks once. True if all are listening; if not, the missing ones are named
+/// on stderr.
+///
+/// # Errors
+/// When it cannot be told.
+pub fn run(mut check: Check, verbosity: Verbosity) -> Result<bool, Error> {
+    check.look(true)?;
+    let missing = check.unmet(Wanted::Listening);
+    if missing.is_empty() {
+        return check.is_certain().map(|()| true);
+    }
+    verbosity.warn(format_args!("{}: not listening", names(&missing)));
+    Ok(false)
+}
