@@ -210,3 +210,36 @@ pub fn fork_follower(keeps_stdout: bool) -> io::Result<Forked> {
         _ => Ok(Forked::Leader),
     }
 }
+
+/// The static release build aborts on a panic and holds no symbols, so there is
+/// nothing to unwind and no backtrace to print. But std brings the machinery
+/// for both, half of the binary. These functions take the place of those of
+/// its unwinder: what only they would call is then left out by the linker.
+/// A panic's message, with its place in the source, is printed as ever.
+#[cfg(all(panic = "abort", target_env = "musl"))]
+mod without_unwinder {
+    use std::ffi::{c_int, c_void};
+
+    /// Walks no frame. 5 is `_URC_END_OF_STACK`.
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Backtrace(_trace: *const c_void, _argument: *mut c_void) -> c_int {
+        5
+    }
+
+    /// The rest is called while a frame is unwound, which never happens.
+    macro_rules! never_called {
+        ($($name:ident)*) => {
+            $(
+                #[unsafe(no_mangle)]
+                extern "C" fn $name() -> ! {
+                    std::process::abort()
+                }
+            )*
+        };
+    }
+
+    never_called! {
+        _Unwind_GetDataRelBase _Unwind_GetIP _Unwind_GetIPInfo _Unwind_GetLanguageSpecificData
+        _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_Resume _Unwind_SetGR _Unwind_SetIP
+    }
+}
