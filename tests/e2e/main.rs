@@ -1,6 +1,8 @@
 //! The built binary against real sockets, fake and real `ss`, and the tables
 //! in `fixtures/`.
 
+mod check;
+mod entrypoint;
 mod fake_ss;
 mod fixtures;
 mod harness;

@@ -1,0 +1,266 @@
+//! `lntu -- COMMAND`: what the application finds, and the watcher beside it.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+/// `lntu OPTIONS -- sh -c SCRIPT`, without lines of the watcher on stdout.
+fn beside(options: &[&str], script: &str) -> Command {
+    let quiet = ["--changes-only", "-H", "--source", "proc", "-i", "20ms"];
+    lntu(&[&quiet, options, &["--", "sh", "-c", script]].concat())
+}
+
+/// The processes of this program whose parent is `parent`.
+fn watchers_of(parent: u32) -> Vec<u32> {
+    let children = format!("/proc/{parent}/task/{parent}/children");
+    let children = fs::read_to_string(children).unwrap_or_default();
+    let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    pids.filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "lntu\n"))
+        .collect()
+}
+
+/// A zombie is gone too: it is for its new parent to reap.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[test]
+fn the_application_keeps_the_process_and_gives_its_own_status() {
+    let running = Running::start(&mut beside(&[], "echo $$; exit 42"));
+    let pid = running.child.id();
+    let finished = running.finish();
+    assert_eq!((finished.code(), finished.stdout), (42, format!("{pid}\n")));
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn the_statuses_for_a_command_that_cannot_run_are_those_of_a_shell() {
+    let directory = TempDir::new().unwrap();
+    let not_executable = directory.path().join("file");
+    fs::write(&not_executable, "").unwrap();
+    let not_executable = not_executable.to_str().unwrap();
+    for (program, status) in [
+        ("no-such-program", 127),
+        ("/no/such/program", 127),
+        ("", 127),
+        (not_executable, 126),
+        (directory.path().to_str().unwrap(), 126),
+    ] {
+        let listener = listen("127.0.0.1");
+        let port = port_of(&listener).to_string();
+        for before in [&["--changes-only", "-H"][..], &["wait", &port]] {
+            let failed = run(&mut lntu(&[before, &["--", program]].concat()));
+            assert_eq!(failed.code(), status, "{program:?}");
+            assert!(failed.stderr.starts_with(&format!("lntu: {program}: ")));
+            assert_eq!(failed.stderr.lines().count(), 1, "{failed:?}");
+        }
+    }
+}
+
+#[test]
+fn the_watcher_reports_beside_the_application_and_ends_with_it() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let arguments = ["-H", "-i", "20ms", "--source", "proc", &port, "--", "cat"];
+    let mut command = lntu(&arguments);
+    let mut running = Running::start(command.stdin(std::process::Stdio::piped()));
+    assert!(running.next_line().contains("LISTEN"));
+    drop(listener);
+    assert!(running.next_line().contains("CLOSED"));
+    let watchers = watchers_of(running.child.id());
+    assert_eq!(watchers.len(), 1);
+    drop(running.child.stdin.take());
+    assert_eq!(running.finish().code(), 0);
+    wait_for("the watcher's end", || is_gone(watchers[0]).then_some(()));
+}
+
+#[test]
+fn an_interrupt_at_the_terminal_does_not_reach_the_watcher() {
+    let script = "trap : INT; kill -INT 0; cat";
+    let mut command = beside(&[], script);
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let running = Running::start(command.stdin(std::process::Stdio::piped()));
+    let pid = running.child.id();
+    let watcher = wait_for("the watcher", || watchers_of(pid).first().copied());
+    let sleep = Duration::from_millis(100);
+    std::thread::sleep(sleep);
+    assert!(!is_gone(watcher));
+}
+
+/// What the kernel tells of a process's signals, and what the shell does of
+/// the rest, is the same with and without the helper.
+#[test]
+fn the_application_finds_everything_as_it_was() {
+    let probe = "grep -E '^(SigBlk|SigIgn|SigCgt|Umask|NoNewPrivs|CapEff)' /proc/self/status; \
+                 env | sort; pwd; umask; ulimit -a; ls /proc/self/fd; readlink /proc/self/fd/0";
+    for prepare in [
+        "",
+        "trap '' PIPE USR1 INT TERM HUP CHLD;",
+        "exec 7</dev/null 9>/dev/null;",
+        "umask 027; cd /tmp;",
+        "exec <&-;",
+        "exec 2>&- <&-;",
+    ] {
+        let says = |start: &str| {
+            let script = format!("{prepare} exec {start} sh -c \"$PROBE\"");
+            let mut command = Command::new("sh");
+            command.args(["-c", &script]).env("PROBE", probe);
+            run(&mut command).stdout
+        };
+        let program = env!("CARGO_BIN_EXE_lntu");
+        let plain = says("");
+        assert!(plain.contains("SigIgn"), "{plain}");
+        let options = "--changes-only -H --source proc -i 1h";
+        assert_eq!(says(&format!("{program} {options} --")), plain, "{prepare}");
+        let listener = listen("127.0.0.1");
+        let port = port_of(&listener);
+        assert_eq!(
+            says(&format!("{program} wait {port} --")),
+            plain,
+            "{prepare}"
+        );
+    }
+}
+
+/// An application that closes its copy of a pipe ends it for the reader.
+#[test]
+fn the_watcher_holds_no_descriptor_of_the_application() {
+    let directory = TempDir::new().unwrap();
+    let lines = directory.path().join("lines");
+    let script = "exec 5>/dev/null; cat";
+    let options = ["-o", lines.to_str().unwrap()];
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 9</etc/passwd; exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_lntu")).args(options);
+    command.args(["--source", "proc", "--", "sh", "-c", script]);
+    let running = Running::start(command.stdin(std::process::Stdio::piped()));
+    let pid = running.child.id();
+    wait_for("the first line", || {
+        fs::read_to_string(&lines)
+            .is_ok_and(|text| text.contains('\n'))
+            .then_some(())
+    });
+    let watcher = watchers_of(pid)[0];
+    let open: Vec<String> = fs::read_dir(format!("/proc/{watcher}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.to_str().unwrap().to_string())
+        .collect();
+    let stderr = fs::read_link(format!("/proc/{pid}/fd/2")).unwrap();
+    let mut expected = vec!["/", "/", stderr.to_str().unwrap(), lines.to_str().unwrap()];
+    let mut open: Vec<&str> = open.iter().map(String::as_str).collect();
+    open.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(open, expected);
+}
+
+#[test]
+fn a_watcher_that_cannot_work_does_not_keep_the_application_from_starting() {
+    let finished = run(&mut beside(
+        &["-o", "/no/such/directory/file"],
+        "sleep 0.5; echo started",
+    ));
+    assert_eq!(
+        (finished.code(), finished.stdout.as_str()),
+        (0, "started\n")
+    );
+    assert_eq!(
+        finished.stderr,
+        "lntu: /no/such/directory/file: No such file or directory (os error 2)\n"
+    );
+}
+
+#[test]
+fn output_goes_to_the_end_of_a_file() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("lines");
+    fs::write(&file, "before\n").unwrap();
+    let listed = run(lntu(&["list", "-H", "--source", "proc", &port, "-o"]).arg(&file));
+    assert_eq!(listed.lines(), [""; 0]);
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "before"));
+    assert!(lines[1].contains(&port));
+}
+
+/// Readers come and go; what no one read is written again.
+#[test]
+fn output_goes_to_a_fifo_once_someone_reads_it() {
+    let directory = TempDir::new().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let first = listen("127.0.0.1");
+    let second = listen("127.0.0.1");
+    let ports = [port_of(&first).to_string(), port_of(&second).to_string()];
+    let arguments = [
+        "-H", "-i", "20ms", "--source", "proc", &ports[0], &ports[1], "-o",
+    ];
+    let watcher = Running::start(lntu(&arguments).arg(&fifo));
+    let error = watcher.next_error();
+    assert!(error.ends_with("fifo: No such device or address (os error 6); trying again"));
+
+    let mut reader = BufReader::new(File::open(&fifo).unwrap());
+    let mut line = String::new();
+    for _ in 0..2 {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.contains("LISTEN"), "{line:?}");
+    }
+    assert!(watcher.next_error().ends_with("fifo: writing again"));
+    drop(reader);
+    drop(first);
+    assert!(
+        watcher
+            .next_error()
+            .ends_with("fifo: Broken pipe (os error 32); trying again")
+    );
+    drop(second);
+    let mut reader = BufReader::new(File::open(&fifo).unwrap());
+    let mut closed = String::new();
+    reader.read_line(&mut closed).unwrap();
+    reader.read_line(&mut closed).unwrap();
+    for port in ports {
+        assert!(closed.contains(&format!("127.0.0.1:{port}")), "{closed}");
+    }
+    assert_eq!(closed.matches("CLOSED").count(), 2);
+}
+
+#[test]
+fn output_to_dev_stderr_needs_no_such_file() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let listed = run(&mut lntu(&[
+        "list",
+        "-H",
+        "--source",
+        "proc",
+        &port,
+        "-o",
+        "/dev/stderr",
+    ]));
+    assert_eq!((listed.code(), listed.stdout.as_str()), (0, ""));
+    assert!(listed.stderr.contains(&port), "{listed:?}");
+    let failed = run(&mut lntu(&["list", "-o", "/"]));
+    assert_eq!(failed.error(), "/: Is a directory (os error 21)");
+}
+
+#[test]
+fn a_closed_stdout_is_an_error() {
+    let script = "exec \"$0\" list --source proc >&-";
+    let failed = run(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_lntu")]));
+    assert_eq!(failed.error(), "stdout: Bad file descriptor (os error 9)");
+}
