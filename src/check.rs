@@ -42,9 +42,9 @@ impl Check {
     /// # Errors
     /// When the source has no complete answer.
     pub fn look(&mut self, confirm: bool) -> Result<(), Error> {
-        self.source.poll(&mut self.snapshot)?;
+        self.source.poll(None, &mut self.snapshot)?;
         if confirm && !self.ports.iter().all(|port| self.is_listening(port)) {
-            self.source.poll(&mut self.second_look)?;
+            self.source.poll(None, &mut self.second_look)?;
             self.snapshot.add_missing(&self.second_look);
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 /// When the source has no complete answer or the output cannot be written.
 pub fn run(mut source: Source, format: Format, mut output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
-    source.poll(&mut snapshot)?;
+    source.poll(None, &mut snapshot)?;
     let now = Timestamp::now();
     let mut renderer = Renderer::new(format, Table::default());
     renderer.fit(snapshot.listeners());

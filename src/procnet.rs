@@ -3,21 +3,29 @@
 
 pub mod row;
 pub mod scan;
+pub mod sockstat;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::listener::{Family, Listener, Protocol};
 use crate::report::Verbosity;
-use row::{RowError, decode_row, row_fields};
-use scan::Scanner;
+use crate::snapshot::Snapshot;
+use row::{RowError, Socket, decode_row, row_fields};
+use scan::{Lines, Scanner};
+use sockstat::Sockstat;
 
 /// `tcp`, `tcp6`, `udp` and `udp6` below one directory.
 #[derive(Debug)]
 pub struct ProcNet {
     tables: [Table; 4],
+    sockstat: Sockstat,
+    /// The kernel lists the listeners of a TCP table before its connections
+    /// (its `proc_net_tcp` document says so), and nothing here has shown
+    /// otherwise.
+    listeners_first: bool,
     scanner: Scanner,
     verbosity: Verbosity,
 }
@@ -84,8 +92,9 @@ impl ProcNet {
         verbosity: Verbosity,
         wanted: impl Fn(Protocol, Family) -> bool,
     ) -> ProcNet {
+        let net = proc_root.join("net");
         let table = |name, protocol, family| Table {
-            path: proc_root.join("net").join(name),
+            path: net.join(name),
             protocol,
             family,
             wanted: wanted(protocol, family),
@@ -100,6 +109,8 @@ impl ProcNet {
                 table("udp", Protocol::Udp, Family::V4),
                 table("udp6", Protocol::Udp, Family::V6),
             ],
+            sockstat: Sockstat::new(&net),
+            listeners_first: true,
             scanner: Scanner::default(),
             verbosity,
         }
@@ -116,23 +127,59 @@ impl ProcNet {
 
     /// Appends every listener of the tables to `listeners`, in their order.
     ///
+    /// With the listeners that are `known`, a table of which none is known and
+    /// of which `sockstat` counts no socket is not read. So an open may be
+    /// seen one poll later; nothing that is known can go unseen.
+    ///
     /// # Errors
     /// When `tcp`, or a table that was read before in this run, cannot be read
     /// or says nothing that can be understood. `listeners` then holds a part
     /// of a snapshot and must not be used.
-    pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), ProcError> {
+    pub fn read(
+        &mut self,
+        known: Option<&Snapshot>,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<(), ProcError> {
+        let in_use = self.sockstat.read(&mut self.scanner);
         for table in &mut self.tables {
-            if table.wanted || table.is_required() {
-                table
-                    .read(&mut self.scanner, self.verbosity, listeners)
-                    .map_err(|reason| ProcError {
-                        path: table.path.clone(),
-                        reason,
-                    })?;
+            let (protocol, family) = (table.protocol, table.family);
+            if !table.wanted && !table.is_required() {
+                continue;
+            }
+            if in_use.is_zero(protocol, family)
+                && known.is_some_and(|known| !known.has_any(protocol, family))
+            {
+                continue;
+            }
+            // gVisor lists in no order; it has no sockstat either.
+            let stops_early =
+                protocol == Protocol::Tcp && in_use.is_readable && self.listeners_first;
+            let order = table
+                .read(&mut self.scanner, stops_early, self.verbosity, listeners)
+                .map_err(|reason| ProcError {
+                    path: table.path.clone(),
+                    reason,
+                })?;
+            if order == Order::Mixed && std::mem::take(&mut self.listeners_first) {
+                let path = table.path.display();
+                let found = "a listener behind a connection; reading tables to their end";
+                self.verbosity.detail(format_args!("{path}: {found}"));
             }
         }
         Ok(())
     }
+}
+
+/// How the rows of a table follow each other, as far as they were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Order {
+    /// Listeners, and pending connections among them.
+    #[default]
+    OnlyListeners,
+    /// Listeners, then connections.
+    ListenersFirst,
+    /// A listener behind a connection.
+    Mixed,
 }
 
 impl Table {
@@ -148,63 +195,74 @@ impl Table {
     fn read(
         &mut self,
         scanner: &mut Scanner,
+        stops_early: bool,
         verbosity: Verbosity,
         listeners: &mut Vec<Listener>,
-    ) -> Result<(), ProcErrorReason> {
+    ) -> Result<Order, ProcErrorReason> {
         let before = listeners.len();
         // Opened afresh for each poll: Linux 6.6.102 to 6.6.104, 6.12.42 to
         // 6.12.45 and 6.14 cannot seek in these files.
-        let scanned = File::open(&self.path).and_then(|file| self.scan(scanner, file, listeners));
-        let contents = match scanned {
+        let contents = match File::open(&self.path)
+            .and_then(|file| self.scan(scanner.lines(file), stops_early, listeners))
+        {
             Ok(contents) => contents,
             Err(error) if self.must_answer() => return Err(ProcErrorReason::Io(error)),
             Err(error) => {
                 listeners.truncate(before);
                 let is_there = error.kind() != ErrorKind::NotFound;
-                if is_there && !std::mem::replace(&mut self.left_out, is_there) {
+                if !std::mem::replace(&mut self.left_out, is_there) && is_there {
                     let path = self.path.display();
                     verbosity.warn(format_args!("{path}: {error}; its ports are left out"));
                 }
-                return Ok(());
+                return Ok(Order::default());
             }
         };
-        if contents.lines == 0 {
-            // WSL 1 has all four files, each of zero bytes.
-            return if self.must_answer() {
-                Err(ProcErrorReason::Empty)
-            } else {
-                Ok(())
-            };
-        }
-        if let Some(first) = contents.first_error
-            && contents.understood == 0
-        {
-            return Err(ProcErrorReason::NoRowUnderstood(first));
-        }
-        self.seen = true;
         self.left_out = false;
+        match contents.first_error {
+            // WSL 1 has all four files, each of zero bytes.
+            _ if contents.lines == 0 && self.must_answer() => return Err(ProcErrorReason::Empty),
+            Some(first) if contents.understood == 0 => {
+                return Err(ProcErrorReason::NoRowUnderstood(first));
+            }
+            _ => {}
+        }
+        self.seen |= contents.lines > 0;
         self.say_skipped(&contents, verbosity);
-        Ok(())
+        Ok(contents.order)
     }
 
-    fn scan(
+    /// Reads rows to the end, or with `stops_early` no further than to the
+    /// first connection. What stands behind that in what was read already is
+    /// looked at all the same: a listener there means that there is no order
+    /// to rely on, and the rest is read after all.
+    fn scan<R: Read>(
         &self,
-        scanner: &mut Scanner,
-        file: File,
+        mut lines: Lines<'_, R>,
+        stops_early: bool,
         listeners: &mut Vec<Listener>,
     ) -> io::Result<Contents> {
         let mut contents = Contents::default();
-        let mut lines = scanner.lines(file);
-        while let Some(line) = lines.next()? {
+        loop {
+            let line = if stops_early && contents.order == Order::ListenersFirst {
+                lines.next_read()
+            } else {
+                lines.next()?
+            };
+            let Some(line) = line else {
+                break;
+            };
             contents.lines += 1;
             let Some(fields) = row_fields(line.bytes) else {
                 continue;
             };
             match decode_row(fields, self.protocol) {
-                Ok(row) => {
+                Ok(socket) => {
                     contents.understood += 1;
-                    if self.wanted {
-                        listeners.extend(row.map(|row| row.listener(self.protocol)));
+                    contents.order = contents.order.then(&socket);
+                    if let Socket::Listener(row) = socket
+                        && self.wanted
+                    {
+                        listeners.push(row.listener(self.protocol));
                     }
                 }
                 Err(error) => {
@@ -220,20 +278,30 @@ impl Table {
 
     /// With `-v`, says how many rows were skipped whenever that number changes.
     fn say_skipped(&mut self, contents: &Contents, verbosity: Verbosity) {
-        if contents.skipped != self.skipped && verbosity >= Verbosity::Verbose {
+        let skipped = contents.skipped;
+        if std::mem::replace(&mut self.skipped, skipped) != skipped {
             let path = self.path.display();
-            let (rows, s) = (
-                contents.skipped,
-                if contents.skipped == 1 { "" } else { "s" },
-            );
+            let s = if skipped == 1 { "" } else { "s" };
             match contents.first_error {
-                Some(first) => verbosity.warn(format_args!(
-                    "{path}: {rows} row{s} skipped; the first that cannot be read: {first}"
+                Some(first) => verbosity.detail(format_args!(
+                    "{path}: {skipped} row{s} skipped; the first that cannot be read: {first}"
                 )),
-                None => verbosity.warn(format_args!("{path}: {rows} over-long row{s} skipped")),
+                None => {
+                    verbosity.detail(format_args!("{path}: {skipped} over-long row{s} skipped"))
+                }
             }
         }
-        self.skipped = contents.skipped;
+    }
+}
+
+impl Order {
+    /// The order with one more row.
+    fn then(self, socket: &Socket) -> Order {
+        match (self, socket) {
+            (Order::OnlyListeners, Socket::Connection) => Order::ListenersFirst,
+            (Order::ListenersFirst, Socket::Listener(_)) => Order::Mixed,
+            _ => self,
+        }
     }
 }
 
@@ -247,6 +315,7 @@ struct Contents {
     /// Rows that were not, over-long lines among them.
     skipped: u64,
     first_error: Option<RowError>,
+    order: Order,
 }
 
 #[cfg(test)]
@@ -277,7 +346,7 @@ mod tests {
     fn ports(source: &mut ProcNet) -> Result<Vec<u16>, String> {
         let mut listeners = Vec::new();
         source
-            .read(&mut listeners)
+            .read(None, &mut listeners)
             .map_err(|error| error.to_string())?;
         Ok(listeners.iter().map(|l| l.endpoint.port).collect())
     }
@@ -368,5 +437,82 @@ mod tests {
         assert!(!source.tables[1].left_out, "tcp6 was not touched");
         fs::remove_file(proc.path().join("net/tcp")).unwrap();
         assert!(ports(&mut source).is_err());
+    }
+
+    const CONNECTION: &str = "   7: 0100007F:0016 0100007F:9C40 01 00000000:00000000\n";
+    const PENDING: &str = "   8: 0100007F:0016 0100007F:9C41 03 00000000:00000000\n";
+    const SOCKSTAT: &str = "TCP: inuse 9 orphan 0\nUDP: inuse 9 mem 0\n";
+    const WEB: &str = "   9: 00000000:0050 00000000:0000 0A 00000000:00000000\n";
+
+    /// More than one read of connections, so that what follows is not read
+    /// unless someone reads on.
+    fn many_connections() -> String {
+        CONNECTION.repeat(1000)
+    }
+
+    #[test]
+    fn reading_stops_at_the_first_connection() {
+        let many = many_connections();
+        let tcp = table(&[SSH, PENDING, WEB, PENDING, &many, BROKEN, SSH]);
+        let proc = proc_with(&[("tcp", &tcp), ("sockstat", SOCKSTAT)]);
+        let mut source = source(&proc);
+        assert_eq!(ports(&mut source), Ok(vec![22, 80]));
+        assert_eq!(
+            source.tables[0].skipped, 0,
+            "the broken row was not reached"
+        );
+        assert!(source.listeners_first);
+    }
+
+    #[test]
+    fn without_sockstat_a_table_is_read_to_its_end() {
+        let many = many_connections();
+        let proc = proc_with(&[("tcp", &table(&[SSH, &many, WEB]))]);
+        assert_eq!(ports(&mut source(&proc)), Ok(vec![22, 80]));
+    }
+
+    #[test]
+    fn a_listener_behind_a_connection_has_all_tables_read_to_their_end_from_then_on() {
+        let many = many_connections();
+        let mixed = table(&[SSH, CONNECTION, SSH, &many, WEB]);
+        let proc = proc_with(&[("tcp", &mixed), ("sockstat", SOCKSTAT)]);
+        let mut source = source(&proc);
+        assert_eq!(ports(&mut source), Ok(vec![22, 22, 80]));
+        let late = table(&[SSH, &many, WEB]);
+        fs::write(proc.path().join("net/tcp"), late).unwrap();
+        assert_eq!(ports(&mut source), Ok(vec![22, 80]));
+    }
+
+    #[test]
+    fn udp_tables_are_always_read_to_their_end() {
+        let connected = CONNECTION.repeat(1000);
+        let bound = WEB.replace(" 0A ", " 07 ");
+        let udp = table(&[&connected, &bound]);
+        let proc = proc_with(&[("tcp", HEADER), ("udp", &udp), ("sockstat", SOCKSTAT)]);
+        assert_eq!(ports(&mut source(&proc)), Ok(vec![80]));
+    }
+
+    #[test]
+    fn a_count_of_zero_skips_a_table_only_if_nothing_in_it_is_known() {
+        let none = "TCP: inuse 0 orphan 0\nUDP: inuse 0 mem 0\n";
+        let proc = proc_with(&[("tcp", &table(&[SSH])), ("sockstat", none)]);
+        let mut source = source(&proc);
+        let mut read = |known: Option<&Snapshot>| {
+            let mut listeners = Vec::new();
+            source.read(known, &mut listeners).unwrap();
+            listeners
+        };
+        // Who does not say what is known gets everything.
+        let all = read(None);
+        assert_eq!(all.len(), 1);
+        assert_eq!(read(Some(&Snapshot::default())), []);
+        let mut known = Snapshot::default();
+        known
+            .refill(|rows| {
+                rows.extend_from_slice(&all);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        assert_eq!(read(Some(&known)), all);
     }
 }

@@ -26,6 +26,13 @@ impl Verbosity {
             say(message);
         }
     }
+
+    /// Says what is of interest only when something is looked into.
+    pub fn detail(self, message: fmt::Arguments<'_>) {
+        if self >= Verbosity::Verbose {
+            say(message);
+        }
+    }
 }
 
 /// Says each distinct detail once, and only with `-v`.

@@ -1,6 +1,6 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
-use crate::listener::{Identity, Listener};
+use crate::listener::{Family, Identity, Listener, Protocol};
 
 /// The listeners of one poll, sorted by identity. Sockets that share an
 /// identity (`SO_REUSEPORT`) all stand in it.
@@ -55,6 +55,13 @@ impl Snapshot {
         self.listeners
             .chunk_by(|a, b| a.identity() == b.identity())
             .map(|sockets| &sockets[0])
+    }
+
+    /// Whether a listener of this protocol and family is there.
+    pub fn has_any(&self, protocol: Protocol, family: Family) -> bool {
+        self.listeners
+            .iter()
+            .any(|l| (l.protocol, l.family()) == (protocol, family))
     }
 
     /// Keeps only the listeners that `keep` accepts.
@@ -122,7 +129,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
+    use crate::listener::Endpoint;
 
     fn listener(port: u16, address: &str, inode: u64) -> Listener {
         let address = address.parse().unwrap();

@@ -96,13 +96,21 @@ impl Source {
 
     /// Fills `snapshot` with the listeners of this moment that pass the filter.
     ///
+    /// One who polls again and again and knows listeners already may say so:
+    /// that is cheaper, but an open may be seen one poll later. See
+    /// [`ProcNet::read`].
+    ///
     /// # Errors
     /// When no source that may answer gave a complete answer; `snapshot` is
     /// then empty.
-    pub fn poll(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
+    pub fn poll(
+        &mut self,
+        known: Option<&Snapshot>,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), SourceError> {
         let started = Instant::now();
         self.proc_answered = true;
-        let (result, waited) = self.ask(snapshot);
+        let (result, waited) = self.ask(known, snapshot);
         snapshot.retain(|listener| self.filter.matches(listener));
         self.cost = started.elapsed().saturating_sub(waited);
         result
@@ -125,10 +133,14 @@ impl Source {
     }
 
     /// The answer, and how long was waited for one that never came.
-    fn ask(&mut self, snapshot: &mut Snapshot) -> (Result<(), SourceError>, Duration) {
+    fn ask(
+        &mut self,
+        known: Option<&Snapshot>,
+        snapshot: &mut Snapshot,
+    ) -> (Result<(), SourceError>, Duration) {
         let proc_net = &mut self.proc_net;
         let Some(ss) = &mut self.ss else {
-            let answer = snapshot.refill(|listeners| proc_net.read(listeners));
+            let answer = snapshot.refill(|listeners| proc_net.read(known, listeners));
             return (answer.map_err(SourceError::Proc), Duration::ZERO);
         };
         let (failure, waited) = match snapshot.refill(|listeners| ss.read(listeners)) {
@@ -140,7 +152,7 @@ impl Source {
             Err(SsError::TimedOut) => (SsError::TimedOut, ss::DEADLINE),
             Err(error) => (error, Duration::ZERO),
         };
-        (self.ask_proc_for_ss(failure, snapshot), waited)
+        (self.ask_proc_for_ss(failure, known, snapshot), waited)
     }
 
     /// Lets `/proc` answer where ss failed, or confirm that there is nothing:
@@ -149,6 +161,7 @@ impl Source {
     fn ask_proc_for_ss(
         &mut self,
         failure: SsError,
+        known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
     ) -> Result<(), SourceError> {
         let unconfirmed = matches!(failure, SsError::NoRows);
@@ -156,7 +169,7 @@ impl Source {
             return Err(SourceError::Ss(failure));
         }
         let proc_net = &mut self.proc_net;
-        if let Err(error) = snapshot.refill(|listeners| proc_net.read(listeners)) {
+        if let Err(error) = snapshot.refill(|listeners| proc_net.read(known, listeners)) {
             return Err(SourceError::Both(failure, error));
         }
         if unconfirmed && snapshot.listeners().is_empty() {

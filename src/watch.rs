@@ -134,9 +134,10 @@ impl Watcher {
     /// reads: a row can be passed over while others come and go. So a listener
     /// that is missing is looked for once more before it counts as gone.
     fn look(&mut self) -> Result<(), SourceError> {
-        self.source.poll(&mut self.current)?;
+        let known = self.started.then_some(&self.reported);
+        self.source.poll(known, &mut self.current)?;
         if self.reported.difference(&self.current).next().is_some() {
-            self.source.poll(&mut self.second_look)?;
+            self.source.poll(None, &mut self.second_look)?;
             self.current.add_missing(&self.second_look);
         }
         Ok(())

@@ -26,22 +26,16 @@ pub struct Row {
     pub inode: u64,
 }
 
-/// The low four bits of a socket's state, by the numbers of the kernel's `tcp_states.h`.
+/// What a row stands for, as far as anyone here asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State(u8);
-
-impl State {
-    const CLOSE: State = State(0x07);
-    const LISTEN: State = State(0x0A);
-
-    /// Whether a socket of `protocol` in this state waits for peers: LISTEN
-    /// for TCP, CLOSE for UDP (bound, not connected).
-    pub fn is_listening(self, protocol: Protocol) -> bool {
-        match protocol {
-            Protocol::Tcp => self == State::LISTEN,
-            Protocol::Udp => self == State::CLOSE,
-        }
-    }
+pub enum Socket {
+    /// It waits for peers.
+    Listener(Row),
+    /// A connection that its listener has not completed yet (SYN_RECV). Before
+    /// Linux 4.4 these stand among the listeners.
+    Pending,
+    /// Any other connection.
+    Connection,
 }
 
 /// Why a row was not understood.
@@ -97,24 +91,26 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Decodes the fields that [`row_fields`] found: the row when its socket
-/// listens, `None` when it is in another state.
+/// Decodes the fields that [`row_fields`] found. A TCP socket waits for peers
+/// in the state LISTEN, a UDP socket in CLOSE: bound and not connected.
 ///
 /// # Errors
 /// When the state, or the local address of a listening row, cannot be read.
 /// Queues, uid and inode are used where they can be read and never make a row
 /// fail.
-pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Option<Row>, RowError> {
+pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Socket, RowError> {
     let local = fields.next().ok_or(RowError::TooFewFields)?;
     let state = fields.nth(1).ok_or(RowError::TooFewFields)?;
-    if !decode_state(state)?.is_listening(protocol) {
-        return Ok(None);
+    match (protocol, decode_state(state)?) {
+        (Protocol::Tcp, LISTEN) | (Protocol::Udp, CLOSE) => {}
+        (Protocol::Tcp, SYN_RECV) => return Ok(Socket::Pending),
+        _ => return Ok(Socket::Connection),
     }
     let local = decode_endpoint(local)?;
     let (tx_queue, rx_queue) = fields.next().and_then(decode_queues).unwrap_or_default();
     let uid = fields.nth(2).and_then(decimal);
     let inode = fields.nth(1).and_then(decimal).unwrap_or_default();
-    Ok(Some(Row {
+    Ok(Socket::Listener(Row {
         local,
         tx_queue,
         rx_queue,
@@ -122,6 +118,11 @@ pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Option<R
         inode,
     }))
 }
+
+// The kernel's `tcp_states.h`.
+const SYN_RECV: u8 = 0x03;
+const CLOSE: u8 = 0x07;
+const LISTEN: u8 = 0x0A;
 
 /// Decodes `ADDRESS:PORT` as the kernel writes it, 8 digits of address for
 /// IPv4 and 32 for IPv6.
@@ -159,8 +160,8 @@ fn decode_word(digits: &[u8]) -> Result<[u8; 4], RowError> {
 }
 
 /// Phones with Android print LISTEN as `8A`: only the low four bits are the state.
-fn decode_state(text: &[u8]) -> Result<State, RowError> {
-    decode_hex(text).map(|value| State(value as u8 & 0x0F))
+fn decode_state(text: &[u8]) -> Result<u8, RowError> {
+    decode_hex(text).map(|value| value as u8 & 0x0F)
 }
 
 fn decode_queues(text: &[u8]) -> Option<(u32, u32)> {
@@ -223,8 +224,15 @@ mod tests {
         (address.to_string(), port)
     }
 
-    fn row(line: &str, protocol: Protocol) -> Result<Option<Row>, RowError> {
+    fn socket(line: &str, protocol: Protocol) -> Result<Socket, RowError> {
         decode_row(row_fields(line.as_bytes()).expect("a row"), protocol)
+    }
+
+    fn listener(line: &str, protocol: Protocol) -> Row {
+        match socket(line, protocol) {
+            Ok(Socket::Listener(row)) => row,
+            other => panic!("{line:?}: {other:?}"),
+        }
     }
 
     const TCP: &str = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 \
@@ -267,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_listening_row_gives_all_its_parts() {
-        let tcp = row(&TCP.replace("0100007F", "7F7F7F7F"), Protocol::Tcp).unwrap();
+        let tcp = listener(&TCP.replace("0100007F", "7F7F7F7F"), Protocol::Tcp);
         let expected = Row {
             local: Endpoint {
                 port: 8080,
@@ -278,45 +286,46 @@ mod tests {
             uid: Some(1000),
             inode: 1 << 32,
         };
-        assert_eq!(tcp, Some(expected));
+        assert_eq!(tcp, expected);
 
-        let udp = row(UDP, Protocol::Udp).unwrap().unwrap();
+        let udp = listener(UDP, Protocol::Udp);
         assert_eq!((udp.tx_queue, udp.rx_queue), (2, 256));
         assert_eq!((udp.uid, udp.inode), (Some(101), 25091));
     }
 
     #[test]
     fn only_the_listening_state_of_the_protocol_makes_a_listener() {
-        assert_eq!(row(TCP, Protocol::Udp), Ok(None));
-        assert_eq!(row(UDP, Protocol::Tcp), Ok(None));
-        assert_eq!(row(&TCP.replace(" 0A ", " 01 "), Protocol::Tcp), Ok(None));
-        assert_eq!(row(&UDP.replace(" 07 ", " 01 "), Protocol::Udp), Ok(None));
+        let tcp = |state| socket(&TCP.replace(" 0A ", state), Protocol::Tcp);
+        assert_eq!(tcp(" 01 "), Ok(Socket::Connection));
+        assert_eq!(tcp(" 06 "), Ok(Socket::Connection));
+        assert_eq!(tcp(" 07 "), Ok(Socket::Connection));
+        assert_eq!(tcp(" 03 "), Ok(Socket::Pending));
+        let udp = |state| socket(&UDP.replace(" 07 ", state), Protocol::Udp);
+        assert_eq!(udp(" 01 "), Ok(Socket::Connection));
+        assert_eq!(udp(" 0A "), Ok(Socket::Connection));
     }
 
     #[test]
     fn only_the_low_four_bits_are_the_state() {
-        let android = row(&TCP.replace(" 0A ", " 8A "), Protocol::Tcp);
-        assert!(android.unwrap().is_some());
+        listener(&TCP.replace(" 0A ", " 8A "), Protocol::Tcp);
     }
 
     #[test]
     fn four_fields_make_a_listener() {
-        let row = row("7: 00000000:0016 00000000:0000 0A", Protocol::Tcp);
-        let row = row.unwrap().unwrap();
+        let row = listener("7: 00000000:0016 00000000:0000 0A", Protocol::Tcp);
         assert_eq!(row.local.port, 22);
         assert_eq!((row.uid, row.inode, row.rx_queue), (None, 0, 0));
     }
 
     #[test]
     fn a_uid_of_minus_one_is_no_uid() {
-        let row = row(&TCP.replace("  1000  ", "  -1  "), Protocol::Tcp);
-        let row = row.unwrap().unwrap();
+        let row = listener(&TCP.replace("  1000  ", "  -1  "), Protocol::Tcp);
         assert_eq!((row.uid, row.inode), (None, 1 << 32));
     }
 
     #[test]
     fn broken_rows_are_errors_with_a_reason() {
-        let error = |line: &str| row(line, Protocol::Tcp).unwrap_err();
+        let error = |line: &str| socket(line, Protocol::Tcp).unwrap_err();
         assert_eq!(error("0:"), RowError::TooFewFields);
         assert_eq!(error("0: 0100007F:1F90 0:0"), RowError::TooFewFields);
         assert_eq!(error("0: 0100007F:1F90 0:0 zz"), RowError::NotHex);

@@ -5,6 +5,7 @@
 //! growing vector, which a row of a hundred thousand characters then sizes.
 
 use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 
 /// A `read` of `/proc/net/tcp` returns at most a page, so two pages hold the
 /// part of a line that the last read left over and the whole of the next one.
@@ -82,20 +83,12 @@ impl<R: Read> Lines<'_, R> {
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
-            if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..self.end]) {
-                let newline = self.scanned + found;
-                let line = self.start..newline;
-                self.start = newline + 1;
-                self.scanned = self.start;
-                if std::mem::take(&mut self.skipping) {
-                    continue;
-                }
+            if let Some(line) = self.take_line() {
                 return Ok(Some(Line {
                     bytes: &self.buffer[line],
                     terminated: true,
                 }));
             }
-            self.scanned = self.end;
             if self.at_end {
                 let line = self.start..self.end;
                 self.start = self.end;
@@ -112,6 +105,29 @@ impl<R: Read> Lines<'_, R> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The next line if all of it was read already; nothing more is read for it.
+    pub fn next_read(&mut self) -> Option<Line<'_>> {
+        self.take_line().map(|line| Line {
+            bytes: &self.buffer[line],
+            terminated: true,
+        })
+    }
+
+    /// Where in the buffer the next line stands, if its newline does.
+    fn take_line(&mut self) -> Option<Range<usize>> {
+        while let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..self.end]) {
+            let newline = self.scanned + found;
+            let line = self.start..newline;
+            self.start = newline + 1;
+            self.scanned = self.start;
+            if !std::mem::take(&mut self.skipping) {
+                return Some(line);
+            }
+        }
+        self.scanned = self.end;
+        None
     }
 
     /// How many lines were left out so far because they did not fit.
@@ -229,6 +245,21 @@ mod tests {
             assert_eq!(lines, terminated(&["1234567", "1234567"]));
             assert_eq!(overlong, 1);
         }
+    }
+
+    #[test]
+    fn lines_that_were_read_come_without_reading_more() {
+        let mut scanner = Scanner::with_capacity(16);
+        let mut lines = scanner.lines(Dribble {
+            data: b"one\ntwo\nthree\n",
+            step: 10,
+            interrupt: false,
+        });
+        assert_eq!(lines.next_read(), None);
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"one");
+        assert_eq!(lines.next_read().unwrap().bytes, b"two");
+        assert_eq!(lines.next_read(), None);
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"three");
     }
 
     #[test]

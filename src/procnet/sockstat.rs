@@ -1,0 +1,145 @@
+//! How many sockets are in use: `/proc/net/sockstat` and `sockstat6`.
+//!
+//! Each is read in some microseconds, where a table of which all rows are
+//! elsewhere makes the kernel walk its whole hash table to find none.
+//!
+//! The kernel sums a count over its CPUs without a lock (`sock_prot_inuse_get`),
+//! so while sockets come and go it can be too low. It may be the reason to
+//! look later, never the reason to call something closed.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::scan::Scanner;
+use crate::listener::{Family, Protocol};
+
+/// The two files below one directory.
+#[derive(Debug)]
+pub struct Sockstat {
+    v4: PathBuf,
+    v6: PathBuf,
+}
+
+/// What the two files said, where they said something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// `sockstat` could be read. gVisor has none, and lists sockets in no order.
+    pub is_readable: bool,
+    counts: [[Option<u64>; 2]; 2],
+}
+
+impl Sockstat {
+    /// The files in this directory, which is the `net` of a `/proc`.
+    pub fn new(net: &Path) -> Sockstat {
+        Sockstat {
+            v4: net.join("sockstat"),
+            v6: net.join("sockstat6"),
+        }
+    }
+
+    /// Reads both. What is absent or cannot be read is not known, and no error.
+    pub fn read(&self, scanner: &mut Scanner) -> InUse {
+        let mut in_use = InUse::default();
+        in_use.is_readable = read_file(&self.v4, scanner, Family::V4, &mut in_use).is_ok();
+        // Without IPv6 there is no second file.
+        let _ = read_file(&self.v6, scanner, Family::V6, &mut in_use);
+        in_use
+    }
+}
+
+impl InUse {
+    /// Whether no socket of this protocol and family is counted. False where
+    /// that is not known.
+    pub fn is_zero(&self, protocol: Protocol, family: Family) -> bool {
+        self.counts[protocol as usize][family as usize] == Some(0)
+    }
+}
+
+fn read_file(
+    path: &Path,
+    scanner: &mut Scanner,
+    family: Family,
+    in_use: &mut InUse,
+) -> io::Result<()> {
+    let mut lines = scanner.lines(File::open(path)?);
+    while let Some(line) = lines.next()? {
+        let Some((name, rest)) = split_at_colon(line.bytes) else {
+            continue;
+        };
+        let protocol = match (name, family) {
+            (b"TCP", Family::V4) | (b"TCP6", Family::V6) => Protocol::Tcp,
+            (b"UDP", Family::V4) | (b"UDP6", Family::V6) => Protocol::Udp,
+            _ => continue,
+        };
+        in_use.counts[protocol as usize][family as usize] = count(rest);
+    }
+    Ok(())
+}
+
+/// ` inuse 5 orphan 0 …`
+fn count(text: &[u8]) -> Option<u64> {
+    let rest = text.trim_ascii_start().strip_prefix(b"inuse ")?;
+    let end = rest.iter().position(|b| !b.is_ascii_digit());
+    let digits = &rest[..end.unwrap_or(rest.len())];
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn split_at_colon(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr::memchr(b':', line)?;
+    Some((&line[..colon], &line[colon + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    fn read(files: &[(&str, &str)]) -> InUse {
+        let net = TempDir::new().unwrap();
+        for (name, contents) in files {
+            fs::write(net.path().join(name), contents).unwrap();
+        }
+        Sockstat::new(net.path()).read(&mut Scanner::default())
+    }
+
+    const V4: &str = "sockets: used 8\nTCP: inuse 3 orphan 0 tw 0 alloc 1 mem 0\n\
+                      UDP: inuse 0 mem 0\nUDPLITE: inuse 7\nRAW: inuse 0\n";
+    const V6: &str = "TCP6: inuse 0\nUDP6: inuse 12\nUDPLITE6: inuse 0\n";
+
+    #[test]
+    fn counts_are_read_from_both_files() {
+        let in_use = read(&[("sockstat", V4), ("sockstat6", V6)]);
+        assert!(in_use.is_readable);
+        assert!(!in_use.is_zero(Protocol::Tcp, Family::V4));
+        assert!(in_use.is_zero(Protocol::Udp, Family::V4));
+        assert!(in_use.is_zero(Protocol::Tcp, Family::V6));
+        assert!(!in_use.is_zero(Protocol::Udp, Family::V6));
+    }
+
+    #[test]
+    fn what_is_missing_or_odd_is_not_zero() {
+        let unknown = |in_use: InUse| {
+            [Protocol::Tcp, Protocol::Udp].into_iter().all(|protocol| {
+                [Family::V4, Family::V6]
+                    .into_iter()
+                    .all(|family| !in_use.is_zero(protocol, family))
+            })
+        };
+        let neither = read(&[]);
+        assert!(!neither.is_readable && unknown(neither));
+        for odd in [
+            "",
+            "TCP: orphan 0\n",
+            "TCP inuse 0\n",
+            "TCP: inuse\n",
+            "TCP: inuse -1\n",
+        ] {
+            let in_use = read(&[("sockstat", odd)]);
+            assert!(in_use.is_readable && unknown(in_use), "{odd:?}");
+        }
+        // Each file speaks for its own family.
+        assert!(unknown(read(&[("sockstat", V6), ("sockstat6", V4)])));
+    }
+}

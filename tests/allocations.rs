@@ -1,0 +1,72 @@
+//! A poll in a steady state allocates nothing, so a watcher does not grow.
+
+use std::ffi::OsStr;
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+
+use lntu::interval::Interval;
+use lntu::output::{Format, Output};
+use lntu::port::Filter;
+use lntu::report::Verbosity;
+use lntu::source::{Source, SourceChoice};
+use lntu::watch::{Reader, WatchOptions, Watcher};
+
+/// How often memory was taken by `polls` polls that found nothing new, after
+/// a few that had to make room.
+fn allocations(choice: &SourceChoice, polls: usize) -> u64 {
+    let options = WatchOptions {
+        interval: Interval::OF_WATCH,
+        format: Format::default(),
+        changes_only: false,
+        full: false,
+        verbosity: Verbosity::Normal,
+    };
+    let no_ss = OsStr::new("/nonexistent:/neither");
+    let source = Source::new(choice, no_ss, Filter::default(), options.verbosity);
+    let output = Output::open(Some(PathBuf::from("/dev/null"))).unwrap();
+    let mut watcher = Watcher::new(source, output, options);
+    let mut poll = |times| {
+        for _ in 0..times {
+            assert_eq!(watcher.poll(), Reader::Listens);
+        }
+    };
+    poll(3);
+    allocation_counter::measure(|| poll(polls)).count_total
+}
+
+#[test]
+fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
+    let choice = SourceChoice::Proc(PathBuf::from(table));
+    assert_eq!(allocations(&choice, 100_000), 0);
+}
+
+/// The kernel's own tables, with and without an ss that is not there. What
+/// other processes open meanwhile would be counted, hence several tries.
+#[test]
+fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
+    let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"));
+    for choice in [
+        SourceChoice::Proc(PathBuf::from("/proc")),
+        SourceChoice::Auto,
+    ] {
+        let least = (0..10).map(|_| allocations(&choice, 100)).min();
+        assert_eq!(least, Some(0), "{choice:?}");
+    }
+}
+
+/// The measure itself: a change does allocate, or the tests above would pass
+/// whatever happens.
+#[test]
+fn the_first_polls_are_seen_to_allocate() {
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
+    let choice = SourceChoice::Proc(PathBuf::from(table));
+    assert!(
+        allocation_counter::measure(|| {
+            allocations(&choice, 1);
+        })
+        .count_total
+            > 0
+    );
+}
