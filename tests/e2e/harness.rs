@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -214,14 +212,16 @@ pub fn fake_ss(script: &str) -> TempDir {
     directory
 }
 
-/// Writes a shell script that can be executed at once: it is renamed into
-/// place by another process, since one that is forked meanwhile by another
-/// test may hold a file written here open for writing (`ETXTBSY`).
+/// Writes a shell script that can be executed at once. Another process writes
+/// it: one that a test forks meanwhile would hold a file that is open for
+/// writing here, and what is open for writing cannot be executed (`ETXTBSY`).
 pub fn write_program(path: &Path, script: &str) {
-    let draft = path.with_extension("draft");
-    fs::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&draft, path).unwrap();
+    let write =
+        "printf '%s' \"$1\" >\"$0.draft\" && chmod 755 \"$0.draft\" && mv \"$0.draft\" \"$0\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", write]).arg(path);
+    let written = shell.arg(format!("#!/bin/sh\n{script}\n")).status();
+    assert!(written.unwrap().success(), "{}", path.display());
 }
 
 /// `first` before the PATH of this process, so that scripts find their tools.
