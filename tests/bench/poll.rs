@@ -1,0 +1,172 @@
+//! In-process costs: lines of bytes, sockets of lines, a poll of tables, and a
+//! watcher's steady poll. `cargo bench`. Against other programs, see `peers`.
+//!
+//! The tables stand in files, so the kernel's cost of making them is left out:
+//! what is measured is what this program adds to it.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use tempfile::TempDir;
+
+use lntu::interval::Interval;
+use lntu::listener::Protocol;
+use lntu::output::{Format, Output};
+use lntu::port::Filter;
+use lntu::procnet::row::{decode_row, row_fields};
+use lntu::procnet::scan::Scanner;
+use lntu::report::Verbosity;
+use lntu::snapshot::Snapshot;
+use lntu::source::{Source, SourceChoice};
+use lntu::watch::{WatchOptions, Watcher};
+
+fn main() {
+    divan::main();
+}
+
+/// What the tables hold, and why that is of interest.
+#[derive(Clone, Copy, Debug)]
+enum Input {
+    /// A container: the common case.
+    Listeners10,
+    /// A busy proxy: what must not cost more than the one above.
+    Listeners10Connections50k,
+    /// All rows are listeners: the work that cannot be avoided.
+    Listeners10k,
+    /// UDP tables are in no order, so all of them is read.
+    Udp50k,
+}
+
+const INPUTS: [Input; 4] = [
+    Input::Listeners10,
+    Input::Listeners10Connections50k,
+    Input::Listeners10k,
+    Input::Udp50k,
+];
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Input::Listeners10 => "10 listeners",
+            Input::Listeners10Connections50k => "10 listeners, 50,000 connections",
+            Input::Listeners10k => "10,000 listeners",
+            Input::Udp50k => "50,000 UDP sockets",
+        })
+    }
+}
+
+impl Input {
+    /// The protocol of its sockets, how many listen, and how many do not.
+    fn shape(self) -> (Protocol, usize, usize) {
+        match self {
+            Input::Listeners10 => (Protocol::Tcp, 10, 0),
+            Input::Listeners10Connections50k => (Protocol::Tcp, 10, 50_000),
+            Input::Listeners10k => (Protocol::Tcp, 10_000, 0),
+            Input::Udp50k => (Protocol::Udp, 25_000, 25_000),
+        }
+    }
+
+    /// The table as the kernel prints it.
+    fn table(self) -> String {
+        let (protocol, listeners, connections) = self.shape();
+        let (listening, width) = match protocol {
+            Protocol::Tcp => ("0A", 149),
+            Protocol::Udp => ("07", 127),
+        };
+        let row = |number: usize| {
+            let (address, port) = (0x0100007F + (number / 60_000) as u32, number % 60_000 + 1);
+            let (state, remote) = match number < listeners {
+                true => (listening, "00000000:0000"),
+                false => ("01", "0200007F:9C40"),
+            };
+            let row = format!(
+                "{number:4}: {address:08X}:{port:04X} {remote} {state} 00000000:00000000 \
+                 00:00000000 00000000     0        0 {} 1 0000000000000000 100 0 0 10 0",
+                number + 10_000
+            );
+            format!("{row:width$}\n")
+        };
+        let header = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when\n";
+        (0..listeners + connections).fold(header.to_string(), |table, number| table + &row(number))
+    }
+
+    /// A `/proc` with the table in it.
+    fn proc(self) -> TempDir {
+        let proc = TempDir::new().unwrap();
+        let net = proc.path().join("net");
+        fs::create_dir(&net).unwrap();
+        let sockstat = "TCP: inuse 9 orphan 0\nUDP: inuse 9 mem 0\n";
+        fs::write(net.join("sockstat"), sockstat).unwrap();
+        fs::write(net.join("tcp"), "  sl  local_address\n").unwrap();
+        fs::write(net.join(self.shape().0.name()), self.table()).unwrap();
+        proc
+    }
+}
+
+#[divan::bench(args = INPUTS)]
+fn scan(bencher: Bencher, input: Input) {
+    let table = input.table();
+    let mut scanner = Scanner::default();
+    bencher
+        .counter(BytesCount::new(table.len()))
+        .bench_local(|| {
+            let mut lines = scanner.lines(table.as_bytes());
+            let mut count = 0;
+            while let Some(line) = lines.next().unwrap() {
+                count += black_box(line).bytes.len();
+            }
+            count
+        });
+}
+
+#[divan::bench(args = INPUTS)]
+fn decode(bencher: Bencher, input: Input) {
+    let table = input.table();
+    let rows: Vec<_> = table
+        .lines()
+        .filter_map(|line| row_fields(line.as_bytes()))
+        .collect();
+    let protocol = input.shape().0;
+    bencher
+        .counter(ItemsCount::new(rows.len()))
+        .bench_local(|| {
+            for row in &rows {
+                let _ = black_box(decode_row(black_box(row.clone()), protocol));
+            }
+        });
+}
+
+fn source(proc: &TempDir) -> Source {
+    let choice = SourceChoice::Proc(proc.path().to_path_buf());
+    Source::new(&choice, OsStr::new(""), Filter::default(), Verbosity::Quiet)
+}
+
+#[divan::bench(args = INPUTS)]
+fn poll(bencher: Bencher, input: Input) {
+    let proc = input.proc();
+    let mut source = source(&proc);
+    let mut snapshot = Snapshot::default();
+    bencher.bench_local(|| source.poll(None, &mut snapshot).unwrap());
+    assert_eq!(snapshot.listeners().len(), input.shape().1);
+}
+
+#[divan::bench(args = INPUTS)]
+fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
+    let proc = input.proc();
+    let options = WatchOptions {
+        interval: Interval::OF_WATCH,
+        format: Format::default(),
+        changes_only: true,
+        full: false,
+        verbosity: Verbosity::Quiet,
+    };
+    let output = Output::open(Some(PathBuf::from("/dev/null"))).unwrap();
+    let mut watcher = Watcher::new(source(&proc), output, options);
+    watcher.poll();
+    bencher.bench_local(|| watcher.poll());
+}
