@@ -17,6 +17,10 @@ use row::{RowError, Socket, decode_row, row_fields};
 use scan::{Lines, Scanner};
 use sockstat::Sockstat;
 
+/// What one poll reads of a file at most: that of seven million sockets is
+/// smaller, so a larger one grows for ever.
+const MOST_BYTES: u64 = 1 << 30;
+
 /// `tcp`, `tcp6`, `udp` and `udp6` below one directory.
 #[derive(Debug)]
 pub struct ProcNet {
@@ -202,9 +206,14 @@ impl Table {
         let before = listeners.len();
         // Opened afresh for each poll: Linux 6.6.102 to 6.6.104, 6.12.42 to
         // 6.12.45 and 6.14 cannot seek in these files.
-        let contents = match File::open(&self.path)
-            .and_then(|file| self.scan(scanner.lines(file), stops_early, listeners))
-        {
+        let contents = match File::open(&self.path).and_then(|file| {
+            let mut file = file.take(MOST_BYTES);
+            let contents = self.scan(scanner.lines(&mut file), stops_early, listeners)?;
+            match file.limit() {
+                0 => Err(ErrorKind::FileTooLarge.into()),
+                _ => Ok(contents),
+            }
+        }) {
             Ok(contents) => contents,
             Err(error) if self.must_answer() => return Err(ProcErrorReason::Io(error)),
             Err(error) => {
@@ -393,6 +402,15 @@ mod tests {
         fs::create_dir(proc.path().join("net/tcp")).unwrap();
         let error = ports(&mut source(&proc)).unwrap_err();
         assert!(error.ends_with("Is a directory (os error 21)"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_end_is_an_error() {
+        let proc = proc_with(&[]);
+        let tcp = proc.path().join("net/tcp");
+        std::os::unix::fs::symlink("/dev/zero", tcp).unwrap();
+        let error = ports(&mut source(&proc)).unwrap_err();
+        assert!(error.ends_with("net/tcp: file too large"), "{error}");
     }
 
     #[test]
