@@ -50,9 +50,9 @@ impl Check {
         Ok(())
     }
 
-    /// What the last look cost; see [`Source::cost`].
-    pub fn cost(&self) -> std::time::Duration {
-        self.source.cost()
+    /// What looking has cost since this was last asked; see [`Source::take_cost`].
+    pub fn take_cost(&mut self) -> std::time::Duration {
+        self.source.take_cost()
     }
 
     /// The ports that are not as wanted, after a look.

@@ -112,14 +112,14 @@ impl Source {
         self.proc_answered = true;
         let (result, waited) = self.ask(known, snapshot);
         snapshot.retain(|listener| self.filter.matches(listener));
-        self.cost = started.elapsed().saturating_sub(waited);
+        self.cost += started.elapsed().saturating_sub(waited);
         result
     }
 
-    /// What the last poll cost: the time it took, less the time in which it
-    /// did nothing but wait for an ss that did not finish.
-    pub fn cost(&self) -> Duration {
-        self.cost
+    /// What polls have cost since this was last asked: the time they took, less
+    /// the time in which they did nothing but wait for an ss that did not finish.
+    pub fn take_cost(&mut self) -> Duration {
+        std::mem::take(&mut self.cost)
     }
 
     /// A file that the last answer had to leave out although listeners of

@@ -58,7 +58,7 @@ pub fn run(mut check: Check, options: WaitOptions) -> Result<bool, Error> {
             verbosity.warn(format_args!("waiting for {ports}{to} ({seconds} s)"));
             next_progress += PROGRESS;
         }
-        let pause = options.interval.pause_after(check.cost());
+        let pause = options.interval.pause_after(check.take_cost());
         let until_timeout = options.timeout.map(|timeout| timeout - waited);
         thread::sleep(until_timeout.map_or(pause, |left| left.min(pause)));
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::parent_id;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::interval::Interval;
 use crate::output::{Event, Format, Output, Renderer};
@@ -56,7 +56,7 @@ pub struct Watcher {
 pub enum Reader {
     /// As far as is known.
     Listens,
-    /// The other end of the pipe is closed.
+    /// The other end of the pipe is closed, or the application has ended.
     Gone,
 }
 
@@ -84,25 +84,23 @@ impl Watcher {
     /// Polls until the reader of the output is gone, or until `leader`, if
     /// there is one, is no longer this process's parent.
     pub fn run(mut self, leader: Option<u32>) {
-        while self.poll() == Reader::Listens {
-            let pause = self.options.interval.pause_after(self.source.cost());
-            let end = Instant::now() + pause;
-            loop {
-                if leader.is_some_and(|leader| parent_id() != leader) {
-                    return;
-                }
-                let left = end.saturating_duration_since(Instant::now());
-                let slice = if leader.is_some() {
-                    left.min(LEADER_CHECK)
-                } else {
-                    left
-                };
-                if self.output.wait_for_hangup(slice) {
-                    return;
-                }
-                if slice == left {
-                    break;
-                }
+        while self.poll() == Reader::Listens && self.pause(leader) == Reader::Listens {}
+    }
+
+    fn pause(&mut self, leader: Option<u32>) -> Reader {
+        let mut left = self.options.interval.pause_after(self.source.take_cost());
+        loop {
+            let step = match leader {
+                Some(leader) if parent_id() != leader => return Reader::Gone,
+                Some(_) => left.min(LEADER_CHECK),
+                None => left,
+            };
+            if self.output.wait_for_hangup(step) {
+                return Reader::Gone;
+            }
+            left -= step;
+            if left.is_zero() {
+                return Reader::Listens;
             }
         }
     }
@@ -145,10 +143,12 @@ impl Watcher {
 
     /// Writes what lies between what was reported and the current snapshot.
     fn write_changes(&mut self) -> Reader {
-        self.changes.clear();
-        if self.started || !self.options.changes_only {
-            self.changes.extend(self.reported.changes_to(&self.current));
+        if self.options.changes_only && !self.started {
+            self.reported.clone_from(&self.current);
+            self.started = true;
         }
+        self.changes.clear();
+        self.changes.extend(self.reported.changes_to(&self.current));
         self.text.clear();
         let headers = if self.options.full {
             self.render_table();
@@ -192,8 +192,7 @@ impl Watcher {
     /// one, an empty line marks its end. JSON has neither, so there the
     /// listeners that closed come first.
     fn render_table(&mut self) {
-        let at_start = !self.started && !self.options.changes_only;
-        if self.changes.is_empty() && !at_start {
+        if self.changes.is_empty() && self.started {
             return;
         }
         let now = Timestamp::now();

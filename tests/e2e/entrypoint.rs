@@ -239,6 +239,39 @@ fn output_goes_to_a_fifo_once_someone_reads_it() {
     assert_eq!(closed.matches("CLOSED").count(), 2);
 }
 
+/// What is there at the start is what was there when the watcher first looked,
+/// not when someone first read its lines.
+#[test]
+fn changes_are_told_also_to_a_reader_that_comes_late() {
+    let directory = TempDir::new().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let arguments = [
+        "--changes-only",
+        "-i",
+        "20ms",
+        "--source",
+        "proc",
+        &port,
+        "-o",
+    ];
+    let watcher = Running::start(lntu(&arguments).arg(&fifo));
+    assert!(watcher.next_error().ends_with("; trying again"));
+    drop(listener);
+    std::thread::sleep(Duration::from_millis(200));
+    let mut lines = BufReader::new(File::open(&fifo).unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("Netid"));
+    assert!(lines.next().unwrap().unwrap().contains("CLOSED"));
+}
+
 #[test]
 fn output_to_dev_stderr_needs_no_such_file() {
     let listener = listen("127.0.0.1");
