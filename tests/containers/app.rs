@@ -1,0 +1,193 @@
+//! The application of the container tests, static and the only other file in
+//! their images. It does what its arguments say, one step after another:
+//! `app listen 8080 serve exit 42`.
+
+use std::ffi::CString;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::process::{self, Command};
+use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{self, SigSet, Signal};
+use nix::unistd::execve;
+use rustix::mount::UnmountFlags;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::Uid;
+
+/// Long enough for every test, and not for ever if one forgets it.
+const LIFETIME: Duration = Duration::from_secs(120);
+
+fn main() {
+    let mut app = App::default();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(step) = arguments.next() {
+        app.take(&step, &mut arguments);
+    }
+}
+
+/// What one step leaves to the next.
+struct App {
+    ports: Vec<(u16, Option<TcpListener>)>,
+    /// For `exec`, in this order and as they are, which std would not keep.
+    environment: Vec<CString>,
+}
+
+impl Default for App {
+    fn default() -> App {
+        let pair = |(mut name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            name.push("=");
+            name.push(value);
+            CString::new(name.into_vec()).unwrap()
+        };
+        App {
+            ports: Vec::new(),
+            environment: std::env::vars_os().map(pair).collect(),
+        }
+    }
+}
+
+impl App {
+    fn take(&mut self, step: &str, arguments: &mut impl Iterator<Item = String>) {
+        let mut next = || arguments.next().unwrap_or_else(|| panic!("{step} what?"));
+        match step {
+            "say" => println!("{}", next()),
+            "listen" => self.ports.push(listen(number(&next()))),
+            "reserve" => self.ports.push((number(&next()), None)),
+            "connect" => drop(TcpStream::connect(("127.0.0.1", number(&next()))).unwrap()),
+            "serve" => self.serve(),
+            "sleep" => thread::sleep(LIFETIME),
+            "daemon" => start_daemon(),
+            "detach" => drop(rustix::process::setsid().unwrap()),
+
+            "exit" => process::exit(number(&next())),
+            "abort" => process::abort(),
+            "raise" => signal::raise(signal(&next())).unwrap(),
+
+            "block" => SigSet::from(signal(&next())).thread_block().unwrap(),
+            // Of this thread, and there is no other.
+            "as" => rustix::thread::set_thread_uid(Uid::from_raw(number(&next()))).unwrap(),
+            "max-processes" => limit_processes(number(&next())),
+            "remove" => std::fs::remove_file(next()).unwrap(),
+            "unmount" => rustix::mount::unmount(next(), UnmountFlags::DETACH).unwrap(),
+            "clear-env" => self.environment.clear(),
+            "env" => self.environment.push(CString::new(next()).unwrap()),
+
+            "run" => run(arguments),
+            "statuses" => statuses(&arguments.collect::<Vec<_>>()),
+            "exec" => self.exec(arguments),
+            _ => panic!("{step}: no such step"),
+        }
+    }
+
+    /// USR1 closes the ports, USR2 opens them, and TERM leads to the next step.
+    fn serve(&mut self) {
+        let signals: SigSet = [
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGINT,
+            Signal::SIGTERM,
+        ]
+        .into_iter()
+        .collect();
+        // Before there is another thread, which would be ended by them.
+        signals.thread_block().unwrap();
+        for (_, listener) in &self.ports {
+            listener.iter().for_each(accept);
+        }
+        println!("serving");
+        loop {
+            match signals.wait().unwrap() {
+                Signal::SIGUSR1 => {
+                    for (_, listener) in &mut self.ports {
+                        listener.take().iter().for_each(close);
+                    }
+                    println!("closed");
+                }
+                Signal::SIGUSR2 => {
+                    for port in &mut self.ports {
+                        *port = listen(port.0);
+                        port.1.iter().for_each(accept);
+                    }
+                    println!("opened");
+                }
+                Signal::SIGINT => println!("interrupted"),
+                _ => return println!("terminated"),
+            }
+        }
+    }
+
+    /// SIGPIPE is ignored from here on, since std's start-up code did that.
+    fn exec(&self, arguments: &mut impl Iterator<Item = String>) {
+        let arguments: Vec<CString> = arguments.map(|a| CString::new(a).unwrap()).collect();
+        let error = execve(&arguments[0], &arguments, &self.environment).unwrap_err();
+        panic!("{:?}: {error}", arguments[0]);
+    }
+}
+
+fn number<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("{text}: no number"))
+}
+
+fn signal(name: &str) -> Signal {
+    format!("SIG{name}").parse().unwrap()
+}
+
+fn listen(port: u16) -> (u16, Option<TcpListener>) {
+    (port, Some(TcpListener::bind(("0.0.0.0", port)).unwrap()))
+}
+
+/// Tells of every connection.
+fn accept(listener: &TcpListener) {
+    let listener = listener.try_clone().unwrap();
+    thread::spawn(move || {
+        while let Ok((_, peer)) = listener.accept() {
+            println!("connection from {}", peer.ip());
+        }
+    });
+}
+
+/// The other thread holds the socket too, so it is not enough to drop it.
+fn close(listener: &TcpListener) {
+    let socket: OwnedFd = listener.try_clone().unwrap().into();
+    rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
+}
+
+/// Leaves a process behind that is in no one's session, and names it.
+fn start_daemon() {
+    let this = std::env::current_exe().unwrap();
+    let child = Command::new(this).args(["detach", "sleep"]).spawn();
+    println!("daemon {}", child.unwrap().id());
+}
+
+fn limit_processes(most: u64) {
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    rustix::process::setrlimit(Resource::Nproc, limit).unwrap();
+}
+
+/// Runs the program up to `;` and tells how it ended.
+fn run(arguments: &mut impl Iterator<Item = String>) {
+    let line: Vec<String> = arguments.take_while(|argument| argument != ";").collect();
+    let status = Command::new(&line[0]).args(&line[1..]).status();
+    let code = status.and_then(|status| status.code().ok_or(io::ErrorKind::Other.into()));
+    println!("exit {}", code.unwrap());
+}
+
+/// Every exit status there is, through the program given.
+fn statuses(through: &[String]) {
+    for status in 0..=255 {
+        let output = Command::new(&through[0])
+            .args(&through[1..])
+            .args(["exit", &status.to_string()])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+    }
+    println!("all of them");
+}
