@@ -2,6 +2,7 @@
 //! in `fixtures/`.
 
 mod check;
+mod containers;
 mod entrypoint;
 mod fake_ss;
 mod fixtures;

@@ -1,0 +1,382 @@
+//! The static binary in real containers, which hold nothing but it and the
+//! application, and beside applications outside of them.
+
+mod beside;
+mod docker;
+mod hardened;
+mod inherited;
+mod services;
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Mode};
+use tempfile::TempDir;
+
+use crate::harness::*;
+use docker::*;
+
+/// Between immediately, as it should be, and the 10 s after which `docker
+/// stop` kills.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port";
+
+/// state and local address of each line.
+fn events(lines: &str) -> Vec<String> {
+    let event = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        format!("{} {}", fields[1], fields[4])
+    };
+    lines.lines().map(event).collect()
+}
+
+#[test]
+fn the_scratch_image_lists_the_ports_of_its_network() {
+    if !have_docker() {
+        return;
+    }
+    binaries();
+    let repository = repository().to_str().unwrap();
+    let dockerfile = format!("{repository}/Dockerfile.scratch");
+    let target = format!("TARGET={}", target());
+    let image = Image::build(
+        &["-f", &dockerfile, "--build-arg", &target, repository],
+        None,
+    );
+    let alone = image.run(&[], &["list"]);
+    assert_eq!(alone.lines(), [HEADER]);
+
+    let server = Image::scratch().start_server(Port::Open, "8080");
+    let beside = image.run(&[&server.network()], &["list", "-H"]);
+    assert_eq!(events(&beside.lines().join("\n")), ["LISTEN *:8080"]);
+}
+
+#[test]
+fn a_health_check_follows_the_port_and_never_connects() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch_with(
+        "HEALTHCHECK --interval=1s --timeout=20s --retries=1 CMD [\"/lntu\", \"check\", \"8080\"]",
+    );
+    let server = image.start_server(Port::Closed, "8080");
+    let becomes = |health: &str| {
+        wait_for(health, || {
+            (server.inspect("{{.State.Health.Status}}") == health).then_some(())
+        });
+    };
+    becomes("unhealthy");
+    server.opens_its_port();
+    becomes("healthy");
+    server.closes_its_port();
+    becomes("unhealthy");
+    server.opens_its_port();
+    becomes("healthy");
+    assert!(!server.logs().stdout.contains("connection"));
+
+    let client = image.run(&[&server.network()], &["/app", "connect", "8080"]);
+    assert!(client.status.success(), "{client:?}");
+    server.wait_for_line("connection from 127.0.0.1");
+}
+
+#[test]
+fn docker_stop_ends_a_lone_watcher_at_once_with_143_and_all_its_lines() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let server = image.start_server(Port::Open, "8080");
+    let watcher = image.start(&[&server.network()], &["/lntu", "-i", "1h"]);
+    watcher.wait_for_line("LISTEN");
+    let started = Instant::now();
+    watcher.stop();
+    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    assert_eq!(watcher.status(), 143);
+    let logs = watcher.logs();
+    let (header, rows) = logs.stdout.split_once('\n').unwrap();
+    assert!(header.starts_with("Netid State"), "{logs:?}");
+    assert_eq!(events(rows), ["LISTEN *:8080"]);
+    assert!(rows.ends_with('\n') && logs.stderr.is_empty(), "{logs:?}");
+}
+
+#[test]
+fn docker_stop_reaches_the_application_beside_a_watcher() {
+    if !have_docker() {
+        return;
+    }
+    let app = [
+        "/app", "listen", "8080", "serve", "say", "goodbye", "exit", "7",
+    ];
+    let container = Image::scratch().start(
+        &[],
+        &[&["/lntu", "-i", "100ms", "-H", "--"], &app[..]].concat(),
+    );
+    container.wait_for_line("serving");
+    container.wait_for_line("LISTEN");
+    let started = Instant::now();
+    container.stop();
+    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    assert_eq!(container.status(), 7);
+    let logs = container.logs();
+    assert!(logs.stdout.ends_with("terminated\ngoodbye\n"), "{logs:?}");
+}
+
+#[test]
+fn docker_wait_sees_the_status_of_the_application() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let ends: [&[&str]; 11] = [
+        &["exit", "0"],
+        &["exit", "1"],
+        &["exit", "2"],
+        &["exit", "42"],
+        &["exit", "126"],
+        &["exit", "127"],
+        &["exit", "128"],
+        &["exit", "137"],
+        &["exit", "255"],
+        &["raise", "KILL", "exit", "3"],
+        &["abort"],
+    ];
+    let started = ends.map(|end| {
+        let alone = [&["/app"], end].concat();
+        let beside = [&["/lntu", "--"], &alone[..]].concat();
+        [alone, beside].map(|command| image.start(&[], &command))
+    });
+    let statuses = started.map(|pair| pair.map(|container| container.status()));
+    for ((end, [alone, beside]), index) in ends.iter().zip(statuses).zip(0..) {
+        assert_eq!(alone, beside, "{end:?}");
+        if index < 9 {
+            assert_eq!(alone.to_string(), end[1]);
+        }
+    }
+}
+
+#[test]
+fn every_exit_status_passes_through() {
+    if !have_docker() {
+        return;
+    }
+    let all = Image::scratch().run(&[], &["/app", "statuses", "/lntu", "--", "/app"]);
+    assert_eq!(all.lines(), ["all of them"]);
+}
+
+#[test]
+fn docker_wait_sees_126_and_127() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let server = image.start_server(Port::Open, "8080");
+    for helper in [&["/lntu", "--"][..], &["/lntu", "wait", "8080", "--"]] {
+        for (program, status) in [("/missing", 127), ("missing", 127), ("/etc/hosts", 126)] {
+            let command = [helper, &[program]].concat();
+            let container = image.start(&[&server.network()], &command);
+            assert_eq!(container.status(), status, "{command:?}");
+            let stderr = container.logs().stderr;
+            assert!(
+                stderr.starts_with(&format!("lntu: {program}: ")),
+                "{stderr}"
+            );
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn killing_the_application_leaves_no_process() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let container = image.start(&[], &["/lntu", "-i", "1h", "--", "/app", "daemon", "serve"]);
+    container.wait_for_line("serving");
+    container.wait_for_line("Netid");
+    let processes = container.processes();
+    assert_eq!(
+        processes.len(),
+        3,
+        "the application, its daemon and the watcher"
+    );
+    container.signal("KILL");
+    assert_eq!(container.status(), 137);
+    for process in processes {
+        wait_for("a process's end", || is_gone(process).then_some(()));
+    }
+}
+
+/// A zombie is gone: only its parent has not looked yet.
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    state.is_none_or(|state| state.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn an_application_waits_for_a_neighbour_in_its_network() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let server = image.start_server(Port::Closed, "5432");
+    let waiter = image.start(
+        &[&server.network()],
+        &[
+            "/lntu", "wait", "5432", "--", "/app", "say", "started", "exit", "42",
+        ],
+    );
+    assert!(waiter.is_running());
+    assert_eq!(waiter.logs().stdout, "");
+    server.opens_its_port();
+    assert_eq!(waiter.status(), 42);
+    let logs = waiter.logs();
+    assert_eq!((&*logs.stdout, &*logs.stderr), ("started\n", ""));
+
+    let waiter = image.start(&[&server.network()], &["/lntu", "wait", "--closed", "5432"]);
+    assert!(waiter.is_running());
+    server.closes_its_port();
+    assert_eq!(waiter.status(), 0);
+    assert!(!server.logs().stdout.contains("connection"));
+}
+
+#[test]
+fn a_wait_that_times_out_names_what_is_missing() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let server = image.start_server(Port::Open, "8080");
+    let wait = |arguments: &[&str]| {
+        let wait = ["/lntu", "wait", "--timeout", "300ms"];
+        let app = ["--", "/app", "say", "started"];
+        let waited = image.run(&[&server.network()], &[&wait, arguments, &app].concat());
+        assert_eq!((waited.code(), &*waited.stdout), (1, ""));
+        waited.stderr
+    };
+    let stderr = wait(&["8080", "5432", "53/udp"]);
+    assert!(
+        stderr.starts_with("lntu: 5432/tcp, 53/udp: not listening after 0."),
+        "{stderr}"
+    );
+    let stderr = wait(&["--closed", "8080", "5432"]);
+    assert!(
+        stderr.starts_with("lntu: 8080/tcp: still listening after 0."),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn wait_and_watch_compose() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let server = image.start_server(Port::Closed, "5432");
+    let container = image.start(
+        &[&server.network()],
+        &[
+            "/lntu", "wait", "5432/tcp", "--", "/lntu", "-H", "-i", "100ms", "--", "/app",
+            "reserve", "8080", "serve", "exit", "42",
+        ],
+    );
+    server.opens_its_port();
+    container.wait_for_line("serving");
+    container.wait_for_line(":5432");
+    container.opens_its_port();
+    container.wait_for_line(":8080");
+    container.stop();
+    assert_eq!(container.status(), 42);
+    let logs = container.logs();
+    let (app, lines): (Vec<&str>, Vec<&str>) =
+        logs.stdout.lines().partition(|line| !line.contains(':'));
+    assert_eq!(app, ["serving", "opened", "terminated"]);
+    assert_eq!(
+        events(&lines.join("\n")),
+        ["LISTEN *:5432", "LISTEN *:8080"]
+    );
+}
+
+/// A directory, and the option that makes it `/out` in a container.
+fn out() -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let option = format!("--volume={}:/out", directory.path().display());
+    (directory, option)
+}
+
+/// An application that opens a port beside a watcher that writes to `output`.
+fn start_with_output(output: &str, option: &str) -> Container {
+    let helper = ["/lntu", "-H", "-i", "100ms", "-o", output, "--"];
+    let app = ["/app", "reserve", "8080", "serve", "exit", "42"];
+    let container = Image::scratch().start(&[option], &[&helper, &app[..]].concat());
+    container.wait_for_line("serving");
+    container.opens_its_port();
+    container
+}
+
+/// The lines of the application, and no others.
+fn assert_stdout_is_the_applications(container: &Container) -> String {
+    container.stop();
+    assert_eq!(container.status(), 42);
+    let logs = container.logs();
+    assert_eq!(logs.stdout, "serving\nopened\nterminated\n");
+    logs.stderr
+}
+
+#[test]
+fn lines_in_a_file_are_not_in_the_output_of_the_application() {
+    if !have_docker() {
+        return;
+    }
+    let (directory, option) = out();
+    let file = directory.path().join("lines");
+    let container = start_with_output("/out/lines", &option);
+    let lines = wait_for("the lines", || {
+        let lines = std::fs::read_to_string(&file).unwrap_or_default();
+        lines.ends_with('\n').then_some(lines)
+    });
+    assert_eq!(events(&lines), ["LISTEN *:8080"]);
+    assert_eq!(assert_stdout_is_the_applications(&container), "");
+}
+
+#[test]
+fn lines_go_to_a_fifo_once_someone_reads_it() {
+    if !have_docker() {
+        return;
+    }
+    let (directory, option) = out();
+    let fifo = directory.path().join("fifo");
+    rustix::fs::mkfifoat(CWD, &fifo, Mode::from_raw_mode(0o600)).unwrap();
+    let container = start_with_output("/out/fifo", &option);
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(File::open(fifo).unwrap()).lines() {
+            let _ = sender.send(line.unwrap());
+        }
+    });
+    let line = lines.recv_timeout(DEADLINE).expect("a line in the FIFO");
+    assert_eq!(events(&line), ["LISTEN *:8080"]);
+    container.closes_its_port();
+    let line = lines.recv_timeout(DEADLINE).expect("a line in the FIFO");
+    assert_eq!(events(&line), ["CLOSED *:8080"]);
+    container.stop();
+    assert_eq!(container.status(), 42);
+    let stdout = container.logs().stdout;
+    assert_eq!(stdout, "serving\nopened\nclosed\nterminated\n");
+}
+
+#[test]
+fn lines_on_stderr_are_not_in_the_output_of_the_application() {
+    if !have_docker() {
+        return;
+    }
+    let container = start_with_output("/dev/stderr", "--interactive=false");
+    container.wait_for_line("LISTEN");
+    let stderr = assert_stdout_is_the_applications(&container);
+    assert_eq!(events(&stderr), ["LISTEN *:8080"]);
+}
