@@ -1,1 +1,223 @@
+//! The watcher beside an application outside of a container, where no one
+//! ends what is left when the application ends.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
+
+use super::docker::{binaries, have_static};
+use super::is_gone;
+use crate::harness::*;
+
+/// The application, static so that it is the same one as in the containers.
+fn app() -> &'static str {
+    binaries().app.to_str().unwrap()
+}
+
+/// The arguments that run the application beside a watcher which looks for
+/// ports once and never again.
+fn beside(steps: &[&'static str]) -> Vec<&'static str> {
+    [&["-q", "-i", "1h", "--source", "proc", "--", app()], steps].concat()
+}
+
+/// Starts the application beside a watcher, and waits for both.
+fn start(steps: &[&'static str]) -> (Running, u32) {
+    let app = Running::start(lntu(&beside(steps)).process_group(0));
+    let watcher = watcher_of(app.child.id());
+    (app, watcher)
+}
+
+/// The child of the application that still is lntu.
+fn watcher_of(app: u32) -> u32 {
+    let exe = Path::new(env!("CARGO_BIN_EXE_lntu"));
+    wait_for("the watcher", || {
+        children_of(app).find(|pid| {
+            let is_lntu = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == exe);
+            let fds = fs::read_dir(format!("/proc/{pid}/fd"));
+            // It is past its start when its own descriptor of stdout is open.
+            is_lntu && fds.is_ok_and(|fds| fds.count() == 4)
+        })
+    })
+}
+
+fn children_of(parent: u32) -> impl Iterator<Item = u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(move |pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map(|(_, rest)| rest);
+        let mut fields = after_name.unwrap_or_default().split_whitespace();
+        fields.nth(1) == Some(&parent.to_string())
+    })
+}
+
+/// The line that names it, after which it is there.
+fn next_line_that_starts_with(app: &Running, start: &str) -> String {
+    loop {
+        if let Some(rest) = app.next_line().strip_prefix(start) {
+            return rest.to_string();
+        }
+    }
+}
+
+fn assert_ends(watcher: u32) {
+    wait_for("the watcher's end", || is_gone(watcher).then_some(()));
+}
+
+#[test]
+fn the_watcher_ends_with_the_application() {
+    if !have_static() {
+        return;
+    }
+    let (app, watcher) = start(&["serve"]);
+    kill_process(app.pid(), Signal::TERM).unwrap();
+    assert_eq!(app.finish().code(), 0);
+    assert_ends(watcher);
+
+    let (app, watcher) = start(&["sleep"]);
+    kill_process(app.pid(), Signal::KILL).unwrap();
+    assert_eq!(app.finish().status.signal(), Some(9));
+    assert_ends(watcher);
+}
+
+#[test]
+fn the_watcher_ends_although_a_daemon_of_the_application_lives_on() {
+    if !have_static() {
+        return;
+    }
+    let (app, watcher) = start(&["daemon", "serve"]);
+    let daemon: u32 = next_line_that_starts_with(&app, "daemon ").parse().unwrap();
+    next_line_that_starts_with(&app, "serving");
+    kill_process(app.pid(), Signal::TERM).unwrap();
+    assert_ends(watcher);
+    assert!(!is_gone(daemon));
+    kill_process(Pid::from_raw(daemon as i32).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(app.finish().code(), 0);
+}
+
+/// The kernel does not deliver the parent-death signal of a process that may
+/// not signal the watcher.
+#[test]
+fn the_watcher_ends_with_an_application_that_changed_its_user() {
+    let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
+    if !have_static() || !have("root", missing) {
+        return;
+    }
+    let (app, watcher) = start(&["as", "65534", "serve"]);
+    next_line_that_starts_with(&app, "serving");
+    kill_process(app.pid(), Signal::KILL).unwrap();
+    assert_eq!(app.finish().status.signal(), Some(9));
+    assert_ends(watcher);
+}
+
+#[test]
+fn signals_of_the_applications_group_spare_the_watcher() {
+    if !have_static() {
+        return;
+    }
+    let port = listen("127.0.0.1");
+    let number = port_of(&port).to_string();
+    let arguments = ["-H", "-i", "50ms", &number, "--", app(), "serve"];
+    let app = Running::start(lntu(&arguments).process_group(0));
+    let mut first = [app.next_line(), app.next_line()];
+    first.sort();
+    assert_eq!(first[0], "serving");
+    assert!(first[1].contains("LISTEN"), "{first:?}");
+
+    kill_process_group(app.pid(), Signal::INT).unwrap();
+    assert_eq!(app.next_line(), "interrupted");
+    drop(port);
+    assert!(app.next_line().contains("CLOSED"));
+    kill_process(app.pid(), Signal::TERM).unwrap();
+    let finished = app.finish();
+    assert_eq!((finished.code(), &*finished.stderr), (0, ""));
+}
+
+#[test]
+fn death_by_a_signal_is_what_the_parent_sees() {
+    if !have_static() {
+        return;
+    }
+    let deaths = ["HUP", "INT", "QUIT", "KILL", "USR1", "SEGV", "PIPE", "TERM"];
+    let deaths = deaths.map(|signal| vec!["raise", signal]);
+    for steps in deaths.into_iter().chain([vec!["abort"]]) {
+        // SIGPIPE, which std's start-up code ignores, is survived by both.
+        let steps = [&steps[..], &["exit", "77"]].concat();
+        let alone = run(Command::new(app()).args(&steps));
+        let beside = run(&mut lntu(&beside(&steps)));
+        assert_eq!(beside.status, alone.status, "{steps:?}");
+    }
+}
+
+/// The target of each descriptor.
+fn descriptors(pid: u32) -> BTreeSet<(u32, String)> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let fd = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, target.display().to_string()))
+    };
+    fds.flatten().filter_map(fd).collect()
+}
+
+#[test]
+fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
+    if !have_static() {
+        return;
+    }
+    // Not closed on exec, so both the application and the test hold the other end.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
+    let (app, watcher) = start(&["serve"]);
+    let stdio = [0, 1, 2].map(|fd| {
+        let target = fs::read_link(format!("/proc/{}/fd/{fd}", app.child.id())).unwrap();
+        target.display().to_string()
+    });
+    let [_, stdout, stderr] = stdio;
+    let expected = [
+        (0, "/".to_string()),
+        (1, stdout.clone()),
+        (2, stderr),
+        // Its own, through which it writes.
+        (3, stdout),
+    ];
+    assert_eq!(descriptors(watcher), BTreeSet::from(expected));
+    drop(writer);
+    kill_process(app.pid(), Signal::TERM).unwrap();
+    assert_eq!(app.finish().code(), 0);
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0, "the pipe is closed");
+}
+
+#[test]
+fn a_watcher_that_writes_elsewhere_does_not_hold_the_applications_stdout() {
+    if !have_static() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("lines");
+    let mut app = lntu(&["-i", "1h", "-o", file.to_str().unwrap(), "--", "sh", "-c"])
+        .arg("exec >&- 2>&-; echo started >$0; exec sleep 60")
+        .arg(directory.path().join("started"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the application", || {
+        fs::read_to_string(directory.path().join("started")).ok()
+    });
+    let mut stdout = String::new();
+    app.stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut stdout)
+        .unwrap();
+    assert_eq!(stdout, "");
+    assert!(app.try_wait().unwrap().is_none(), "it still runs");
+    app.kill().unwrap();
+    app.wait().unwrap();
+}

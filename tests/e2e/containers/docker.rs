@@ -59,7 +59,7 @@ pub fn have_static() -> bool {
         let is_there = Path::new(sysroot.stdout.trim()).is_dir();
         (!is_there).then(|| format!("the target {} is not installed", target()))
     });
-    have("docker", missing.clone())
+    have("musl", missing.clone())
 }
 
 /// Whether there is a Docker daemon, and what goes into its images.
