@@ -137,7 +137,17 @@ impl Image {
         })
     }
 
-    /// The same with these lines of a Dockerfile on top.
+    /// `/lntu`, `/app` and the programs of busybox, where there is one.
+    pub fn busybox() -> Option<Image> {
+        let busybox = Path::new("/bin/busybox");
+        let missing = (!busybox.exists()).then(|| "no busybox for an image".to_string());
+        let Binaries { lntu, app } = binaries();
+        let dockerfile = "FROM scratch\nCOPY lntu app /\nCOPY busybox /bin/\n\
+                          RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+        have("docker", missing).then(|| Image::of(dockerfile, &[lntu, app, busybox]))
+    }
+
+    /// `scratch` with these lines of a Dockerfile on top.
     pub fn scratch_with(lines: &str) -> Image {
         let base = Image::scratch();
         let context = TempDir::new().unwrap();

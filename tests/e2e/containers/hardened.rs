@@ -1,1 +1,173 @@
+//! Containers in which something is forbidden or missing.
 
+use super::docker::*;
+use crate::harness::*;
+
+/// Runs every command in a container of these options, after these steps of
+/// the application, and last of all an application beside a watcher.
+/// Returns what they said until the application was ready, and what they
+/// said on stderr in all.
+fn everything(options: &[&str], steps: &[&str]) -> (String, String) {
+    let commands: [&[&str]; 4] = [
+        &["/lntu", "list", "-H"],
+        &["/lntu", "check", "8080"],
+        &["/lntu", "wait", "8080", "--timeout", "0"],
+        &["/lntu", "check", "1"],
+    ];
+    let commands = commands.map(|command| [&["run"], command, &[";"]].concat());
+    let watch = ["exec", "/lntu", "--json", "-i", "100ms", "--"];
+    let app = [
+        "/app", "reserve", "8080", "serve", "say", "end", "exit", "42",
+    ];
+    let command = [
+        &["/app"],
+        steps,
+        &["listen", "8080"],
+        &commands.concat(),
+        &watch,
+        &app[..],
+    ];
+    let container = Image::scratch().start(options, &command.concat());
+    container.wait_for_line("serving");
+    container.opens_its_port();
+    // What the watcher says in any case: what it sees, or why it sees nothing.
+    wait_for("a word from the watcher", || {
+        let logs = container.logs();
+        let sees = logs.stdout.contains(r#""port":"tcp:*:8080""#);
+        (sees || logs.stderr.contains("; trying again")).then_some(())
+    });
+    container.stop();
+    assert_eq!(container.status(), 42, "{options:?} {steps:?}");
+    let logs = container.logs();
+    let (commands, app) = logs.stdout.split_once("serving").unwrap();
+    assert!(app.ends_with("terminated\nend\n"), "{app:?}");
+    let is_of_a_command = |line: &&str| !line.starts_with('{');
+    let lines: Vec<&str> = commands.lines().filter(is_of_a_command).collect();
+    (lines.join("\n"), logs.stderr)
+}
+
+fn assert_works(options: &[&str], steps: &[&str]) {
+    let (said, errors) = everything(options, steps);
+    let (row, statuses) = said.split_once('\n').unwrap();
+    assert_eq!(
+        super::events(row),
+        ["LISTEN *:8080"],
+        "{options:?} {steps:?}"
+    );
+    assert_eq!(
+        statuses, "exit 0\nexit 0\nexit 0\nexit 1",
+        "{options:?} {steps:?}"
+    );
+    assert_eq!(
+        errors, "lntu: 1/tcp: not listening\n",
+        "{options:?} {steps:?}"
+    );
+}
+
+#[test]
+fn all_works_with_a_read_only_root() {
+    if have_docker() {
+        assert_works(&["--read-only"], &[]);
+    }
+}
+
+#[test]
+fn all_works_for_any_user() {
+    if have_docker() {
+        assert_works(&["--user=65534:65534"], &[]);
+    }
+}
+
+#[test]
+fn all_works_without_capabilities_and_without_new_privileges() {
+    if have_docker() {
+        assert_works(&["--cap-drop=ALL"], &[]);
+        assert_works(&["--security-opt=no-new-privileges"], &[]);
+    }
+}
+
+#[test]
+fn all_works_with_every_restriction_at_once() {
+    if have_docker() {
+        let options = [
+            "--read-only",
+            "--user=65534:65534",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            "--network=none",
+            "--memory=32m",
+            "--pids-limit=16",
+        ];
+        assert_works(&options, &[]);
+    }
+}
+
+#[test]
+fn all_works_without_dev_null() {
+    if have_docker() {
+        assert_works(&[], &["remove", "/dev/null"]);
+    }
+}
+
+#[test]
+fn all_works_without_any_environment() {
+    if have_docker() {
+        assert_works(&[], &["clear-env", "exec", "/app"]);
+        assert_works(&[], &["clear-env", "env", "PATH=", "exec", "/app"]);
+    }
+}
+
+#[test]
+fn without_proc_each_command_says_so_and_the_application_starts() {
+    if !have_docker() {
+        return;
+    }
+    let options = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"];
+    let (said, errors) = everything(&options, &["unmount", "/proc"]);
+    assert_eq!(said, "exit 2\nexit 2\nexit 2\nexit 2");
+    let errors: Vec<&str> = errors.lines().collect();
+    assert_eq!(errors.len(), 5, "{errors:?}");
+    for error in errors {
+        assert!(error.starts_with("lntu: "), "{error}");
+        assert!(
+            error.contains("/proc/net/tcp: No such file or directory"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_application_starts_where_no_process_may_be_forked() {
+    if !have_docker() {
+        return;
+    }
+    let steps = ["as", "65534", "max-processes", "0", "exec", "/lntu", "--"];
+    let app = ["/app", "say", "started", "exit", "42"];
+    let finished = Image::scratch().run(&[], &[&["/app"][..], &steps, &app].concat());
+    assert_eq!((finished.code(), &*finished.stdout), (42, "started\n"));
+    assert_eq!(
+        finished.stderr,
+        "lntu: starting the watcher: Resource temporarily unavailable (os error 11); \
+         the command runs without it\n"
+    );
+}
+
+#[test]
+fn the_application_starts_without_streams_and_without_dev_null() {
+    if !have_docker() {
+        return;
+    }
+    let Some(image) = Image::busybox() else {
+        return;
+    };
+    let script = r#"rm /dev/null; exec "$@" <&- >&- 2>&-"#;
+    let app = ["/bin/sh", "-c", "[ ! -e /proc/self/fd/1 ] && exit 42"];
+    for lntu in [
+        &["/lntu", "--"][..],
+        &["/lntu", "wait", "--closed", "1", "--"],
+    ] {
+        let command = [&["/bin/sh", "-c", script, "sh"], lntu, &app].concat();
+        let finished = image.run(&[], &command);
+        assert_eq!(finished.code(), 42, "{lntu:?}: {finished:?}");
+    }
+}
