@@ -149,6 +149,7 @@ fn the_application_finds_everything_as_if_it_was_started_alone() {
         r#"exec "$@""#,
         r#"trap '' PIPE; exec "$@""#,
         r#"trap '' USR1 INT TERM HUP; exec "$@""#,
+        r#"exec env --ignore-signal=CHLD "$@""#,
         // Ignores SIGPIPE, too.
         &format!(r#"trap '' USR1; exec {app} {masked} exec "$@""#),
         r#"exec "$@" <&-"#,
@@ -187,6 +188,7 @@ fn an_application_that_waited_finds_everything_as_if_it_had_not() {
         r#"trap '' PIPE INT; exec "$@""#,
         r#"exec "$@" <&- >&- 2>&-"#,
         r#"exec 3</etc/passwd 9</dev/null; exec "$@""#,
+        r#"exec env --ignore-signal=CHLD "$@""#,
         // ss is a child that ends before.
         &format!(r#"exec {app} block CHLD exec "$@""#),
     ] {
@@ -196,6 +198,18 @@ fn an_application_that_waited_finds_everything_as_if_it_had_not() {
             assert_same(&after, &alone, wrapper);
         }
     }
+}
+
+/// A shell's `trap '' CHLD` does not do that to what it starts.
+#[test]
+fn ss_answers_although_the_ends_of_children_are_ignored() {
+    if !have_ss() {
+        return;
+    }
+    let mut env = Command::new("env");
+    env.args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_lntu")]);
+    let list = run(env.args(["list", "--source", "ss"]));
+    assert!(list.status.success() && list.stderr.is_empty(), "{list:?}");
 }
 
 /// The applications are of busybox, since they cannot be lntu or of Rust:
