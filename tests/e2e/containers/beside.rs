@@ -76,6 +76,7 @@ fn the_watcher_ends_with_the_application() {
         return;
     }
     let (app, watcher) = start(&["serve"]);
+    next_line_that_starts_with(&app, "serving");
     kill_process(app.pid(), Signal::TERM).unwrap();
     assert_eq!(app.finish().code(), 0);
     assert_ends(watcher);
@@ -175,6 +176,7 @@ fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
     let (app, watcher) = start(&["serve"]);
+    next_line_that_starts_with(&app, "serving");
     let stdio = [0, 1, 2].map(|fd| {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", app.child.id())).unwrap();
         target.display().to_string()
