@@ -43,6 +43,8 @@ const SIGINT: c_int = 2;
 const SIGKILL: c_int = 9;
 const SIGPIPE: c_int = 13;
 const SIGTERM: c_int = 15;
+const SIGCHLD: c_int = 17;
+const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
 const PR_SET_PDEATHSIG: c_int = 1;
 const SYS_CLOSE_RANGE: c_long = 436;
@@ -60,7 +62,8 @@ struct PollFd {
 /// Runs before std's start-up code, which changes what an application that is
 /// started later must find as it was: it ignores SIGPIPE, and it opens
 /// `/dev/null` in place of a standard stream that is closed, or aborts where
-/// there is no `/dev/null`.
+/// there is no `/dev/null`. SIGCHLD gets its default: where it is ignored, no
+/// child can be waited for.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_STD: extern "C" fn() = {
@@ -68,9 +71,8 @@ static BEFORE_STD: extern "C" fn() = {
         // SAFETY: no other thread runs yet; SIG_IGN and what `signal` returned
         // are valid dispositions; the path is a C string.
         unsafe {
-            let original = signal(SIGPIPE, SIG_IGN);
-            signal(SIGPIPE, original);
-            ORIGINAL_SIGPIPE.store(original, Ordering::Relaxed);
+            ORIGINAL_SIGPIPE.store(signal(SIGPIPE, SIG_IGN), Ordering::Relaxed);
+            ORIGINAL_SIGCHLD.store(signal(SIGCHLD, SIG_DFL), Ordering::Relaxed);
             // Takes the place of the closed stream, being the lowest number
             // that is free. Reading and writing it fails, and exec closes it.
             for fd in 0..=2 {
@@ -83,8 +85,9 @@ static BEFORE_STD: extern "C" fn() = {
     before_std
 };
 
-/// What SIGPIPE did when the program was started.
-static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(0);
+/// What these signals did when the program was started.
+static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(SIG_DFL);
+static ORIGINAL_SIGCHLD: AtomicUsize = AtomicUsize::new(SIG_DFL);
 
 /// The process group of the child that must not outlive this process; 0 for none.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
@@ -129,8 +132,8 @@ pub fn kill_child_group() {
 /// A pipe or terminal has such an end; for a file this is a plain sleep.
 pub fn wait_for_hangup(fd: BorrowedFd<'_>, pause: Duration) -> bool {
     let end = Instant::now() + pause;
+    let mut left = pause;
     loop {
-        let left = end.saturating_duration_since(Instant::now());
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.as_nanos().div_ceil(1_000_000);
         let mut fd = PollFd {
@@ -143,6 +146,7 @@ pub fn wait_for_hangup(fd: BorrowedFd<'_>, pause: Duration) -> bool {
         if ready > 0 {
             return true;
         }
+        left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
         }
@@ -158,6 +162,10 @@ pub fn exec(command: &mut Command) -> io::Error {
     unsafe {
         command.pre_exec(|| {
             signal(SIGPIPE, ORIGINAL_SIGPIPE.load(Ordering::Relaxed));
+            // Where SIGCHLD is blocked, that of an ss is still pending:
+            // ignoring the signal discards it.
+            signal(SIGCHLD, SIG_IGN);
+            signal(SIGCHLD, ORIGINAL_SIGCHLD.load(Ordering::Relaxed));
             Ok(())
         });
     }

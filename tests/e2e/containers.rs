@@ -211,13 +211,6 @@ fn killing_the_application_leaves_no_process() {
     }
 }
 
-/// A zombie is gone: only its parent has not looked yet.
-fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
-    state.is_none_or(|state| state.starts_with(['Z', 'X']))
-}
-
 #[test]
 fn an_application_waits_for_a_neighbour_in_its_network() {
     if !have_docker() {

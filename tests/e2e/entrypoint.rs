@@ -24,12 +24,6 @@ fn watchers_of(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// A zombie is gone too: it is for its new parent to reap.
-fn is_gone(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.map_or(true, |stat| stat.contains(") Z "))
-}
-
 #[test]
 fn the_application_keeps_the_process_and_gives_its_own_status() {
     let running = Running::start(&mut beside(&[], "echo $$; exit 42"));
@@ -78,54 +72,6 @@ fn the_watcher_reports_beside_the_application_and_ends_with_it() {
     drop(running.child.stdin.take());
     assert_eq!(running.finish().code(), 0);
     wait_for("the watcher's end", || is_gone(watchers[0]).then_some(()));
-}
-
-#[test]
-fn an_interrupt_at_the_terminal_does_not_reach_the_watcher() {
-    let script = "trap : INT; kill -INT 0; cat";
-    let mut command = beside(&[], script);
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let running = Running::start(command.stdin(std::process::Stdio::piped()));
-    let pid = running.child.id();
-    let watcher = wait_for("the watcher", || watchers_of(pid).first().copied());
-    let sleep = Duration::from_millis(100);
-    std::thread::sleep(sleep);
-    assert!(!is_gone(watcher));
-}
-
-/// What the kernel tells of a process's signals, and what the shell does of
-/// the rest, is the same with and without the helper.
-#[test]
-fn the_application_finds_everything_as_it_was() {
-    let probe = "grep -E '^(SigBlk|SigIgn|SigCgt|Umask|NoNewPrivs|CapEff)' /proc/self/status; \
-                 env | sort; pwd; umask; ulimit -a; ls /proc/self/fd; readlink /proc/self/fd/0";
-    for prepare in [
-        "",
-        "trap '' PIPE USR1 INT TERM HUP CHLD;",
-        "exec 7</dev/null 9>/dev/null;",
-        "umask 027; cd /tmp;",
-        "exec <&-;",
-        "exec 2>&- <&-;",
-    ] {
-        let says = |start: &str| {
-            let script = format!("{prepare} exec {start} sh -c \"$PROBE\"");
-            let mut command = Command::new("sh");
-            command.args(["-c", &script]).env("PROBE", probe);
-            run(&mut command).stdout
-        };
-        let program = env!("CARGO_BIN_EXE_lntu");
-        let plain = says("");
-        assert!(plain.contains("SigIgn"), "{plain}");
-        let options = "--changes-only -H --source proc -i 1h";
-        assert_eq!(says(&format!("{program} {options} --")), plain, "{prepare}");
-        let listener = listen("127.0.0.1");
-        let port = port_of(&listener);
-        assert_eq!(
-            says(&format!("{program} wait {port} --")),
-            plain,
-            "{prepare}"
-        );
-    }
 }
 
 /// An application that closes its copy of a pipe ends it for the reader.

@@ -173,11 +173,9 @@ fn an_ss_that_hangs_is_left_after_two_seconds_and_nothing_of_it_remains() {
     );
     assert!(took >= Duration::from_secs(2), "{took:?}");
     let sleeper = fs::read_to_string(&pid_file).unwrap();
+    let sleeper = sleeper.trim().parse().unwrap();
     wait_for("the end of what ss started", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", sleeper.trim()));
-        // A zombie is gone too: it is for its new parent to reap.
-        stat.map_or(true, |stat| stat.contains(") Z "))
-            .then_some(())
+        is_gone(sleeper).then_some(())
     });
 }
 

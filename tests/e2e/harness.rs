@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -233,6 +234,12 @@ pub fn path_with(first: &Path) -> std::ffi::OsString {
 
 /// A PATH in which there is no ss.
 pub const NO_SS: &str = "/nonexistent";
+
+/// A zombie is gone too: it is for its new parent to reap.
+pub fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
 
 /// A TCP listener on a free port of `address`.
 pub fn listen(address: &str) -> TcpListener {

@@ -12,7 +12,6 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use super::docker::{binaries, have_static};
-use super::is_gone;
 use crate::harness::*;
 
 /// The application, static so that it is the same one as in the containers.
