@@ -34,6 +34,28 @@ fn events(lines: &str) -> Vec<String> {
     lines.lines().map(event).collect()
 }
 
+/// No interpreter is asked for, so the file runs where there is nothing else.
+#[test]
+fn the_binary_is_static_and_at_most_half_a_mebibyte() {
+    if !have_static() {
+        return;
+    }
+    let file = std::fs::read(&binaries().lntu).unwrap();
+    assert!(file.len() <= 512 * 1024, "{} bytes", file.len());
+    // The ELF header says where the program headers stand, how long each is,
+    // and how many there are.
+    let number = |at: usize, length: usize| {
+        let bytes = file[at..at + length].iter().rev();
+        bytes.fold(0, |value, byte| value << 8 | usize::from(*byte))
+    };
+    let (start, size, count) = (number(0x20, 8), number(0x36, 2), number(0x38, 2));
+    let kinds: Vec<usize> = (0..count).map(|n| number(start + n * size, 4)).collect();
+    const PT_LOAD: usize = 1;
+    const PT_INTERP: usize = 3;
+    assert!(kinds.contains(&PT_LOAD), "{kinds:?}");
+    assert!(!kinds.contains(&PT_INTERP), "{kinds:?}");
+}
+
 #[test]
 fn the_scratch_image_lists_the_ports_of_its_network() {
     if !have_docker() {
