@@ -164,7 +164,10 @@ impl ProcNet {
                     path: table.path.clone(),
                     reason,
                 })?;
-            if order == Order::Mixed && std::mem::take(&mut self.listeners_first) {
+            if protocol == Protocol::Tcp
+                && order == Order::Mixed
+                && std::mem::take(&mut self.listeners_first)
+            {
                 let path = table.path.display();
                 let found = "a listener behind a connection; reading tables to their end";
                 self.verbosity.detail(format_args!("{path}: {found}"));
@@ -508,6 +511,16 @@ mod tests {
         let udp = table(&[&connected, &bound]);
         let proc = proc_with(&[("tcp", HEADER), ("udp", &udp), ("sockstat", SOCKSTAT)]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![80]));
+    }
+
+    #[test]
+    fn the_order_of_a_udp_table_says_nothing_of_tcp() {
+        let bound = WEB.replace(" 0A ", " 07 ");
+        let udp = table(&[CONNECTION, &bound]);
+        let proc = proc_with(&[("tcp", HEADER), ("udp", &udp), ("sockstat", SOCKSTAT)]);
+        let mut source = source(&proc);
+        assert_eq!(ports(&mut source), Ok(vec![80]));
+        assert!(source.listeners_first);
     }
 
     #[test]
