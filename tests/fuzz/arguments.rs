@@ -1,0 +1,78 @@
+//! Any bytes as a command line, one argument a line: no panic, and what was
+//! understood is written in a form that is understood as the same.
+#![no_main]
+
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt as _;
+
+use libfuzzer_sys::fuzz_target;
+use lntu::cli;
+use lntu::interval::{DurationError, Interval, parse_duration};
+use lntu::listener::Protocol;
+use lntu::port::{PortSpec, RequiredPort};
+
+fuzz_target!(|input: &[u8]| {
+    let arguments = || input.split(|&byte| byte == b'\n');
+    let command = cli::parse(arguments().map(|argument| OsStr::from_bytes(argument).to_owned()));
+    if let Err(error) = command {
+        error.to_string();
+    }
+    for argument in arguments().filter_map(|argument| std::str::from_utf8(argument).ok()) {
+        port(argument);
+        duration(argument);
+    }
+});
+
+fn port(text: &str) {
+    let Ok(spec) = text.parse::<PortSpec>() else {
+        return;
+    };
+    assert_eq!(again(&spec), spec);
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        if let Ok(port) = RequiredPort::new(spec.clone(), protocol) {
+            let other = match protocol {
+                Protocol::Tcp => Protocol::Udp,
+                Protocol::Udp => Protocol::Tcp,
+            };
+            // It names its protocol, so another default changes nothing.
+            assert_eq!(RequiredPort::new(again(&port), other), Ok(port));
+        }
+    }
+}
+
+fn again(port: &impl Display) -> PortSpec {
+    port.to_string()
+        .parse()
+        .expect("it was written by this program")
+}
+
+/// Compared with what floating-point numbers make of it.
+fn duration(text: &str) {
+    let result = parse_duration(text);
+    let interval = text.parse::<Interval>();
+    match result {
+        Ok(duration) => {
+            assert_eq!(interval.is_ok(), duration >= Interval::SHORTEST);
+            let end = text.trim_end_matches(char::is_alphabetic);
+            let unit = match &text[end.len()..] {
+                "ms" => 0.001,
+                "" | "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                unit => panic!("{unit} is no unit"),
+            };
+            let expected = end.parse::<f64>().expect("a number") * unit;
+            let difference = (duration.as_secs_f64() - expected).abs();
+            // As fine as a nanosecond, which is cut off, and as a float are.
+            assert!(
+                difference <= expected * 1e-12 + 1e-7,
+                "{text}: {duration:?}"
+            );
+        }
+        Err(error) => {
+            assert_eq!(interval, Err(error));
+            assert_ne!(error, DurationError::TooShort);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! A random but valid set of tables, as this program and as ss read it.
+#![no_main]
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::process::Command;
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use lntu::list;
+use lntu::listener::{Family, Protocol};
+use lntu::output::{Format, Output};
+use lntu::port::Filter;
+use lntu::report::Verbosity;
+use lntu::snapshot::Snapshot;
+use lntu::source::{Source, SourceChoice};
+use tempfile::TempDir;
+
+fuzz_target!(|tables: Tables| {
+    let proc = TempDir::new().expect("a directory");
+    tables.write(proc.path());
+    let listed = lntu_lists(proc.path());
+    assert_eq!(sockets(&listed), sockets(&ss_lists(proc.path())));
+    known_listeners_change_nothing(proc.path());
+});
+
+fn source(proc: &Path) -> Source {
+    let choice = SourceChoice::Proc(proc.to_path_buf());
+    Source::new(
+        &choice,
+        OsStr::new(""),
+        Filter::default(),
+        Verbosity::Normal,
+    )
+}
+
+fn lntu_lists(proc: &Path) -> String {
+    let path = proc.join("listed");
+    let format = Format {
+        no_header: true,
+        ..Format::default()
+    };
+    let output = Output::open(Some(path.clone())).expect("a file");
+    list::run(source(proc), format, output).expect("valid tables");
+    fs::read_to_string(path).expect("text")
+}
+
+fn ss_lists(proc: &Path) -> String {
+    let mut root = proc.as_os_str().to_owned();
+    root.push("/");
+    let ss = Command::new("ss")
+        .arg("-Hlntu")
+        .env("PROC_ROOT", root)
+        .output();
+    let ss = ss.expect("ss is installed");
+    assert!(ss.status.success() && ss.stderr.is_empty(), "{ss:?}");
+    String::from_utf8(ss.stdout).expect("text")
+}
+
+/// Who knows the listeners already is spared the reading of some tables.
+fn known_listeners_change_nothing(proc: &Path) {
+    let mut source = source(proc);
+    let (mut first, mut second) = (Snapshot::default(), Snapshot::default());
+    source.poll(None, &mut first).expect("valid tables");
+    source
+        .poll(Some(&first), &mut second)
+        .expect("valid tables");
+    assert_eq!(first.listeners(), second.listeners());
+}
+
+/// (netid, state, receive queue, address, port, family) of each line, with
+/// every wildcard as `*`.
+fn sockets(table: &str) -> BTreeSet<[String; 6]> {
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [netid, state, recv_q, _, local, peer] = fields[..] else {
+            panic!("not a row: {line:?}");
+        };
+        let (address, port) = local.rsplit_once(':').expect("a port");
+        // ss writes the IPv6 wildcard and the peer of every dual-stack socket as `*`.
+        let is_v6 = address.starts_with('[') || peer.starts_with('[') || peer.starts_with('*');
+        let address = match address {
+            "0.0.0.0" | "[::]" => "*",
+            address => address,
+        };
+        let family = if is_v6 { "6" } else { "4" };
+        [netid, state, recv_q, address, port, family].map(str::to_string)
+    };
+    table.lines().map(socket).collect()
+}
+
+/// The files of one `/proc/net`.
+#[derive(Debug)]
+struct Tables {
+    tcp: String,
+    tcp6: Option<String>,
+    udp: Option<String>,
+    udp6: Option<String>,
+    sockstat: Option<String>,
+    sockstat6: Option<String>,
+}
+
+impl Tables {
+    fn write(&self, proc: &Path) {
+        let net = proc.join("net");
+        fs::create_dir(&net).expect("a directory");
+        for (name, contents) in [
+            ("tcp", Some(&self.tcp)),
+            ("tcp6", self.tcp6.as_ref()),
+            ("udp", self.udp.as_ref()),
+            ("udp6", self.udp6.as_ref()),
+            ("sockstat", self.sockstat.as_ref()),
+            ("sockstat6", self.sockstat6.as_ref()),
+        ] {
+            if let Some(contents) = contents {
+                fs::write(net.join(name), contents).expect("a file");
+            }
+        }
+    }
+}
+
+impl<'a> Arbitrary<'a> for Tables {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Tables> {
+        let mut kernel = Kernel::arbitrary(bytes)?;
+        let (has_v6, has_udp): (bool, bool) = bytes.arbitrary()?;
+        let mut table = |is_there: bool, protocol, family| -> Result<(Option<String>, usize)> {
+            if !is_there {
+                return Ok((None, 0));
+            }
+            let (text, count) = kernel.table(bytes, protocol, family)?;
+            Ok((Some(text), count))
+        };
+        // ss stops at a missing `udp`, so `udp6` is not there without it.
+        let (tcp, tcp_count) = table(true, Protocol::Tcp, Family::V4)?;
+        let (tcp6, tcp6_count) = table(has_v6, Protocol::Tcp, Family::V6)?;
+        let (udp, udp_count) = table(has_udp, Protocol::Udp, Family::V4)?;
+        let (udp6, udp6_count) = table(has_v6 && has_udp, Protocol::Udp, Family::V6)?;
+        Ok(Tables {
+            tcp: tcp.unwrap_or_default(),
+            tcp6,
+            udp,
+            udp6,
+            sockstat: kernel.has_sockstat.then(|| {
+                format!(
+                    "sockets: used 9\nTCP: inuse {tcp_count} orphan 0 tw 0 alloc 9 mem 0\n\
+                     UDP: inuse {udp_count} mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
+                )
+            }),
+            sockstat6: (kernel.has_sockstat && has_v6)
+                .then(|| format!("TCP6: inuse {tcp6_count}\nUDP6: inuse {udp6_count}\n")),
+        })
+    }
+}
+
+/// What is the same in all tables of one machine.
+#[derive(Arbitrary)]
+struct Kernel {
+    /// Without it, sockets stand in no order.
+    has_sockstat: bool,
+    is_padded: bool,
+    has_pid_and_task: bool,
+    has_short_pointers: bool,
+    inode: u32,
+}
+
+impl Kernel {
+    /// The text of a table, and how many sockets are in use.
+    fn table(
+        &mut self,
+        bytes: &mut Unstructured<'_>,
+        protocol: Protocol,
+        family: Family,
+    ) -> Result<(String, usize)> {
+        let length = bytes.int_in_range(0..=40)?;
+        let mut rows = Vec::new();
+        for _ in 0..length {
+            let state = State::choose(bytes, protocol)?;
+            let row = self.row(bytes, state, family)?;
+            rows.push((state, row.clone()));
+            if bytes.ratio(1, 16)? {
+                rows.push((state, row));
+            }
+        }
+        if self.has_sockstat {
+            rows.sort_by_key(|(state, _)| !matches!(state.0, "0A" | "03"));
+        }
+        let in_use = rows.iter().filter(|(state, _)| state.has_inode()).count();
+        let mut text = self.line("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode");
+        for (slot, (_, row)) in rows.iter().enumerate() {
+            text += &self.line(&format!("{slot:4}: {row}"));
+        }
+        Ok((text, in_use))
+    }
+
+    fn line(&self, text: &str) -> String {
+        let width = if self.is_padded { 149 } else { 0 };
+        format!("{text:<width$}\n")
+    }
+
+    /// What follows the slot. ss reads up to the state by its place, so that
+    /// part is as Linux prints it; what follows is found by counting.
+    fn row(
+        &mut self,
+        bytes: &mut Unstructured<'_>,
+        state: State,
+        family: Family,
+    ) -> Result<String> {
+        let mut row = format!(
+            "{} {} {} ",
+            endpoint(bytes, family)?,
+            endpoint(bytes, family)?,
+            state.0
+        );
+        // A length is a positive `int`.
+        let queue = |bytes: &mut Unstructured<'_>| {
+            Ok(match bytes.arbitrary::<u8>()? {
+                0..200 => 0,
+                200..240 => u32::from(bytes.arbitrary::<u16>()?),
+                240.. => bytes.arbitrary::<u32>()? >> 1,
+            })
+        };
+        let tx_queue = if state.0 == "0A" { 0 } else { queue(bytes)? };
+        let rx_queue = queue(bytes)?;
+        let (timer, when): (u8, u16) = bytes.arbitrary()?;
+        let timer = timer % 5;
+        let uid = *bytes.choose(&["0", "1000", "-1", "4294967294"])?;
+        let inode = if state.has_inode() {
+            self.inode = self.inode.checked_add(1).unwrap_or(1);
+            self.inode
+        } else {
+            0
+        };
+        let pointer = match (self.has_short_pointers, bytes.arbitrary::<u64>()?) {
+            (true, pointer) => format!("{:08x}", pointer as u32),
+            (false, pointer) => format!("{pointer:016x}"),
+        };
+        let _ = write!(
+            row,
+            "{tx_queue:08X}:{rx_queue:08X} {timer:02X}:{when:08X} 00000000 {uid:>5} {:>8} {inode} 1 {pointer}",
+            0
+        );
+        match state.0 {
+            "03" | "06" => {}
+            "07" => row += " 0",
+            _ if self.has_pid_and_task => row += " 299 0 0 2 -1 300 dnsmasq",
+            _ => row += *bytes.choose(&[" 100 0 0 10 0", " 100 0 0 10 -1", " 20 4 30 10 7", ""])?,
+        }
+        Ok(row)
+    }
+}
+
+/// As two digits.
+#[derive(Clone, Copy)]
+struct State(&'static str);
+
+impl State {
+    /// No TCP socket in the state CLOSE stands in a table, and none in
+    /// NEW_SYN_RECV, which is printed as SYN_RECV.
+    fn choose(bytes: &mut Unstructured<'_>, protocol: Protocol) -> Result<State> {
+        let states: &[&str] = match protocol {
+            Protocol::Tcp => &[
+                "0A", "0A", "0A", "0A", "0A", "01", "02", "03", "04", "05", "06", "08", "09", "0B",
+            ],
+            Protocol::Udp => &["07", "07", "07", "01"],
+        };
+        bytes.choose(states).copied().map(State)
+    }
+
+    /// A TIME_WAIT or SYN_RECV row has none.
+    fn has_inode(self) -> bool {
+        !matches!(self.0, "03" | "06")
+    }
+}
+
+/// `ADDRESS:PORT` as the kernel prints it: words as they stand in memory.
+fn endpoint(bytes: &mut Unstructured<'_>, family: Family) -> Result<String> {
+    let mut text = String::new();
+    let octets = match family {
+        Family::V4 => v4(bytes)?.octets().to_vec(),
+        Family::V6 => v6(bytes)?.octets().to_vec(),
+    };
+    for word in octets.chunks_exact(4) {
+        let word = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+        let _ = write!(text, "{word:08X}");
+    }
+    let port: u16 = bytes.arbitrary()?;
+    let _ = write!(text, ":{port:04X}");
+    Ok(text)
+}
+
+fn v4(bytes: &mut Unstructured<'_>) -> Result<Ipv4Addr> {
+    Ok(match bytes.arbitrary::<u8>()? {
+        0..80 => Ipv4Addr::UNSPECIFIED,
+        80..120 => Ipv4Addr::LOCALHOST,
+        120.. => bytes.arbitrary::<[u8; 4]>()?.into(),
+    })
+}
+
+fn v6(bytes: &mut Unstructured<'_>) -> Result<Ipv6Addr> {
+    Ok(match bytes.arbitrary::<u8>()? {
+        0..40 => Ipv6Addr::UNSPECIFIED,
+        40..60 => Ipv6Addr::LOCALHOST,
+        60..100 => v4(bytes)?.to_ipv6_mapped(),
+        100..120 => {
+            let [a, b, c, d] = v4(bytes)?.octets();
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d].into()
+        }
+        // Words of zero are what shortens an address.
+        120.. => {
+            let zeros: u8 = bytes.arbitrary()?;
+            let mut words: [u16; 8] = bytes.arbitrary()?;
+            for (bit, word) in words.iter_mut().enumerate() {
+                *word *= u16::from(zeros >> bit & 1);
+            }
+            words.into()
+        }
+    })
+}

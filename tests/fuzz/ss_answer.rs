@@ -1,0 +1,84 @@
+//! Any bytes as the answer of ss, read in any pieces: no panic, and the same
+//! listeners or the same refusal. And whatever stands in a table of this
+//! program's own is read back as it was.
+#![no_main]
+
+mod pieces;
+
+use std::io::Read;
+use std::net::IpAddr;
+
+use arbitrary::Unstructured;
+use libfuzzer_sys::fuzz_target;
+use lntu::listener::{Endpoint, Listener, Protocol, Scope};
+use lntu::ss::AnswerReader;
+use lntu::table::Table;
+use pieces::Pieces;
+
+fuzz_target!(|input: &[u8]| {
+    if let Some((data, pieces)) = Pieces::of(input) {
+        let whole = read(data);
+        assert_eq!(read(pieces), whole);
+        if let Ok(listeners) = whole {
+            assert_read_back(&listeners);
+        }
+    }
+    let mut bytes = Unstructured::new(input);
+    let listeners: Vec<Listener> = std::iter::from_fn(|| {
+        let more = !bytes.is_empty();
+        more.then(|| listener(&mut bytes).ok()).flatten()
+    })
+    .collect();
+    assert_read_back(&listeners);
+});
+
+/// The listeners, none if there was no header, or the refusal's text.
+fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    match AnswerReader::default().read(answer, &mut listeners) {
+        Ok(_) => Ok(listeners),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn assert_read_back(listeners: &[Listener]) {
+    let mut table = Table::default();
+    listeners.iter().for_each(|listener| table.fit(listener));
+    let mut text = table.header() + "\n";
+    for listener in listeners {
+        text += &table.row(listener, listener.protocol.listening_state());
+        text += "\n";
+    }
+    assert_eq!(read(text.as_bytes()).as_deref(), Ok(listeners), "{text}");
+}
+
+fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
+    let address = match bytes.arbitrary::<u8>()? {
+        0 => "0.0.0.0".parse().unwrap(),
+        1 => "::".parse().unwrap(),
+        n if n % 2 == 0 => IpAddr::from(bytes.arbitrary::<[u8; 4]>()?),
+        // Words of zero are what shortens an IPv6 address.
+        zeros => {
+            let mut words = bytes.arbitrary::<[u16; 8]>()?;
+            for (bit, word) in words.iter_mut().enumerate() {
+                *word *= u16::from(zeros >> bit & 1);
+            }
+            IpAddr::from(words)
+        }
+    };
+    let length = bytes.int_in_range(0..=15)?;
+    Ok(Listener {
+        protocol: match bytes.arbitrary()? {
+            true => Protocol::Tcp,
+            false => Protocol::Udp,
+        },
+        endpoint: Endpoint {
+            port: bytes.arbitrary()?,
+            address,
+        },
+        scope: Scope::new(bytes.bytes(length)?),
+        recv_q: bytes.arbitrary()?,
+        send_q: bytes.arbitrary()?,
+        inode: 0,
+    })
+}

@@ -1,0 +1,85 @@
+//! Any bytes as a table, read in any pieces: no panic, and the same lines and
+//! sockets as when it is split at its newlines all at once.
+#![no_main]
+
+mod pieces;
+
+use libfuzzer_sys::fuzz_target;
+use lntu::listener::Protocol;
+use lntu::procnet::row::{decode_row, row_fields};
+use lntu::procnet::scan::{Line, Scanner};
+use pieces::Pieces;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((data, _)) = Pieces::of(input) else {
+        return;
+    };
+    for capacity in [1, 2, 7, 64, 8192] {
+        let Some((_, pieces)) = Pieces::of(input) else {
+            return;
+        };
+        let (expected, overlong) = lines(data, capacity);
+        let mut expected = expected.into_iter();
+        let mut scanner = Scanner::with_capacity(capacity);
+        let mut scanned = scanner.lines(pieces);
+        // What was read already is at times asked for by itself.
+        for turn in 0.. {
+            if turn % 3 == 0
+                && let Some(line) = scanned.next_read()
+            {
+                assert_eq!(Some(line), expected.next());
+                continue;
+            }
+            let line = scanned.next().expect("this reader does not fail");
+            assert_eq!(line, expected.next());
+            if line.is_none() {
+                break;
+            }
+        }
+        assert_eq!(scanned.overlong(), overlong);
+    }
+    for line in lines(data, usize::MAX).0 {
+        decode(line.bytes);
+    }
+});
+
+/// What a scanner of this capacity must find, and how many lines it leaves out.
+fn lines(data: &[u8], capacity: usize) -> (Vec<Line<'_>>, u64) {
+    let mut overlong = 0;
+    let lines = data
+        .split_inclusive(|&byte| byte == b'\n')
+        .map(|line| match line.strip_suffix(b"\n") {
+            Some(bytes) => Line {
+                bytes,
+                terminated: true,
+            },
+            None => Line {
+                bytes: line,
+                terminated: false,
+            },
+        })
+        .filter(|line| {
+            let fits = line.bytes.len() < capacity;
+            overlong += u64::from(!fits);
+            fits
+        })
+        .collect();
+    (lines, overlong)
+}
+
+/// How a row is padded makes no difference.
+fn decode(line: &[u8]) {
+    let Some(fields) = row_fields(line) else {
+        return;
+    };
+    let mut narrow = b"0:".to_vec();
+    for field in fields.clone() {
+        narrow.push(b' ');
+        narrow.extend_from_slice(field);
+    }
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let socket = decode_row(fields.clone(), protocol);
+        let narrow = row_fields(&narrow).expect("it starts with a number and a colon");
+        assert_eq!(socket, decode_row(narrow, protocol));
+    }
+}
