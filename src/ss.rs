@@ -399,7 +399,10 @@ impl SsEndpoint {
             None => (host, None),
             // `[fe80::1]%eth0`, or as some wrote it, `[fe80::1%eth0]`.
             Some((host, name)) => {
-                let name = name.strip_suffix(']').unwrap_or(name);
+                let name = match host.starts_with('[') && !host.ends_with(']') {
+                    true => name.strip_suffix(']')?,
+                    false => name,
+                };
                 (host, Some(Scope::new(name.as_bytes())?))
             }
         };
@@ -542,6 +545,26 @@ mod tests {
             ],
         );
         let expected = ["tcp 0.0.0.0 80", "tcp :: 81", "udp 0.0.0.0%eth0 68"];
+        assert_eq!(read(&answer).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_scope_is_read_in_and_behind_brackets_and_may_hold_some_itself() {
+        let answer = rows(
+            NARROW,
+            &[
+                "tcp LISTEN 0 0 [fe80::1]%eth0:80 [::]:*",
+                "tcp LISTEN 0 0 [fe80::1%eth0]:80 [::]:*",
+                "tcp LISTEN 0 0 [fe80::1]%a]:80 [::]:*",
+                "tcp LISTEN 0 0 *%]:80 0.0.0.0:*",
+            ],
+        );
+        let expected = [
+            "tcp fe80::1%eth0 80",
+            "tcp fe80::1%eth0 80",
+            "tcp fe80::1%a] 80",
+            "tcp 0.0.0.0%] 80",
+        ];
         assert_eq!(read(&answer).unwrap(), expected);
     }
 
