@@ -1,6 +1,9 @@
 //! `lntu check`: are these ports listening? And the question itself, which
 //! `lntu wait` asks again and again. Nothing is ever connected to.
 
+use std::path::Path;
+use std::time::Duration;
+
 use crate::Error;
 use crate::port::RequiredPort;
 use crate::report::Verbosity;
@@ -51,39 +54,55 @@ impl Check {
     }
 
     /// What looking has cost since this was last asked; see [`Source::take_cost`].
-    pub fn take_cost(&mut self) -> std::time::Duration {
+    pub fn take_cost(&mut self) -> Duration {
         self.source.take_cost()
     }
 
-    /// The ports that are not as wanted, after a look.
+    /// The ports that are certainly not as wanted, after a look.
     pub fn unmet(&self, wanted: Wanted) -> Vec<&RequiredPort> {
-        let is_unmet = |port: &&RequiredPort| match wanted {
-            Wanted::Listening => !self.is_listening(port) && self.source.left_out(port).is_none(),
-            Wanted::Closed => self.is_listening(port),
+        let opposite = match wanted {
+            Wanted::Listening => State::Closed,
+            Wanted::Closed => State::Listening,
         };
+        let is_unmet = |port: &&RequiredPort| self.state(port) == opposite;
         self.ports.iter().filter(is_unmet).collect()
     }
 
-    /// Whether it is known of every port whether it listens, after a look.
+    /// Fails unless it is known of every port whether it listens, after a look.
     ///
     /// # Errors
     /// [`Error::Unknown`] if one was not found, and a file that may hold it
     /// could not be read.
-    pub fn is_certain(&self) -> Result<(), Error> {
+    pub fn require_known(&self) -> Result<(), Error> {
         for port in &self.ports {
-            if let Some(file) = self.source.left_out(port)
-                && !self.is_listening(port)
-            {
+            if let State::Unknown(file) = self.state(port) {
                 return Err(Error::Unknown(port.clone(), file.to_path_buf()));
             }
         }
         Ok(())
     }
 
+    fn state(&self, port: &RequiredPort) -> State<'_> {
+        match self.source.left_out(port) {
+            _ if self.is_listening(port) => State::Listening,
+            Some(file) => State::Unknown(file),
+            None => State::Closed,
+        }
+    }
+
     fn is_listening(&self, port: &RequiredPort) -> bool {
         let mut listeners = self.snapshot.listeners().iter();
         listeners.any(|listener| port.is_met_by(listener))
     }
+}
+
+/// What is known of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State<'a> {
+    Listening,
+    Closed,
+    /// It was not found, but this file, which may hold it, could not be read.
+    Unknown(&'a Path),
 }
 
 /// Ports as a message names them.
@@ -101,7 +120,7 @@ pub fn run(mut check: Check, verbosity: Verbosity) -> Result<bool, Error> {
     check.look(true)?;
     let missing = check.unmet(Wanted::Listening);
     if missing.is_empty() {
-        return check.is_certain().map(|()| true);
+        return check.require_known().map(|()| true);
     }
     verbosity.warn(format_args!("{}: not listening", names(&missing)));
     Ok(false)

@@ -3,12 +3,13 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::prelude::*;
 
 use crate::check::Wanted;
+use crate::entrypoint::Application;
 use crate::interval::{Interval, parse_duration};
 use crate::listener::{Family, Protocol};
 use crate::output::Format;
@@ -119,15 +120,6 @@ pub struct OutputOptions {
     pub format: Format,
     /// The file to append to; `None` for stdout.
     pub path: Option<PathBuf>,
-}
-
-/// A program to become, and its arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Application {
-    /// Looked for in `PATH` unless it has a slash.
-    pub program: OsString,
-    /// What follows it.
-    pub arguments: Vec<OsString>,
 }
 
 /// A command line that means nothing: what is wrong, and why.
@@ -262,7 +254,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Short('o') | Long("output") => {
                 typed.options.push("--output");
                 let path = PathBuf::from(parser.value()?);
-                typed.output.path = (path != Path::new("/dev/stdout")).then_some(path);
+                typed.output.path = (path.as_os_str() != "/dev/stdout").then_some(path);
             }
             Short('i') | Long("interval") => {
                 typed.options.push("--interval");
@@ -275,7 +267,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
                 typed.timeout = Some(timeout.map_err(|error| refused("--timeout", &text, error))?);
             }
             Long("source") => typed.source = Some(parse_source(parser.value()?)?),
-            Long("proc") => typed.proc_root = Some(parser.value()?.into()),
+            Long("proc") => {
+                let root = PathBuf::from(parser.value()?);
+                if root.as_os_str().is_empty() {
+                    return Err(refused("--proc", "", "not a directory"));
+                }
+                typed.proc_root = Some(root);
+            }
             Long("pid") => typed.pid = Some(parse_pid(parser.value()?)?),
             Short('v') | Long("verbose") => typed.verbosity = Verbosity::Verbose,
             Short('q') | Long("quiet") => typed.verbosity = Verbosity::Quiet,
@@ -291,6 +289,12 @@ impl Typed {
         let is_first = self.command.is_none() && self.ports.is_empty();
         match value.to_str().and_then(Name::parse) {
             Some(name) if is_first => self.command = Some(name),
+            // What has no digit was hardly meant as a port.
+            _ if is_first && !value.as_encoded_bytes().iter().any(u8::is_ascii_digit) => {
+                let text = value.to_string_lossy();
+                let why = "neither a command (watch, list, check, wait) nor a PORT";
+                return Err(UsageError(format!("'{text}': {why}")));
+            }
             _ => self.ports.push(parse_value("PORT", value)?),
         }
         Ok(())
@@ -335,6 +339,11 @@ impl Typed {
             Name::Watch | Name::List => source.filter.ports = self.ports,
             Name::Check | Name::Wait => {
                 let ports = required_ports(name, self.ports, &source.filter)?;
+                // Tables of the other protocol need not be read.
+                let first = ports[0].protocol();
+                if ports.iter().all(|port| port.protocol() == first) {
+                    source.filter.protocol = Some(first);
+                }
                 return Ok(match name {
                     Name::Check => Command::Check(source, ports),
                     _ => Command::Wait(source, ports, wait_options, self.application),
@@ -395,11 +404,7 @@ fn required_ports(
         if port.may_pass(filter) {
             Ok(port)
         } else {
-            Err(refused(
-                "PORT",
-                &text,
-                "never found with -t, -u, -4 or -6 as given",
-            ))
+            Err(refused("PORT", &text, "contradicts -t, -u, -4 or -6"))
         }
     };
     specs.into_iter().map(required).collect()

@@ -1,34 +1,58 @@
 //! The entrypoint helper: become the application, and run the watcher beside it.
 
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::Command;
 
 use crate::Error;
-use crate::cli::Application;
 use crate::report::Verbosity;
-use crate::sys::{self, Forked};
+use crate::sys::{self, Forked, Leader};
 
-/// Becomes `application`, which keeps this process's id, environment,
-/// descriptors, working directory, signal mask and dispositions. Returns only
-/// the error that prevented it.
-pub fn become_application(application: Application) -> Error {
-    let mut command = Command::new(&application.program);
-    command.args(&application.arguments);
-    let error = sys::exec(&mut command);
-    Error::Exec(application.program, error)
+/// A program to become, and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Looked for in `PATH` unless it has a slash.
+    pub program: OsString,
+    /// What follows it.
+    pub arguments: Vec<OsString>,
 }
 
-/// Starts the watcher: `Some` in the new process, with the id of the one that
-/// it must not outlive, and `None` in this one. Nothing that goes wrong here
-/// may keep the application from starting, so that is only said.
-pub fn start_watcher(keeps_stdout: bool, verbosity: Verbosity) -> Option<u32> {
-    match sys::fork_follower(keeps_stdout) {
-        Ok(Forked::Leader) => None,
-        Ok(Forked::Follower(leader)) => Some(leader),
-        Err(error) => {
-            verbosity.warn(format_args!(
-                "starting the watcher: {error}; the command runs without it"
-            ));
-            None
+impl Application {
+    /// Becomes the application, which keeps this process's id, environment,
+    /// descriptors, working directory, signal mask and dispositions. Returns
+    /// only the error that prevented it.
+    pub fn exec(self) -> Error {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        let error = sys::exec(&mut command);
+        Error::Exec(self.program, error)
+    }
+
+    /// The same with a watcher beside it, in which this returns, with the
+    /// process that the watcher must not outlive. Nothing that goes wrong with
+    /// the watcher may keep the application from starting, so that is only said.
+    ///
+    /// # Errors
+    /// [`Error::Exec`] in the process that should have become the application.
+    pub fn exec_beside_watcher(
+        self,
+        keeps_stdout: bool,
+        verbosity: Verbosity,
+    ) -> Result<Leader, Error> {
+        match sys::fork_follower(keeps_stdout) {
+            Ok(Forked::Follower(leader)) => Ok(leader),
+            Ok(Forked::Leader(mut follower)) => {
+                let error = self.exec();
+                // No one is left to watch for.
+                let _ = follower.write_all(&[0]);
+                Err(error)
+            }
+            Err(error) => {
+                verbosity.warn(format_args!(
+                    "starting the watcher: {error}; the command runs without it"
+                ));
+                Err(self.exec())
+            }
         }
     }
 }

@@ -18,10 +18,10 @@ pub fn run(mut source: Source, format: Format, mut output: Output) -> Result<(),
     let now = Timestamp::now();
     let mut renderer = Renderer::new(format, Table::default());
     renderer.fit(snapshot.listeners());
-    let mut text = String::new();
+    let mut text = Vec::new();
     renderer.header(&mut text);
     for listener in snapshot.listeners() {
         renderer.line(Event::Listening, listener, now, &mut text);
     }
-    output.write_text(&text)
+    output.write_all(text)
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use lntu::check::Check;
 use lntu::cli::{self, Command, SourceOptions};
+use lntu::entrypoint::Application;
 use lntu::output::Output;
 use lntu::source::Source;
 use lntu::watch::Watcher;
-use lntu::{Error, check, entrypoint, list, report, sys, wait};
+use lntu::{Error, check, list, report, sys, wait};
 
 fn main() -> ExitCode {
     match run() {
@@ -23,21 +24,19 @@ fn main() -> ExitCode {
 
 /// Whether the answer is yes; a command that asks nothing says so when done.
 fn run() -> Result<bool, Error> {
-    match cli::parse(env::args_os().skip(1))? {
+    let command = cli::parse(env::args_os().skip(1))?;
+    sys::end_on_signals();
+    match command {
         Command::Watch(source, output, options, application) => {
-            let mut leader = None;
-            if let Some(application) = application {
-                leader = entrypoint::start_watcher(output.path.is_none(), options.verbosity);
-                if leader.is_none() {
-                    return Err(entrypoint::become_application(application));
-                }
-            }
-            sys::end_on_signals();
-            let output = Output::open(output.path)?;
-            Watcher::new(self::source(source), output, options).run(leader);
+            let beside = |application: Application| {
+                application.exec_beside_watcher(output.path.is_none(), options.verbosity)
+            };
+            let leader = application.map(beside).transpose()?;
+            let output = Output::open(output.path, false)?;
+            Watcher::new(self::source(source), output, options, leader).run();
         }
         Command::List(source, output) => {
-            let sink = Output::open(output.path)?;
+            let sink = Output::open(output.path, true)?;
             list::run(self::source(source), output.format, sink)?;
         }
         Command::Check(source, ports) => {
@@ -45,19 +44,20 @@ fn run() -> Result<bool, Error> {
             return check::run(Check::new(self::source(source), ports), verbosity);
         }
         Command::Wait(source, ports, options, application) => {
-            sys::end_on_signals();
             let is_met = wait::run(Check::new(self::source(source), ports), options)?;
             return match application {
-                Some(application) if is_met => Err(entrypoint::become_application(application)),
+                Some(application) if is_met => Err(application.exec()),
                 _ => Ok(is_met),
             };
         }
-        Command::Help => Output::open(None)?.write_text(cli::HELP)?,
-        Command::Version => {
-            Output::open(None)?.write_text(concat!("lntu ", env!("CARGO_PKG_VERSION"), "\n"))?;
-        }
+        Command::Help => print(cli::HELP)?,
+        Command::Version => print(concat!("lntu ", env!("CARGO_PKG_VERSION"), "\n"))?,
     }
     Ok(true)
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    Output::open(None, true)?.write_all(text.into())
 }
 
 fn source(options: SourceOptions) -> Source {

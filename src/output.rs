@@ -2,16 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use crate::Error;
 use crate::json;
 use crate::listener::Listener;
-use crate::sys;
 use crate::table::Table;
 use crate::timestamp::Timestamp;
 
@@ -63,40 +60,37 @@ impl Renderer {
     }
 
     /// The header line, if there is one.
-    pub fn header(&self, text: &mut String) {
+    pub fn header(&self, text: &mut Vec<u8>) {
         if self.has_header() {
             if self.format.timestamps {
-                text.push_str(&format!(
-                    "{:<width$} ",
-                    "Timestamp",
-                    width = Timestamp::WIDTH
-                ));
+                let width = Timestamp::WIDTH;
+                text.extend_from_slice(format!("{:<width$} ", "Timestamp").as_bytes());
             }
-            text.push_str(&self.table.header());
-            text.push('\n');
+            text.extend_from_slice(self.table.header().as_bytes());
+            text.push(b'\n');
         }
     }
 
     /// The line of one listener.
-    pub fn line(&self, event: Event, listener: &Listener, now: Timestamp, text: &mut String) {
+    pub fn line(&self, event: Event, listener: &Listener, now: Timestamp, text: &mut Vec<u8>) {
         if self.format.json {
             let event = match event {
                 Event::Listening => "listening",
                 Event::Opened => "opened",
                 Event::Closed => "closed",
             };
-            text.push_str(&json::object(listener, event, now));
+            text.extend_from_slice(json::object(listener, event, now).as_bytes());
         } else {
             if self.format.timestamps {
-                text.push_str(&format!("{now} "));
+                text.extend_from_slice(format!("{now} ").as_bytes());
             }
             let state = match event {
                 Event::Listening | Event::Opened => listener.protocol.listening_state(),
                 Event::Closed => "CLOSED",
             };
-            text.push_str(&self.table.row(listener, state));
+            text.extend_from_slice(self.table.row(listener, state).as_bytes());
         }
-        text.push('\n');
+        text.push(b'\n');
     }
 }
 
@@ -106,158 +100,153 @@ const MOST_PER_WRITE: usize = 4096;
 
 /// `open` says this of a FIFO that no one reads.
 const ENXIO: i32 = 6;
+/// `write` says this of a descriptor that is not open for writing.
+const EBADF: i32 = 9;
 /// On x86, Arm, RISC-V, PowerPC and s390.
 const O_NONBLOCK: i32 = 0o4000;
 
-/// Where lines are written to. Unbuffered: when a write returns, its lines
-/// are out.
+/// Where lines are written to.
 #[derive(Debug)]
 pub struct Output {
-    /// `None` for stdout.
-    path: Option<PathBuf>,
-    /// `None` while `path` is a FIFO that no one reads.
+    target: Target,
+    /// `None` while the target is a FIFO that no one reads.
     file: Option<File>,
-    /// The end of a line of which only the start could be written.
-    torn: Vec<u8>,
+    waits: bool,
+}
+
+#[derive(Debug)]
+enum Target {
+    Stdout,
+    Stderr,
+    File(PathBuf),
 }
 
 impl Output {
-    /// The file at `path`, to append to, or standard output. A FIFO that no
-    /// one reads is no error here: it is opened anew at each write.
+    /// The file at `path`, to append to, or standard output.
+    ///
+    /// One who `waits` does so for the reader of a FIFO, to come and to read
+    /// on, as a shell does. For one who does not, a FIFO that no one reads is
+    /// an error of each write, which may work the next time.
     ///
     /// # Errors
     /// [`Error::Output`] when it cannot be opened.
-    pub fn open(path: Option<PathBuf>) -> Result<Output, Error> {
+    pub fn open(path: Option<PathBuf>, waits: bool) -> Result<Output, Error> {
         let mut output = Output {
-            path,
+            target: match path {
+                None => Target::Stdout,
+                Some(path) if path == Path::new("/dev/stderr") => Target::Stderr,
+                Some(path) => Target::File(path),
+            },
             file: None,
-            torn: Vec::new(),
+            waits,
         };
         match output.reopen() {
-            Err(error) if error.raw_os_error() != Some(ENXIO) => Err(output.error(error)),
+            Err(error) if waits || error.raw_os_error() != Some(ENXIO) => Err(output.error(error)),
             _ => Ok(output),
         }
     }
 
     /// The standard streams are duplicated: to open them by name fails where
-    /// they are sockets or belong to another user. Opening a FIFO does not
-    /// wait for its reader, and writing to it does not wait for it to read on.
-    fn reopen(&mut self) -> io::Result<()> {
-        self.file = Some(match self.path.as_deref() {
-            None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
-            Some(path) if path == Path::new("/dev/stderr") => {
-                File::from(io::stderr().as_fd().try_clone_to_owned()?)
+    /// they are sockets or belong to another user.
+    fn reopen(&mut self) -> io::Result<&mut File> {
+        let stream = |fd: BorrowedFd<'_>| {
+            let mut file = File::from(fd.try_clone_to_owned()?);
+            // One that was closed at the start never takes anything.
+            match file.write(&[]) {
+                Err(error) if error.raw_os_error() == Some(EBADF) => Err(error),
+                _ => Ok(file),
             }
-            Some(path) => File::options()
+        };
+        let file = match &self.target {
+            Target::Stdout => stream(io::stdout().as_fd())?,
+            Target::Stderr => stream(io::stderr().as_fd())?,
+            Target::File(path) => File::options()
                 .append(true)
                 .create(true)
-                .custom_flags(O_NONBLOCK)
+                .custom_flags(if self.waits { 0 } else { O_NONBLOCK })
                 .open(path)?,
-        });
-        Ok(())
+        };
+        Ok(self.file.insert(file))
     }
 
     /// What messages call it.
     pub fn name(&self) -> std::path::Display<'_> {
-        self.path
-            .as_deref()
-            .unwrap_or(Path::new("stdout"))
-            .display()
+        match &self.target {
+            Target::Stdout => Path::new("stdout").display(),
+            Target::Stderr => Path::new("/dev/stderr").display(),
+            Target::File(path) => path.display(),
+        }
     }
 
     fn error(&self, error: io::Error) -> Error {
         Error::Output(self.name().to_string(), error)
     }
 
-    /// Waits for `pause`, or until no one can read stdout any more: true then.
-    /// A file of its own stays in use: another reader may open a FIFO.
-    pub fn wait_for_hangup(&self, pause: Duration) -> bool {
-        match (&self.file, &self.path) {
-            (Some(stdout), None) => sys::wait_for_hangup(stdout.as_fd(), pause),
-            _ => {
-                thread::sleep(pause);
-                false
-            }
+    /// The stream, if that is what it is: one without a reader never gets
+    /// another, as a FIFO may.
+    pub fn stream(&self) -> Option<BorrowedFd<'_>> {
+        match self.target {
+            Target::Stdout | Target::Stderr => self.file.as_ref().map(AsFd::as_fd),
+            Target::File(_) => None,
         }
     }
 
-    /// Whether `error` means that no one will ever read what is written: the
-    /// pipe on stdout is closed. A FIFO may be opened by another reader.
+    /// Whether `error` means that no one will ever read what is written.
     pub fn is_gone(&self, error: &io::Error) -> bool {
-        self.path.is_none() && error.kind() == ErrorKind::BrokenPipe
+        self.stream().is_some() && error.kind() == ErrorKind::BrokenPipe
     }
 
-    /// Writes the lines of `text`, whole lines and at most 4096 bytes at a
-    /// time. Returns how many lines are out, and why not all are.
+    /// Writes `text`, which ends with a newline, whole lines and at most 4096
+    /// bytes at a time. What is out is taken off its front.
     ///
-    /// A line counts as out once a part of it is, which a disk that fills up
-    /// can bring about; its rest is written first the next time, before
-    /// anything else.
-    pub fn write_lines(&mut self, text: &str) -> (usize, io::Result<()>) {
-        let mut rest = text.as_bytes();
-        let mut lines = 0;
-        loop {
-            let result = self.mend_torn().and_then(|()| match rest {
-                [] => Ok(0),
-                _ => self.write(&rest[..whole_lines(rest)]),
-            });
-            match result {
-                Ok(0) => return (lines, Ok(())),
-                Ok(written) => {
-                    let out = end_of_line(rest, written);
-                    self.torn.extend_from_slice(&rest[written..out]);
-                    lines += memchr::memchr_iter(b'\n', &rest[..out]).count();
-                    rest = &rest[out..];
-                }
-                Err(error) => return (lines, Err(error)),
+    /// # Errors
+    /// Those of the system. A disk that fills up can leave the rest of a line
+    /// at the front.
+    pub fn write(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
+        let mut out = 0;
+        let result = loop {
+            let rest = &text[out..];
+            if rest.is_empty() {
+                break Ok(());
             }
-        }
+            match self.write_once(&rest[..whole_lines(rest)]) {
+                Ok(written) => out += written,
+                Err(error) => break Err(error),
+            }
+        };
+        text.drain(..out);
+        result
     }
 
-    /// Writes all of `text`, which ends with a newline. A reader of stdout
-    /// that goes away before the end is no error.
+    /// Writes all of `text`, which ends with a newline. A reader that goes
+    /// away before the end is no error.
     ///
     /// # Errors
     /// [`Error::Output`] when it cannot be written.
-    pub fn write_text(&mut self, text: &str) -> Result<(), Error> {
-        match self.write_lines(text).1 {
+    pub fn write_all(&mut self, mut text: Vec<u8>) -> Result<(), Error> {
+        match self.write(&mut text) {
             Err(error) if !self.is_gone(&error) => Err(self.error(error)),
             _ => Ok(()),
         }
     }
 
-    fn mend_torn(&mut self) -> io::Result<()> {
-        while !self.torn.is_empty() {
-            let torn = std::mem::take(&mut self.torn);
-            let written = self.write(&torn);
-            let rest = &torn[*written.as_ref().unwrap_or(&0)..];
-            self.torn.extend_from_slice(rest);
-            written?;
-        }
-        Ok(())
-    }
-
     /// One write, of at least a byte.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.file.is_none() {
-            self.reopen()?;
-        }
-        let Some(mut file) = self.file.as_ref() else {
-            return Err(ErrorKind::NotConnected.into());
+    fn write_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.reopen()?,
         };
         loop {
             match file.write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // The reader of a FIFO is gone, and with it what it read.
-                    if error.kind() == ErrorKind::BrokenPipe && self.path.is_some() {
+                    if error.kind() == ErrorKind::BrokenPipe && self.stream().is_none() {
                         self.file = None;
-                        self.torn.clear();
                     }
                     return Err(error);
                 }
-                result => return result,
+                written => return written,
             }
         }
     }
@@ -269,14 +258,8 @@ fn whole_lines(text: &[u8]) -> usize {
     let most = text.len().min(MOST_PER_WRITE);
     match memchr::memrchr(b'\n', &text[..most]) {
         Some(newline) => newline + 1,
-        None => end_of_line(text, most),
+        None => memchr::memchr(b'\n', text).map_or(text.len(), |newline| newline + 1),
     }
-}
-
-/// The end, past the newline, of the line that the byte before `position` is in.
-fn end_of_line(text: &[u8], position: usize) -> usize {
-    let start = position.saturating_sub(1);
-    memchr::memchr(b'\n', &text[start..]).map_or(text.len(), |newline| start + newline + 1)
 }
 
 #[cfg(test)]
@@ -298,37 +281,31 @@ mod tests {
 
     /// A socket that takes a part of a write stands for a disk that fills up.
     #[test]
-    fn a_torn_line_is_completed_before_anything_else() {
+    fn what_a_write_did_not_take_is_written_by_the_next() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let mut output = Output {
-            path: None,
+            target: Target::Stdout,
             file: Some(File::from(OwnedFd::from(ours))),
-            torn: Vec::new(),
+            waits: false,
         };
-        let lines: Vec<String> = (0..20_000).map(|n| format!("line {n} of many\n")).collect();
+        let all: String = (0..20_000).map(|n| format!("line {n} of many\n")).collect();
+        let mut text = all.clone().into_bytes();
         let mut received = Vec::new();
-        let mut sent = 0;
         let mut stops = 0;
-        while sent < lines.len() {
-            let (out, result) = output.write_lines(&lines[sent..].concat());
-            sent += out;
-            assert_eq!(result.is_ok(), sent == lines.len());
-            stops += usize::from(result.is_err());
-            // Read less than a line, so that the next write is torn somewhere else.
+        while let Err(error) = output.write(&mut text) {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            stops += 1;
+            // No multiple of a line, so that writes are torn anywhere.
             let mut some = vec![0; 10_007];
             let read = theirs.read(&mut some).unwrap();
             received.extend_from_slice(&some[..read]);
         }
         assert!(stops > 3, "the socket filled up {stops} times");
-        while output.write_lines("").1.is_err() {
-            let mut some = [0; 10_007];
-            let read = theirs.read(&mut some).unwrap();
-            received.extend_from_slice(&some[..read]);
-        }
+        assert!(text.is_empty());
         drop(output);
         theirs.read_to_end(&mut received).unwrap();
-        assert_eq!(String::from_utf8(received).unwrap(), lines.concat());
+        assert_eq!(String::from_utf8(received).unwrap(), all);
     }
 }

@@ -44,7 +44,7 @@ struct Table {
     wanted: bool,
     /// It was read once in this run, so it can no longer count as absent.
     seen: bool,
-    /// It is there but cannot be read, which was said.
+    /// It is there but may not be read, which was said.
     left_out: bool,
     /// How many rows the last read skipped.
     skipped: u64,
@@ -144,6 +144,22 @@ impl ProcNet {
         known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), ProcError> {
+        let before = listeners.len();
+        let could_rely_on_order = self.listeners_first;
+        self.read_tables(known, listeners)?;
+        if could_rely_on_order != self.listeners_first {
+            // Those that were read before this showed may lack listeners.
+            listeners.truncate(before);
+            self.read_tables(known, listeners)?;
+        }
+        Ok(())
+    }
+
+    fn read_tables(
+        &mut self,
+        known: Option<&Snapshot>,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<(), ProcError> {
         let in_use = self.sockstat.read(&mut self.scanner);
         for table in &mut self.tables {
             let (protocol, family) = (table.protocol, table.family);
@@ -221,8 +237,11 @@ impl Table {
             Err(error) if self.must_answer() => return Err(ProcErrorReason::Io(error)),
             Err(error) => {
                 listeners.truncate(before);
-                let is_there = error.kind() != ErrorKind::NotFound;
-                if !std::mem::replace(&mut self.left_out, is_there) && is_there {
+                let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
+                if !is_forbidden && error.kind() != ErrorKind::NotFound {
+                    return Err(ProcErrorReason::Io(error));
+                }
+                if !std::mem::replace(&mut self.left_out, is_forbidden) && is_forbidden {
                     let path = self.path.display();
                     verbosity.warn(format_args!("{path}: {error}; its ports are left out"));
                 }
@@ -265,6 +284,10 @@ impl Table {
             };
             contents.lines += 1;
             let Some(fields) = row_fields(line.bytes) else {
+                // The header, or a file that holds something else.
+                if contents.lines > 1 && !line.bytes.trim_ascii().is_empty() {
+                    contents.first_error.get_or_insert(RowError::NoRow);
+                }
                 continue;
             };
             match decode_row(fields, self.protocol) {
@@ -283,25 +306,25 @@ impl Table {
                 }
             }
         }
-        contents.lines += lines.overlong();
-        contents.skipped += lines.overlong();
+        if lines.overlong() > 0 {
+            contents.lines += lines.overlong();
+            contents.skipped += lines.overlong();
+            contents.first_error.get_or_insert(RowError::TooLong);
+        }
         Ok(contents)
     }
 
     /// With `-v`, says how many rows were skipped whenever that number changes.
     fn say_skipped(&mut self, contents: &Contents, verbosity: Verbosity) {
         let skipped = contents.skipped;
-        if std::mem::replace(&mut self.skipped, skipped) != skipped {
+        if std::mem::replace(&mut self.skipped, skipped) != skipped
+            && let Some(first) = contents.first_error
+        {
             let path = self.path.display();
             let s = if skipped == 1 { "" } else { "s" };
-            match contents.first_error {
-                Some(first) => verbosity.detail(format_args!(
-                    "{path}: {skipped} row{s} skipped; the first that cannot be read: {first}"
-                )),
-                None => {
-                    verbosity.detail(format_args!("{path}: {skipped} over-long row{s} skipped"))
-                }
-            }
+            verbosity.detail(format_args!(
+                "{path}: {skipped} row{s} skipped; the first: {first}"
+            ));
         }
     }
 }
@@ -416,13 +439,17 @@ mod tests {
         assert!(error.ends_with("net/tcp: file too large"), "{error}");
     }
 
+    /// Only what is forbidden is left out, which the tests of the program show;
+    /// an error that may pass is no reason to answer for less.
     #[test]
-    fn an_optional_table_that_was_never_readable_is_left_out() {
+    fn an_optional_table_that_fails_for_another_reason_is_an_error() {
         let proc = proc_with(&[("tcp", &table(&[SSH]))]);
         fs::create_dir(proc.path().join("net/tcp6")).unwrap();
-        let mut source = source(&proc);
-        assert_eq!(ports(&mut source), Ok(vec![22]));
-        assert!(source.tables[1].left_out);
+        let error = ports(&mut source(&proc)).unwrap_err();
+        assert!(
+            error.ends_with("net/tcp6: Is a directory (os error 21)"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -454,8 +481,7 @@ mod tests {
         fs::create_dir(proc.path().join("net/tcp6")).unwrap();
         let only_udp = |protocol, _| protocol == Protocol::Udp;
         let mut source = ProcNet::new(proc.path(), Verbosity::Quiet, only_udp);
-        assert_eq!(ports(&mut source), Ok(vec![]));
-        assert!(!source.tables[1].left_out, "tcp6 was not touched");
+        assert_eq!(ports(&mut source), Ok(vec![]), "tcp6 was not touched");
         fs::remove_file(proc.path().join("net/tcp")).unwrap();
         assert!(ports(&mut source).is_err());
     }
@@ -502,6 +528,36 @@ mod tests {
         let late = table(&[SSH, &many, WEB]);
         fs::write(proc.path().join("net/tcp"), late).unwrap();
         assert_eq!(ports(&mut source), Ok(vec![22, 80]));
+    }
+
+    #[test]
+    fn a_table_that_was_read_before_the_order_showed_to_be_none_is_read_again() {
+        let many = many_connections();
+        let proc = proc_with(&[
+            ("tcp", &table(&[SSH, &many, WEB])),
+            ("tcp6", &table(&[SSH, CONNECTION, SSH])),
+            ("sockstat", SOCKSTAT),
+        ]);
+        assert_eq!(ports(&mut source(&proc)), Ok(vec![22, 80, 22, 22]));
+    }
+
+    #[test]
+    fn text_that_is_no_table_is_an_error() {
+        for text in ["header\ngarbage\n", "a\n\nb\n", "\0\0\n\u{1}2:\n"] {
+            let proc = proc_with(&[("tcp", text)]);
+            let error = ports(&mut source(&proc)).unwrap_err();
+            assert!(error.ends_with("the first: not a row"), "{error}");
+        }
+        let proc = proc_with(&[("tcp", "header\n\n \n")]);
+        assert_eq!(ports(&mut source(&proc)), Ok(vec![]));
+    }
+
+    #[test]
+    fn rows_that_are_all_too_long_are_an_error() {
+        let long = format!("0: {}\n", "F".repeat(100_000));
+        let proc = proc_with(&[("tcp", &table(&[&long, &long]))]);
+        let error = ports(&mut source(&proc)).unwrap_err();
+        assert!(error.ends_with("none of its rows can be read; the first: too long"));
     }
 
     #[test]

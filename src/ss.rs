@@ -22,6 +22,8 @@ use crate::sys;
 
 /// How long one run may take in all.
 pub const DEADLINE: Duration = Duration::from_secs(2);
+/// How many bytes of what it writes to stderr are of interest.
+const MOST_NOISE: u64 = 256;
 /// How long ss is left alone after a run passed its deadline.
 const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -175,10 +177,11 @@ impl Run {
     /// Waits for the end of a run whose stdout was read to its end, and
     /// judges it: status 0 and a silent stderr.
     fn finish(mut self) -> Result<(), SsError> {
-        let mut noise = [0; 256];
-        let length = self.stderr.read(&mut noise).map_err(SsError::from_read)?;
-        if length > 0 {
-            let text = String::from_utf8_lossy(&noise[..length]);
+        let mut noise = Vec::new();
+        let mut stderr = (&mut self.stderr).take(MOST_NOISE);
+        stderr.read_to_end(&mut noise).map_err(SsError::from_read)?;
+        if !noise.is_empty() {
+            let text = String::from_utf8_lossy(&noise);
             let first = text.lines().next().unwrap_or_default();
             return Err(SsError::Stderr(first.trim_end().to_string()));
         }
@@ -270,13 +273,14 @@ impl AnswerReader {
         };
         while let Some(line) = lines.next().map_err(SsError::from_read)? {
             let row = parse_row(line, &mut style).ok_or_else(|| SsError::line(line.bytes))?;
-            let Some((listener, family_known)) = row else {
-                continue;
-            };
-            if !family_known {
-                self.undecided.push(listeners.len());
+            match row {
+                SsRow::Listener(listener) => listeners.push(listener),
+                SsRow::OnStar(listener) => {
+                    self.undecided.push(listeners.len());
+                    listeners.push(listener);
+                }
+                SsRow::Other => {}
             }
-            listeners.push(listener);
         }
         if lines.overlong() > 0 {
             return Err(SsError::line(b"(over-long)"));
@@ -300,16 +304,16 @@ fn is_header(line: &[u8]) -> bool {
 /// What the lines of an answer betray of the version that printed them.
 #[derive(Debug, Default)]
 struct Style {
-    /// The header is spaced as every version before 2018 did.
+    /// The header is spaced as every version before 4.15 did.
     fixed_header: bool,
-    /// `[…]`: since iproute2 4.13.
-    brackets: bool,
     /// An IPv6 address without brackets: before 4.13.
     bare_v6: bool,
-    /// `0.0.0.0`: since 4.14.
-    zeros: bool,
+    /// A local address in brackets: since 4.13.
+    brackets: bool,
     /// An IPv4 address whose peer is `*`: before 4.14.
     star_peer_of_v4: bool,
+    /// `0.0.0.0`, or a peer in brackets: since 4.14.
+    telling_wildcards: bool,
 }
 
 impl Style {
@@ -320,17 +324,29 @@ impl Style {
         }
     }
 
+    fn note(&mut self, local: &SsEndpoint, peer: &SsEndpoint) {
+        let is_v4 = local.address.is_some_and(|address| address.is_ipv4());
+        let is_bare_v6 = |endpoint: &SsEndpoint| {
+            !endpoint.bracketed && endpoint.address.is_some_and(|address| address.is_ipv6())
+        };
+        self.bare_v6 |= is_bare_v6(local) || is_bare_v6(peer);
+        self.brackets |= local.bracketed;
+        self.star_peer_of_v4 |= is_v4 && peer.address.is_none();
+        self.telling_wildcards |= peer.bracketed || peer.address == Some(V4_WILDCARD);
+    }
+
     /// The wildcard that `*` stands for where its peer is `*` too, or `None`
-    /// where it may be either.
+    /// where it may be either: 4.13, which few systems had, printed all
+    /// wildcards so. Where nothing tells it from the versions before, it is
+    /// taken for one of those.
     fn meaning_of_star(&self) -> Option<IpAddr> {
-        let old = self.bare_v6 || self.star_peer_of_v4;
-        let recent = self.zeros || self.brackets;
-        match (old, recent) {
-            (true, true) if self.star_peer_of_v4 && !self.zeros => None,
-            (_, true) => Some(V6_WILDCARD),
-            (true, false) => Some(V4_WILDCARD),
-            (false, false) if self.fixed_header => Some(V4_WILDCARD),
-            (false, false) => Some(V6_WILDCARD),
+        let is_old = self.star_peer_of_v4 || self.fixed_header;
+        if self.bare_v6 {
+            Some(V4_WILDCARD)
+        } else if self.telling_wildcards || !is_old {
+            Some(V6_WILDCARD)
+        } else {
+            (!self.brackets).then_some(V4_WILDCARD)
         }
     }
 }
@@ -338,11 +354,18 @@ impl Style {
 const V4_WILDCARD: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const V6_WILDCARD: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// One line after the header: its listener and whether that one's family is
-/// known, `Some(None)` for a socket that is none, `None` if it cannot be read.
-/// A line cut short cannot: half a port number is a port number too.
-#[allow(clippy::type_complexity)]
-fn parse_row(line: Line<'_>, style: &mut Style) -> Option<Option<(Listener, bool)>> {
+/// One line after the header.
+enum SsRow {
+    Listener(Listener),
+    /// One on a `*` whose family the style of the answer decides.
+    OnStar(Listener),
+    /// A socket in another state.
+    Other,
+}
+
+/// `None` if the line cannot be read as a row. One that is cut short cannot:
+/// half a port number is a port number too.
+fn parse_row(line: Line<'_>, style: &mut Style) -> Option<SsRow> {
     let text = std::str::from_utf8(line.bytes).ok()?;
     let mut fields = text.split_ascii_whitespace();
     let protocol = match fields.next()? {
@@ -353,23 +376,18 @@ fn parse_row(line: Line<'_>, style: &mut Style) -> Option<Option<(Listener, bool
     let state = fields.next()?;
     let recv_q = fields.next()?.parse().ok()?;
     let send_q = fields.next()?.parse().ok()?;
-    let local = SsEndpoint::parse(fields.next()?, style)?;
-    let peer = SsEndpoint::parse(fields.next()?, style)?;
+    let local = SsEndpoint::parse(fields.next()?)?;
+    let peer = SsEndpoint::parse(fields.next()?)?;
     if !line.terminated {
         return None;
     }
     if state != protocol.listening_state() {
-        return Some(None);
+        return Some(SsRow::Other);
     }
-    let address = match (local.address, peer.address) {
-        (Some(local), None) => {
-            style.star_peer_of_v4 |= local.is_ipv4();
-            Some(local)
-        }
-        (Some(local), Some(_)) => Some(local),
-        // The wildcards differ in family, so the peer's tells the local one's.
-        (None, peer) => peer.filter(IpAddr::is_unspecified),
-    };
+    style.note(&local, &peer);
+    // Where the peer's wildcard tells its family, it tells the local one's too.
+    let wildcard = peer.address.filter(IpAddr::is_unspecified);
+    let address = local.address.or(wildcard);
     let listener = Listener {
         protocol,
         endpoint: Endpoint {
@@ -381,19 +399,23 @@ fn parse_row(line: Line<'_>, style: &mut Style) -> Option<Option<(Listener, bool
         send_q,
         inode: 0,
     };
-    Some(Some((listener, address.is_some())))
+    Some(match address {
+        Some(_) => SsRow::Listener(listener),
+        None => SsRow::OnStar(listener),
+    })
 }
 
 /// `ADDRESS:PORT` as ss prints it.
 struct SsEndpoint {
     /// `None` for `*`.
     address: Option<IpAddr>,
+    bracketed: bool,
     scope: Option<Scope>,
     port: u16,
 }
 
 impl SsEndpoint {
-    fn parse(text: &str, style: &mut Style) -> Option<SsEndpoint> {
+    fn parse(text: &str) -> Option<SsEndpoint> {
         let (host, port) = text.rsplit_once(':')?;
         let (host, scope) = match host.split_once('%') {
             None => (host, None),
@@ -406,17 +428,11 @@ impl SsEndpoint {
                 (host, Some(Scope::new(name.as_bytes())?))
             }
         };
-        let address = if host == "*" {
-            None
-        } else if let Some(v6) = host.strip_prefix('[') {
-            style.brackets = true;
-            let v6 = v6.strip_suffix(']').unwrap_or(v6);
-            Some(IpAddr::V6(v6.parse().ok()?))
-        } else {
-            let address = host.parse().ok()?;
-            style.bare_v6 |= IpAddr::is_ipv6(&address);
-            style.zeros |= address == V4_WILDCARD;
-            Some(address)
+        let in_brackets = host.strip_prefix('[');
+        let address = match in_brackets {
+            _ if host == "*" => None,
+            None => Some(host.parse().ok()?),
+            Some(v6) => Some(IpAddr::V6(v6.strip_suffix(']').unwrap_or(v6).parse().ok()?)),
         };
         let port = match port {
             "*" => 0,
@@ -424,6 +440,7 @@ impl SsEndpoint {
         };
         Some(SsEndpoint {
             address,
+            bracketed: in_brackets.is_some(),
             scope,
             port,
         })
@@ -530,7 +547,9 @@ mod tests {
         assert_eq!(meaning(NARROW, &bare), Ok(v4.clone()));
         let old_v4 = ["tcp LISTEN 0 9 127.0.0.1:80 *:*"];
         assert_eq!(meaning(NARROW, &old_v4), Ok(v4));
-        let alike = [old_v4[0], brackets[0]];
+        let v4_13 = "tcp LISTEN 0 9 [::1]:80 *:*";
+        assert!(meaning(FIXED, &[v4_13]).unwrap_err().contains("alike"));
+        let alike = [old_v4[0], v4_13];
         assert!(meaning(FIXED, &alike).unwrap_err().contains("alike"));
     }
 

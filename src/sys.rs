@@ -2,10 +2,11 @@
 //! make. Each declaration says why it is needed.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong};
-use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::os::unix::process::CommandExt as _;
+use std::ffi::{c_char, c_int, c_long, c_short, c_ulong};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, parent_id};
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,12 +26,10 @@ unsafe extern "C" {
     fn fork() -> c_int;
     /// std starts no session, so a terminal's signals would reach the watcher.
     fn setsid() -> c_int;
-    /// std knows no parent-death signal.
-    fn prctl(option: c_int, ...) -> c_int;
-    /// std closes only what it opened. As a system call, since C libraries
-    /// older than 2021 lack `close_range`.
+    /// std closes only what it opened, and gives no pidfd of a parent. As
+    /// system calls, since older C libraries lack `close_range` and `pidfd_open`.
     fn syscall(number: c_long, ...) -> c_long;
-    /// The same, one by one, for kernels before 5.9.
+    /// What `close_range` does, one by one, for kernels before 5.9.
     fn close(fd: c_int) -> c_int;
     /// std cannot open a file before its own start-up code has run.
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
@@ -46,8 +45,9 @@ const SIGTERM: c_int = 15;
 const SIGCHLD: c_int = 17;
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
-const PR_SET_PDEATHSIG: c_int = 1;
+const SYS_PIDFD_OPEN: c_long = 434;
 const SYS_CLOSE_RANGE: c_long = 436;
+const POLLIN: c_short = 1;
 const F_GETFD: c_int = 1;
 const O_RDONLY_CLOEXEC: c_int = 0o2000000;
 
@@ -89,6 +89,9 @@ static BEFORE_STD: extern "C" fn() = {
 static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(SIG_DFL);
 static ORIGINAL_SIGCHLD: AtomicUsize = AtomicUsize::new(SIG_DFL);
 
+/// How often a follower without a pidfd looks whether its leader still runs.
+const LEADER_CHECK: Duration = Duration::from_millis(500);
+
 /// The process group of the child that must not outlive this process; 0 for none.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
 
@@ -114,13 +117,13 @@ extern "C" fn handle(number: c_int) {
 }
 
 /// Names the process group that a signal must end with this process.
-/// `0` takes it back, which must happen before the group's leader is reaped.
-pub fn set_child_group(leader: u32) {
+/// `0` takes it back, as soon as the group's leader is reaped.
+pub(crate) fn set_child_group(leader: u32) {
     CHILD_GROUP.store(leader as i32, Ordering::Relaxed);
 }
 
 /// Kills every process of the group named by [`set_child_group`], if any.
-pub fn kill_child_group() {
+pub(crate) fn kill_child_group() {
     let leader = CHILD_GROUP.load(Ordering::Relaxed);
     if leader > 0 {
         // SAFETY: `kill` is async-signal-safe and takes any two integers.
@@ -128,22 +131,41 @@ pub fn kill_child_group() {
     }
 }
 
-/// Waits for `pause`, or until whatever reads `fd` is gone: true then.
-/// A pipe or terminal has such an end; for a file this is a plain sleep.
-pub fn wait_for_hangup(fd: BorrowedFd<'_>, pause: Duration) -> bool {
+/// Waits for `pause`, or until whatever reads `stream` is gone or the process
+/// that `leader` stands for has ended: true then. A pipe or terminal has a
+/// reader; for a file this is a plain sleep.
+pub fn wait_until_gone(
+    pause: Duration,
+    stream: Option<BorrowedFd<'_>>,
+    leader: Option<&Leader>,
+) -> bool {
+    let pidfd = leader.map(|leader| leader.pidfd.as_ref());
+    let longest = match pidfd {
+        Some(None) => LEADER_CHECK,
+        _ => Duration::MAX,
+    };
     let end = Instant::now() + pause;
     let mut left = pause;
     loop {
         // Rounded up, so as not to spin through the last millisecond.
-        let milliseconds = left.as_nanos().div_ceil(1_000_000);
-        let mut fd = PollFd {
-            fd: fd.as_raw_fd(),
-            events: 0,
-            revents: 0,
-        };
-        // SAFETY: `fd` is one valid `struct pollfd` and the count says so.
-        let ready = unsafe { poll(&mut fd, 1, milliseconds.min(i32::MAX as u128) as c_int) };
-        if ready > 0 {
+        let milliseconds = left.min(longest).as_nanos().div_ceil(1_000_000);
+        // A negative descriptor is passed over.
+        let mut fds = [
+            PollFd {
+                fd: stream.map_or(-1, |fd| fd.as_raw_fd()),
+                events: 0,
+                revents: 0,
+            },
+            PollFd {
+                fd: pidfd.flatten().map_or(-1, |fd| fd.as_raw_fd()),
+                events: POLLIN,
+                revents: 0,
+            },
+        ];
+        let timeout = milliseconds.min(i32::MAX as u128) as c_int;
+        // SAFETY: the array holds as many valid `struct pollfd` as the count says.
+        let ready = unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout) };
+        if ready > 0 || leader.is_some_and(Leader::is_gone) {
             return true;
         }
         left = end.saturating_duration_since(Instant::now());
@@ -173,49 +195,100 @@ pub fn exec(command: &mut Command) -> io::Error {
 }
 
 /// The two processes that [`fork_follower`] makes of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Forked {
-    /// The process that called.
-    Leader,
-    /// The new one. The id is the leader's.
-    Follower(u32),
+    /// The process that called, which is to exec. Should it fail to, dropping
+    /// this after [`UnixStream::write`] of a byte ends the follower.
+    Leader(UnixStream),
+    /// The new one, when the other has become another program.
+    Follower(Leader),
 }
 
-/// Forks a process that is killed when this one ends, and that shares nothing
-/// with it but stderr and, if it `keeps_stdout`, stdout: no terminal's signals,
-/// since it is in a session of its own, and no other descriptor, since one
-/// that it held would keep a pipe open that the leader closes.
+/// The process that a follower must not outlive: its parent.
+#[derive(Debug)]
+pub struct Leader {
+    id: u32,
+    /// Becomes readable when the process ends. Kernels before 5.3 have none.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Leader {
+    /// Whether it has ended, so that this process has another parent.
+    pub fn is_gone(&self) -> bool {
+        parent_id() != self.id
+    }
+}
+
+/// Forks a process that is to end when this one does. Returns in this one when
+/// the new one is set up, and in the new one when this one has called exec. If
+/// that failed, the new one ends instead.
 ///
-/// The kernel delivers the parent-death signal with the leader's permissions,
-/// so the follower of one that changed its user must look for itself too.
+/// The two share nothing but stderr and, if the follower `keeps_stdout`,
+/// stdout: no terminal's signals, since it is in a session of its own, and no
+/// other descriptor, since one that it held would keep a pipe open that the
+/// leader closes.
+///
+/// The follower is told of the leader's end by a pidfd. A parent-death signal
+/// would do without, but it belongs to the thread that forked: it also comes
+/// when an application execs from another thread, and it does not come from
+/// one that gave up its privileges.
 ///
 /// # Errors
-/// Those of fork(2).
-pub fn fork_follower(keeps_stdout: bool) -> io::Result<Forked> {
-    let leader = std::process::id();
+/// Those of fork(2) and socketpair(2).
+pub(crate) fn fork_follower(keeps_stdout: bool) -> io::Result<Forked> {
+    let id = std::process::id();
+    let (mut ours, mut theirs) = UnixStream::pair()?;
     // SAFETY: the process has one thread, so the child may do anything.
     match unsafe { fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
+            drop(ours);
             // SAFETY: the arguments are those that the manual pages name. No
-            // descriptor above 2 is owned by any value yet, and 0 is not used.
-            unsafe {
+            // descriptor but `theirs` is owned by any value, and 0 is not used.
+            let pidfd = unsafe {
                 setsid();
-                prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong);
-                let (first, last): (c_long, c_long) = (3, c_uint::MAX.into());
-                if syscall(SYS_CLOSE_RANGE, first, last, 0 as c_long) != 0 {
-                    (3..65_536).for_each(|fd| {
-                        close(fd);
-                    });
-                }
+                close_others(theirs.as_raw_fd());
                 for fd in 0..=c_int::from(!keeps_stdout) {
                     close(fd);
                     open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
                 }
+                let (leader, flags): (c_long, c_long) = (id as c_long, 0);
+                let pidfd = syscall(SYS_PIDFD_OPEN, leader, flags) as c_int;
+                (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd))
+            };
+            // Exec closes the other end, and a failure to sends a byte.
+            let is_set_up = theirs.write_all(&[0]);
+            if is_set_up.is_err() || !matches!(theirs.read(&mut [0]), Ok(0)) {
+                std::process::exit(0);
             }
-            Ok(Forked::Follower(leader))
+            Ok(Forked::Follower(Leader { id, pidfd }))
         }
-        _ => Ok(Forked::Leader),
+        _ => {
+            drop(theirs);
+            // Nothing comes from a child that was killed meanwhile.
+            let _ = ours.read(&mut [0]);
+            Ok(Forked::Leader(ours))
+        }
+    }
+}
+
+/// Closes every descriptor above 2 but `kept`.
+///
+/// # Safety
+/// No value may own one of them.
+unsafe fn close_others(kept: c_int) {
+    let flags: c_long = 0;
+    let ranges: [(c_long, c_long); 2] = [(3, c_long::from(kept) - 1), (c_long::from(kept) + 1, -1)];
+    for (first, last) in ranges {
+        // SAFETY: by this function's contract. -1 is the largest number there is.
+        unsafe {
+            if first != last + 1 && syscall(SYS_CLOSE_RANGE, first, last, flags) != 0 {
+                let last = if last < 0 { 65_535 } else { last };
+                (first..=last).for_each(|fd| {
+                    close(fd as c_int);
+                });
+            }
+        }
     }
 }
 

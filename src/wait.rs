@@ -37,7 +37,7 @@ pub fn run(mut check: Check, options: WaitOptions) -> Result<bool, Error> {
     let mut next_progress = PROGRESS;
     loop {
         check.look(wanted == Wanted::Closed)?;
-        check.is_certain()?;
+        check.require_known()?;
         let unmet = check.unmet(wanted);
         let waited = started.elapsed();
         if unmet.is_empty() {
@@ -54,9 +54,9 @@ pub fn run(mut check: Check, options: WaitOptions) -> Result<bool, Error> {
             return Ok(false);
         }
         if waited >= next_progress {
-            let (ports, seconds) = (names(&unmet), next_progress.as_secs());
+            let (ports, seconds) = (names(&unmet), waited.as_secs());
             verbosity.warn(format_args!("waiting for {ports}{to} ({seconds} s)"));
-            next_progress += PROGRESS;
+            next_progress = waited + PROGRESS;
         }
         let pause = options.interval.pause_after(check.take_cost());
         let until_timeout = options.timeout.map(|timeout| timeout - waited);

@@ -1,19 +1,15 @@
 //! `lntu watch`: print the listeners, then every change, for ever.
 
-use std::io;
-use std::os::unix::process::parent_id;
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use crate::interval::Interval;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::report::Verbosity;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::{Source, SourceError};
+use crate::sys::{self, Leader};
 use crate::table::Table;
 use crate::timestamp::Timestamp;
-
-/// How often a watcher beside an application looks whether that still runs.
-const LEADER_CHECK: Duration = Duration::from_millis(500);
 
 /// How the watcher goes about its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,44 +31,43 @@ pub struct WatchOptions {
 pub struct Watcher {
     source: Source,
     output: Output,
+    /// The application, beside which this is to run and no longer.
+    leader: Option<Leader>,
     renderer: Renderer,
     options: WatchOptions,
-    /// The listeners that readers of the output know of. Moves only past what
-    /// was written.
+    /// The listeners that readers of the output know of, once `unsent` is out.
     reported: Snapshot,
     current: Snapshot,
     second_look: Snapshot,
     changes: Vec<Change>,
-    text: String,
+    /// What was rendered and could not be written yet.
+    unsent: Vec<u8>,
     header_is_due: bool,
-    /// The listeners that were there at the start are all reported.
+    /// The listeners that were there at the start are reported.
     started: bool,
     source_fails: bool,
     output_fails: bool,
 }
 
-/// Whether anyone still reads the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
-    /// As far as is known.
-    Listens,
-    /// The other end of the pipe is closed, or the application has ended.
-    Gone,
-}
-
 impl Watcher {
     /// A watcher that has not looked yet.
-    pub fn new(source: Source, output: Output, options: WatchOptions) -> Watcher {
+    pub fn new(
+        source: Source,
+        output: Output,
+        options: WatchOptions,
+        leader: Option<Leader>,
+    ) -> Watcher {
         let renderer = Renderer::new(options.format, Table::for_stream());
         Watcher {
             source,
             output,
+            leader,
             options,
             reported: Snapshot::default(),
             current: Snapshot::default(),
             second_look: Snapshot::default(),
             changes: Vec::new(),
-            text: String::new(),
+            unsent: Vec::new(),
             header_is_due: renderer.has_header() && !options.full,
             renderer,
             started: false,
@@ -81,51 +76,40 @@ impl Watcher {
         }
     }
 
-    /// Polls until the reader of the output is gone, or until `leader`, if
-    /// there is one, is no longer this process's parent.
-    pub fn run(mut self, leader: Option<u32>) {
-        while self.poll() == Reader::Listens && self.pause(leader) == Reader::Listens {}
-    }
-
-    fn pause(&mut self, leader: Option<u32>) -> Reader {
-        let mut left = self.options.interval.pause_after(self.source.take_cost());
-        loop {
-            let step = match leader {
-                Some(leader) if parent_id() != leader => return Reader::Gone,
-                Some(_) => left.min(LEADER_CHECK),
-                None => left,
-            };
-            if self.output.wait_for_hangup(step) {
-                return Reader::Gone;
-            }
-            left -= step;
-            if left.is_zero() {
-                return Reader::Listens;
+    /// Polls until the reader of the output or the leader is gone.
+    pub fn run(mut self) {
+        while self.poll().is_continue() {
+            let pause = self.options.interval.pause_after(self.source.take_cost());
+            let (stream, leader) = (self.output.stream(), self.leader.as_ref());
+            if sys::wait_until_gone(pause, stream, leader) {
+                return;
             }
         }
     }
 
     /// Looks once and writes what changed. A source that fails changes
-    /// nothing: nothing closes because nothing could be read.
-    pub fn poll(&mut self) -> Reader {
+    /// nothing: nothing closes because nothing could be read. Breaks when there
+    /// is no one to write for.
+    pub fn poll(&mut self) -> ControlFlow<()> {
+        let verbosity = self.options.verbosity;
         match self.look() {
             Ok(()) => {
                 if std::mem::take(&mut self.source_fails) {
-                    self.options
-                        .verbosity
-                        .warn(format_args!("reading listeners again"));
+                    verbosity.warn(format_args!("reading listeners again"));
                 }
-                self.write_changes()
+                // What could not be written comes first, and nothing is
+                // rendered meanwhile: so it does not grow.
+                if self.unsent.is_empty() {
+                    self.render();
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.source_fails, true) {
-                    self.options
-                        .verbosity
-                        .warn(format_args!("{error}; trying again"));
+                    verbosity.warn(format_args!("{error}; trying again"));
                 }
-                Reader::Listens
             }
         }
+        self.send()
     }
 
     /// Takes a snapshot. The kernel's listing is not atomic over several
@@ -141,41 +125,39 @@ impl Watcher {
         Ok(())
     }
 
-    /// Writes what lies between what was reported and the current snapshot.
-    fn write_changes(&mut self) -> Reader {
+    /// Renders what lies between what was reported and the current snapshot,
+    /// which is reported then.
+    fn render(&mut self) {
         if self.options.changes_only && !self.started {
             self.reported.clone_from(&self.current);
             self.started = true;
         }
         self.changes.clear();
         self.changes.extend(self.reported.changes_to(&self.current));
-        self.text.clear();
-        let headers = if self.options.full {
+        if self.options.full {
             self.render_table();
-            0
         } else {
-            self.render_changes()
-        };
-        let (lines, result) = self.output.write_lines(&self.text);
-        if result.is_ok() {
-            self.started = true;
-            std::mem::swap(&mut self.reported, &mut self.current);
-        } else if !self.options.full {
-            let written = lines.saturating_sub(headers);
-            self.reported.apply(&self.changes[..written]);
+            self.render_changes();
         }
-        self.header_is_due &= lines < headers;
-        self.note_result(result)
+        // A listener that stays is kept as it was reported, so that its last
+        // line is its first one but for the state.
+        if !self.changes.is_empty() {
+            self.reported.apply(&self.changes);
+        }
+        self.started = true;
     }
 
-    /// The changed lines, under the header if that was not written yet.
-    /// Returns how many lines of header there are.
-    fn render_changes(&mut self) -> usize {
+    /// The changed lines, the first ones under the header.
+    fn render_changes(&mut self) {
         let now = Timestamp::now();
-        let opened = self.opened_event();
+        // Only after the start did a listener open.
+        let opened = match self.started {
+            true => Event::Opened,
+            false => Event::Listening,
+        };
         self.renderer.fit(self.changes.iter().map(Change::listener));
-        if self.header_is_due {
-            self.renderer.header(&mut self.text);
+        if std::mem::take(&mut self.header_is_due) {
+            self.renderer.header(&mut self.unsent);
         }
         for change in &self.changes {
             let event = match change {
@@ -183,9 +165,8 @@ impl Watcher {
                 Change::Closed(_) => Event::Closed,
             };
             self.renderer
-                .line(event, change.listener(), now, &mut self.text);
+                .line(event, change.listener(), now, &mut self.unsent);
         }
-        usize::from(self.header_is_due)
     }
 
     /// The whole table, if it is due. What marks its start is the header; without
@@ -195,49 +176,41 @@ impl Watcher {
         if self.changes.is_empty() && self.started {
             return;
         }
-        let now = Timestamp::now();
+        let (now, text) = (Timestamp::now(), &mut self.unsent);
         self.renderer.fit(self.current.listeners());
-        self.renderer.header(&mut self.text);
+        self.renderer.header(text);
         if self.options.format.json {
             for closed in self.reported.difference(&self.current) {
-                self.renderer
-                    .line(Event::Closed, closed, now, &mut self.text);
+                self.renderer.line(Event::Closed, closed, now, text);
             }
         }
         for listener in self.current.listeners() {
-            self.renderer
-                .line(Event::Listening, listener, now, &mut self.text);
+            self.renderer.line(Event::Listening, listener, now, text);
         }
         if !self.options.format.json && self.options.format.no_header {
-            self.text.push('\n');
+            text.push(b'\n');
         }
     }
 
-    /// What a listener's first line says: only after the start did it open.
-    fn opened_event(&self) -> Event {
-        match self.started {
-            true => Event::Opened,
-            false => Event::Listening,
+    fn send(&mut self) -> ControlFlow<()> {
+        if self.leader.as_ref().is_some_and(Leader::is_gone) {
+            return ControlFlow::Break(());
         }
-    }
-
-    fn note_result(&mut self, result: io::Result<()>) -> Reader {
-        match result {
+        let verbosity = self.options.verbosity;
+        match self.output.write(&mut self.unsent) {
             Ok(()) => {
                 if std::mem::take(&mut self.output_fails) {
-                    self.options
-                        .verbosity
-                        .warn(format_args!("{}: writing again", self.output.name()));
+                    verbosity.warn(format_args!("{}: writing again", self.output.name()));
                 }
             }
-            Err(error) if self.output.is_gone(&error) => return Reader::Gone,
+            Err(error) if self.output.is_gone(&error) => return ControlFlow::Break(()),
             Err(error) => {
                 if !std::mem::replace(&mut self.output_fails, true) {
-                    let message = format_args!("{}: {error}; trying again", self.output.name());
-                    self.options.verbosity.warn(message);
+                    let name = self.output.name();
+                    verbosity.warn(format_args!("{name}: {error}; trying again"));
                 }
             }
         }
-        Reader::Listens
+        ControlFlow::Continue(())
     }
 }

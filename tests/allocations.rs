@@ -9,7 +9,7 @@ use lntu::output::{Format, Output};
 use lntu::port::Filter;
 use lntu::report::Verbosity;
 use lntu::source::{Source, SourceChoice};
-use lntu::watch::{Reader, WatchOptions, Watcher};
+use lntu::watch::{WatchOptions, Watcher};
 
 /// How often memory was taken by `polls` polls that found nothing new, after
 /// a few that had to make room.
@@ -23,11 +23,11 @@ fn allocations(choice: &SourceChoice, polls: usize) -> u64 {
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
     let source = Source::new(choice, no_ss, Filter::default(), options.verbosity);
-    let output = Output::open(Some(PathBuf::from("/dev/null"))).unwrap();
-    let mut watcher = Watcher::new(source, output, options);
+    let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
+    let mut watcher = Watcher::new(source, output, options, None);
     let mut poll = |times| {
         for _ in 0..times {
-            assert_eq!(watcher.poll(), Reader::Listens);
+            assert!(watcher.poll().is_continue());
         }
     };
     poll(3);

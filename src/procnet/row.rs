@@ -41,6 +41,10 @@ pub enum Socket {
 /// Why a row was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowError {
+    /// It does not start with digits and a colon.
+    NoRow,
+    /// It does not fit the scanner's buffer.
+    TooLong,
     /// It ends before its fourth field, the state.
     TooFewFields,
     /// The local address has no colon.
@@ -54,6 +58,8 @@ pub enum RowError {
 impl fmt::Display for RowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            RowError::NoRow => "not a row",
+            RowError::TooLong => "too long",
             RowError::TooFewFields => "too few fields",
             RowError::NoColon => "no colon in the local address",
             RowError::WrongLength => "an address or port of the wrong length",
@@ -128,7 +134,7 @@ const LISTEN: u8 = 0x0A;
 /// IPv4 and 32 for IPv6.
 ///
 /// # Errors
-/// Every [`RowError`] but [`RowError::TooFewFields`].
+/// [`RowError::NoColon`], [`RowError::WrongLength`], [`RowError::NotHex`].
 pub fn decode_endpoint(text: &[u8]) -> Result<Endpoint, RowError> {
     let colon = memchr::memchr(b':', text).ok_or(RowError::NoColon)?;
     let (address, port) = (&text[..colon], &text[colon + 1..]);

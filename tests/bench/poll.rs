@@ -165,8 +165,8 @@ fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
         full: false,
         verbosity: Verbosity::Quiet,
     };
-    let output = Output::open(Some(PathBuf::from("/dev/null"))).unwrap();
-    let mut watcher = Watcher::new(source(&proc), output, options);
-    watcher.poll();
+    let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
+    let mut watcher = Watcher::new(source(&proc), output, options, None);
+    assert!(watcher.poll().is_continue());
     bencher.bench_local(|| watcher.poll());
 }

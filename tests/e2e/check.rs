@@ -1,7 +1,6 @@
 //! `lntu check` and `lntu wait`.
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -78,39 +77,44 @@ fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
     });
 }
 
-/// A `/proc` with a listener on 127.0.0.1:80, and a `tcp6` that is there but
-/// cannot be read.
-fn proc_without_tcp6() -> TempDir {
-    let proc = TempDir::new().unwrap();
-    fs::create_dir_all(proc.path().join("net/tcp6")).unwrap();
-    let row = "0: 0100007F:0050 00000000:0000 0A\n";
-    fs::write(proc.path().join("net/tcp"), row).unwrap();
-    proc
-}
-
 #[test]
-fn check_does_not_answer_for_a_table_that_it_cannot_read() {
-    let proc = proc_without_tcp6();
-    let root = proc.path().to_str().unwrap();
-    let check = |arguments: &[&str]| {
-        let finished = run(&mut lntu(
-            &[&["check", "--proc", root, "-q"], arguments].concat(),
-        ));
+fn check_does_not_answer_for_a_table_that_it_may_not_read() {
+    let row = "0: 0100007F:0050 00000000:0000 0A\n";
+    let proc = forbidding_proc(&[("tcp", row)], &["tcp6"]);
+    let says = |arguments: &[&str]| {
+        let finished = run_forbidden(&proc, &[arguments, &["-q"]].concat());
         (finished.code(), finished.stderr)
     };
-    assert_eq!(check(&["80"]), yes());
-    assert_eq!(check(&["-4", "81"]), (1, String::new()));
-    assert_eq!(check(&["81/udp"]), (1, String::new()));
-    let (status, error) = check(&["81"]);
-    let expected = format!("lntu: 81/tcp: could not tell, since {root}/net/tcp6 cannot be read\n");
-    assert_eq!((status, error), (2, expected));
-    assert_eq!(check(&["[::1]:80"]).0, 2);
+    let unknown = |port: &str| {
+        let file = proc.path().join("net/tcp6");
+        let file = file.display();
+        (
+            2,
+            format!("lntu: {port}: could not tell, since {file} cannot be read\n"),
+        )
+    };
+    assert_eq!(says(&["check", "80"]), yes());
+    assert_eq!(says(&["check", "-4", "81"]), (1, String::new()));
+    assert_eq!(says(&["check", "81/udp"]), (1, String::new()));
+    assert_eq!(says(&["check", "81"]), unknown("81/tcp"));
+    assert_eq!(says(&["check", "[::1]:80"]), unknown("[::1]:80/tcp"));
     // What is certainly missing is a no, whatever else is unknown.
-    assert_eq!(check(&["81", "53/udp"]).0, 1);
-    let waiting = run(&mut lntu(&["wait", "--proc", root, "-q", "81"]));
-    assert!(waiting.error().starts_with("81/tcp: could not tell"));
-    let closed = run(&mut lntu(&["wait", "--closed", "--proc", root, "-q", "81"]));
-    assert!(closed.error().starts_with("81/tcp: could not tell"));
+    assert_eq!(says(&["check", "81", "53/udp"]).0, 1);
+    assert_eq!(says(&["wait", "81"]), unknown("81/tcp"));
+    assert_eq!(says(&["wait", "--closed", "81"]), unknown("81/tcp"));
+}
+
+/// The kernel can pass over a row while others come and go.
+#[test]
+fn a_port_that_one_look_passes_over_is_found_by_the_second() {
+    let directory = fake_ss_that_misses_every_other_time(81);
+    let path = path_with(directory.path());
+    let check = |arguments: &[&str]| {
+        let all = [arguments, &["--source", "ss", "81"]].concat();
+        run(lntu(&all).env("PATH", &path)).code()
+    };
+    assert_eq!(check(&["check"]), 0);
+    assert_eq!(check(&["wait", "--closed", "--timeout", "300ms", "-q"]), 1);
 }
 
 #[test]
@@ -145,19 +149,16 @@ fn check_never_connects() {
 
 #[test]
 fn wait_returns_as_soon_as_all_listen() {
-    let (first, second) = (listen("127.0.0.1"), listen("127.0.0.1"));
-    let ports = [port_of(&first), port_of(&second)];
-    drop((first, second));
-    let texts = ports.map(|port| port.to_string());
-    let waiting = ["wait", "-i", "10ms", &texts[0], &texts[1]];
-    let mut waiting = Running::start(&mut lntu(&waiting));
-    let _first = TcpListener::bind(("127.0.0.1", ports[0])).unwrap();
+    let (first, second) = (FreePort::new(), FreePort::new());
+    let (a, b) = (first.to_string(), second.to_string());
+    let mut waiting = Running::start(&mut lntu(&["wait", "-i", "10ms", &a, &b]));
+    let _first = first.listen();
     thread::sleep(Duration::from_millis(200));
     assert!(
         waiting.child.try_wait().unwrap().is_none(),
         "one is not all"
     );
-    let _second = TcpListener::bind(("127.0.0.1", ports[1])).unwrap();
+    let _second = second.listen();
     assert_eq!(waiting.finish().lines(), [""; 0]);
 }
 
@@ -226,7 +227,12 @@ fn wait_says_every_ten_seconds_that_it_goes_on() {
 #[test]
 fn a_signal_ends_the_waiting() {
     let waiting = Running::start(&mut lntu(&["wait", "--source", "proc", "1/udp"]));
-    thread::sleep(Duration::from_millis(200));
+    wait_for("the handler", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", waiting.child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+        (caught & 1 << (15 - 1) != 0).then_some(())
+    });
     kill_process(waiting.pid(), Signal::TERM).unwrap();
     assert_eq!(waiting.finish().code(), 143);
 }

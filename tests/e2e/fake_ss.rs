@@ -100,14 +100,21 @@ fn the_style_before_2017_is_believed() {
 
 #[test]
 fn five_megabytes_of_rows_are_believed() {
-    let row = "tcp LISTEN 0 128 127.0.0.1:%d 0.0.0.0:*";
-    let count = 65_535 * 2;
-    let script = format!(
-        "echo '{HEADER}'\nawk 'BEGIN {{ for (i = 0; i < {count}; i++) printf \"{row}\\n\", i % 65535 + 1 }}'"
-    );
-    let directory = fake_ss(&script);
+    let directory = TempDir::new().unwrap();
+    let row = |number: u32| {
+        format!(
+            "tcp LISTEN 0 128 127.0.0.1:{} 0.0.0.0:*\n",
+            number % 65_535 + 1
+        )
+    };
+    let rows: String = (0..131_070).map(row).collect();
+    let answer = directory.path().join("answer");
+    fs::write(&answer, format!("{HEADER}\n{rows}")).unwrap();
+    assert!(fs::metadata(&answer).unwrap().len() > 5_000_000);
+    let script = format!("exec cat {}", answer.display());
+    write_program(&directory.path().join("ss"), &script);
     let listed = ss_only(directory.path());
-    assert_eq!(listed.lines().len(), count);
+    assert_eq!(listed.lines().len(), 131_070);
 }
 
 #[test]

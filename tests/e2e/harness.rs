@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -22,6 +25,42 @@ pub fn lntu(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lntu"));
     command.args(arguments).stdin(Stdio::null());
     command
+}
+
+/// A `/proc` of which the `forbidden` tables may not be read, and a program
+/// that may not read them: root reads every file, so as root it runs as
+/// nobody, from a copy that nobody can reach.
+pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
+    let proc = TempDir::new().unwrap();
+    let allow = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(proc.path(), 0o755);
+    let net = proc.path().join("net");
+    fs::create_dir(&net).unwrap();
+    for (name, contents) in tables {
+        fs::write(net.join(name), contents).unwrap();
+    }
+    for name in forbidden {
+        fs::write(net.join(name), "").unwrap();
+        allow(&net.join(name), 0o000);
+    }
+    fs::copy(env!("CARGO_BIN_EXE_lntu"), proc.path().join("lntu")).unwrap();
+    proc
+}
+
+/// What the program of [`forbidding_proc`] says with these arguments before
+/// `--proc DIR`. A shell starts it: what was just copied may still be open for
+/// writing in a process that another test forks.
+pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
+    let script = "while ! \"$0\" -V >/dev/null; do :; done; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(proc.path().join("lntu"));
+    command.args(arguments).arg("--proc").arg(proc.path());
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    run(&mut command)
 }
 
 /// What a finished program said.
@@ -109,8 +148,16 @@ impl Running {
     }
 
     pub fn assert_no_more_errors(&self) {
-        let error = self.stderr.try_recv();
-        assert!(error.is_err(), "expected no more, got {error:?}");
+        self.assert_no_more_errors_for(Duration::ZERO);
+    }
+
+    /// Nothing more is on stderr now, the program runs, and nothing comes
+    /// within `time`.
+    pub fn assert_no_more_errors_for(&self, time: Duration) {
+        match self.stderr.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => {}
+            other => panic!("expected no more, got {other:?}"),
+        }
     }
 
     /// Waits for the end; what was not read yet of its lines.
@@ -213,6 +260,22 @@ pub fn fake_ss(script: &str) -> TempDir {
     directory
 }
 
+/// An ss that prints a listener on 127.0.0.1:1 always, and one on `port` at
+/// every second run, starting with the second.
+pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let flag = directory.path().join("flag");
+    let flag = flag.display();
+    let script = format!(
+        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'\n\
+         echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'\n\
+         if [ -e {flag} ]; then rm {flag}; echo 'tcp LISTEN 0 0 127.0.0.1:{port} 0.0.0.0:*'\n\
+         else : >{flag}; fi"
+    );
+    write_program(&directory.path().join("ss"), &script);
+    directory
+}
+
 /// Writes a shell script that can be executed at once. Another process writes
 /// it: one that a test forks meanwhile would hold a file that is open for
 /// writing here, and what is open for writing cannot be executed (`ETXTBSY`).
@@ -248,6 +311,37 @@ pub fn listen(address: &str) -> TcpListener {
 
 pub fn port_of(listener: &TcpListener) -> u16 {
     listener.local_addr().unwrap().port()
+}
+
+/// A port of 127.0.0.1 that is kept free for the test: bound and not
+/// listening, with `SO_REUSEADDR`, so that a listener can join it.
+pub struct FreePort {
+    pub number: u16,
+    _keeps_it: Socket,
+}
+
+impl FreePort {
+    pub fn new() -> FreePort {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        FreePort {
+            number: address.port(),
+            _keeps_it: socket,
+        }
+    }
+
+    pub fn listen(&self) -> TcpListener {
+        TcpListener::bind(("127.0.0.1", self.number)).unwrap()
+    }
+}
+
+impl fmt::Display for FreePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
 }
 
 /// A socket that is bound to `address`, made ready by `prepare` before, and

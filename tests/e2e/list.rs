@@ -1,8 +1,6 @@
 //! `lntu list` against real sockets.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -256,50 +254,19 @@ fn what_cannot_be_read_is_an_error_and_not_an_empty_list() {
     assert!(error(&["-u"]).ends_with("/net/tcp: Is a directory (os error 21)"));
 }
 
-/// Root reads every file, so as root the program runs as nobody.
 #[test]
 fn a_table_that_may_not_be_read_is_an_error_or_named_and_left_out() {
-    let proc = TempDir::new().unwrap();
-    fs::set_permissions(proc.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let net = proc.path().join("net");
-    fs::create_dir(&net).unwrap();
-    let header = "  sl  local_address\n";
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
-    fs::write(net.join("tcp"), format!("{header}{row}")).unwrap();
-    fs::write(net.join("tcp6"), header).unwrap();
-    let forbid = |table| {
-        fs::set_permissions(net.join(table), fs::Permissions::from_mode(0o000)).unwrap();
-    };
-    // The binary is copied: nobody may not be able to reach the original.
-    let program = proc.path().join("lntu");
-    fs::copy(env!("CARGO_BIN_EXE_lntu"), &program).unwrap();
-    let list = || {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "\"$0\" list -H --proc \"$1\""])
-            .args([&program, proc.path()]);
-        if rustix::process::geteuid().is_root() {
-            command.uid(65534).gid(65534);
-        }
-        run(&mut command)
-    };
-
-    forbid("tcp6");
-    let listed = list();
+    let proc = forbidding_proc(&[("tcp", row)], &["tcp6"]);
+    let listed = run_forbidden(&proc, &["list", "-H"]);
     assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
-    assert!(
-        listed
-            .stderr
-            .ends_with("/net/tcp6: Permission denied (os error 13); its ports are left out\n"),
-        "{listed:?}"
-    );
-    forbid("tcp");
-    let refused = list();
-    assert!(
-        refused
-            .error()
-            .ends_with("/net/tcp: Permission denied (os error 13)")
-    );
+    let named = "/net/tcp6: Permission denied (os error 13); its ports are left out\n";
+    assert!(listed.stderr.ends_with(named), "{listed:?}");
+
+    let proc = forbidding_proc(&[], &["tcp"]);
+    let refused = run_forbidden(&proc, &["list"]);
+    let error = refused.error();
+    assert!(error.ends_with("/net/tcp: Permission denied (os error 13)"));
 }
 
 #[test]

@@ -67,6 +67,36 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             "PORT 'list': a port is a number from 1 to 65535",
         ),
         (
+            &["lst"],
+            "'lst': neither a command (watch, list, check, wait) nor a PORT",
+        ),
+        (
+            &[""],
+            "'': neither a command (watch, list, check, wait) nor a PORT",
+        ),
+        (
+            &["check", "-u", "80/tcp"],
+            "PORT '80/tcp': contradicts -t, -u, -4 or -6",
+        ),
+        (&["check"], "check: needs a PORT"),
+        (&["wait", "--timeout", "5s"], "wait: needs a PORT"),
+        (
+            &["wait", "80-81"],
+            "PORT '80-81': a single port is needed here, not a range",
+        ),
+        (&["wait", "--json", "80"], "--json: not an option of wait"),
+        (
+            &["check", "80", "--", "true"],
+            "-- COMMAND: not an option of check",
+        ),
+        (&["--closed"], "--closed: not an option of watch"),
+        (&["--"], "--: needs a COMMAND"),
+        (&["--proc", ""], "--proc '': not a directory"),
+        (
+            &["wait", "--timeout", "5x", "80"],
+            "--timeout '5x': not a duration such as 500ms, 5s, 1m, 1h or 0.5 (seconds)",
+        ),
+        (
             &["80", "list"],
             "PORT 'list': a port is a number from 1 to 65535",
         ),
@@ -79,7 +109,6 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             &["80/sctp"],
             "PORT '80/sctp': the protocol must be tcp or udp",
         ),
-        (&[""], "PORT '': a port is a number from 1 to 65535"),
         (
             &["--source", "netstat"],
             "--source 'netstat': must be auto, ss or proc",

@@ -1,16 +1,16 @@
 //! `lntu watch` against sockets that open and close.
 
-use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
+use socket2::{Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
@@ -20,37 +20,6 @@ const A_WHILE: Duration = Duration::from_millis(500);
 const FAST: &str = "20ms";
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q   Local Address:Port  Peer Address:Port";
-
-/// A port of 127.0.0.1 that is kept free for the test: bound and not
-/// listening, with `SO_REUSEADDR`, so that a listener can join it.
-struct FreePort {
-    number: u16,
-    _keeps_it: Socket,
-}
-
-impl FreePort {
-    fn new() -> FreePort {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        socket.bind(&any.into()).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
-        FreePort {
-            number: address.port(),
-            _keeps_it: socket,
-        }
-    }
-
-    fn listen(&self) -> TcpListener {
-        TcpListener::bind(("127.0.0.1", self.number)).unwrap()
-    }
-}
-
-impl fmt::Display for FreePort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.number.fmt(f)
-    }
-}
 
 fn watch(arguments: &[&str]) -> Running {
     Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
@@ -146,6 +115,16 @@ fn a_port_opens_with_its_first_socket_and_closes_with_its_last() {
     assert!(watcher.next_line().contains("CLOSED"));
 }
 
+/// The kernel can pass over a row while others come and go.
+#[test]
+fn a_listener_that_one_look_passes_over_is_not_closed() {
+    let directory = fake_ss_that_misses_every_other_time(81);
+    let mut command = lntu(&["-H", "-i", FAST, "--source", "ss", "81"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:81");
+    watcher.assert_silent_for(A_WHILE);
+}
+
 #[test]
 fn udp_sockets_come_and_go_too() {
     let socket = bound(Type::DGRAM, "[::1]:0", |_| {});
@@ -233,24 +212,45 @@ fn timestamps_start_every_line() {
     assert!(line[24..].starts_with(" tcp   LISTEN"), "{line:?}");
 }
 
-/// An ss whose behaviour a test changes while the watcher runs.
+/// An ss that does what a file says, which a test changes while the watcher
+/// runs. The program itself stays: a shell that just opens it must find it.
 struct SwitchableSs {
     directory: TempDir,
 }
 
 impl SwitchableSs {
     fn new(script: &str) -> SwitchableSs {
-        SwitchableSs {
-            directory: fake_ss(script),
-        }
+        let directory = TempDir::new().unwrap();
+        let ss = SwitchableSs { directory };
+        ss.becomes(script);
+        let mode = ss.path().join("mode");
+        let script = format!("eval \"$(cat {})\"", mode.display());
+        write_program(&ss.path().join("ss"), &script);
+        ss
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     fn becomes(&self, script: &str) {
-        write_program(&self.directory.path().join("ss"), script);
+        let (draft, mode) = (self.path().join("draft"), self.path().join("mode"));
+        fs::write(&draft, script).unwrap();
+        fs::rename(draft, mode).unwrap();
     }
 
+    /// It is there and cannot be executed, so it is passed over.
     fn disappears(&self) {
-        fs::remove_file(self.directory.path().join("ss")).unwrap();
+        self.set_mode(0o644);
+    }
+
+    fn appears(&self) {
+        self.set_mode(0o755);
+    }
+
+    fn set_mode(&self, mode: u32) {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(self.path().join("ss"), permissions).unwrap();
     }
 }
 
@@ -270,43 +270,77 @@ fn a_switch_of_source_is_no_event() {
     let changing = FreePort::new();
     let real = format!("exec {} \"$@\"", real_ss());
     let ss = SwitchableSs::new(&real);
-    let path = ss.directory.path();
-    let arguments = [
-        "-v",
-        "-H",
-        "-i",
-        FAST,
-        &port.to_string(),
-        &changing.to_string(),
-    ];
-    let watcher = Running::start(lntu(&arguments).env("PATH", path));
+    let (port, change) = (port.to_string(), changing.to_string());
+    let mut command = lntu(&["-v", "-H", "-i", FAST, &port, &change]);
+    let watcher = Running::start(command.env("PATH", path_with(ss.path())));
     assert!(watcher.next_line().contains("LISTEN"));
     watcher.assert_silent_for(A_WHILE);
 
-    let stderr_contains = |expected: &str| {
-        let error = watcher.next_error();
-        assert!(error.contains(expected), "{error:?}");
+    let says_once = |reason: &str| {
+        let said = format!("lntu: {reason}; reading /proc/net instead");
+        assert_eq!(watcher.next_error(), said);
     };
     ss.becomes("exit 1");
-    stderr_contains("ss: exit status: 1; reading /proc/net instead");
+    says_once("ss: exit status: 1");
     watcher.assert_silent_for(A_WHILE);
     ss.becomes(&real);
     watcher.assert_silent_for(A_WHILE);
-    ss.disappears();
-    stderr_contains("ss: not found in PATH; reading /proc/net instead");
-    watcher.assert_silent_for(A_WHILE);
+    ss.becomes("echo 'Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port'");
+    says_once("ss: printed no listeners");
     // A change is seen while /proc answers, and told back when ss does again.
     let listener = changing.listen();
-    assert!(event(&watcher.next_line()).ends_with(&format!("LISTEN 127.0.0.1:{changing}")));
+    assert!(event(&watcher.next_line()).ends_with(&format!("LISTEN 127.0.0.1:{change}")));
     ss.becomes(&real);
     watcher.assert_silent_for(A_WHILE);
     drop(listener);
-    assert!(event(&watcher.next_line()).ends_with(&format!("CLOSED 127.0.0.1:{changing}")));
-    ss.becomes("echo 'Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port'");
-    stderr_contains("ss: printed no listeners; reading /proc/net instead");
+    assert!(event(&watcher.next_line()).ends_with(&format!("CLOSED 127.0.0.1:{change}")));
     ss.becomes("exit 1");
     watcher.assert_silent_for(A_WHILE);
     watcher.assert_no_more_errors();
+}
+
+#[test]
+fn an_ss_that_comes_and_goes_is_no_event() {
+    if !have_ss() {
+        return;
+    }
+    let port = FreePort::new();
+    let _there = port.listen();
+    let ss = SwitchableSs::new(&format!("exec {} \"$@\"", real_ss()));
+    let mut command = lntu(&["-v", "-H", "-i", FAST, &port.to_string()]);
+    ss.disappears();
+    let watcher = Running::start(command.env("PATH", ss.path()));
+    assert!(watcher.next_line().contains("LISTEN"));
+    let said = "lntu: ss: not found in PATH; reading /proc/net instead";
+    assert_eq!(watcher.next_error(), said);
+    for _ in 0..2 {
+        ss.appears();
+        watcher.assert_silent_for(A_WHILE);
+        ss.disappears();
+        watcher.assert_silent_for(A_WHILE);
+    }
+}
+
+/// Whatever ss and /proc tell differently of a listener: its queues, and the
+/// interface that it is bound to.
+#[test]
+fn a_closed_line_is_the_opened_one_but_for_its_state() {
+    let directory = TempDir::new().unwrap();
+    let scoped = "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'; \
+                  echo 'tcp LISTEN 0 128 127.0.0.1%lo:81 0.0.0.0:*'";
+    let other = scoped.replace("0 128 127.0.0.1%lo:81", "3 0 127.0.0.1:81");
+    let gone = scoped.replace(":81", ":82");
+    let mode = directory.path().join("runs");
+    let mode = mode.display();
+    let script = format!(
+        "echo run >>{mode}; case $(wc -l <{mode}) in 1) {scoped};; 2) {other};; *) {gone};; esac"
+    );
+    write_program(&directory.path().join("ss"), &script);
+    let mut command = lntu(&["-H", "-i", FAST, "--source", "ss", "81"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    let opened = watcher.next_line();
+    assert!(opened.contains("127.0.0.1%lo:81"), "{opened:?}");
+    assert_eq!(watcher.next_line(), opened.replace("LISTEN", "CLOSED"));
 }
 
 #[test]
@@ -396,20 +430,13 @@ fn a_closed_pipe_ends_the_watcher_quietly_although_nothing_changes() {
 fn a_full_disk_is_told_once_and_tried_again() {
     let there = listen("127.0.0.1");
     let port = port_of(&there).to_string();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let mut child = lntu(&["-i", FAST, "--source", "proc", &port])
-        .stdout(full)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    thread::sleep(A_WHILE);
-    assert!(child.try_wait().unwrap().is_none(), "it goes on");
-    child.kill().unwrap();
-    let finished = child.wait_with_output().unwrap();
-    assert_eq!(
-        String::from_utf8(finished.stderr).unwrap(),
-        "lntu: stdout: No space left on device (os error 28); trying again\n"
-    );
+    let script = "exec \"$0\" \"$@\" >/dev/full";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
+    let watcher = Running::start(command.args(["-i", FAST, "--source", "proc", &port]));
+    let said = "lntu: stdout: No space left on device (os error 28); trying again";
+    assert_eq!(watcher.next_error(), said);
+    watcher.assert_no_more_errors_for(A_WHILE);
 }
 
 /// The pipe is filled before the watcher starts, and does not block.

@@ -38,9 +38,8 @@ fn watcher_of(app: u32) -> u32 {
     wait_for("the watcher", || {
         children_of(app).find(|pid| {
             let is_lntu = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == exe);
-            let fds = fs::read_dir(format!("/proc/{pid}/fd"));
             // It is past its start when its own descriptor of stdout is open.
-            is_lntu && fds.is_ok_and(|fds| fds.count() == 4)
+            is_lntu && descriptors(*pid).len() == 4
         })
     })
 }
@@ -156,12 +155,14 @@ fn death_by_a_signal_is_what_the_parent_sees() {
 }
 
 /// The target of each descriptor.
+/// What is open, all above 2 as 3, and without what tells a watcher of the
+/// application's end: not every kernel has that.
 fn descriptors(pid: u32) -> BTreeSet<(u32, String)> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let fd = |entry: fs::DirEntry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        let number = entry.file_name().to_str()?.parse().ok()?;
-        Some((number, target.display().to_string()))
+        let target = fs::read_link(entry.path()).ok()?.display().to_string();
+        let number: u32 = entry.file_name().to_str()?.parse().ok()?;
+        (!target.contains("pidfd")).then_some((number.min(3), target))
     };
     fds.flatten().filter_map(fd).collect()
 }
