@@ -25,7 +25,6 @@ pub struct Check {
     source: Source,
     ports: Vec<RequiredPort>,
     snapshot: Snapshot,
-    second_look: Snapshot,
 }
 
 impl Check {
@@ -35,20 +34,21 @@ impl Check {
             source,
             ports,
             snapshot: Snapshot::default(),
-            second_look: Snapshot::default(),
         }
     }
 
-    /// Takes a snapshot. The kernel can pass over a row while others come and
-    /// go, so with `confirm` a port that is not there is looked for once more.
+    /// Takes a snapshot; with `confirm`, a port that is not there is looked for
+    /// again, since the kernel can pass over a row.
     ///
     /// # Errors
     /// When the source has no complete answer.
     pub fn look(&mut self, confirm: bool) -> Result<(), Error> {
         self.source.poll(None, &mut self.snapshot)?;
-        if confirm && !self.ports.iter().all(|port| self.is_listening(port)) {
-            self.source.poll(None, &mut self.second_look)?;
-            self.snapshot.add_missing(&self.second_look);
+        if confirm {
+            let ports = &self.ports;
+            let missing =
+                |snapshot: &Snapshot| ports.iter().filter(|p| !is_listening(snapshot, p)).count();
+            self.source.look_again(&mut self.snapshot, missing)?;
         }
         Ok(())
     }
@@ -84,16 +84,16 @@ impl Check {
 
     fn state(&self, port: &RequiredPort) -> State<'_> {
         match self.source.left_out(port) {
-            _ if self.is_listening(port) => State::Listening,
+            _ if is_listening(&self.snapshot, port) => State::Listening,
             Some(file) => State::Unknown(file),
             None => State::Closed,
         }
     }
+}
 
-    fn is_listening(&self, port: &RequiredPort) -> bool {
-        let mut listeners = self.snapshot.listeners().iter();
-        listeners.any(|listener| port.is_met_by(listener))
-    }
+fn is_listening(snapshot: &Snapshot, port: &RequiredPort) -> bool {
+    let mut listeners = snapshot.listeners().iter();
+    listeners.any(|listener| port.is_met_by(listener))
 }
 
 /// What is known of a port.

@@ -325,6 +325,7 @@ impl Typed {
             changes_only: self.has("--changes-only"),
             full: self.has("--full"),
             verbosity: self.verbosity,
+            second_look: true,
         };
         let wait_options = WaitOptions {
             interval: self.interval.unwrap_or(Interval::OF_WAIT),

@@ -56,8 +56,8 @@ impl Family {
 /// The local end of a socket. Sorts by port, then family, then address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// The port, in host byte order. A kernel's table holds no listener on
-    /// port 0, but text that claims one is carried through.
+    /// The port, in host byte order. It is 0 in a row of a UDP socket that is
+    /// being bound, which is no listener yet.
     pub port: u16,
     /// The bound address; the unspecified one is the wildcard.
     pub address: IpAddr,

@@ -25,6 +25,20 @@ pub enum SourceChoice {
     Proc(PathBuf),
 }
 
+/// What is missing is gone once this many looks in a row bring nothing back.
+const LOOKS_IN_VAIN: usize = 3;
+/// More looks than this are not taken for one poll.
+const MOST_LOOKS: usize = 10;
+
+/// How often the kernel's listing was read more than once for one poll.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SecondLooks {
+    /// Times that a listener was missing.
+    pub taken: u64,
+    /// Those of them in which one that was missing was there all the same.
+    pub needed: u64,
+}
+
 /// What is asked at each poll.
 #[derive(Debug)]
 pub struct Source {
@@ -36,6 +50,8 @@ pub struct Source {
     verbosity: Verbosity,
     details: Details,
     cost: Duration,
+    another_look: Snapshot,
+    second_looks: SecondLooks,
     /// Whether the last answer is that of `/proc`.
     proc_answered: bool,
 }
@@ -90,6 +106,8 @@ impl Source {
             verbosity,
             details: Details::default(),
             cost: Duration::ZERO,
+            another_look: Snapshot::default(),
+            second_looks: SecondLooks::default(),
             proc_answered: false,
         }
     }
@@ -111,9 +129,50 @@ impl Source {
         let started = Instant::now();
         self.proc_answered = true;
         let (result, waited) = self.ask(known, snapshot);
-        snapshot.retain(|listener| self.filter.matches(listener));
+        // The kernel lists a UDP socket while it is being bound, without a port.
+        snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
         self.cost += started.elapsed().saturating_sub(waited);
         result
+    }
+
+    /// Looks again for listeners that a poll missed, and adds to `snapshot`
+    /// what it finds. `missing` counts those that a snapshot lacks.
+    ///
+    /// The kernel's listing is not atomic over several reads. It finds its
+    /// place in a UDP table again by counting rows, so when sockets close
+    /// while it is read, as many others are passed over, and often the same
+    /// ones twice: hence [`LOOKS_IN_VAIN`].
+    ///
+    /// # Errors
+    /// As [`Source::poll`], but `snapshot` keeps what it has.
+    pub fn look_again(
+        &mut self,
+        snapshot: &mut Snapshot,
+        missing: impl Fn(&Snapshot) -> usize,
+    ) -> Result<(), SourceError> {
+        let at_first = missing(snapshot);
+        let mut left = at_first;
+        let mut in_vain = 0;
+        let mut another_look = std::mem::take(&mut self.another_look);
+        let mut result = Ok(());
+        for _ in 0..MOST_LOOKS {
+            if left == 0 || in_vain == LOOKS_IN_VAIN || result.is_err() {
+                break;
+            }
+            result = self.poll(None, &mut another_look);
+            snapshot.add_missing(&another_look);
+            let before = std::mem::replace(&mut left, missing(snapshot));
+            in_vain = if left < before { 0 } else { in_vain + 1 };
+        }
+        self.another_look = another_look;
+        self.second_looks.taken += u64::from(at_first > 0);
+        self.second_looks.needed += u64::from(left < at_first);
+        result
+    }
+
+    /// How often [`Source::look_again`] had to look so far, and found something.
+    pub fn second_looks(&self) -> SecondLooks {
+        self.second_looks
     }
 
     /// What polls have cost since this was last asked: the time they took, less

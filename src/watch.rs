@@ -6,7 +6,7 @@ use crate::interval::Interval;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::report::Verbosity;
 use crate::snapshot::{Change, Snapshot};
-use crate::source::{Source, SourceError};
+use crate::source::{SecondLooks, Source, SourceError};
 use crate::sys::{self, Leader};
 use crate::table::Table;
 use crate::timestamp::Timestamp;
@@ -24,6 +24,9 @@ pub struct WatchOptions {
     pub full: bool,
     /// What is said on stderr.
     pub verbosity: Verbosity,
+    /// Look again for a listener that is missing before it counts as gone.
+    /// Always so, but where a test shows what happens without.
+    pub second_look: bool,
 }
 
 /// The state between two polls.
@@ -38,7 +41,6 @@ pub struct Watcher {
     /// The listeners that readers of the output know of, once `unsent` is out.
     reported: Snapshot,
     current: Snapshot,
-    second_look: Snapshot,
     changes: Vec<Change>,
     /// What was rendered and could not be written yet.
     unsent: Vec<u8>,
@@ -65,7 +67,6 @@ impl Watcher {
             options,
             reported: Snapshot::default(),
             current: Snapshot::default(),
-            second_look: Snapshot::default(),
             changes: Vec::new(),
             unsent: Vec::new(),
             header_is_due: renderer.has_header() && !options.full,
@@ -112,17 +113,21 @@ impl Watcher {
         self.send()
     }
 
-    /// Takes a snapshot. The kernel's listing is not atomic over several
-    /// reads: a row can be passed over while others come and go. So a listener
-    /// that is missing is looked for once more before it counts as gone.
+    /// Takes a snapshot. What is missing from it is looked for again before it
+    /// counts as gone.
     fn look(&mut self) -> Result<(), SourceError> {
         let known = self.started.then_some(&self.reported);
         self.source.poll(known, &mut self.current)?;
-        if self.reported.difference(&self.current).next().is_some() {
-            self.source.poll(None, &mut self.second_look)?;
-            self.current.add_missing(&self.second_look);
+        if !self.options.second_look {
+            return Ok(());
         }
-        Ok(())
+        let missing = |current: &Snapshot| self.reported.difference(current).count();
+        self.source.look_again(&mut self.current, missing)
+    }
+
+    /// How often a second look was taken so far; see [`Source::look_again`].
+    pub fn second_looks(&self) -> SecondLooks {
+        self.source.second_looks()
     }
 
     /// Renders what lies between what was reported and the current snapshot,

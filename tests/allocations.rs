@@ -20,6 +20,7 @@ fn allocations(choice: &SourceChoice, polls: usize) -> u64 {
         changes_only: false,
         full: false,
         verbosity: Verbosity::Normal,
+        second_look: true,
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
     let source = Source::new(choice, no_ss, Filter::default(), options.verbosity);

@@ -164,6 +164,7 @@ fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
         changes_only: true,
         full: false,
         verbosity: Verbosity::Quiet,
+        second_look: true,
     };
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
     let mut watcher = Watcher::new(source(&proc), output, options, None);

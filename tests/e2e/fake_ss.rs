@@ -223,6 +223,41 @@ fn an_ss_that_hung_is_left_alone() {
     assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
 }
 
+/// The first look of the second poll and the two after it pass over port 2.
+#[test]
+fn a_listener_that_several_looks_pass_over_is_not_closed() {
+    let directory = TempDir::new().unwrap();
+    let runs = directory.path().join("runs");
+    let script = format!(
+        "echo run >> {runs}
+         echo '{HEADER}'
+         row() {{ echo \"tcp LISTEN 0 0 127.0.0.1:$1 0.0.0.0:*\"; }}
+         row 1
+         case $(wc -l < {runs}) in 2|3|4) ;; *) row 2 ;; esac
+         [ $(wc -l < {runs}) -gt 6 ] && row 3
+         exit 0",
+        runs = runs.display()
+    );
+    write_program(&directory.path().join("ss"), &script);
+    let mut command = lntu(&["-H", "-i", "20ms", "--source", "ss"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    for expected in ["127.0.0.1:1 ", "127.0.0.1:2 ", "127.0.0.1:3 "] {
+        let line = watcher.next_line();
+        assert!(line.contains("LISTEN") && line.contains(expected), "{line}");
+    }
+}
+
+/// So ss shows a UDP socket that is being bound.
+#[test]
+fn a_row_without_a_port_is_no_listener() {
+    let rows = [
+        HEADER,
+        "udp UNCONN 0 0 0.0.0.0:* 0.0.0.0:*",
+        "udp UNCONN 0 0 127.0.0.1:53 0.0.0.0:*",
+    ];
+    assert_eq!(believed(&rows), ["udp 127.0.0.1:53 0.0.0.0:*"]);
+}
+
 #[test]
 fn what_cannot_be_executed_is_passed_over() {
     let directory = TempDir::new().unwrap();

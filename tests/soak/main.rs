@@ -1,0 +1,369 @@
+//! Listeners and connections come and go by the thousand while a watcher
+//! polls: what it reports must be what happened.
+//!
+//! `cargo test --test soak [-- NAME...]` runs every configuration, or those
+//! whose names contain one of NAME. `LNTU_SOAK_SECONDS` is how long all of
+//! them churn together.
+
+mod churn;
+mod truth;
+mod verdict;
+mod watching;
+
+use std::collections::BTreeSet;
+use std::os::unix::process::{CommandExt as _, parent_id};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lntu::listener::Identity;
+use rustix::process::{Resource, Rlimit, Signal};
+use tempfile::TempDir;
+
+use churn::{Helper, Kind};
+use truth::{Lifetime, Truth, now};
+use verdict::{Event, Verdict, judge};
+use watching::{Asked, Record, Watched, Watching};
+
+/// What is watched, how, and what goes on meanwhile.
+struct Configuration {
+    name: &'static str,
+    watched: Watched,
+    asked: Asked,
+    /// Stable listeners in each of the four tables.
+    stable: u16,
+    helpers: &'static [Kind],
+    /// Whether the verdict must be that it reports what was not so.
+    must_fail: bool,
+}
+
+const IN_PROCESS: Watched = Watched::InProcess { second_look: true };
+const ALL: &[Kind] = &[
+    Kind::Listeners,
+    Kind::Listeners,
+    Kind::Connections,
+    Kind::Groups,
+];
+const HEAVY: &[Kind] = &[Kind::Datagrams, Kind::Bursts, Kind::Bursts, Kind::Groups];
+
+const CONFIGURATIONS: [Configuration; 8] = [
+    Configuration {
+        name: "everything, /proc, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Proc,
+        stable: 60,
+        helpers: ALL,
+        must_fail: false,
+    },
+    Configuration {
+        name: "everything, /proc, program",
+        watched: Watched::Program,
+        asked: Asked::Proc,
+        stable: 60,
+        helpers: ALL,
+        must_fail: false,
+    },
+    Configuration {
+        name: "everything, ss, program",
+        watched: Watched::Program,
+        asked: Asked::Auto,
+        stable: 60,
+        helpers: ALL,
+        must_fail: false,
+    },
+    Configuration {
+        name: "datagrams, /proc, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Proc,
+        stable: 250,
+        helpers: &[Kind::Datagrams],
+        must_fail: false,
+    },
+    Configuration {
+        name: "bursts, /proc, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Proc,
+        stable: 250,
+        helpers: HEAVY,
+        must_fail: false,
+    },
+    Configuration {
+        name: "bursts, ss, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Auto,
+        stable: 250,
+        helpers: HEAVY,
+        must_fail: false,
+    },
+    Configuration {
+        name: "few, /proc, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Proc,
+        stable: 0,
+        helpers: &[Kind::Few, Kind::Few],
+        must_fail: false,
+    },
+    Configuration {
+        name: "bursts, /proc, without the second look",
+        watched: Watched::InProcess { second_look: false },
+        asked: Asked::Proc,
+        stable: 250,
+        helpers: HEAVY,
+        must_fail: true,
+    },
+];
+
+/// How long each configuration churns where nothing else is asked for.
+const SECONDS_EACH: f64 = 5.0;
+/// How long is waited for something that must happen.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("--exec") => {
+            die_with_parent();
+            panic!(
+                "{}",
+                Command::new(&arguments[1]).args(&arguments[2..]).exec()
+            );
+        }
+        Some("--watch") => {
+            die_with_parent();
+            watching::watch_in_process(&arguments[1..]).unwrap();
+        }
+        Some("--churn") => {
+            die_with_parent();
+            // The watcher is to be raced, not starved.
+            rustix::process::nice(5).unwrap();
+            Helper::from_arguments(&arguments[1..]).run().unwrap();
+        }
+        _ => return soak(&arguments),
+    }
+    ExitCode::SUCCESS
+}
+
+/// This program again, for what follows `role` in its arguments.
+fn helper_process(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(role).stdin(Stdio::null());
+    command.env("LNTU_SOAK_PARENT", std::process::id().to_string());
+    command
+}
+
+/// Also after an exec.
+fn die_with_parent() {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    let parent = std::env::var("LNTU_SOAK_PARENT").unwrap();
+    assert_eq!(parent, parent_id().to_string(), "the parent is gone");
+}
+
+fn soak(arguments: &[String]) -> ExitCode {
+    if let Err(why) = in_private_network(|| ()) {
+        let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
+        eprintln!("skipped soak: needs netns: {why}");
+        return ExitCode::from(u8::from(required.split(',').any(|name| name == "netns")));
+    }
+    let files = Rlimit {
+        current: Some(8192),
+        maximum: Some(8192),
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, files);
+    let names: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let chosen: Vec<&Configuration> = CONFIGURATIONS
+        .iter()
+        .filter(|one| names.is_empty() || names.iter().any(|name| one.name.contains(*name)))
+        .collect();
+    let seconds = match std::env::var("LNTU_SOAK_SECONDS") {
+        Ok(total) => total.parse::<f64>().unwrap() / chosen.len() as f64,
+        Err(_) => SECONDS_EACH,
+    };
+    let mut failed = false;
+    for configuration in chosen {
+        let run = || run(configuration, Duration::from_secs_f64(seconds));
+        failed |= !in_private_network(run).unwrap();
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+/// Runs `work` on a thread in a network namespace of its own, with `lo` up.
+/// Programs that it starts are in there too.
+fn in_private_network<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    let enter = || {
+        #[allow(deprecated)] // Only sockets and children made from here are concerned.
+        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)
+            .map_err(|error| format!("unshare: {error}"))?;
+        let lo_up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        match lo_up {
+            Ok(status) if status.success() => Ok(work()),
+            other => Err(format!("ip link set lo up: {other:?}")),
+        }
+    };
+    thread::scope(|scope| match scope.spawn(enter).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// A process that is killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether the configuration's verdict is as it must be.
+fn run(configuration: &Configuration, duration: Duration) -> bool {
+    let directory = TempDir::new().unwrap();
+    let mut truth = Truth::default();
+    let opening = now();
+    let stable = churn::stable(configuration.stable).unwrap();
+    let forever = Lifetime {
+        opening,
+        open: now(),
+        closing: u64::MAX,
+        closed: u64::MAX,
+    };
+    for (identity, _) in &stable {
+        truth.add(*identity, forever);
+    }
+    let watching = Watching::start(configuration.watched, configuration.asked, directory.path());
+    expect_sentinel(&watching, &mut truth, 0);
+    churn_for(configuration, duration, directory.path(), &mut truth);
+    // What is polled after it is free of churn.
+    expect_sentinel(&watching, &mut truth, 1);
+    let record = watching.finish();
+    truth.sort();
+    let mut verdict = judge(&truth, &record.polls, &record.events);
+    check_replay(
+        &mut verdict,
+        &record.events,
+        stable.iter().map(|(one, _)| *one),
+    );
+    report(configuration, &record, &verdict)
+}
+
+/// Opens a listener, waits until it is reported, closes it and waits for that.
+fn expect_sentinel(watching: &Watching, truth: &mut Truth, number: u16) {
+    let opening = now();
+    let (identity, socket) = churn::sentinel(number).unwrap();
+    let open = now();
+    let port = format!("\"tcp:{}:{}\"", identity.1.address, identity.1.port);
+    let wait = |closed: bool| {
+        let end = Instant::now() + DEADLINE;
+        let is_reported =
+            |line: &str| line.contains(&port) && line.contains("\"type\":\"closed\"") == closed;
+        while !watching.text().lines().rev().take(5_000).any(is_reported) {
+            assert!(Instant::now() < end, "{port} is not reported");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait(false);
+    let closing = now();
+    drop(socket);
+    let closed = now();
+    wait(true);
+    let life = Lifetime {
+        opening,
+        open,
+        closing,
+        closed,
+    };
+    truth.add(identity, life);
+}
+
+/// Lets the helpers work, and learns what they did.
+fn churn_for(
+    configuration: &Configuration,
+    duration: Duration,
+    directory: &Path,
+    truth: &mut Truth,
+) {
+    let end = now() + duration.as_nanos() as u64;
+    let helpers: Vec<(Helper, Killed)> = (1u16..)
+        .zip(configuration.helpers)
+        .map(|(number, kind)| {
+            let helper = Helper {
+                kind: *kind,
+                number,
+                end,
+                log: churn::log_in(directory, *kind, number),
+            };
+            let mut command = helper_process("--churn");
+            command.args(helper.arguments());
+            let child = command.spawn().unwrap();
+            (helper, Killed(child))
+        })
+        .collect();
+    for (helper, mut process) in helpers {
+        let give_up = Instant::now() + duration + DEADLINE;
+        let status = loop {
+            if let Some(status) = process.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < give_up, "{helper:?} does not end");
+            thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{helper:?}: {status}");
+        truth.add_log(&helper.log);
+    }
+}
+
+/// What the stream adds up to is the table.
+fn check_replay(verdict: &mut Verdict, events: &[Event], table: impl Iterator<Item = Identity>) {
+    let mut replayed = BTreeSet::new();
+    for event in events {
+        match event.opened {
+            true => replayed.insert(event.identity),
+            false => replayed.remove(&event.identity),
+        };
+    }
+    let table: BTreeSet<Identity> = table.collect();
+    for difference in replayed.symmetric_difference(&table) {
+        verdict.wrong += 1;
+        verdict.examples.push(format!("replayed: {difference:?}"));
+    }
+}
+
+fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> bool {
+    let Verdict {
+        events,
+        polls,
+        spanning,
+        late,
+        wrong,
+        missed,
+        ..
+    } = verdict;
+    let looks = match record.second_looks {
+        None => String::new(),
+        Some(looks) => {
+            let percent = 100.0 * looks.needed as f64 / *polls as f64;
+            let (taken, needed) = (looks.taken, looks.needed);
+            format!(", {taken} polls took a second look, {needed} needed it ({percent:.1} %)")
+        }
+    };
+    let name = configuration.name;
+    let lengths = record.polls.iter().map(|window| window.end - window.begin);
+    let milliseconds = lengths.sum::<u64>() as f64 / 1e6 / *polls as f64;
+    println!(
+        "soak: {name}: {events} events checked, {wrong} false, {missed} missed{looks}; \
+         {polls} polls of {milliseconds:.1} ms, {spanning} listeners spanned two, of which {late} were seen by the second"
+    );
+    for line in record.errors.lines().take(8) {
+        eprintln!("  the watcher said: {line}");
+    }
+    for example in &verdict.examples {
+        eprintln!("  {example}");
+    }
+    match configuration.must_fail {
+        true => *wrong > 0,
+        false => *wrong == 0 && *missed == 0,
+    }
+}

@@ -1,0 +1,95 @@
+//! What really happened: when each listener was opened and closed, by the
+//! clock that all processes of this machine share.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use lntu::listener::{Endpoint, Identity, Protocol};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub type Nanoseconds = u64;
+
+pub fn now() -> Nanoseconds {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// A listener came to be somewhere between `opening` and `open`, and ceased
+/// to be somewhere between `closing` and `closed`.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    pub opening: Nanoseconds,
+    pub open: Nanoseconds,
+    pub closing: Nanoseconds,
+    pub closed: Nanoseconds,
+}
+
+pub fn identity(protocol: Protocol, address: SocketAddr) -> Identity {
+    let (port, address) = (address.port(), address.ip());
+    (protocol, Endpoint { port, address })
+}
+
+/// Writes lifetimes to a file as they end.
+pub struct Log(BufWriter<File>);
+
+impl Log {
+    pub fn create(path: &Path) -> io::Result<Log> {
+        Ok(Log(BufWriter::with_capacity(1 << 16, File::create(path)?)))
+    }
+
+    pub fn write(&mut self, (protocol, endpoint): Identity, life: Lifetime) -> io::Result<()> {
+        let address = SocketAddr::new(endpoint.address, endpoint.port);
+        writeln!(
+            self.0,
+            "{} {address} {} {} {} {}",
+            protocol.name(),
+            life.opening,
+            life.open,
+            life.closing,
+            life.closed
+        )
+    }
+
+    pub fn finish(mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The lifetimes of each identity, in order.
+#[derive(Debug, Default)]
+pub struct Truth(pub BTreeMap<Identity, Vec<Lifetime>>);
+
+impl Truth {
+    pub fn add(&mut self, identity: Identity, life: Lifetime) {
+        self.0.entry(identity).or_default().push(life);
+    }
+
+    pub fn add_log(&mut self, path: &Path) {
+        for line in BufReader::new(File::open(path).unwrap()).lines() {
+            let line = line.unwrap();
+            let fields: Vec<&str> = line.split(' ').collect();
+            let protocol = match fields[0] {
+                "tcp" => Protocol::Tcp,
+                _ => Protocol::Udp,
+            };
+            let time = |field: usize| fields[field].parse().unwrap();
+            let life = Lifetime {
+                opening: time(2),
+                open: time(3),
+                closing: time(4),
+                closed: time(5),
+            };
+            self.add(identity(protocol, fields[1].parse().unwrap()), life);
+        }
+    }
+
+    pub fn sort(&mut self) {
+        for lives in self.0.values_mut() {
+            lives.sort_by_key(|life| life.opening);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Whether what was reported is what happened.
+//!
+//! A poll is known by the window of time in which it looked. A listener that
+//! was there, or was not, for the whole of a window must be reported so; what
+//! came or went within a window may be reported either way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lntu::listener::Identity;
+
+use crate::truth::{Lifetime, Nanoseconds, Truth};
+
+/// Ports that the kernel hands out for connections. A UDP socket that
+/// connects is bound for an instant before, which is no one's ground truth.
+const EPHEMERAL: u16 = 32_768;
+
+/// When a poll looked, at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub begin: Nanoseconds,
+    pub end: Nanoseconds,
+}
+
+/// What one poll reported of an identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    pub poll: usize,
+    pub opened: bool,
+    pub identity: Identity,
+}
+
+/// The outcome of one run.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub events: usize,
+    pub polls: usize,
+    /// Lifetimes that had to be reported, since they spanned two polls.
+    pub spanning: usize,
+    /// Of those, the ones that only the second poll saw.
+    pub late: usize,
+    /// Events that say what was not so.
+    pub wrong: usize,
+    /// Events that had to be there and were not.
+    pub missed: usize,
+    /// The first few of either.
+    pub examples: Vec<String>,
+}
+
+impl Verdict {
+    fn wrong(&mut self, what: &str, identity: Identity, poll: usize) {
+        self.wrong += 1;
+        self.example(what, identity, poll);
+    }
+
+    fn missed(&mut self, what: &str, identity: Identity, poll: usize) {
+        self.missed += 1;
+        self.example(what, identity, poll);
+    }
+
+    fn example(&mut self, what: &str, (protocol, endpoint): Identity, poll: usize) {
+        if self.examples.len() < 8 {
+            let (name, address, port) = (protocol.name(), endpoint.address, endpoint.port);
+            let example = format!("{what}: {name} {address} {port} at poll {poll}");
+            self.examples.push(example);
+        }
+    }
+}
+
+/// Compares the events of the polls with the truth.
+pub fn judge(truth: &Truth, polls: &[Window], events: &[Event]) -> Verdict {
+    let mut verdict = Verdict {
+        events: events.len(),
+        polls: polls.len(),
+        ..Verdict::default()
+    };
+    let mut by_identity: BTreeMap<Identity, Vec<Event>> = BTreeMap::new();
+    for event in events {
+        by_identity.entry(event.identity).or_default().push(*event);
+    }
+    let identities: BTreeSet<Identity> =
+        by_identity.keys().chain(truth.0.keys()).copied().collect();
+    for identity in identities {
+        let events = by_identity.get(&identity).map_or(&[][..], Vec::as_slice);
+        let lives = truth.0.get(&identity).map_or(&[][..], Vec::as_slice);
+        judge_order(&mut verdict, events);
+        if lives.is_empty() && identity.1.port >= EPHEMERAL {
+            continue;
+        }
+        judge_events(&mut verdict, polls, events, lives);
+        judge_lifetimes(&mut verdict, polls, identity, events, lives);
+    }
+    verdict
+}
+
+/// Opened, closed, opened, closed.
+fn judge_order(verdict: &mut Verdict, events: &[Event]) {
+    let mut is_open = false;
+    for event in events {
+        if event.opened == is_open {
+            let what = if is_open {
+                "opened twice"
+            } else {
+                "closed, never opened"
+            };
+            verdict.wrong(what, event.identity, event.poll);
+        }
+        is_open = event.opened;
+    }
+}
+
+fn judge_events(verdict: &mut Verdict, polls: &[Window], events: &[Event], lives: &[Lifetime]) {
+    for event in events {
+        let window = polls[event.poll];
+        if event.opened && !lives.iter().any(|life| life.touches(window)) {
+            verdict.wrong("opened while closed", event.identity, event.poll);
+        }
+        if !event.opened && lives.iter().any(|life| life.covers(window)) {
+            verdict.wrong("closed while open", event.identity, event.poll);
+        }
+    }
+}
+
+fn judge_lifetimes(
+    verdict: &mut Verdict,
+    polls: &[Window],
+    identity: Identity,
+    events: &[Event],
+    lives: &[Lifetime],
+) {
+    let is_open_after = |poll: usize| {
+        let earlier = events.partition_point(|event| event.poll <= poll);
+        earlier > 0 && events[earlier - 1].opened
+    };
+    for life in lives {
+        let first = polls.partition_point(|window| window.begin < life.open);
+        let second = first + 1;
+        if polls.get(second).is_some_and(|window| life.covers(*window)) {
+            verdict.spanning += 1;
+            verdict.late += usize::from(!is_open_after(first));
+            if !is_open_after(second) {
+                verdict.missed("not reported opened", identity, second);
+            }
+        }
+        let after = polls.partition_point(|window| window.begin < life.closed);
+        if let Some(window) = polls.get(after)
+            && !lives.iter().any(|life| life.touches(*window))
+            && is_open_after(after)
+        {
+            verdict.missed("not reported closed", identity, after);
+        }
+    }
+}
+
+impl Lifetime {
+    /// It was there from the window's begin to its end.
+    fn covers(&self, window: Window) -> bool {
+        self.open <= window.begin && window.end <= self.closing
+    }
+
+    /// It may have been there at some moment of the window.
+    fn touches(&self, window: Window) -> bool {
+        self.opening <= window.end && window.begin <= self.closed
+    }
+}

@@ -1,0 +1,257 @@
+//! The watcher under test, as the program that users run and in process, and
+//! what it wrote as the events of polls.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+
+use lntu::interval::Interval;
+use lntu::listener::{Endpoint, Identity, Protocol};
+use lntu::output::{Format, Output};
+use lntu::port::Filter;
+use lntu::report::Verbosity;
+use lntu::source::{SecondLooks, Source, SourceChoice};
+use lntu::watch::{WatchOptions, Watcher};
+use serde_json::Value;
+
+use crate::helper_process;
+use crate::truth::{Nanoseconds, now};
+use crate::verdict::{Event, Window};
+
+/// Which source the watcher asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Proc,
+    /// ss first.
+    Auto,
+}
+
+impl Asked {
+    fn name(self) -> &'static str {
+        match self {
+            Asked::Proc => "proc",
+            Asked::Auto => "auto",
+        }
+    }
+}
+
+/// How the watcher is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// As the built program: when it polled follows from its timestamps.
+    Program,
+    /// In process, where the times of its polls are known.
+    InProcess { second_look: bool },
+}
+
+/// A watcher that runs, and the files that it writes to.
+pub struct Watching {
+    pub child: Child,
+    watched: Watched,
+    started: Nanoseconds,
+    events: PathBuf,
+    polls: PathBuf,
+    errors: PathBuf,
+}
+
+/// All that it wrote.
+pub struct Record {
+    pub polls: Vec<Window>,
+    pub events: Vec<Event>,
+    /// Known of a watcher in process only.
+    pub second_looks: Option<SecondLooks>,
+    pub errors: String,
+}
+
+const INTERVAL: &str = "10ms";
+
+impl Watching {
+    pub fn start(watched: Watched, asked: Asked, directory: &Path) -> Watching {
+        let [events, polls, errors] =
+            ["events", "polls", "errors"].map(|name| directory.join(name));
+        let mut command = match watched {
+            Watched::Program => {
+                let mut command = helper_process("--exec");
+                command.arg(env!("CARGO_BIN_EXE_lntu"));
+                command.args(["--json", "--interval", INTERVAL, "--source", asked.name()]);
+                command
+            }
+            Watched::InProcess { second_look } => {
+                let mut command = helper_process("--watch");
+                command.arg(asked.name()).arg(second_look.to_string());
+                command.arg(&events).arg(&polls);
+                command
+            }
+        };
+        command.stdin(Stdio::null());
+        command.stdout(File::create(&events).unwrap());
+        command.stderr(File::create(&errors).unwrap());
+        Watching {
+            started: now(),
+            child: command.spawn().unwrap(),
+            watched,
+            events,
+            polls,
+            errors,
+        }
+    }
+
+    /// What it wrote so far, as text.
+    pub fn text(&self) -> String {
+        fs::read_to_string(&self.events).unwrap()
+    }
+
+    /// Ends it; everything that it wrote.
+    pub fn finish(mut self) -> Record {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let text = self.text();
+        let errors = fs::read_to_string(&self.errors).unwrap();
+        match self.watched {
+            Watched::Program => self.record_of_program(&text, errors),
+            Watched::InProcess { .. } => self.record_in_process(&text, errors),
+        }
+    }
+
+    /// The events of one poll share a timestamp, taken when it had looked, and
+    /// those of the next have a later one. So a poll looked between the two.
+    /// One that found nothing new counts as part of the next.
+    fn record_of_program(&self, text: &str, errors: String) -> Record {
+        let mut polls: Vec<Window> = Vec::new();
+        let mut events = Vec::new();
+        let (realtime, monotonic) = both_clocks();
+        let mut last = None;
+        for line in text.lines() {
+            let (identity, opened, timestamp) = parse(line);
+            if last.as_ref() != Some(&timestamp) {
+                // Both this timestamp and that of the present are cut off to
+                // milliseconds, so the moment lies within one to either side.
+                let since = (realtime - milliseconds(&timestamp)) as Nanoseconds;
+                let earliest = monotonic - (since + 1) * MILLISECOND;
+                let end = earliest + 2 * MILLISECOND;
+                let begin = polls
+                    .last()
+                    .map_or(self.started, |last| last.end - 2 * MILLISECOND);
+                polls.push(Window { begin, end });
+                last = Some(timestamp);
+            }
+            let poll = polls.len() - 1;
+            events.push(Event {
+                poll,
+                opened,
+                identity,
+            });
+        }
+        Record {
+            polls,
+            events,
+            second_looks: None,
+            errors,
+        }
+    }
+
+    fn record_in_process(&self, text: &str, errors: String) -> Record {
+        let mut record = Record {
+            polls: Vec::new(),
+            events: Vec::new(),
+            second_looks: Some(SecondLooks::default()),
+            errors,
+        };
+        let mut start = 0;
+        for line in fs::read_to_string(&self.polls).unwrap().lines() {
+            let fields: Vec<u64> = line
+                .split(' ')
+                .map(|field| field.parse().unwrap())
+                .collect();
+            let [begin, end, length, taken, needed] = fields[..] else {
+                break;
+            };
+            let poll = record.polls.len();
+            record.polls.push(Window { begin, end });
+            record.second_looks = Some(SecondLooks { taken, needed });
+            for line in text[start..length as usize].lines() {
+                let (identity, opened, _) = parse(line);
+                record.events.push(Event {
+                    poll,
+                    opened,
+                    identity,
+                });
+            }
+            start = length as usize;
+        }
+        record
+    }
+}
+
+const MILLISECOND: Nanoseconds = 1_000_000;
+
+/// Milliseconds since 1970, and the same moment's CLOCK_MONOTONIC.
+fn both_clocks() -> (i64, Nanoseconds) {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    (since.as_millis() as i64, now())
+}
+
+/// Milliseconds since 1970 of an RFC 3339 timestamp that is not much older
+/// than a day.
+fn milliseconds(timestamp: &str) -> i64 {
+    let number = |range: std::ops::Range<usize>| timestamp[range].parse::<i64>().unwrap();
+    let of_day = ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1000;
+    let of_day = of_day + number(20..23);
+    let (now, day) = (both_clocks().0, 86_400_000);
+    let today = now - now % day + of_day;
+    if today > now { today - day } else { today }
+}
+
+fn parse(line: &str) -> (Identity, bool, String) {
+    let value: Value = serde_json::from_str(line).unwrap();
+    let protocol = match value["protocol"].as_str().unwrap() {
+        "tcp" => Protocol::Tcp,
+        _ => Protocol::Udp,
+    };
+    let address: IpAddr = value["address"].as_str().unwrap().parse().unwrap();
+    let port = value["number"].as_u64().unwrap() as u16;
+    let opened = value["type"] != "closed";
+    let timestamp = value["timestamp"].as_str().unwrap().to_string();
+    ((protocol, Endpoint { port, address }), opened, timestamp)
+}
+
+/// The loop of a watcher, with the times of its polls written to a file.
+pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
+    let [asked, second_look, events, polls] = arguments else {
+        panic!("{arguments:?}");
+    };
+    let choice = match asked.as_str() {
+        "auto" => SourceChoice::Auto,
+        _ => SourceChoice::Proc(PathBuf::from("/proc")),
+    };
+    let interval: Interval = INTERVAL.parse().unwrap();
+    let options = WatchOptions {
+        interval,
+        format: Format {
+            json: true,
+            ..Format::default()
+        },
+        changes_only: false,
+        full: false,
+        verbosity: Verbosity::Verbose,
+        second_look: second_look == "true",
+    };
+    let path: OsString = std::env::var_os("PATH").unwrap_or_default();
+    let source = Source::new(&choice, &path, Filter::default(), options.verbosity);
+    let output = Output::open(Some(PathBuf::from(events)), false).unwrap();
+    let mut watcher = Watcher::new(source, output, options, None);
+    let mut polls = File::create(polls)?;
+    loop {
+        let begin = now();
+        assert!(watcher.poll().is_continue());
+        let end = now();
+        let length = fs::metadata(events)?.len();
+        let SecondLooks { taken, needed } = watcher.second_looks();
+        polls.write_all(format!("{begin} {end} {length} {taken} {needed}\n").as_bytes())?;
+        thread::sleep(interval.pause_after(std::time::Duration::from_nanos(end - begin)));
+    }
+}
