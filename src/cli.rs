@@ -443,3 +443,43 @@ fn parse_pid(value: OsString) -> Result<u32, UsageError> {
         .filter(|&pid| pid > 0 && text.bytes().all(|byte| byte.is_ascii_digit()))
         .ok_or_else(|| refused("--pid", &text, "not a process id"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: &[&str]) -> String {
+        let error = parse(arguments.iter().map(OsString::from)).unwrap_err();
+        let text = error.to_string();
+        text.strip_suffix(" (try 'lntu --help')").unwrap().into()
+    }
+
+    #[test]
+    fn ports_that_a_command_cannot_do_without_or_with_are_refused() {
+        assert_eq!(refusal(&["check"]), "check: needs a PORT");
+        assert_eq!(refusal(&["wait", "--", "app"]), "wait: needs a PORT");
+        assert_eq!(
+            refusal(&["check", "80-81"]),
+            "PORT '80-81': a single port is needed here, not a range"
+        );
+        for arguments in [["check", "-u", "80/tcp"], ["wait", "-4", "[::1]:80"]] {
+            let port = arguments[2];
+            let why = "never found with -t, -u, -4 or -6 as given";
+            assert_eq!(refusal(&arguments), format!("PORT '{port}': {why}"));
+        }
+    }
+
+    #[test]
+    fn values_that_are_out_of_reach_are_refused() {
+        let long = "99999999999999h";
+        assert_eq!(
+            refusal(&["wait", "--timeout", long, "80"]),
+            format!("--timeout '{long}': too long")
+        );
+        let address =
+            "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)";
+        for port in ["localhost:80", "::1:80", "[127.0.0.1]:80"] {
+            assert_eq!(refusal(&[port]), format!("PORT '{port}': {address}"));
+        }
+    }
+}

@@ -203,6 +203,7 @@ mod tests {
     #[test]
     fn a_scope_is_an_interface_name_and_nothing_else() {
         assert_eq!(Scope::new(b"lo").unwrap().as_str(), "lo");
+        assert_eq!(format!("{:?}", Scope::new(b"lo").unwrap()), r#""lo""#);
         assert_eq!(Scope::new(b"fifteen-bytes-x").unwrap().as_str().len(), 15);
         assert!(Scope::new(b"").is_none());
         assert!(Scope::new(b"sixteen-bytes-xx").is_none());

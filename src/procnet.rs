@@ -423,6 +423,15 @@ mod tests {
     }
 
     #[test]
+    fn an_overlong_row_is_skipped_and_counted() {
+        let long = SSH.replace(" 1603 ", &" ".repeat(10_000));
+        let proc = proc_with(&[("tcp", &table(&[&long, SSH]))]);
+        let mut source = source(&proc);
+        assert_eq!(ports(&mut source), Ok(vec![22]));
+        assert_eq!(source.tables[0].skipped, 1);
+    }
+
+    #[test]
     fn a_directory_in_place_of_a_table_is_an_error_not_an_empty_table() {
         let proc = proc_with(&[]);
         fs::create_dir(proc.path().join("net/tcp")).unwrap();

@@ -636,6 +636,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_with_an_overlong_line_is_refused() {
+        let long = format!("tcp LISTEN 0 0 *:80 *:* {}", "x".repeat(10_000));
+        let error = read(&rows(NARROW, &[&long])).unwrap_err();
+        assert!(error.contains("(over-long)"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_refused() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(ErrorKind::ConnectionReset.into())
+            }
+        }
+        let result = AnswerReader::default().read(Broken, &mut Vec::new());
+        assert!(matches!(result, Err(SsError::Read(_))), "{result:?}");
+    }
+
+    #[test]
     fn a_last_line_cut_short_is_refused() {
         let whole = rows(NARROW, &["tcp LISTEN 0 128 0.0.0.0:8080 0.0.0.0:*"]);
         assert!(read(&whole).is_ok());

@@ -162,6 +162,11 @@ mod tests {
     }
 
     #[test]
+    fn port_0_is_a_star_as_in_ss() {
+        assert_eq!(port(&listener("127.0.0.1", 0)), "*");
+    }
+
+    #[test]
     fn the_columns_of_a_stream_hold_any_ipv4_endpoint() {
         let mut table = Table::for_stream();
         let before = table.clone();
