@@ -1,0 +1,29 @@
+//! The tables that a big-endian kernel printed. An address in them is a
+//! native integer, so only a program for such a machine can read them.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use lntu::list;
+use lntu::output::{Format, Output};
+use lntu::port::Filter;
+use lntu::report::Verbosity;
+use lntu::source::{Source, SourceChoice};
+use tempfile::NamedTempFile;
+
+/// Through the library: an emulator runs this test, but no program that the
+/// test would start.
+#[test]
+#[cfg_attr(target_endian = "little", ignore = "needs a big-endian machine")]
+fn the_tables_of_a_big_endian_kernel_list_as_they_did_there() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proc/big-endian");
+    let choice = SourceChoice::Proc(fixture.clone());
+    let no_path = OsStr::new("");
+    let source = Source::new(&choice, no_path, Filter::default(), Verbosity::Normal);
+    let listed = NamedTempFile::new().unwrap();
+    let output = Output::open(Some(listed.path().into()), true).unwrap();
+    list::run(source, Format::default(), output).unwrap();
+    let expected = fs::read_to_string(fixture.join("expected")).unwrap();
+    assert_eq!(fs::read_to_string(listed.path()).unwrap(), expected);
+}
