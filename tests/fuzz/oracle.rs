@@ -296,7 +296,14 @@ fn v4(bytes: &mut Unstructured<'_>) -> Result<Ipv4Addr> {
     Ok(match bytes.arbitrary::<u8>()? {
         0..80 => Ipv4Addr::UNSPECIFIED,
         80..120 => Ipv4Addr::LOCALHOST,
-        120.. => bytes.arbitrary::<[u8; 4]>()?.into(),
+        120.. => {
+            let zeros: u8 = bytes.arbitrary()?;
+            let mut octets: [u8; 4] = bytes.arbitrary()?;
+            for (bit, octet) in octets.iter_mut().enumerate() {
+                *octet *= zeros >> bit & 1;
+            }
+            octets.into()
+        }
     })
 }
 
