@@ -44,7 +44,7 @@ fn lntu_lists(proc: &Path) -> String {
         no_header: true,
         ..Format::default()
     };
-    let output = Output::open(Some(path.clone())).expect("a file");
+    let output = Output::open(Some(path.clone()), true).expect("a file");
     list::run(source(proc), format, output).expect("valid tables");
     fs::read_to_string(path).expect("text")
 }
