@@ -464,7 +464,7 @@ mod tests {
         );
         for arguments in [["check", "-u", "80/tcp"], ["wait", "-4", "[::1]:80"]] {
             let port = arguments[2];
-            let why = "never found with -t, -u, -4 or -6 as given";
+            let why = "contradicts -t, -u, -4 or -6";
             assert_eq!(refusal(&arguments), format!("PORT '{port}': {why}"));
         }
     }
