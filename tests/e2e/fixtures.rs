@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
+use tempfile::TempDir;
+
 use crate::harness::*;
 
 /// Every directory of `fixtures/proc` but the one that only a big-endian
@@ -53,5 +55,29 @@ fn every_fixture_lists_as_ss_lists_it() {
         let expected = ss_says(&[("PROC_ROOT", &root)]);
         let finished = run(lntu(&["list", "-H", "--proc"]).arg(&fixture));
         assert_eq!(sockets(&finished.stdout), expected, "{}", fixture.display());
+    }
+}
+
+/// Too large to be a fixture.
+#[test]
+fn a_table_of_a_hundred_thousand_rows_lists_as_ss_lists_it() {
+    let proc = TempDir::new().unwrap();
+    fs::create_dir(proc.path().join("net")).unwrap();
+    let row = |number: u32| {
+        let (address, port) = (0x0100_007F + (number / 60_000), number % 60_000 + 1);
+        let state = if number % 50 == 0 { "0A" } else { "01" };
+        format!(
+            "{number:4}: {address:08X}:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 {number} 1 0\n"
+        )
+    };
+    let rows: String = (0..110_000).map(row).collect();
+    fs::write(proc.path().join("net/tcp"), format!("header\n{rows}")).unwrap();
+    let listed = run(lntu(&["list", "-H", "--proc"]).arg(proc.path()));
+    assert_eq!(listed.lines().len(), 2_200);
+    if have_ss() {
+        let mut root = OsString::from(proc.path());
+        root.push("/");
+        let expected = ss_says(&[("PROC_ROOT", &root)]);
+        assert_eq!(sockets(&listed.stdout), expected);
     }
 }
