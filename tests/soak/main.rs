@@ -161,9 +161,7 @@ fn die_with_parent() {
 
 fn soak(arguments: &[String]) -> ExitCode {
     if let Err(why) = in_private_network(|| ()) {
-        let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
-        eprintln!("skipped soak: needs netns: {why}");
-        return ExitCode::from(u8::from(required.split(',').any(|name| name == "netns")));
+        return skipped("soak", "netns", &why);
     }
     let files = Rlimit {
         current: Some(8192),
@@ -180,11 +178,25 @@ fn soak(arguments: &[String]) -> ExitCode {
         Err(_) => SECONDS_EACH,
     };
     let mut failed = false;
+    let ss = Command::new("ss").arg("-V").output();
     for configuration in chosen {
+        if let (Asked::Auto, Err(why)) = (configuration.asked, &ss) {
+            let skipped = skipped(configuration.name, "ss", &why.to_string());
+            failed |= skipped != ExitCode::SUCCESS;
+            continue;
+        }
         let run = || run(configuration, Duration::from_secs_f64(seconds));
         failed |= !in_private_network(run).unwrap();
     }
     ExitCode::from(u8::from(failed))
+}
+
+/// Says what is skipped for want of what, which is a failure where
+/// `LNTU_TEST_REQUIRE` names that.
+fn skipped(what: &str, needs: &str, why: &str) -> ExitCode {
+    let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
+    eprintln!("skipped {what}: needs {needs}: {why}");
+    ExitCode::from(u8::from(required.split(',').any(|name| name == needs)))
 }
 
 /// Runs `work` on a thread in a network namespace of its own, with `lo` up.
