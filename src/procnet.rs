@@ -174,8 +174,15 @@ impl ProcNet {
             // gVisor lists in no order; it has no sockstat either.
             let stops_early =
                 protocol == Protocol::Tcp && in_use.is_readable && self.listeners_first;
+            let scanner = &mut self.scanner;
             let order = table
-                .read(&mut self.scanner, stops_early, self.verbosity, listeners)
+                .read(
+                    scanner,
+                    in_use.is_readable,
+                    stops_early,
+                    self.verbosity,
+                    listeners,
+                )
                 .map_err(|reason| ProcError {
                     path: table.path.clone(),
                     reason,
@@ -218,6 +225,7 @@ impl Table {
     fn read(
         &mut self,
         scanner: &mut Scanner,
+        is_linux: bool,
         stops_early: bool,
         verbosity: Verbosity,
         listeners: &mut Vec<Listener>,
@@ -227,7 +235,8 @@ impl Table {
         // 6.12.45 and 6.14 cannot seek in these files.
         let contents = match File::open(&self.path).and_then(|file| {
             let mut file = file.take(MOST_BYTES);
-            let contents = self.scan(scanner.lines(&mut file), stops_early, listeners)?;
+            let lines = scanner.lines(&mut file).ending_on_short_read(is_linux);
+            let contents = self.scan(lines, stops_early, listeners)?;
             match file.limit() {
                 0 => Err(ErrorKind::FileTooLarge.into()),
                 _ => Ok(contents),

@@ -10,6 +10,9 @@ use std::ops::Range;
 /// A `read` of `/proc/net/tcp` returns at most a page, so two pages hold the
 /// part of a line that the last read left over and the whole of the next one.
 const BUFFER: usize = 8192;
+const PAGE: usize = 4096;
+/// A read of fewer bytes leaves more than a row's room of what the kernel fills.
+const SHORT_READ: usize = 2048;
 
 /// Splits what a reader yields into lines. Make one and use it for many readers.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ impl Scanner {
             at_end: false,
             skipping: false,
             overlong: 0,
+            ends_on_short_read: false,
         }
     }
 }
@@ -73,9 +77,22 @@ pub struct Lines<'a, R> {
     /// Inside a line that did not fit.
     skipping: bool,
     overlong: u64,
+    ends_on_short_read: bool,
 }
 
 impl<R: Read> Lines<'_, R> {
+    /// Takes a read of less than [`SHORT_READ`] bytes for the last one, and
+    /// spares the one that returns nothing.
+    ///
+    /// Holds for files, and for the kernel's listings: `seq_read_iter` fills a
+    /// page as long as there are rows that fit, and its forerunner in Linux 2.4
+    /// three quarters of one. For `tcp` it halves the cost of a poll, since the
+    /// read that returns nothing walks the whole hash table once more.
+    pub fn ending_on_short_read(mut self, ends: bool) -> Self {
+        self.ends_on_short_read = ends;
+        self
+    }
+
     /// The next line, or `None` at the end. A line that does not fit the
     /// buffer is left out and counted. `Interrupted` reads are repeated;
     /// every other error of the reader is returned.
@@ -98,9 +115,13 @@ impl<R: Read> Lines<'_, R> {
                 }));
             }
             self.make_room();
+            let room = self.buffer.len() - self.end;
             match self.reader.read(&mut self.buffer[self.end..]) {
-                Ok(0) => self.at_end = true,
-                Ok(read) => self.end += read,
+                Ok(read) => {
+                    let is_short = self.ends_on_short_read && read < SHORT_READ;
+                    self.at_end = read == 0 || is_short && room >= PAGE;
+                    self.end += read;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -260,6 +281,36 @@ mod tests {
         assert_eq!(lines.next_read().unwrap().bytes, b"two");
         assert_eq!(lines.next_read(), None);
         assert_eq!(lines.next().unwrap().unwrap().bytes, b"three");
+    }
+
+    /// How many reads a text of `length` bytes takes, `most` of them at a time.
+    fn reads(length: usize, most: usize) -> usize {
+        struct Counting<'a>(&'a [u8], usize, usize);
+        impl Read for Counting<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.2 += 1;
+                let most = self.1.min(buffer.len());
+                self.0.read(&mut buffer[..most])
+            }
+        }
+        let text = "0123456789abcde\n".repeat(length / 16);
+        let mut reader = Counting(text.as_bytes(), most, 0);
+        let mut scanner = Scanner::default();
+        let mut lines = scanner.lines(&mut reader).ending_on_short_read(true);
+        let mut count = 0;
+        while lines.next().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, length / 16, "no line is lost");
+        reader.2
+    }
+
+    #[test]
+    fn a_short_read_is_the_last_where_that_was_asked_for() {
+        assert_eq!(reads(1600, 4000), 1);
+        assert_eq!(reads(4000 + 1600, 4000), 2);
+        assert_eq!(reads(3200, 4000), 2, "3,200 bytes are not short");
+        assert_eq!(reads(9600, 3200), 4);
     }
 
     #[test]

@@ -65,7 +65,11 @@ fn a_table_of_a_hundred_thousand_rows_lists_as_ss_lists_it() {
     fs::create_dir(proc.path().join("net")).unwrap();
     let row = |number: u32| {
         let (address, port) = (0x0100_007F + (number / 60_000), number % 60_000 + 1);
-        let state = if number.is_multiple_of(50) { "0A" } else { "01" };
+        let state = if number.is_multiple_of(50) {
+            "0A"
+        } else {
+            "01"
+        };
         format!(
             "{number:4}: {address:08X}:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 {number} 1 0\n"
         )
