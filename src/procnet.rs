@@ -292,7 +292,11 @@ impl Table {
                 break;
             };
             contents.lines += 1;
+            let is_cut = !line.terminated;
             let Some(fields) = row_fields(line.bytes) else {
+                if is_cut {
+                    return Err(cut_short());
+                }
                 // The header, or a file that holds something else.
                 if contents.lines > 1 && !line.bytes.trim_ascii().is_empty() {
                     contents.first_error.get_or_insert(RowError::NoRow);
@@ -300,6 +304,8 @@ impl Table {
                 continue;
             };
             match decode_row(fields, self.protocol) {
+                // Half a state is a state too.
+                Err(_) | Ok(Socket::Connection) if is_cut => return Err(cut_short()),
                 Ok(socket) => {
                     contents.understood += 1;
                     contents.order = contents.order.then(&socket);
@@ -336,6 +342,12 @@ impl Table {
             ));
         }
     }
+}
+
+/// What stood behind is missing. What the kernel prints ends with a newline, and
+/// a listener of which all is there is taken without one.
+fn cut_short() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "ends in the middle of a row")
 }
 
 impl Order {
