@@ -55,7 +55,7 @@ pub enum SsError {
     Exit(ExitStatus),
     /// It wrote to stderr; the first line of that.
     Stderr(String),
-    /// It did not start with the header `Netid State …`.
+    /// It did not start with the header `Netid State … Peer Address:Port`.
     NoHeader,
     /// A line that cannot be read as a socket.
     Line(String),
@@ -295,10 +295,12 @@ impl AnswerReader {
     }
 }
 
-/// Some versions print so narrow that `NetidState` runs together.
+/// Whether these are the columns that [`parse_row`] reads, in its order; others
+/// may follow. Some versions print so narrow that `NetidState` runs together.
 fn is_header(line: &[u8]) -> bool {
-    line.strip_prefix(b"Netid")
-        .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"State"))
+    let columns = b"NetidStateRecv-QSend-QLocalAddress:PortPeerAddress:Port";
+    let mut letters = line.iter().filter(|byte| !byte.is_ascii_whitespace());
+    columns.iter().all(|column| letters.next() == Some(column))
 }
 
 /// What the lines of an answer betray of the version that printed them.
@@ -600,7 +602,8 @@ mod tests {
     #[test]
     fn a_header_alone_is_an_answer_without_listeners() {
         assert_eq!(read(NARROW), Ok(vec![]));
-        assert_eq!(read("NetidState Recv-Q\n"), Ok(vec![]));
+        let narrower = "NetidState Recv-QSend-QLocal Address:Port Peer Address:Port\n";
+        assert_eq!(read(narrower), Ok(vec![]));
     }
 
     #[test]
