@@ -48,6 +48,9 @@ struct Table {
     left_out: bool,
     /// How many rows the last read skipped.
     skipped: u64,
+    /// How many bytes the last read needed to come to the first connection; 0
+    /// if it did not stop there.
+    needed: usize,
 }
 
 /// Why the tables gave no snapshot: the file, and what is wrong with it.
@@ -105,6 +108,7 @@ impl ProcNet {
             seen: false,
             left_out: false,
             skipped: 0,
+            needed: 0,
         };
         ProcNet {
             tables: [
@@ -235,7 +239,10 @@ impl Table {
         // 6.12.45 and 6.14 cannot seek in these files.
         let contents = match File::open(&self.path).and_then(|file| {
             let mut file = file.take(MOST_BYTES);
-            let lines = scanner.lines(&mut file).ending_on_short_read(is_linux);
+            let lines = scanner
+                .lines(&mut file)
+                .ending_on_short_read(is_linux)
+                .reading_at_first(self.needed);
             let contents = self.scan(lines, stops_early, listeners)?;
             match file.limit() {
                 0 => Err(ErrorKind::FileTooLarge.into()),
@@ -258,6 +265,7 @@ impl Table {
             }
         };
         self.left_out = false;
+        self.needed = contents.bytes_to_connection;
         match contents.first_error {
             // WSL 1 has all four files, each of zero bytes.
             _ if contents.lines == 0 && self.must_answer() => return Err(ProcErrorReason::Empty),
@@ -308,7 +316,11 @@ impl Table {
                 Err(_) | Ok(Socket::Connection) if is_cut => return Err(cut_short()),
                 Ok(socket) => {
                     contents.understood += 1;
-                    contents.order = contents.order.then(&socket);
+                    let before = contents.order;
+                    contents.order = before.then(&socket);
+                    if stops_early && before == Order::OnlyListeners && contents.order != before {
+                        contents.bytes_to_connection = lines.consumed();
+                    }
                     if let Socket::Listener(row) = socket
                         && self.wanted
                     {
@@ -372,6 +384,8 @@ struct Contents {
     skipped: u64,
     first_error: Option<RowError>,
     order: Order,
+    /// Where reading may stop; 0 if it may not.
+    bytes_to_connection: usize,
 }
 
 #[cfg(test)]
@@ -539,6 +553,28 @@ mod tests {
             "the broken row was not reached"
         );
         assert!(source.listeners_first);
+    }
+
+    #[test]
+    fn what_the_last_poll_needed_is_what_the_next_one_reads_at_first() {
+        let many = many_connections();
+        let two = table(&[SSH, WEB, &many]);
+        let proc = proc_with(&[("tcp", &two), ("sockstat", SOCKSTAT)]);
+        let mut source = source(&proc);
+        let needed = table(&[SSH, WEB, CONNECTION]).len();
+        for _ in 0..2 {
+            assert_eq!(ports(&mut source), Ok(vec![22, 80]));
+            assert_eq!(source.tables[0].needed, needed);
+        }
+        // More than that, and less, are found all the same.
+        for listeners in [&[SSH, WEB, WEB, SSH, WEB][..], &[SSH], &[]] {
+            let rows = [listeners, &[&many]].concat();
+            fs::write(proc.path().join("net/tcp"), table(&rows)).unwrap();
+            assert_eq!(ports(&mut source).unwrap().len(), listeners.len());
+        }
+        fs::write(proc.path().join("net/tcp"), table(&[SSH])).unwrap();
+        assert_eq!(ports(&mut source), Ok(vec![22]));
+        assert_eq!(source.tables[0].needed, 0);
     }
 
     #[test]

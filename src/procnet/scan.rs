@@ -48,6 +48,8 @@ impl Scanner {
             at_end: false,
             skipping: false,
             overlong: 0,
+            consumed: 0,
+            first_read: 0,
             ends_on_short_read: false,
         }
     }
@@ -77,6 +79,10 @@ pub struct Lines<'a, R> {
     /// Inside a line that did not fit.
     skipping: bool,
     overlong: u64,
+    /// How many bytes the terminated lines so far took that fit the buffer.
+    consumed: usize,
+    /// How many bytes the first read may return; 0 for as many as fit.
+    first_read: usize,
     ends_on_short_read: bool,
 }
 
@@ -91,6 +97,19 @@ impl<R: Read> Lines<'_, R> {
     pub fn ending_on_short_read(mut self, ends: bool) -> Self {
         self.ends_on_short_read = ends;
         self
+    }
+
+    /// Reads no more than `bytes` at first, if that is not 0. The kernel makes
+    /// as many rows as it is asked for, so who knows how many are needed saves
+    /// it the rest of a page.
+    pub fn reading_at_first(mut self, bytes: usize) -> Self {
+        self.first_read = bytes;
+        self
+    }
+
+    /// How many bytes have become lines so far.
+    pub fn consumed(&self) -> usize {
+        self.consumed
     }
 
     /// The next line, or `None` at the end. A line that does not fit the
@@ -115,8 +134,11 @@ impl<R: Read> Lines<'_, R> {
                 }));
             }
             self.make_room();
-            let room = self.buffer.len() - self.end;
-            match self.reader.read(&mut self.buffer[self.end..]) {
+            let mut room = self.buffer.len() - self.end;
+            if self.first_read > 0 {
+                room = room.min(std::mem::take(&mut self.first_read));
+            }
+            match self.reader.read(&mut self.buffer[self.end..][..room]) {
                 Ok(read) => {
                     let is_short = self.ends_on_short_read && read < SHORT_READ;
                     self.at_end = read == 0 || is_short && room >= PAGE;
@@ -141,6 +163,7 @@ impl<R: Read> Lines<'_, R> {
         while let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..self.end]) {
             let newline = self.scanned + found;
             let line = self.start..newline;
+            self.consumed += newline + 1 - self.start;
             self.start = newline + 1;
             self.scanned = self.start;
             if !std::mem::take(&mut self.skipping) {
@@ -311,6 +334,18 @@ mod tests {
         assert_eq!(reads(4000 + 1600, 4000), 2);
         assert_eq!(reads(3200, 4000), 2, "3,200 bytes are not short");
         assert_eq!(reads(9600, 3200), 4);
+    }
+
+    #[test]
+    fn a_first_read_is_as_small_as_asked_for_and_the_rest_follows() {
+        let mut scanner = Scanner::default();
+        let mut lines = scanner.lines(&b"one\ntwo\nthree\n"[..]).reading_at_first(8);
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"one");
+        assert_eq!(lines.next_read().unwrap().bytes, b"two");
+        assert_eq!(lines.next_read(), None);
+        assert_eq!(lines.consumed(), 8);
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"three");
+        assert_eq!(lines.next().unwrap(), None);
     }
 
     #[test]
