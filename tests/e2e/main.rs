@@ -5,6 +5,7 @@ mod check;
 mod containers;
 mod entrypoint;
 mod fake_ss;
+mod faults;
 mod fixtures;
 mod harness;
 mod list;

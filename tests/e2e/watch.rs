@@ -16,17 +16,17 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 /// Longer than many polls at [`FAST`].
-const A_WHILE: Duration = Duration::from_millis(500);
-const FAST: &str = "20ms";
+pub const A_WHILE: Duration = Duration::from_millis(500);
+pub const FAST: &str = "20ms";
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q   Local Address:Port  Peer Address:Port";
 
-fn watch(arguments: &[&str]) -> Running {
+pub fn watch(arguments: &[&str]) -> Running {
     Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
 }
 
 /// netid, state and local address of a line.
-fn event(line: &str) -> String {
+pub fn event(line: &str) -> String {
     let fields: Vec<&str> = line.split_whitespace().collect();
     format!("{} {} {}", fields[0], fields[1], fields[4])
 }
@@ -214,12 +214,12 @@ fn timestamps_start_every_line() {
 
 /// An ss that does what a file says, which a test changes while the watcher
 /// runs. The program itself stays: a shell that just opens it must find it.
-struct SwitchableSs {
+pub struct SwitchableSs {
     directory: TempDir,
 }
 
 impl SwitchableSs {
-    fn new(script: &str) -> SwitchableSs {
+    pub fn new(script: &str) -> SwitchableSs {
         let directory = TempDir::new().unwrap();
         let ss = SwitchableSs { directory };
         ss.becomes(script);
@@ -229,11 +229,11 @@ impl SwitchableSs {
         ss
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    fn becomes(&self, script: &str) {
+    pub fn becomes(&self, script: &str) {
         let (draft, mode) = (self.path().join("draft"), self.path().join("mode"));
         fs::write(&draft, script).unwrap();
         fs::rename(draft, mode).unwrap();
