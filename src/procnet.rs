@@ -302,18 +302,21 @@ impl Table {
             contents.lines += 1;
             let is_cut = !line.terminated;
             let Some(fields) = row_fields(line.bytes) else {
-                if is_cut {
+                let is_text = !line.bytes.trim_ascii().is_empty();
+                if is_cut && is_text {
                     return Err(cut_short());
                 }
                 // The header, or a file that holds something else.
-                if contents.lines > 1 && !line.bytes.trim_ascii().is_empty() {
+                if contents.lines > 1 && is_text {
                     contents.first_error.get_or_insert(RowError::NoRow);
                 }
                 continue;
             };
+            // Half a state is a state too, so something must follow it.
+            let is_whole = !is_cut || fields.clone().nth(3).is_some();
             match decode_row(fields, self.protocol) {
-                // Half a state is a state too.
-                Err(_) | Ok(Socket::Connection) if is_cut => return Err(cut_short()),
+                Err(_) if is_cut => return Err(cut_short()),
+                Ok(Socket::Connection) if !is_whole => return Err(cut_short()),
                 Ok(socket) => {
                     contents.understood += 1;
                     let before = contents.order;
@@ -356,8 +359,8 @@ impl Table {
     }
 }
 
-/// What stood behind is missing. What the kernel prints ends with a newline, and
-/// a listener of which all is there is taken without one.
+/// What stood behind is missing. What the kernel prints ends with a newline, but
+/// a row of which enough is there is taken without one.
 fn cut_short() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "ends in the middle of a row")
 }
@@ -616,6 +619,20 @@ mod tests {
         }
         let proc = proc_with(&[("tcp", "header\n\n \n")]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_last_row_without_newline_counts_if_enough_of_it_is_there() {
+        let tcp = table(&[SSH, CONNECTION]);
+        let proc = proc_with(&[("tcp", tcp.trim_end())]);
+        assert_eq!(ports(&mut source(&proc)), Ok(vec![22]));
+        let cut_in_state = &tcp[..tcp.len() - " 00000000:00000000\n".len()];
+        let proc = proc_with(&[("tcp", cut_in_state)]);
+        assert!(
+            ports(&mut source(&proc))
+                .unwrap_err()
+                .ends_with("ends in the middle of a row")
+        );
     }
 
     #[test]

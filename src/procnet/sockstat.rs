@@ -62,7 +62,7 @@ fn read_file(
     family: Family,
     in_use: &mut InUse,
 ) -> io::Result<()> {
-    let mut lines = scanner.lines(File::open(path)?);
+    let mut lines = scanner.lines(File::open(path)?).ending_on_short_read(true);
     while let Some(line) = lines.next()? {
         let Some((name, rest)) = split_at_colon(line.bytes) else {
             continue;
