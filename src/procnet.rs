@@ -302,12 +302,11 @@ impl Table {
             contents.lines += 1;
             let is_cut = !line.terminated;
             let Some(fields) = row_fields(line.bytes) else {
-                let is_text = !line.bytes.trim_ascii().is_empty();
-                if is_cut && is_text {
+                if is_cut {
                     return Err(cut_short());
                 }
                 // The header, or a file that holds something else.
-                if contents.lines > 1 && is_text {
+                if contents.lines > 1 && !line.bytes.trim_ascii().is_empty() {
                     contents.first_error.get_or_insert(RowError::NoRow);
                 }
                 continue;
