@@ -136,7 +136,9 @@ impl Source {
     }
 
     /// Looks again for listeners that a poll missed, and adds to `snapshot`
-    /// what it finds. `missing` counts those that a snapshot lacks.
+    /// what it finds. `missing` counts those that a snapshot lacks. True when
+    /// those that are missing still are gone; false when looks kept finding
+    /// some until there were too many.
     ///
     /// The kernel's listing is not atomic over several reads. It finds its
     /// place in a UDP table again by counting rows, so when sockets close
@@ -149,7 +151,7 @@ impl Source {
         &mut self,
         snapshot: &mut Snapshot,
         missing: impl Fn(&Snapshot) -> usize,
-    ) -> Result<(), SourceError> {
+    ) -> Result<bool, SourceError> {
         let at_first = missing(snapshot);
         let mut left = at_first;
         let mut in_vain = 0;
@@ -167,7 +169,7 @@ impl Source {
         self.another_look = another_look;
         self.second_looks.taken += u64::from(at_first > 0);
         self.second_looks.needed += u64::from(left < at_first);
-        result
+        result.map(|()| left == 0 || in_vain == LOOKS_IN_VAIN)
     }
 
     /// How often [`Source::look_again`] had to look so far, and found something.

@@ -122,7 +122,10 @@ impl Watcher {
             return Ok(());
         }
         let missing = |current: &Snapshot| self.reported.difference(current).count();
-        self.source.look_again(&mut self.current, missing)
+        if !self.source.look_again(&mut self.current, missing)? {
+            self.current.add_missing(&self.reported);
+        }
+        Ok(())
     }
 
     /// How often a second look was taken so far; see [`Source::look_again`].

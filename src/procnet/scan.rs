@@ -126,6 +126,10 @@ impl<R: Read> Lines<'_, R> {
                 }));
             }
             if self.at_end {
+                // The end of a line that did not fit is none.
+                if std::mem::take(&mut self.skipping) {
+                    self.start = self.end;
+                }
                 let line = self.start..self.end;
                 self.start = self.end;
                 return Ok((!line.is_empty()).then(|| Line {
@@ -304,6 +308,16 @@ mod tests {
         assert_eq!(lines.next_read().unwrap().bytes, b"two");
         assert_eq!(lines.next_read(), None);
         assert_eq!(lines.next().unwrap().unwrap().bytes, b"three");
+    }
+
+    #[test]
+    fn the_end_of_an_overlong_line_in_a_short_last_read_is_no_line() {
+        let text = format!("ok\n{}", "x".repeat(BUFFER + 100));
+        let mut scanner = Scanner::default();
+        let mut lines = scanner.lines(text.as_bytes()).ending_on_short_read(true);
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"ok");
+        assert_eq!(lines.next().unwrap(), None);
+        assert_eq!(lines.overlong(), 1);
     }
 
     /// How many reads a text of `length` bytes takes, `most` of them at a time.

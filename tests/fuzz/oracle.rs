@@ -90,7 +90,9 @@ fn sockets(table: &str) -> BTreeSet<[String; 6]> {
         let family = if is_v6 { "6" } else { "4" };
         [netid, state, recv_q, address, port, family].map(str::to_string)
     };
-    table.lines().map(socket).collect()
+    // A row without a port is a UDP socket that is being bound, which ss lists.
+    let has_port = |socket: &[String; 6]| socket[4] != "*";
+    table.lines().map(socket).filter(has_port).collect()
 }
 
 /// The files of one `/proc/net`.
