@@ -110,7 +110,9 @@ impl Image {
             name: unique_name(),
             _base: base,
         };
-        docker_says(&[&["build", "--quiet", "--tag", &image.name], arguments].concat());
+        // A layer from the cache may be one that another test is removing.
+        let build = ["build", "--quiet", "--no-cache", "--tag", &image.name];
+        docker_says(&[&build, arguments].concat());
         image
     }
 
