@@ -142,6 +142,9 @@ impl Watcher {
         }
         self.changes.clear();
         self.changes.extend(self.reported.changes_to(&self.current));
+        if self.changes.is_empty() && self.started && !self.header_is_due {
+            return;
+        }
         if self.options.full {
             self.render_table();
         } else {
@@ -149,9 +152,7 @@ impl Watcher {
         }
         // A listener that stays is kept as it was reported, so that its last
         // line is its first one but for the state.
-        if !self.changes.is_empty() {
-            self.reported.apply(&self.changes);
-        }
+        self.reported.apply(&self.changes);
         self.started = true;
     }
 
@@ -177,13 +178,10 @@ impl Watcher {
         }
     }
 
-    /// The whole table, if it is due. What marks its start is the header; without
+    /// The whole table. What marks its start is the header; without
     /// one, an empty line marks its end. JSON has neither, so there the
     /// listeners that closed come first.
     fn render_table(&mut self) {
-        if self.changes.is_empty() && self.started {
-            return;
-        }
         let (now, text) = (Timestamp::now(), &mut self.unsent);
         self.renderer.fit(self.current.listeners());
         self.renderer.header(text);

@@ -159,14 +159,7 @@ fn output_goes_to_the_end_of_a_file() {
 #[test]
 fn output_goes_to_a_fifo_once_someone_reads_it() {
     let directory = TempDir::new().unwrap();
-    let fifo = directory.path().join("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let fifo = fifo_in(directory.path());
     let first = listen("127.0.0.1");
     let second = listen("127.0.0.1");
     let ports = [port_of(&first).to_string(), port_of(&second).to_string()];
@@ -208,14 +201,7 @@ fn output_goes_to_a_fifo_once_someone_reads_it() {
 #[test]
 fn changes_are_told_also_to_a_reader_that_comes_late() {
     let directory = TempDir::new().unwrap();
-    let fifo = directory.path().join("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let fifo = fifo_in(directory.path());
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let arguments = [

@@ -558,14 +558,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
     const ROWS: u16 = 1500;
     for to_fifo in [false, true] {
         let proc = FakeProc::new();
-        let fifo = proc.0.path().join("fifo");
-        assert!(
-            Command::new("mkfifo")
-                .arg(&fifo)
-                .status()
-                .unwrap()
-                .success()
-        );
+        let fifo = fifo_in(proc.0.path());
         let reader = rustix::fs::open(
             &fifo,
             OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,

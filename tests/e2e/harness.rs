@@ -8,7 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -286,6 +286,14 @@ pub fn write_program(path: &Path, script: &str) {
     shell.args(["-c", write]).arg(path);
     let written = shell.arg(format!("#!/bin/sh\n{script}\n")).status();
     assert!(written.unwrap().success(), "{}", path.display());
+}
+
+/// A FIFO in `directory`.
+pub fn fifo_in(directory: &Path) -> PathBuf {
+    let fifo = directory.join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    fifo
 }
 
 /// `first` before the PATH of this process, so that scripts find their tools.
