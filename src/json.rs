@@ -40,16 +40,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn parsed(address: &str, scope: Option<&[u8]>) -> Value {
+        let address = address.parse().unwrap();
         let listener = Listener {
-            protocol: Protocol::Udp,
-            endpoint: Endpoint {
-                port: 53,
-                address: address.parse().unwrap(),
-            },
             scope: scope.map(|name| Scope::new(name).unwrap()),
             recv_q: 1,
             send_q: 2,
-            inode: 3,
+            ..Listener::new(Protocol::Udp, Endpoint { port: 53, address })
         };
         let mut value: Value =
             serde_json::from_str(&object(&listener, "opened", Timestamp::now())).unwrap();

@@ -15,7 +15,7 @@
 //!
 //! - [`cli`] turns arguments into a command; [`port`] and [`interval`] are the
 //!   kinds of value that appear there.
-//! - [`listener`] is what everything speaks of.
+//! - [`listener`] is what everything speaks of; [`process`] is who holds one.
 //! - [`procnet`] reads `/proc/net`: [`procnet::scan`] makes lines of bytes and
 //!   [`procnet::row`] makes sockets of lines. [`ss`] runs ss and reads its
 //!   answer. [`source`] chooses between the two.
@@ -35,6 +35,7 @@ pub mod list;
 pub mod listener;
 pub mod output;
 pub mod port;
+pub mod process;
 pub mod procnet;
 pub mod report;
 pub mod snapshot;

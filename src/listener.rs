@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::process::Processes;
+
 /// A transport protocol. TCP sorts before UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
@@ -71,7 +73,7 @@ pub type Identity = (Protocol, Endpoint);
 ///
 /// `==` compares every part; [`Listener::identity`] is what makes it the same
 /// listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -86,9 +88,28 @@ pub struct Listener {
     pub send_q: u32,
     /// The socket's inode, or 0 where the source does not give one.
     pub inode: u64,
+    /// Whether a socket on the IPv6 wildcard takes no IPv4, where the source
+    /// can tell (netlink); false where it cannot.
+    pub v6_only: bool,
+    /// Which processes hold it, where that was asked for and could be told.
+    pub processes: Processes,
 }
 
 impl Listener {
+    /// A listener of which nothing else is known.
+    pub fn new(protocol: Protocol, endpoint: Endpoint) -> Listener {
+        Listener {
+            protocol,
+            endpoint,
+            scope: None,
+            recv_q: 0,
+            send_q: 0,
+            inode: 0,
+            v6_only: false,
+            processes: Processes::default(),
+        }
+    }
+
     /// What makes it the same listener from poll to poll and source to source.
     pub fn identity(&self) -> Identity {
         (self.protocol, self.endpoint)
@@ -101,7 +122,7 @@ impl Listener {
 }
 
 /// The name of a network interface: 1 to 15 visible ASCII bytes, kept inline
-/// so that a [`Listener`] is `Copy`.
+/// so that it takes no memory of its own.
 ///
 /// 15 is the kernel's `IFNAMSIZ` less its terminating zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

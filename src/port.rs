@@ -261,14 +261,7 @@ mod tests {
 
     fn listener(protocol: Protocol, address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();
-        Listener {
-            protocol,
-            endpoint: Endpoint { port, address },
-            scope: None,
-            recv_q: 0,
-            send_q: 0,
-            inode: 0,
-        }
+        Listener::new(protocol, Endpoint { port, address })
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub struct Snapshot {
 }
 
 /// What happened to an identity, with the listener as it was last seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Its last socket is gone.
     Closed(Listener),
@@ -81,7 +81,7 @@ impl Snapshot {
 
     /// Adds one listener of each identity of `other` that is not here yet.
     pub fn add_missing(&mut self, other: &Snapshot) {
-        let missing: Vec<Listener> = other.difference(self).copied().collect();
+        let missing: Vec<Listener> = other.difference(self).cloned().collect();
         self.listeners.extend(missing);
         self.restore_order();
     }
@@ -90,8 +90,8 @@ impl Snapshot {
     /// opened, each in order. One for each identity, however many sockets
     /// share it.
     pub fn changes_to(&self, next: &Snapshot) -> impl Iterator<Item = Change> {
-        let closed = self.difference(next).copied().map(Change::Closed);
-        let opened = next.difference(self).copied().map(Change::Opened);
+        let closed = self.difference(next).cloned().map(Change::Closed);
+        let opened = next.difference(self).cloned().map(Change::Opened);
         closed.chain(opened)
     }
 
@@ -99,7 +99,7 @@ impl Snapshot {
     pub fn apply(&mut self, changes: &[Change]) {
         for change in changes {
             if let Change::Opened(listener) = change {
-                self.listeners.push(*listener);
+                self.listeners.push(listener.clone());
             }
         }
         let mut closed: Vec<Identity> = changes
@@ -134,12 +134,8 @@ mod tests {
     fn listener(port: u16, address: &str, inode: u64) -> Listener {
         let address = address.parse().unwrap();
         Listener {
-            protocol: Protocol::Tcp,
-            endpoint: Endpoint { port, address },
-            scope: None,
-            recv_q: 0,
-            send_q: 0,
             inode,
+            ..Listener::new(Protocol::Tcp, Endpoint { port, address })
         }
     }
 
@@ -159,11 +155,15 @@ mod tests {
 
     #[test]
     fn a_port_opens_with_its_first_socket_and_closes_with_its_last() {
-        let (first, second) = (listener(80, "::", 1), listener(80, "::", 2));
-        assert_eq!(changes(&[], &[first, second]), [Change::Opened(first)]);
-        assert_eq!(changes(&[first], &[first, second]), []);
-        assert_eq!(changes(&[first, second], &[second]), []);
-        assert_eq!(changes(&[second], &[]), [Change::Closed(second)]);
+        let first = || listener(80, "::", 1);
+        let second = || listener(80, "::", 2);
+        assert_eq!(
+            changes(&[], &[first(), second()]),
+            [Change::Opened(first())]
+        );
+        assert_eq!(changes(&[first()], &[first(), second()]), []);
+        assert_eq!(changes(&[first(), second()], &[second()]), []);
+        assert_eq!(changes(&[second()], &[]), [Change::Closed(second())]);
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
             send_q: 128,
             inode: 2,
             scope: crate::listener::Scope::new(b"lo"),
-            ..before
+            ..before.clone()
         };
         assert_eq!(changes(&[before], &[after]), []);
     }
@@ -195,19 +195,21 @@ mod tests {
 
     #[test]
     fn the_families_of_a_wildcard_are_two_identities() {
-        let (v4, v6) = (listener(80, "0.0.0.0", 0), listener(80, "::", 0));
+        let v4 = || listener(80, "0.0.0.0", 0);
+        let v6 = || listener(80, "::", 0);
         assert_eq!(
-            changes(&[v4], &[v6]),
-            [Change::Closed(v4), Change::Opened(v6)]
+            changes(&[v4()], &[v6()]),
+            [Change::Closed(v4()), Change::Opened(v6())]
         );
     }
 
     #[test]
     fn a_row_listed_twice_collapses_and_sockets_that_share_a_port_do_not() {
-        let (one, two) = (listener(80, "::", 1), listener(80, "::", 2));
-        assert_eq!(snapshot(&[two, one, two]).listeners(), [one, two]);
-        let unknown = listener(80, "::", 0);
-        assert_eq!(snapshot(&[unknown, unknown]).listeners().len(), 2);
+        let one = || listener(80, "::", 1);
+        let two = || listener(80, "::", 2);
+        assert_eq!(snapshot(&[two(), one(), two()]).listeners(), [one(), two()]);
+        let unknown = || listener(80, "::", 0);
+        assert_eq!(snapshot(&[unknown(), unknown()]).listeners().len(), 2);
     }
 
     #[test]

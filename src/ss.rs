@@ -390,16 +390,15 @@ fn parse_row(line: Line<'_>, style: &mut Style) -> Option<SsRow> {
     // Where the peer's wildcard tells its family, it tells the local one's too.
     let wildcard = peer.address.filter(IpAddr::is_unspecified);
     let address = local.address.or(wildcard);
+    let endpoint = Endpoint {
+        port: local.port,
+        address: address.unwrap_or(V6_WILDCARD),
+    };
     let listener = Listener {
-        protocol,
-        endpoint: Endpoint {
-            port: local.port,
-            address: address.unwrap_or(V6_WILDCARD),
-        },
         scope: local.scope,
         recv_q,
         send_q,
-        inode: 0,
+        ..Listener::new(protocol, endpoint)
     };
     Some(match address {
         Some(_) => SsRow::Listener(listener),

@@ -112,12 +112,8 @@ mod tests {
     fn listener(address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();
         Listener {
-            protocol: Protocol::Tcp,
-            endpoint: Endpoint { port, address },
-            scope: None,
-            recv_q: 0,
             send_q: 128,
-            inode: 0,
+            ..Listener::new(Protocol::Tcp, Endpoint { port, address })
         }
     }
 

@@ -195,12 +195,10 @@ impl Row {
     /// The listener that this row of a table of `protocol` describes.
     pub fn listener(&self, protocol: Protocol) -> Listener {
         Listener {
-            protocol,
-            endpoint: self.local,
-            scope: None,
             recv_q: self.rx_queue,
             send_q: self.tx_queue,
             inode: self.inode,
+            ..Listener::new(protocol, self.local)
         }
     }
 }

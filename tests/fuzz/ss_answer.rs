@@ -67,18 +67,15 @@ fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
         }
     };
     let length = bytes.int_in_range(0..=15)?;
+    let protocol = match bytes.arbitrary()? {
+        true => Protocol::Tcp,
+        false => Protocol::Udp,
+    };
+    let port = bytes.arbitrary()?;
     Ok(Listener {
-        protocol: match bytes.arbitrary()? {
-            true => Protocol::Tcp,
-            false => Protocol::Udp,
-        },
-        endpoint: Endpoint {
-            port: bytes.arbitrary()?,
-            address,
-        },
         scope: Scope::new(bytes.bytes(length)?),
         recv_q: bytes.arbitrary()?,
         send_q: bytes.arbitrary()?,
-        inode: 0,
+        ..Listener::new(protocol, Endpoint { port, address })
     })
 }
