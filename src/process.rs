@@ -1,8 +1,18 @@
-//! Which processes hold a socket.
+//! Which processes hold a socket: found in `/proc/PID/fd` by the socket's
+//! inode, and named by `/proc/PID/comm`.
 
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::listener::Listener;
+
 /// A process, and the descriptor by which it holds a socket.
+///
+/// They sort as ss lists them: the highest process id first, and in one process
+/// the highest descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its name, at most 15 bytes of any kind: what `/proc/PID/comm` holds.
@@ -13,9 +23,272 @@ pub struct Process {
     pub fd: u32,
 }
 
-/// The processes that hold one socket, in the order in which ss lists them: the
-/// highest process id first, and in one process the highest descriptor.
+impl Process {
+    fn order(&self) -> impl Ord + use<> {
+        std::cmp::Reverse((self.pid, self.fd))
+    }
+}
+
+/// The processes that hold one socket, or one of several that share an
+/// identity. Sorted, each descriptor once.
 ///
-/// A clone shares them, so that it takes no memory.
+/// A clone shares them, so it takes no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Processes(Option<Arc<[Process]>>);
+
+impl Processes {
+    /// Those of `processes`, in any order.
+    pub fn new(mut processes: Vec<Process>) -> Processes {
+        processes.sort_unstable_by_key(Process::order);
+        processes.dedup_by_key(|process| process.order());
+        Processes((!processes.is_empty()).then(|| processes.into()))
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[Process] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Those of all `sockets`.
+    pub fn of_all(sockets: &[Listener]) -> Processes {
+        match sockets {
+            [socket] => socket.processes.clone(),
+            sockets => {
+                let all = sockets
+                    .iter()
+                    .flat_map(|socket| socket.processes.as_slice());
+                Processes::new(all.cloned().collect())
+            }
+        }
+    }
+}
+
+/// Finds the processes that hold sockets, and remembers them by inode: no
+/// process is looked at while there is no socket that was not seen before.
+#[derive(Debug)]
+pub struct Lookup {
+    proc_root: PathBuf,
+    /// Sorted by inode. A socket that no process was found for is here too.
+    known: Vec<(u64, Processes)>,
+}
+
+impl Lookup {
+    /// A look-up among the processes below `proc_root`, which is `/proc` or
+    /// one like it, or the directory of a process in one.
+    pub fn new(proc_root: &Path) -> Lookup {
+        let of_process = |name: &[u8]| {
+            name == b"self" || name == b"thread-self" || name.iter().all(u8::is_ascii_digit)
+        };
+        let proc_root = match (proc_root.file_name(), proc_root.parent()) {
+            (Some(name), Some(parent)) if of_process(name.as_bytes()) => parent,
+            _ => proc_root,
+        };
+        Lookup {
+            proc_root: proc_root.to_path_buf(),
+            known: Vec::new(),
+        }
+    }
+
+    /// Looks for the holders of those of `listeners` that were not looked for
+    /// before, and if there are any, forgets what is not among them. True if
+    /// there were.
+    ///
+    /// A socket can be held by any number of processes (workers that inherited
+    /// it), and the kernel does not say by how many: so every process is looked
+    /// at, once for all sockets. What cannot be read (processes of other users,
+    /// or none at all without `/proc`) holds nothing as far as can be told.
+    pub fn look_for(&mut self, listeners: &[Listener]) -> bool {
+        let mut inodes = listeners.iter().map(|listener| listener.inode);
+        if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
+            return false;
+        }
+        let mut inodes: Vec<u64> = listeners.iter().map(|listener| listener.inode).collect();
+        inodes.sort_unstable();
+        inodes.dedup();
+        self.known
+            .retain(|(inode, _)| inodes.binary_search(inode).is_ok());
+        inodes.retain(|&inode| inode != 0 && self.find(inode).is_none());
+        let mut holders: Vec<(u64, Vec<Process>)> = inodes
+            .into_iter()
+            .map(|inode| (inode, Vec::new()))
+            .collect();
+        // An error means that there is nothing to be found there.
+        let _ = for_each_number(&self.proc_root, |pid, directory| {
+            let _ = look_into(pid, directory, &mut holders);
+        });
+        let found = holders.into_iter();
+        self.known
+            .extend(found.map(|(inode, processes)| (inode, Processes::new(processes))));
+        self.known.sort_unstable_by_key(|(inode, _)| *inode);
+        true
+    }
+
+    /// The holders of a socket that was looked for; those that `listener`
+    /// names already where its inode is not known.
+    pub fn holders_of(&self, listener: &Listener) -> Processes {
+        match self.find(listener.inode) {
+            Some(index) => self.known[index].1.clone(),
+            None => listener.processes.clone(),
+        }
+    }
+
+    fn find(&self, inode: u64) -> Option<usize> {
+        self.known
+            .binary_search_by_key(&inode, |(inode, _)| *inode)
+            .ok()
+    }
+}
+
+/// Adds the process in `directory` to each socket of `holders`, which are
+/// sorted by inode, that it holds.
+fn look_into(pid: u32, directory: &Path, holders: &mut [(u64, Vec<Process>)]) -> io::Result<()> {
+    let mut its_name = None;
+    for_each_number(&directory.join("fd"), |fd, path| {
+        // One that was closed meanwhile holds nothing.
+        let Some(inode) = fs::read_link(path)
+            .ok()
+            .and_then(|link| socket_inode(&link))
+        else {
+            return;
+        };
+        if let Ok(index) = holders.binary_search_by_key(&inode, |(inode, _)| *inode) {
+            let name = its_name.get_or_insert_with(|| name(directory).unwrap_or_default());
+            let name = name.clone();
+            holders[index].1.push(Process { name, pid, fd });
+        }
+    })
+}
+
+/// Calls `each` with every entry of `directory` whose name is a number.
+fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if let Some(number) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        {
+            each(number, &entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The inode in `socket:[123]`, which a descriptor's link says of a socket.
+fn socket_inode(link: &Path) -> Option<u64> {
+    let link = link.to_str()?.strip_prefix("socket:[")?;
+    link.strip_suffix(']')?.parse().ok()
+}
+
+/// The name of the process with this directory in `/proc`.
+///
+/// # Errors
+/// Those of the system: it may have ended.
+pub fn name(directory: &Path) -> io::Result<Vec<u8>> {
+    let mut name = fs::read(directory.join("comm"))?;
+    name.pop_if(|last| *last == b'\n');
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::{Endpoint, Protocol};
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    /// A `/proc` of processes: (pid, name, what each descriptor is).
+    fn proc_with(processes: &[(u32, &[u8], &[(u32, &str)])]) -> TempDir {
+        let proc = TempDir::new().unwrap();
+        for (pid, name, descriptors) in processes {
+            let directory = proc.path().join(pid.to_string());
+            fs::create_dir_all(directory.join("fd")).unwrap();
+            fs::write(directory.join("comm"), [name, &b"\n"[..]].concat()).unwrap();
+            for (fd, target) in *descriptors {
+                symlink(target, directory.join("fd").join(fd.to_string())).unwrap();
+            }
+        }
+        fs::create_dir(proc.path().join("net")).unwrap();
+        fs::write(proc.path().join("uptime"), "1").unwrap();
+        proc
+    }
+
+    fn socket(inode: u64) -> Listener {
+        let address = "127.0.0.1".parse().unwrap();
+        Listener {
+            inode,
+            ..Listener::new(Protocol::Tcp, Endpoint { port: 1, address })
+        }
+    }
+
+    fn process(name: &str, pid: u32, fd: u32) -> Process {
+        let name = name.as_bytes().to_vec();
+        Process { name, pid, fd }
+    }
+
+    #[test]
+    fn every_holder_is_found_the_highest_first() {
+        let proc = proc_with(&[
+            (7, b"init", &[(0, "/dev/null"), (3, "socket:[5]")]),
+            (
+                12,
+                b"a) b\n",
+                &[(4, "socket:[6]"), (9, "socket:[5]"), (10, "socket:[5]")],
+            ),
+            (
+                13,
+                b"other",
+                &[(1, "pipe:[5]"), (2, "socket:[55]"), (3, "socket:[5")],
+            ),
+        ]);
+        let mut lookup = Lookup::new(proc.path());
+        assert!(lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]));
+        let of = |inode| lookup.holders_of(&socket(inode)).as_slice().to_vec();
+        let (ten, nine) = (process("a) b\n", 12, 10), process("a) b\n", 12, 9));
+        assert_eq!(of(5), [ten, nine, process("init", 7, 3)]);
+        assert_eq!(of(6), [process("a) b\n", 12, 4)]);
+        assert_eq!((of(8), of(0)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn only_a_socket_that_is_new_is_looked_for() {
+        let proc = proc_with(&[(7, b"one", &[(3, "socket:[5]"), (4, "socket:[6]")])]);
+        let mut lookup = Lookup::new(proc.path());
+        assert!(lookup.look_for(&[socket(5), socket(9)]));
+        fs::remove_dir_all(proc.path().join("7")).unwrap();
+        assert!(!lookup.look_for(&[socket(5), socket(9)]));
+        assert!(!lookup.look_for(&[socket(5), socket(0)]));
+        assert!(!lookup.holders_of(&socket(5)).is_empty());
+        assert!(lookup.look_for(&[socket(9), socket(6)]));
+        assert!(lookup.holders_of(&socket(5)).is_empty(), "forgotten");
+        assert_eq!(lookup.known.len(), 2);
+    }
+
+    #[test]
+    fn the_directory_of_a_process_stands_for_the_proc_that_it_is_in() {
+        for (given, expected) in [
+            ("/proc", "/proc"),
+            ("/proc/self", "/proc"),
+            ("/host/proc/1", "/host/proc"),
+            ("fixtures/proc/no-ipv6", "fixtures/proc/no-ipv6"),
+        ] {
+            assert_eq!(Lookup::new(Path::new(given)).proc_root, Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn sockets_that_share_an_identity_are_held_by_the_holders_of_each() {
+        let held = |processes: Vec<Process>| Listener {
+            processes: Processes::new(processes),
+            ..socket(1)
+        };
+        let (a, b) = (process("a", 1, 3), process("b", 2, 3));
+        let sockets = [held(vec![a.clone()]), held(vec![a.clone(), b.clone()])];
+        assert_eq!(Processes::of_all(&sockets).as_slice(), [b, a]);
+    }
+}

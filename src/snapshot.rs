@@ -1,6 +1,7 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
 use crate::listener::{Family, Identity, Listener, Protocol};
+use crate::process::Processes;
 
 /// The listeners of one poll, sorted by identity. Sockets that share an
 /// identity (`SO_REUSEPORT`) all stand in it.
@@ -50,11 +51,9 @@ impl Snapshot {
         &self.listeners
     }
 
-    /// One listener of each identity, in order.
-    pub fn identities(&self) -> impl Iterator<Item = &Listener> {
-        self.listeners
-            .chunk_by(|a, b| a.identity() == b.identity())
-            .map(|sockets| &sockets[0])
+    /// The sockets of each identity, in order.
+    fn by_identity(&self) -> impl Iterator<Item = &[Listener]> {
+        self.listeners.chunk_by(|a, b| a.identity() == b.identity())
     }
 
     /// Whether a listener of this protocol and family is there.
@@ -69,29 +68,60 @@ impl Snapshot {
         self.listeners.retain(keep);
     }
 
-    /// One listener of each identity that is here and not in `other`, in order.
-    pub fn difference(&self, other: &Snapshot) -> impl Iterator<Item = &Listener> {
+    /// One listener for each identity that is here and not in `other`, in
+    /// order: its first socket, held by the processes of all.
+    pub fn difference(&self, other: &Snapshot) -> impl Iterator<Item = Listener> {
         let mut others = other.listeners.iter().map(Listener::identity).peekable();
-        self.identities().filter(move |listener| {
-            let identity = listener.identity();
+        let missing = self.by_identity().filter(move |sockets| {
+            let identity = sockets[0].identity();
             while others.next_if(|other| *other < identity).is_some() {}
             others.peek() != Some(&identity)
+        });
+        missing.map(|sockets| Listener {
+            processes: Processes::of_all(sockets),
+            ..sockets[0].clone()
         })
     }
 
     /// Adds one listener of each identity of `other` that is not here yet.
     pub fn add_missing(&mut self, other: &Snapshot) {
-        let missing: Vec<Listener> = other.difference(self).cloned().collect();
+        let missing: Vec<Listener> = other.difference(self).collect();
         self.listeners.extend(missing);
         self.restore_order();
+    }
+
+    /// Says of each listener which processes hold it.
+    pub fn set_processes(&mut self, holders_of: impl Fn(&Listener) -> Processes) {
+        for listener in &mut self.listeners {
+            listener.processes = holders_of(listener);
+        }
+    }
+
+    /// Takes over from `other` which processes hold each identity, where any
+    /// are known.
+    pub fn take_over_processes(&mut self, other: &Snapshot) {
+        let mut others = other.by_identity().peekable();
+        for listener in &mut self.listeners {
+            let identity = listener.identity();
+            while others
+                .next_if(|sockets| sockets[0].identity() < identity)
+                .is_some()
+            {}
+            if let Some(sockets) = others.next_if(|sockets| sockets[0].identity() == identity) {
+                let processes = Processes::of_all(sockets);
+                if !processes.is_empty() {
+                    listener.processes = processes;
+                }
+            }
+        }
     }
 
     /// The changes that lead from `self` to `next`: what closed, then what
     /// opened, each in order. One for each identity, however many sockets
     /// share it.
     pub fn changes_to(&self, next: &Snapshot) -> impl Iterator<Item = Change> {
-        let closed = self.difference(next).cloned().map(Change::Closed);
-        let opened = next.difference(self).cloned().map(Change::Opened);
+        let closed = self.difference(next).map(Change::Closed);
+        let opened = next.difference(self).map(Change::Opened);
         closed.chain(opened)
     }
 

@@ -94,7 +94,9 @@ impl Source {
         verbosity: Verbosity,
     ) -> Source {
         let (ss, proc_root) = match choice {
-            SourceChoice::Auto | SourceChoice::Ss => (Some(Ss::in_path(path)), Path::new("/proc")),
+            SourceChoice::Auto | SourceChoice::Ss => {
+                (Some(Ss::in_path(path, false)), Path::new("/proc"))
+            }
             SourceChoice::Proc(root) => (None, root.as_path()),
         };
         let wanted = |protocol, family| filter.wants_table(protocol, family);

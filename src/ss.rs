@@ -1,4 +1,4 @@
-//! `ss -lntu` as a source: find it, run it under a deadline, read its lines.
+//! `ss -lntu`, or `ss -lntup`, as a source: find it, run it under a deadline, read its lines.
 //!
 //! ss is taken at its word only when it finished well. What is done about an
 //! answer without rows, and after a failure, is for `source` to decide.
@@ -17,7 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::listener::{Endpoint, Listener, Protocol, Scope};
-use crate::procnet::scan::{Line, Scanner};
+use crate::process::{self, Process, Processes};
+use crate::procnet::scan::Scanner;
 use crate::sys;
 
 /// How long one run may take in all.
@@ -26,6 +27,8 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 const MOST_NOISE: u64 = 256;
 /// How long ss is left alone after a run passed its deadline.
 const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a line with processes may be. Memory is taken only by those that come.
+const LONGEST_LINE: usize = 1 << 20;
 
 /// The ss program of this system, if it has one.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub struct Ss {
     candidates: Vec<PathBuf>,
     /// This program's own file, as (device, inode).
     own_file: Option<(u64, u64)>,
+    arguments: &'static str,
     left_alone_until: Option<Instant>,
     reader: AnswerReader,
 }
@@ -89,11 +93,12 @@ impl fmt::Display for SsError {
 impl std::error::Error for SsError {}
 
 impl Ss {
-    /// Looks for ss in the directories of `path`, the value of `PATH`.
+    /// Looks for ss in the directories of `path`, the value of `PATH`. It is
+    /// asked for `processes` too or not.
     ///
     /// Relative and empty entries are passed over: they would run whatever
     /// stands in the working directory.
-    pub fn in_path(path: &std::ffi::OsStr) -> Ss {
+    pub fn in_path(path: &std::ffi::OsStr, processes: bool) -> Ss {
         let own_file = std::env::current_exe().and_then(fs::metadata).ok();
         Ss {
             candidates: std::env::split_paths(path)
@@ -101,12 +106,13 @@ impl Ss {
                 .map(|directory| directory.join("ss"))
                 .collect(),
             own_file: own_file.map(|file| (file.dev(), file.ino())),
+            arguments: if processes { "-lntup" } else { "-lntu" },
             left_alone_until: None,
-            reader: AnswerReader::default(),
+            reader: AnswerReader::new(processes),
         }
     }
 
-    /// Runs `ss -lntu` once and appends its listeners to `listeners`.
+    /// Runs ss once and appends its listeners to `listeners`.
     ///
     /// # Errors
     /// Any [`SsError`]; `listeners` then holds a part of a snapshot and must
@@ -117,11 +123,12 @@ impl Ss {
             return Err(SsError::LeftAlone);
         }
         let deadline = Instant::now() + DEADLINE;
-        let result = Run::start(program, deadline).and_then(|mut run| {
+        let result = Run::start(program, self.arguments, deadline).and_then(|mut run| {
             let has_header = self.reader.read(&mut run.stdout, listeners)?;
             run.finish()?;
             has_header.then_some(()).ok_or(SsError::NoHeader)
         });
+        listeners.iter_mut().for_each(name_processes);
         if matches!(result, Err(SsError::TimedOut)) {
             self.left_alone_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
         }
@@ -150,14 +157,14 @@ struct Run {
 impl Run {
     /// Its three streams are Unix sockets: their reads can time out, which
     /// those of a pipe cannot with std alone, and an image may lack `/dev/null`.
-    fn start(program: &Path, deadline: Instant) -> Result<Run, SsError> {
+    fn start(program: &Path, arguments: &str, deadline: Instant) -> Result<Run, SsError> {
         let start = || {
             let (stdin, its_stdin) = UnixStream::pair()?;
             stdin.shutdown(Shutdown::Both)?;
             let (stdout, its_stdout) = UnixStream::pair()?;
             let (stderr, its_stderr) = UnixStream::pair()?;
             let child = Command::new(program)
-                .arg("-lntu")
+                .arg(arguments)
                 .stdin(OwnedFd::from(its_stdin))
                 .stdout(OwnedFd::from(its_stdout))
                 .stderr(OwnedFd::from(its_stderr))
@@ -245,14 +252,28 @@ impl SsError {
 /// The style of an address differs: the IPv4 wildcard is `0.0.0.0` or, before
 /// 2017, `*`; the IPv6 one is `[::]`, or `*` when it takes IPv4 too, or before
 /// 2017 `::`. So what `*` means follows from the other addresses of an answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AnswerReader {
     scanner: Scanner,
+    /// The cell of processes of one row.
+    cell: Vec<u8>,
     /// Which of the listeners have a `*` that their own line does not explain.
     undecided: Vec<usize>,
 }
 
 impl AnswerReader {
+    /// A reader of answers, with `processes` or without.
+    pub fn new(processes: bool) -> AnswerReader {
+        AnswerReader {
+            scanner: match processes {
+                true => Scanner::with_capacity(LONGEST_LINE),
+                false => Scanner::default(),
+            },
+            cell: Vec::new(),
+            undecided: Vec::new(),
+        }
+    }
+
     /// Appends the listeners of one answer to `listeners`. False when no line
     /// came, not even a header.
     ///
@@ -272,7 +293,30 @@ impl AnswerReader {
             None => return Ok(false),
         };
         while let Some(line) = lines.next().map_err(SsError::from_read)? {
-            let row = parse_row(line, &mut style).ok_or_else(|| SsError::line(line.bytes))?;
+            let (row, cell) = split_off_processes(line.bytes);
+            let unreadable = || SsError::line(line.bytes);
+            let is_whole = line.terminated;
+            let mut row = parse_row(row, &mut style)
+                .filter(|_| is_whole)
+                .ok_or_else(unreadable)?;
+            if let Some(cell) = cell {
+                self.cell.clear();
+                self.cell.extend_from_slice(cell);
+                // ss prints a name as it is, and it may hold a newline.
+                while !self.cell.trim_ascii_end().ends_with(b"))") {
+                    let more = lines.next().map_err(SsError::from_read)?;
+                    let more =
+                        more.filter(|more| self.cell.len() + more.bytes.len() < LONGEST_LINE);
+                    let more = more.ok_or_else(|| SsError::line(&self.cell))?;
+                    self.cell.push(b'\n');
+                    self.cell.extend_from_slice(more.bytes);
+                }
+                let processes = parse_processes(self.cell.trim_ascii_end());
+                let processes = processes.ok_or_else(|| SsError::line(&self.cell))?;
+                if let SsRow::Listener(listener) | SsRow::OnStar(listener) = &mut row {
+                    listener.processes = Processes::new(processes);
+                }
+            }
             match row {
                 SsRow::Listener(listener) => listeners.push(listener),
                 SsRow::OnStar(listener) => {
@@ -293,6 +337,64 @@ impl AnswerReader {
         }
         Ok(true)
     }
+}
+
+/// A row, and its cell of processes if it has one. No other cell can hold
+/// this: the name of an interface has no colon.
+fn split_off_processes(line: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memmem::find(line, PROCESSES) {
+        Some(start) => (&line[..start], Some(&line[start..])),
+        None => (line, None),
+    }
+}
+
+const PROCESSES: &[u8] = b"users:((";
+
+/// The processes of `users:(("NAME",pid=12,fd=3),("NAME",pid=13,fd=3))`, or as
+/// before 2015, `users:(("NAME",12,3))`.
+///
+/// ss writes a NAME as it is, cut off before its first `)`: so a `)` ends a
+/// process, whatever its NAME holds.
+fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
+    let mut rest = cell.strip_prefix(PROCESSES)?;
+    let mut processes = Vec::new();
+    loop {
+        let end = memchr::memchr(b')', rest)?;
+        let mut parts = rest[..end].rsplitn(3, |byte| *byte == b',');
+        let mut number = |prefix| {
+            let part = str::from_utf8(parts.next()?).ok()?;
+            part.strip_prefix(prefix).unwrap_or(part).parse().ok()
+        };
+        let (fd, pid) = (number("fd=")?, number("pid=")?);
+        let name = parts
+            .next()?
+            .strip_prefix(b"\"")?
+            .strip_suffix(b"\"")?
+            .to_vec();
+        processes.push(Process { name, pid, fd });
+        rest = match &rest[end + 1..] {
+            b")" => return Some(processes),
+            more => more.strip_prefix(b",(")?,
+        };
+    }
+}
+
+/// Completes the names that ss may have cut off, so that they are those that
+/// `/proc` gives.
+fn name_processes(listener: &mut Listener) {
+    let whole = |process: &Process| {
+        let directory = format!("/proc/{}", process.pid);
+        let whole = process::name(directory.as_ref()).ok()?;
+        let cut = whole.split(|byte| *byte == b')').next();
+        (cut == Some(&process.name)).then_some(whole)
+    };
+    let mut processes = listener.processes.as_slice().to_vec();
+    for process in &mut processes {
+        if let Some(name) = whole(process) {
+            process.name = name;
+        }
+    }
+    listener.processes = Processes::new(processes);
 }
 
 /// Whether these are the columns that [`parse_row`] reads, in its order; others
@@ -365,10 +467,9 @@ enum SsRow {
     Other,
 }
 
-/// `None` if the line cannot be read as a row. One that is cut short cannot:
-/// half a port number is a port number too.
-fn parse_row(line: Line<'_>, style: &mut Style) -> Option<SsRow> {
-    let text = std::str::from_utf8(line.bytes).ok()?;
+/// `None` if the line cannot be read as a row.
+fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
+    let text = std::str::from_utf8(line).ok()?;
     let mut fields = text.split_ascii_whitespace();
     let protocol = match fields.next()? {
         "tcp" => Protocol::Tcp,
@@ -380,9 +481,6 @@ fn parse_row(line: Line<'_>, style: &mut Style) -> Option<SsRow> {
     let send_q = fields.next()?.parse().ok()?;
     let local = SsEndpoint::parse(fields.next()?)?;
     let peer = SsEndpoint::parse(fields.next()?)?;
-    if !line.terminated {
-        return None;
-    }
     if state != protocol.listening_state() {
         return Some(SsRow::Other);
     }
@@ -459,7 +557,7 @@ mod tests {
 
     fn read(answer: &str) -> Result<Vec<String>, String> {
         let mut listeners = Vec::new();
-        match AnswerReader::default().read(answer.as_bytes(), &mut listeners) {
+        match AnswerReader::new(false).read(answer.as_bytes(), &mut listeners) {
             Ok(true) => Ok(listeners.iter().map(shown).collect()),
             Ok(false) => Err("no header".into()),
             Err(error) => Err(error.to_string()),
@@ -592,10 +690,72 @@ mod tests {
     fn queues_are_read() {
         let answer = rows(NARROW, &["tcp LISTEN 3 4096 [::1]:80 [::]:*"]);
         let mut listeners = Vec::new();
-        AnswerReader::default()
+        AnswerReader::new(false)
             .read(answer.as_bytes(), &mut listeners)
             .unwrap();
         assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, 4096));
+    }
+
+    fn read_processes(cells: &str) -> Result<Vec<Processes>, String> {
+        let answer = format!("{NARROW}tcp LISTEN 0 128 *:80 *:* {cells}\n");
+        let mut listeners = Vec::new();
+        let result = AnswerReader::new(true).read(answer.as_bytes(), &mut listeners);
+        result.map_err(|error| error.to_string())?;
+        Ok(listeners.into_iter().map(|l| l.processes).collect())
+    }
+
+    #[test]
+    fn processes_are_read_whatever_their_names_hold() {
+        let process = |name: &str, pid, fd| Process {
+            name: name.into(),
+            pid,
+            fd,
+        };
+        for (cell, expected) in [
+            ("", vec![]),
+            (
+                r#"users:(("a b",pid=1,fd=3))   "#,
+                vec![process("a b", 1, 3)],
+            ),
+            (r#"users:(("sshd",12,3))"#, vec![process("sshd", 12, 3)]),
+            (
+                r#"users:(("x",pid=1,fd=9",pid=13,fd=4),("",pid=12,fd=4))"#,
+                vec![process(r#"x",pid=1,fd=9"#, 13, 4), process("", 12, 4)],
+            ),
+            (
+                "users:((\"a \"b\"\n\",pid=3,fd=4),(\"\n\n\",pid=2,fd=4)) ",
+                vec![process("a \"b\"\n", 3, 4), process("\n\n", 2, 4)],
+            ),
+        ] {
+            let read = read_processes(cell).unwrap();
+            assert_eq!(read, [Processes::new(expected)], "{cell}");
+        }
+        let two = "users:((\"a\",pid=3,fd=4))\ntcp LISTEN 0 128 *:81 *:*";
+        assert_eq!(read_processes(two).unwrap().len(), 2);
+        let many = format!(
+            "users:({})",
+            vec![r#"("nginx",pid=12,fd=6)"#; 9000].join(",")
+        );
+        assert!(!read_processes(&many).unwrap()[0].is_empty());
+    }
+
+    #[test]
+    fn processes_that_cannot_be_read_are_refused() {
+        for cell in [
+            "users:((",
+            "users:(())",
+            r#"users:(("a",pid=1,fd=3)"#,
+            r#"users:(("a",pid=x,fd=3))"#,
+            r#"users:(("a",pid=1,fd=3),)"#,
+            r#"users:(("a,pid=1,fd=3))"#,
+            r#"users:((a",pid=1,fd=3))"#,
+            r#"users:(("a",pid=1,fd=3)) more"#,
+        ] {
+            let error = read_processes(cell).unwrap_err();
+            assert!(error.contains("cannot read its line"), "{cell}: {error}");
+        }
+        let endless = format!("users:((\"{}", "x\n".repeat(LONGEST_LINE));
+        assert!(read_processes(&endless).is_err());
     }
 
     #[test]
@@ -652,7 +812,7 @@ mod tests {
                 Err(ErrorKind::ConnectionReset.into())
             }
         }
-        let result = AnswerReader::default().read(Broken, &mut Vec::new());
+        let result = AnswerReader::new(false).read(Broken, &mut Vec::new());
         assert!(matches!(result, Err(SsError::Read(_))), "{result:?}");
     }
 
@@ -667,7 +827,7 @@ mod tests {
 
     #[test]
     fn relative_and_empty_entries_of_path_are_not_searched() {
-        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref());
+        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref(), false);
         assert_eq!(ss.candidates, [Path::new("/usr/bin/ss")]);
     }
 }

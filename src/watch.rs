@@ -187,7 +187,7 @@ impl Watcher {
         self.renderer.header(text);
         if self.options.format.json {
             for closed in self.reported.difference(&self.current) {
-                self.renderer.line(Event::Closed, closed, now, text);
+                self.renderer.line(Event::Closed, &closed, now, text);
             }
         }
         for listener in self.current.listeners() {

@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
 /// The listeners, none if there was no header, or the refusal's text.
 fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
-    match AnswerReader::default().read(answer, &mut listeners) {
+    match AnswerReader::new(true).read(answer, &mut listeners) {
         Ok(_) => Ok(listeners),
         Err(error) => Err(error.to_string()),
     }
