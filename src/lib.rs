@@ -19,7 +19,8 @@
 //! - [`procnet`] reads `/proc/net`: [`procnet::scan`] makes lines of bytes and
 //!   [`procnet::row`] makes sockets of lines. [`ss`] runs ss and reads its
 //!   answer. [`source`] chooses between the two.
-//! - [`snapshot`] holds the listeners of one moment and tells two apart.
+//! - [`snapshot`] holds the listeners of one moment and tells two apart;
+//!   [`settle`] holds back what may pass.
 //! - [`table`], [`json`] and [`timestamp`] are how things are spelled;
 //!   [`output`] writes them.
 //! - [`watch`], [`list`], [`check`] and [`wait`] are the commands;
@@ -38,6 +39,7 @@ pub mod port;
 pub mod process;
 pub mod procnet;
 pub mod report;
+pub mod settle;
 pub mod snapshot;
 pub mod source;
 pub mod ss;

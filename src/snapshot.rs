@@ -127,21 +127,34 @@ impl Snapshot {
 
     /// Makes `changes` part of the snapshot.
     pub fn apply(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Change::Opened(listener) = change {
-                self.listeners.push(listener.clone());
-            }
-        }
-        let mut closed: Vec<Identity> = changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::Closed(listener) => Some(listener.identity()),
-                Change::Opened(_) => None,
-            })
-            .collect();
-        closed.sort_unstable();
+        self.replace(changes, |change| match change {
+            Change::Opened(listener) => Ok(listener),
+            Change::Closed(listener) => Err(listener),
+        });
+    }
+
+    /// Takes back `changes` that led to the snapshot.
+    pub fn undo(&mut self, changes: &[Change]) {
+        self.replace(changes, |change| match change {
+            Change::Closed(listener) => Ok(listener),
+            Change::Opened(listener) => Err(listener),
+        });
+    }
+
+    /// Adds the listener of each change for which `what` is `Ok`, and removes
+    /// every socket that has the identity of one for which it is an error.
+    fn replace<'a>(
+        &mut self,
+        changes: &'a [Change],
+        what: impl Fn(&'a Change) -> Result<&'a Listener, &'a Listener>,
+    ) {
+        let added = changes.iter().filter_map(|change| what(change).ok());
+        self.listeners.extend(added.cloned());
+        let removed = changes.iter().filter_map(|change| what(change).err());
+        let mut removed: Vec<Identity> = removed.map(Listener::identity).collect();
+        removed.sort_unstable();
         self.listeners
-            .retain(|listener| closed.binary_search(&listener.identity()).is_err());
+            .retain(|listener| removed.binary_search(&listener.identity()).is_err());
         self.restore_order();
     }
 
