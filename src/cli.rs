@@ -15,7 +15,7 @@ use crate::listener::{Family, Protocol};
 use crate::output::Format;
 use crate::port::{Filter, PortSpec, RequiredPort};
 use crate::report::Verbosity;
-use crate::source::SourceChoice;
+use crate::source::{SourceChoice, SourceOptions};
 use crate::wait::WaitOptions;
 use crate::watch::WatchOptions;
 
@@ -100,17 +100,6 @@ pub enum Command {
     Help,
     /// Print the version.
     Version,
-}
-
-/// Which listeners are asked for, and where.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SourceOptions {
-    /// Which sources may answer.
-    pub choice: SourceChoice,
-    /// Which listeners are of interest.
-    pub filter: Filter,
-    /// What is said on stderr.
-    pub verbosity: Verbosity,
 }
 
 /// Where lines go, and how they look.
@@ -315,8 +304,9 @@ impl Typed {
             filter: Filter {
                 protocol: only_one(self.protocols, [Protocol::Tcp, Protocol::Udp]),
                 family: only_one(self.families, [Family::V4, Family::V6]),
-                ports: Vec::new(),
+                ..Filter::default()
             },
+            processes: false,
             verbosity: self.verbosity,
         };
         let watch_options = WatchOptions {
@@ -324,6 +314,7 @@ impl Typed {
             format: self.output.format,
             changes_only: self.has("--changes-only"),
             full: self.has("--full"),
+            settle: 1,
             verbosity: self.verbosity,
             second_look: true,
         };

@@ -1,14 +1,14 @@
 //! JSON Lines: one listener, one object, one line.
 
+use std::fmt::Write as _;
+
 use crate::listener::{Listener, Scope, SsAddress};
+use crate::process::Process;
 use crate::timestamp::Timestamp;
 
-/// `listener` as a JSON object, without a newline; `event` is its `type`.
-///
-/// Every string in it is made of characters that JSON takes as they are: the
-/// words of this program, addresses, and a scope, of which alone the bytes
-/// come from elsewhere and are escaped.
-pub fn object(listener: &Listener, event: &str, timestamp: Timestamp) -> String {
+/// `listener` as a JSON object, without a newline; `event` is its `type`. With
+/// `processes` it says which hold it, also when none is known.
+pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, processes: bool) -> String {
     let protocol = listener.protocol.name();
     let family = match listener.family() {
         crate::listener::Family::V4 => 4,
@@ -23,32 +23,67 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp) -> String 
     let (recv_q, send_q) = (listener.recv_q, listener.send_q);
     let scope = match listener.scope.as_ref().map(Scope::as_str) {
         None => String::new(),
-        Some(name) => format!(
-            r#","scope":"{}""#,
-            name.replace('\\', r"\\").replace('"', r#"\""#)
-        ),
+        Some(name) => format!(r#","scope":{}"#, string(name.as_bytes())),
+    };
+    let processes = match processes {
+        false => String::new(),
+        true => format!(r#","processes":[{}]"#, array(listener.processes.as_slice())),
     };
     format!(
-        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{scope},"recv_q":{recv_q},"send_q":{send_q}}}"#
+        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}}}"#
     )
+}
+
+fn array(processes: &[Process]) -> String {
+    let objects: Vec<String> = processes
+        .iter()
+        .map(|Process { name, pid, fd }| {
+            format!(r#"{{"name":{},"pid":{pid},"fd":{fd}}}"#, string(name))
+        })
+        .collect();
+    objects.join(",")
+}
+
+/// A JSON string of `bytes` from elsewhere. What is no UTF-8 becomes U+FFFD.
+fn string(bytes: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for character in String::from_utf8_lossy(bytes).chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            _ if character.is_control() => {
+                // RFC 8259 asks for this up to U+001F.
+                let _ = write!(text, "\\u{:04x}", u32::from(character));
+            }
+            _ => text.push(character),
+        }
+    }
+    text.push('"');
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
+    use crate::process::Processes;
     use serde_json::{Value, json};
 
-    fn parsed(address: &str, scope: Option<&[u8]>) -> Value {
+    fn listener(address: &str) -> Listener {
         let address = address.parse().unwrap();
-        let listener = Listener {
-            scope: scope.map(|name| Scope::new(name).unwrap()),
+        Listener {
             recv_q: 1,
             send_q: 2,
             ..Listener::new(Protocol::Udp, Endpoint { port: 53, address })
+        }
+    }
+
+    fn parsed(address: &str, scope: Option<&[u8]>) -> Value {
+        let listener = Listener {
+            scope: scope.map(|name| Scope::new(name).unwrap()),
+            ..listener(address)
         };
         let mut value: Value =
-            serde_json::from_str(&object(&listener, "opened", Timestamp::now())).unwrap();
+            serde_json::from_str(&object(&listener, "opened", Timestamp::now(), false)).unwrap();
         let timestamp = value["timestamp"].take();
         assert_eq!(timestamp.as_str().unwrap().len(), Timestamp::WIDTH);
         value
@@ -79,5 +114,30 @@ mod tests {
     fn a_scope_of_any_visible_bytes_is_a_json_string() {
         let nasty = br#"a"\b"#;
         assert_eq!(parsed("fe80::1", Some(nasty))["scope"], r#"a"\b"#);
+    }
+
+    #[test]
+    fn processes_are_there_if_asked_for_whatever_their_names_hold() {
+        let processes = |names: &[&[u8]]| {
+            let process = |name: &&[u8]| Process {
+                name: name.to_vec(),
+                pid: 12,
+                fd: 6,
+            };
+            let listener = Listener {
+                processes: Processes::new(names.iter().map(process).collect()),
+                ..listener("::1")
+            };
+            let line = object(&listener, "closed", Timestamp::now(), true);
+            assert!(!line.chars().any(char::is_control), "{line}");
+            serde_json::from_str::<Value>(&line).unwrap()["processes"].take()
+        };
+        assert_eq!(processes(&[]), json!([]));
+        let nasty = b"a \"b\"\n) ,pid=1";
+        let expected = json!([{"name": "a \"b\"\n) ,pid=1", "pid": 12, "fd": 6}]);
+        assert_eq!(processes(&[nasty]), expected);
+        let control = b"\\\x00\x1b\x7f\xc2\x9b\xff\xc3\xa9";
+        let expected = "\\\0\x1b\x7f\u{9b}\u{fffd}é";
+        assert_eq!(processes(&[control])[0]["name"], expected);
     }
 }

@@ -4,10 +4,10 @@ use std::env;
 use std::process::ExitCode;
 
 use lntu::check::Check;
-use lntu::cli::{self, Command, SourceOptions};
+use lntu::cli::{self, Command};
 use lntu::entrypoint::Application;
 use lntu::output::Output;
-use lntu::source::Source;
+use lntu::source::{Source, SourceOptions};
 use lntu::watch::Watcher;
 use lntu::{Error, check, list, report, sys, wait};
 
@@ -62,5 +62,5 @@ fn print(text: &str) -> Result<(), Error> {
 
 fn source(options: SourceOptions) -> Source {
     let path = env::var_os("PATH").unwrap_or_default();
-    Source::new(&options.choice, &path, options.filter, options.verbosity)
+    Source::new(options, &path)
 }

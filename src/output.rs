@@ -21,6 +21,8 @@ pub struct Format {
     pub timestamps: bool,
     /// Leave out the header of a table; JSON has none.
     pub no_header: bool,
+    /// Name the processes that hold each listener.
+    pub processes: bool,
 }
 
 /// What a line says of a listener.
@@ -44,6 +46,7 @@ pub struct Renderer {
 impl Renderer {
     /// A renderer whose columns start as wide as those of `table`.
     pub fn new(format: Format, table: Table) -> Renderer {
+        let table = table.with_processes(format.processes);
         Renderer { format, table }
     }
 
@@ -79,7 +82,9 @@ impl Renderer {
                 Event::Opened => "opened",
                 Event::Closed => "closed",
             };
-            text.extend_from_slice(json::object(listener, event, now).as_bytes());
+            text.extend_from_slice(
+                json::object(listener, event, now, self.format.processes).as_bytes(),
+            );
         } else {
             if self.format.timestamps {
                 text.extend_from_slice(format!("{now} ").as_bytes());

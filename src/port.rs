@@ -236,13 +236,19 @@ pub struct Filter {
     pub family: Option<Family>,
     /// The PORTs of which one must name the listener; empty for all ports.
     pub ports: Vec<PortSpec>,
+    /// The PORTs of which none may name it.
+    pub excluded: Vec<PortSpec>,
+    /// Leave out UDP sockets on ports that the kernel gives out by itself.
+    pub excludes_ephemeral: bool,
 }
 
 impl Filter {
     /// Whether `listener` is asked for.
     pub fn matches(&self, listener: &Listener) -> bool {
+        let names = |spec: &PortSpec| spec.names(listener);
         self.wants_table(listener.protocol, listener.family())
-            && (self.ports.is_empty() || self.ports.iter().any(|spec| spec.names(listener)))
+            && (self.ports.is_empty() || self.ports.iter().any(names))
+            && !self.excluded.iter().any(names)
     }
 
     /// Whether any listener of this protocol and family can be asked for.
@@ -395,6 +401,7 @@ mod tests {
             protocol,
             family,
             ports: ports.iter().map(|text| spec(text)).collect(),
+            ..Filter::default()
         };
         assert!(Filter::default().matches(&web));
         assert!(filter(None, None, &["443", "80"]).matches(&web));
@@ -402,5 +409,26 @@ mod tests {
         assert!(!filter(Some(Protocol::Udp), None, &["80"]).matches(&web));
         assert!(!filter(None, Some(Family::V4), &["80"]).matches(&web));
         assert!(filter(Some(Protocol::Tcp), Some(Family::V6), &[]).matches(&web));
+    }
+
+    #[test]
+    fn an_excluded_port_outweighs_one_that_is_asked_for() {
+        let matches = |protocol, port| {
+            let filter = Filter {
+                ports: vec![spec("80-90")],
+                excluded: vec![spec("80/udp"), spec("85-86"), spec("[::2]:88")],
+                ..Filter::default()
+            };
+            filter.matches(&listener(protocol, "::1", port))
+        };
+        for (port, tcp, udp) in [
+            (79, false, false),
+            (80, true, false),
+            (86, false, false),
+            (88, true, true),
+        ] {
+            assert_eq!(matches(Protocol::Tcp, port), tcp, "{port}");
+            assert_eq!(matches(Protocol::Udp, port), udp, "{port}");
+        }
     }
 }

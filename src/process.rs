@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,16 +77,8 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// A look-up among the processes below `proc_root`, which is `/proc` or
-    /// one like it, or the directory of a process in one.
+    /// A look-up among the processes below `proc_root`.
     pub fn new(proc_root: &Path) -> Lookup {
-        let of_process = |name: &[u8]| {
-            name == b"self" || name == b"thread-self" || name.iter().all(u8::is_ascii_digit)
-        };
-        let proc_root = match (proc_root.file_name(), proc_root.parent()) {
-            (Some(name), Some(parent)) if of_process(name.as_bytes()) => parent,
-            _ => proc_root,
-        };
         Lookup {
             proc_root: proc_root.to_path_buf(),
             known: Vec::new(),
@@ -202,8 +193,10 @@ mod tests {
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
-    /// A `/proc` of processes: (pid, name, what each descriptor is).
-    fn proc_with(processes: &[(u32, &[u8], &[(u32, &str)])]) -> TempDir {
+    /// pid, name, and what each descriptor is.
+    type Entry<'a> = (u32, &'a [u8], &'a [(u32, &'a str)]);
+
+    fn proc_with(processes: &[Entry<'_>]) -> TempDir {
         let proc = TempDir::new().unwrap();
         for (pid, name, descriptors) in processes {
             let directory = proc.path().join(pid.to_string());
@@ -267,18 +260,6 @@ mod tests {
         assert!(lookup.look_for(&[socket(9), socket(6)]));
         assert!(lookup.holders_of(&socket(5)).is_empty(), "forgotten");
         assert_eq!(lookup.known.len(), 2);
-    }
-
-    #[test]
-    fn the_directory_of_a_process_stands_for_the_proc_that_it_is_in() {
-        for (given, expected) in [
-            ("/proc", "/proc"),
-            ("/proc/self", "/proc"),
-            ("/host/proc/1", "/host/proc"),
-            ("fixtures/proc/no-ipv6", "fixtures/proc/no-ipv6"),
-        ] {
-            assert_eq!(Lookup::new(Path::new(given)).proc_root, Path::new(expected));
-        }
     }
 
     #[test]

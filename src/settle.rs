@@ -7,6 +7,8 @@ use crate::snapshot::{Change, Snapshot};
 #[derive(Debug)]
 pub struct Settling {
     polls: u32,
+    /// How many polls are left until the first change can count.
+    left: u32,
     /// How many polls in a row have seen this identity open (true) or close,
     /// sorted.
     seen: Vec<((Identity, bool), u32)>,
@@ -17,15 +19,17 @@ impl Settling {
     pub fn new(polls: u32) -> Settling {
         Settling {
             polls,
+            left: polls,
             seen: Vec::new(),
         }
     }
 
     /// Takes back from `current`, the snapshot of one more poll, the changes
-    /// since `reported` that do not count yet.
-    pub fn hold_back(&mut self, reported: &Snapshot, current: &mut Snapshot) {
+    /// since `reported` that do not count yet. False while no change can.
+    pub fn hold_back(&mut self, reported: &Snapshot, current: &mut Snapshot) -> bool {
+        self.left = self.left.saturating_sub(1);
         if self.polls <= 1 {
-            return;
+            return true;
         }
         let before = std::mem::take(&mut self.seen);
         let mut early = Vec::new();
@@ -41,6 +45,7 @@ impl Settling {
         }
         self.seen.sort_unstable();
         current.undo(&early);
+        self.left == 0
     }
 }
 
@@ -97,8 +102,9 @@ mod tests {
         let nothing = Snapshot::default();
         for expected in [0, 1, 1, 1] {
             let mut current = snapshot(&[1]);
-            settling.hold_back(&nothing, &mut current);
+            let can_count = settling.hold_back(&nothing, &mut current);
             assert_eq!(current.listeners().len(), expected);
+            assert_eq!(can_count, expected > 0);
         }
     }
 }

@@ -3,11 +3,15 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::listener::Family;
+use crate::listener::{Family, Listener, Protocol};
 use crate::port::{Filter, RequiredPort};
+use crate::process::Lookup;
 use crate::procnet::{ProcError, ProcNet};
 use crate::report::{Details, Verbosity};
 use crate::snapshot::Snapshot;
@@ -24,6 +28,23 @@ pub enum SourceChoice {
     /// The tables in `net` below this directory only: `/proc` or one like it.
     Proc(PathBuf),
 }
+
+/// Which listeners are asked for, where, and what of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceOptions {
+    /// Which sources may answer.
+    pub choice: SourceChoice,
+    /// Which listeners are of interest.
+    pub filter: Filter,
+    /// Whether to find out which processes hold them.
+    pub processes: bool,
+    /// What is said on stderr.
+    pub verbosity: Verbosity,
+}
+
+/// The ports that the kernel gives out where its setting cannot be read: its
+/// default (`Documentation/networking/ip-sysctl.rst`).
+const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
 /// What is missing is gone once this many looks in a row bring nothing back.
 const LOOKS_IN_VAIN: usize = 3;
@@ -47,6 +68,11 @@ pub struct Source {
     /// Whether `/proc` may answer for ss.
     falls_back: bool,
     filter: Filter,
+    /// The ports of UDP sockets that are left out.
+    ephemeral: Option<RangeInclusive<u16>>,
+    lookup: Option<Lookup>,
+    /// Processes were named anew since this was last asked.
+    has_new_processes: bool,
     verbosity: Verbosity,
     details: Details,
     cost: Duration,
@@ -84,26 +110,62 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
+/// `/proc`, or one like it, if `root` is that or the directory of a process in it.
+fn proc_root(root: &Path) -> &Path {
+    let is_process = |name: &OsStr| {
+        let name = name.as_bytes();
+        name == b"self" || name == b"thread-self" || name.iter().all(u8::is_ascii_digit)
+    };
+    match (root.file_name(), root.parent()) {
+        (Some(name), Some(parent)) if is_process(name) => parent,
+        _ => root,
+    }
+}
+
+/// The two numbers that stand in `file`.
+fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
+    let text = fs::read_to_string(file).ok()?;
+    let mut numbers = text
+        .split_ascii_whitespace()
+        .map(|number| number.parse().ok());
+    Some(numbers.next()??..=numbers.next()??)
+}
+
 impl Source {
-    /// A source of the listeners that pass `filter`. `path` is the value of
-    /// `PATH`, in which ss is looked for.
-    pub fn new(
-        choice: &SourceChoice,
-        path: &OsStr,
-        filter: Filter,
-        verbosity: Verbosity,
-    ) -> Source {
-        let (ss, proc_root) = match choice {
+    /// A source of the listeners that `options` ask for. `path` is the value
+    /// of `PATH`, in which ss is looked for.
+    pub fn new(options: SourceOptions, path: &OsStr) -> Source {
+        let SourceOptions {
+            choice,
+            filter,
+            processes,
+            verbosity,
+        } = options;
+        let falls_back = choice == SourceChoice::Auto;
+        let (ss, tables) = match choice {
             SourceChoice::Auto | SourceChoice::Ss => {
-                (Some(Ss::in_path(path, false)), Path::new("/proc"))
+                (Some(Ss::in_path(path, processes)), PathBuf::from("/proc"))
             }
-            SourceChoice::Proc(root) => (None, root.as_path()),
+            SourceChoice::Proc(root) => (None, root),
         };
+        let proc_root = proc_root(&tables);
+        let ephemeral = filter.excludes_ephemeral.then(|| {
+            let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
+            read_range(&file).unwrap_or_else(|| {
+                let (file, first, last) = (file.display(), EPHEMERAL.start(), EPHEMERAL.end());
+                let why = format_args!("{file}: cannot be read; taking {first} to {last} for it");
+                verbosity.warn(why);
+                EPHEMERAL
+            })
+        });
         let wanted = |protocol, family| filter.wants_table(protocol, family);
         Source {
             ss,
-            proc_net: ProcNet::new(proc_root, verbosity, wanted),
-            falls_back: *choice == SourceChoice::Auto,
+            proc_net: ProcNet::new(&tables, verbosity, wanted),
+            falls_back,
+            lookup: processes.then(|| Lookup::new(proc_root)),
+            has_new_processes: false,
+            ephemeral,
             filter,
             verbosity,
             details: Details::default(),
@@ -131,8 +193,8 @@ impl Source {
         let started = Instant::now();
         self.proc_answered = true;
         let (result, waited) = self.ask(known, snapshot);
-        // The kernel lists a UDP socket while it is being bound, without a port.
-        snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
+        snapshot.retain(|listener| self.asks_for(listener));
+        self.find_processes(snapshot);
         self.cost += started.elapsed().saturating_sub(waited);
         result
     }
@@ -174,6 +236,11 @@ impl Source {
         result.map(|()| left == 0 || in_vain == LOOKS_IN_VAIN)
     }
 
+    /// Whether listeners of this family are asked for.
+    pub fn wants(&self, family: Family) -> bool {
+        self.filter.family.is_none_or(|only| only == family)
+    }
+
     /// How often [`Source::look_again`] had to look so far, and found something.
     pub fn second_looks(&self) -> SecondLooks {
         self.second_looks
@@ -193,6 +260,45 @@ impl Source {
             .into_iter()
             .filter(|family| self.proc_answered && port.may_stand_in(protocol, *family))
             .find_map(|family| self.proc_net.left_out(protocol, family))
+    }
+
+    /// Whether polls have named processes anew since this was last asked.
+    pub fn take_new_processes(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_processes)
+    }
+
+    fn asks_for(&self, listener: &Listener) -> bool {
+        let port = listener.endpoint.port;
+        let is_udp = listener.protocol == Protocol::Udp;
+        let is_ephemeral = || {
+            self.ephemeral
+                .as_ref()
+                .is_some_and(|range| range.contains(&port))
+        };
+        // The kernel lists a UDP socket while it is being bound, without a port.
+        port != 0 && self.filter.matches(listener) && !(is_udp && is_ephemeral())
+    }
+
+    /// Names the processes that hold the listeners, if that is asked for and
+    /// ss did not.
+    fn find_processes(&mut self, snapshot: &mut Snapshot) {
+        let Some(lookup) = &mut self.lookup else {
+            return;
+        };
+        if self.proc_answered {
+            self.has_new_processes |= lookup.look_for(snapshot.listeners());
+            snapshot.set_processes(|listener| lookup.holders_of(listener));
+        } else {
+            self.has_new_processes = true;
+        }
+        let is_unheld = |listener: &Listener| listener.processes.is_empty();
+        if snapshot.listeners().iter().any(is_unheld) {
+            let message = format_args!(
+                "no process was found for some listeners (those of other users and of other \
+                 containers cannot be read)"
+            );
+            self.details.say_once(self.verbosity, message);
+        }
     }
 
     /// The answer, and how long was waited for one that never came.
@@ -245,5 +351,22 @@ impl Source {
         let message = format_args!("{failure}; reading /proc/net instead");
         self.details.say_once(self.verbosity, message);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_process_stands_for_the_proc_that_it_is_in() {
+        for (given, expected) in [
+            ("/proc", "/proc"),
+            ("/proc/self", "/proc"),
+            ("/host/proc/1", "/host/proc"),
+            ("fixtures/proc/no-ipv6", "fixtures/proc/no-ipv6"),
+        ] {
+            assert_eq!(proc_root(Path::new(given)), Path::new(expected));
+        }
     }
 }

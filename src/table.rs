@@ -1,6 +1,9 @@
 //! ss-format: the header and the lines of a table, in ss's columns.
 
+use std::fmt::Write as _;
+
 use crate::listener::{Family, Listener, Scope, SsAddress};
+use crate::process::Process;
 
 /// The widths of the columns that grow with what stands in them. The others
 /// always hold the same few words.
@@ -10,6 +13,8 @@ pub struct Table {
     send_q: usize,
     address: usize,
     port: usize,
+    /// Whether there is a column of processes, which is the last.
+    processes: bool,
 }
 
 impl Default for Table {
@@ -20,19 +25,29 @@ impl Default for Table {
             send_q: "Send-Q".len(),
             address: "Local Address".len(),
             port: "Port".len(),
+            processes: false,
         }
     }
 }
 
 impl Table {
     /// A table whose lines come one at a time, before all are known: it has
-    /// room for any IPv4 address and any port.
-    pub fn for_stream() -> Table {
+    /// room for any port and any address, of `ipv6` or only of IPv4.
+    pub fn for_stream(ipv6: bool) -> Table {
+        let longest = match ipv6 {
+            true => "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]",
+            false => "255.255.255.255",
+        };
         Table {
-            address: "255.255.255.255".len(),
+            address: longest.len(),
             port: "65535".len(),
             ..Table::default()
         }
+    }
+
+    /// The table with a column of processes, or without.
+    pub fn with_processes(self, processes: bool) -> Table {
+        Table { processes, ..self }
     }
 
     /// Widens the columns to what `listener` needs. They never narrow.
@@ -49,6 +64,7 @@ impl Table {
             ["Netid", "State", "Recv-Q", "Send-Q"],
             ["Local Address", "Port"],
             ["Peer Address", "Port"],
+            "Process",
         )
     }
 
@@ -64,23 +80,63 @@ impl Table {
             [listener.protocol.name(), state, &recv_q, &send_q],
             [&address(listener), &port(listener)],
             [peer, "*"],
+            &processes(listener.processes.as_slice()),
         )
     }
 
-    fn line(&self, left: [&str; 4], local: [&str; 2], peer: [&str; 2]) -> String {
+    fn line(&self, left: [&str; 4], local: [&str; 2], peer: [&str; 2], processes: &str) -> String {
         let Table {
             recv_q: recv_width,
             send_q: send_width,
             address: address_width,
             port: port_width,
+            ..
         } = self;
         let [netid, state, recv_q, send_q] = left;
         let ([address, port], [peer_address, peer_port]) = (local, peer);
-        format!(
+        let mut line = format!(
             "{netid:<5} {state:<6} {recv_q:<recv_width$} {send_q:<send_width$} \
              {address:>address_width$}:{port:<port_width$} {peer_address:>12}:{peer_port}"
-        )
+        );
+        if self.processes && !processes.is_empty() {
+            let padding = "Port".len() - peer_port.len();
+            let _ = write!(line, "{:padding$} {processes}", "");
+        }
+        line
     }
+}
+
+/// `users:(("NAME",pid=12,fd=3),…)`, or nothing for none.
+///
+/// In a NAME, quotes and backslashes have a backslash before them, control
+/// characters are written as in Rust, and bytes that are no UTF-8 as `\xNN`: so
+/// a NAME ends at the first `"` without one.
+fn processes(processes: &[Process]) -> String {
+    if processes.is_empty() {
+        return String::new();
+    }
+    let holders: Vec<String> = processes
+        .iter()
+        .map(|Process { name, pid, fd }| format!("(\"{}\",pid={pid},fd={fd})", escaped(name)))
+        .collect();
+    format!("users:({})", holders.join(","))
+}
+
+fn escaped(name: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if matches!(character, '"' | '\\') || character.is_control() {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
 }
 
 /// The address as the table writes it: `*` for either wildcard, and the
@@ -108,6 +164,7 @@ fn port(listener: &Listener) -> String {
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
+    use crate::process::Processes;
 
     fn listener(address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();
@@ -163,12 +220,49 @@ mod tests {
     }
 
     #[test]
-    fn the_columns_of_a_stream_hold_any_ipv4_endpoint() {
-        let mut table = Table::for_stream();
-        let before = table.clone();
-        table.fit(&listener("255.255.255.255", 65535));
-        assert_eq!(table, before);
-        table.fit(&listener("::ffff:127.0.0.1", 1));
-        assert_ne!(table, before);
+    fn the_columns_of_a_stream_hold_any_endpoint_of_its_families() {
+        let longest_v6 = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+        for ipv6 in [false, true] {
+            let mut table = Table::for_stream(ipv6);
+            let before = table.clone();
+            table.fit(&listener("255.255.255.255", 65535));
+            assert_eq!(table, before);
+            table.fit(&listener(longest_v6, 65535));
+            assert_eq!(table == before, ipv6);
+        }
+    }
+
+    #[test]
+    fn processes_stand_in_the_last_column_safely_written() {
+        let table = Table::default().with_processes(true);
+        let process = |name: &[u8], pid| Process {
+            name: name.to_vec(),
+            pid,
+            fd: 6,
+        };
+        let unheld = listener("127.0.0.1", 80);
+        let held = Listener {
+            processes: Processes::new(vec![
+                process(b"a \"b\"\n) ,pid=1", 12),
+                process(b"\\\x1b[31m\xff\xc3\xa9", 11),
+            ]),
+            ..unheld.clone()
+        };
+        let lines = [
+            table.header(),
+            table.row(&held, "LISTEN"),
+            table.row(&unheld, "LISTEN"),
+        ];
+        let expected = [
+            "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port Process",
+            concat!(
+                "tcp   LISTEN 0      128        127.0.0.1:80        0.0.0.0:*    ",
+                r#"users:(("a \"b\"\n) ,pid=1",pid=12,fd=6),("\\\u{1b}[31m\xffé",pid=11,fd=6))"#,
+            ),
+            "tcp   LISTEN 0      128        127.0.0.1:80        0.0.0.0:*",
+        ];
+        assert_eq!(lines, expected);
+        let without = Table::default();
+        assert_eq!(without.row(&held, "LISTEN"), lines[2]);
     }
 }

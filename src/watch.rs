@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 
 use crate::interval::Interval;
+use crate::listener::Family;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::report::Verbosity;
+use crate::settle::Settling;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::{SecondLooks, Source, SourceError};
 use crate::sys::{self, Leader};
@@ -22,6 +24,8 @@ pub struct WatchOptions {
     pub changes_only: bool,
     /// Write the whole table on every change instead of the changed lines.
     pub full: bool,
+    /// How many polls in a row must agree on a change before it is written.
+    pub settle: u32,
     /// What is said on stderr.
     pub verbosity: Verbosity,
     /// Look again for a listener that is missing before it counts as gone.
@@ -41,6 +45,7 @@ pub struct Watcher {
     /// The listeners that readers of the output know of, once `unsent` is out.
     reported: Snapshot,
     current: Snapshot,
+    settling: Settling,
     changes: Vec<Change>,
     /// What was rendered and could not be written yet.
     unsent: Vec<u8>,
@@ -59,11 +64,13 @@ impl Watcher {
         options: WatchOptions,
         leader: Option<Leader>,
     ) -> Watcher {
-        let renderer = Renderer::new(options.format, Table::for_stream());
+        let table = Table::for_stream(source.wants(Family::V6));
+        let renderer = Renderer::new(options.format, table);
         Watcher {
             source,
             output,
             leader,
+            settling: Settling::new(options.settle),
             options,
             reported: Snapshot::default(),
             current: Snapshot::default(),
@@ -98,9 +105,10 @@ impl Watcher {
                 if std::mem::take(&mut self.source_fails) {
                     verbosity.warn(format_args!("reading listeners again"));
                 }
+                let is_settled = self.settling.hold_back(&self.reported, &mut self.current);
                 // What could not be written comes first, and nothing is
                 // rendered meanwhile: so it does not grow.
-                if self.unsent.is_empty() {
+                if is_settled && self.unsent.is_empty() {
                     self.render();
                 }
             }
@@ -118,12 +126,14 @@ impl Watcher {
     fn look(&mut self) -> Result<(), SourceError> {
         let known = self.started.then_some(&self.reported);
         self.source.poll(known, &mut self.current)?;
-        if !self.options.second_look {
-            return Ok(());
+        if self.options.second_look {
+            let missing = |current: &Snapshot| self.reported.difference(current).count();
+            if !self.source.look_again(&mut self.current, missing)? {
+                self.current.add_missing(&self.reported);
+            }
         }
-        let missing = |current: &Snapshot| self.reported.difference(current).count();
-        if !self.source.look_again(&mut self.current, missing)? {
-            self.current.add_missing(&self.reported);
+        if self.source.take_new_processes() {
+            self.reported.take_over_processes(&self.current);
         }
         Ok(())
     }
@@ -136,12 +146,13 @@ impl Watcher {
     /// Renders what lies between what was reported and the current snapshot,
     /// which is reported then.
     fn render(&mut self) {
-        if self.options.changes_only && !self.started {
-            self.reported.clone_from(&self.current);
-            self.started = true;
-        }
         self.changes.clear();
         self.changes.extend(self.reported.changes_to(&self.current));
+        if self.options.changes_only && !self.started {
+            self.reported.apply(&self.changes);
+            self.changes.clear();
+            self.started = true;
+        }
         if self.changes.is_empty() && self.started && !self.header_is_due {
             return;
         }

@@ -6,24 +6,29 @@ use std::path::PathBuf;
 
 use lntu::interval::Interval;
 use lntu::output::{Format, Output};
-use lntu::port::Filter;
 use lntu::report::Verbosity;
-use lntu::source::{Source, SourceChoice};
+use lntu::source::{Source, SourceChoice, SourceOptions};
 use lntu::watch::{WatchOptions, Watcher};
 
 /// How often memory was taken by `polls` polls that found nothing new, after
 /// a few that had to make room.
-fn allocations(choice: &SourceChoice, polls: usize) -> u64 {
+fn allocations(choice: &SourceChoice, processes: bool, polls: usize) -> u64 {
     let options = WatchOptions {
         interval: Interval::OF_WATCH,
         format: Format::default(),
         changes_only: false,
         full: false,
+        settle: 1,
         verbosity: Verbosity::Normal,
         second_look: true,
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
-    let source = Source::new(choice, no_ss, Filter::default(), options.verbosity);
+    let source_options = SourceOptions {
+        choice: choice.clone(),
+        processes,
+        ..SourceOptions::default()
+    };
+    let source = Source::new(source_options, no_ss);
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
     let mut watcher = Watcher::new(source, output, options, None);
     let mut poll = |times| {
@@ -39,7 +44,7 @@ fn allocations(choice: &SourceChoice, polls: usize) -> u64 {
 fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
     let table = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let choice = SourceChoice::Proc(PathBuf::from(table));
-    assert_eq!(allocations(&choice, 100_000), 0);
+    assert_eq!(allocations(&choice, false, 100_000), 0);
 }
 
 /// The kernel's own tables, with and without an ss that is not there. What
@@ -52,8 +57,10 @@ fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
         SourceChoice::Proc(PathBuf::from("/proc")),
         SourceChoice::Auto,
     ] {
-        let least = (0..10).map(|_| allocations(&choice, 100)).min();
-        assert_eq!(least, Some(0), "{choice:?}");
+        for processes in [false, true] {
+            let least = (0..10).map(|_| allocations(&choice, processes, 100)).min();
+            assert_eq!(least, Some(0), "{choice:?} {processes}");
+        }
     }
 }
 
@@ -65,7 +72,7 @@ fn the_first_polls_are_seen_to_allocate() {
     let choice = SourceChoice::Proc(PathBuf::from(table));
     assert!(
         allocation_counter::measure(|| {
-            allocations(&choice, 1);
+            allocations(&choice, false, 1);
         })
         .count_total
             > 0

@@ -7,9 +7,7 @@ use std::path::Path;
 
 use lntu::list;
 use lntu::output::{Format, Output};
-use lntu::port::Filter;
-use lntu::report::Verbosity;
-use lntu::source::{Source, SourceChoice};
+use lntu::source::{Source, SourceChoice, SourceOptions};
 use tempfile::NamedTempFile;
 
 /// Through the library: an emulator runs this test, but no program that the
@@ -18,9 +16,11 @@ use tempfile::NamedTempFile;
 #[cfg_attr(target_endian = "little", ignore = "needs a big-endian machine")]
 fn the_tables_of_a_big_endian_kernel_list_as_they_did_there() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proc/big-endian");
-    let choice = SourceChoice::Proc(fixture.clone());
-    let no_path = OsStr::new("");
-    let source = Source::new(&choice, no_path, Filter::default(), Verbosity::Normal);
+    let options = SourceOptions {
+        choice: SourceChoice::Proc(fixture.clone()),
+        ..SourceOptions::default()
+    };
+    let source = Source::new(options, OsStr::new(""));
     let listed = NamedTempFile::new().unwrap();
     let output = Output::open(Some(listed.path().into()), true).unwrap();
     list::run(source, Format::default(), output).unwrap();

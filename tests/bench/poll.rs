@@ -17,12 +17,11 @@ use tempfile::TempDir;
 use lntu::interval::Interval;
 use lntu::listener::Protocol;
 use lntu::output::{Format, Output};
-use lntu::port::Filter;
 use lntu::procnet::row::{decode_row, row_fields};
 use lntu::procnet::scan::Scanner;
 use lntu::report::Verbosity;
 use lntu::snapshot::Snapshot;
-use lntu::source::{Source, SourceChoice};
+use lntu::source::{Source, SourceChoice, SourceOptions};
 use lntu::watch::{WatchOptions, Watcher};
 
 fn main() {
@@ -142,8 +141,11 @@ fn decode(bencher: Bencher, input: Input) {
 }
 
 fn source(proc: &TempDir) -> Source {
-    let choice = SourceChoice::Proc(proc.path().to_path_buf());
-    Source::new(&choice, OsStr::new(""), Filter::default(), Verbosity::Quiet)
+    let options = SourceOptions {
+        choice: SourceChoice::Proc(proc.path().to_path_buf()),
+        ..SourceOptions::default()
+    };
+    Source::new(options, OsStr::new(""))
 }
 
 #[divan::bench(args = INPUTS)]
@@ -163,6 +165,7 @@ fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
         format: Format::default(),
         changes_only: true,
         full: false,
+        settle: 1,
         verbosity: Verbosity::Quiet,
         second_look: true,
     };

@@ -14,10 +14,8 @@ use libfuzzer_sys::fuzz_target;
 use lntu::list;
 use lntu::listener::{Family, Protocol};
 use lntu::output::{Format, Output};
-use lntu::port::Filter;
-use lntu::report::Verbosity;
 use lntu::snapshot::Snapshot;
-use lntu::source::{Source, SourceChoice};
+use lntu::source::{Source, SourceChoice, SourceOptions};
 use tempfile::TempDir;
 
 fuzz_target!(|tables: Tables| {
@@ -29,13 +27,11 @@ fuzz_target!(|tables: Tables| {
 });
 
 fn source(proc: &Path) -> Source {
-    let choice = SourceChoice::Proc(proc.to_path_buf());
-    Source::new(
-        &choice,
-        OsStr::new(""),
-        Filter::default(),
-        Verbosity::Normal,
-    )
+    let options = SourceOptions {
+        choice: SourceChoice::Proc(proc.to_path_buf()),
+        ..SourceOptions::default()
+    };
+    Source::new(options, OsStr::new(""))
 }
 
 fn lntu_lists(proc: &Path) -> String {

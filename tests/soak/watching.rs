@@ -12,9 +12,8 @@ use std::thread;
 use lntu::interval::Interval;
 use lntu::listener::{Endpoint, Identity, Protocol};
 use lntu::output::{Format, Output};
-use lntu::port::Filter;
 use lntu::report::Verbosity;
-use lntu::source::{SecondLooks, Source, SourceChoice};
+use lntu::source::{SecondLooks, Source, SourceChoice, SourceOptions};
 use lntu::watch::{WatchOptions, Watcher};
 use serde_json::Value;
 
@@ -237,11 +236,17 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         },
         changes_only: false,
         full: false,
+        settle: 1,
         verbosity: Verbosity::Verbose,
         second_look: second_look == "true",
     };
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();
-    let source = Source::new(&choice, &path, Filter::default(), options.verbosity);
+    let source_options = SourceOptions {
+        choice,
+        verbosity: options.verbosity,
+        ..SourceOptions::default()
+    };
+    let source = Source::new(source_options, &path);
     let output = Output::open(Some(PathBuf::from(events)), false).unwrap();
     let mut watcher = Watcher::new(source, output, options, None);
     let mut polls = File::create(polls)?;
