@@ -9,5 +9,7 @@ mod faults;
 mod fixtures;
 mod harness;
 mod list;
+mod processes;
+mod readme;
 mod usage;
 mod watch;

@@ -487,3 +487,63 @@ impl Drop for Reaped {
         let _ = self.0.wait();
     }
 }
+
+/// An ss that counts its runs, and says what is there at which.
+#[test]
+fn settle_reports_what_enough_polls_agree_on() {
+    let directory = TempDir::new().unwrap();
+    let runs = directory.path().join("runs");
+    let ss = fake_ss(&format!(
+        "echo x >>{runs}; run=$(wc -l <{runs})
+         echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
+         row() {{ echo \"tcp LISTEN 0 0 127.0.0.1:$1 0.0.0.0:*\"; }}
+         row 1
+         if [ $run -le 2 ]; then row 80; fi
+         if [ $run -eq 5 ] || [ $run -eq 6 ]; then row 81; fi
+         if [ $run -ge 8 ] && [ $run -le 12 ]; then row 82; fi",
+        runs = runs.display()
+    ));
+    let mut command = lntu(&["--json", "--settle", "3", "-i", FAST, "--source", "ss"]);
+    let watcher = Running::start(command.env("PATH", path_with(ss.path())));
+    let next = || {
+        let value: Value = serde_json::from_str(&watcher.next_line()).unwrap();
+        format!("{} {}", value["type"], value["number"])
+    };
+    assert_eq!(next(), r#""listening" 1"#);
+    assert_eq!(next(), r#""opened" 82"#);
+    assert_eq!(next(), r#""closed" 82"#);
+    watcher.assert_silent_for(A_WHILE);
+}
+
+#[test]
+fn excluded_ports_are_not_reported() {
+    let (wanted, unwanted) = (FreePort::new(), FreePort::new());
+    let exclude = unwanted.to_string();
+    let arguments = ["-H", "--source", "proc", "--exclude", &exclude];
+    let ports = [wanted.to_string(), unwanted.to_string()];
+    let watcher = watch(&[&arguments[..], &[&ports[0], &ports[1]]].concat());
+    let _unwanted = unwanted.listen();
+    watcher.assert_silent_for(A_WHILE);
+    let _wanted = wanted.listen();
+    let opened = event(&watcher.next_line());
+    assert_eq!(opened, format!("tcp LISTEN 127.0.0.1:{wanted}"));
+}
+
+#[test]
+fn columns_stay_aligned_for_addresses_of_any_length() {
+    let directory = fake_ss(
+        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
+         echo 'tcp LISTEN 0 0 127.0.0.1:80 0.0.0.0:*'
+         echo 'tcp LISTEN 0 0 [2001:db8:1234:5678:9abc:def0:1234:5678]:50080 [::]:*'
+         echo 'udp UNCONN 0 0 0.0.0.0:53 0.0.0.0:*'",
+    );
+    let mut command = lntu(&["--source", "ss"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    let lines = [(); 4].map(|()| watcher.next_line());
+    let colon = lines[0].find(":Port").unwrap();
+    for line in &lines[1..] {
+        let local_and_peer: Vec<usize> = line.rmatch_indices(':').map(|found| found.0).collect();
+        let of_header = [colon + ":50080      Peer Address".len(), colon];
+        assert_eq!(local_and_peer[..2], of_header, "{lines:#?}");
+    }
+}

@@ -1,8 +1,11 @@
 //! `wait`, `check` and `watch` against services that others wrote, in a
 //! network of their own, so that they can have the ports they usually have.
 
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Signal, kill_process};
@@ -11,8 +14,15 @@ use tempfile::TempDir;
 use super::events;
 use crate::harness::*;
 
-/// Follows a service from before its start to after its end.
-fn follow(program: &str, version: &str, start: fn(&Path) -> Command, ports: &[&str]) {
+/// Follows a service from before its start to after its end. So many
+/// `holders` have each of its sockets while it runs.
+fn follow(
+    program: &str,
+    version: &str,
+    start: fn(&Path) -> Command,
+    ports: &[&str],
+    holders: usize,
+) {
     let missing = Command::new(program).arg(version).output().err();
     if !have(
         "services",
@@ -30,7 +40,7 @@ fn follow(program: &str, version: &str, start: fn(&Path) -> Command, ports: &[&s
             let check = run(&mut lntu(&[&["check"], ports].concat()));
             (check.code(), check.stderr)
         };
-        let watcher = Running::start(&mut lntu(&["-H", "-i", "50ms"]));
+        let watcher = Running::start(&mut lntu(&["-H", "-p", "-i", "50ms"]));
         let next_events = || {
             let mut lines: Vec<String> = ports.iter().map(|_| watcher.next_line()).collect();
             lines.sort();
@@ -54,6 +64,15 @@ fn follow(program: &str, version: &str, start: fn(&Path) -> Command, ports: &[&s
             assert!(waited.status.success(), "{program}: {waited:?}");
             assert_eq!(check(), (0, String::new()));
             assert_eq!(next_events(), expected("LISTEN"));
+            let of_ss = wait_for("all holders", || {
+                let of_ss = processes(Command::new("ss").arg("-Hlntup"));
+                let counts = |cell: &String| cell.matches("pid=").count() == holders;
+                (of_ss.len() == ports.len() && of_ss.values().all(counts)).then_some(of_ss)
+            });
+            for source in ["ss", "proc"] {
+                let listed = processes(&mut lntu(&["list", "-Hp", "--source", source]));
+                assert_eq!(listed, of_ss, "{program}, {source}");
+            }
 
             let waiting = wait(&["--closed"]);
             kill_process(service.pid(), Signal::TERM).unwrap();
@@ -70,6 +89,17 @@ fn follow(program: &str, version: &str, start: fn(&Path) -> Command, ports: &[&s
     });
 }
 
+/// The processes in each line that `command` prints, by local address.
+fn processes(command: &mut Command) -> BTreeMap<String, String> {
+    let listed = run(command);
+    let fields = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(4);
+        let local = fields.next().unwrap().to_string();
+        (local, fields.skip(1).collect::<Vec<_>>().join(" "))
+    };
+    listed.lines().into_iter().map(fields).collect()
+}
+
 #[test]
 fn python_http_server_is_followed() {
     let start = |directory: &Path| {
@@ -78,7 +108,7 @@ fn python_http_server_is_followed() {
         python.current_dir(directory);
         python
     };
-    follow("python3", "--version", start, &["8000"]);
+    follow("python3", "--version", start, &["8000"], 1);
 }
 
 #[test]
@@ -90,14 +120,14 @@ fn redis_is_followed() {
         redis.arg(directory);
         redis
     };
-    follow("redis-server", "--version", start, &["6379"]);
+    follow("redis-server", "--version", start, &["6379"], 1);
 }
 
 #[test]
 fn nginx_is_followed() {
     let start = |directory: &Path| {
         let configuration = directory.join("nginx.conf");
-        let text = "user root; daemon off; pid pid; error_log stderr; events {}
+        let text = "user root; worker_processes 4; daemon off; pid pid; error_log stderr; events {}
             http {
                 access_log access.log;
                 client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
@@ -109,5 +139,48 @@ fn nginx_is_followed() {
         nginx.arg("-p").arg(directory).arg("-c").arg(configuration);
         nginx
     };
-    follow("nginx", "-v", start, &["443", "80"]);
+    follow("nginx", "-v", start, &["443", "80"], 5);
+}
+
+#[test]
+fn node_is_followed() {
+    let start = |_: &Path| {
+        let script = "require('http').createServer().listen(3000, '127.0.0.1')";
+        let mut node = Command::new("node");
+        node.args(["-e", script]);
+        node
+    };
+    follow("node", "--version", start, &["3000"], 1);
+}
+
+/// The server refuses to be root, so it runs as nobody.
+#[test]
+fn postgresql_is_followed() {
+    let start = |directory: &Path| {
+        let data = directory.join("data");
+        if !data.exists() {
+            fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+            fs::create_dir(&data).unwrap();
+            chown(&data, Some(65534), Some(65534)).unwrap();
+            let mut initdb = Command::new(postgresql("initdb"));
+            initdb
+                .args(["-A", "trust", "-N", "-U", "nobody", "-D"])
+                .arg(&data);
+            let made = run(initdb.uid(65534).gid(65534).current_dir(&data));
+            assert!(made.status.success(), "{made:?}");
+        }
+        let mut postgres = Command::new(postgresql("postgres"));
+        postgres.args(["-h", "127.0.0.1", "-p", "5432", "-k", ""]);
+        postgres.arg("-D").arg(&data).uid(65534).gid(65534);
+        postgres
+    };
+    let server = postgresql("postgres");
+    follow(server.to_str().unwrap(), "--version", start, &["5432"], 1);
+}
+
+/// A program of the newest PostgreSQL, which Debian keeps out of PATH.
+fn postgresql(program: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let newest = versions.flatten().map(|entry| entry.path()).max();
+    newest.unwrap_or_default().join("bin").join(program)
 }

@@ -1,0 +1,291 @@
+//! `--processes`: who holds a socket, from ss and from `/proc`.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::*;
+use crate::watch::{FAST, watch};
+
+/// A name that means something in both formats, and in ss's: 14 bytes.
+const NASTY: &str = "a \"b\"\n) ,pid=1";
+
+/// A process of this name, which listens on `port` and says so.
+fn holder(name: &str, port: &FreePort) -> Running {
+    let script = "import socket, sys
+listener = socket.create_server(('127.0.0.1', int(sys.argv[2])))
+open('/proc/self/comm', 'w').write(sys.argv[1])
+print(listener.fileno(), flush=True)
+sys.stdin.read()";
+    let mut python = Command::new("python3");
+    python.args(["-c", script, name, &port.to_string()]);
+    python.stdin(std::process::Stdio::piped());
+    Running::start(&mut python)
+}
+
+fn have_python() -> bool {
+    let python = Command::new("python3").arg("--version").output();
+    have(
+        "services",
+        python.err().map(|error| format!("python3: {error}")),
+    )
+}
+
+/// The cell of processes of a line, if it has one.
+fn cell(line: &str) -> Option<&str> {
+    line.find("users:").map(|start| &line[start..])
+}
+
+#[test]
+fn this_process_holds_its_listener_whichever_source_answers() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let pid = std::process::id();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&listener);
+    let name = fs::read_to_string("/proc/self/comm").unwrap();
+    let expected = format!("users:((\"{}\",pid={pid},fd={fd}))", name.trim_end());
+    for source in ["ss", "proc", "auto"] {
+        if source == "ss" && !have_ss() {
+            continue;
+        }
+        let listed = run(&mut lntu(&["list", "-p", "--source", source, &port]));
+        let lines = listed.lines();
+        assert!(lines[0].ends_with("Peer Address:Port Process"), "{lines:?}");
+        assert_eq!(cell(lines[1]), Some(&*expected), "{source}");
+        let json = run(&mut lntu(&[
+            "list", "-p", "--json", "--source", source, &port,
+        ]));
+        let value: Value = serde_json::from_str(json.lines()[0]).unwrap();
+        let process = json!([{"name": name.trim_end(), "pid": pid, "fd": fd}]);
+        assert_eq!(value["processes"], process, "{source}");
+    }
+}
+
+#[test]
+fn any_name_is_written_safely_and_the_same_from_either_source() {
+    if !have_python() {
+        return;
+    }
+    let port = FreePort::new();
+    let holder = holder(NASTY, &port);
+    let (fd, pid) = (holder.next_line(), holder.child.id());
+    let expected = format!(r#"users:(("a \"b\"\n) ,pid=1",pid={pid},fd={fd}))"#);
+    for source in ["ss", "proc"] {
+        if source == "ss" && !have_ss() {
+            continue;
+        }
+        let listed = run(&mut lntu(&[
+            "list",
+            "-Hp",
+            "--source",
+            source,
+            &port.to_string(),
+        ]));
+        let lines = listed.lines();
+        assert_eq!(
+            (lines.len(), cell(lines[0])),
+            (1, Some(&*expected)),
+            "{source}"
+        );
+    }
+}
+
+/// The stream as a real JSON parser takes it.
+#[test]
+fn jq_reads_every_line_of_a_stream() {
+    let jq = Command::new("jq").arg("--version").output();
+    if !have("services", jq.err().map(|error| format!("jq: {error}"))) || !have_python() {
+        return;
+    }
+    let port = FreePort::new();
+    let script = "\"$0\" watch --json -p -i 20ms \"$1\" | jq -c --unbuffered .";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_lntu"), &port.to_string()]);
+    let stream = Running::start(&mut shell);
+    for _ in 0..2 {
+        let holder = holder(NASTY, &port);
+        let fd: u32 = holder.next_line().parse().unwrap();
+        let process = json!([{"name": NASTY, "pid": holder.child.id(), "fd": fd}]);
+        let next = |kind: &str| {
+            let value: Value = serde_json::from_str(&stream.next_line()).unwrap();
+            assert_eq!(
+                (&value["type"], &value["processes"]),
+                (&json!(kind), &process)
+            );
+        };
+        next("opened");
+        drop(holder);
+        next("closed");
+    }
+    stream.assert_no_more_errors();
+    // The reader ends, and with it the watcher, at its next poll.
+    let children = Command::new("pkill")
+        .args(["-P", &stream.child.id().to_string()])
+        .status();
+    assert!(children.unwrap().success());
+}
+
+/// Another process took the port over between two polls, so it stayed open.
+#[test]
+fn a_closed_line_names_the_last_holder() {
+    let directory = TempDir::new().unwrap();
+    let flag = directory.path().join("flag");
+    let ss = fake_ss(&format!(
+        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
+         echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'
+         case $(cat {flag}) in
+         first) echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"first\",pid=4194301,fd=3))';;
+         last) echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"last\",pid=4194302,fd=4))';;
+         unknown) echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:*';;
+         esac",
+        flag = flag.display()
+    ));
+    let write = |text: &str| {
+        let draft = directory.path().join("draft");
+        fs::write(&draft, text).unwrap();
+        fs::rename(draft, &flag).unwrap();
+    };
+    write("first");
+    let mut command = lntu(&["-H", "-p", "-i", FAST, "--source", "ss", "81"]);
+    let watcher = Running::start(command.env("PATH", path_with(ss.path())));
+    assert!(
+        watcher
+            .next_line()
+            .ends_with(r#"users:(("first",pid=4194301,fd=3))"#)
+    );
+    for state in ["last", "unknown"] {
+        write(state);
+        watcher.assert_silent_for(crate::watch::A_WHILE);
+    }
+    write("none");
+    let closed = watcher.next_line();
+    assert!(closed.contains("CLOSED") && closed.ends_with(r#"users:(("last",pid=4194302,fd=4))"#));
+}
+
+/// What `/proc` tells is asked once for each socket.
+#[test]
+fn a_watcher_with_nothing_new_looks_at_no_process() {
+    let strace = Command::new("strace").arg("-V").output();
+    if !have(
+        "strace",
+        strace.err().map(|error| format!("strace: {error}")),
+    ) {
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let directory = TempDir::new().unwrap();
+    let trace = directory.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args([
+        "-e",
+        "trace=openat,open,readlink,readlinkat,getdents64,poll",
+        "-o",
+    ]);
+    command.arg(&trace).arg(env!("CARGO_BIN_EXE_lntu"));
+    let port = FreePort::new();
+    let ports = [port_of(&listener).to_string(), port.to_string()];
+    command.args([
+        "-H", "-p", "-i", FAST, "--source", "proc", &ports[0], &ports[1],
+    ]);
+    let watcher = Running::start(&mut command);
+    watcher.next_line();
+    let looks_and_polls = || {
+        let calls = fs::read_to_string(&trace).unwrap();
+        let count = |call: &str| calls.lines().filter(|line| line.contains(call)).count();
+        assert!(!calls.contains("fd/net"), "{calls}");
+        (count("readlink") + count("getdents64"), count("net/tcp\""))
+    };
+    let more_polls = |before: usize| {
+        wait_for("ten more polls", || {
+            let (looks, polls) = looks_and_polls();
+            (polls > before + 10).then_some((looks, polls))
+        })
+    };
+    let (looks, polls) = more_polls(0);
+    assert!(looks > 2, "it looked at the start");
+    assert_eq!(more_polls(polls).0, looks, "and not since");
+    let _new = port.listen();
+    watcher.next_line();
+    let (looks_for_new, polls) = more_polls(polls + 10);
+    assert!(looks_for_new > looks, "it looked for what is new");
+    assert_eq!(more_polls(polls).0, looks_for_new, "and not since");
+}
+
+/// Cells of what may not be read are empty, and `-v` says why, once.
+#[test]
+fn processes_of_other_users_are_left_out() {
+    if !rustix::process::geteuid().is_root() {
+        have("root", Some("only root can become another user".into()));
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let directory = TempDir::new().unwrap();
+    // A copy that nobody can reach.
+    let copy = directory.path().join("lntu");
+    let install = Command::new("install")
+        .arg(env!("CARGO_BIN_EXE_lntu"))
+        .arg(&copy)
+        .status();
+    assert!(install.unwrap().success());
+    let reach = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), reach).unwrap();
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new(&copy);
+        command
+            .args(arguments)
+            .args(["-p", "--source", "proc", &port]);
+        command.uid(65534).gid(65534);
+        command
+    };
+    let quiet = run(&mut as_nobody(&["list", "-H"]));
+    assert_eq!(cell(quiet.lines()[0]), None);
+    let json = run(&mut as_nobody(&["list", "--json"]));
+    let value: Value = serde_json::from_str(json.lines()[0]).unwrap();
+    assert_eq!(value["processes"], json!([]));
+    let watcher = Running::start(&mut as_nobody(&["-v", "-H", "-i", FAST]));
+    watcher.next_line();
+    let said = watcher.next_error();
+    assert!(
+        said.starts_with("lntu: no process was found for some"),
+        "{said}"
+    );
+    watcher.assert_no_more_errors_for(crate::watch::A_WHILE);
+}
+
+/// With `--pid`, those in another network namespace, by their ids here.
+#[test]
+fn the_processes_of_another_network_namespace_are_found() {
+    if !have_python() {
+        return;
+    }
+    let port = FreePort::new();
+    let mut inside = None;
+    in_private_network(|| inside = Some(holder("inside", &port)));
+    let Some(holder) = inside else {
+        return;
+    };
+    let (fd, pid) = (holder.next_line(), holder.child.id());
+    let expected = format!("users:((\"inside\",pid={pid},fd={fd}))");
+    let by_pid = run(&mut lntu(&["list", "-Hp", "--pid", &pid.to_string()]));
+    let directory = format!("/proc/{pid}");
+    let by_directory = run(&mut lntu(&["list", "-Hp", "--proc", &directory]));
+    for listed in [by_pid, by_directory] {
+        assert_eq!(cell(listed.lines()[0]), Some(&*expected));
+    }
+}
+
+#[test]
+fn a_watcher_and_a_list_without_processes_name_none() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let listed = run(&mut lntu(&["list", "--source", "proc", &port]));
+    assert!(!listed.lines().concat().contains("rocess"));
+    assert_eq!(
+        cell(&watch(&["-H", "--source", "proc", &port]).next_line()),
+        None
+    );
+}

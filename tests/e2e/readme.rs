@@ -1,0 +1,247 @@
+//! What the README shows, run as it stands there.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use boon::{Compiler, Schemas};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+const README: &str = include_str!("../../README.md");
+
+/// The blocks of code in this language under a heading, in order.
+fn blocks(heading: &str, language: &str) -> Vec<&'static str> {
+    let section = README
+        .split_once(&format!("\n### {heading}\n"))
+        .expect(heading)
+        .1;
+    let section = section.split("\n### ").next().unwrap();
+    let fence = format!("\n```{language}\n");
+    let starts = section.split(&fence).skip(1);
+    let blocks: Vec<_> = starts
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(!blocks.is_empty(), "{heading} has no {language}");
+    blocks
+}
+
+/// A shell that runs `script` with lntu in its PATH.
+fn shell(script: &str) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_lntu"));
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", script])
+        .env("PATH", path_with(program.parent().unwrap()));
+    // Ended with all that it started.
+    std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+    shell
+}
+
+/// A recipe that goes on until it is ended.
+struct Recipe(Running);
+
+impl Recipe {
+    fn start(script: &str) -> Recipe {
+        Recipe(Running::start(&mut shell(script)))
+    }
+}
+
+impl Drop for Recipe {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process_group(self.0.pid(), rustix::process::Signal::KILL);
+    }
+}
+
+fn have_jq() -> bool {
+    let jq = Command::new("jq").arg("--version").output();
+    have("services", jq.err().map(|error| format!("jq: {error}")))
+}
+
+fn listen_on(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).unwrap()
+}
+
+#[test]
+fn ports_are_followed_from_a_shell_and_with_jq() {
+    if !have_jq() {
+        return;
+    }
+    in_private_network(|| {
+        let there = listen_on(8080);
+        let recipes = blocks("Follow ports from a shell", "sh");
+        let [by_shell, by_jq] = [0, 1].map(|index| Recipe::start(recipes[index]));
+        assert_eq!(by_shell.0.next_line(), "tcp 127.0.0.1:8080 is LISTEN");
+        assert_eq!(by_jq.0.next_line(), "listening tcp:127.0.0.1:8080");
+        drop(there);
+        assert_eq!(by_shell.0.next_line(), "tcp 127.0.0.1:8080 is CLOSED");
+        assert_eq!(by_jq.0.next_line(), "closed tcp:127.0.0.1:8080");
+    });
+}
+
+#[test]
+fn a_command_runs_when_a_port_opens() {
+    in_private_network(|| {
+        let _there = listen_on(3000);
+        let recipe = Recipe::start(blocks("Run a command when a port opens", "sh")[0]);
+        // It says nothing at its start; once its child sleeps, it has looked.
+        let children = format!("/proc/{0}/task/{0}/children", recipe.0.child.id());
+        wait_for("the first poll", || {
+            let children = fs::read_to_string(&children).ok()?;
+            let stat = |pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+            let mut stats = children.split_whitespace().filter_map(stat);
+            stats.find(|stat| stat.contains("(lntu) S")).map(drop)
+        });
+        std::thread::sleep(crate::watch::A_WHILE);
+        let opened = [listen_on(3001), listen_on(2999), listen_on(3999)];
+        for port in [3001, 3999] {
+            assert_eq!(
+                recipe.0.next_line(),
+                format!("open http://localhost:{port}/")
+            );
+        }
+        drop(opened);
+    });
+}
+
+#[test]
+fn the_process_that_holds_8080_is_named() {
+    if !have_jq() {
+        return;
+    }
+    in_private_network(|| {
+        let _held = listen_on(8080);
+        let name = fs::read_to_string("/proc/self/comm").unwrap();
+        let (name, pid) = (name.trim_end(), std::process::id());
+        let said = run(&mut shell(blocks("Which process holds 8080", "sh")[0]));
+        let lines = said.lines();
+        let cell = format!("users:((\"{name}\",pid={pid},fd=");
+        assert!(lines[0].contains(&cell), "{lines:?}");
+        assert_eq!(lines[1], format!("{pid} {name}"));
+    });
+}
+
+#[test]
+fn a_port_is_free_or_taken_before_the_start() {
+    let heading = "A port that must be free before the start, or must have been freed";
+    in_private_network(|| {
+        let recipe = blocks(heading, "sh")[0];
+        let free = run(&mut shell(recipe));
+        assert_eq!((free.code(), &*free.stdout), (0, "8080 is free\n"));
+        let taken = listen_on(8080);
+        let recipe = Recipe::start(recipe);
+        assert_eq!(recipe.0.next_line(), "8080 is taken");
+        drop(taken);
+        assert_eq!(recipe.0.next_line(), "8080 is free");
+    });
+}
+
+/// With the file elsewhere, and rotated as logrotate does it.
+#[test]
+fn a_log_of_ports_can_be_rotated() {
+    let logrotate = Command::new("logrotate").arg("--version").output();
+    if !have(
+        "services",
+        logrotate.err().map(|error| format!("logrotate: {error}")),
+    ) {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("ports.jsonl");
+    let elsewhere = |text: &str| text.replace("/var/log/ports.jsonl", log.to_str().unwrap());
+    let heading = "A log of ports";
+    let configuration = directory.path().join("logrotate.conf");
+    // The first block without a language follows one with.
+    let rotation = blocks(heading, "").pop().unwrap();
+    assert!(rotation.contains("copytruncate"), "{rotation}");
+    fs::write(&configuration, elsewhere(rotation)).unwrap();
+    in_private_network(|| {
+        let lines = |path: &Path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let events = text
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            events
+                .map(|event| event["type"].clone())
+                .collect::<Vec<_>>()
+        };
+        let written = |expected: &[&str]| {
+            wait_for("the log", || (lines(&log) == expected).then_some(()));
+        };
+        let listener = listen_on(8080);
+        let _recipe = Recipe::start(&elsewhere(blocks(heading, "sh")[0]));
+        written(&["listening"]);
+        let mut logrotate = Command::new("logrotate");
+        logrotate
+            .args(["--force", "--state"])
+            .arg(directory.path().join("state"));
+        assert!(run(logrotate.arg(&configuration)).status.success());
+        written(&[]);
+        drop(listener);
+        written(&["closed"]);
+        let rotated = directory.path().join("ports.jsonl.1");
+        assert_eq!(lines(&rotated), ["listening"]);
+    });
+}
+
+/// The schema that the README gives holds for real lines, and not for others.
+#[test]
+fn the_json_schema_holds_for_every_line() {
+    let section = README.split_once("As a [JSON Schema]").unwrap().1;
+    let schema = section
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let mut schemas = Schemas::new();
+    let mut compiler = Compiler::new();
+    let schema = serde_json::from_str(schema).unwrap();
+    compiler.add_resource("line.json", schema).unwrap();
+    let schema = compiler.compile("line.json", &mut schemas).unwrap();
+    let is_valid = |line: &Value| schemas.validate(line, schema).is_ok();
+
+    let example = README
+        .split("```json\n")
+        .find(|block| block.starts_with("{\"type\":\"opened\""))
+        .unwrap();
+    let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+    assert!(is_valid(&example), "{example}");
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
+    let mut checked = 0;
+    let arguments = |proc: &Path| -> Vec<String> {
+        let proc = proc.to_str().unwrap();
+        ["list", "--json", "-p", "-q", "--proc", proc]
+            .map(String::from)
+            .to_vec()
+    };
+    let directories = fs::read_dir(fixtures)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    for proc in directories.chain(["/proc".into()]) {
+        let listed = run(lntu(&[]).args(arguments(&proc)));
+        for line in listed.stdout.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(is_valid(&line), "{line}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "{checked} lines");
+    for (member, wrong) in [
+        ("type", json!("LISTEN")),
+        ("port", json!("80")),
+        ("timestamp", json!(1)),
+        ("family", json!("4")),
+        ("address", json!("*")),
+        ("number", json!(0)),
+        ("processes", json!([{"name": "a"}])),
+    ] {
+        let mut line = example.clone();
+        line[member] = wrong;
+        assert!(!is_valid(&line), "{line}");
+    }
+}
