@@ -1,12 +1,13 @@
 //! The command line as types: what was typed becomes what is meant, and what
 //! cannot be meant becomes a usage error.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lexopt::prelude::*;
+use lexopt::Arg;
 
 use crate::check::Wanted;
 use crate::entrypoint::Application;
@@ -19,60 +20,11 @@ use crate::source::{SourceChoice, SourceOptions};
 use crate::wait::WaitOptions;
 use crate::watch::WatchOptions;
 
-/// What `lntu --help` prints.
-pub const HELP: &str = "\
-lntu: which TCP ports are listening and which UDP ports are bound
+pub mod description;
+mod help;
 
-Usage:
-  lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]
-                       print the listeners, then every change; with COMMAND,
-                       do so beside it, and become it
-  lntu list [OPTIONS] [PORT]...
-                       print the listeners once
-  lntu check [OPTIONS] PORT...
-                       exit with 0 if all are listening, else with 1
-  lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]
-                       wait until all are listening; then become COMMAND
-
-PORT is [ADDRESS:]PORT[-PORT][/PROTO]:
-  8080   8080/tcp   53/udp   3000-3999   127.0.0.1:8080   [::1]:8080/tcp
-For watch and list, PORTs leave out every other listener. For check and wait,
-PROTO is tcp if not given, there are no ranges, and a wildcard listener of its
-family serves an ADDRESS too.
-
-Which listeners:
-  -t, --tcp            only TCP
-  -u, --udp            only UDP
-  -4, --ipv4           only IPv4
-  -6, --ipv6           only IPv6
-      --changes-only   watch: not those that are there at the start
-      --full           watch: the whole table on every change
-      --closed         wait: until none of the PORTs is listening
-
-How to print them (watch, list):
-      --json           JSON Lines instead of ss-format
-      --timestamps     start each line with the UTC time
-  -H, --no-header      leave out the header line
-  -o, --output FILE    append to FILE, which may be a FIFO, instead of stdout
-
-Where to look, and when:
-  -i, --interval D     time between polls (500ms, 5s, 1m; a bare number is
-                       seconds): 5s for watch, 100ms for wait
-      --timeout D      wait: give up after D
-      --source NAME    auto (ss, and where that fails /proc; default), ss, proc
-      --proc DIR       read DIR/net/tcp and the rest instead of /proc/net
-      --pid PID        look into the network namespace of this process
-
-  -v, --verbose        say why a source was passed over or a row skipped
-  -q, --quiet          say nothing on stderr but what ends the program
-  -h, --help           print this help
-  -V, --version        print the version
-
-Exit status: 0 yes or done, 1 no (not listening, or timed out), 2 could not
-tell (bad usage, or no source could be read); 128 + signal when SIGINT or
-SIGTERM ends it. With COMMAND its own, 126 if it cannot be executed, 127 if it
-is not found.
-";
+use description::{Action, COMMANDS, EPHEMERAL, Flag, Name, OptionSpec, SOURCES, Setting};
+pub use help::help;
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +48,7 @@ pub enum Command {
         WaitOptions,
         Option<Application>,
     ),
-    /// Print [`HELP`].
+    /// Print [`help`].
     Help,
     /// Print the version.
     Version,
@@ -129,46 +81,6 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Name {
-    #[default]
-    Watch,
-    List,
-    Check,
-    Wait,
-}
-
-impl Name {
-    fn parse(text: &str) -> Option<Name> {
-        [Name::Watch, Name::List, Name::Check, Name::Wait]
-            .into_iter()
-            .find(|name| name.text() == text)
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Name::Watch => "watch",
-            Name::List => "list",
-            Name::Check => "check",
-            Name::Wait => "wait",
-        }
-    }
-
-    /// Whether the command has this option. Those that are not named here
-    /// every command has.
-    fn takes(self, option: &str) -> bool {
-        match option {
-            "--changes-only" | "--full" => self == Name::Watch,
-            "--closed" | "--timeout" => self == Name::Wait,
-            "--interval" | "-- COMMAND" => matches!(self, Name::Watch | Name::Wait),
-            "--json" | "--timestamps" | "--no-header" | "--output" => {
-                matches!(self, Name::Watch | Name::List)
-            }
-            _ => true,
-        }
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SourceName {
     Auto,
@@ -180,10 +92,11 @@ enum SourceName {
 #[derive(Default)]
 struct Typed {
     command: Option<Name>,
-    /// The options that not every command has, by their long names.
-    options: Vec<&'static str>,
+    options: Vec<&'static OptionSpec>,
     protocols: [bool; 2],
     families: [bool; 2],
+    excluded: Vec<PortSpec>,
+    excludes_ephemeral: bool,
     ports: Vec<PortSpec>,
     source: Option<SourceName>,
     proc_root: Option<PathBuf>,
@@ -191,6 +104,10 @@ struct Typed {
     verbosity: Verbosity,
     interval: Option<Interval>,
     timeout: Option<Duration>,
+    closed: bool,
+    changes_only: bool,
+    full: bool,
+    settle: Option<u32>,
     output: OutputOptions,
     application: Option<Application>,
 }
@@ -198,7 +115,7 @@ struct Typed {
 /// Reads the arguments that follow the program's name.
 ///
 /// # Errors
-/// When they are not what [`HELP`] describes.
+/// When they are not what [`help`] describes.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut typed = Typed::default();
@@ -211,77 +128,96 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             let program = rest.next();
             let program = program.ok_or_else(|| UsageError("--: needs a COMMAND".into()))?;
             let arguments = rest.collect();
-            typed.options.push("-- COMMAND");
             typed.application = Some(Application { program, arguments });
             return typed.meaning();
         }
         let Some(argument) = parser.next()? else {
             return typed.meaning();
         };
-        match argument {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Short('V') | Long("version") => return Ok(Command::Version),
-            Short('t') | Long("tcp") => typed.protocols[0] = true,
-            Short('u') | Long("udp") => typed.protocols[1] = true,
-            Short('4') | Long("ipv4") => typed.families[0] = true,
-            Short('6') | Long("ipv6") => typed.families[1] = true,
-            Long("changes-only") => typed.options.push("--changes-only"),
-            Long("full") => typed.options.push("--full"),
-            Long("closed") => typed.options.push("--closed"),
-            Long("json") => {
-                typed.options.push("--json");
-                typed.output.format.json = true;
+        let is_it = |option: &&OptionSpec| match argument {
+            Arg::Short(letter) => option.short == Some(letter),
+            Arg::Long(name) => option.long == name,
+            Arg::Value(_) => false,
+        };
+        let Some(option) = description::options().find(is_it) else {
+            let Arg::Value(value) = argument else {
+                return Err(argument.unexpected().into());
+            };
+            typed.take_operand(value)?;
+            if typed.command == Some(Name::Help) {
+                return Ok(Command::Help);
             }
-            Long("timestamps") => {
-                typed.options.push("--timestamps");
-                typed.output.format.timestamps = true;
+            continue;
+        };
+        typed.options.push(option);
+        match option.action {
+            Action::Help => return Ok(Command::Help),
+            Action::Version => return Ok(Command::Version),
+            Action::Set(flag) => typed.set(flag),
+            Action::Take(setting, _) => {
+                let name = format!("--{}", option.long);
+                typed.take(setting, &name, parser.value()?)?;
             }
-            Short('H') | Long("no-header") => {
-                typed.options.push("--no-header");
-                typed.output.format.no_header = true;
-            }
-            Short('o') | Long("output") => {
-                typed.options.push("--output");
-                let path = PathBuf::from(parser.value()?);
-                typed.output.path = (path.as_os_str() != "/dev/stdout").then_some(path);
-            }
-            Short('i') | Long("interval") => {
-                typed.options.push("--interval");
-                typed.interval = Some(parse_value("--interval", parser.value()?)?);
-            }
-            Long("timeout") => {
-                typed.options.push("--timeout");
-                let text = parser.value()?.to_string_lossy().into_owned();
-                let timeout = parse_duration(&text);
-                typed.timeout = Some(timeout.map_err(|error| refused("--timeout", &text, error))?);
-            }
-            Long("source") => typed.source = Some(parse_source(parser.value()?)?),
-            Long("proc") => {
-                let root = PathBuf::from(parser.value()?);
-                if root.as_os_str().is_empty() {
-                    return Err(refused("--proc", "", "not a directory"));
-                }
-                typed.proc_root = Some(root);
-            }
-            Long("pid") => typed.pid = Some(parse_pid(parser.value()?)?),
-            Short('v') | Long("verbose") => typed.verbosity = Verbosity::Verbose,
-            Short('q') | Long("quiet") => typed.verbosity = Verbosity::Quiet,
-            Value(value) => typed.take_operand(value)?,
-            option @ (Short(_) | Long(_)) => return Err(option.unexpected().into()),
         }
     }
 }
 
 impl Typed {
+    fn set(&mut self, flag: Flag) {
+        match flag {
+            Flag::Tcp => self.protocols[0] = true,
+            Flag::Udp => self.protocols[1] = true,
+            Flag::Ipv4 => self.families[0] = true,
+            Flag::Ipv6 => self.families[1] = true,
+            Flag::ChangesOnly => self.changes_only = true,
+            Flag::Full => self.full = true,
+            Flag::Closed => self.closed = true,
+            Flag::Processes => self.output.format.processes = true,
+            Flag::Json => self.output.format.json = true,
+            Flag::Timestamps => self.output.format.timestamps = true,
+            Flag::NoHeader => self.output.format.no_header = true,
+            Flag::Verbose => self.verbosity = Verbosity::Verbose,
+            Flag::Quiet => self.verbosity = Verbosity::Quiet,
+        }
+    }
+
+    /// `name` is that of the option, for messages.
+    fn take(&mut self, setting: Setting, name: &str, value: OsString) -> Result<(), UsageError> {
+        match setting {
+            Setting::Exclude if value == EPHEMERAL => self.excludes_ephemeral = true,
+            Setting::Exclude => self.excluded.push(parse_value(name, value)?),
+            Setting::Settle => self.settle = Some(parse_settle(name, &value)?),
+            Setting::Output => {
+                let path = PathBuf::from(value);
+                self.output.path = (path.as_os_str() != "/dev/stdout").then_some(path);
+            }
+            Setting::Interval => self.interval = Some(parse_value(name, value)?),
+            Setting::Timeout => {
+                let text = value.to_string_lossy();
+                let timeout = parse_duration(&text);
+                self.timeout = Some(timeout.map_err(|error| refused(name, &text, error))?);
+            }
+            Setting::Source => self.source = Some(parse_source(name, &value)?),
+            Setting::Proc if value.is_empty() => {
+                return Err(refused(name, "", "not a directory"));
+            }
+            Setting::Proc => self.proc_root = Some(value.into()),
+            Setting::Pid => self.pid = Some(parse_pid(name, &value)?),
+        }
+        Ok(())
+    }
+
     /// The first operand may name the command; all others are PORTs.
     fn take_operand(&mut self, value: OsString) -> Result<(), UsageError> {
         let is_first = self.command.is_none() && self.ports.is_empty();
-        match value.to_str().and_then(Name::parse) {
-            Some(name) if is_first => self.command = Some(name),
+        let command = COMMANDS.iter().find(|command| value == command.name.text());
+        match command {
+            Some(command) if is_first => self.command = Some(command.name),
             // What has no digit was hardly meant as a port.
             _ if is_first && !value.as_encoded_bytes().iter().any(u8::is_ascii_digit) => {
                 let text = value.to_string_lossy();
-                let why = "neither a command (watch, list, check, wait) nor a PORT";
+                let names = COMMANDS.map(|command| command.name.text()).join(", ");
+                let why = format!("neither a command ({names}) nor a PORT");
                 return Err(UsageError(format!("'{text}': {why}")));
             }
             _ => self.ports.push(parse_value("PORT", value)?),
@@ -289,46 +225,48 @@ impl Typed {
         Ok(())
     }
 
-    fn has(&self, option: &str) -> bool {
-        self.options.contains(&option)
-    }
-
     fn meaning(self) -> Result<Command, UsageError> {
         let name = self.command.unwrap_or_default();
-        if let Some(option) = self.options.iter().find(|option| !name.takes(option)) {
-            let name = name.text();
-            return Err(UsageError(format!("{option}: not an option of {name}")));
-        }
+        self.refuse_options_of_others(name)?;
         let mut source = SourceOptions {
             choice: self.source_choice()?,
             filter: Filter {
                 protocol: only_one(self.protocols, [Protocol::Tcp, Protocol::Udp]),
                 family: only_one(self.families, [Family::V4, Family::V6]),
-                ..Filter::default()
+                ports: Vec::new(),
+                excluded: self.excluded,
+                excludes_ephemeral: self.excludes_ephemeral,
             },
-            processes: false,
+            processes: self.output.format.processes,
             verbosity: self.verbosity,
         };
         let watch_options = WatchOptions {
             interval: self.interval.unwrap_or(Interval::OF_WATCH),
             format: self.output.format,
-            changes_only: self.has("--changes-only"),
-            full: self.has("--full"),
-            settle: 1,
+            changes_only: self.changes_only,
+            full: self.full,
+            settle: self.settle.unwrap_or(1),
             verbosity: self.verbosity,
             second_look: true,
         };
         let wait_options = WaitOptions {
             interval: self.interval.unwrap_or(Interval::OF_WAIT),
             timeout: self.timeout,
-            wanted: match self.has("--closed") {
+            wanted: match self.closed {
                 true => Wanted::Closed,
                 false => Wanted::Listening,
             },
             verbosity: self.verbosity,
         };
         match name {
-            Name::Watch | Name::List => source.filter.ports = self.ports,
+            Name::Help => Ok(Command::Help),
+            Name::Watch | Name::List => {
+                source.filter.ports = self.ports;
+                Ok(match name {
+                    Name::List => Command::List(source, self.output),
+                    _ => Command::Watch(source, self.output, watch_options, self.application),
+                })
+            }
             Name::Check | Name::Wait => {
                 let ports = required_ports(name, self.ports, &source.filter)?;
                 // Tables of the other protocol need not be read.
@@ -336,16 +274,29 @@ impl Typed {
                 if ports.iter().all(|port| port.protocol() == first) {
                     source.filter.protocol = Some(first);
                 }
-                return Ok(match name {
+                Ok(match name {
                     Name::Check => Command::Check(source, ports),
                     _ => Command::Wait(source, ports, wait_options, self.application),
-                });
+                })
             }
         }
-        Ok(match name {
-            Name::List => Command::List(source, self.output),
-            _ => Command::Watch(source, self.output, watch_options, self.application),
-        })
+    }
+
+    /// Refuses what was typed and `name` does not take.
+    fn refuse_options_of_others(&self, name: Name) -> Result<(), UsageError> {
+        let mut takers = COMMANDS
+            .iter()
+            .filter(|command| command.takes_application());
+        let of_others = |option: &&&OptionSpec| !option.commands.contains(&name);
+        let what = match self.options.iter().find(of_others) {
+            Some(option) => format!("--{}", option.long),
+            None if self.application.is_none() || takers.any(|taker| taker.name == name) => {
+                return Ok(());
+            }
+            None => "-- COMMAND".to_string(),
+        };
+        let name = name.text();
+        Err(UsageError(format!("{what}: not an option of {name}")))
     }
 
     /// `--proc` and `--pid` name a place that only the `/proc` source can look at.
@@ -415,24 +366,40 @@ fn parse_value<T: std::str::FromStr<Err: fmt::Display>>(
     text.parse().map_err(|error| refused(what, &text, error))
 }
 
-fn parse_source(value: OsString) -> Result<SourceName, UsageError> {
+fn parse_source(name: &str, value: &OsStr) -> Result<SourceName, UsageError> {
     match value.to_str() {
         Some("auto") => Ok(SourceName::Auto),
         Some("ss") => Ok(SourceName::Ss),
         Some("proc") => Ok(SourceName::Proc),
         _ => {
-            let text = value.to_string_lossy();
-            Err(refused("--source", &text, "must be auto, ss or proc"))
+            let [others @ .., last] = SOURCES;
+            let why = format!("must be {} or {last}", others.join(", "));
+            Err(refused(name, &value.to_string_lossy(), why))
         }
     }
 }
 
-fn parse_pid(value: OsString) -> Result<u32, UsageError> {
+fn parse_pid(name: &str, value: &OsStr) -> Result<u32, UsageError> {
+    parse_number(name, value, 1..=u32::MAX, "not a process id")
+}
+
+fn parse_settle(name: &str, value: &OsStr) -> Result<u32, UsageError> {
+    let why = "must be a number of polls from 1 to 1000000";
+    parse_number(name, value, 1..=1_000_000, why)
+}
+
+/// Digits only: `u32::from_str` would also take a sign.
+fn parse_number(
+    name: &str,
+    value: &OsStr,
+    range: RangeInclusive<u32>,
+    why: &str,
+) -> Result<u32, UsageError> {
     let text = value.to_string_lossy();
     text.parse()
         .ok()
-        .filter(|&pid| pid > 0 && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .ok_or_else(|| refused("--pid", &text, "not a process id"))
+        .filter(|number| range.contains(number) && text.bytes().all(|b| b.is_ascii_digit()))
+        .ok_or_else(|| refused(name, &text, why))
 }
 
 #[cfg(test)]
@@ -472,5 +439,42 @@ mod tests {
         for port in ["localhost:80", "::1:80", "[127.0.0.1]:80"] {
             assert_eq!(refusal(&[port]), format!("PORT '{port}': {address}"));
         }
+    }
+
+    fn watch(arguments: &[&str]) -> (SourceOptions, OutputOptions, WatchOptions) {
+        match parse(arguments.iter().map(OsString::from)) {
+            Ok(Command::Watch(source, output, options, None)) => (source, output, options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn excluded_ports_add_up_and_ephemeral_is_none_of_them() {
+        let (source, ..) = watch(&["--exclude", "ephemeral", "--exclude=22", "--exclude=53/udp"]);
+        let excluded = ["22", "53/udp"].map(|port| port.parse().unwrap());
+        assert_eq!(source.filter.excluded, excluded);
+        assert!(source.filter.excludes_ephemeral);
+        let (source, ..) = watch(&["80"]);
+        assert_eq!(source.filter.excluded, []);
+        assert!(!source.filter.excludes_ephemeral);
+    }
+
+    #[test]
+    fn processes_are_asked_of_the_source_and_for_the_output() {
+        for (arguments, asked) in [(&["-p"][..], true), (&["--processes"], true), (&[], false)] {
+            let (source, output, options) = watch(arguments);
+            let everywhere = [
+                source.processes,
+                output.format.processes,
+                options.format.processes,
+            ];
+            assert_eq!(everywhere, [asked; 3], "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_settles_at_once_if_nothing_else_was_asked_for() {
+        assert_eq!(watch(&[]).2.settle, 1);
+        assert_eq!(watch(&["--settle", "1000000"]).2.settle, 1_000_000);
     }
 }

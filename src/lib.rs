@@ -13,8 +13,9 @@
 //! write what changed, pause. A source either gives a complete snapshot or an
 //! error, and everything behind it is the same code whichever answered.
 //!
-//! - [`cli`] turns arguments into a command; [`port`] and [`interval`] are the
-//!   kinds of value that appear there.
+//! - [`cli`] turns arguments into a command, and [`cli::description`] says which
+//!   there are; [`port`] and [`interval`] are the kinds of value that appear
+//!   there.
 //! - [`listener`] is what everything speaks of; [`process`] is who holds one.
 //! - [`procnet`] reads `/proc/net`: [`procnet::scan`] makes lines of bytes and
 //!   [`procnet::row`] makes sockets of lines. [`ss`] runs ss and reads its

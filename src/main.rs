@@ -50,7 +50,7 @@ fn run() -> Result<bool, Error> {
                 _ => Ok(is_met),
             };
         }
-        Command::Help => print(cli::HELP)?,
+        Command::Help => print(&cli::help())?,
         Command::Version => print(concat!("lntu ", env!("CARGO_PKG_VERSION"), "\n"))?,
     }
     Ok(true)

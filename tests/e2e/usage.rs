@@ -1,5 +1,7 @@
 //! The command line: what it takes and what it refuses.
 
+use lntu::cli::{self, description, description::ValueKind};
+
 use crate::harness::*;
 
 #[test]
@@ -9,6 +11,9 @@ fn help_and_version_are_data_on_stdout() {
         &["-h"],
         &["list", "-h"],
         &["--json", "--help"],
+        &["help"],
+        &["help", "list"],
+        &["--full", "help"],
     ] {
         let help = run(&mut lntu(arguments));
         assert!(help.lines()[0].starts_with("lntu: "), "{arguments:?}");
@@ -19,22 +24,34 @@ fn help_and_version_are_data_on_stdout() {
     }
 }
 
-/// Every option that help names is taken, so that help and parser agree.
 #[test]
-fn every_option_in_help_exists() {
-    let help = run(&mut lntu(&["--help"])).stdout;
-    let options = help
-        .split_whitespace()
-        .filter_map(|word| word.strip_prefix("--"))
-        .map(|word| word.trim_end_matches(','));
-    let mut count = 0;
-    for option in options {
-        count += 1;
-        // An unknown option is refused before the bad PORT behind it.
-        let refused = run(&mut lntu(&[&format!("--{option}=10ms"), "no-port"]));
-        assert!(!refused.stderr.contains("invalid option"), "{refused:?}");
+fn help_fits_a_terminal_and_explains_each_option_once() {
+    let help = run(&mut lntu(&["--help"]));
+    for line in help.lines() {
+        assert!(line.len() <= 80 && line.trim_end() == line, "{line:?}");
     }
-    assert!(count > 15, "{count} options in help");
+    for option in description::options() {
+        let long = format!("--{}", option.long);
+        let words = help.stdout.split_whitespace();
+        assert_eq!(words.filter(|word| *word == long).count(), 1, "{long}");
+    }
+}
+
+/// A word that help and completions offer is one that the parser takes.
+#[test]
+fn every_word_that_an_option_names_is_taken() {
+    for option in description::options() {
+        let Some(value) = option.value() else {
+            continue;
+        };
+        if let ValueKind::Words(words) = value.kind {
+            for word in words {
+                let typed = format!("--{}={word}", option.long);
+                let parsed = cli::parse([typed.into()]);
+                assert!(parsed.is_ok(), "{parsed:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -68,11 +85,11 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["lst"],
-            "'lst': neither a command (watch, list, check, wait) nor a PORT",
+            "'lst': neither a command (watch, list, check, wait, help) nor a PORT",
         ),
         (
             &[""],
-            "'': neither a command (watch, list, check, wait) nor a PORT",
+            "'': neither a command (watch, list, check, wait, help) nor a PORT",
         ),
         (
             &["check", "-u", "80/tcp"],
@@ -112,6 +129,31 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         (
             &["--source", "netstat"],
             "--source 'netstat': must be auto, ss or proc",
+        ),
+        (
+            &["--exclude", "90-80"],
+            "--exclude '90-80': the range ends before it starts",
+        ),
+        (
+            &["check", "--exclude", "80", "81"],
+            "--exclude: not an option of check",
+        ),
+        (&["wait", "-p", "80"], "--processes: not an option of wait"),
+        (
+            &["list", "--settle", "2"],
+            "--settle: not an option of list",
+        ),
+        (
+            &["--settle", "0"],
+            "--settle '0': must be a number of polls from 1 to 1000000",
+        ),
+        (
+            &["--settle", "1000001"],
+            "--settle '1000001': must be a number of polls from 1 to 1000000",
+        ),
+        (
+            &["--settle=+1"],
+            "--settle '+1': must be a number of polls from 1 to 1000000",
         ),
         (&["--pid", "0"], "--pid '0': not a process id"),
         (&["--pid", "self"], "--pid 'self': not a process id"),

@@ -1,0 +1,345 @@
+//! The one description of the command line: the parser looks commands and
+//! options up here, and `--help`, the man page and the completions are written
+//! from it.
+
+/// A command, as it is typed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Name {
+    /// `watch`, which is also meant where none is typed.
+    #[default]
+    Watch,
+    /// `list`.
+    List,
+    /// `check`.
+    Check,
+    /// `wait`.
+    Wait,
+    /// `help`.
+    Help,
+}
+
+impl Name {
+    /// What is typed for it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Name::Watch => "watch",
+            Name::List => "list",
+            Name::Check => "check",
+            Name::Wait => "wait",
+            Name::Help => "help",
+        }
+    }
+}
+
+/// A command.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandSpec {
+    /// What it is called.
+    pub name: Name,
+    /// How it is typed.
+    pub usage: &'static str,
+    /// What it does, in less than a sentence.
+    pub summary: &'static str,
+}
+
+impl CommandSpec {
+    /// Whether `-- COMMAND` may follow: whether it can become an application.
+    pub fn takes_application(&self) -> bool {
+        self.usage.ends_with(" [-- COMMAND [ARG]...]")
+    }
+}
+
+/// All commands.
+pub static COMMANDS: [CommandSpec; 5] = [
+    CommandSpec {
+        name: Name::Watch,
+        usage: "lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]",
+        summary: "print the listeners, then every change; with COMMAND, do so beside it, \
+                  and become it",
+    },
+    CommandSpec {
+        name: Name::List,
+        usage: "lntu list [OPTIONS] [PORT]...",
+        summary: "print the listeners once",
+    },
+    CommandSpec {
+        name: Name::Check,
+        usage: "lntu check [OPTIONS] PORT...",
+        summary: "exit with 0 if all are listening, else with 1",
+    },
+    CommandSpec {
+        name: Name::Wait,
+        usage: "lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]",
+        summary: "wait until all are listening; then become COMMAND",
+    },
+    CommandSpec {
+        name: Name::Help,
+        usage: "lntu help",
+        summary: "print this help",
+    },
+];
+
+/// Options that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// What they are about; empty for the rest.
+    pub title: &'static str,
+    /// The commands that its options are for, but where they say otherwise.
+    pub commands: &'static [Name],
+    /// The options, in the order in which they are explained.
+    pub options: &'static [OptionSpec],
+}
+
+impl Group {
+    /// Whether its options are for every command that takes any.
+    pub fn is_for_all(&self) -> bool {
+        self.commands == ALL
+    }
+}
+
+/// An option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// Its letter, if it has one.
+    pub short: Option<char>,
+    /// Its long name, without the dashes.
+    pub long: &'static str,
+    /// The commands that take it.
+    pub commands: &'static [Name],
+    /// What it does, in less than a sentence.
+    pub help: &'static str,
+    pub(super) action: Action,
+}
+
+impl OptionSpec {
+    /// The value that it takes, if it does.
+    pub fn value(&self) -> Option<&ValueSpec> {
+        match &self.action {
+            Action::Take(_, value) => Some(value),
+            Action::Help | Action::Version | Action::Set(_) => None,
+        }
+    }
+}
+
+/// The value of an option.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueSpec {
+    /// What stands for it in help.
+    pub name: &'static str,
+    /// What can be known of it.
+    pub kind: ValueKind,
+}
+
+/// What can be known of a value before it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Nothing.
+    Any,
+    /// It is one of these, or begins like none of them.
+    Words(&'static [&'static str]),
+    /// It is a file.
+    File,
+    /// It is a directory.
+    Directory,
+}
+
+/// What the parser does at an option.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    Help,
+    Version,
+    Set(Flag),
+    Take(Setting, ValueSpec),
+}
+
+/// An option without a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Flag {
+    Tcp,
+    Udp,
+    Ipv4,
+    Ipv6,
+    ChangesOnly,
+    Full,
+    Closed,
+    Processes,
+    Json,
+    Timestamps,
+    NoHeader,
+    Verbose,
+    Quiet,
+}
+
+/// An option with a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Setting {
+    Exclude,
+    Settle,
+    Output,
+    Interval,
+    Timeout,
+    Source,
+    Proc,
+    Pid,
+}
+
+const ALL: &[Name] = &[Name::Watch, Name::List, Name::Check, Name::Wait];
+const PRINTING: &[Name] = &[Name::Watch, Name::List];
+const POLLING: &[Name] = &[Name::Watch, Name::Wait];
+const WATCH: &[Name] = &[Name::Watch];
+const WAIT: &[Name] = &[Name::Wait];
+
+/// What `--source` takes.
+pub const SOURCES: [&str; 3] = ["auto", "ss", "proc"];
+
+/// What `--exclude` takes besides a PORT.
+pub const EPHEMERAL: &str = "ephemeral";
+
+const fn option(
+    short: Option<char>,
+    long: &'static str,
+    commands: &'static [Name],
+    help: &'static str,
+    action: Action,
+) -> OptionSpec {
+    OptionSpec {
+        short,
+        long,
+        commands,
+        help,
+        action,
+    }
+}
+
+const fn flag(
+    short: Option<char>,
+    long: &'static str,
+    commands: &'static [Name],
+    help: &'static str,
+    flag: Flag,
+) -> OptionSpec {
+    option(short, long, commands, help, Action::Set(flag))
+}
+
+const fn setting(
+    short: Option<char>,
+    long: &'static str,
+    name: &'static str,
+    kind: ValueKind,
+    commands: &'static [Name],
+    help: &'static str,
+    setting: Setting,
+) -> OptionSpec {
+    let action = Action::Take(setting, ValueSpec { name, kind });
+    option(short, long, commands, help, action)
+}
+
+/// All options.
+#[rustfmt::skip] // A row each.
+pub static GROUPS: [Group; 4] = [
+    Group {
+        title: "Which listeners",
+        commands: ALL,
+        options: &[
+            flag(Some('t'), "tcp", ALL, "only TCP", Flag::Tcp),
+            flag(Some('u'), "udp", ALL, "only UDP", Flag::Udp),
+            flag(Some('4'), "ipv4", ALL, "only IPv4", Flag::Ipv4),
+            flag(Some('6'), "ipv6", ALL, "only IPv6", Flag::Ipv6),
+            setting(None, "exclude", "PORT", ValueKind::Words(&[EPHEMERAL]), PRINTING,
+                "not this PORT, or with the word ephemeral no UDP sockets on ports that the \
+                 kernel gives out by itself; may be repeated",
+                Setting::Exclude),
+            flag(None, "changes-only", WATCH,
+                "not those that are there at the start", Flag::ChangesOnly),
+            flag(None, "full", WATCH, "the whole table on every change", Flag::Full),
+            setting(None, "settle", "N", ValueKind::Any, WATCH,
+                "report a change once N polls in a row agree (default 1)", Setting::Settle),
+            flag(None, "closed", WAIT, "until none of the PORTs is listening", Flag::Closed),
+        ],
+    },
+    Group {
+        title: "How to print them",
+        commands: PRINTING,
+        options: &[
+            flag(Some('p'), "processes", PRINTING,
+                "say which process holds each socket", Flag::Processes),
+            flag(None, "json", PRINTING, "JSON Lines instead of ss-format", Flag::Json),
+            flag(None, "timestamps", PRINTING,
+                "start each line with the UTC time", Flag::Timestamps),
+            flag(Some('H'), "no-header", PRINTING, "leave out the header line", Flag::NoHeader),
+            setting(Some('o'), "output", "FILE", ValueKind::File, PRINTING,
+                "append to FILE, which may be a FIFO, instead of stdout", Setting::Output),
+        ],
+    },
+    Group {
+        title: "Where to look, and when",
+        commands: ALL,
+        options: &[
+            setting(Some('i'), "interval", "D", ValueKind::Any, POLLING,
+                "time between polls (500ms, 5s, 1m; a bare number is seconds): 5s for watch, \
+                 100ms for wait",
+                Setting::Interval),
+            setting(None, "timeout", "D", ValueKind::Any, WAIT,
+                "give up after D", Setting::Timeout),
+            setting(None, "source", "NAME", ValueKind::Words(&SOURCES), ALL,
+                "auto (ss, and where that fails /proc; default), ss, proc", Setting::Source),
+            setting(None, "proc", "DIR", ValueKind::Directory, ALL,
+                "read DIR/net/tcp and the rest instead of /proc/net", Setting::Proc),
+            setting(None, "pid", "PID", ValueKind::Any, ALL,
+                "look into the network namespace of this process", Setting::Pid),
+        ],
+    },
+    Group {
+        title: "",
+        commands: ALL,
+        options: &[
+            flag(Some('v'), "verbose", ALL,
+                "say why a source was passed over or a row skipped", Flag::Verbose),
+            flag(Some('q'), "quiet", ALL,
+                "say nothing on stderr but what ends the program", Flag::Quiet),
+            option(Some('h'), "help", ALL, "print this help", Action::Help),
+            option(Some('V'), "version", ALL, "print the version", Action::Version),
+        ],
+    },
+];
+
+/// All options, in the order of their groups.
+pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
+    GROUPS.iter().flat_map(|group| group.options)
+}
+
+/// What the program is.
+pub const ABOUT: &str = "which TCP ports are listening and which UDP ports are bound";
+
+/// The form of a PORT.
+pub const PORT_FORM: &str = "[ADDRESS:]PORT[-PORT][/PROTO]";
+
+/// A PORT of each kind.
+pub const PORT_EXAMPLES: &[&str] = &[
+    "8080",
+    "8080/tcp",
+    "53/udp",
+    "3000-3999",
+    "127.0.0.1:8080",
+    "[::1]:8080/tcp",
+];
+
+/// What a PORT means.
+pub const PORT_MEANING: &str = "For watch and list, PORTs leave out every other listener. \
+    For check and wait, PROTO is tcp if not given, there are no ranges, and a wildcard listener \
+    of its family serves an ADDRESS too.";
+
+/// Each exit status, and what it says.
+pub const EXIT_STATUS: &[(&str, &str)] = &[
+    ("0", "yes or done"),
+    ("1", "no (not listening, or timed out)"),
+    (
+        "2",
+        "could not tell (bad usage, or no source could be read)",
+    ),
+    ("128 + signal", "when SIGINT or SIGTERM ends it"),
+    ("126, 127", "COMMAND cannot be executed, is not found"),
+];
+
+/// What the exit status is where an application takes it over.
+pub const EXIT_STATUS_OF_COMMAND: &str = "With a COMMAND that could be started, its own.";

@@ -1,0 +1,119 @@
+//! What `lntu --help` prints.
+
+use super::description::{
+    ABOUT, COMMANDS, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, Group, Name, OptionSpec,
+    PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
+};
+
+/// No line is wider.
+const WIDTH: usize = 80;
+
+/// Where explanations start.
+const COLUMN: usize = 23;
+
+/// The text, made from the description of the command line.
+pub fn help() -> String {
+    let mut text = String::new();
+    push(&mut text, &["lntu: ", ABOUT, "\n\nUsage:\n"]);
+    for command in &COMMANDS {
+        item(&mut text, command.usage, command.summary);
+    }
+    push(&mut text, &["\nPORT is ", PORT_FORM, ":\n"]);
+    for example in PORT_EXAMPLES {
+        push(&mut text, &["  ", example]);
+    }
+    text.push('\n');
+    fill(&mut text, 0, 0, PORT_MEANING);
+    for group in &GROUPS {
+        push(&mut text, &["\n", &heading(group)]);
+        for option in group.options {
+            item(&mut text, &spelling(option), &explanation(group, option));
+        }
+    }
+    text.push_str("\nExit status:\n");
+    for (status, meaning) in EXIT_STATUS {
+        item(&mut text, status, meaning);
+    }
+    fill(&mut text, 0, 0, EXIT_STATUS_OF_COMMAND);
+    text
+}
+
+fn push(text: &mut String, parts: &[&str]) {
+    parts.iter().for_each(|part| text.push_str(part));
+}
+
+/// `How to print them (watch, list):`
+fn heading(group: &Group) -> String {
+    let mut text = group.title.to_string();
+    if !group.title.is_empty() {
+        if !group.is_for_all() {
+            text.push_str(" (");
+            push_names(&mut text, group.commands);
+            text.push(')');
+        }
+        text.push_str(":\n");
+    }
+    text
+}
+
+/// `-o, --output FILE`
+fn spelling(option: &OptionSpec) -> String {
+    let mut text = String::new();
+    match option.short {
+        Some(short) => text.extend(['-', short, ',', ' ']),
+        None => text.push_str("    "),
+    }
+    push(&mut text, &["--", option.long]);
+    if let Some(value) = option.value() {
+        push(&mut text, &[" ", value.name]);
+    }
+    text
+}
+
+/// What an option does, and for which commands if that is not said above it.
+fn explanation(group: &Group, option: &OptionSpec) -> String {
+    let mut text = String::new();
+    if option.commands != group.commands {
+        push_names(&mut text, option.commands);
+        text.push_str(": ");
+    }
+    text.push_str(option.help);
+    text
+}
+
+fn push_names(text: &mut String, commands: &[Name]) {
+    for (index, command) in commands.iter().enumerate() {
+        push(text, &[if index > 0 { ", " } else { "" }, command.text()]);
+    }
+}
+
+/// A term, and its explanation beside it, or below where it is too wide.
+fn item(text: &mut String, term: &str, explanation: &str) {
+    text.push_str("  ");
+    text.push_str(term);
+    let mut column = 2 + term.len();
+    if column >= COLUMN {
+        text.push('\n');
+        column = 0;
+    }
+    fill(text, column, COLUMN, explanation);
+}
+
+/// Appends words behind `column`, as many to a line as it is wide, and each
+/// line from `indent` on.
+fn fill(text: &mut String, mut column: usize, indent: usize, words: &str) {
+    for word in words.split(' ') {
+        if column > indent && column + 1 + word.len() > WIDTH {
+            text.push('\n');
+            column = 0;
+        }
+        let blanks = match column < indent {
+            true => indent - column,
+            false => usize::from(column > 0),
+        };
+        (0..blanks).for_each(|_| text.push(' '));
+        text.push_str(word);
+        column += blanks + word.len();
+    }
+    text.push('\n');
+}
