@@ -125,7 +125,7 @@ mod tests {
                 fd: 6,
             };
             let listener = Listener {
-                processes: Processes::new(names.iter().map(process).collect()),
+                processes: Processes::new(names.iter().map(process)),
                 ..listener("::1")
             };
             let line = object(&listener, "closed", Timestamp::now(), true);

@@ -36,11 +36,16 @@ impl Process {
 pub struct Processes(Option<Arc<[Process]>>);
 
 impl Processes {
-    /// Those of `processes`, in any order.
-    pub fn new(mut processes: Vec<Process>) -> Processes {
-        processes.sort_unstable_by_key(Process::order);
-        processes.dedup_by_key(|process| process.order());
-        Processes((!processes.is_empty()).then(|| processes.into()))
+    /// Those of `processes`, in any order. Nearly in order is cheapest.
+    pub fn new(processes: impl IntoIterator<Item = Process>) -> Processes {
+        let mut sorted: Vec<Process> = Vec::new();
+        for process in processes {
+            let place = sorted.binary_search_by_key(&process.order(), Process::order);
+            if let Err(place) = place {
+                sorted.insert(place, process);
+            }
+        }
+        Processes((!sorted.is_empty()).then(|| sorted.into()))
     }
 
     /// All of them.
@@ -61,7 +66,7 @@ impl Processes {
                 let all = sockets
                     .iter()
                     .flat_map(|socket| socket.processes.as_slice());
-                Processes::new(all.cloned().collect())
+                Processes::new(all.cloned())
             }
         }
     }
@@ -72,8 +77,18 @@ impl Processes {
 #[derive(Debug)]
 pub struct Lookup {
     proc_root: PathBuf,
-    /// Sorted by inode. A socket that no process was found for is here too.
-    known: Vec<(u64, Processes)>,
+    /// Sorted by inode.
+    sockets: Vec<Socket>,
+}
+
+/// A socket that was looked for.
+#[derive(Debug)]
+struct Socket {
+    inode: u64,
+    /// `None` until it was looked for.
+    holders: Option<Processes>,
+    /// In the order of the look at all processes that goes on.
+    found: Vec<Process>,
 }
 
 impl Lookup {
@@ -81,7 +96,7 @@ impl Lookup {
     pub fn new(proc_root: &Path) -> Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
-            known: Vec::new(),
+            sockets: Vec::new(),
         }
     }
 
@@ -98,46 +113,47 @@ impl Lookup {
         if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
             return false;
         }
-        let mut inodes: Vec<u64> = listeners.iter().map(|listener| listener.inode).collect();
-        inodes.sort_unstable();
-        inodes.dedup();
-        self.known
-            .retain(|(inode, _)| inodes.binary_search(inode).is_ok());
-        inodes.retain(|&inode| inode != 0 && self.find(inode).is_none());
-        let mut holders: Vec<(u64, Vec<Process>)> = inodes
-            .into_iter()
-            .map(|inode| (inode, Vec::new()))
-            .collect();
+        let socket = |listener: &Listener| Socket {
+            inode: listener.inode,
+            holders: self.find(listener.inode).cloned(),
+            found: Vec::new(),
+        };
+        let mut sockets: Vec<Socket> = listeners.iter().map(socket).collect();
+        sockets.sort_unstable_by_key(|socket| socket.inode);
+        sockets.dedup_by_key(|socket| socket.inode);
         // An error means that there is nothing to be found there.
         let _ = for_each_number(&self.proc_root, |pid, directory| {
-            let _ = look_into(pid, directory, &mut holders);
+            let _ = look_into(pid, directory, &mut sockets);
         });
-        let found = holders.into_iter();
-        self.known
-            .extend(found.map(|(inode, processes)| (inode, Processes::new(processes))));
-        self.known.sort_unstable_by_key(|(inode, _)| *inode);
+        for socket in &mut sockets {
+            let found = socket.found.drain(..).rev();
+            socket.holders.get_or_insert_with(|| Processes::new(found));
+        }
+        self.sockets = sockets;
         true
     }
 
     /// The holders of a socket that was looked for; those that `listener`
     /// names already where its inode is not known.
     pub fn holders_of(&self, listener: &Listener) -> Processes {
-        match self.find(listener.inode) {
-            Some(index) => self.known[index].1.clone(),
-            None => listener.processes.clone(),
-        }
+        let known = match listener.inode {
+            0 => None,
+            inode => self.find(inode),
+        };
+        known.unwrap_or(&listener.processes).clone()
     }
 
-    fn find(&self, inode: u64) -> Option<usize> {
-        self.known
-            .binary_search_by_key(&inode, |(inode, _)| *inode)
-            .ok()
+    fn find(&self, inode: u64) -> Option<&Processes> {
+        let place = self
+            .sockets
+            .binary_search_by_key(&inode, |socket| socket.inode);
+        self.sockets[place.ok()?].holders.as_ref()
     }
 }
 
-/// Adds the process in `directory` to each socket of `holders`, which are
-/// sorted by inode, that it holds.
-fn look_into(pid: u32, directory: &Path, holders: &mut [(u64, Vec<Process>)]) -> io::Result<()> {
+/// Adds the process in `directory` to each of the `sockets`, which are sorted
+/// by inode, that it holds and that is looked for.
+fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<()> {
     let mut its_name = None;
     for_each_number(&directory.join("fd"), |fd, path| {
         // One that was closed meanwhile holds nothing.
@@ -147,10 +163,13 @@ fn look_into(pid: u32, directory: &Path, holders: &mut [(u64, Vec<Process>)]) ->
         else {
             return;
         };
-        if let Ok(index) = holders.binary_search_by_key(&inode, |(inode, _)| *inode) {
+        let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
+        if let Ok(place) = place
+            && sockets[place].holders.is_none()
+        {
             let name = its_name.get_or_insert_with(|| name(directory).unwrap_or_default());
             let name = name.clone();
-            holders[index].1.push(Process { name, pid, fd });
+            sockets[place].found.push(Process { name, pid, fd });
         }
     })
 }
@@ -259,7 +278,7 @@ mod tests {
         assert!(!lookup.holders_of(&socket(5)).is_empty());
         assert!(lookup.look_for(&[socket(9), socket(6)]));
         assert!(lookup.holders_of(&socket(5)).is_empty(), "forgotten");
-        assert_eq!(lookup.known.len(), 2);
+        assert_eq!(lookup.sockets.len(), 2);
     }
 
     #[test]

@@ -9,9 +9,9 @@ pub struct Settling {
     polls: u32,
     /// How many polls are left until the first change can count.
     left: u32,
-    /// How many polls in a row have seen this identity open (true) or close,
-    /// sorted.
-    seen: Vec<((Identity, bool), u32)>,
+    /// How many polls in a row have seen this identity open (true) or close, in
+    /// the order of [`Snapshot::changes_to`], which is theirs too.
+    seen: Vec<((bool, Identity), u32)>,
 }
 
 impl Settling {
@@ -35,7 +35,7 @@ impl Settling {
         let mut early = Vec::new();
         for change in reported.changes_to(current) {
             let opens = matches!(change, Change::Opened(_));
-            let change_of = (change.listener().identity(), opens);
+            let change_of = (opens, change.listener().identity());
             let found = before.binary_search_by_key(&change_of, |(change_of, _)| *change_of);
             let polls = found.map_or(0, |index| before[index].1).saturating_add(1);
             self.seen.push((change_of, polls));
@@ -43,7 +43,6 @@ impl Settling {
                 early.push(change);
             }
         }
-        self.seen.sort_unstable();
         current.undo(&early);
         self.left == 0
     }

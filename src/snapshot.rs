@@ -125,7 +125,8 @@ impl Snapshot {
         closed.chain(opened)
     }
 
-    /// Makes `changes` part of the snapshot.
+    /// Makes `changes`, in the order of [`Snapshot::changes_to`], part of the
+    /// snapshot.
     pub fn apply(&mut self, changes: &[Change]) {
         self.replace(changes, |change| match change {
             Change::Opened(listener) => Ok(listener),
@@ -133,7 +134,7 @@ impl Snapshot {
         });
     }
 
-    /// Takes back `changes` that led to the snapshot.
+    /// Takes back `changes`, in the same order, that led to the snapshot.
     pub fn undo(&mut self, changes: &[Change]) {
         self.replace(changes, |change| match change {
             Change::Closed(listener) => Ok(listener),
@@ -151,8 +152,7 @@ impl Snapshot {
         let added = changes.iter().filter_map(|change| what(change).ok());
         self.listeners.extend(added.cloned());
         let removed = changes.iter().filter_map(|change| what(change).err());
-        let mut removed: Vec<Identity> = removed.map(Listener::identity).collect();
-        removed.sort_unstable();
+        let removed: Vec<Identity> = removed.map(Listener::identity).collect();
         self.listeners
             .retain(|listener| removed.binary_search(&listener.identity()).is_err());
         self.restore_order();

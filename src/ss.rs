@@ -342,7 +342,8 @@ impl AnswerReader {
 /// A row, and its cell of processes if it has one. No other cell can hold
 /// this: the name of an interface has no colon.
 fn split_off_processes(line: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memmem::find(line, PROCESSES) {
+    let mut starts = line.windows(PROCESSES.len());
+    match starts.position(|window| window == PROCESSES) {
         Some(start) => (&line[..start], Some(&line[start..])),
         None => (line, None),
     }
