@@ -176,14 +176,13 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<(
 
 /// Calls `each` with every entry of `directory` whose name is a number.
 fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io::Result<()> {
+    let mut path = directory.to_path_buf();
     for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if let Some(number) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        {
-            each(number, &entry.path());
+        let name = entry?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.parse().ok()) {
+            path.push(name);
+            each(number, &path);
+            path.pop();
         }
     }
     Ok(())
