@@ -82,7 +82,7 @@ pub static COMMANDS: [CommandSpec; 5] = [
 /// Options that belong together.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
-    /// What they are about; empty for the rest.
+    /// What they are about.
     pub title: &'static str,
     /// The commands that its options are for, but where they say otherwise.
     pub commands: &'static [Name],
@@ -290,7 +290,7 @@ pub static GROUPS: [Group; 4] = [
         ],
     },
     Group {
-        title: "",
+        title: "Other",
         commands: ALL,
         options: &[
             flag(Some('v'), "verbose", ALL,
@@ -338,8 +338,10 @@ pub const EXIT_STATUS: &[(&str, &str)] = &[
         "could not tell (bad usage, or no source could be read)",
     ),
     ("128 + signal", "when SIGINT or SIGTERM ends it"),
-    ("126, 127", "COMMAND cannot be executed, is not found"),
+    ("126", "COMMAND cannot be executed"),
+    ("127", "COMMAND is not found"),
 ];
 
-/// What the exit status is where an application takes it over.
-pub const EXIT_STATUS_OF_COMMAND: &str = "With a COMMAND that could be started, its own.";
+/// What the exit status is where there is an application.
+pub const EXIT_STATUS_OF_COMMAND: &str =
+    "With a COMMAND that could be started, the exit status is its own.";

@@ -25,7 +25,13 @@ pub fn help() -> String {
     text.push('\n');
     fill(&mut text, 0, 0, PORT_MEANING);
     for group in &GROUPS {
-        push(&mut text, &["\n", &heading(group)]);
+        push(&mut text, &["\n", group.title]);
+        if !group.is_for_all() {
+            text.push_str(" (");
+            push_names(&mut text, group.commands);
+            text.push(')');
+        }
+        text.push_str(":\n");
         for option in group.options {
             item(&mut text, &spelling(option), &explanation(group, option));
         }
@@ -40,20 +46,6 @@ pub fn help() -> String {
 
 fn push(text: &mut String, parts: &[&str]) {
     parts.iter().for_each(|part| text.push_str(part));
-}
-
-/// `How to print them (watch, list):`
-fn heading(group: &Group) -> String {
-    let mut text = group.title.to_string();
-    if !group.title.is_empty() {
-        if !group.is_for_all() {
-            text.push_str(" (");
-            push_names(&mut text, group.commands);
-            text.push(')');
-        }
-        text.push_str(":\n");
-    }
-    text
 }
 
 /// `-o, --output FILE`
