@@ -9,6 +9,7 @@ mod faults;
 mod fixtures;
 mod harness;
 mod list;
+mod manual;
 mod processes;
 mod readme;
 mod usage;

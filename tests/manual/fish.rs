@@ -1,0 +1,89 @@
+//! Completions for fish.
+
+use lntu::cli::description::{COMMANDS, ValueKind, options};
+
+use crate::{commands, takers, takes_next_word};
+
+const TEMPLATE: &str = r#"# fish completion for lntu
+
+# Prints what is being typed: "none" before a command or a PORT, then the
+# command, which is watch if it was not named, or "application" behind "--".
+function __lntu_where
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l command none
+    set -l is_value no
+    for word in $words
+        if test $is_value = yes
+            set is_value no
+        else if test "$word" = --
+            contains -- $command none @TAKERS@
+            and echo application
+            return
+        else if string match -qr -- '@TAKES_NEXT_WORD@' $word
+            set is_value yes
+        else if test $command = none; and contains -- "$word" @COMMANDS@
+            set command $word
+        else if test $command = none; and not string match -q -- '-*' $word
+            set command watch
+        end
+    end
+    echo $command
+end
+
+function __lntu_is
+    contains -- (__lntu_where) $argv
+end
+
+function __lntu_is_at_value
+    set -l words (commandline -opc)
+    string match -qr -- '@TAKES_NEXT_WORD@' $words[-1]
+end
+
+function __lntu_application
+    set -l words (commandline -opc)
+    set -e words[1..(contains -i -- -- $words)]
+    set -l line (string join ' ' -- (string escape -- $words) (commandline -ct))
+    complete -C "$line"
+end
+
+complete -c lntu -f
+complete -c lntu -n '__lntu_is application' -a '(__lntu_application)'
+"#;
+
+pub fn completions() -> String {
+    let mut text = TEMPLATE
+        .replace("@TAKES_NEXT_WORD@", &takes_next_word())
+        .replace("@TAKERS@", &takers(" "))
+        .replace("@COMMANDS@", &commands(" "));
+    for command in &COMMANDS {
+        let (name, summary) = (command.name.text(), quoted(command.summary));
+        let place = "'__lntu_is none; and not __lntu_is_at_value'";
+        text += &format!("complete -c lntu -n {place} -a {name} -d {summary}\n");
+    }
+    for option in options() {
+        // Before a command is named, watch is what is meant.
+        let mut places: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
+        if places.contains(&"watch") {
+            places.push("none");
+        }
+        text += &format!("complete -c lntu -n '__lntu_is {}'", places.join(" "));
+        if let Some(short) = option.short {
+            text += &format!(" -s {short}");
+        }
+        text += &format!(" -l {}", option.long);
+        match option.value().map(|value| value.kind) {
+            None => {}
+            Some(ValueKind::Any) => text += " -x",
+            Some(ValueKind::Words(words)) => text += &format!(" -x -a '{}'", words.join(" ")),
+            Some(ValueKind::File) => text += " -r -F",
+            Some(ValueKind::Directory) => text += " -x -a '(__fish_complete_directories)'",
+        }
+        text += &format!(" -d {}\n", quoted(option.help));
+    }
+    text
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
+}
