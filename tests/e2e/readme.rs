@@ -1,11 +1,13 @@
 //! What the README shows, run as it stands there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use boon::{Compiler, Schemas};
+use lntu::cli::description;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -54,6 +56,46 @@ impl Drop for Recipe {
     fn drop(&mut self) {
         let _ = rustix::process::kill_process_group(self.0.pid(), rustix::process::Signal::KILL);
     }
+}
+
+/// The table of options, and what the program knows: the same names, of the
+/// same commands.
+#[test]
+fn the_options_are_those_that_there_are() {
+    let table = README
+        .split_once("\n| option | for | meaning |\n")
+        .unwrap()
+        .1;
+    let rows = table
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let mut named = BTreeSet::new();
+    for row in rows {
+        let row = row.replace("\\|", "\\");
+        let [_, options, commands, ..] = row.split('|').map(str::trim).collect::<Vec<_>>()[..]
+        else {
+            panic!("{row}");
+        };
+        for option in options.split(", ") {
+            let words = option.trim_matches('`').split(' ');
+            let names = words.filter(|word| word.starts_with('-'));
+            let names = names.collect::<Vec<_>>().join(" ");
+            assert!(named.insert(format!("{names} ({commands})")), "{names}");
+        }
+    }
+    let known = description::options().map(|option| {
+        let short = option
+            .short
+            .map_or(String::new(), |short| format!("-{short} "));
+        let commands: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
+        let commands = match commands[..] {
+            ["watch", "list", "check", "wait"] => "all".to_string(),
+            _ => commands.join(", "),
+        };
+        format!("{short}--{} ({commands})", option.long)
+    });
+    assert_eq!(named, known.collect());
 }
 
 fn have_jq() -> bool {
