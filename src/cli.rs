@@ -86,6 +86,7 @@ enum SourceName {
     Auto,
     Ss,
     Proc,
+    Netlink,
 }
 
 /// What was typed, before it is known which command it is for.
@@ -310,15 +311,22 @@ impl Typed {
             (None, None) => ("", None),
         };
         match (self.source, root) {
-            (Some(SourceName::Ss), Some(_)) => Err(UsageError(format!(
-                "{option}: not together with --source ss, which looks at its own network namespace"
-            ))),
+            (Some(SourceName::Ss), Some(_)) => Err(sees_its_own_only(option, "ss")),
+            (Some(SourceName::Netlink), Some(_)) => Err(sees_its_own_only(option, "netlink")),
             (_, Some(root)) => Ok(SourceChoice::Proc(root)),
             (Some(SourceName::Proc), None) => Ok(SourceChoice::Proc("/proc".into())),
             (Some(SourceName::Ss), None) => Ok(SourceChoice::Ss),
+            (Some(SourceName::Netlink), None) => Ok(SourceChoice::Netlink),
             (Some(SourceName::Auto) | None, None) => Ok(SourceChoice::Auto),
         }
     }
+}
+
+fn sees_its_own_only(option: &str, source: &str) -> UsageError {
+    let why = "which looks at its own network namespace";
+    UsageError(format!(
+        "{option}: not together with --source {source}, {why}"
+    ))
 }
 
 /// What was asked for, where only one of two was: both is the same as neither.
@@ -371,6 +379,7 @@ fn parse_source(name: &str, value: &OsStr) -> Result<SourceName, UsageError> {
         Some("auto") => Ok(SourceName::Auto),
         Some("ss") => Ok(SourceName::Ss),
         Some("proc") => Ok(SourceName::Proc),
+        Some("netlink") => Ok(SourceName::Netlink),
         _ => {
             let [others @ .., last] = SOURCES;
             let why = format!("must be {} or {last}", others.join(", "));

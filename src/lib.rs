@@ -4,8 +4,8 @@
 //! ```text
 //! command line ─► command ─► source ──► snapshot ──► changes ──► output ─► stdout
 //!  cli             watch     ├ ss        sorted set    opened /    table
-//!  port            list      └ procnet   of listeners  closed      json
-//!  interval        check
+//!  port            list      ├ procnet   of listeners  closed      json
+//!  interval        check     └ netlink
 //!                  wait
 //! ```
 //!
@@ -19,7 +19,9 @@
 //! - [`listener`] is what everything speaks of; [`process`] is who holds one.
 //! - [`procnet`] reads `/proc/net`: [`procnet::scan`] makes lines of bytes and
 //!   [`procnet::row`] makes sockets of lines. [`ss`] runs ss and reads its
-//!   answer. [`source`] chooses between the two.
+//!   answer. [`netlink`] asks inet_diag: [`netlink::message`] makes a list of
+//!   datagrams, [`netlink::diag`] a socket of each of its rows, and
+//!   [`netlink::link`] names interfaces. [`source`] chooses between the three.
 //! - [`snapshot`] holds the listeners of one moment and tells two apart;
 //!   [`settle`] holds back what may pass.
 //! - [`table`], [`json`] and [`timestamp`] are how things are spelled;
@@ -35,6 +37,7 @@ pub mod interval;
 pub mod json;
 pub mod list;
 pub mod listener;
+pub mod netlink;
 pub mod output;
 pub mod port;
 pub mod process;

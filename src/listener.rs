@@ -4,6 +4,7 @@
 //! table; both sources make these types and both formats consume them.
 
 use std::fmt;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::process::Processes;
@@ -143,6 +144,16 @@ impl Scope {
         Some(Scope { length, bytes })
     }
 
+    /// What ss calls an interface of which it knows the number only: `if5`.
+    pub fn of_number(number: u32) -> Scope {
+        let mut bytes = [0; 15];
+        let mut rest = &mut bytes[..];
+        // Twelve bytes at most, so there is room.
+        let _ = write!(rest, "if{number}");
+        let length = 15 - rest.len() as u8;
+        Scope { length, bytes }
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.length as usize]).unwrap_or_default()
@@ -226,6 +237,8 @@ mod tests {
         assert_eq!(Scope::new(b"lo").unwrap().as_str(), "lo");
         assert_eq!(format!("{:?}", Scope::new(b"lo").unwrap()), r#""lo""#);
         assert_eq!(Scope::new(b"fifteen-bytes-x").unwrap().as_str().len(), 15);
+        assert_eq!(Scope::of_number(5), Scope::new(b"if5").unwrap());
+        assert_eq!(Scope::of_number(u32::MAX).as_str(), "if4294967295");
         assert!(Scope::new(b"").is_none());
         assert!(Scope::new(b"sixteen-bytes-xx").is_none());
         assert!(Scope::new(b"a b").is_none());

@@ -1,5 +1,5 @@
-//! Where a snapshot comes from: `ss` first, then `/proc`, at every poll; what
-//! is accepted and what falls back.
+//! Where a snapshot comes from: `ss` first, then `/proc`, at every poll, or
+//! netlink; what is accepted and what falls back.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::listener::{Family, Listener, Protocol};
+use crate::netlink::{Netlink, NetlinkError};
 use crate::port::{Filter, RequiredPort};
 use crate::process::Lookup;
 use crate::procnet::{ProcError, ProcNet};
@@ -27,6 +28,8 @@ pub enum SourceChoice {
     Ss,
     /// The tables in `net` below this directory only: `/proc` or one like it.
     Proc(PathBuf),
+    /// inet_diag; and where it is refused, `/proc/net` for the rest of the run.
+    Netlink,
 }
 
 /// Which listeners are asked for, where, and what of them.
@@ -63,6 +66,8 @@ pub struct SecondLooks {
 /// What is asked at each poll.
 #[derive(Debug)]
 pub struct Source {
+    /// Until it is refused.
+    netlink: Option<Netlink>,
     ss: Option<Ss>,
     proc_net: ProcNet,
     /// Whether `/proc` may answer for ss.
@@ -78,8 +83,15 @@ pub struct Source {
     cost: Duration,
     another_look: Snapshot,
     second_looks: SecondLooks,
-    /// Whether the last answer is that of `/proc`.
-    proc_answered: bool,
+    answered: Answered,
+}
+
+/// Which source the last answer is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answered {
+    Ss,
+    ProcNet,
+    Netlink,
 }
 
 /// Why no source gave a complete snapshot.
@@ -93,6 +105,8 @@ pub enum SourceError {
     SsContradicted,
     /// Both were asked.
     Both(SsError, ProcError),
+    /// Netlink was the source and may answer at the next poll.
+    Netlink(NetlinkError),
 }
 
 impl fmt::Display for SourceError {
@@ -104,6 +118,7 @@ impl fmt::Display for SourceError {
                 write!(f, "{}, but /proc/net lists some", SsError::NoRows)
             }
             SourceError::Both(ss, proc_net) => write!(f, "{ss}; {proc_net}"),
+            SourceError::Netlink(error) => error.fmt(f),
         }
     }
 }
@@ -142,11 +157,13 @@ impl Source {
             verbosity,
         } = options;
         let falls_back = choice == SourceChoice::Auto;
+        let is_netlink = choice == SourceChoice::Netlink;
         let (ss, tables) = match choice {
             SourceChoice::Auto | SourceChoice::Ss => {
                 (Some(Ss::in_path(path, processes)), PathBuf::from("/proc"))
             }
             SourceChoice::Proc(root) => (None, root),
+            SourceChoice::Netlink => (None, PathBuf::from("/proc")),
         };
         let proc_root = proc_root(&tables);
         let ephemeral = filter.excludes_ephemeral.then(|| {
@@ -160,6 +177,7 @@ impl Source {
         });
         let wanted = |protocol, family| filter.wants_table(protocol, family);
         Source {
+            netlink: is_netlink.then(|| Netlink::new(wanted)),
             ss,
             proc_net: ProcNet::new(&tables, verbosity, wanted),
             falls_back,
@@ -172,7 +190,7 @@ impl Source {
             cost: Duration::ZERO,
             another_look: Snapshot::default(),
             second_looks: SecondLooks::default(),
-            proc_answered: false,
+            answered: Answered::ProcNet,
         }
     }
 
@@ -191,7 +209,7 @@ impl Source {
         snapshot: &mut Snapshot,
     ) -> Result<(), SourceError> {
         let started = Instant::now();
-        self.proc_answered = true;
+        self.answered = Answered::ProcNet;
         let (result, waited) = self.ask(known, snapshot);
         snapshot.retain(|listener| self.asks_for(listener));
         self.find_processes(snapshot);
@@ -258,7 +276,9 @@ impl Source {
         let protocol = port.protocol();
         [Family::V4, Family::V6]
             .into_iter()
-            .filter(|family| self.proc_answered && port.may_stand_in(protocol, *family))
+            .filter(|family| {
+                self.answered == Answered::ProcNet && port.may_stand_in(protocol, *family)
+            })
             .find_map(|family| self.proc_net.left_out(protocol, family))
     }
 
@@ -285,7 +305,7 @@ impl Source {
         let Some(lookup) = &mut self.lookup else {
             return;
         };
-        if self.proc_answered {
+        if self.answered != Answered::Ss {
             self.has_new_processes |= lookup.look_for(snapshot.listeners());
             snapshot.set_processes(|listener| lookup.holders_of(listener));
         } else {
@@ -307,6 +327,9 @@ impl Source {
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
     ) -> (Result<(), SourceError>, Duration) {
+        if let Some(result) = self.ask_netlink(snapshot) {
+            return (result, Duration::ZERO);
+        }
         let proc_net = &mut self.proc_net;
         let Some(ss) = &mut self.ss else {
             let answer = snapshot.refill(|listeners| proc_net.read(known, listeners));
@@ -315,13 +338,31 @@ impl Source {
         let (failure, waited) = match snapshot.refill(|listeners| ss.read(listeners)) {
             Ok(()) if snapshot.listeners().is_empty() => (SsError::NoRows, Duration::ZERO),
             Ok(()) => {
-                self.proc_answered = false;
+                self.answered = Answered::Ss;
                 return (Ok(()), Duration::ZERO);
             }
             Err(SsError::TimedOut) => (SsError::TimedOut, ss::DEADLINE),
             Err(error) => (error, Duration::ZERO),
         };
         (self.ask_proc_for_ss(failure, known, snapshot), waited)
+    }
+
+    /// `None` where netlink is not asked, or no longer.
+    fn ask_netlink(&mut self, snapshot: &mut Snapshot) -> Option<Result<(), SourceError>> {
+        let netlink = self.netlink.as_mut()?;
+        match snapshot.refill(|listeners| netlink.read(listeners)) {
+            Ok(()) => {
+                self.answered = Answered::Netlink;
+                Some(Ok(()))
+            }
+            Err(error) if error.may_pass() => Some(Err(SourceError::Netlink(error))),
+            Err(error) => {
+                let message = format_args!("{error}; reading /proc/net instead");
+                self.verbosity.warn(message);
+                self.netlink = None;
+                None
+            }
+        }
     }
 
     /// Lets `/proc` answer where ss failed, or confirm that there is nothing:

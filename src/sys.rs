@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_long, c_short, c_ulong};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -35,6 +36,8 @@ unsafe extern "C" {
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     /// std cannot ask whether a descriptor is open.
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+    /// std opens sockets of IP and Unix only, none of netlink.
+    fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
 }
 
 // The numbers are those of Linux on x86, Arm, RISC-V, PowerPC and s390.
@@ -50,6 +53,10 @@ const SYS_CLOSE_RANGE: c_long = 436;
 const POLLIN: c_short = 1;
 const F_GETFD: c_int = 1;
 const O_RDONLY_CLOEXEC: c_int = 0o2000000;
+const AF_NETLINK: c_int = 16;
+const SOCK_RAW: c_int = 3;
+const SOCK_NONBLOCK: c_int = 0o4000;
+const SOCK_CLOEXEC: c_int = 0o2000000;
 
 /// `struct pollfd` of poll(2).
 #[repr(C)]
@@ -171,6 +178,25 @@ pub fn wait_until_gone(
         left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
+        }
+    }
+}
+
+/// Opens a socket of netlink(7): a write is a request to the kernel and a read
+/// is one datagram of its answer. The first one is there when the write
+/// returns, and each other one when the one before it was read, so that a read
+/// fails where there is none instead of waiting.
+///
+/// # Errors
+/// Those of socket(2).
+pub(crate) fn netlink_socket(protocol: c_int) -> io::Result<File> {
+    let kind = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    // SAFETY: the call takes any three integers, and nothing else owns the
+    // descriptor that it opened.
+    unsafe {
+        match socket(AF_NETLINK, kind, protocol) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(File::from_raw_fd(fd)),
         }
     }
 }

@@ -190,7 +190,7 @@ const WATCH: &[Name] = &[Name::Watch];
 const WAIT: &[Name] = &[Name::Wait];
 
 /// What `--source` takes.
-pub const SOURCES: [&str; 3] = ["auto", "ss", "proc"];
+pub const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
 
 /// What `--exclude` takes besides a PORT.
 pub const EPHEMERAL: &str = "ephemeral";
@@ -282,7 +282,7 @@ pub static GROUPS: [Group; 4] = [
             setting(None, "timeout", "D", ValueKind::Any, WAIT,
                 "give up after D", Setting::Timeout),
             setting(None, "source", "NAME", ValueKind::Words(&SOURCES), ALL,
-                "auto (ss, and where that fails /proc; default), ss, proc", Setting::Source),
+                "auto (ss, and where that fails /proc; default), ss, proc, netlink", Setting::Source),
             setting(None, "proc", "DIR", ValueKind::Directory, ALL,
                 "read DIR/net/tcp and the rest instead of /proc/net", Setting::Proc),
             setting(None, "pid", "PID", ValueKind::Any, ALL,

@@ -128,7 +128,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["--source", "netstat"],
-            "--source 'netstat': must be auto, ss or proc",
+            "--source 'netstat': must be auto, ss, proc or netlink",
         ),
         (
             &["--exclude", "90-80"],
@@ -164,6 +164,14 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         (
             &["--source", "ss", "--pid", "1"],
             "--pid: not together with --source ss, which looks at its own network namespace",
+        ),
+        (
+            &["list", "--source", "netlink", "--pid", "1"],
+            "--pid: not together with --source netlink, which looks at its own network namespace",
+        ),
+        (
+            &["--proc", "/proc", "--source", "netlink"],
+            "--proc: not together with --source netlink, which looks at its own network namespace",
         ),
     ] {
         let refused = run(&mut lntu(arguments));

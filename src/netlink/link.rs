@@ -1,0 +1,46 @@
+//! rtnetlink(7): what the interface of a number is called.
+
+use std::io::Read;
+
+use super::message::{self, AnswerError, Expected, HEADER_SIZE, array_at, attribute};
+use crate::listener::Scope;
+
+/// The length of a request: a header and `struct ifinfomsg`.
+pub const REQUEST_SIZE: usize = HEADER_SIZE + INFO_SIZE;
+/// The length of `struct ifinfomsg`; attributes follow.
+const INFO_SIZE: usize = 16;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const IFLA_IFNAME: u16 = 3;
+
+/// The request for the interface of this number.
+pub fn request(interface: u32, sequence: u32) -> [u8; REQUEST_SIZE] {
+    let kind = RTM_GETLINK;
+    let mut request = message::request(Expected { kind, sequence }, false);
+    request[HEADER_SIZE + 4..HEADER_SIZE + 8].copy_from_slice(&interface.to_ne_bytes());
+    request
+}
+
+/// The name in the answer to this request.
+///
+/// # Errors
+/// Those of [`message::read_one`]; and [`AnswerError::Unexpected`] if the
+/// answer is about another interface, or the name is no [`Scope`].
+pub fn read_name(
+    interface: u32,
+    sequence: u32,
+    answer: impl Read,
+    buffer: &mut [u8],
+) -> Result<Scope, AnswerError> {
+    let kind = RTM_NEWLINK;
+    let link = message::read_one(answer, buffer, Expected { kind, sequence })?;
+    let name = || {
+        if array_at(link, 4).map(u32::from_ne_bytes) != Some(interface) {
+            return None;
+        }
+        let name = attribute(link.get(INFO_SIZE..)?, IFLA_IFNAME)?;
+        Scope::new(name.strip_suffix(b"\0")?)
+    };
+    name().ok_or(AnswerError::Unexpected)
+}
