@@ -214,3 +214,250 @@ fn ask_name(interface: u32, buffer: &mut [u8]) -> Result<Scope, AnswerError> {
     let sequence = socket.ask(|sequence| link::request(interface, sequence))?;
     link::read_name(interface, sequence, &socket.file, buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    const RTM_NEWLINK: u16 = 16;
+    const ERROR: u16 = 2;
+    const DONE: u16 = 3;
+    const MULTI: u16 = 2;
+    const INTERRUPTED: u16 = 0x10;
+
+    fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+        let length = 16 + body.len() as u32;
+        let mut message = length.to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.extend(flags.to_ne_bytes());
+        message.extend(sequence.to_ne_bytes());
+        message.extend(4711u32.to_ne_bytes());
+        message.extend(body);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message
+    }
+
+    fn done(sequence: u32) -> Vec<u8> {
+        message(DONE, MULTI, sequence, &0i32.to_ne_bytes())
+    }
+
+    fn status(kind: u16, sequence: u32, errno: i32) -> Vec<u8> {
+        message(kind, 0, sequence, &(-errno).to_ne_bytes())
+    }
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// `struct inet_diag_msg`: a socket of this family and state.
+    fn row(family: u8, state: u8, address: &[u8], port: u16, interface: u32) -> Vec<u8> {
+        let mut row = vec![0; 72];
+        (row[0], row[1]) = (family, state);
+        row[4..6].copy_from_slice(&port.to_be_bytes());
+        row[8..8 + address.len()].copy_from_slice(address);
+        row[40..44].copy_from_slice(&interface.to_ne_bytes());
+        row[56..60].copy_from_slice(&3u32.to_ne_bytes());
+        row[60..64].copy_from_slice(&128u32.to_ne_bytes());
+        row[68..72].copy_from_slice(&0x9000_0001u32.to_ne_bytes());
+        row
+    }
+
+    fn tcp(sequence: u32, port: u16) -> Vec<u8> {
+        let row = row(2, 10, &[127, 0, 0, 1], port, 0);
+        message(SOCK_DIAG_BY_FAMILY, MULTI, sequence, &row)
+    }
+
+    /// A source of IPv4 TCP whose kernel says no more than these datagrams.
+    fn kernel_saying(datagrams: &[Vec<u8>]) -> (Netlink, UnixDatagram) {
+        let (ours, kernel) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        for datagram in datagrams {
+            kernel.send(datagram).unwrap();
+        }
+        let mut netlink =
+            Netlink::new(|protocol, family| (protocol, family) == (Protocol::Tcp, Family::V4));
+        let file = File::from(OwnedFd::from(ours));
+        netlink.socket = Some(Socket { file, sequence: 0 });
+        (netlink, kernel)
+    }
+
+    fn ports(datagrams: &[Vec<u8>]) -> Result<Vec<u16>, NetlinkError> {
+        let (mut netlink, _kernel) = kernel_saying(datagrams);
+        let mut listeners = Vec::new();
+        netlink.read(&mut listeners)?;
+        Ok(listeners.iter().map(|l| l.endpoint.port).collect())
+    }
+
+    fn refusal(datagrams: &[Vec<u8>]) -> (String, bool) {
+        let error = ports(datagrams).unwrap_err();
+        (error.to_string(), error.may_pass())
+    }
+
+    #[test]
+    fn a_dump_is_every_row_of_every_datagram_until_it_is_done() {
+        let answer = [[tcp(1, 80), tcp(1, 81)].concat(), tcp(1, 82), done(1)];
+        assert_eq!(ports(&answer).unwrap(), [80, 81, 82]);
+        assert_eq!(ports(&[done(1)]).unwrap(), [0; 0]);
+        assert_eq!(
+            ports(&[[tcp(1, 80), done(1)].concat()]).unwrap(),
+            [80],
+            "in one datagram"
+        );
+    }
+
+    #[test]
+    fn a_dump_that_does_not_end_is_no_answer() {
+        let reason = "netlink: tcp: Resource temporarily unavailable (os error 11)";
+        assert_eq!(refusal(&[tcp(1, 80)]), (reason.into(), false));
+        assert_eq!(refusal(&[]), (reason.into(), false));
+    }
+
+    #[test]
+    fn a_dump_that_is_cut_anywhere_is_no_answer() {
+        let whole = [tcp(1, 80), done(1)].concat();
+        for length in 0..whole.len() {
+            assert!(ports(&[whole[..length].to_vec()]).is_err(), "{length}");
+        }
+        // A datagram that fills the buffer may have been longer.
+        let mut full = tcp(1, 80).repeat(BUFFER_SIZE / 88);
+        full.resize(BUFFER_SIZE, 0);
+        let cut = "netlink: tcp: its answer is cut short";
+        assert_eq!(refusal(&[full, done(1)]), (cut.into(), false));
+    }
+
+    #[test]
+    fn errors_keep_their_number_wherever_they_stand() {
+        for kind in [ERROR, DONE] {
+            let reason = "netlink: tcp: No such file or directory (os error 2) \
+                          (has the kernel tcp_diag?)";
+            assert_eq!(refusal(&[status(kind, 1, 2)]), (reason.into(), false));
+            let (reason, may_pass) = refusal(&[tcp(1, 80), status(kind, 1, 105)]);
+            assert_eq!(
+                reason,
+                "netlink: tcp: No buffer space available (os error 105)"
+            );
+            assert!(may_pass);
+        }
+        let reason = "netlink: tcp: Operation not permitted (os error 1)";
+        assert_eq!(refusal(&[status(ERROR, 1, 1)]), (reason.into(), false));
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_no_answer() {
+        let as_listener = |row: &[u8]| message(SOCK_DIAG_BY_FAMILY, MULTI, 1, row);
+        let unexpected = "netlink: tcp: its answer cannot be read";
+        for wrong in [
+            tcp(2, 80),
+            message(19, MULTI, 1, &row(2, 10, &[127, 0, 0, 1], 80, 0)),
+            status(ERROR, 1, 0),
+            as_listener(&row(10, 10, &[0; 16], 80, 0)),
+            as_listener(&row(2, 7, &[0; 4], 80, 0)),
+            as_listener(&row(2, 10, &[0; 4], 80, 0)[..71]),
+        ] {
+            let said = refusal(&[wrong, done(1)]);
+            assert_eq!(said, (unexpected.into(), false));
+        }
+    }
+
+    #[test]
+    fn an_interrupted_dump_is_asked_for_again_as_a_whole() {
+        let interrupted = |sequence: u32| {
+            let row = row(2, 10, &[127, 0, 0, 1], 79, 5);
+            let first = message(SOCK_DIAG_BY_FAMILY, MULTI | INTERRUPTED, sequence, &row);
+            [first, done(sequence)].concat()
+        };
+        let answers = [interrupted(1), interrupted(2), tcp(3, 80), done(3)];
+        assert_eq!(ports(&answers).unwrap(), [80]);
+        let late = message(DONE, MULTI | INTERRUPTED, 1, &0i32.to_ne_bytes());
+        assert_eq!(
+            ports(&[tcp(1, 79), late, tcp(2, 80), done(2)]).unwrap(),
+            [80]
+        );
+        let always: Vec<Vec<u8>> = (1..=MOST_TRIES as u32).map(interrupted).collect();
+        let reason = "netlink: tcp: its list changed whenever it was read";
+        assert_eq!(refusal(&always), (reason.into(), true));
+    }
+
+    #[test]
+    fn a_row_has_all_that_is_known_of_a_socket() {
+        let read = |protocol, family, row: Vec<u8>| {
+            let answer = message(SOCK_DIAG_BY_FAMILY, MULTI, 7, &row);
+            let (mut listeners, mut bound) = (Vec::new(), Vec::new());
+            let datagram = [answer, done(7)].concat();
+            Table { protocol, family }
+                .read(7, &datagram[..], &mut [0; 1024], &mut listeners, &mut bound)
+                .unwrap();
+            (listeners.remove(0), bound)
+        };
+        let (listener, bound) = read(
+            Protocol::Udp,
+            Family::V4,
+            row(2, 7, &[127, 0, 0, 53], 53, 9),
+        );
+        let address: IpAddr = "127.0.0.53".parse().unwrap();
+        assert_eq!(
+            (listener.protocol, listener.endpoint.address),
+            (Protocol::Udp, address)
+        );
+        assert_eq!(listener.endpoint.port, 53);
+        assert_eq!((listener.recv_q, listener.send_q), (3, 128));
+        assert_eq!((listener.inode, listener.v6_only), (0x9000_0001, false));
+        assert_eq!(bound, [(0, 9)]);
+
+        let mapped: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
+        for (only, is_only) in [(0, false), (1, true)] {
+            let mut row = row(10, 10, &mapped, 80, 0);
+            // Others stand before it; the length of this one is no multiple of four.
+            row.extend(attribute(8, &[0]));
+            row.extend(attribute(11, &[only]));
+            let (listener, bound) = read(Protocol::Tcp, Family::V6, row);
+            let address: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
+            assert_eq!(listener.endpoint.address, address);
+            assert_eq!((listener.v6_only, bound), (is_only, vec![]));
+        }
+    }
+
+    #[test]
+    fn the_name_of_an_interface_is_that_of_its_number() {
+        let link = |number: u32, name: &[u8]| {
+            let mut body = vec![0; 16];
+            body[4..8].copy_from_slice(&number.to_ne_bytes());
+            body.extend(attribute(13, &1000u32.to_ne_bytes()));
+            body.extend(attribute(3, name));
+            message(RTM_NEWLINK, 0, 1, &body)
+        };
+        let name = |answer: Vec<u8>| link::read_name(5, 1, &answer[..], &mut [0; 1024]);
+        assert_eq!(name(link(5, b"eth0\0")).unwrap().as_str(), "eth0");
+        for wrong in [
+            link(6, b"eth0\0"),
+            link(5, b"eth0"),
+            link(5, b"\x1b[7m\0"),
+            link(5, b"\0"),
+            status(ERROR, 1, 19),
+        ] {
+            assert!(name(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn names_of_interfaces_are_forgotten_after_a_while() {
+        let mut interfaces = Interfaces::default();
+        let no_interface = u32::MAX;
+        let number = Scope::of_number(no_interface);
+        assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), number);
+        assert_eq!(interfaces.names, [(no_interface, number)]);
+        let lo = Scope::new(b"lo").unwrap();
+        interfaces.names[0].1 = lo;
+        assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), lo);
+        interfaces.since = Instant::now().checked_sub(NAMES_LAST);
+        assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), number);
+    }
+}

@@ -53,9 +53,13 @@ fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
 fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
     let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let _udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"));
+    // Its interface has a name to be asked for.
+    let on_lo = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let _ = socket2::SockRef::from(&on_lo).bind_device(Some(b"lo"));
     for choice in [
         SourceChoice::Proc(PathBuf::from("/proc")),
         SourceChoice::Auto,
+        SourceChoice::Netlink,
     ] {
         for processes in [false, true] {
             let least = (0..10).map(|_| allocations(&choice, processes, 100)).min();
