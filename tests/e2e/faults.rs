@@ -435,6 +435,13 @@ fn a_list_without_enough_descriptors_is_one_line_and_never_a_part() {
         "/proc/net/tcp: Too many open files (os error 24)"
     );
     assert_eq!(with_few_descriptors(":", 5, &list).lines().len(), 1);
+    let list = ["list", "-H", "--source", "netlink", &port];
+    let refused = with_few_descriptors(":", 4, &list);
+    assert_eq!(
+        refused.error(),
+        "netlink: socket: Too many open files (os error 24)"
+    );
+    assert_eq!(with_few_descriptors(":", 5, &list).lines().len(), 1);
     let directory = fake_ss(&format!("echo '{SS_HEADER}'"));
     let ss = directory.path().join("ss");
     for limit in 4..=16 {
@@ -494,7 +501,7 @@ fn with_little_memory_the_answer_is_right_or_there_is_none() {
     let port = port_of(&listener).to_string();
     let mut right = 0;
     for kibibytes in (500..6000).step_by(250).chain([20_000]) {
-        for source in ["proc", "auto"] {
+        for source in ["proc", "auto", "netlink"] {
             let script = format!("ulimit -c 0; ulimit -v {kibibytes}; exec \"$0\" \"$@\"");
             let mut shell = Command::new("sh");
             shell.args(["-c", &script, env!("CARGO_BIN_EXE_lntu")]);

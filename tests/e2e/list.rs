@@ -51,7 +51,7 @@ fn the_listeners_are_those_that_ss_prints() {
         }
         let expected = ss_says(&[]);
         assert_eq!(expected.len(), 12);
-        for source in ["ss", "proc", "auto"] {
+        for source in ["ss", "proc", "auto", "netlink"] {
             let listed = run(&mut lntu(&["list", "-H", "--source", source]));
             assert_eq!(sockets(&listed.stdout), expected, "--source {source}");
         }
@@ -63,7 +63,7 @@ fn the_listeners_are_those_that_ss_prints() {
 #[test]
 fn an_empty_network_lists_nothing_and_that_is_no_error() {
     in_private_network(|| {
-        for source in ["ss", "proc", "auto"] {
+        for source in ["ss", "proc", "auto", "netlink"] {
             if source != "ss" || have_ss() {
                 let listed = run(&mut lntu(&["list", "-H", "--source", source]));
                 assert_eq!(listed.lines(), [""; 0], "--source {source}");
@@ -104,8 +104,8 @@ fn sockets_that_share_a_port_are_each_listed() {
     let address = first.local_addr().unwrap().as_socket().unwrap();
     let _second = bound(Type::STREAM, &address.to_string(), share);
     let port = address.port().to_string();
-    for source in ["ss", "proc"] {
-        if source == "proc" || have_ss() {
+    for source in ["ss", "proc", "netlink"] {
+        if source != "ss" || have_ss() {
             let listed = run(&mut lntu(&["list", "-H", "--source", source, &port]));
             assert_eq!(listed.lines().len(), 2, "--source {source}");
         }

@@ -10,6 +10,7 @@ mod fixtures;
 mod harness;
 mod list;
 mod manual;
+mod netlink;
 mod processes;
 mod readme;
 mod usage;

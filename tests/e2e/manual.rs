@@ -49,7 +49,11 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
         case(&[""], &names, &["--tcp", "some file"]),
         case(&["wa"], &["watch", "wait"], &["list"]),
         case(&["list", ""], &[], &names),
-        case(&["--source", ""], &["auto", "ss", "proc"], &names),
+        case(
+            &["--source", ""],
+            &["auto", "ss", "proc", "netlink"],
+            &names,
+        ),
         case(&["check", "--source", "p"], &["proc"], &["ss", "--pid"]),
         case(&["--exclude", ""], &["ephemeral"], &names),
         // What an option takes is no command.
@@ -153,7 +157,10 @@ fn bash_completes() {
         // Readline splits a word at each equals sign.
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(reply(&words(&["--source", "=", "a"])), ["auto"]);
-        assert_eq!(reply(&words(&["--source", "="])), ["auto", "ss", "proc"]);
+        assert_eq!(
+            reply(&words(&["--source", "="])),
+            ["auto", "ss", "proc", "netlink"]
+        );
         assert_eq!(reply(&words(&["--source", "=", "ss", "li"])), ["list"]);
     }
 }

@@ -34,7 +34,7 @@ pub fn event(line: &str) -> String {
 
 #[test]
 fn a_port_that_opens_and_closes_is_a_line_each_and_nothing_else() {
-    for source in ["ss", "proc", "auto"] {
+    for source in ["ss", "proc", "auto", "netlink"] {
         if source == "ss" && !have_ss() {
             continue;
         }

@@ -1,0 +1,185 @@
+//! `--source netlink` against real sockets, and where the kernel refuses it.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
+
+use socket2::{Socket, Type};
+
+use crate::harness::*;
+use crate::watch::{A_WHILE, FAST, event};
+
+/// Runs lntu with every call of `name` that `when` counts failing so.
+fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    let inject = format!("inject={call}:error={error}{when}");
+    command.args([
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &format!("trace={call}"),
+        "-e",
+    ]);
+    command.arg(inject).arg(env!("CARGO_BIN_EXE_lntu"));
+    command.args(arguments);
+    command
+}
+
+fn have_strace() -> bool {
+    let strace = Command::new("strace").arg("-V").output();
+    let missing = strace.err().map(|error| format!("running strace: {error}"));
+    have("strace", missing)
+}
+
+/// Recv-Q, Send-Q and the interface, by protocol and port.
+fn details(table: &str) -> BTreeMap<String, [String; 3]> {
+    let details = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (address, port) = fields[4].rsplit_once(':').unwrap();
+        let scope = address.split_once('%').map_or("", |(_, scope)| scope);
+        let details = [fields[2], fields[3], scope.trim_end_matches(']')];
+        (format!("{} {port}", fields[0]), details.map(str::to_string))
+    };
+    table.lines().map(details).collect()
+}
+
+fn port(socket: &Socket) -> u16 {
+    socket.local_addr().unwrap().as_socket().unwrap().port()
+}
+
+#[test]
+fn queues_and_interfaces_are_those_that_ss_prints() {
+    in_private_network(|| {
+        let on_lo = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
+        let nothing = |_: &Socket| {};
+        let tcp = bound(Type::STREAM, "127.0.0.1:0", nothing);
+        let full = bound(Type::STREAM, "0.0.0.0:0", on_lo);
+        full.listen(1).unwrap();
+        let udp = bound(Type::DGRAM, "127.0.0.1:0", on_lo);
+        let _v6 = bound(Type::DGRAM, "[::1]:0", on_lo);
+        // One more than its backlog.
+        let address: SocketAddr = ([127, 0, 0, 1], port(&full)).into();
+        let _clients = [0; 2].map(|_| TcpStream::connect(address).unwrap());
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender
+            .send_to(&[0; 1000], ("127.0.0.1", port(&udp)))
+            .unwrap();
+        let list = || run(&mut lntu(&["list", "-H", "--source", "netlink"]));
+        wait_for("a full queue", || {
+            let listed = details(&list().stdout);
+            (listed[&format!("tcp {}", port(&full))][0] == "2").then_some(())
+        });
+        let listed = details(&list().lines().join("\n"));
+        let of = |key: String| listed[&key].each_ref().map(String::as_str);
+        assert_eq!(of(format!("tcp {}", port(&full))), ["2", "1", "lo"]);
+        assert_eq!(of(format!("tcp {}", port(&tcp))), ["0", "7", ""]);
+        assert_ne!(of(format!("udp {}", port(&udp)))[0], "0");
+        if have_ss() {
+            let ss = run(Command::new("ss").arg("-Hlntu"));
+            assert_eq!(listed, details(&ss.stdout));
+        }
+    });
+}
+
+#[test]
+fn an_interface_that_is_renamed_is_listed_by_its_new_name() {
+    in_private_network(|| {
+        let ip = |arguments: &[&str]| run(Command::new("ip").args(arguments)).status.success();
+        let dummy = ip(&["link", "add", "before", "type", "dummy"]);
+        if !have("netns", (!dummy).then(|| "ip link add type dummy".into())) {
+            return;
+        }
+        let _socket = bound(Type::STREAM, "0.0.0.0:80", |socket| {
+            socket.bind_device(Some(b"before")).unwrap();
+        });
+        let arguments = ["--full", "-H", "-i", FAST, "--source", "netlink"];
+        let watcher = Running::start(&mut lntu(&arguments));
+        assert_eq!(event(&watcher.next_line()), "tcp LISTEN *%before:80");
+        assert!(ip(&["link", "set", "before", "name", "after"]));
+        wait_for("the new name", || {
+            let _other = listen("127.0.0.1");
+            let _empty = watcher.next_line();
+            let lines = [watcher.next_line(), watcher.next_line()];
+            let is_there = |line: &String| event(line) == "tcp LISTEN *%after:80";
+            lines.iter().any(is_there).then_some(())
+        });
+    });
+}
+
+#[test]
+fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
+    if !have_strace() {
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let list = ["list", "-H", "--source", "netlink", &port];
+    for (error, reason) in [
+        (
+            "EAFNOSUPPORT",
+            "Address family not supported by protocol (os error 97)",
+        ),
+        ("EPERM", "Operation not permitted (os error 1)"),
+        ("EPROTONOSUPPORT", "Protocol not supported (os error 93)"),
+    ] {
+        let listed = run(&mut failing("socket", error, "", &list));
+        assert_eq!(listed.code(), 0, "{listed:?}");
+        assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
+        let said = format!("lntu: netlink: socket: {reason}; reading /proc/net instead\n");
+        assert_eq!(listed.stderr, said);
+    }
+    // What passes is no reason to give up on netlink, and no answer.
+    let listed = run(&mut failing("socket", "ENOBUFS", "", &list));
+    assert_eq!(
+        listed.error(),
+        "netlink: socket: No buffer space available (os error 105)"
+    );
+}
+
+#[test]
+fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
+    if !have_strace() {
+        return;
+    }
+    let port = FreePort::new();
+    let listener = port.listen();
+    let text = port.to_string();
+    let arguments = ["-H", "-i", FAST, "--source", "netlink", "-t", "-4", &text];
+    // Every poll writes once, and so do what was rendered and what is said.
+    let mut command = failing("write", "EACCES", ":when=20", &arguments);
+    let watcher = Running::start(&mut command);
+    assert!(watcher.next_line().contains("LISTEN 0      128"));
+    let said = "lntu: netlink: tcp: Permission denied (os error 13); reading /proc/net instead";
+    assert_eq!(watcher.next_error(), said);
+    watcher.assert_silent_for(A_WHILE);
+    drop(listener);
+    let closed = event(&watcher.next_line());
+    assert_eq!(closed, format!("tcp CLOSED 127.0.0.1:{port}"));
+    let _listener = port.listen();
+    let opened = watcher.next_line();
+    assert!(opened.contains("LISTEN 0      0"), "{opened}");
+    watcher.assert_no_more_errors();
+}
+
+#[test]
+fn a_watcher_whose_dump_fails_for_once_keeps_what_it_knew_and_asks_again() {
+    if !have_strace() {
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let arguments = ["-H", "-i", FAST, "--source", "netlink", &port];
+    let mut command = failing("read", "ENOBUFS", ":when=100", &arguments);
+    let watcher = Running::start(&mut command);
+    assert!(watcher.next_line().contains("LISTEN"));
+    let error = watcher.next_error();
+    let reason = "No buffer space available (os error 105); trying again";
+    assert!(error.starts_with("lntu: netlink: "), "{error}");
+    assert!(error.ends_with(reason), "{error}");
+    assert_eq!(watcher.next_error(), "lntu: reading listeners again");
+    watcher.assert_silent_for(A_WHILE);
+    drop(listener);
+    assert!(watcher.next_line().contains("CLOSED"));
+    watcher.assert_no_more_errors();
+}
