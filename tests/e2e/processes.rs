@@ -47,7 +47,7 @@ fn this_process_holds_its_listener_whichever_source_answers() {
     let fd = std::os::fd::AsRawFd::as_raw_fd(&listener);
     let name = fs::read_to_string("/proc/self/comm").unwrap();
     let expected = format!("users:((\"{}\",pid={pid},fd={fd}))", name.trim_end());
-    for source in ["ss", "proc", "auto"] {
+    for source in ["ss", "proc", "auto", "netlink"] {
         if source == "ss" && !have_ss() {
             continue;
         }
@@ -73,7 +73,7 @@ fn any_name_is_written_safely_and_the_same_from_either_source() {
     let holder = holder(NASTY, &port);
     let (fd, pid) = (holder.next_line(), holder.child.id());
     let expected = format!(r#"users:(("a \"b\"\n) ,pid=1",pid={pid},fd={fd}))"#);
-    for source in ["ss", "proc"] {
+    for source in ["ss", "proc", "netlink"] {
         if source == "ss" && !have_ss() {
             continue;
         }

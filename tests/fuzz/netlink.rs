@@ -1,0 +1,239 @@
+//! Any bytes as the answers of netlink: no panic, and nothing is taken that was
+//! not asked for. And a dump is read back as it was, if it is whole: cut short
+//! anywhere, or with a message that is of no dump, it is none.
+#![no_main]
+
+use std::io::{self, ErrorKind, Read};
+use std::net::IpAddr;
+
+use arbitrary::{Arbitrary, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use lntu::listener::{Endpoint, Family, Listener, Protocol};
+use lntu::netlink::diag::Table;
+use lntu::netlink::link;
+use lntu::netlink::message::{AnswerError, BUFFER_SIZE};
+
+const SEQUENCE: u32 = 7;
+
+fuzz_target!(|input: &[u8]| {
+    let datagrams: Vec<&[u8]> = Datagrams(input).collect();
+    for table in Table::ALL {
+        if let Ok((listeners, _)) = read(table, &datagrams) {
+            for listener in listeners {
+                let of = (listener.protocol, listener.family());
+                assert_eq!(of, (table.protocol, table.family));
+            }
+        }
+    }
+    let mut buffer = [0; BUFFER_SIZE];
+    let kernel = Kernel(datagrams.iter());
+    let _ = link::read_name(1, SEQUENCE, kernel, &mut buffer);
+    let mut bytes = Unstructured::new(input);
+    if let Ok(table) = bytes.choose(&Table::ALL) {
+        let _ = read_back(*table, &mut bytes);
+    }
+});
+
+/// The datagrams that bytes stand for: each behind its length, of two bytes.
+struct Datagrams<'a>(&'a [u8]);
+
+impl<'a> Iterator for Datagrams<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk()?;
+        let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+        let (datagram, rest) = rest.split_at(length);
+        self.0 = rest;
+        Some(datagram)
+    }
+}
+
+/// Gives one datagram for each read, as much of it as there is room for, and
+/// fails where there is none.
+struct Kernel<'a, D>(std::slice::Iter<'a, D>);
+
+impl<D: AsRef<[u8]>> Read for Kernel<'_, D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let datagram = self.0.next().ok_or(ErrorKind::WouldBlock)?.as_ref();
+        let length = datagram.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&datagram[..length]);
+        Ok(length)
+    }
+}
+
+type Rows = (Vec<Listener>, Vec<(usize, u32)>);
+
+fn read<D: AsRef<[u8]>>(table: Table, datagrams: &[D]) -> Result<Rows, AnswerError> {
+    let (mut listeners, mut bound) = (Vec::new(), Vec::new());
+    let (kernel, mut buffer) = (Kernel(datagrams.iter()), [0; BUFFER_SIZE]);
+    table.read(SEQUENCE, kernel, &mut buffer, &mut listeners, &mut bound)?;
+    Ok((listeners, bound))
+}
+
+/// What spoils a dump.
+#[derive(Arbitrary)]
+enum Fault {
+    None,
+    Interrupted(usize),
+    Sequence(usize, u32),
+    Kind(usize, u16),
+    Status(i32),
+    Cut(usize),
+}
+
+fn read_back(table: Table, bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
+    let fault: Fault = bytes.arbitrary()?;
+    let rows: Vec<Row> = (0..bytes.int_in_range(0..=20)?)
+        .map(|_| bytes.arbitrary())
+        .collect::<arbitrary::Result<_>>()?;
+    let mut messages: Vec<Vec<u8>> = rows.iter().map(|row| row.message(table)).collect();
+    let mut done = header(3);
+    done.extend(0i32.to_ne_bytes());
+    messages.push(done);
+    let count = messages.len();
+    for message in &mut messages {
+        let length = message.len() as u32;
+        message[..4].copy_from_slice(&length.to_ne_bytes());
+        message.resize(message.len().next_multiple_of(4), 0);
+    }
+    let mut is_whole = false;
+    match fault {
+        Fault::None => is_whole = true,
+        Fault::Interrupted(at) => {
+            messages[at % count][6..8].copy_from_slice(&0x12u16.to_ne_bytes());
+        }
+        Fault::Sequence(at, other) => {
+            is_whole = other == SEQUENCE;
+            messages[at % count][8..12].copy_from_slice(&other.to_ne_bytes());
+        }
+        Fault::Kind(at, other) => {
+            let kind = &mut messages[at % count][4..6];
+            is_whole = kind == other.to_ne_bytes();
+            // What is no row may well be the end of a shorter dump.
+            if !is_whole && other == 3 {
+                return Ok(());
+            }
+            kind.copy_from_slice(&other.to_ne_bytes());
+        }
+        Fault::Status(status) => {
+            is_whole = status == 0;
+            messages[count - 1][16..20].copy_from_slice(&status.to_ne_bytes());
+        }
+        Fault::Cut(_) => {}
+    }
+    // The messages in datagrams, as many in each as it says.
+    let mut datagrams: Vec<Vec<u8>> = vec![Vec::new()];
+    for message in messages {
+        let last = datagrams.last_mut().filter(|last| last.is_empty());
+        match last {
+            Some(last) => last.extend(message),
+            None if bytes.arbitrary().unwrap_or(false) => datagrams.push(message),
+            None => datagrams.last_mut().unwrap().extend(message),
+        }
+    }
+    if let Fault::Cut(at) = fault {
+        let last = datagrams.last_mut().unwrap();
+        last.truncate(at % last.len());
+    }
+    match (read(table, &datagrams), fault) {
+        (Ok((listeners, bound)), _) => {
+            assert!(is_whole);
+            let expected: Vec<Listener> = rows.iter().map(|row| row.listener(table)).collect();
+            assert_eq!(listeners, expected);
+            let interfaces = rows.iter().map(|row| row.interface).enumerate();
+            let expected: Vec<_> = interfaces
+                .filter(|(_, interface)| *interface != 0)
+                .collect();
+            assert_eq!(bound, expected);
+        }
+        (Err(error), fault) => {
+            assert!(!is_whole, "{error}");
+            let is_interrupted = matches!(error, AnswerError::Interrupted);
+            assert_eq!(is_interrupted, matches!(fault, Fault::Interrupted(_)));
+        }
+    }
+    Ok(())
+}
+
+fn header(kind: u16) -> Vec<u8> {
+    let mut header = vec![0; 4];
+    header.extend(kind.to_ne_bytes());
+    header.extend(2u16.to_ne_bytes());
+    header.extend(SEQUENCE.to_ne_bytes());
+    header.extend([0; 4]);
+    header
+}
+
+/// A socket, and what else may stand in its row.
+#[derive(Debug, Arbitrary)]
+struct Row {
+    address: [u8; 16],
+    port: u16,
+    interface: u32,
+    recv_q: u32,
+    send_q: u32,
+    inode: u32,
+    v6_only: bool,
+    rest: [u8; 4],
+    /// Attributes before the one that is read, as type and length of each.
+    others: [(u8, u8); 3],
+}
+
+impl Row {
+    fn listener(&self, table: Table) -> Listener {
+        let address = match table.family {
+            Family::V4 => IpAddr::from(*self.address.first_chunk::<4>().unwrap()),
+            Family::V6 => IpAddr::from(self.address),
+        };
+        let port = self.port;
+        Listener {
+            recv_q: self.recv_q,
+            send_q: self.send_q,
+            inode: u64::from(self.inode),
+            v6_only: self.v6_only,
+            ..Listener::new(table.protocol, Endpoint { port, address })
+        }
+    }
+
+    /// The length in its header is for the caller to fill in.
+    fn message(&self, table: Table) -> Vec<u8> {
+        let mut message = header(20);
+        message.push(match table.family {
+            Family::V4 => 2,
+            Family::V6 => 10,
+        });
+        message.push(match table.protocol {
+            Protocol::Tcp => 10,
+            Protocol::Udp => 7,
+        });
+        message.extend(&self.rest[..2]);
+        message.extend(self.port.to_be_bytes());
+        message.extend([0; 2]);
+        message.extend(self.address);
+        message.extend([0; 16]);
+        message.extend(self.interface.to_ne_bytes());
+        message.extend([0; 12]);
+        message.extend(self.recv_q.to_ne_bytes());
+        message.extend(self.send_q.to_ne_bytes());
+        message.extend(self.rest);
+        message.extend(self.inode.to_ne_bytes());
+        for (kind, length) in self.others {
+            // Flags above the type, and any type but that which is read.
+            let kind = u16::from(kind) | 0x8000;
+            if kind & 0x3fff != 11 {
+                attribute(&mut message, kind, &vec![0xff; length.into()]);
+            }
+        }
+        attribute(&mut message, 11, &[self.v6_only.into()]);
+        message
+    }
+}
+
+/// Aligned, for which the message before it is.
+fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    message.resize(message.len().next_multiple_of(4), 0);
+    message.extend((4 + value.len() as u16).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(value);
+}
