@@ -47,7 +47,7 @@ const ALL: &[Kind] = &[
 ];
 const HEAVY: &[Kind] = &[Kind::Datagrams, Kind::Bursts, Kind::Bursts, Kind::Groups];
 
-const CONFIGURATIONS: [Configuration; 8] = [
+const CONFIGURATIONS: [Configuration; 12] = [
     Configuration {
         name: "everything, /proc, in process",
         watched: IN_PROCESS,
@@ -100,6 +100,38 @@ const CONFIGURATIONS: [Configuration; 8] = [
         name: "few, /proc, in process",
         watched: IN_PROCESS,
         asked: Asked::Proc,
+        stable: 0,
+        helpers: &[Kind::Few, Kind::Few],
+        must_fail: false,
+    },
+    Configuration {
+        name: "everything, netlink, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Netlink,
+        stable: 60,
+        helpers: ALL,
+        must_fail: false,
+    },
+    Configuration {
+        name: "everything, netlink, program",
+        watched: Watched::Program,
+        asked: Asked::Netlink,
+        stable: 60,
+        helpers: ALL,
+        must_fail: false,
+    },
+    Configuration {
+        name: "bursts, netlink, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Netlink,
+        stable: 250,
+        helpers: HEAVY,
+        must_fail: false,
+    },
+    Configuration {
+        name: "few, netlink, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Netlink,
         stable: 0,
         helpers: &[Kind::Few, Kind::Few],
         must_fail: false,

@@ -27,6 +27,7 @@ pub enum Asked {
     Proc,
     /// ss first.
     Auto,
+    Netlink,
 }
 
 impl Asked {
@@ -34,6 +35,7 @@ impl Asked {
         match self {
             Asked::Proc => "proc",
             Asked::Auto => "auto",
+            Asked::Netlink => "netlink",
         }
     }
 }
@@ -225,6 +227,7 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
     };
     let choice = match asked.as_str() {
         "auto" => SourceChoice::Auto,
+        "netlink" => SourceChoice::Netlink,
         _ => SourceChoice::Proc(PathBuf::from("/proc")),
     };
     let interval: Interval = INTERVAL.parse().unwrap();
