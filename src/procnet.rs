@@ -42,6 +42,8 @@ struct Table {
     family: Family,
     /// Whether its listeners are asked for.
     wanted: bool,
+    /// It stands apart from the others, so what `sockstat` says is not of it.
+    is_apart: bool,
     /// It was read once in this run, so it can no longer count as absent.
     seen: bool,
     /// It is there but may not be read, which was said.
@@ -105,6 +107,7 @@ impl ProcNet {
             protocol,
             family,
             wanted: wanted(protocol, family),
+            is_apart: false,
             seen: false,
             left_out: false,
             skipped: 0,
@@ -121,6 +124,17 @@ impl ProcNet {
             listeners_first: true,
             scanner: Scanner::default(),
             verbosity,
+        }
+    }
+
+    /// Takes `path` for the table of this protocol and family. It is read to
+    /// its end: it need not be the kernel's.
+    pub fn read_instead(&mut self, protocol: Protocol, family: Family, path: PathBuf) {
+        for table in &mut self.tables {
+            if (table.protocol, table.family) == (protocol, family) {
+                table.path = path.clone();
+                table.is_apart = true;
+            }
         }
     }
 
@@ -170,19 +184,20 @@ impl ProcNet {
             if !table.wanted && !table.is_required() {
                 continue;
             }
-            if in_use.is_zero(protocol, family)
+            let is_counted = in_use.is_readable && !table.is_apart;
+            if is_counted
+                && in_use.is_zero(protocol, family)
                 && known.is_some_and(|known| !known.has_any(protocol, family))
             {
                 continue;
             }
             // gVisor lists in no order; it has no sockstat either.
-            let stops_early =
-                protocol == Protocol::Tcp && in_use.is_readable && self.listeners_first;
+            let stops_early = protocol == Protocol::Tcp && is_counted && self.listeners_first;
             let scanner = &mut self.scanner;
             let order = table
                 .read(
                     scanner,
-                    in_use.is_readable,
+                    is_counted,
                     known.is_some(),
                     stops_early,
                     self.verbosity,
@@ -618,6 +633,18 @@ mod tests {
             ("sockstat", SOCKSTAT),
         ]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![22, 80, 22, 22]));
+    }
+
+    #[test]
+    fn a_table_from_elsewhere_is_read_to_its_end() {
+        let many = many_connections();
+        let late = table(&[SSH, &many, WEB]);
+        let proc = proc_with(&[("tcp", &late), ("other", &late), ("sockstat", SOCKSTAT)]);
+        let mut source = source(&proc);
+        assert_eq!(ports(&mut source), Ok(vec![22]));
+        let other = proc.path().join("net/other");
+        source.read_instead(Protocol::Tcp, Family::V4, other);
+        assert_eq!(ports(&mut source), Ok(vec![22, 80]));
     }
 
     #[test]
