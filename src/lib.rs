@@ -28,8 +28,10 @@
 //!   [`output`] writes them.
 //! - [`watch`], [`list`], [`check`] and [`wait`] are the commands;
 //!   [`entrypoint`] becomes an application after the one, or beside the other.
+//! - [`as_ss`] is another program, for whoever calls this one `ss`.
 //! - [`report`] is stderr. [`sys`] is the only `unsafe` code.
 
+pub mod as_ss;
 pub mod check;
 pub mod cli;
 pub mod entrypoint;

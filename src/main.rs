@@ -3,6 +3,7 @@
 use std::env;
 use std::process::ExitCode;
 
+use lntu::as_ss::{self, Places};
 use lntu::check::Check;
 use lntu::cli::{self, Command};
 use lntu::entrypoint::Application;
@@ -12,6 +13,22 @@ use lntu::watch::Watcher;
 use lntu::{Error, check, list, report, sys, wait};
 
 fn main() -> ExitCode {
+    let mut arguments = env::args_os();
+    if arguments
+        .next()
+        .is_some_and(|program| as_ss::is_meant_by(&program))
+    {
+        return match as_ss::run(
+            arguments,
+            &Places::from_environment(|name| env::var_os(name)),
+        ) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                report::say_as("ss", format_args!("{error}"));
+                ExitCode::from(error.status())
+            }
+        };
+    }
     match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

@@ -62,7 +62,12 @@ impl Details {
 /// Writes `lntu: ` and the message as one line of stderr, in one write.
 /// Nothing can be done about a stderr that fails, so that is ignored.
 pub fn say(message: fmt::Arguments<'_>) {
-    let line = format!("lntu: {}\n", Escaped(&message.to_string()));
+    say_as("lntu", message);
+}
+
+/// [`say`] under another name.
+pub fn say_as(program: &str, message: fmt::Arguments<'_>) {
+    let line = format!("{program}: {}\n", Escaped(&message.to_string()));
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

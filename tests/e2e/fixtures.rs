@@ -10,7 +10,7 @@ use crate::harness::*;
 
 /// Every directory of `fixtures/proc` but the one that only a big-endian
 /// machine can read; `tests/big_endian.rs` does.
-fn fixtures() -> Vec<PathBuf> {
+pub fn fixtures() -> Vec<PathBuf> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
     let mut fixtures: Vec<PathBuf> = fs::read_dir(root)
         .unwrap()

@@ -13,7 +13,7 @@ use crate::harness::*;
 
 /// One socket of every kind that differs in how it is listed. The port is 0:
 /// any free one.
-fn sockets_of_every_kind() -> Vec<Socket> {
+pub fn sockets_of_every_kind() -> Vec<Socket> {
     let v6_only = |only| move |socket: &Socket| socket.set_only_v6(only).unwrap();
     let nothing = |_: &Socket| {};
     let mut sockets = vec![

@@ -1,6 +1,7 @@
 //! The built binary against real sockets, fake and real `ss`, and the tables
 //! in `fixtures/`.
 
+mod as_ss;
 mod check;
 mod containers;
 mod entrypoint;

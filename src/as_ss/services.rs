@@ -1,0 +1,147 @@
+//! Ports and their names, as `/etc/services` pairs them.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use crate::listener::Protocol;
+
+/// What ss takes for the range where the kernel's cannot be read.
+const DEFAULT_RANGE: RangeInclusive<u16> = 1024..=4999;
+
+/// The names of ports. Files are read when something is first looked up; one
+/// that cannot be read holds no names.
+#[derive(Debug)]
+pub struct Services {
+    file: PathBuf,
+    range_file: PathBuf,
+    entries: OnceCell<Vec<Service>>,
+    ephemeral: OnceCell<RangeInclusive<u16>>,
+}
+
+/// One line of the file.
+#[derive(Debug)]
+struct Service {
+    port: u16,
+    protocol: Protocol,
+    /// The name, then its aliases.
+    names: Vec<String>,
+}
+
+impl Services {
+    /// The names in `file`. `range_file` holds the first and the last of the
+    /// ports that the kernel chooses for clients.
+    pub fn new(file: PathBuf, range_file: PathBuf) -> Services {
+        Services {
+            file,
+            range_file,
+            entries: OnceCell::new(),
+            ephemeral: OnceCell::new(),
+        }
+    }
+
+    /// The name of `port`, if it has one and is none that the kernel chooses
+    /// for clients: what uses those has nothing to do with their names.
+    pub fn name(&self, port: u16, protocol: Protocol) -> Option<&str> {
+        let ephemeral = self.ephemeral.get_or_init(|| {
+            let text = fs::read_to_string(&self.range_file).unwrap_or_default();
+            parse_range(&text).unwrap_or(DEFAULT_RANGE)
+        });
+        if ephemeral.contains(&port) {
+            return None;
+        }
+        let of_port = |service: &&Service| (service.port, service.protocol) == (port, protocol);
+        Some(&self.entries().iter().find(of_port)?.names[0])
+    }
+
+    /// The port that this is a name or an alias of.
+    pub fn port(&self, name: &str, protocol: Protocol) -> Option<u16> {
+        let is_named = |service: &&Service| {
+            service.protocol == protocol && service.names.iter().any(|known| known == name)
+        };
+        Some(self.entries().iter().find(is_named)?.port)
+    }
+
+    fn entries(&self) -> &[Service] {
+        self.entries.get_or_init(|| {
+            let text = fs::read(&self.file).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            text.lines().filter_map(Service::parse).collect()
+        })
+    }
+}
+
+impl Service {
+    /// `name port/protocol alias... # comment`
+    fn parse(line: &str) -> Option<Service> {
+        let mut fields = line.split('#').next()?.split_ascii_whitespace();
+        let name = fields.next()?;
+        let (port, protocol) = fields.next()?.split_once('/')?;
+        let protocols = [Protocol::Tcp, Protocol::Udp];
+        Some(Service {
+            port: port.parse().ok()?,
+            protocol: protocols.into_iter().find(|p| p.name() == protocol)?,
+            names: [name]
+                .into_iter()
+                .chain(fields)
+                .map(str::to_string)
+                .collect(),
+        })
+    }
+}
+
+fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn services(text: &str, range: &str) -> (TempDir, Services) {
+        let directory = TempDir::new().unwrap();
+        let [file, range_file] = ["services", "range"].map(|name| directory.path().join(name));
+        fs::write(&file, text).unwrap();
+        fs::write(&range_file, range).unwrap();
+        (directory, Services::new(file, range_file))
+    }
+
+    const SERVICES: &str = "# comment\n\nhttp\t\t80/tcp\t\twww www-data # WorldWideWeb\n\
+                            domain 53/udp\nweb 80/tcp\nodd 80/sctp\nbroken 99999/tcp\n";
+
+    #[test]
+    fn the_first_line_of_a_port_names_it_and_aliases_find_it() {
+        let (_directory, services) = services(SERVICES, "32768\t60999\n");
+        assert_eq!(services.name(80, Protocol::Tcp), Some("http"));
+        assert_eq!(services.name(80, Protocol::Udp), None);
+        assert_eq!(services.name(53, Protocol::Udp), Some("domain"));
+        for name in ["http", "www", "www-data", "web"] {
+            assert_eq!(services.port(name, Protocol::Tcp), Some(80), "{name}");
+        }
+        for name in ["odd", "broken", "WorldWideWeb", "#", ""] {
+            assert_eq!(services.port(name, Protocol::Tcp), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn ports_for_clients_have_no_names() {
+        let text = "low 1024/tcp\nhigh 4999/tcp\nweb 80/tcp\n";
+        let (_directory, listed) = services(text, "70 90");
+        assert_eq!(listed.name(80, Protocol::Tcp), None);
+        assert_eq!(listed.name(1024, Protocol::Tcp), Some("low"));
+        let (_directory, unknown) = services(text, "");
+        assert_eq!(unknown.name(80, Protocol::Tcp), Some("web"));
+        assert_eq!(unknown.name(1024, Protocol::Tcp), None);
+        assert_eq!(unknown.name(4999, Protocol::Tcp), None);
+    }
+
+    #[test]
+    fn without_a_file_there_are_no_names() {
+        let services = Services::new("/nonexistent".into(), "/nonexistent".into());
+        assert_eq!(services.name(80, Protocol::Tcp), None);
+        assert_eq!(services.port("http", Protocol::Tcp), None);
+    }
+}

@@ -1,0 +1,462 @@
+//! The program under the name `ss`, beside the ss of iproute2.
+
+use std::ffi::{OsStr, OsString};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::{fs, io};
+
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+
+use crate::fixtures::fixtures;
+use crate::harness::*;
+use crate::list::sockets_of_every_kind;
+
+/// The program under test under the name ss.
+fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lntu"));
+    command.arg0("/usr/bin/ss").args(arguments);
+    command.stdin(Stdio::null());
+    command
+}
+
+type Environment<'a> = &'a [(&'a str, &'a OsStr)];
+
+/// Both print the same bytes, and end well.
+fn assert_same(arguments: &[impl AsRef<OsStr>], environment: Environment<'_>) {
+    let environment = || environment.iter().copied();
+    let ours = run(as_ss(arguments).envs(environment()));
+    let theirs = run(Command::new("ss").args(arguments).envs(environment()));
+    let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+    assert!(theirs.status.success(), "{arguments:?}: {theirs:?}");
+    assert_eq!(ours.stdout, theirs.stdout, "{arguments:?}");
+    assert_eq!((ours.code(), &*ours.stderr), (0, ""), "{arguments:?}");
+}
+
+/// Every combination of the options, in one order or another.
+fn option_combinations() -> Vec<Vec<&'static str>> {
+    let families: [&[&str]; 8] = [
+        &[],
+        &["-4"],
+        &["-6"],
+        &["-46"],
+        &["-64"],
+        &["-f", "inet"],
+        &["-finet6"],
+        &["--family=inet6", "--ipv4"],
+    ];
+    let mut combinations = Vec::new();
+    for protocols in [&["-lt"][..], &["-ul"], &["--udp", "--listening", "-t"]] {
+        for family in families {
+            for numeric in [&["-n"][..], &[]] {
+                for form in [&[][..], &["-HO"]] {
+                    let parts = [family, form, protocols, numeric];
+                    combinations.push(parts.concat());
+                }
+            }
+        }
+    }
+    combinations.extend([
+        vec!["-lntu"],
+        vec!["-Hlun6"],
+        vec!["-ltnO"],
+        vec!["--no-header", "--numeric", "--oneline", "-t4l"],
+        vec!["-nul", "--ipv6"],
+        vec!["--list", "--num", "--tc"],
+    ]);
+    combinations
+}
+
+/// As words of one argument or of several.
+const FILTERS: [&str; 42] = [
+    "sport = :80",
+    "sport = 80",
+    "sport :80",
+    "sport == 80",
+    "sport eq :80",
+    "sport = 0x50",
+    "sport = *",
+    "sport = :*",
+    "sport != :80",
+    "sport neq 80",
+    "sport ne 80",
+    "sport gt 80",
+    "sport > 80",
+    "sport lt 80",
+    "sport < 80",
+    "sport ge 80",
+    "sport >= :80",
+    "sport geq 80",
+    "sport le 80",
+    "sport <= :80",
+    "sport leq 80",
+    "sport > 79 sport < 81",
+    "sport gt 79 and sport lt 81 && sport = 80",
+    "not sport = 80",
+    "! sport 80",
+    "sport = :80 or sport = :81 and src 127.0.0.1",
+    "sport = :80 or ( sport = :81 and src 127.0.0.1 )",
+    "not ( sport = :80 | sport = :81 ) & src any",
+    "src 127.0.0.1",
+    "src = 127.0.0.0/8",
+    "src 127/8:80",
+    "src :80",
+    "src *:80",
+    "src [::1]",
+    "src [::1]:80 or src ::1/128",
+    "src 0.0.0.0",
+    "not src 0.0.0.0",
+    "src ::/0",
+    "src [::]",
+    "dport = 0 and dst any",
+    "dport gt 0",
+    "src inet:127.0.0.0/8 or src inet6:[::ffff:127.0.0.1]",
+];
+
+/// With names of ports that mean one for TCP.
+const NAMED_FILTERS: [&str; 4] = [
+    "sport = :http",
+    "sport = www",
+    "sport ge :domain",
+    "src 127.0.0.1:http",
+];
+
+/// Each filter behind options that matter to it.
+fn filtered() -> Vec<Vec<&'static str>> {
+    let mut all = Vec::new();
+    for filter in FILTERS {
+        for options in ["-lntu", "-lnt", "-ltu6", "-lnu4", "-lntu46", "-Hlntu64"] {
+            let is_of_another_family = match options {
+                "-ltu6" | "-lntu46" => filter.contains("127") || filter.contains("0.0.0.0"),
+                "-lnu4" | "-Hlntu64" => filter.contains("::") || filter.contains("inet6"),
+                _ => false,
+            };
+            if !is_of_another_family {
+                all.push(vec![options, filter]);
+            }
+        }
+    }
+    for filter in NAMED_FILTERS {
+        all.extend([vec!["-lntu", filter], vec!["-lt", filter]]);
+    }
+    all
+}
+
+fn with_slash(path: &Path) -> OsString {
+    let mut root = OsString::from(path);
+    root.push("/");
+    root
+}
+
+/// ss reads the same files when `PROC_ROOT` names their directory. Where it
+/// cannot be trusted with them, `no-oracle` says why.
+#[test]
+fn every_fixture_looks_as_ss_shows_it() {
+    if !have_ss() {
+        return;
+    }
+    for fixture in fixtures() {
+        if !fixture.join("no-oracle").exists() {
+            let root = with_slash(&fixture);
+            let filtered = FILTERS.map(|filter| vec!["-lntu", filter]);
+            for arguments in option_combinations().into_iter().chain(filtered) {
+                assert_same(&arguments, &[("PROC_ROOT", &root)]);
+            }
+        }
+    }
+}
+
+/// What `sockets_of_every_kind` lacks: ports with names and without, sockets
+/// that share one, queues that hold something, and devices.
+fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
+    let nothing = |_: &Socket| {};
+    let share = |socket: &Socket| socket.set_reuse_port(true).unwrap();
+    let on_lo = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
+    let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
+    let sockets = vec![
+        bound(Type::STREAM, "127.0.0.1:80", nothing),
+        bound(Type::STREAM, "127.0.0.2:81", nothing),
+        bound(Type::STREAM, "[::1]:80", nothing),
+        bound(Type::STREAM, "0.0.0.0:8080", nothing),
+        bound(Type::STREAM, "[::]:8080", v6_only),
+        bound(Type::STREAM, "127.0.0.1:7", share),
+        bound(Type::STREAM, "127.0.0.1:7", share),
+        bound(Type::DGRAM, "127.0.0.53:53", on_lo),
+        bound(Type::DGRAM, "[::]:53", v6_only),
+        bound(Type::DGRAM, "[::]:5353", on_lo),
+        bound(Type::DGRAM, "[::1]:80", nothing),
+        bound(Type::DGRAM, "127.0.0.1:9", nothing),
+    ];
+    let connect = |address: &str| TcpStream::connect(address).unwrap();
+    // The backlog of 7 takes 8.
+    let mut clients: Vec<TcpStream> = (0..8).map(|_| connect("127.0.0.1:80")).collect();
+    clients.push(connect("[::1]:80"));
+    let client = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    let full: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    for _ in 0..20 {
+        client.send_to(&[0; 1000], &full.into()).unwrap();
+    }
+    (sockets, clients)
+}
+
+/// Read from `/proc`, and by whatever comes first.
+#[test]
+fn live_sockets_look_as_ss_shows_them() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = sockets_of_every_kind();
+        let _more = more_sockets();
+        let proc = OsStr::new("/proc");
+        for arguments in option_combinations().into_iter().chain(filtered()) {
+            assert_same(&arguments, &[("PROC_ROOT", proc)]);
+        }
+    });
+}
+
+#[test]
+fn a_filter_is_one_argument_or_many() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = more_sockets();
+        let proc: Environment<'_> = &[("PROC_ROOT", "/proc".as_ref())];
+        for filter in FILTERS {
+            let words: Vec<&str> = filter.split(' ').collect();
+            assert_same(&[&["-lntu"], &words[..]].concat(), proc);
+        }
+        assert_same(&["-lntu", "sport", "= :80", "", " "], proc);
+        assert_same(
+            &["sport", "=", ":80", "-lntu", "--", "or sport = :81"],
+            proc,
+        );
+        assert_same(&["-lntu", "\\( sport = 80 \\)"], proc);
+    });
+}
+
+#[test]
+fn an_empty_network_has_a_header_or_nothing() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        for arguments in ["-lntu", "-Hlntu", "-ltp", "-Hlun6"] {
+            assert_same(&[arguments], &[]);
+        }
+    });
+}
+
+/// `PROC_NET_TCP` and the like each move one table.
+#[test]
+fn variables_move_tables() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = more_sockets();
+        let tables = [
+            ("PROC_NET_TCP", "linux-6.18/net/tcp"),
+            ("PROC_NET_TCP6", "ipv6-addresses/net/tcp6"),
+            ("PROC_NET_UDP", "linux-3.10/net/udp"),
+            ("PROC_NET_UDP6", "ipv6-addresses/net/udp6"),
+        ];
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
+        let path = |table: &str| OsString::from(format!("{fixtures}/{table}"));
+        let paths = tables.map(|(_, table)| path(table));
+        let root = OsString::from(format!("{fixtures}/linux-6.18"));
+        for moved in 0..1 << tables.len() {
+            let is_moved = |index: &usize| moved >> index & 1 == 1;
+            let mut environment: Vec<(&str, &OsStr)> = (0..tables.len())
+                .filter(is_moved)
+                .map(|index| (tables[index].0, paths[index].as_os_str()))
+                .collect();
+            environment.push(("PROC_ROOT", &root));
+            for arguments in ["-lntu", "-Hltu6", "-lnt4", "-lun"] {
+                assert_same(&[arguments], &environment);
+            }
+        }
+        let range = TempDir::new().unwrap();
+        let range = range.path().join("range");
+        fs::write(&range, "1 79\n").unwrap();
+        let moved = ("PROC_IP_LOCAL_PORT_RANGE", range.as_os_str());
+        assert_same(&["-ltu"], &[moved, ("PROC_ROOT", "/proc".as_ref())]);
+    });
+}
+
+/// The holders of sockets, whatever they are called.
+#[test]
+fn processes_are_shown_as_ss_shows_them() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let sockets = sockets_of_every_kind();
+        let names = [
+            "a) b",
+            "tab\there",
+            "back\\slash",
+            "new\nline",
+            "(",
+            ")",
+            "caf\u{e9}",
+        ];
+        let proc: Environment<'_> = &[("PROC_ROOT", "/proc".as_ref())];
+        let holders: Vec<Running> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| hold(&sockets[index], name))
+            .collect();
+        for arguments in ["-lntup", "-ltnp", "-Hlup", "-Hltp6", "-ltnp4"] {
+            assert_same(&[arguments], proc);
+            assert_same(&[arguments, "sport gt 0", "--processes"], proc);
+        }
+        drop(holders);
+        assert_same(&["-lntup"], proc);
+    });
+}
+
+/// A process of this name that has `socket` twice.
+fn hold(socket: &Socket, name: &str) -> Running {
+    let script = "printf %s \"$0\" >/proc/$$/comm; exec 7<&0; echo held; read line <&8";
+    let mut shell = Command::new("bash");
+    shell.args(["-c", script, name]);
+    shell.stdin(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
+    let holder = Running::start(&mut shell);
+    assert_eq!(holder.next_line(), "held");
+    holder
+}
+
+/// The one line that says why there is no table.
+fn refused(command: &mut Command, status: i32) -> String {
+    let finished = run(command);
+    assert_eq!(
+        (finished.code(), &*finished.stdout),
+        (status, ""),
+        "{finished:?}"
+    );
+    let line = finished.stderr.strip_suffix('\n').unwrap();
+    assert!(!line.contains('\n'), "{line:?}");
+    line.strip_prefix("ss: ").unwrap().to_string()
+}
+
+#[test]
+fn what_is_not_covered_is_refused_before_anything_is_printed() {
+    for arguments in [
+        &[][..],
+        &["-nt"],
+        &["-ln"],
+        &["-ant"],
+        &["-lntx"],
+        &["-lnti"],
+        &["-lnte"],
+        &["-lntm"],
+        &["-K", "-lnt"],
+        &["-s"],
+        &["-lnt", "state", "listening"],
+        &["-lnt", "sport = :http-and-more"],
+        &["-lnt", "autobound"],
+        &["-lnt", "--frobnicate"],
+        &["-lnt", "--tcp=yes"],
+        &["-lntf"],
+        &["-lnt", "-f", "unix"],
+    ] {
+        let said = refused(&mut as_ss(arguments), 255);
+        assert!(said.ends_with("(try 'ss --help')"), "{said}");
+    }
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
+    let said = refused(as_ss(&["-lntu"]).env("PROC_ROOT", "/nonexistent"), 1);
+    assert_eq!(
+        said,
+        "/nonexistent/net/tcp: No such file or directory (os error 2)"
+    );
+    let empty = "/dev/null";
+    let said = refused(as_ss(&["-lnt"]).env("PROC_NET_TCP", empty), 1);
+    assert!(said.starts_with("/dev/null: is empty"), "{said}");
+}
+
+#[test]
+fn a_table_that_may_not_be_read_is_not_passed_over() {
+    let header = "  sl  local_address\n";
+    let proc = forbidding_proc(&[("tcp", header), ("tcp6", header)], &["udp6"]);
+    let ss = |arguments: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", "exec -a ss \"$0\" \"$1\""]);
+        command.arg(proc.path().join("lntu")).arg(arguments);
+        command.env("PROC_ROOT", proc.path());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        command
+    };
+    // Until no other test has a copy of the program open for writing.
+    wait_for("the program", || {
+        run(&mut ss("-V")).status.success().then_some(())
+    });
+    let said = refused(&mut ss("-lntu"), 1);
+    assert!(said.ends_with("net/udp6: may not be read"), "{said}");
+    for arguments in ["-lnt", "-lnu4"] {
+        assert!(run(&mut ss(arguments)).status.success(), "{arguments}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_a_reader_that_left_is_none() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let said = refused(as_ss(&["-lnt"]).stdout(full), 1);
+    assert_eq!(said, "stdout: No space left on device (os error 28)");
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let finished = run(as_ss(&["-lnt"]).stdout(writer));
+    assert_eq!((finished.code(), &*finished.stderr), (0, ""));
+}
+
+#[test]
+fn help_and_version_end_well() {
+    let version = run(&mut as_ss(&["-V"]));
+    let expected = concat!("ss utility, lntu-", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(version.stdout, expected);
+    for option in ["-h", "--help", "-lntuh"] {
+        let help = run(&mut as_ss(&[option]));
+        assert_eq!((help.code(), &*help.stderr), (0, ""));
+        assert!(help.stdout.starts_with("Usage: ss "));
+    }
+}
+
+/// A copy under that name is an ss like any other; a link is this program
+/// itself, which must not run itself.
+#[test]
+fn another_lntu_takes_a_copy_for_ss_and_a_link_for_nothing() {
+    in_private_network(|| {
+        let _sockets = sockets_of_every_kind();
+        let listed = run(&mut lntu(&["list", "-H", "--source", "proc"]));
+        assert_eq!(listed.lines().len(), 12);
+        let listed_by = |directory: &TempDir, source: &str| {
+            let mut command = lntu(&["list", "-Hv", "--source", source]);
+            run(command.env("PATH", directory.path()))
+        };
+        let copied = TempDir::new().unwrap();
+        let copy = copied.path().join("ss");
+        fs::copy(env!("CARGO_BIN_EXE_lntu"), &copy).unwrap();
+        // Until no process that another test forked has it open for writing.
+        wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
+        let by_copy = listed_by(&copied, "ss");
+        assert_eq!(sockets(&by_copy.stdout), sockets(&listed.stdout));
+        assert_eq!((by_copy.code(), &*by_copy.stderr), (0, ""));
+
+        let linked = TempDir::new().unwrap();
+        symlink(env!("CARGO_BIN_EXE_lntu"), linked.path().join("ss")).unwrap();
+        let by_link = listed_by(&linked, "auto");
+        assert_eq!(by_link.stdout, listed.stdout);
+        assert!(by_link.stderr.contains("ss: not found in PATH"));
+        let run_as = run(Command::new(linked.path().join("ss")).arg("-lntu"));
+        assert!(run_as.lines()[0].starts_with("Netid State"));
+    });
+}
