@@ -1,8 +1,11 @@
-//! A random but valid set of tables, as this program and as ss read it.
+//! A random but valid set of tables, as this program and as ss read it: the
+//! same sockets in a list, and under the name ss the same bytes.
 #![no_main]
 
+mod question;
+
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,18 +14,23 @@ use std::process::Command;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
+use lntu::as_ss::{self, Places};
 use lntu::list;
 use lntu::listener::{Family, Protocol};
 use lntu::output::{Format, Output};
 use lntu::snapshot::Snapshot;
 use lntu::source::{Source, SourceChoice, SourceOptions};
+use question::Question;
 use tempfile::TempDir;
 
-fuzz_target!(|tables: Tables| {
+fuzz_target!(|input: (Question, Tables)| {
+    let (question, tables) = input;
     let proc = TempDir::new().expect("a directory");
     tables.write(proc.path());
     let listed = lntu_lists(proc.path());
-    assert_eq!(sockets(&listed), sockets(&ss_lists(proc.path())));
+    let ss_lists = ss_answers(proc.path(), &["-Hlntu".to_string()]);
+    assert_eq!(sockets(&listed), sockets(&ss_lists));
+    under_the_name_ss_bytes_are_the_same(proc.path(), &question);
     known_listeners_change_nothing(proc.path());
 });
 
@@ -45,16 +53,26 @@ fn lntu_lists(proc: &Path) -> String {
     fs::read_to_string(path).expect("text")
 }
 
-fn ss_lists(proc: &Path) -> String {
+fn ss_answers(proc: &Path, arguments: &[String]) -> String {
     let mut root = proc.as_os_str().to_owned();
     root.push("/");
     let ss = Command::new("ss")
-        .arg("-Hlntu")
+        .args(arguments)
         .env("PROC_ROOT", root)
         .output();
     let ss = ss.expect("ss is installed");
     assert!(ss.status.success() && ss.stderr.is_empty(), "{ss:?}");
     String::from_utf8(ss.stdout).expect("text")
+}
+
+fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Question) {
+    let places = Places {
+        proc_root: Some(proc.to_path_buf()),
+        ..Places::default()
+    };
+    let answer = as_ss::answer(arguments.iter().map(OsString::from), &places);
+    let answer = String::from_utf8(answer.expect("a valid question")).expect("text");
+    assert_eq!(answer, ss_answers(proc, arguments), "{arguments:?}");
 }
 
 /// Who knows the listeners already is spared the reading of some tables.
@@ -207,12 +225,16 @@ impl Kernel {
         state: State,
         family: Family,
     ) -> Result<String> {
-        let mut row = format!(
-            "{} {} {} ",
-            endpoint(bytes, family)?,
-            endpoint(bytes, family)?,
-            state.0
-        );
+        let local = endpoint(bytes, family)?;
+        // A socket that waits for peers has none, which is all zeros.
+        let peer: String = match state.0 {
+            "0A" | "07" => local
+                .chars()
+                .map(|c| if c == ':' { c } else { '0' })
+                .collect(),
+            _ => endpoint(bytes, family)?,
+        };
+        let mut row = format!("{local} {peer} {} ", state.0);
         // A length is a positive `int`.
         let queue = |bytes: &mut Unstructured<'_>| {
             Ok(match bytes.arbitrary::<u8>()? {
