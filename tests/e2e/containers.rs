@@ -56,6 +56,23 @@ fn the_binary_is_static_and_at_most_half_a_mebibyte() {
     assert!(!kinds.contains(&PT_INTERP), "{kinds:?}");
 }
 
+/// What runs `ss -lntu` needs no change where this program is the ss.
+#[test]
+fn a_program_that_parses_ss_works_where_there_is_nothing_but_it_and_this_one() {
+    if !have_docker() {
+        return;
+    }
+    let Binaries { lntu, parser, .. } = binaries();
+    let dockerfile = "FROM scratch\nCOPY parser /\nCOPY lntu /usr/bin/ss\n";
+    let image = Image::of(dockerfile, &[lntu, parser]);
+    let alone = image.run(&[], &["/parser"]);
+    assert_eq!(alone.lines(), [""; 0]);
+
+    let server = Image::scratch().start_server(Port::Open, "8080");
+    let beside = image.run(&[&server.network()], &["/parser"]);
+    assert_eq!(beside.lines(), ["tcp LISTEN 0.0.0.0:8080"]);
+}
+
 #[test]
 fn the_scratch_image_lists_the_ports_of_its_network() {
     if !have_docker() {

@@ -24,6 +24,7 @@ pub fn repository() -> &'static Path {
 pub struct Binaries {
     pub lntu: PathBuf,
     pub app: PathBuf,
+    pub parser: PathBuf,
 }
 
 pub fn binaries() -> &'static Binaries {
@@ -31,7 +32,12 @@ pub fn binaries() -> &'static Binaries {
     BINARIES.get_or_init(|| {
         let directory = repository().join("target");
         // Apart, as a user builds it: dev-dependencies may turn on features.
-        for what in [["--bin", "lntu"], ["--example", "app"]] {
+        let programs = [
+            ["--bin", "lntu"],
+            ["--example", "app"],
+            ["--example", "parser"],
+        ];
+        for what in programs {
             let build = run(
                 Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
                     .current_dir(repository())
@@ -46,6 +52,7 @@ pub fn binaries() -> &'static Binaries {
         Binaries {
             lntu: release.join("lntu"),
             app: release.join("examples/app"),
+            parser: release.join("examples/parser"),
         }
     })
 }
@@ -132,7 +139,7 @@ impl Image {
         static SHARED: Mutex<Weak<Image>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let Binaries { lntu, app } = binaries();
+            let Binaries { lntu, app, .. } = binaries();
             let image = Arc::new(Image::of("FROM scratch\nCOPY lntu app /\n", &[lntu, app]));
             *shared = Arc::downgrade(&image);
             image
@@ -143,7 +150,7 @@ impl Image {
     pub fn busybox() -> Option<Image> {
         let busybox = Path::new("/bin/busybox");
         let missing = (!busybox.exists()).then(|| "no busybox for an image".to_string());
-        let Binaries { lntu, app } = binaries();
+        let Binaries { lntu, app, .. } = binaries();
         let dockerfile = "FROM scratch\nCOPY lntu app /\nCOPY busybox /bin/\n\
                           RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
         have("docker", missing).then(|| Image::of(dockerfile, &[lntu, app, busybox]))
