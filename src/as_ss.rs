@@ -15,12 +15,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::listener::{Family, Listener, Protocol};
+use crate::netlink::{Netlink, NetlinkError};
 use crate::output::Output;
 use crate::process::Lookup;
 use crate::procnet::{ProcError, ProcNet};
 use crate::report::Verbosity;
-use filter::{Filter, Judge};
-use options::{Command, Refusal, Request, Selection};
+use filter::Judge;
+use options::{Command, Refusal, Request};
 use services::Services;
 use table::Table;
 
@@ -111,6 +112,14 @@ impl Places {
         self.proc_root.as_deref().unwrap_or(Path::new("/proc"))
     }
 
+    /// ss asks the kernel unless it is to read the IPv4 table elsewhere.
+    fn ask_kernel_for(&self, protocol: Protocol) -> bool {
+        let is_moved = |(its_protocol, family, _): &(Protocol, Family, PathBuf)| {
+            (*its_protocol, *family) == (protocol, Family::V4)
+        };
+        self.proc_root.is_none() && !self.tables.iter().any(is_moved)
+    }
+
     fn services(&self) -> Services {
         let range = || self.proc_root().join("sys/net/ipv4/ip_local_port_range");
         let range = self.port_range.clone().unwrap_or_else(range);
@@ -148,7 +157,7 @@ pub fn answer(
 
 fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u8>, Error> {
     let selection = &request.selection;
-    let mut listeners = from_proc(selection, places, request.filter.as_ref())?;
+    let mut listeners = read(request, places)?;
     if request.processes {
         let mut lookup = Lookup::new(places.proc_root());
         lookup.look_for(&listeners);
@@ -166,32 +175,80 @@ fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u
     Ok(table.into_text())
 }
 
+/// The listeners that are asked for. Each protocol is asked of the kernel over
+/// netlink, and where that fails or the environment moves tables, all of it is
+/// read from `/proc`.
+fn read(request: &Request, places: &Places) -> Result<Vec<Listener>, Error> {
+    let mut listeners = Vec::new();
+    let mut left = Vec::new();
+    for &protocol in &request.selection.protocols {
+        let before = listeners.len();
+        if !places.ask_kernel_for(protocol)
+            || from_netlink(protocol, request, &mut listeners).is_err()
+        {
+            listeners.truncate(before);
+            left.push(protocol);
+        }
+    }
+    if !left.is_empty() {
+        from_proc(&left, request, places, &mut listeners)?;
+    }
+    Ok(listeners)
+}
+
+fn from_netlink(
+    protocol: Protocol,
+    request: &Request,
+    listeners: &mut Vec<Listener>,
+) -> Result<(), NetlinkError> {
+    let Request {
+        selection, filter, ..
+    } = request;
+    let mut netlink = Netlink::new(|its_protocol, family| {
+        its_protocol == protocol && selection.wants_of_kernel(family)
+    });
+    let mut answer = Vec::new();
+    netlink.read(&mut answer)?;
+    answer.retain(|listener| {
+        let accepted_by = |judge| filter.as_ref().is_none_or(|f| f.accepts(listener, judge));
+        accepted_by(Judge::Kernel) && accepted_by(Judge::Ss)
+    });
+    listeners.append(&mut answer);
+    Ok(())
+}
+
 /// The listeners in the tables of `/proc`.
 fn from_proc(
-    selection: &Selection,
+    protocols: &[Protocol],
+    request: &Request,
     places: &Places,
-    filter: Option<&Filter>,
-) -> Result<Vec<Listener>, Error> {
-    let wanted = |protocol, family| {
-        selection.protocols.contains(&protocol) && selection.wants_of_proc(family)
-    };
+    listeners: &mut Vec<Listener>,
+) -> Result<(), Error> {
+    let Request {
+        selection, filter, ..
+    } = request;
+    let wanted =
+        |protocol, family| protocols.contains(&protocol) && selection.wants_of_proc(family);
     let mut proc_net = ProcNet::new(places.proc_root(), Verbosity::Quiet, wanted);
     for (protocol, family, path) in &places.tables {
         proc_net.read_instead(*protocol, *family, path.clone());
     }
-    let mut listeners = Vec::new();
-    proc_net.read(None, &mut listeners)?;
-    for protocol in &selection.protocols {
+    let mut rows = Vec::new();
+    proc_net.read(None, &mut rows)?;
+    for protocol in protocols {
         for family in [Family::V4, Family::V6] {
             if let Some(path) = proc_net.left_out(*protocol, family) {
                 return Err(Error::Forbidden(path.to_path_buf()));
             }
         }
     }
-    if let Some(filter) = filter {
-        listeners.retain(|listener| filter.accepts(listener, Judge::Ss));
-    }
-    Ok(listeners)
+    rows.retain(|listener| {
+        filter
+            .as_ref()
+            .is_none_or(|f| f.accepts(listener, Judge::Ss))
+    });
+    listeners.append(&mut rows);
+    Ok(())
 }
 
 /// ss writes `*` for port 0.

@@ -134,6 +134,12 @@ impl Selection {
         self.add_family(family);
     }
 
+    /// Whether ss asks the kernel for `family`: of those that are asked for,
+    /// only the last.
+    pub fn wants_of_kernel(&self, family: Family) -> bool {
+        self.last_family.is_none_or(|last| last == family)
+    }
+
     /// Whether ss looks for `family` in `/proc`: if no family or this one was
     /// asked for.
     pub fn wants_of_proc(&self, family: Family) -> bool {

@@ -213,6 +213,7 @@ fn live_sockets_look_as_ss_shows_them() {
         let _more = more_sockets();
         let proc = OsStr::new("/proc");
         for arguments in option_combinations().into_iter().chain(filtered()) {
+            assert_same(&arguments, &[]);
             assert_same(&arguments, &[("PROC_ROOT", proc)]);
         }
     });
@@ -271,20 +272,57 @@ fn variables_move_tables() {
         let root = OsString::from(format!("{fixtures}/linux-6.18"));
         for moved in 0..1 << tables.len() {
             let is_moved = |index: &usize| moved >> index & 1 == 1;
-            let mut environment: Vec<(&str, &OsStr)> = (0..tables.len())
+            let environment: Vec<(&str, &OsStr)> = (0..tables.len())
                 .filter(is_moved)
                 .map(|index| (tables[index].0, paths[index].as_os_str()))
                 .collect();
-            environment.push(("PROC_ROOT", &root));
-            for arguments in ["-lntu", "-Hltu6", "-lnt4", "-lun"] {
-                assert_same(&[arguments], &environment);
+            for environment in [
+                environment.clone(),
+                [&environment[..], &[("PROC_ROOT", &root)]].concat(),
+            ] {
+                for arguments in ["-lntu", "-Hltu6", "-lnt4", "-lun"] {
+                    assert_same(&[arguments], &environment);
+                }
             }
         }
         let range = TempDir::new().unwrap();
         let range = range.path().join("range");
         fs::write(&range, "1 79\n").unwrap();
         let moved = ("PROC_IP_LOCAL_PORT_RANGE", range.as_os_str());
-        assert_same(&["-ltu"], &[moved, ("PROC_ROOT", "/proc".as_ref())]);
+        assert_same(&["-ltu"], &[moved]);
+    });
+}
+
+/// Where the kernel does not answer for a protocol, all of it comes from
+/// `/proc`, and the other one need not. A socket that takes no IPv4 tells:
+/// only the kernel says so.
+#[test]
+fn each_protocol_falls_back_on_its_own() {
+    let strace = Command::new("strace").arg("-V").output();
+    let missing = strace.err().map(|error| format!("strace: {error}"));
+    if !have_ss() || !have("strace", missing) {
+        return;
+    }
+    let linked = TempDir::new().unwrap();
+    let link = linked.path().join("ss");
+    symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
+    let says = |program: &Path, which: &str| {
+        let fault = format!("inject=socket:error=EPROTONOSUPPORT:when={which}");
+        let mut strace = Command::new("strace");
+        strace.args(["-o", "/dev/null", "-e", &fault]).arg(program);
+        let finished = run(strace.args(["-lntu", "sport gt 0"]));
+        assert_eq!(finished.code(), 0, "{finished:?}");
+        finished.stdout
+    };
+    in_private_network(|| {
+        let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
+        let _sockets = [Type::STREAM, Type::DGRAM].map(|kind| bound(kind, "[::]:80", v6_only));
+        let [neither, udp, tcp, both] = ["9", "1", "2", "1+"].map(|which| {
+            let theirs = says(Path::new("ss"), which);
+            assert_eq!(says(&link, which), theirs, "{which}");
+            theirs.matches("[::]:80 ").count()
+        });
+        assert_eq!((neither, udp, tcp, both), (2, 1, 1, 0));
     });
 }
 
@@ -305,18 +343,18 @@ fn processes_are_shown_as_ss_shows_them() {
             ")",
             "caf\u{e9}",
         ];
-        let proc: Environment<'_> = &[("PROC_ROOT", "/proc".as_ref())];
         let holders: Vec<Running> = names
             .iter()
             .enumerate()
             .map(|(index, name)| hold(&sockets[index], name))
             .collect();
         for arguments in ["-lntup", "-ltnp", "-Hlup", "-Hltp6", "-ltnp4"] {
-            assert_same(&[arguments], proc);
-            assert_same(&[arguments, "sport gt 0", "--processes"], proc);
+            assert_same(&[arguments], &[]);
+            assert_same(&[arguments], &[("PROC_ROOT", "/proc".as_ref())]);
+            assert_same(&[arguments, "sport gt 0", "--processes"], &[]);
         }
         drop(holders);
-        assert_same(&["-lntup"], proc);
+        assert_same(&["-lntup"], &[]);
     });
 }
 
@@ -428,6 +466,13 @@ fn help_and_version_end_well() {
         assert_eq!((help.code(), &*help.stderr), (0, ""));
         assert!(help.stdout.starts_with("Usage: ss "));
     }
+}
+
+#[test]
+fn no_other_ss_is_started() {
+    let directory = fake_ss("echo started >&2; exit 1");
+    let finished = run(as_ss(&["-lntu"]).env("PATH", path_with(directory.path())));
+    assert!(finished.lines()[0].starts_with("Netid State"));
 }
 
 /// A copy under that name is an ss like any other; a link is this program
