@@ -1,5 +1,6 @@
-//! Any bytes as a command line, one argument a line: no panic, and what was
-//! understood is written in a form that is understood as the same.
+//! Any bytes as a command line, one argument a line, of this program under
+//! either name: no panic, and what was understood is written in a form that is
+//! understood as the same.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -7,6 +8,8 @@ use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt as _;
 
 use libfuzzer_sys::fuzz_target;
+use lntu::as_ss::options;
+use lntu::as_ss::services::Services;
 use lntu::cli;
 use lntu::interval::{DurationError, Interval, parse_duration};
 use lntu::listener::Protocol;
@@ -14,9 +17,13 @@ use lntu::port::{PortSpec, RequiredPort};
 
 fuzz_target!(|input: &[u8]| {
     let arguments = || input.split(|&byte| byte == b'\n');
-    let command = cli::parse(arguments().map(|argument| OsStr::from_bytes(argument).to_owned()));
-    if let Err(error) = command {
+    let owned = || arguments().map(|argument| OsStr::from_bytes(argument).to_owned());
+    if let Err(error) = cli::parse(owned()) {
         error.to_string();
+    }
+    let services = Services::new("/etc/services".into(), "/nonexistent".into());
+    if let Err(refusal) = options::parse(owned(), &services) {
+        refusal.to_string();
     }
     for argument in arguments().filter_map(|argument| std::str::from_utf8(argument).ok()) {
         port(argument);
