@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::listener::{Family, Listener, Protocol};
 use crate::netlink::{Netlink, NetlinkError};
 use crate::output::Output;
-use crate::process::Lookup;
+use crate::process::{self, Lookup};
 use crate::procnet::{ProcError, ProcNet};
 use crate::report::Verbosity;
 use filter::Judge;
@@ -159,7 +159,7 @@ fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u
     let selection = &request.selection;
     let mut listeners = read(request, places)?;
     if request.processes {
-        let mut lookup = Lookup::new(places.proc_root());
+        let mut lookup = Lookup::new(places.proc_root(), process::name_in_stat);
         lookup.look_for(&listeners);
         for listener in &mut listeners {
             listener.processes = lookup.holders_of(listener);

@@ -77,9 +77,13 @@ impl Processes {
 #[derive(Debug)]
 pub struct Lookup {
     proc_root: PathBuf,
+    naming: Naming,
     /// Sorted by inode.
     sockets: Vec<Socket>,
 }
+
+/// What the process with this directory in `/proc` is called.
+type Naming = fn(&Path) -> io::Result<Vec<u8>>;
 
 /// A socket that was looked for.
 #[derive(Debug)]
@@ -92,10 +96,12 @@ struct Socket {
 }
 
 impl Lookup {
-    /// A look-up among the processes below `proc_root`.
-    pub fn new(proc_root: &Path) -> Lookup {
+    /// A look-up among the processes below `proc_root`, which are called what
+    /// `naming` says.
+    pub fn new(proc_root: &Path, naming: Naming) -> Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
+            naming,
             sockets: Vec::new(),
         }
     }
@@ -123,7 +129,7 @@ impl Lookup {
         sockets.dedup_by_key(|socket| socket.inode);
         // An error means that there is nothing to be found there.
         let _ = for_each_number(&self.proc_root, |pid, directory| {
-            let _ = look_into(pid, directory, &mut sockets);
+            let _ = look_into(pid, directory, self.naming, &mut sockets);
         });
         for socket in &mut sockets {
             let found = socket.found.drain(..).rev();
@@ -153,7 +159,7 @@ impl Lookup {
 
 /// Adds the process in `directory` to each of the `sockets`, which are sorted
 /// by inode, that it holds and that is looked for.
-fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<()> {
+fn look_into(pid: u32, directory: &Path, naming: Naming, sockets: &mut [Socket]) -> io::Result<()> {
     let mut its_name = None;
     for_each_number(&directory.join("fd"), |fd, path| {
         // One that was closed meanwhile holds nothing.
@@ -167,7 +173,7 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<(
         if let Ok(place) = place
             && sockets[place].holders.is_none()
         {
-            let name = its_name.get_or_insert_with(|| name(directory).unwrap_or_default());
+            let name = its_name.get_or_insert_with(|| naming(directory).unwrap_or_default());
             let name = name.clone();
             sockets[place].found.push(Process { name, pid, fd });
         }
@@ -194,7 +200,7 @@ fn socket_inode(link: &Path) -> Option<u64> {
     link.strip_suffix(']')?.parse().ok()
 }
 
-/// The name of the process with this directory in `/proc`.
+/// The name of the process with this directory in `/proc`, whole.
 ///
 /// # Errors
 /// Those of the system: it may have ended.
@@ -202,6 +208,22 @@ pub fn name(directory: &Path) -> io::Result<Vec<u8>> {
     let mut name = fs::read(directory.join("comm"))?;
     name.pop_if(|last| *last == b'\n');
     Ok(name)
+}
+
+/// The name of the same process as ss finds it: in `PID (NAME) S ...`, up to
+/// the first parenthesis that closes, whether it ends the name or not.
+///
+/// # Errors
+/// As [`name`].
+pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
+    let stat = fs::read(directory.join("stat"))?;
+    let mut parts = stat.splitn(2, |byte| *byte == b'(');
+    let name = parts.nth(1).unwrap_or_default();
+    Ok(name
+        .split(|byte| *byte == b')')
+        .next()
+        .unwrap_or_default()
+        .to_vec())
 }
 
 #[cfg(test)]
@@ -257,7 +279,7 @@ mod tests {
                 &[(1, "pipe:[5]"), (2, "socket:[55]"), (3, "socket:[5")],
             ),
         ]);
-        let mut lookup = Lookup::new(proc.path());
+        let mut lookup = Lookup::new(proc.path(), name);
         assert!(lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]));
         let of = |inode| lookup.holders_of(&socket(inode)).as_slice().to_vec();
         let (ten, nine) = (process("a) b\n", 12, 10), process("a) b\n", 12, 9));
@@ -269,7 +291,7 @@ mod tests {
     #[test]
     fn only_a_socket_that_is_new_is_looked_for() {
         let proc = proc_with(&[(7, b"one", &[(3, "socket:[5]"), (4, "socket:[6]")])]);
-        let mut lookup = Lookup::new(proc.path());
+        let mut lookup = Lookup::new(proc.path(), name);
         assert!(lookup.look_for(&[socket(5), socket(9)]));
         fs::remove_dir_all(proc.path().join("7")).unwrap();
         assert!(!lookup.look_for(&[socket(5), socket(9)]));
@@ -278,6 +300,20 @@ mod tests {
         assert!(lookup.look_for(&[socket(9), socket(6)]));
         assert!(lookup.holders_of(&socket(5)).is_empty(), "forgotten");
         assert_eq!(lookup.sockets.len(), 2);
+    }
+
+    #[test]
+    fn ss_finds_a_name_up_to_its_first_closing_parenthesis() {
+        let directory = TempDir::new().unwrap();
+        let name_in = |stat: &[u8]| {
+            fs::write(directory.path().join("stat"), stat).unwrap();
+            name_in_stat(directory.path()).unwrap()
+        };
+        assert_eq!(name_in(b"12 (nginx) S 1 12"), b"nginx");
+        assert_eq!(name_in(b"12 ((sd-pam)) S 1 12"), b"(sd-pam");
+        assert_eq!(name_in(b"12 (a\n\\) b) S 1 12"), b"a\n\\");
+        assert_eq!(name_in(b"12 ()) S 1 12"), b"");
+        assert_eq!(name_in(b""), b"");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::listener::{Family, Listener, Protocol};
 use crate::netlink::{Netlink, NetlinkError};
 use crate::port::{Filter, RequiredPort};
-use crate::process::Lookup;
+use crate::process::{self, Lookup};
 use crate::procnet::{ProcError, ProcNet};
 use crate::report::{Details, Verbosity};
 use crate::snapshot::Snapshot;
@@ -181,7 +181,7 @@ impl Source {
             ss,
             proc_net: ProcNet::new(&tables, verbosity, wanted),
             falls_back,
-            lookup: processes.then(|| Lookup::new(proc_root)),
+            lookup: processes.then(|| Lookup::new(proc_root, process::name)),
             has_new_processes: false,
             ephemeral,
             filter,

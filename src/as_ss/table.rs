@@ -140,25 +140,11 @@ fn users(processes: &[Process]) -> Vec<u8> {
             b",(\""
         };
         text.extend_from_slice(before);
-        text.extend_from_slice(&name_in_stat(name));
+        text.extend_from_slice(name);
         text.extend_from_slice(format!("\",pid={pid},fd={fd})").as_bytes());
     }
     if !text.is_empty() {
         text.push(b')');
-    }
-    text
-}
-
-/// A name as ss finds it in `/proc/PID/stat`: the kernel escapes backslashes
-/// and newlines there, and ss reads up to the first parenthesis that closes.
-fn name_in_stat(name: &[u8]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for &byte in name.iter().take_while(|byte| **byte != b')') {
-        match byte {
-            b'\n' => text.extend_from_slice(b"\\n"),
-            b'\\' => text.extend_from_slice(b"\\\\"),
-            _ => text.push(byte),
-        }
     }
     text
 }
@@ -221,13 +207,5 @@ LISTEN 0      0              [::1]:1               *:*    users:((\"bb\",pid=22,
         assert_eq!(queue(7), b"7     ");
         assert_eq!(queue(u32::MAX), b"-1    ");
         assert_eq!(queue(i32::MAX as u32), b"2147483647");
-    }
-
-    #[test]
-    fn names_are_those_of_stat() {
-        let name = |name: &str| String::from_utf8(name_in_stat(name.as_bytes())).unwrap();
-        assert_eq!(name("a\nb\\c\td"), "a\\nb\\\\c\td");
-        assert_eq!(name("(sd-pam)"), "(sd-pam");
-        assert_eq!(name(")"), "");
     }
 }

@@ -348,6 +348,11 @@ fn processes_are_shown_as_ss_shows_them() {
             .enumerate()
             .map(|(index, name)| hold(&sockets[index], name))
             .collect();
+        let shown = run(&mut as_ss(&["-lntup"])).stdout;
+        for name in ["a", "tab\there", "back\\slash", "(", "caf\u{e9}"] {
+            let holder = format!("((\"{name}\",pid=");
+            assert!(shown.contains(&holder), "{holder} in {shown}");
+        }
         for arguments in ["-lntup", "-ltnp", "-Hlup", "-Hltp6", "-ltnp4"] {
             assert_same(&[arguments], &[]);
             assert_same(&[arguments], &[("PROC_ROOT", "/proc".as_ref())]);
@@ -360,7 +365,7 @@ fn processes_are_shown_as_ss_shows_them() {
 
 /// A process of this name that has `socket` twice.
 fn hold(socket: &Socket, name: &str) -> Running {
-    let script = "printf %s \"$0\" >/proc/$$/comm; exec 7<&0; echo held; read line <&8";
+    let script = "printf %s \"$0\" >/proc/$$/comm; exec 7<&0; echo held; kill -STOP $$";
     let mut shell = Command::new("bash");
     shell.args(["-c", script, name]);
     shell.stdin(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
