@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::listener::{Listener, Scope, SsAddress};
 use crate::process::Process;
+use crate::report::steers;
 use crate::timestamp::Timestamp;
 
 /// `listener` as a JSON object, without a newline; `event` is its `type`. With
@@ -50,8 +51,8 @@ fn string(bytes: &[u8]) -> String {
     for character in String::from_utf8_lossy(bytes).chars() {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
-            _ if character.is_control() => {
-                // RFC 8259 asks for this up to U+001F.
+            _ if steers(character) => {
+                // RFC 8259 asks for this up to U+001F. None is above U+FFFF.
                 let _ = write!(text, "\\u{:04x}", u32::from(character));
             }
             _ => text.push(character),

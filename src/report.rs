@@ -71,13 +71,23 @@ pub fn say_as(program: &str, message: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// Text with its control characters written as escapes.
+/// Whether a terminal may do something else with `character` than show it:
+/// control characters, and what is invisible or turns the direction of text.
+pub fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
+}
+
+/// Text in which what steers a terminal is written as escapes.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
-            if character.is_control() {
+            if steers(character) {
                 write!(f, "{}", character.escape_default())?;
             } else {
                 f.write_char(character)?;
@@ -93,8 +103,8 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        let text = "a\u{1b}[31m\nb\u{9b}é\u{7f}";
-        let escaped = "a\\u{1b}[31m\\nb\\u{9b}é\\u{7f}";
+        let text = "a\u{1b}[31m\nb\u{9b}é\u{7f}\u{202e}c";
+        let escaped = "a\\u{1b}[31m\\nb\\u{9b}é\\u{7f}\\u{202e}c";
         assert_eq!(Escaped(text).to_string(), escaped);
     }
 

@@ -95,6 +95,7 @@ impl Snapshot {
         for listener in &mut self.listeners {
             listener.processes = holders_of(listener);
         }
+        self.sort();
     }
 
     /// Takes over from `other` which processes hold each identity, where any
@@ -158,12 +159,20 @@ impl Snapshot {
         self.restore_order();
     }
 
+    /// Sockets that share an identity stand in the order of their holders, which
+    /// both sources can tell. The sort is unstable because a stable one allocates.
+    fn sort(&mut self) {
+        self.listeners.sort_unstable_by_key(|l| {
+            let holder = l.processes.as_slice().first();
+            let holder = holder.map(|process| (process.pid, process.fd));
+            (l.identity(), l.scope, holder, l.inode)
+        });
+    }
+
     /// Sorts, and drops what a table listed twice: the same socket, which its
-    /// inode tells where there is one. The sort is unstable because a stable
-    /// one allocates.
+    /// inode tells where there is one.
     fn restore_order(&mut self) {
-        self.listeners
-            .sort_unstable_by_key(|l| (l.identity(), l.scope, l.inode));
+        self.sort();
         self.listeners
             .dedup_by(|a, b| a.inode != 0 && (a.identity(), a.inode) == (b.identity(), b.inode));
     }

@@ -314,8 +314,8 @@ impl Source {
         let is_unheld = |listener: &Listener| listener.processes.is_empty();
         if snapshot.listeners().iter().any(is_unheld) {
             let message = format_args!(
-                "no process was found for some listeners (those of other users and of other \
-                 containers cannot be read)"
+                "no process was found for some listeners (to see those of other users takes \
+                 root with CAP_SYS_PTRACE, and a /proc that shows them)"
             );
             self.details.say_once(self.verbosity, message);
         }

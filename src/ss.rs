@@ -366,7 +366,7 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
             let part = str::from_utf8(parts.next()?).ok()?;
             part.strip_prefix(prefix).unwrap_or(part).parse().ok()
         };
-        let (fd, pid) = (number("fd=")?, number("pid=")?);
+        let (fd, pid) = (number("fd=")?, number("pid=").filter(|&pid| pid > 0)?);
         let name = parts
             .next()?
             .strip_prefix(b"\"")?
@@ -747,6 +747,7 @@ mod tests {
             "users:(())",
             r#"users:(("a",pid=1,fd=3)"#,
             r#"users:(("a",pid=x,fd=3))"#,
+            r#"users:(("a",pid=0,fd=3))"#,
             r#"users:(("a",pid=1,fd=3),)"#,
             r#"users:(("a,pid=1,fd=3))"#,
             r#"users:((a",pid=1,fd=3))"#,

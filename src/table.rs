@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::listener::{Family, Listener, Scope, SsAddress};
 use crate::process::Process;
+use crate::report::steers;
 
 /// The widths of the columns that grow with what stands in them. The others
 /// always hold the same few words.
@@ -108,8 +109,8 @@ impl Table {
 
 /// `users:(("NAME",pid=12,fd=3),…)`, or nothing for none.
 ///
-/// In a NAME, quotes and backslashes have a backslash before them, control
-/// characters are written as in Rust, and bytes that are no UTF-8 as `\xNN`: so
+/// In a NAME, quotes and backslashes have a backslash before them, what steers
+/// a terminal is written as in Rust, and bytes that are no UTF-8 as `\xNN`: so
 /// a NAME ends at the first `"` without one.
 fn processes(processes: &[Process]) -> String {
     if processes.is_empty() {
@@ -126,7 +127,7 @@ fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if matches!(character, '"' | '\\') || character.is_control() {
+            if matches!(character, '"' | '\\') || steers(character) {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);
