@@ -15,6 +15,7 @@ use crate::timestamp::Timestamp;
 pub fn run(mut source: Source, format: Format, mut output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     source.poll(None, &mut snapshot)?;
+    source.find_processes(&Snapshot::default(), &mut snapshot);
     let now = Timestamp::now();
     let mut renderer = Renderer::new(format, Table::default());
     renderer.fit(snapshot.listeners());

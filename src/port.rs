@@ -2,8 +2,10 @@
 //! PORTs and the family and protocol options make.
 
 use std::fmt;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 
 use crate::listener::{Endpoint, Family, Listener, Protocol, SsAddress};
@@ -114,7 +116,24 @@ fn parse_port(text: &str) -> Result<u16, PortSpecError> {
         .ok_or(PortSpecError::Port)
 }
 
+/// The two ports that stand in `file`, as in the kernel's
+/// `sys/net/ipv4/ip_local_port_range`.
+pub fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
+    let text = fs::read_to_string(file).ok()?;
+    let mut ports = text.split_ascii_whitespace().map(str::parse);
+    Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+}
+
 impl PortSpec {
+    /// These ports of `protocol`, on any address.
+    pub fn of_range(ports: RangeInclusive<u16>, protocol: Protocol) -> PortSpec {
+        PortSpec {
+            address: None,
+            ports,
+            protocol: Some(protocol),
+        }
+    }
+
     /// Whether `listener` stands on exactly this port or range, on this
     /// address and protocol where they were given.
     pub fn names(&self, listener: &Listener) -> bool {

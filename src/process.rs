@@ -1,8 +1,8 @@
 //! Which processes hold a socket: found in `/proc/PID/fd` by the socket's
 //! inode, and named by `/proc/PID/comm`.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -173,9 +173,11 @@ fn look_into(pid: u32, directory: &Path, naming: Naming, sockets: &mut [Socket])
         if let Ok(place) = place
             && sockets[place].holders.is_none()
         {
-            let name = its_name.get_or_insert_with(|| naming(directory).unwrap_or_default());
-            let name = name.clone();
-            sockets[place].found.push(Process { name, pid, fd });
+            // One that ended meanwhile has no name and holds nothing.
+            let name = its_name.get_or_insert_with(|| naming(directory).ok());
+            if let Some(name) = name.clone() {
+                sockets[place].found.push(Process { name, pid, fd });
+            }
         }
     })
 }
@@ -200,12 +202,19 @@ fn socket_inode(link: &Path) -> Option<u64> {
     link.strip_suffix(']')?.parse().ok()
 }
 
+/// As much of `file` as one of these can hold.
+fn read_some(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(4096).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The name of the process with this directory in `/proc`, whole.
 ///
 /// # Errors
 /// Those of the system: it may have ended.
 pub fn name(directory: &Path) -> io::Result<Vec<u8>> {
-    let mut name = fs::read(directory.join("comm"))?;
+    let mut name = read_some(&directory.join("comm"))?;
     name.pop_if(|last| *last == b'\n');
     Ok(name)
 }
@@ -216,7 +225,7 @@ pub fn name(directory: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`name`].
 pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
-    let stat = fs::read(directory.join("stat"))?;
+    let stat = read_some(&directory.join("stat"))?;
     let mut parts = stat.splitn(2, |byte| *byte == b'(');
     let name = parts.nth(1).unwrap_or_default();
     Ok(name

@@ -43,8 +43,23 @@ impl Settling {
                 early.push(change);
             }
         }
-        current.undo(&early);
+        if !early.is_empty() {
+            current.undo(&early);
+        }
         self.left == 0
+    }
+
+    /// Whether there was no change at the last poll.
+    pub fn is_calm(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// How many that were seen to open are not there in `current`.
+    pub fn count_missing(&self, current: &Snapshot) -> usize {
+        let is_missing = |((opens, identity), _): &&((bool, Identity), u32)| {
+            *opens && current.sockets_of(*identity).is_empty()
+        };
+        self.seen.iter().filter(is_missing).count()
     }
 }
 

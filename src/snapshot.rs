@@ -98,23 +98,24 @@ impl Snapshot {
         self.sort();
     }
 
+    /// The sockets of one identity.
+    pub fn sockets_of(&self, identity: Identity) -> &[Listener] {
+        let start = self.listeners.partition_point(|l| l.identity() < identity);
+        let rest = &self.listeners[start..];
+        let number = rest.partition_point(|l| l.identity() == identity);
+        &rest[..number]
+    }
+
     /// Takes over from `other` which processes hold each identity, where any
     /// are known.
     pub fn take_over_processes(&mut self, other: &Snapshot) {
-        let mut others = other.by_identity().peekable();
-        for listener in &mut self.listeners {
-            let identity = listener.identity();
-            while others
-                .next_if(|sockets| sockets[0].identity() < identity)
-                .is_some()
-            {}
-            if let Some(sockets) = others.next_if(|sockets| sockets[0].identity() == identity) {
-                let processes = Processes::of_all(sockets);
-                if !processes.is_empty() {
-                    listener.processes = processes;
-                }
+        self.set_processes(|listener| {
+            let processes = Processes::of_all(other.sockets_of(listener.identity()));
+            match processes.is_empty() {
+                true => listener.processes.clone(),
+                false => processes,
             }
-        }
+        });
     }
 
     /// The changes that lead from `self` to `next`: what closed, then what
@@ -129,33 +130,23 @@ impl Snapshot {
     /// Makes `changes`, in the order of [`Snapshot::changes_to`], part of the
     /// snapshot.
     pub fn apply(&mut self, changes: &[Change]) {
-        self.replace(changes, |change| match change {
-            Change::Opened(listener) => Ok(listener),
-            Change::Closed(listener) => Err(listener),
-        });
+        self.replace(changes, |change| matches!(change, Change::Opened(_)));
     }
 
     /// Takes back `changes`, in the same order, that led to the snapshot.
     pub fn undo(&mut self, changes: &[Change]) {
-        self.replace(changes, |change| match change {
-            Change::Closed(listener) => Ok(listener),
-            Change::Opened(listener) => Err(listener),
-        });
+        self.replace(changes, |change| matches!(change, Change::Closed(_)));
     }
 
-    /// Adds the listener of each change for which `what` is `Ok`, and removes
-    /// every socket that has the identity of one for which it is an error.
-    fn replace<'a>(
-        &mut self,
-        changes: &'a [Change],
-        what: impl Fn(&'a Change) -> Result<&'a Listener, &'a Listener>,
-    ) {
-        let added = changes.iter().filter_map(|change| what(change).ok());
-        self.listeners.extend(added.cloned());
-        let removed = changes.iter().filter_map(|change| what(change).err());
-        let removed: Vec<Identity> = removed.map(Listener::identity).collect();
+    /// Adds the listener of each change that `is_added`, and removes every
+    /// socket that has the identity of another.
+    fn replace(&mut self, changes: &[Change], is_added: impl Fn(&Change) -> bool) {
+        let removed = changes.iter().filter(|change| !is_added(change));
+        let removed: Vec<Identity> = removed.map(|c| c.listener().identity()).collect();
         self.listeners
             .retain(|listener| removed.binary_search(&listener.identity()).is_err());
+        let added = changes.iter().filter(|change| is_added(change));
+        self.listeners.extend(added.map(Change::listener).cloned());
         self.restore_order();
     }
 

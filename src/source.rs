@@ -3,16 +3,14 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
 use std::ops::RangeInclusive;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::listener::{Family, Listener, Protocol};
 use crate::netlink::{Netlink, NetlinkError};
-use crate::port::{Filter, RequiredPort};
-use crate::process::{self, Lookup};
+use crate::port::{self, Filter, PortSpec, RequiredPort};
+use crate::process::{self, Lookup, Processes};
 use crate::procnet::{ProcError, ProcNet};
 use crate::report::{Details, Verbosity};
 use crate::snapshot::Snapshot;
@@ -73,11 +71,8 @@ pub struct Source {
     /// Whether `/proc` may answer for ss.
     falls_back: bool,
     filter: Filter,
-    /// The ports of UDP sockets that are left out.
-    ephemeral: Option<RangeInclusive<u16>>,
+    /// If processes are asked for.
     lookup: Option<Lookup>,
-    /// Processes were named anew since this was last asked.
-    has_new_processes: bool,
     verbosity: Verbosity,
     details: Details,
     cost: Duration,
@@ -127,23 +122,13 @@ impl std::error::Error for SourceError {}
 
 /// `/proc`, or one like it, if `root` is that or the directory of a process in it.
 fn proc_root(root: &Path) -> &Path {
-    let is_process = |name: &OsStr| {
-        let name = name.as_bytes();
-        name == b"self" || name == b"thread-self" || name.iter().all(u8::is_ascii_digit)
-    };
-    match (root.file_name(), root.parent()) {
-        (Some(name), Some(parent)) if is_process(name) => parent,
+    match root.parent() {
+        Some(parent) if root.join("comm").exists() => match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        },
         _ => root,
     }
-}
-
-/// The two numbers that stand in `file`.
-fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
-    let text = fs::read_to_string(file).ok()?;
-    let mut numbers = text
-        .split_ascii_whitespace()
-        .map(|number| number.parse().ok());
-    Some(numbers.next()??..=numbers.next()??)
 }
 
 impl Source {
@@ -152,7 +137,7 @@ impl Source {
     pub fn new(options: SourceOptions, path: &OsStr) -> Source {
         let SourceOptions {
             choice,
-            filter,
+            mut filter,
             processes,
             verbosity,
         } = options;
@@ -166,15 +151,18 @@ impl Source {
             SourceChoice::Netlink => (None, PathBuf::from("/proc")),
         };
         let proc_root = proc_root(&tables);
-        let ephemeral = filter.excludes_ephemeral.then(|| {
+        if filter.excludes_ephemeral {
             let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
-            read_range(&file).unwrap_or_else(|| {
+            let range = port::read_range(&file).unwrap_or_else(|| {
                 let (file, first, last) = (file.display(), EPHEMERAL.start(), EPHEMERAL.end());
                 let why = format_args!("{file}: cannot be read; taking {first} to {last} for it");
                 verbosity.warn(why);
                 EPHEMERAL
-            })
-        });
+            });
+            filter
+                .excluded
+                .push(PortSpec::of_range(range, Protocol::Udp));
+        }
         let wanted = |protocol, family| filter.wants_table(protocol, family);
         Source {
             netlink: is_netlink.then(|| Netlink::new(wanted)),
@@ -182,8 +170,6 @@ impl Source {
             proc_net: ProcNet::new(&tables, verbosity, wanted),
             falls_back,
             lookup: processes.then(|| Lookup::new(proc_root, process::name)),
-            has_new_processes: false,
-            ephemeral,
             filter,
             verbosity,
             details: Details::default(),
@@ -211,8 +197,8 @@ impl Source {
         let started = Instant::now();
         self.answered = Answered::ProcNet;
         let (result, waited) = self.ask(known, snapshot);
-        snapshot.retain(|listener| self.asks_for(listener));
-        self.find_processes(snapshot);
+        // The kernel lists a UDP socket while it is being bound, without a port.
+        snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
         self.cost += started.elapsed().saturating_sub(waited);
         result
     }
@@ -282,36 +268,30 @@ impl Source {
             .find_map(|family| self.proc_net.left_out(protocol, family))
     }
 
-    /// Whether polls have named processes anew since this was last asked.
-    pub fn take_new_processes(&mut self) -> bool {
-        std::mem::take(&mut self.has_new_processes)
-    }
-
-    fn asks_for(&self, listener: &Listener) -> bool {
-        let port = listener.endpoint.port;
-        let is_udp = listener.protocol == Protocol::Udp;
-        let is_ephemeral = || {
-            self.ephemeral
-                .as_ref()
-                .is_some_and(|range| range.contains(&port))
-        };
-        // The kernel lists a UDP socket while it is being bound, without a port.
-        port != 0 && self.filter.matches(listener) && !(is_udp && is_ephemeral())
-    }
-
-    /// Names the processes that hold the listeners, if that is asked for and
-    /// ss did not.
-    fn find_processes(&mut self, snapshot: &mut Snapshot) {
-        let Some(lookup) = &mut self.lookup else {
-            return;
-        };
-        if self.answered != Answered::Ss {
-            self.has_new_processes |= lookup.look_for(snapshot.listeners());
-            snapshot.set_processes(|listener| lookup.holders_of(listener));
-        } else {
-            self.has_new_processes = true;
+    /// Names the processes that hold the listeners of `snapshot`, if that is
+    /// asked for. True if any may be others than at the last call. Listeners that
+    /// are `known` have been through it before.
+    pub fn find_processes(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> bool {
+        if self.lookup.is_none() {
+            return false;
         }
+        let by_ss = self.answered == Answered::Ss;
         let is_unheld = |listener: &Listener| listener.processes.is_empty();
+        let is_new = |listener: &Listener| known.sockets_of(listener.identity()).is_empty();
+        let mut listeners = snapshot.listeners().iter();
+        if by_ss && listeners.any(|listener| is_unheld(listener) && is_new(listener)) {
+            self.ask_for_processes_again(snapshot);
+        }
+        let started = Instant::now();
+        let lookup = self.lookup.as_mut();
+        let found_new = lookup.is_some_and(|lookup| {
+            let found_new = lookup.look_for(snapshot.listeners());
+            snapshot.set_processes(|listener| lookup.holders_of(listener));
+            found_new
+        });
+        if by_ss {
+            snapshot.set_processes(|listener| ss::with_whole_names(&listener.processes));
+        }
         if snapshot.listeners().iter().any(is_unheld) {
             let message = format_args!(
                 "no process was found for some listeners (to see those of other users takes \
@@ -319,6 +299,21 @@ impl Source {
             );
             self.details.say_once(self.verbosity, message);
         }
+        self.cost += started.elapsed();
+        found_new || by_ss
+    }
+
+    /// ss looks at the processes before it looks at the sockets, so one that
+    /// opened between has none.
+    fn ask_for_processes_again(&mut self, snapshot: &mut Snapshot) {
+        let mut another_look = std::mem::take(&mut self.another_look);
+        if self.poll(None, &mut another_look).is_ok() {
+            snapshot.set_processes(|listener| match listener.processes.is_empty() {
+                true => Processes::of_all(another_look.sockets_of(listener.identity())),
+                false => listener.processes.clone(),
+            });
+        }
+        self.another_look = another_look;
     }
 
     /// The answer, and how long was waited for one that never came.
@@ -398,16 +393,24 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_directory_of_a_process_stands_for_the_proc_that_it_is_in() {
+        let host = tempfile::TempDir::new().unwrap();
+        let process = host.path().join("12");
+        fs::create_dir(&process).unwrap();
+        fs::write(process.join("comm"), "init\n").unwrap();
         for (given, expected) in [
-            ("/proc", "/proc"),
-            ("/proc/self", "/proc"),
-            ("/host/proc/1", "/host/proc"),
-            ("fixtures/proc/no-ipv6", "fixtures/proc/no-ipv6"),
+            ("/proc".as_ref(), "/proc".as_ref()),
+            ("/proc/self".as_ref(), "/proc".as_ref()),
+            (process.as_path(), host.path()),
+            (
+                "fixtures/proc/no-ipv6".as_ref(),
+                "fixtures/proc/no-ipv6".as_ref(),
+            ),
         ] {
-            assert_eq!(proc_root(Path::new(given)), Path::new(expected));
+            assert_eq!(proc_root(given), expected);
         }
     }
 }

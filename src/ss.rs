@@ -28,7 +28,10 @@ const MOST_NOISE: u64 = 256;
 /// How long ss is left alone after a run passed its deadline.
 const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a line with processes may be. Memory is taken only by those that come.
-const LONGEST_LINE: usize = 1 << 20;
+/// ss cuts a cell off at 64 KiB.
+const LONGEST_LINE: usize = 128 * 1024;
+/// A kernel that escapes a name in `/proc/PID/stat` makes 15 bytes so many at most.
+const LONGEST_NAME: usize = 30;
 
 /// The ss program of this system, if it has one.
 #[derive(Debug)]
@@ -128,7 +131,6 @@ impl Ss {
             run.finish()?;
             has_header.then_some(()).ok_or(SsError::NoHeader)
         });
-        listeners.iter_mut().for_each(name_processes);
         if matches!(result, Err(SsError::TimedOut)) {
             self.left_alone_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
         }
@@ -303,13 +305,16 @@ impl AnswerReader {
                 self.cell.clear();
                 self.cell.extend_from_slice(cell);
                 // ss prints a name as it is, and it may hold a newline.
-                while !self.cell.trim_ascii_end().ends_with(b"))") {
+                let is_end = |text: &[u8]| text.trim_ascii_end().ends_with(b"))");
+                let mut is_at_end = is_end(cell);
+                while !is_at_end {
                     let more = lines.next().map_err(SsError::from_read)?;
                     let more =
                         more.filter(|more| self.cell.len() + more.bytes.len() < LONGEST_LINE);
                     let more = more.ok_or_else(|| SsError::line(&self.cell))?;
                     self.cell.push(b'\n');
                     self.cell.extend_from_slice(more.bytes);
+                    is_at_end = is_end(more.bytes);
                 }
                 let processes = parse_processes(self.cell.trim_ascii_end());
                 let processes = processes.ok_or_else(|| SsError::line(&self.cell))?;
@@ -367,11 +372,9 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
             part.strip_prefix(prefix).unwrap_or(part).parse().ok()
         };
         let (fd, pid) = (number("fd=")?, number("pid=").filter(|&pid| pid > 0)?);
-        let name = parts
-            .next()?
-            .strip_prefix(b"\"")?
-            .strip_suffix(b"\"")?
-            .to_vec();
+        let name = parts.next()?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        // What is longer holds a row that follows a cell that was cut off.
+        let name = (name.len() <= LONGEST_NAME).then(|| name.to_vec())?;
         processes.push(Process { name, pid, fd });
         rest = match &rest[end + 1..] {
             b")" => return Some(processes),
@@ -380,22 +383,20 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
     }
 }
 
-/// Completes the names that ss may have cut off, so that they are those that
-/// `/proc` gives.
-fn name_processes(listener: &mut Listener) {
+/// `processes` of an answer with the names that ss cut off completed, so that
+/// they are those that `/proc` gives.
+pub fn with_whole_names(processes: &Processes) -> Processes {
     let whole = |process: &Process| {
         let directory = format!("/proc/{}", process.pid);
         let whole = process::name(directory.as_ref()).ok()?;
         let cut = whole.split(|byte| *byte == b')').next();
         (cut == Some(&process.name)).then_some(whole)
     };
-    let mut processes = listener.processes.as_slice().to_vec();
-    for process in &mut processes {
-        if let Some(name) = whole(process) {
-            process.name = name;
-        }
-    }
-    listener.processes = Processes::new(processes);
+    let renamed = processes.as_slice().iter().map(|process| Process {
+        name: whole(process).unwrap_or_else(|| process.name.clone()),
+        ..*process
+    });
+    Processes::new(renamed)
 }
 
 /// Whether these are the columns that [`parse_row`] reads, in its order; others
@@ -733,11 +734,9 @@ mod tests {
         }
         let two = "users:((\"a\",pid=3,fd=4))\ntcp LISTEN 0 128 *:81 *:*";
         assert_eq!(read_processes(two).unwrap().len(), 2);
-        let many = format!(
-            "users:({})",
-            vec![r#"("nginx",pid=12,fd=6)"#; 9000].join(",")
-        );
-        assert!(!read_processes(&many).unwrap()[0].is_empty());
+        let many = vec![r#"("nginx",pid=12,fd=6)"#; 2800].join(",");
+        let read = read_processes(&format!("users:({many})")).unwrap();
+        assert!(!read[0].is_empty());
     }
 
     #[test]
@@ -756,6 +755,15 @@ mod tests {
             let error = read_processes(cell).unwrap_err();
             assert!(error.contains("cannot read its line"), "{cell}: {error}");
         }
+        let many = vec![r#"("nginx",pid=12,fd=6)"#; 4000].join(",");
+        let cut = &format!("users:({many}")[..65_535];
+        let row = r#"tcp LISTEN 0 128 *:81 *:* users:(("a",pid=3,fd=4))"#;
+        assert!(read_processes(&format!("{cut}\n{row}")).is_err());
+        // ss cuts a cell off at 65,535 bytes, and the next row follows.
+        let many = vec![r#"("nginx",pid=12,fd=6)"#; 3000].join(",");
+        let cut = &format!("users:({many}")[..65_535];
+        let row = r#"tcp LISTEN 0 128 *:81 *:* users:(("a",pid=3,fd=4))"#;
+        assert!(read_processes(&format!("{cut}\n{row}")).is_err());
         let endless = format!("users:((\"{}", "x\n".repeat(LONGEST_LINE));
         assert!(read_processes(&endless).is_err());
     }

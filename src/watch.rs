@@ -106,6 +106,12 @@ impl Watcher {
                     verbosity.warn(format_args!("reading listeners again"));
                 }
                 let is_settled = self.settling.hold_back(&self.reported, &mut self.current);
+                if self
+                    .source
+                    .find_processes(&self.reported, &mut self.current)
+                {
+                    self.reported.take_over_processes(&self.current);
+                }
                 // What could not be written comes first, and nothing is
                 // rendered meanwhile: so it does not grow.
                 if is_settled && self.unsent.is_empty() {
@@ -124,16 +130,17 @@ impl Watcher {
     /// Takes a snapshot. What is missing from it is looked for again before it
     /// counts as gone.
     fn look(&mut self) -> Result<(), SourceError> {
-        let known = self.started.then_some(&self.reported);
+        // Where little is relied on, an opening that settles is not missed either.
+        let is_steady = self.started && self.settling.is_calm();
+        let known = is_steady.then_some(&self.reported);
         self.source.poll(known, &mut self.current)?;
         if self.options.second_look {
-            let missing = |current: &Snapshot| self.reported.difference(current).count();
+            let missing = |current: &Snapshot| {
+                self.reported.difference(current).count() + self.settling.count_missing(current)
+            };
             if !self.source.look_again(&mut self.current, missing)? {
                 self.current.add_missing(&self.reported);
             }
-        }
-        if self.source.take_new_processes() {
-            self.reported.take_over_processes(&self.current);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::listener::Protocol;
+use crate::port::read_range;
 
 /// What ss takes for the range where the kernel's cannot be read.
 const DEFAULT_RANGE: RangeInclusive<u16> = 1024..=4999;
@@ -44,10 +45,9 @@ impl Services {
     /// The name of `port`, if it has one and is none that the kernel chooses
     /// for clients: what uses those has nothing to do with their names.
     pub fn name(&self, port: u16, protocol: Protocol) -> Option<&str> {
-        let ephemeral = self.ephemeral.get_or_init(|| {
-            let text = fs::read_to_string(&self.range_file).unwrap_or_default();
-            parse_range(&text).unwrap_or(DEFAULT_RANGE)
-        });
+        let ephemeral = self
+            .ephemeral
+            .get_or_init(|| read_range(&self.range_file).unwrap_or(DEFAULT_RANGE));
         if ephemeral.contains(&port) {
             return None;
         }
@@ -89,11 +89,6 @@ impl Service {
                 .collect(),
         })
     }
-}
-
-fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
-    let mut numbers = text.split_ascii_whitespace().map(str::parse);
-    Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
 }
 
 #[cfg(test)]
