@@ -188,9 +188,12 @@ impl Typed {
             Setting::Exclude if value == EPHEMERAL => self.excludes_ephemeral = true,
             Setting::Exclude => self.excluded.push(parse_value(name, value)?),
             Setting::Settle => self.settle = Some(parse_settle(name, &value)?),
+            Setting::Output if value.is_empty() => {
+                return Err(refused(name, "", "not a file"));
+            }
             Setting::Output => {
-                let path = PathBuf::from(value);
-                self.output.path = (path.as_os_str() != "/dev/stdout").then_some(path);
+                let is_stdout = value == "-" || value == "/dev/stdout";
+                self.output.path = (!is_stdout).then(|| value.into());
             }
             Setting::Interval => self.interval = Some(parse_value(name, value)?),
             Setting::Timeout => {

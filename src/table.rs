@@ -110,8 +110,7 @@ impl Table {
 /// `users:(("NAME",pid=12,fd=3),…)`, or nothing for none.
 ///
 /// In a NAME, quotes and backslashes have a backslash before them, what steers
-/// a terminal is written as in Rust, and bytes that are no UTF-8 as `\xNN`: so
-/// a NAME ends at the first `"` without one.
+/// a terminal is written as in Rust, and bytes that are no UTF-8 as `\xNN`.
 fn processes(processes: &[Process]) -> String {
     if processes.is_empty() {
         return String::new();

@@ -18,7 +18,8 @@ fn allocations(choice: &SourceChoice, processes: bool, polls: usize) -> u64 {
         format: Format::default(),
         changes_only: false,
         full: false,
-        settle: 1,
+        // As if nothing settled where nothing changes.
+        settle: 3,
         verbosity: Verbosity::Normal,
         second_look: true,
     };

@@ -135,7 +135,7 @@ pub struct ValueSpec {
 pub enum ValueKind {
     /// Nothing.
     Any,
-    /// It is one of these, or begins like none of them.
+    /// It is one of these, or something else that cannot be known.
     Words(&'static [&'static str]),
     /// It is a file.
     File,
@@ -268,7 +268,7 @@ pub static GROUPS: [Group; 4] = [
                 "start each line with the UTC time", Flag::Timestamps),
             flag(Some('H'), "no-header", PRINTING, "leave out the header line", Flag::NoHeader),
             setting(Some('o'), "output", "FILE", ValueKind::File, PRINTING,
-                "append to FILE, which may be a FIFO, instead of stdout", Setting::Output),
+                "append to FILE, which may be a FIFO, instead of to stdout (-)", Setting::Output),
         ],
     },
     Group {
@@ -282,7 +282,8 @@ pub static GROUPS: [Group; 4] = [
             setting(None, "timeout", "D", ValueKind::Any, WAIT,
                 "give up after D", Setting::Timeout),
             setting(None, "source", "NAME", ValueKind::Words(&SOURCES), ALL,
-                "auto (ss, and where that fails /proc; default), ss, proc, netlink", Setting::Source),
+                "auto (ss, and where that fails /proc; default), ss, proc, netlink",
+                Setting::Source),
             setting(None, "proc", "DIR", ValueKind::Directory, ALL,
                 "read DIR/net/tcp and the rest instead of /proc/net", Setting::Proc),
             setting(None, "pid", "PID", ValueKind::Any, ALL,
@@ -294,7 +295,8 @@ pub static GROUPS: [Group; 4] = [
         commands: ALL,
         options: &[
             flag(Some('v'), "verbose", ALL,
-                "say why a source was passed over or a row skipped", Flag::Verbose),
+                "say why a source was passed over, a row skipped or no process found",
+                Flag::Verbose),
             flag(Some('q'), "quiet", ALL,
                 "say nothing on stderr but what ends the program", Flag::Quiet),
             option(Some('h'), "help", ALL, "print this help", Action::Help),

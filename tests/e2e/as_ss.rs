@@ -298,9 +298,7 @@ fn variables_move_tables() {
 /// only the kernel says so.
 #[test]
 fn each_protocol_falls_back_on_its_own() {
-    let strace = Command::new("strace").arg("-V").output();
-    let missing = strace.err().map(|error| format!("strace: {error}"));
-    if !have_ss() || !have("strace", missing) {
+    if !have_ss() || !have_program("strace", "strace") {
         return;
     }
     let linked = TempDir::new().unwrap();

@@ -133,6 +133,11 @@ impl Running {
             .expect("a line on stdout")
     }
 
+    /// The next line of stdout if it comes in time.
+    pub fn line_within(&self, time: Duration) -> Option<String> {
+        self.stdout.recv_timeout(time).ok()
+    }
+
     pub fn next_error(&self) -> String {
         self.stderr
             .recv_timeout(DEADLINE)
@@ -220,13 +225,18 @@ pub fn have(name: &str, missing: Option<String>) -> bool {
     false
 }
 
+/// Whether a program is installed, which stands under `name` in
+/// `LNTU_TEST_REQUIRE`.
+pub fn have_program(name: &str, program: impl AsRef<OsStr>) -> bool {
+    let program = program.as_ref();
+    let started = Command::new(program).arg("--version").output();
+    let why = |error| format!("running {}: {error}", program.display());
+    have(name, started.err().map(why))
+}
+
 /// Whether the real ss is here.
 pub fn have_ss() -> bool {
-    let missing = match Command::new("ss").arg("-V").output() {
-        Ok(_) => None,
-        Err(error) => Some(format!("running ss: {error}")),
-    };
-    have("ss", missing)
+    have_program("ss", "ss")
 }
 
 /// Runs `test` on a thread in a network namespace of its own, with `lo` up,

@@ -26,12 +26,6 @@ fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn have_strace() -> bool {
-    let strace = Command::new("strace").arg("-V").output();
-    let missing = strace.err().map(|error| format!("running strace: {error}"));
-    have("strace", missing)
-}
-
 /// Recv-Q, Send-Q and the interface, by protocol and port.
 fn details(table: &str) -> BTreeMap<String, [String; 3]> {
     let details = |line: &str| {
@@ -109,7 +103,7 @@ fn an_interface_that_is_renamed_is_listed_by_its_new_name() {
 
 #[test]
 fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
-    if !have_strace() {
+    if !have_program("strace", "strace") {
         return;
     }
     let listener = listen("127.0.0.1");
@@ -139,7 +133,7 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
 
 #[test]
 fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
-    if !have_strace() {
+    if !have_program("strace", "strace") {
         return;
     }
     let port = FreePort::new();
@@ -164,7 +158,7 @@ fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
 
 #[test]
 fn a_watcher_whose_dump_fails_for_once_keeps_what_it_knew_and_asks_again() {
-    if !have_strace() {
+    if !have_program("strace", "strace") {
         return;
     }
     let listener = listen("127.0.0.1");

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::*;
+use crate::readme::{Recipe, shell};
 use crate::watch::{FAST, watch};
 
 /// A name that means something in both formats, and in ss's: 14 bytes.
@@ -16,22 +17,14 @@ const NASTY: &str = "a \"b\"\n) ,pid=1";
 /// A process of this name, which listens on `port` and says so.
 fn holder(name: &str, port: &FreePort) -> Running {
     let script = "import socket, sys
-listener = socket.create_server(('127.0.0.1', int(sys.argv[2])))
 open('/proc/self/comm', 'w').write(sys.argv[1])
+listener = socket.create_server(('127.0.0.1', int(sys.argv[2])))
 print(listener.fileno(), flush=True)
 sys.stdin.read()";
     let mut python = Command::new("python3");
     python.args(["-c", script, name, &port.to_string()]);
     python.stdin(std::process::Stdio::piped());
     Running::start(&mut python)
-}
-
-fn have_python() -> bool {
-    let python = Command::new("python3").arg("--version").output();
-    have(
-        "services",
-        python.err().map(|error| format!("python3: {error}")),
-    )
 }
 
 /// The cell of processes of a line, if it has one.
@@ -66,7 +59,7 @@ fn this_process_holds_its_listener_whichever_source_answers() {
 
 #[test]
 fn any_name_is_written_safely_and_the_same_from_either_source() {
-    if !have_python() {
+    if !have_program("services", "python3") {
         return;
     }
     let port = FreePort::new();
@@ -96,36 +89,30 @@ fn any_name_is_written_safely_and_the_same_from_either_source() {
 /// The stream as a real JSON parser takes it.
 #[test]
 fn jq_reads_every_line_of_a_stream() {
-    let jq = Command::new("jq").arg("--version").output();
-    if !have("services", jq.err().map(|error| format!("jq: {error}"))) || !have_python() {
+    if !have_program("services", "jq") || !have_program("services", "python3") {
         return;
     }
     let port = FreePort::new();
-    let script = "\"$0\" watch --json -p -i 20ms \"$1\" | jq -c --unbuffered .";
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_lntu"), &port.to_string()]);
-    let stream = Running::start(&mut shell);
+    let first = listen("127.0.0.1");
+    let script = "lntu --json -p -i 20ms \"$@\" | jq -c --unbuffered .";
+    let mut shell = shell(script);
+    let shell = shell.args(["sh", &port.to_string(), &port_of(&first).to_string()]);
+    let stream = Recipe(Running::start(shell));
+    stream.0.next_line();
     for _ in 0..2 {
         let holder = holder(NASTY, &port);
         let fd: u32 = holder.next_line().parse().unwrap();
         let process = json!([{"name": NASTY, "pid": holder.child.id(), "fd": fd}]);
         let next = |kind: &str| {
-            let value: Value = serde_json::from_str(&stream.next_line()).unwrap();
-            assert_eq!(
-                (&value["type"], &value["processes"]),
-                (&json!(kind), &process)
-            );
+            let value: Value = serde_json::from_str(&stream.0.next_line()).unwrap();
+            let said = (&value["type"], &value["processes"]);
+            assert_eq!(said, (&json!(kind), &process));
         };
         next("opened");
         drop(holder);
         next("closed");
     }
-    stream.assert_no_more_errors();
-    // The reader ends, and with it the watcher, at its next poll.
-    let children = Command::new("pkill")
-        .args(["-P", &stream.child.id().to_string()])
-        .status();
-    assert!(children.unwrap().success());
+    stream.0.assert_no_more_errors();
 }
 
 /// Another process took the port over between two polls, so it stayed open.
@@ -165,14 +152,47 @@ fn a_closed_line_names_the_last_holder() {
     assert!(closed.contains("CLOSED") && closed.ends_with(r#"users:(("last",pid=4194302,fd=4))"#));
 }
 
+/// ss cuts a name off at a parenthesis, and `/proc` completes it only if it is
+/// of the same process.
+#[test]
+fn a_name_of_ss_is_not_replaced_by_that_of_another_process() {
+    let ss = fake_ss(
+        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
+         echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"no such name\",pid=1,fd=3))'",
+    );
+    let mut command = lntu(&["list", "-Hp", "--source", "ss"]);
+    let listed = run(command.env("PATH", path_with(ss.path())));
+    assert_eq!(
+        cell(listed.lines()[0]),
+        Some(r#"users:(("no such name",pid=1,fd=3))"#)
+    );
+}
+
+/// An ss that sees the processes too late at its first run.
+#[test]
+fn a_listener_without_processes_is_asked_for_again() {
+    let directory = TempDir::new().unwrap();
+    let flag = directory.path().join("flag");
+    let ss = fake_ss(&format!(
+        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
+         if [ -e {flag} ]; then late='users:((\"late\",pid=4194303,fd=3))'; fi; : >{flag}
+         echo \"tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* $late\"",
+        flag = flag.display()
+    ));
+    let mut command = lntu(&["-H", "-p", "--source", "ss"]);
+    let watcher = Running::start(command.env("PATH", path_with(ss.path())));
+    let line = watcher.next_line();
+    assert_eq!(
+        cell(&line),
+        Some(r#"users:(("late",pid=4194303,fd=3))"#),
+        "{line}"
+    );
+}
+
 /// What `/proc` tells is asked once for each socket.
 #[test]
 fn a_watcher_with_nothing_new_looks_at_no_process() {
-    let strace = Command::new("strace").arg("-V").output();
-    if !have(
-        "strace",
-        strace.err().map(|error| format!("strace: {error}")),
-    ) {
+    if !have_program("strace", "strace") {
         return;
     }
     let listener = listen("127.0.0.1");
@@ -181,7 +201,7 @@ fn a_watcher_with_nothing_new_looks_at_no_process() {
     let mut command = Command::new("strace");
     command.args([
         "-e",
-        "trace=openat,open,readlink,readlinkat,getdents64,poll",
+        "trace=openat,?open,?readlink,readlinkat,getdents64",
         "-o",
     ]);
     command.arg(&trace).arg(env!("CARGO_BIN_EXE_lntu"));
@@ -259,7 +279,7 @@ fn processes_of_other_users_are_left_out() {
 /// With `--pid`, those in another network namespace, by their ids here.
 #[test]
 fn the_processes_of_another_network_namespace_are_found() {
-    if !have_python() {
+    if !have_program("services", "python3") {
         return;
     }
     let port = FreePort::new();

@@ -516,6 +516,32 @@ fn settle_reports_what_enough_polls_agree_on() {
     watcher.assert_silent_for(A_WHILE);
 }
 
+/// What one listing passes over has not gone, also while it settles.
+#[test]
+fn an_opening_that_settles_outlasts_a_listing_that_passes_over_it() {
+    let directory = fake_ss_that_misses_every_other_time(81);
+    let (always, mostly) = ("tcp LISTEN 127.0.0.1:1", "tcp LISTEN 127.0.0.1:81");
+    let shown: [(&[&str], &[&str]); 3] = [
+        (&[], &[always, mostly]),
+        (&["--changes-only"], &[mostly]),
+        (&["--full"], &[always, "", always, mostly, ""]),
+    ];
+    for (more, expected) in shown {
+        let arguments = ["-H", "-i", FAST, "--settle", "3", "--source", "ss"];
+        let mut command = lntu(&[&arguments[..], more].concat());
+        let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+        for expected in expected {
+            let line = watcher.next_line();
+            let is_end = line.is_empty() && expected.is_empty();
+            assert!(is_end || event(&line) == *expected, "{more:?}: {line:?}");
+        }
+        watcher.assert_silent_for(A_WHILE);
+        drop(watcher);
+        // The first run of the next one misses it too.
+        let _ = fs::remove_file(directory.path().join("flag"));
+    }
+}
+
 #[test]
 fn excluded_ports_are_not_reported() {
     let (wanted, unwanted) = (FreePort::new(), FreePort::new());

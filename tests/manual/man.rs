@@ -21,6 +21,8 @@ const OUTPUT: &[&str] = &[
      the state CLOSED.",
     "With --json, each listener is an object on a line of its own, whose \"type\" is \
      \"listening\", \"opened\" or \"closed\".",
+    "With --processes, a last column, or the member \"processes\", names those that hold the \
+     socket.",
     "Only data goes to standard output. An error is one line on standard error, \
      \"lntu: WHAT: WHY\".",
 ];
@@ -62,8 +64,12 @@ const FILES: &[(&str, &str)] = &[
         "How many sockets there are, which can spare the reading of a table.",
     ),
     (
-        "/proc/PID/fd",
-        "Where --processes finds who holds a socket.",
+        "/proc/PID/fd, /proc/PID/comm",
+        "Where --processes finds who holds a socket, and what it is called.",
+    ),
+    (
+        "/proc/sys/net/ipv4/ip_local_port_range",
+        "The ports that --exclude ephemeral leaves out.",
     ),
 ];
 
