@@ -122,7 +122,8 @@ impl Listener {
     }
 }
 
-/// The name of a network interface: 1 to 15 visible ASCII bytes, kept inline
+/// The name of a network interface: 1 to 15 visible ASCII bytes, none of them
+/// `/` or `:`, which the kernel accepts in no name (`dev_valid_name`), kept inline
 /// so that it takes no memory of its own.
 ///
 /// 15 is the kernel's `IFNAMSIZ` less its terminating zero.
@@ -133,9 +134,10 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// `None` unless `name` is 1 to 15 visible ASCII bytes.
+    /// `None` unless `name` is 1 to 15 bytes of those.
     pub fn new(name: &[u8]) -> Option<Scope> {
-        if name.is_empty() || name.len() > 15 || !name.iter().all(u8::is_ascii_graphic) {
+        let is_allowed = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':');
+        if name.is_empty() || name.len() > 15 || !name.iter().all(is_allowed) {
             return None;
         }
         let mut bytes = [0; 15];
@@ -242,6 +244,8 @@ mod tests {
         assert!(Scope::new(b"").is_none());
         assert!(Scope::new(b"sixteen-bytes-xx").is_none());
         assert!(Scope::new(b"a b").is_none());
+        assert!(Scope::new(b"a:1").is_none());
+        assert!(Scope::new(b"a/b").is_none());
         assert!(Scope::new(b"\x1b[31m").is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Any bytes as the answer of ss, read in any pieces: no panic, and the same
 //! listeners or the same refusal. And whatever stands in a table of this
-//! program's own is read back as it was.
+//! program's own, or in one that it prints under the name ss, is read back as it
+//! was.
 #![no_main]
 
 mod pieces;
@@ -10,7 +11,9 @@ use std::net::IpAddr;
 
 use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
+use lntu::as_ss;
 use lntu::listener::{Endpoint, Listener, Protocol, Scope};
+use lntu::process::{Process, Processes};
 use lntu::ss::AnswerReader;
 use lntu::table::Table;
 use pieces::Pieces;
@@ -42,6 +45,29 @@ fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
 }
 
 fn assert_read_back(listeners: &[Listener]) {
+    let without_processes = |listener: &Listener| Listener {
+        processes: Processes::default(),
+        ..listener.clone()
+    };
+    assert_own_table_read_back(&Vec::from_iter(listeners.iter().map(without_processes)));
+    // To ss queues are signed.
+    let is_queue = |length: u32| i32::try_from(length).is_ok();
+    if listeners
+        .iter()
+        .all(|l| is_queue(l.recv_q) && is_queue(l.send_q))
+    {
+        let mut table = as_ss::table::Table::new(true, true);
+        for listener in listeners {
+            let port = listener.endpoint.port.to_string();
+            table.push(listener, &port);
+        }
+        let text = table.into_text();
+        let shown = String::from_utf8_lossy(&text);
+        assert_eq!(read(&text[..]).as_deref(), Ok(listeners), "{shown}");
+    }
+}
+
+fn assert_own_table_read_back(listeners: &[Listener]) {
     let mut table = Table::default();
     listeners.iter().for_each(|listener| table.fit(listener));
     let mut text = table.header() + "\n";
@@ -72,10 +98,25 @@ fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
         false => Protocol::Udp,
     };
     let port = bytes.arbitrary()?;
+    let processes: Vec<Process> = (0..bytes.int_in_range(0..=3)?)
+        .map(|_| process(bytes))
+        .collect::<Result<_, _>>()?;
     Ok(Listener {
         scope: Scope::new(bytes.bytes(length)?),
         recv_q: bytes.arbitrary()?,
         send_q: bytes.arbitrary()?,
+        processes: Processes::new(processes),
         ..Listener::new(protocol, Endpoint { port, address })
+    })
+}
+
+/// ss cuts a name off before its first closing parenthesis.
+fn process(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Process> {
+    let length = bytes.int_in_range(0..=15)?;
+    let name = bytes.bytes(length)?.split(|byte| *byte == b')');
+    Ok(Process {
+        name: name.into_iter().next().unwrap_or_default().to_vec(),
+        pid: bytes.int_in_range(1..=u32::MAX)?,
+        fd: bytes.arbitrary()?,
     })
 }
