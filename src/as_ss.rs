@@ -39,6 +39,8 @@ pub enum Error {
     Proc(ProcError),
     /// This file is there and may not be read.
     Forbidden(PathBuf),
+    /// This file has rows that cannot be read.
+    Rows(PathBuf),
     /// The table could not be written.
     Output(crate::Error),
 }
@@ -60,6 +62,7 @@ impl fmt::Display for Error {
             Error::Refused(refusal) => refusal.fmt(f),
             Error::Proc(error) => error.fmt(f),
             Error::Forbidden(path) => write!(f, "{}: may not be read", path.display()),
+            Error::Rows(path) => write!(f, "{}: has rows that cannot be read", path.display()),
             Error::Output(error) => error.fmt(f),
         }
     }
@@ -108,8 +111,13 @@ impl Places {
         }
     }
 
+    /// ss puts a slash behind it, whatever it is.
     fn proc_root(&self) -> &Path {
-        self.proc_root.as_deref().unwrap_or(Path::new("/proc"))
+        match self.proc_root.as_deref() {
+            None => Path::new("/proc"),
+            Some(root) if root.as_os_str().is_empty() => Path::new("/"),
+            Some(root) => root,
+        }
     }
 
     /// ss asks the kernel unless it is to read the IPv4 table elsewhere.
@@ -241,6 +249,9 @@ fn from_proc(
                 return Err(Error::Forbidden(path.to_path_buf()));
             }
         }
+    }
+    if let Some(path) = proc_net.skipped() {
+        return Err(Error::Rows(path.to_path_buf()));
     }
     rows.retain(|listener| {
         filter

@@ -1,7 +1,7 @@
 //! What a listening socket is: its identity, its order and how its parts are named.
 //!
 //! Nothing here knows where a listener was read from or how it is printed as a
-//! table; both sources make these types and both formats consume them.
+//! table; all sources make these types and both formats consume them.
 
 use std::fmt;
 use std::io::Write as _;

@@ -23,6 +23,7 @@ const NAMES_LAST: Duration = Duration::from_secs(1);
 const NETLINK_ROUTE: i32 = 0;
 const NETLINK_SOCK_DIAG: i32 = 4;
 
+const EINTR: i32 = 4;
 const ENOMEM: i32 = 12;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
@@ -56,7 +57,7 @@ impl NetlinkError {
             AnswerError::Interrupted => true,
             AnswerError::Io(error) => matches!(
                 error.raw_os_error(),
-                Some(ENOMEM | ENFILE | EMFILE | ENOBUFS)
+                Some(EINTR | ENOMEM | ENFILE | EMFILE | ENOBUFS)
             ),
             AnswerError::Truncated | AnswerError::Unexpected => false,
         }
@@ -306,6 +307,9 @@ mod tests {
         let answer = [[tcp(1, 80), tcp(1, 81)].concat(), tcp(1, 82), done(1)];
         assert_eq!(ports(&answer).unwrap(), [80, 81, 82]);
         assert_eq!(ports(&[done(1)]).unwrap(), [0; 0]);
+        let no_longer = row(2, 7, &[127, 0, 0, 1], 81, 0);
+        let no_longer = message(SOCK_DIAG_BY_FAMILY, MULTI, 1, &no_longer);
+        assert_eq!(ports(&[tcp(1, 80), no_longer, done(1)]).unwrap(), [80]);
         assert_eq!(
             ports(&[[tcp(1, 80), done(1)].concat()]).unwrap(),
             [80],
@@ -359,7 +363,6 @@ mod tests {
             message(19, MULTI, 1, &row(2, 10, &[127, 0, 0, 1], 80, 0)),
             status(ERROR, 1, 0),
             as_listener(&row(10, 10, &[0; 16], 80, 0)),
-            as_listener(&row(2, 7, &[0; 4], 80, 0)),
             as_listener(&row(2, 10, &[0; 4], 80, 0)[..71]),
         ] {
             let said = refusal(&[wrong, done(1)]);

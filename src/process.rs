@@ -1,5 +1,5 @@
 //! Which processes hold a socket: found in `/proc/PID/fd` by the socket's
-//! inode, and named by `/proc/PID/comm`.
+//! inode, and named by `/proc/PID/comm`, or by `stat` as ss does.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};

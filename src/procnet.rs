@@ -44,7 +44,8 @@ struct Table {
     wanted: bool,
     /// It stands apart from the others, so what `sockstat` says is not of it.
     is_apart: bool,
-    /// It was read once in this run, so it can no longer count as absent.
+    /// It was read once in this run, or another source had listeners of it, so
+    /// it can no longer count as absent.
     seen: bool,
     /// It is there but may not be read, which was said.
     left_out: bool,
@@ -127,8 +128,8 @@ impl ProcNet {
         }
     }
 
-    /// Takes `path` for the table of this protocol and family. It is read to
-    /// its end: it need not be the kernel's.
+    /// Takes `path` for the table of this protocol and family. It must be there,
+    /// and is read to its end: it need not be the kernel's.
     pub fn read_instead(&mut self, protocol: Protocol, family: Family, path: PathBuf) {
         for table in &mut self.tables {
             if (table.protocol, table.family) == (protocol, family) {
@@ -136,6 +137,21 @@ impl ProcNet {
                 table.is_apart = true;
             }
         }
+    }
+
+    /// Another source has these listeners, so the tables in which they stand can
+    /// no longer count as absent, nor be left out.
+    pub fn rely_on(&mut self, listeners: &Snapshot) {
+        for table in &mut self.tables {
+            table.seen |= listeners.has_any(table.protocol, table.family);
+        }
+    }
+
+    /// A file of which the last read skipped rows.
+    pub fn skipped(&self) -> Option<&Path> {
+        let mut tables = self.tables.iter();
+        let table = tables.find(|table| table.skipped > 0)?;
+        Some(&table.path)
     }
 
     /// The file of this protocol and family, if the last read had to leave it
@@ -154,7 +170,8 @@ impl ProcNet {
     /// seen one poll later; nothing that is known can go unseen.
     ///
     /// # Errors
-    /// When `tcp`, or a table that was read before in this run, cannot be read
+    /// When `tcp`, or a table that was read before in this run or has to be
+    /// there by [`ProcNet::rely_on`] or [`ProcNet::read_instead`], cannot be read
     /// or says nothing that can be understood. `listeners` then holds a part
     /// of a snapshot and must not be used.
     pub fn read(
@@ -239,7 +256,7 @@ impl Table {
 
     /// Whether a failure to read it fails the poll.
     fn must_answer(&self) -> bool {
-        self.is_required() || self.seen
+        self.is_required() || self.seen || self.is_apart
     }
 
     fn read(

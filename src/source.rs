@@ -197,6 +197,9 @@ impl Source {
         let started = Instant::now();
         self.answered = Answered::ProcNet;
         let (result, waited) = self.ask(known, snapshot);
+        if self.answered != Answered::ProcNet {
+            self.proc_net.rely_on(snapshot);
+        }
         // The kernel lists a UDP socket while it is being bound, without a port.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
         self.cost += started.elapsed().saturating_sub(waited);
@@ -229,8 +232,14 @@ impl Source {
             if left == 0 || in_vain == LOOKS_IN_VAIN || result.is_err() {
                 break;
             }
+            let answered = self.answered;
             result = self.poll(None, &mut another_look);
-            snapshot.add_missing(&another_look);
+            if result.is_ok() && self.answered != answered {
+                // One snapshot is of one source.
+                std::mem::swap(snapshot, &mut another_look);
+            } else {
+                snapshot.add_missing(&another_look);
+            }
             let before = std::mem::replace(&mut left, missing(snapshot));
             in_vain = if left < before { 0 } else { in_vain + 1 };
         }

@@ -5,6 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 
 use lntu::interval::Interval;
+use lntu::netlink::Netlink;
 use lntu::output::{Format, Output};
 use lntu::report::Verbosity;
 use lntu::source::{Source, SourceChoice, SourceOptions};
@@ -57,6 +58,9 @@ fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
     // Its interface has a name to be asked for.
     let on_lo = UdpSocket::bind("127.0.0.1:0").unwrap();
     let _ = socket2::SockRef::from(&on_lo).bind_device(Some(b"lo"));
+    // Or what follows would be `/proc` once more.
+    let mut listeners = Vec::new();
+    Netlink::new(|_, _| true).read(&mut listeners).unwrap();
     for choice in [
         SourceChoice::Proc(PathBuf::from("/proc")),
         SourceChoice::Auto,

@@ -38,7 +38,7 @@ pub const VERSION: &str = concat!("ss utility, lntu-", env!("CARGO_PKG_VERSION")
 
 /// The long options of ss and the short ones that they stand for; `\0` where
 /// there is none.
-const LONG_OPTIONS: [(&str, char); 41] = [
+const LONG_OPTIONS: [(&str, char); 43] = [
     ("all", 'a'),
     ("bpf", 'b'),
     ("cgroup", '\0'),
@@ -80,6 +80,8 @@ const LONG_OPTIONS: [(&str, char); 41] = [
     ("udp", 'u'),
     ("unix", 'x'),
     ("version", 'V'),
+    ("vsock", '\0'),
+    ("xdp", '\0'),
 ];
 /// The short options that ss has and this program refuses. Those in the second
 /// list take a value.

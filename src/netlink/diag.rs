@@ -107,20 +107,23 @@ impl Table {
         bound: &mut Vec<(usize, u32)>,
     ) -> Result<(), AnswerError> {
         message::read_dump(answer, buffer, expected(sequence), |row| {
-            let (listener, interface) = self.listener(row)?;
-            if interface != 0 {
-                bound.push((listeners.len(), interface));
+            if let Some((listener, interface)) = self.listener(row)? {
+                if interface != 0 {
+                    bound.push((listeners.len(), interface));
+                }
+                listeners.push(listener);
             }
-            listeners.push(listener);
             Some(())
         })
     }
 
     /// The listener of a row, and the number of the interface that it is bound
-    /// to or 0. `None` if it cannot be read or was not asked for.
-    fn listener(self, row: &[u8]) -> Option<(Listener, u32)> {
+    /// to or 0; none if it is a listener no longer: a UDP socket may connect
+    /// between the kernel's look at its state and the row. `None` if the row
+    /// cannot be read or is of another family.
+    fn listener(self, row: &[u8]) -> Option<Option<(Listener, u32)>> {
         let (&family, &state) = (row.first()?, row.get(1)?);
-        if (family, state) != (self.family(), self.state()) {
+        if family != self.family() {
             return None;
         }
         let word = |at| array_at(row, at).map(u32::from_ne_bytes);
@@ -137,7 +140,8 @@ impl Table {
             v6_only: attribute(attributes, INET_DIAG_SKV6ONLY).is_some_and(|only| only == [1]),
             ..Listener::new(self.protocol, Endpoint { port, address })
         };
-        Some((listener, word(40)?))
+        let interface = word(40)?;
+        Some((state == self.state()).then_some((listener, interface)))
     }
 }
 

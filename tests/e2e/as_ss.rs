@@ -145,6 +145,80 @@ fn filtered() -> Vec<Vec<&'static str>> {
     all
 }
 
+/// A filter of up to four conditions in any combination.
+fn random_filter(random: &mut fastrand::Rng, depth: u8) -> String {
+    let pick = |random: &mut fastrand::Rng, of: &[&str]| of[random.usize(..of.len())].to_string();
+    let condition = |random: &mut fastrand::Rng| match random.u8(..if depth == 0 { 4 } else { 6 }) {
+        0 | 1 => {
+            let end = pick(random, &["sport", "sport", "dport"]);
+            let is = pick(random, &["=", "!=", "neq", "lt", ">", "le", ">=", ""]);
+            let port = pick(random, &["80", ":81", "0", "0x50", "*", ":65535", "79"]);
+            format!("{end} {is} {port}")
+        }
+        2 | 3 => {
+            let end = pick(random, &["src", "src", "dst"]);
+            let families = ["", "", "inet:", "inet6:"];
+            let addresses = [
+                "127.0.0.1",
+                "127.0.0.0/8",
+                "0.0.0.0",
+                "any",
+                "all",
+                "*",
+                "[::1]",
+            ];
+            let more = [
+                "::/0",
+                "[::ffff:127.0.0.1]",
+                "[::ffff:0.0.0.0]/96",
+                "default",
+                "::1",
+                "",
+            ];
+            let address = pick(random, &[&addresses[..], &more].concat());
+            let port = pick(random, &["", "", ":80", ":*"]);
+            format!("{end} {}{address}{port}", pick(random, &families))
+        }
+        4 => format!("not {}", random_filter(random, 0)),
+        _ => format!("( {} )", random_filter(random, depth - 1)),
+    };
+    let mut filter = condition(random);
+    for _ in 0..random.u8(..3) {
+        let join = pick(random, &["and", "or", "&", "||", ""]);
+        filter = format!("{filter} {join} {}", condition(random));
+    }
+    filter
+}
+
+/// What the kernel chooses, asked over netlink, and what ss does of `/proc`.
+#[test]
+fn random_filters_choose_as_those_of_ss_do() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = sockets_of_every_kind();
+        let nothing = |_: &Socket| {};
+        let _on_80 = ["127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:81"]
+            .map(|address| bound(Type::STREAM, address, nothing));
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut accepted = 0;
+        for _ in 0..400 {
+            let filter = random_filter(&mut random, 2);
+            let options = ["-lntu", "-lnt", "-lntu4", "-Hlnu6", "-lnt46", "-Hlnt64"];
+            let options = options[random.usize(..options.len())];
+            let arguments = [options, &filter];
+            // What is refused is no answer, and ss may give one.
+            if run(&mut as_ss(&arguments)).code() != 255 {
+                accepted += 1;
+                assert_same(&arguments, &[]);
+                assert_same(&arguments, &[("PROC_ROOT", "/proc".as_ref())]);
+            }
+        }
+        assert!(accepted > 150, "{accepted} of 400");
+    });
+}
+
 fn with_slash(path: &Path) -> OsString {
     let mut root = OsString::from(path);
     root.push("/");
@@ -348,7 +422,7 @@ fn processes_are_shown_as_ss_shows_them() {
             .collect();
         let shown = run(&mut as_ss(&["-lntup"])).stdout;
         for name in ["a", "tab\there", "back\\slash", "(", "caf\u{e9}"] {
-            let holder = format!("((\"{name}\",pid=");
+            let holder = format!("(\"{name}\",pid=");
             assert!(shown.contains(&holder), "{holder} in {shown}");
         }
         for arguments in ["-lntup", "-ltnp", "-Hlup", "-Hltp6", "-ltnp4"] {
@@ -473,9 +547,15 @@ fn help_and_version_end_well() {
 
 #[test]
 fn no_other_ss_is_started() {
-    let directory = fake_ss("echo started >&2; exit 1");
-    let finished = run(as_ss(&["-lntu"]).env("PATH", path_with(directory.path())));
-    assert!(finished.lines()[0].starts_with("Netid State"));
+    let started = TempDir::new().unwrap();
+    let started = started.path().join("started");
+    let directory = fake_ss(&format!(": >{}; exit 1", started.display()));
+    for more in [&[][..], &["-p"]] {
+        let mut command = as_ss(&[&["-lntu"], more].concat());
+        let finished = run(command.env("PATH", path_with(directory.path())));
+        assert!(finished.lines()[0].starts_with("Netid State"));
+    }
+    assert!(!started.exists());
 }
 
 /// A copy under that name is an ss like any other; a link is this program

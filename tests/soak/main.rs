@@ -400,6 +400,10 @@ fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> 
         "soak: {name}: {events} events checked, {wrong} false, {missed} missed{looks}; \
          {polls} polls of {milliseconds:.1} ms, {spanning} listeners spanned two, of which {late} were seen by the second"
     );
+    // What fell back to another source says nothing of the one that was asked.
+    if configuration.asked == Asked::Netlink {
+        assert!(!record.errors.contains("instead"), "{}", record.errors);
+    }
     for line in record.errors.lines().take(8) {
         eprintln!("  the watcher said: {line}");
     }
