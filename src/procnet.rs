@@ -430,6 +430,7 @@ struct Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::Endpoint;
     use std::fs;
     use tempfile::TempDir;
 
@@ -650,6 +651,26 @@ mod tests {
             ("sockstat", SOCKSTAT),
         ]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![22, 80, 22, 22]));
+    }
+
+    #[test]
+    fn a_table_whose_listeners_another_source_knows_is_never_absent() {
+        let proc = proc_with(&[("tcp", HEADER)]);
+        let mut source = source(&proc);
+        assert_eq!(ports(&mut source), Ok(vec![]));
+        let mut known = Snapshot::default();
+        let endpoint = Endpoint {
+            port: 80,
+            address: "::".parse().unwrap(),
+        };
+        let fill = |listeners: &mut Vec<Listener>| {
+            listeners.push(Listener::new(Protocol::Tcp, endpoint));
+            Ok::<_, ()>(())
+        };
+        known.refill(fill).unwrap();
+        source.rely_on(&known);
+        let error = ports(&mut source).unwrap_err();
+        assert!(error.contains("tcp6: No such file"), "{error}");
     }
 
     #[test]

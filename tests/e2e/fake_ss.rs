@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use lntu::report::Verbosity;
+use lntu::snapshot::Snapshot;
+use lntu::source::{Source, SourceOptions};
 use tempfile::TempDir;
 
 use crate::harness::*;
@@ -321,4 +324,35 @@ fn an_ss_in_the_working_directory_is_never_run() {
         );
     }
     assert!(!directory.path().join("was-run").exists());
+}
+
+/// ss answers the first look and fails at the second: the snapshot is then that
+/// of `/proc`, with nothing that only ss said.
+#[test]
+fn a_second_look_that_another_source_answers_replaces_the_first() {
+    let listener = listen("127.0.0.1");
+    let directory = TempDir::new().unwrap();
+    let flag = directory.path().join("flag");
+    let ss = fake_ss(&format!(
+        "if [ -e {flag} ]; then exit 1; fi; : >{flag}
+         echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
+         echo 'tcp LISTEN 0 0 127.0.0.9:1 0.0.0.0:*'",
+        flag = flag.display()
+    ));
+    let options = SourceOptions {
+        verbosity: Verbosity::Quiet,
+        ..SourceOptions::default()
+    };
+    let mut source = Source::new(options, &path_with(ss.path()));
+    let mut snapshot = Snapshot::default();
+    source.poll(None, &mut snapshot).unwrap();
+    assert_eq!(snapshot.listeners().len(), 1);
+    let port = port_of(&listener);
+    let is_there = |snapshot: &Snapshot, port| {
+        let mut listeners = snapshot.listeners().iter();
+        listeners.any(|listener| listener.endpoint.port == port)
+    };
+    let missing = |snapshot: &Snapshot| usize::from(!is_there(snapshot, port));
+    assert!(source.look_again(&mut snapshot, missing).unwrap());
+    assert!(is_there(&snapshot, port) && !is_there(&snapshot, 1));
 }
