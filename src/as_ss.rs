@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::listener::{Family, Listener, Protocol};
+use crate::listener::{Family, Listener, Protocol, SocketTable};
 use crate::netlink::{Netlink, NetlinkError};
 use crate::output::Output;
 use crate::process::{self, Lookup};
@@ -96,17 +96,15 @@ pub struct Places {
 impl Places {
     /// Those that the variables of the environment name.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Places {
-        let tables = [
-            ("PROC_NET_TCP", Protocol::Tcp, Family::V4),
-            ("PROC_NET_TCP6", Protocol::Tcp, Family::V6),
-            ("PROC_NET_UDP", Protocol::Udp, Family::V4),
-            ("PROC_NET_UDP6", Protocol::Udp, Family::V6),
-        ];
-        let path = |name| variable(name).map(PathBuf::from);
-        let table = |(name, protocol, family)| Some((protocol, family, path(name)?));
+        let path = |name: &str| variable(name).map(PathBuf::from);
+        let table = |SocketTable { protocol, family }: SocketTable| {
+            let name = SocketTable { protocol, family }.name();
+            let name = format!("PROC_NET_{}", name.to_ascii_uppercase());
+            Some((protocol, family, path(&name)?))
+        };
         Places {
             proc_root: path("PROC_ROOT"),
-            tables: tables.into_iter().filter_map(table).collect(),
+            tables: SocketTable::ALL.into_iter().filter_map(table).collect(),
             port_range: path("PROC_IP_LOCAL_PORT_RANGE"),
         }
     }

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::process::Processes;
+use crate::report::steers;
 
 /// A transport protocol. TCP sorts before UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +53,48 @@ impl Family {
         match address {
             IpAddr::V4(_) => Family::V4,
             IpAddr::V6(_) => Family::V6,
+        }
+    }
+
+    /// Its unspecified address.
+    pub fn wildcard(self) -> IpAddr {
+        match self {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+}
+
+/// The sockets of one protocol and family, which the kernel lists together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketTable {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// IPv4 or IPv6.
+    pub family: Family,
+}
+
+impl SocketTable {
+    /// Every one there is.
+    pub const ALL: [SocketTable; 4] = {
+        const fn table(protocol: Protocol, family: Family) -> SocketTable {
+            SocketTable { protocol, family }
+        }
+        [
+            table(Protocol::Tcp, Family::V4),
+            table(Protocol::Tcp, Family::V6),
+            table(Protocol::Udp, Family::V4),
+            table(Protocol::Udp, Family::V6),
+        ]
+    };
+
+    /// What its file is called in `/proc/net`.
+    pub fn name(self) -> &'static str {
+        match (self.protocol, self.family) {
+            (Protocol::Tcp, Family::V4) => "tcp",
+            (Protocol::Tcp, Family::V6) => "tcp6",
+            (Protocol::Udp, Family::V4) => "udp",
+            (Protocol::Udp, Family::V6) => "udp6",
         }
     }
 }
@@ -122,8 +165,8 @@ impl Listener {
     }
 }
 
-/// The name of a network interface: 1 to 15 visible ASCII bytes, none of them
-/// `/` or `:`, which the kernel accepts in no name (`dev_valid_name`), kept inline
+/// The name of a network interface: 1 to 15 bytes of visible characters, none of
+/// them `/` or `:`, which the kernel accepts in no name (`dev_valid_name`), inline
 /// so that it takes no memory of its own.
 ///
 /// 15 is the kernel's `IFNAMSIZ` less its terminating zero.
@@ -136,8 +179,9 @@ pub struct Scope {
 impl Scope {
     /// `None` unless `name` is 1 to 15 bytes of those.
     pub fn new(name: &[u8]) -> Option<Scope> {
-        let is_allowed = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':');
-        if name.is_empty() || name.len() > 15 || !name.iter().all(is_allowed) {
+        let text = std::str::from_utf8(name).ok()?;
+        let is_allowed = |c: char| !c.is_whitespace() && !steers(c) && !matches!(c, '/' | ':');
+        if name.is_empty() || name.len() > 15 || !text.chars().all(is_allowed) {
             return None;
         }
         let mut bytes = [0; 15];
@@ -243,6 +287,9 @@ mod tests {
         assert_eq!(Scope::of_number(u32::MAX).as_str(), "if4294967295");
         assert!(Scope::new(b"").is_none());
         assert!(Scope::new(b"sixteen-bytes-xx").is_none());
+        assert_eq!(Scope::new("ünï".as_bytes()).unwrap().as_str(), "ünï");
+        assert!(Scope::new(b"\xff").is_none());
+        assert!(Scope::new("a\u{a0}b".as_bytes()).is_none());
         assert!(Scope::new(b"a b").is_none());
         assert!(Scope::new(b"a:1").is_none());
         assert!(Scope::new(b"a/b").is_none());

@@ -10,9 +10,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::listener::{Family, Listener, Protocol, Scope};
+use crate::listener::{Family, Listener, Protocol, Scope, SocketTable};
 use crate::sys;
-use diag::Table;
 use message::{AnswerError, BUFFER_SIZE};
 
 /// A dump that was interrupted this often is given up.
@@ -32,7 +31,7 @@ const ENOBUFS: i32 = 105;
 /// The listeners of this process's network namespace, as inet_diag lists them.
 #[derive(Debug)]
 pub struct Netlink {
-    tables: [Option<Table>; 4],
+    tables: [Option<SocketTable>; 4],
     socket: Option<Socket>,
     buffer: Vec<u8>,
     /// Which of the listeners that were read are bound to an interface, and to
@@ -45,7 +44,7 @@ pub struct Netlink {
 #[derive(Debug)]
 pub struct NetlinkError {
     /// Nothing was asked yet if no socket could be opened.
-    table: Option<Table>,
+    table: Option<SocketTable>,
     reason: AnswerError,
 }
 
@@ -84,9 +83,9 @@ impl std::error::Error for NetlinkError {}
 impl Netlink {
     /// A source that asks for those tables that `wanted` names.
     pub fn new(wanted: impl Fn(Protocol, Family) -> bool) -> Netlink {
-        let is_wanted = |table: &Table| wanted(table.protocol, table.family);
+        let is_wanted = |table: &SocketTable| wanted(table.protocol, table.family);
         Netlink {
-            tables: Table::ALL.map(|table| Some(table).filter(is_wanted)),
+            tables: SocketTable::ALL.map(|table| Some(table).filter(is_wanted)),
             socket: None,
             buffer: vec![0; BUFFER_SIZE],
             bound: Vec::new(),
@@ -113,7 +112,11 @@ impl Netlink {
 
     /// Asks until a dump is not interrupted. One that was is read to its end,
     /// so the socket holds nothing of it.
-    fn dump(&mut self, table: Table, listeners: &mut Vec<Listener>) -> Result<(), NetlinkError> {
+    fn dump(
+        &mut self,
+        table: SocketTable,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<(), NetlinkError> {
         let before = (listeners.len(), self.bound.len());
         let mut tries = 0;
         loop {
@@ -395,7 +398,7 @@ mod tests {
             let answer = message(SOCK_DIAG_BY_FAMILY, MULTI, 7, &row);
             let (mut listeners, mut bound) = (Vec::new(), Vec::new());
             let datagram = [answer, done(7)].concat();
-            Table { protocol, family }
+            SocketTable { protocol, family }
                 .read(7, &datagram[..], &mut [0; 1024], &mut listeners, &mut bound)
                 .unwrap();
             (listeners.remove(0), bound)

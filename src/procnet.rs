@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use crate::listener::{Family, Listener, Protocol};
+use crate::listener::{Family, Listener, Protocol, SocketTable};
 use crate::report::Verbosity;
 use crate::snapshot::Snapshot;
 use row::{RowError, Socket, decode_row, row_fields};
@@ -103,11 +103,11 @@ impl ProcNet {
         wanted: impl Fn(Protocol, Family) -> bool,
     ) -> ProcNet {
         let net = proc_root.join("net");
-        let table = |name, protocol, family| Table {
-            path: net.join(name),
-            protocol,
-            family,
-            wanted: wanted(protocol, family),
+        let table = |table: SocketTable| Table {
+            path: net.join(table.name()),
+            protocol: table.protocol,
+            family: table.family,
+            wanted: wanted(table.protocol, table.family),
             is_apart: false,
             seen: false,
             left_out: false,
@@ -115,12 +115,7 @@ impl ProcNet {
             needed: 0,
         };
         ProcNet {
-            tables: [
-                table("tcp", Protocol::Tcp, Family::V4),
-                table("tcp6", Protocol::Tcp, Family::V6),
-                table("udp", Protocol::Udp, Family::V4),
-                table("udp6", Protocol::Udp, Family::V6),
-            ],
+            tables: SocketTable::ALL.map(table),
             sockstat: Sockstat::new(&net),
             listeners_first: true,
             scanner: Scanner::default(),

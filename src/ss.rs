@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown};
+use std::net::{IpAddr, Shutdown};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
@@ -16,7 +16,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::listener::{Endpoint, Listener, Protocol, Scope};
+use crate::listener::{Endpoint, Family, Listener, Protocol, Scope};
 use crate::process::{self, Process, Processes};
 use crate::procnet::scan::Scanner;
 use crate::sys;
@@ -438,7 +438,7 @@ impl Style {
         self.bare_v6 |= is_bare_v6(local) || is_bare_v6(peer);
         self.brackets |= local.bracketed;
         self.star_peer_of_v4 |= is_v4 && peer.address.is_none();
-        self.telling_wildcards |= peer.bracketed || peer.address == Some(V4_WILDCARD);
+        self.telling_wildcards |= peer.bracketed || peer.address == Some(Family::V4.wildcard());
     }
 
     /// The wildcard that `*` stands for where its peer is `*` too, or `None`
@@ -448,17 +448,14 @@ impl Style {
     fn meaning_of_star(&self) -> Option<IpAddr> {
         let is_old = self.star_peer_of_v4 || self.fixed_header;
         if self.bare_v6 {
-            Some(V4_WILDCARD)
+            Some(Family::V4.wildcard())
         } else if self.telling_wildcards || !is_old {
-            Some(V6_WILDCARD)
+            Some(Family::V6.wildcard())
         } else {
-            (!self.brackets).then_some(V4_WILDCARD)
+            (!self.brackets).then_some(Family::V4.wildcard())
         }
     }
 }
-
-const V4_WILDCARD: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-const V6_WILDCARD: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// One line after the header.
 enum SsRow {
@@ -492,7 +489,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     let address = local.address.or(wildcard);
     let endpoint = Endpoint {
         port: local.port,
-        address: address.unwrap_or(V6_WILDCARD),
+        address: address.unwrap_or(Family::V6.wildcard()),
     };
     let listener = Listener {
         scope: local.scope,

@@ -55,7 +55,7 @@ impl Table {
     pub fn fit(&mut self, listener: &Listener) {
         self.recv_q = self.recv_q.max(listener.recv_q.to_string().len());
         self.send_q = self.send_q.max(listener.send_q.to_string().len());
-        self.address = self.address.max(address(listener).len());
+        self.address = self.address.max(address(listener).chars().count());
         self.port = self.port.max(port(listener).len());
     }
 

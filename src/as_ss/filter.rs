@@ -4,7 +4,7 @@
 //! ports and addresses. Conditions are joined from left to right; `and` does
 //! not bind more tightly than `or`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::options::{Refusal, Selection};
 use super::services::Services;
@@ -126,15 +126,11 @@ impl Condition {
 impl End {
     /// A listener has no peer, which is the wildcard and port 0.
     fn of(self, listener: &Listener) -> Endpoint {
-        let any: IpAddr = match listener.family() {
-            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        };
         match self {
             End::Local => listener.endpoint,
             End::Peer => Endpoint {
                 port: 0,
-                address: any,
+                address: listener.family().wildcard(),
             },
         }
     }
@@ -397,7 +393,8 @@ impl<'a> Parser<'a> {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
-        let refuse = || Refusal::new(format!("{text}: not an address or a network"));
+        let why = "not an address or a network (one of IPv6 stands in brackets)";
+        let refuse = || Refusal::new(format!("{text}: {why}"));
         let address: IpAddr = match address.contains(':') {
             true => IpAddr::V6(address.parse().map_err(|_| refuse())?),
             false => IpAddr::V4(parse_v4(address).ok_or_else(refuse)?),
@@ -662,14 +659,26 @@ mod tests {
                 "src != 127.0.0.1",
                 "127.0.0.1: an address can only be compared with =",
             ),
-            ("src localhost", "localhost: not an address or a network"),
-            ("src 1.2.3.4.5", "1.2.3.4.5: not an address or a network"),
-            ("src 256.0.0.1", "256.0.0.1: not an address or a network"),
+            (
+                "src localhost",
+                "localhost: not an address or a network (one of IPv6 stands in brackets)",
+            ),
+            (
+                "src 1.2.3.4.5",
+                "1.2.3.4.5: not an address or a network (one of IPv6 stands in brackets)",
+            ),
+            (
+                "src 256.0.0.1",
+                "256.0.0.1: not an address or a network (one of IPv6 stands in brackets)",
+            ),
             (
                 "src 127.0.0.1/33",
-                "127.0.0.1/33: not an address or a network",
+                "127.0.0.1/33: not an address or a network (one of IPv6 stands in brackets)",
             ),
-            ("src [::1/129]", "::1/129: not an address or a network"),
+            (
+                "src [::1/129]",
+                "::1/129: not an address or a network (one of IPv6 stands in brackets)",
+            ),
             ("src [::1", "[::1: no ] follows the address"),
             (
                 "src unix:/a",

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::listener::{Family, Listener, Scope, SsAddress};
+use crate::listener::{Listener, Scope, SsAddress};
 use crate::process::Process;
 
 const COLUMNS: usize = 9;
@@ -51,10 +51,7 @@ impl Table {
 
     /// Adds the row of `listener`, with `port` as it is to be written.
     pub fn push(&mut self, listener: &Listener, port: &str) {
-        let wildcard: IpAddr = match listener.family() {
-            Family::V4 => [0; 4].into(),
-            Family::V6 => [0; 16].into(),
-        };
+        let wildcard = listener.family().wildcard();
         let scope = listener.scope.as_ref().map(Scope::as_str);
         self.rows.push([
             listener.protocol.name().into(),

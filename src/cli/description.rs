@@ -282,7 +282,8 @@ pub static GROUPS: [Group; 4] = [
             setting(None, "timeout", "D", ValueKind::Any, WAIT,
                 "give up after D", Setting::Timeout),
             setting(None, "source", "NAME", ValueKind::Words(&SOURCES), ALL,
-                "auto (ss, and where that fails /proc; default), ss, proc, netlink",
+                "auto (ss, and where that fails /proc; default), ss, proc, or netlink (the kernel, \
+                 for listeners only)",
                 Setting::Source),
             setting(None, "proc", "DIR", ValueKind::Directory, ALL,
                 "read DIR/net/tcp and the rest instead of /proc/net", Setting::Proc),

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::IpAddr;
 
 use super::message::{self, AnswerError, Expected, HEADER_SIZE, array_at, attribute};
-use crate::listener::{Endpoint, Family, Listener, Protocol};
+use crate::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 
 /// The length of a request: a header and `struct inet_diag_req_v2`.
 pub const REQUEST_SIZE: usize = HEADER_SIZE + 56;
@@ -21,39 +21,7 @@ const IPPROTO_UDP: u8 = 17;
 const TCP_CLOSE: u8 = 7;
 const TCP_LISTEN: u8 = 10;
 
-/// What one dump lists: the listeners of a protocol and family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// IPv4 or IPv6.
-    pub family: Family,
-}
-
-impl Table {
-    /// Every one there is.
-    pub const ALL: [Table; 4] = {
-        const fn table(protocol: Protocol, family: Family) -> Table {
-            Table { protocol, family }
-        }
-        [
-            table(Protocol::Tcp, Family::V4),
-            table(Protocol::Tcp, Family::V6),
-            table(Protocol::Udp, Family::V4),
-            table(Protocol::Udp, Family::V6),
-        ]
-    };
-
-    /// What the file of these sockets is called in `/proc/net`.
-    pub fn name(self) -> &'static str {
-        match (self.protocol, self.family) {
-            (Protocol::Tcp, Family::V4) => "tcp",
-            (Protocol::Tcp, Family::V6) => "tcp6",
-            (Protocol::Udp, Family::V4) => "udp",
-            (Protocol::Udp, Family::V6) => "udp6",
-        }
-    }
-
+impl SocketTable {
     /// The kernel's module that lists them.
     pub fn module(self) -> &'static str {
         match self.protocol {
@@ -62,7 +30,7 @@ impl Table {
         }
     }
 
-    fn family(self) -> u8 {
+    fn address_family(self) -> u8 {
         match self.family {
             Family::V4 => AF_INET,
             Family::V6 => AF_INET6,
@@ -82,7 +50,7 @@ impl Table {
     /// The request for a dump.
     pub fn request(self, sequence: u32) -> [u8; REQUEST_SIZE] {
         let mut request = message::request(expected(sequence), true);
-        request[HEADER_SIZE] = self.family();
+        request[HEADER_SIZE] = self.address_family();
         request[HEADER_SIZE + 1] = match self.protocol {
             Protocol::Tcp => IPPROTO_TCP,
             Protocol::Udp => IPPROTO_UDP,
@@ -123,7 +91,7 @@ impl Table {
     /// cannot be read or is of another family.
     fn listener(self, row: &[u8]) -> Option<Option<(Listener, u32)>> {
         let (&family, &state) = (row.first()?, row.get(1)?);
-        if family != self.family() {
+        if family != self.address_family() {
             return None;
         }
         let word = |at| array_at(row, at).map(u32::from_ne_bytes);

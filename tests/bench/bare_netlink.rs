@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use lntu::netlink::diag::Table;
+use lntu::listener::SocketTable;
 use lntu::netlink::message::BUFFER_SIZE;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
@@ -17,7 +17,7 @@ fn main() -> io::Result<()> {
     let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
     let mut socket = File::from(socket_with(family, SocketType::RAW, flags, protocol)?);
     let mut buffer = vec![0; BUFFER_SIZE];
-    let requests = Table::ALL.map(|table| table.request(1));
+    let requests = SocketTable::ALL.map(|table| table.request(1));
     loop {
         for request in &requests {
             socket.write_all(request)?;

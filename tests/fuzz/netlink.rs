@@ -8,8 +8,7 @@ use std::net::IpAddr;
 
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use lntu::listener::{Endpoint, Family, Listener, Protocol};
-use lntu::netlink::diag::Table;
+use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 use lntu::netlink::link;
 use lntu::netlink::message::{AnswerError, BUFFER_SIZE};
 
@@ -17,7 +16,7 @@ const SEQUENCE: u32 = 7;
 
 fuzz_target!(|input: &[u8]| {
     let datagrams: Vec<&[u8]> = Datagrams(input).collect();
-    for table in Table::ALL {
+    for table in SocketTable::ALL {
         if let Ok((listeners, _)) = read(table, &datagrams) {
             for listener in listeners {
                 let of = (listener.protocol, listener.family());
@@ -29,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
     let kernel = Kernel(datagrams.iter());
     let _ = link::read_name(1, SEQUENCE, kernel, &mut buffer);
     let mut bytes = Unstructured::new(input);
-    if let Ok(table) = bytes.choose(&Table::ALL) {
+    if let Ok(table) = bytes.choose(&SocketTable::ALL) {
         let _ = read_back(*table, &mut bytes);
     }
 });
@@ -64,7 +63,7 @@ impl<D: AsRef<[u8]>> Read for Kernel<'_, D> {
 
 type Rows = (Vec<Listener>, Vec<(usize, u32)>);
 
-fn read<D: AsRef<[u8]>>(table: Table, datagrams: &[D]) -> Result<Rows, AnswerError> {
+fn read<D: AsRef<[u8]>>(table: SocketTable, datagrams: &[D]) -> Result<Rows, AnswerError> {
     let (mut listeners, mut bound) = (Vec::new(), Vec::new());
     let (kernel, mut buffer) = (Kernel(datagrams.iter()), [0; BUFFER_SIZE]);
     table.read(SEQUENCE, kernel, &mut buffer, &mut listeners, &mut bound)?;
@@ -82,7 +81,7 @@ enum Fault {
     Cut(usize),
 }
 
-fn read_back(table: Table, bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
+fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     let fault: Fault = bytes.arbitrary()?;
     let rows: Vec<Row> = (0..bytes.int_in_range(0..=20)?)
         .map(|_| bytes.arbitrary())
@@ -181,7 +180,7 @@ struct Row {
 }
 
 impl Row {
-    fn listener(&self, table: Table) -> Listener {
+    fn listener(&self, table: SocketTable) -> Listener {
         let address = match table.family {
             Family::V4 => IpAddr::from(*self.address.first_chunk::<4>().unwrap()),
             Family::V6 => IpAddr::from(self.address),
@@ -197,7 +196,7 @@ impl Row {
     }
 
     /// The length in its header is for the caller to fill in.
-    fn message(&self, table: Table) -> Vec<u8> {
+    fn message(&self, table: SocketTable) -> Vec<u8> {
         let mut message = header(20);
         message.push(match table.family {
             Family::V4 => 2,

@@ -12,6 +12,8 @@ const DESCRIPTION: &[&str] = &[
      that may hold nothing else: a health check, a way to wait for a port, and a port watcher.",
     "It asks \"ss -lntu\" and, where that is missing or fails, reads /proc/net itself. The answer \
      is the same either way. It never connects to a port.",
+    "Under the name ss, as a link or a copy, it takes the options of ss(8) and prints what that \
+     prints of listening TCP and UDP sockets, or refuses in one line.",
 ];
 
 const OUTPUT: &[&str] = &[
