@@ -175,7 +175,12 @@ fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u
     for protocol in &selection.protocols {
         let of_protocol = |listener: &&Listener| listener.protocol == *protocol;
         for listener in listeners.iter().filter(of_protocol) {
-            table.push(listener, &port(listener, request.numeric, services));
+            let shown = |port| shown(port, *protocol, request.numeric, services);
+            table.push(
+                listener,
+                &shown(listener.endpoint.port),
+                &shown(listener.peer.port),
+            );
         }
     }
     Ok(table.into_text())
@@ -261,9 +266,8 @@ fn from_proc(
 }
 
 /// ss writes `*` for port 0.
-fn port(listener: &Listener, numeric: bool, services: &Services) -> String {
-    let port = listener.endpoint.port;
-    let name = || services.name(port, listener.protocol);
+fn shown(port: u16, protocol: Protocol, numeric: bool, services: &Services) -> String {
+    let name = || services.name(port, protocol);
     match port {
         0 => "*".to_string(),
         _ if numeric => port.to_string(),

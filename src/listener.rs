@@ -130,6 +130,9 @@ pub struct Listener {
     /// TCP: the largest backlog, or 0 where the source cannot know it
     /// (`/proc`). UDP: bytes waiting to be sent.
     pub send_q: u32,
+    /// The peer, which is the wildcard and port 0 but for a UDP socket over IPv6
+    /// that was connected: the kernel keeps the address.
+    pub peer: Endpoint,
     /// The socket's inode, or 0 where the source does not give one.
     pub inode: u64,
     /// Whether a socket on the IPv6 wildcard takes no IPv4, where the source
@@ -148,6 +151,10 @@ impl Listener {
             scope: None,
             recv_q: 0,
             send_q: 0,
+            peer: Endpoint {
+                port: 0,
+                address: Family::of(endpoint.address).wildcard(),
+            },
             inode: 0,
             v6_only: false,
             processes: Processes::default(),

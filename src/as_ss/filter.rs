@@ -124,14 +124,10 @@ impl Condition {
 }
 
 impl End {
-    /// A listener has no peer, which is the wildcard and port 0.
     fn of(self, listener: &Listener) -> Endpoint {
         match self {
             End::Local => listener.endpoint,
-            End::Peer => Endpoint {
-                port: 0,
-                address: listener.family().wildcard(),
-            },
+            End::Peer => listener.peer,
         }
     }
 }

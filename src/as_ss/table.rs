@@ -49,9 +49,9 @@ impl Table {
         table
     }
 
-    /// Adds the row of `listener`, with `port` as it is to be written.
-    pub fn push(&mut self, listener: &Listener, port: &str) {
-        let wildcard = listener.family().wildcard();
+    /// Adds the row of `listener`, with its port and that of its peer as they are
+    /// to be written.
+    pub fn push(&mut self, listener: &Listener, port: &str, peer_port: &str) {
         let scope = listener.scope.as_ref().map(Scope::as_str);
         self.rows.push([
             listener.protocol.name().into(),
@@ -60,8 +60,8 @@ impl Table {
             queue(listener.send_q),
             address(listener.endpoint.address, listener.v6_only, scope),
             port.into(),
-            address(wildcard, listener.v6_only, None),
-            "*".into(),
+            address(listener.peer.address, listener.v6_only, None),
+            peer_port.into(),
             users(listener.processes.as_slice()),
         ]);
     }
@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn the_processes_of_the_last_socket_widen_nothing() {
         let mut table = Table::new(false, true);
-        table.push(&listener("127.0.0.1", &[("a", 1)]), "1");
-        table.push(&listener("::1", &[("bb", 22), ("c", 1)]), "1");
+        table.push(&listener("127.0.0.1", &[("a", 1)]), "1", "*");
+        table.push(&listener("::1", &[("bb", 22), ("c", 1)]), "1", "*");
         let expected = "\
 State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess                  \n\
 LISTEN 0      0          127.0.0.1:1         0.0.0.0:*    users:((\"a\",pid=1,fd=3))\n\
@@ -187,12 +187,12 @@ LISTEN 0      0              [::1]:1               *:*    users:((\"bb\",pid=22,
     #[test]
     fn without_a_header_columns_are_as_wide_as_what_is_in_them() {
         let mut table = Table::new(true, false);
-        table.push(&listener("::", &[]), "80");
+        table.push(&listener("::", &[]), "80", "*");
         let only = Listener {
             v6_only: true,
             ..listener("::", &[])
         };
-        table.push(&only, "8080");
+        table.push(&only, "8080", "*");
         let expected = "tcp LISTEN 0      0         *:80      *:*\n\
                         tcp LISTEN 0      0      [::]:8080 [::]:*\n";
         assert_eq!(text(table), expected);

@@ -95,18 +95,23 @@ impl SocketTable {
             return None;
         }
         let word = |at| array_at(row, at).map(u32::from_ne_bytes);
-        let port = u16::from_be_bytes(array_at(row, 4)?);
-        let address = match self.family {
-            Family::V4 => IpAddr::from(array_at::<4>(row, 8)?),
-            Family::V6 => IpAddr::from(array_at::<16>(row, 8)?),
+        let endpoint = |port, address| {
+            Some(Endpoint {
+                port: u16::from_be_bytes(array_at(row, port)?),
+                address: match self.family {
+                    Family::V4 => IpAddr::from(array_at::<4>(row, address)?),
+                    Family::V6 => IpAddr::from(array_at::<16>(row, address)?),
+                },
+            })
         };
         let attributes = row.get(ROW_SIZE..)?;
         let listener = Listener {
             recv_q: word(56)?,
             send_q: word(60)?,
             inode: u64::from(word(68)?),
+            peer: endpoint(6, 24)?,
             v6_only: attribute(attributes, INET_DIAG_SKV6ONLY).is_some_and(|only| only == [1]),
-            ..Listener::new(self.protocol, Endpoint { port, address })
+            ..Listener::new(self.protocol, endpoint(4, 8)?)
         };
         let interface = word(40)?;
         Some((state == self.state()).then_some((listener, interface)))

@@ -15,6 +15,8 @@ use crate::listener::{Endpoint, Listener, Protocol};
 pub struct Row {
     /// The local address and port.
     pub local: Endpoint,
+    /// `rem_address`; `None` where it cannot be read.
+    pub peer: Option<Endpoint>,
     /// `tx_queue`: bytes waiting to be sent; 0 for a TCP listener.
     pub tx_queue: u32,
     /// `rx_queue`: bytes waiting to be read, or for a TCP listener the
@@ -102,22 +104,25 @@ impl<'a> Iterator for Fields<'a> {
 ///
 /// # Errors
 /// When the state, or the local address of a listening row, cannot be read.
-/// Queues, uid and inode are used where they can be read and never make a row
-/// fail.
+/// The peer, queues, uid and inode are used where they can be read and never
+/// make a row fail.
 pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Socket, RowError> {
     let local = fields.next().ok_or(RowError::TooFewFields)?;
-    let state = fields.nth(1).ok_or(RowError::TooFewFields)?;
+    let peer = fields.next().ok_or(RowError::TooFewFields)?;
+    let state = fields.next().ok_or(RowError::TooFewFields)?;
     match (protocol, decode_state(state)?) {
         (Protocol::Tcp, LISTEN) | (Protocol::Udp, CLOSE) => {}
         (Protocol::Tcp, SYN_RECV) => return Ok(Socket::Pending),
         _ => return Ok(Socket::Connection),
     }
     let local = decode_endpoint(local)?;
+    let peer = decode_endpoint(peer).ok();
     let (tx_queue, rx_queue) = fields.next().and_then(decode_queues).unwrap_or_default();
     let uid = fields.nth(2).and_then(decimal);
     let inode = fields.nth(1).and_then(decimal).unwrap_or_default();
     Ok(Socket::Listener(Row {
         local,
+        peer,
         tx_queue,
         rx_queue,
         uid,
@@ -194,11 +199,13 @@ fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
 impl Row {
     /// The listener that this row of a table of `protocol` describes.
     pub fn listener(&self, protocol: Protocol) -> Listener {
+        let listener = Listener::new(protocol, self.local);
         Listener {
             recv_q: self.rx_queue,
             send_q: self.tx_queue,
+            peer: self.peer.unwrap_or(listener.peer),
             inode: self.inode,
-            ..Listener::new(protocol, self.local)
+            ..listener
         }
     }
 }
@@ -281,6 +288,10 @@ mod tests {
     fn a_listening_row_gives_all_its_parts() {
         let tcp = listener(&TCP.replace("0100007F", "7F7F7F7F"), Protocol::Tcp);
         let expected = Row {
+            peer: Some(Endpoint {
+                port: 0,
+                address: "0.0.0.0".parse().unwrap(),
+            }),
             local: Endpoint {
                 port: 8080,
                 address: [127, 127, 127, 127].into(),

@@ -264,6 +264,14 @@ fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
         bound(Type::DGRAM, "[::1]:80", nothing),
         bound(Type::DGRAM, "127.0.0.1:9", nothing),
     ];
+    // The kernel keeps the peer of the latter.
+    let was_connected = ["127.0.0.1:99", "[::1]:99"].map(|address| {
+        let socket = bound(Type::DGRAM, address, nothing);
+        let peer: SocketAddr = address.replace("99", "80").parse().unwrap();
+        socket.connect(&peer.into()).unwrap();
+        rustix::net::connect_unspec(&socket).unwrap();
+        socket
+    });
     let connect = |address: &str| TcpStream::connect(address).unwrap();
     // The backlog of 7 takes 8.
     let mut clients: Vec<TcpStream> = (0..8).map(|_| connect("127.0.0.1:80")).collect();
@@ -273,7 +281,7 @@ fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
     for _ in 0..20 {
         client.send_to(&[0; 1000], &full.into()).unwrap();
     }
-    (sockets, clients)
+    (sockets.into_iter().chain(was_connected).collect(), clients)
 }
 
 /// Read from `/proc`, and by whatever comes first.
@@ -285,6 +293,8 @@ fn live_sockets_look_as_ss_shows_them() {
     in_private_network(|| {
         let _sockets = sockets_of_every_kind();
         let _more = more_sockets();
+        let shown = run(&mut as_ss(&["-Hlun6", "dst [::1]"])).stdout;
+        assert!(shown.contains("[::1]:99 [::1]:*"), "{shown}");
         let proc = OsStr::new("/proc");
         for arguments in option_combinations().into_iter().chain(filtered()) {
             assert_same(&arguments, &[]);

@@ -59,7 +59,7 @@ fn assert_read_back(listeners: &[Listener]) {
         let mut table = as_ss::table::Table::new(true, true);
         for listener in listeners {
             let port = listener.endpoint.port.to_string();
-            table.push(listener, &port);
+            table.push(listener, &port, "*");
         }
         let text = table.into_text();
         let shown = String::from_utf8_lossy(&text);
