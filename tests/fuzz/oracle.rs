@@ -226,12 +226,15 @@ impl Kernel {
         family: Family,
     ) -> Result<String> {
         let local = endpoint(bytes, family)?;
-        // A socket that waits for peers has none, which is all zeros.
+        // A socket that waits for peers has none, which is all zeros, but a UDP
+        // socket that was connected may keep one.
+        let no_peer = local
+            .chars()
+            .map(|c| if c == ':' { c } else { '0' })
+            .collect();
         let peer: String = match state.0 {
-            "0A" | "07" => local
-                .chars()
-                .map(|c| if c == ':' { c } else { '0' })
-                .collect(),
+            "0A" => no_peer,
+            "07" if bytes.arbitrary()? => no_peer,
             _ => endpoint(bytes, family)?,
         };
         let mut row = format!("{local} {peer} {} ", state.0);
