@@ -49,7 +49,7 @@ const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
 /// What is missing is gone once this many looks in a row bring nothing back.
 const LOOKS_IN_VAIN: usize = 3;
-/// More looks than this are not taken for one poll.
+/// What so many looks have not found is gone too, whatever else they found.
 const MOST_LOOKS: usize = 10;
 
 /// How often the kernel's listing was read more than once for one poll.
@@ -207,14 +207,17 @@ impl Source {
     }
 
     /// Looks again for listeners that a poll missed, and adds to `snapshot`
-    /// what it finds. `missing` counts those that a snapshot lacks. True when
-    /// those that are missing still are gone; false when looks kept finding
-    /// some until there were too many.
+    /// what it finds. `missing` counts those that a snapshot lacks. What is then
+    /// missing still is gone: no look has found it, nor anything else in the
+    /// last [`LOOKS_IN_VAIN`] of them, or there were [`MOST_LOOKS`].
     ///
     /// The kernel's listing is not atomic over several reads. It finds its
     /// place in a UDP table again by counting rows, so when sockets close
     /// while it is read, as many others are passed over, and often the same
-    /// ones twice: hence [`LOOKS_IN_VAIN`].
+    /// ones twice: hence so many looks.
+    ///
+    /// A look that another source answers replaces the snapshot: one is of one
+    /// source.
     ///
     /// # Errors
     /// As [`Source::poll`], but `snapshot` keeps what it has.
@@ -222,31 +225,34 @@ impl Source {
         &mut self,
         snapshot: &mut Snapshot,
         missing: impl Fn(&Snapshot) -> usize,
-    ) -> Result<bool, SourceError> {
+    ) -> Result<(), SourceError> {
         let at_first = missing(snapshot);
         let mut left = at_first;
-        let mut in_vain = 0;
+        let (mut looks, mut in_vain) = (0, 0);
         let mut another_look = std::mem::take(&mut self.another_look);
         let mut result = Ok(());
-        for _ in 0..MOST_LOOKS {
-            if left == 0 || in_vain == LOOKS_IN_VAIN || result.is_err() {
+        // More only where sources take turns in answering.
+        for _ in 0..2 * MOST_LOOKS {
+            if left == 0 || in_vain == LOOKS_IN_VAIN || looks == MOST_LOOKS || result.is_err() {
                 break;
             }
             let answered = self.answered;
             result = self.poll(None, &mut another_look);
             if result.is_ok() && self.answered != answered {
-                // One snapshot is of one source.
                 std::mem::swap(snapshot, &mut another_look);
-            } else {
-                snapshot.add_missing(&another_look);
+                left = missing(snapshot);
+                (looks, in_vain) = (0, 0);
+                continue;
             }
+            snapshot.add_missing(&another_look);
             let before = std::mem::replace(&mut left, missing(snapshot));
             in_vain = if left < before { 0 } else { in_vain + 1 };
+            looks += 1;
         }
         self.another_look = another_look;
         self.second_looks.taken += u64::from(at_first > 0);
         self.second_looks.needed += u64::from(left < at_first);
-        result.map(|()| left == 0 || in_vain == LOOKS_IN_VAIN)
+        result
     }
 
     /// Whether listeners of this family are asked for.

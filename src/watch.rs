@@ -138,9 +138,7 @@ impl Watcher {
             let missing = |current: &Snapshot| {
                 self.reported.difference(current).count() + self.settling.count_missing(current)
             };
-            if !self.source.look_again(&mut self.current, missing)? {
-                self.current.add_missing(&self.reported);
-            }
+            self.source.look_again(&mut self.current, missing)?;
         }
         Ok(())
     }
