@@ -39,8 +39,8 @@ pub enum Error {
     Proc(ProcError),
     /// This file is there and may not be read.
     Forbidden(PathBuf),
-    /// This file has rows that cannot be read.
-    Rows(PathBuf),
+    /// This file has lines that cannot be read.
+    Unreadable(PathBuf),
     /// The table could not be written.
     Output(crate::Error),
 }
@@ -62,7 +62,9 @@ impl fmt::Display for Error {
             Error::Refused(refusal) => refusal.fmt(f),
             Error::Proc(error) => error.fmt(f),
             Error::Forbidden(path) => write!(f, "{}: may not be read", path.display()),
-            Error::Rows(path) => write!(f, "{}: has rows that cannot be read", path.display()),
+            Error::Unreadable(path) => {
+                write!(f, "{}: has lines that cannot be read", path.display())
+            }
             Error::Output(error) => error.fmt(f),
         }
     }
@@ -88,7 +90,7 @@ pub struct Places {
     /// `PROC_ROOT`, in place of `/proc`.
     pub proc_root: Option<PathBuf>,
     /// `PROC_NET_TCP` and the like, each in place of one table.
-    pub tables: Vec<(Protocol, Family, PathBuf)>,
+    pub tables: Vec<(SocketTable, PathBuf)>,
     /// `PROC_IP_LOCAL_PORT_RANGE`.
     pub port_range: Option<PathBuf>,
 }
@@ -97,10 +99,9 @@ impl Places {
     /// Those that the variables of the environment name.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Places {
         let path = |name: &str| variable(name).map(PathBuf::from);
-        let table = |SocketTable { protocol, family }: SocketTable| {
-            let name = SocketTable { protocol, family }.name();
-            let name = format!("PROC_NET_{}", name.to_ascii_uppercase());
-            Some((protocol, family, path(&name)?))
+        let table = |table: SocketTable| {
+            let name = format!("PROC_NET_{}", table.name().to_ascii_uppercase());
+            Some((table, path(&name)?))
         };
         Places {
             proc_root: path("PROC_ROOT"),
@@ -120,9 +121,11 @@ impl Places {
 
     /// ss asks the kernel unless it is to read the IPv4 table elsewhere.
     fn ask_kernel_for(&self, protocol: Protocol) -> bool {
-        let is_moved = |(its_protocol, family, _): &(Protocol, Family, PathBuf)| {
-            (*its_protocol, *family) == (protocol, Family::V4)
+        let v4 = SocketTable {
+            protocol,
+            family: Family::V4,
         };
+        let is_moved = |(table, _): &(SocketTable, PathBuf)| *table == v4;
         self.proc_root.is_none() && !self.tables.iter().any(is_moved)
     }
 
@@ -241,8 +244,8 @@ fn from_proc(
     let wanted =
         |protocol, family| protocols.contains(&protocol) && selection.wants_of_proc(family);
     let mut proc_net = ProcNet::new(places.proc_root(), Verbosity::Quiet, wanted);
-    for (protocol, family, path) in &places.tables {
-        proc_net.read_instead(*protocol, *family, path.clone());
+    for (table, path) in &places.tables {
+        proc_net.read_instead(*table, path);
     }
     let mut rows = Vec::new();
     proc_net.read(None, &mut rows)?;
@@ -253,8 +256,8 @@ fn from_proc(
             }
         }
     }
-    if let Some(path) = proc_net.skipped() {
-        return Err(Error::Rows(path.to_path_buf()));
+    if let Some(path) = proc_net.with_unreadable_lines() {
+        return Err(Error::Unreadable(path.to_path_buf()));
     }
     rows.retain(|listener| {
         filter

@@ -127,11 +127,11 @@ pub struct Listener {
     pub scope: Option<Scope>,
     /// TCP: connections waiting to be accepted. UDP: bytes waiting to be read.
     pub recv_q: u32,
-    /// TCP: the largest backlog, or 0 where the source cannot know it
-    /// (`/proc`). UDP: bytes waiting to be sent.
+    /// TCP: the largest backlog; from `/proc`, which does not tell it, 0 as a
+    /// rule. UDP: bytes waiting to be sent.
     pub send_q: u32,
-    /// The peer, which is the wildcard and port 0 but for a UDP socket over IPv6
-    /// that was connected: the kernel keeps the address.
+    /// The peer: the wildcard and port 0, but for a socket that was connected
+    /// before, of which the kernel may keep the address.
     pub peer: Endpoint,
     /// The socket's inode, or 0 where the source does not give one.
     pub inode: u64,

@@ -310,7 +310,7 @@ mod tests {
         let answer = [[tcp(1, 80), tcp(1, 81)].concat(), tcp(1, 82), done(1)];
         assert_eq!(ports(&answer).unwrap(), [80, 81, 82]);
         assert_eq!(ports(&[done(1)]).unwrap(), [0; 0]);
-        let no_longer = row(2, 7, &[127, 0, 0, 1], 81, 0);
+        let no_longer = row(2, 7, &[127, 0, 0, 1], 81, 5);
         let no_longer = message(SOCK_DIAG_BY_FAMILY, MULTI, 1, &no_longer);
         assert_eq!(ports(&[tcp(1, 80), no_longer, done(1)]).unwrap(), [80]);
         assert_eq!(
@@ -421,12 +421,16 @@ mod tests {
         let mapped: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
         for (only, is_only) in [(0, false), (1, true)] {
             let mut row = row(10, 10, &mapped, 80, 0);
+            row[6..8].copy_from_slice(&81u16.to_be_bytes());
+            row[24..40].copy_from_slice(&[9; 16]);
             // Others stand before it; the length of this one is no multiple of four.
             row.extend(attribute(8, &[0]));
             row.extend(attribute(11, &[only]));
             let (listener, bound) = read(Protocol::Tcp, Family::V6, row);
             let address: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
             assert_eq!(listener.endpoint.address, address);
+            let peer: IpAddr = [9; 16].into();
+            assert_eq!((listener.peer.address, listener.peer.port), (peer, 81));
             assert_eq!((listener.v6_only, bound), (is_only, vec![]));
         }
     }

@@ -51,6 +51,8 @@ struct Table {
     left_out: bool,
     /// How many rows the last read skipped.
     skipped: u64,
+    /// It skipped such rows, or text that is no row.
+    has_unreadable_lines: bool,
     /// How many bytes the last read needed to come to the first connection; 0
     /// if it did not stop there.
     needed: usize,
@@ -103,7 +105,7 @@ impl ProcNet {
         wanted: impl Fn(Protocol, Family) -> bool,
     ) -> ProcNet {
         let net = proc_root.join("net");
-        let table = |table: SocketTable| Table {
+        let unread = |table: SocketTable| Table {
             path: net.join(table.name()),
             protocol: table.protocol,
             family: table.family,
@@ -112,10 +114,11 @@ impl ProcNet {
             seen: false,
             left_out: false,
             skipped: 0,
+            has_unreadable_lines: false,
             needed: 0,
         };
         ProcNet {
-            tables: SocketTable::ALL.map(table),
+            tables: SocketTable::ALL.map(unread),
             sockstat: Sockstat::new(&net),
             listeners_first: true,
             scanner: Scanner::default(),
@@ -123,12 +126,12 @@ impl ProcNet {
         }
     }
 
-    /// Takes `path` for the table of this protocol and family. It must be there,
-    /// and is read to its end: it need not be the kernel's.
-    pub fn read_instead(&mut self, protocol: Protocol, family: Family, path: PathBuf) {
+    /// Takes `path` for the file of this table. It must be there, and is read to
+    /// its end: it need not be the kernel's.
+    pub fn read_instead(&mut self, instead: SocketTable, path: &Path) {
         for table in &mut self.tables {
-            if (table.protocol, table.family) == (protocol, family) {
-                table.path = path.clone();
+            if (table.protocol, table.family) == (instead.protocol, instead.family) {
+                table.path = path.to_path_buf();
                 table.is_apart = true;
             }
         }
@@ -142,10 +145,11 @@ impl ProcNet {
         }
     }
 
-    /// A file of which the last read skipped rows.
-    pub fn skipped(&self) -> Option<&Path> {
+    /// A file with lines that the last read could not make sense of, among those
+    /// whose listeners are wanted.
+    pub fn with_unreadable_lines(&self) -> Option<&Path> {
         let mut tables = self.tables.iter();
-        let table = tables.find(|table| table.skipped > 0)?;
+        let table = tables.find(|table| table.wanted && table.has_unreadable_lines)?;
         Some(&table.path)
     }
 
@@ -298,6 +302,7 @@ impl Table {
         };
         self.left_out = false;
         self.needed = contents.bytes_to_connection;
+        self.has_unreadable_lines = contents.first_error.is_some();
         match contents.first_error {
             // WSL 1 has all four files, each of zero bytes.
             _ if contents.lines == 0 && self.must_answer() => return Err(ProcErrorReason::Empty),
@@ -676,7 +681,7 @@ mod tests {
         let mut source = source(&proc);
         assert_eq!(ports(&mut source), Ok(vec![22]));
         let other = proc.path().join("net/other");
-        source.read_instead(Protocol::Tcp, Family::V4, other);
+        source.read_instead(SocketTable::ALL[0], &other);
         assert_eq!(ports(&mut source), Ok(vec![22, 80]));
     }
 

@@ -208,8 +208,8 @@ impl Source {
 
     /// Looks again for listeners that a poll missed, and adds to `snapshot`
     /// what it finds. `missing` counts those that a snapshot lacks. What is then
-    /// missing still is gone: no look has found it, nor anything else in the
-    /// last [`LOOKS_IN_VAIN`] of them, or there were [`MOST_LOOKS`].
+    /// missing still is gone: the last [`LOOKS_IN_VAIN`] looks have found nothing
+    /// more, or there were [`MOST_LOOKS`] and none has found it.
     ///
     /// The kernel's listing is not atomic over several reads. It finds its
     /// place in a UDP table again by counting rows, so when sockets close
@@ -228,12 +228,11 @@ impl Source {
     ) -> Result<(), SourceError> {
         let at_first = missing(snapshot);
         let mut left = at_first;
-        let (mut looks, mut in_vain) = (0, 0);
+        let mut in_vain = 0;
         let mut another_look = std::mem::take(&mut self.another_look);
         let mut result = Ok(());
-        // More only where sources take turns in answering.
-        for _ in 0..2 * MOST_LOOKS {
-            if left == 0 || in_vain == LOOKS_IN_VAIN || looks == MOST_LOOKS || result.is_err() {
+        for _ in 0..MOST_LOOKS {
+            if left == 0 || in_vain == LOOKS_IN_VAIN || result.is_err() {
                 break;
             }
             let answered = self.answered;
@@ -241,13 +240,12 @@ impl Source {
             if result.is_ok() && self.answered != answered {
                 std::mem::swap(snapshot, &mut another_look);
                 left = missing(snapshot);
-                (looks, in_vain) = (0, 0);
-                continue;
+                in_vain = 0;
+            } else {
+                snapshot.add_missing(&another_look);
+                let before = std::mem::replace(&mut left, missing(snapshot));
+                in_vain = if left < before { 0 } else { in_vain + 1 };
             }
-            snapshot.add_missing(&another_look);
-            let before = std::mem::replace(&mut left, missing(snapshot));
-            in_vain = if left < before { 0 } else { in_vain + 1 };
-            looks += 1;
         }
         self.another_look = another_look;
         self.second_looks.taken += u64::from(at_first > 0);

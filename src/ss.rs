@@ -338,6 +338,7 @@ impl AnswerReader {
             let wildcard = style.meaning_of_star().ok_or(SsError::FamiliesAlike)?;
             for &index in &self.undecided {
                 listeners[index].endpoint.address = wildcard;
+                listeners[index].peer.address = wildcard;
             }
         }
         Ok(true)
@@ -649,6 +650,19 @@ mod tests {
         assert!(meaning(FIXED, &[v4_13]).unwrap_err().contains("alike"));
         let alike = [old_v4[0], v4_13];
         assert!(meaning(FIXED, &alike).unwrap_err().contains("alike"));
+    }
+
+    #[test]
+    fn a_listener_has_no_peer_of_another_family() {
+        let stars = "tcp LISTEN 0 128 *:22 *:*\ntcp LISTEN 0 128 :::22 :::*";
+        let mut listeners = Vec::new();
+        let answer = rows(FIXED, &[stars]);
+        let mut reader = AnswerReader::new(false);
+        reader.read(answer.as_bytes(), &mut listeners).unwrap();
+        for listener in &listeners {
+            assert_eq!(listener.peer.address, listener.endpoint.address);
+        }
+        assert_eq!(listeners.len(), 2);
     }
 
     #[test]

@@ -58,14 +58,19 @@ fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
     // Its interface has a name to be asked for.
     let on_lo = UdpSocket::bind("127.0.0.1:0").unwrap();
     let _ = socket2::SockRef::from(&on_lo).bind_device(Some(b"lo"));
-    // Or what follows would be `/proc` once more.
-    let mut listeners = Vec::new();
-    Netlink::new(|_, _| true).read(&mut listeners).unwrap();
-    for choice in [
+    let mut choices = vec![
         SourceChoice::Proc(PathBuf::from("/proc")),
         SourceChoice::Auto,
-        SourceChoice::Netlink,
-    ] {
+    ];
+    // Where it is refused, `/proc` would answer once more.
+    match Netlink::new(|_, _| true).read(&mut Vec::new()) {
+        Ok(()) => choices.push(SourceChoice::Netlink),
+        Err(error) => {
+            assert!(std::env::var_os("LNTU_TEST_REQUIRE").is_none(), "{error}");
+            eprintln!("skipped netlink: {error}");
+        }
+    }
+    for choice in choices {
         for processes in [false, true] {
             let least = (0..10).map(|_| allocations(&choice, processes, 100)).min();
             assert_eq!(least, Some(0), "{choice:?} {processes}");

@@ -17,7 +17,8 @@ pub struct Row {
     pub local: Endpoint,
     /// `rem_address`; `None` where it cannot be read.
     pub peer: Option<Endpoint>,
-    /// `tx_queue`: bytes waiting to be sent; 0 for a TCP listener.
+    /// `tx_queue`: bytes waiting to be sent; for a TCP listener 0, unless it was
+    /// connected before.
     pub tx_queue: u32,
     /// `rx_queue`: bytes waiting to be read, or for a TCP listener the
     /// connections waiting to be accepted.

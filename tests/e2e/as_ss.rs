@@ -264,7 +264,7 @@ fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
         bound(Type::DGRAM, "[::1]:80", nothing),
         bound(Type::DGRAM, "127.0.0.1:9", nothing),
     ];
-    // The kernel keeps the peer of the latter.
+    // The kernel keeps the peer of the one over IPv6.
     let was_connected = ["127.0.0.1:99", "[::1]:99"].map(|address| {
         let socket = bound(Type::DGRAM, address, nothing);
         let peer: SocketAddr = address.replace("99", "80").parse().unwrap();
@@ -505,6 +505,27 @@ fn a_table_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
     let empty = "/dev/null";
     let said = refused(as_ss(&["-lnt"]).env("PROC_NET_TCP", empty), 1);
     assert!(said.starts_with("/dev/null: is empty"), "{said}");
+    let gone = "/nonexistent";
+    refused(as_ss(&["-lnu"]).env("PROC_NET_UDP", gone), 1);
+}
+
+/// One that is not asked for may hold what it likes.
+#[test]
+fn a_line_that_cannot_be_read_is_an_error_and_not_left_out() {
+    let proc = TempDir::new().unwrap();
+    fs::create_dir(proc.path().join("net")).unwrap();
+    let good = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 7";
+    for bad in ["garbage", "   1: 0100007F:ZZZZ 00000000:0000 0A"] {
+        let table = format!("  sl  local_address\n{bad}\n{good}\n");
+        fs::write(proc.path().join("net/tcp"), table).unwrap();
+        let said = refused(as_ss(&["-lnt"]).env("PROC_ROOT", proc.path()), 1);
+        assert!(
+            said.ends_with("net/tcp: has lines that cannot be read"),
+            "{said}"
+        );
+        let udp = run(as_ss(&["-Hlnu"]).env("PROC_ROOT", proc.path()));
+        assert_eq!(udp.lines(), [""; 0]);
+    }
 }
 
 #[test]

@@ -138,9 +138,10 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
     match (read(table, &datagrams), fault) {
         (Ok((listeners, bound)), _) => {
             assert!(is_whole);
-            let expected: Vec<Listener> = rows.iter().map(|row| row.listener(table)).collect();
+            let listening = || rows.iter().filter(|row| !row.is_connected);
+            let expected: Vec<Listener> = listening().map(|row| row.listener(table)).collect();
             assert_eq!(listeners, expected);
-            let interfaces = rows.iter().map(|row| row.interface).enumerate();
+            let interfaces = listening().map(|row| row.interface).enumerate();
             let expected: Vec<_> = interfaces
                 .filter(|(_, interface)| *interface != 0)
                 .collect();
@@ -169,6 +170,10 @@ fn header(kind: u16) -> Vec<u8> {
 struct Row {
     address: [u8; 16],
     port: u16,
+    peer: [u8; 16],
+    peer_port: u16,
+    /// A listener no longer.
+    is_connected: bool,
     interface: u32,
     recv_q: u32,
     send_q: u32,
@@ -181,17 +186,20 @@ struct Row {
 
 impl Row {
     fn listener(&self, table: SocketTable) -> Listener {
-        let address = match table.family {
-            Family::V4 => IpAddr::from(*self.address.first_chunk::<4>().unwrap()),
-            Family::V6 => IpAddr::from(self.address),
+        let endpoint = |address: &[u8; 16], port| Endpoint {
+            port,
+            address: match table.family {
+                Family::V4 => IpAddr::from(*address.first_chunk::<4>().unwrap()),
+                Family::V6 => IpAddr::from(*address),
+            },
         };
-        let port = self.port;
         Listener {
             recv_q: self.recv_q,
             send_q: self.send_q,
             inode: u64::from(self.inode),
             v6_only: self.v6_only,
-            ..Listener::new(table.protocol, Endpoint { port, address })
+            peer: endpoint(&self.peer, self.peer_port),
+            ..Listener::new(table.protocol, endpoint(&self.address, self.port))
         }
     }
 
@@ -203,14 +211,15 @@ impl Row {
             Family::V6 => 10,
         });
         message.push(match table.protocol {
+            _ if self.is_connected => 1,
             Protocol::Tcp => 10,
             Protocol::Udp => 7,
         });
         message.extend(&self.rest[..2]);
         message.extend(self.port.to_be_bytes());
-        message.extend([0; 2]);
+        message.extend(self.peer_port.to_be_bytes());
         message.extend(self.address);
-        message.extend([0; 16]);
+        message.extend(self.peer);
         message.extend(self.interface.to_ne_bytes());
         message.extend([0; 12]);
         message.extend(self.recv_q.to_ne_bytes());

@@ -226,15 +226,14 @@ impl Kernel {
         family: Family,
     ) -> Result<String> {
         let local = endpoint(bytes, family)?;
-        // A socket that waits for peers has none, which is all zeros, but a UDP
-        // socket that was connected may keep one.
+        // A socket that waits for peers has none, which is all zeros, but one that
+        // was connected before may keep it.
         let no_peer = local
             .chars()
             .map(|c| if c == ':' { c } else { '0' })
             .collect();
         let peer: String = match state.0 {
-            "0A" => no_peer,
-            "07" if bytes.arbitrary()? => no_peer,
+            "0A" | "07" if bytes.arbitrary()? => no_peer,
             _ => endpoint(bytes, family)?,
         };
         let mut row = format!("{local} {peer} {} ", state.0);
