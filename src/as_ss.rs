@@ -21,7 +21,7 @@ use crate::process::{self, Lookup};
 use crate::procnet::{ProcError, ProcNet};
 use crate::report::Verbosity;
 use filter::Judge;
-use options::{Command, Refusal, Request};
+use options::{Command, Refusal, Request, Selection};
 use services::Services;
 use table::Table;
 
@@ -193,54 +193,43 @@ fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u
 /// netlink, and where that fails or the environment moves tables, all of it is
 /// read from `/proc`.
 fn read(request: &Request, places: &Places) -> Result<Vec<Listener>, Error> {
+    let Request {
+        selection, filter, ..
+    } = request;
     let mut listeners = Vec::new();
+    let mut take = |rows: Vec<Listener>, judges: &[Judge]| {
+        let passes = |row: &Listener, judge| filter.as_ref().is_none_or(|f| f.accepts(row, judge));
+        let passes_all = |row: &Listener| judges.iter().all(|judge| passes(row, *judge));
+        listeners.extend(rows.into_iter().filter(passes_all));
+    };
     let mut left = Vec::new();
-    for &protocol in &request.selection.protocols {
-        let before = listeners.len();
-        if !places.ask_kernel_for(protocol)
-            || from_netlink(protocol, request, &mut listeners).is_err()
-        {
-            listeners.truncate(before);
-            left.push(protocol);
+    for &protocol in &selection.protocols {
+        let ask = || from_netlink(protocol, selection).ok();
+        match places.ask_kernel_for(protocol).then(ask).flatten() {
+            Some(rows) => take(rows, &[Judge::Kernel, Judge::Ss]),
+            None => left.push(protocol),
         }
     }
     if !left.is_empty() {
-        from_proc(&left, request, places, &mut listeners)?;
+        take(from_proc(&left, selection, places)?, &[Judge::Ss]);
     }
     Ok(listeners)
 }
 
-fn from_netlink(
-    protocol: Protocol,
-    request: &Request,
-    listeners: &mut Vec<Listener>,
-) -> Result<(), NetlinkError> {
-    let Request {
-        selection, filter, ..
-    } = request;
+fn from_netlink(protocol: Protocol, selection: &Selection) -> Result<Vec<Listener>, NetlinkError> {
     let mut netlink = Netlink::new(|its_protocol, family| {
         its_protocol == protocol && selection.wants_of_kernel(family)
     });
-    let mut answer = Vec::new();
-    netlink.read(&mut answer)?;
-    answer.retain(|listener| {
-        let accepted_by = |judge| filter.as_ref().is_none_or(|f| f.accepts(listener, judge));
-        accepted_by(Judge::Kernel) && accepted_by(Judge::Ss)
-    });
-    listeners.append(&mut answer);
-    Ok(())
+    let mut rows = Vec::new();
+    netlink.read(&mut rows).map(|()| rows)
 }
 
 /// The listeners in the tables of `/proc`.
 fn from_proc(
     protocols: &[Protocol],
-    request: &Request,
+    selection: &Selection,
     places: &Places,
-    listeners: &mut Vec<Listener>,
-) -> Result<(), Error> {
-    let Request {
-        selection, filter, ..
-    } = request;
+) -> Result<Vec<Listener>, Error> {
     let wanted =
         |protocol, family| protocols.contains(&protocol) && selection.wants_of_proc(family);
     let mut proc_net = ProcNet::new(places.proc_root(), Verbosity::Quiet, wanted);
@@ -249,23 +238,14 @@ fn from_proc(
     }
     let mut rows = Vec::new();
     proc_net.read(None, &mut rows)?;
-    for protocol in protocols {
-        for family in [Family::V4, Family::V6] {
-            if let Some(path) = proc_net.left_out(*protocol, family) {
-                return Err(Error::Forbidden(path.to_path_buf()));
-            }
-        }
+    let left_out = |table: &SocketTable| proc_net.left_out(table.protocol, table.family);
+    if let Some(path) = SocketTable::ALL.iter().find_map(left_out) {
+        return Err(Error::Forbidden(path.to_path_buf()));
     }
     if let Some(path) = proc_net.with_unreadable_lines() {
         return Err(Error::Unreadable(path.to_path_buf()));
     }
-    rows.retain(|listener| {
-        filter
-            .as_ref()
-            .is_none_or(|f| f.accepts(listener, Judge::Ss))
-    });
-    listeners.append(&mut rows);
-    Ok(())
+    Ok(rows)
 }
 
 /// ss writes `*` for port 0.
