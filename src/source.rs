@@ -285,23 +285,19 @@ impl Source {
     /// asked for. True if any may be others than at the last call. Listeners that
     /// are `known` have been through it before.
     pub fn find_processes(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> bool {
-        if self.lookup.is_none() {
-            return false;
-        }
-        let by_ss = self.answered == Answered::Ss;
+        let by_ss = self.lookup.is_some() && self.answered == Answered::Ss;
         let is_unheld = |listener: &Listener| listener.processes.is_empty();
         let is_new = |listener: &Listener| known.sockets_of(listener.identity()).is_empty();
         let mut listeners = snapshot.listeners().iter();
         if by_ss && listeners.any(|listener| is_unheld(listener) && is_new(listener)) {
             self.ask_for_processes_again(snapshot);
         }
+        let Some(lookup) = &mut self.lookup else {
+            return false;
+        };
         let started = Instant::now();
-        let lookup = self.lookup.as_mut();
-        let found_new = lookup.is_some_and(|lookup| {
-            let found_new = lookup.look_for(snapshot.listeners());
-            snapshot.set_processes(|listener| lookup.holders_of(listener));
-            found_new
-        });
+        let found_new = lookup.look_for(snapshot.listeners());
+        snapshot.set_processes(|listener| lookup.holders_of(listener));
         if by_ss {
             snapshot.set_processes(|listener| ss::with_whole_names(&listener.processes));
         }
