@@ -537,9 +537,7 @@ fn a_table_that_may_not_be_read_is_not_passed_over() {
         command.args(["-c", "exec -a ss \"$0\" \"$1\""]);
         command.arg(proc.path().join("lntu")).arg(arguments);
         command.env("PROC_ROOT", proc.path());
-        if rustix::process::geteuid().is_root() {
-            command.uid(65534).gid(65534);
-        }
+        without_root(&mut command);
         command
     };
     // Until no other test has a copy of the program open for writing.

@@ -57,10 +57,15 @@ pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(proc.path().join("lntu"));
     command.args(arguments).arg("--proc").arg(proc.path());
+    run(without_root(&mut command))
+}
+
+/// `command` as nobody where this is root, who may read everything.
+pub fn without_root(command: &mut Command) -> &mut Command {
     if rustix::process::geteuid().is_root() {
         command.uid(65534).gid(65534);
     }
-    run(&mut command)
+    command
 }
 
 /// What a finished program said.

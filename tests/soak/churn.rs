@@ -389,18 +389,7 @@ fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
         let _ = datagrams.connect(&discard(places[turn].address));
     }
     drop(kept);
-    let closing = now();
-    drop(listeners);
-    let closed = now();
-    let life = Lifetime {
-        opening,
-        open,
-        closing,
-        closed,
-    };
-    places
-        .iter()
-        .try_for_each(|place| log.write(place.identity(), life))
+    close_all(&places, listeners, [opening, open], log)
 }
 
 /// Opens a new member of each group before the oldest is closed.
@@ -436,14 +425,23 @@ fn groups(helper: &Helper, log: &mut Log) -> io::Result<()> {
         }
         thread::sleep(Duration::from_micros(rng.u64(..400)));
     }
+    close_all(&places, groups, [opening, open], log)
+}
+
+/// Closes the `sockets` at all `places`, and logs that they lived since.
+fn close_all<T>(
+    places: &[Place],
+    sockets: Vec<T>,
+    [opening, open]: [Nanoseconds; 2],
+    log: &mut Log,
+) -> io::Result<()> {
     let closing = now();
-    drop(groups);
-    let closed = now();
+    drop(sockets);
     let life = Lifetime {
         opening,
         open,
         closing,
-        closed,
+        closed: now(),
     };
     places
         .iter()
