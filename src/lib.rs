@@ -14,46 +14,33 @@
 //! error, and everything behind it is the same code whichever answered.
 //!
 //! - [`cli`] turns arguments into a command, and [`cli::description`] says which
-//!   there are; [`port`] and [`interval`] are the kinds of value that appear
+//!   there are; [`port`] and [`command::pace`] are the kinds of value that appear
 //!   there.
-//! - [`listener`] is what everything speaks of; [`process`] is who holds one.
-//! - [`procnet`] reads `/proc/net`: [`procnet::scan`] makes lines of bytes and
-//!   [`procnet::row`] makes sockets of lines. [`ss`] runs ss and reads its
-//!   answer. [`netlink`] asks inet_diag: [`netlink::message`] makes a list of
-//!   datagrams, [`netlink::diag`] a socket of each of its rows, and
-//!   [`netlink::link`] names interfaces. [`source`] chooses between the three.
+//! - [`listener`] is what everything speaks of; [`source::holders`] is who holds one.
+//! - [`source::procnet`] reads `/proc/net`: [`source::procnet::scan`] makes lines of bytes and
+//!   [`source::procnet::row`] makes sockets of lines. [`source::ss`] runs ss and reads its
+//!   answer. [`source::netlink`] asks inet_diag: [`source::netlink::message`] makes a list of
+//!   datagrams, [`source::netlink::diag`] a socket of each of its rows, and
+//!   [`source::netlink::link`] names interfaces. [`source`] chooses between the three.
 //! - [`snapshot`] holds the listeners of one moment and tells two apart;
-//!   [`settle`] holds back what may pass.
-//! - [`table`], [`json`] and [`timestamp`] are how things are spelled;
+//!   [`command::settle`] holds back what may pass.
+//! - [`output::table`], [`output::json`] and [`output::timestamp`] are how things are spelled;
 //!   [`output`] writes them.
-//! - [`watch`], [`list`], [`check`] and [`wait`] are the commands;
-//!   [`entrypoint`] becomes an application after the one, or beside the other.
+//! - [`command::watch`], [`command::list`], [`command::check`] and [`command::wait`] are the commands;
+//!   [`command::entrypoint`] becomes an application after the one, or beside the other.
 //! - [`as_ss`] is another program, for whoever calls this one `ss`.
 //! - [`report`] is stderr. [`sys`] is the only `unsafe` code.
 
 pub mod as_ss;
-pub mod check;
 pub mod cli;
-pub mod entrypoint;
-pub mod interval;
-pub mod json;
-pub mod list;
+pub mod command;
 pub mod listener;
-pub mod netlink;
 pub mod output;
 pub mod port;
-pub mod process;
-pub mod procnet;
 pub mod report;
-pub mod settle;
 pub mod snapshot;
 pub mod source;
-pub mod ss;
 pub mod sys;
-pub mod table;
-pub mod timestamp;
-pub mod wait;
-pub mod watch;
 
 use std::ffi::OsString;
 use std::fmt;

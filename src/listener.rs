@@ -7,8 +7,8 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::process::Processes;
 use crate::report::steers;
+use crate::source::holders::Processes;
 
 /// A transport protocol. TCP sorts before UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

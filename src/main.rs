@@ -4,13 +4,14 @@ use std::env;
 use std::process::ExitCode;
 
 use lntu::as_ss::{self, Places};
-use lntu::check::Check;
 use lntu::cli::{self, Command};
-use lntu::entrypoint::Application;
+use lntu::command::check::Check;
+use lntu::command::entrypoint::Application;
+use lntu::command::watch::Watcher;
+use lntu::command::{check, list, wait};
 use lntu::output::Output;
 use lntu::source::{Source, SourceOptions};
-use lntu::watch::Watcher;
-use lntu::{Error, check, list, report, sys, wait};
+use lntu::{Error, report, sys};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os();

@@ -1,7 +1,7 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
 use crate::listener::{Family, Identity, Listener, Protocol};
-use crate::process::Processes;
+use crate::source::holders::Processes;
 
 /// The listeners of one poll, sorted by identity. Sockets that share an
 /// identity (`SO_REUSEPORT`) all stand in it.

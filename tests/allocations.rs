@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 
-use lntu::interval::Interval;
-use lntu::netlink::Netlink;
+use lntu::command::pace::Interval;
+use lntu::command::watch::{WatchOptions, Watcher};
 use lntu::output::{Format, Output};
 use lntu::report::Verbosity;
+use lntu::source::netlink::Netlink;
 use lntu::source::{Source, SourceChoice, SourceOptions};
-use lntu::watch::{WatchOptions, Watcher};
 
 /// How often memory was taken by `polls` polls that found nothing new, after
 /// a few that had to make room.

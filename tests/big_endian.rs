@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use lntu::list;
+use lntu::command::list;
 use lntu::output::{Format, Output};
 use lntu::source::{Source, SourceChoice, SourceOptions};
 use tempfile::NamedTempFile;

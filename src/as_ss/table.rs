@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::listener::{Listener, Scope, SsAddress};
-use crate::process::Process;
+use crate::source::holders::Process;
 
 const COLUMNS: usize = 9;
 const NETID: usize = 0;
@@ -150,7 +150,7 @@ fn users(processes: &[Process]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
-    use crate::process::Processes;
+    use crate::source::holders::Processes;
 
     fn listener(address: &str, processes: &[(&str, u32)]) -> Listener {
         let endpoint = Endpoint {

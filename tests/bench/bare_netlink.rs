@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use lntu::listener::SocketTable;
-use lntu::netlink::message::BUFFER_SIZE;
+use lntu::source::netlink::message::BUFFER_SIZE;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 const NLMSG_DONE: u16 = 3;

@@ -14,15 +14,15 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use tempfile::TempDir;
 
-use lntu::interval::Interval;
+use lntu::command::pace::Interval;
+use lntu::command::watch::{WatchOptions, Watcher};
 use lntu::listener::Protocol;
 use lntu::output::{Format, Output};
-use lntu::procnet::row::{decode_row, row_fields};
-use lntu::procnet::scan::Scanner;
 use lntu::report::Verbosity;
 use lntu::snapshot::Snapshot;
+use lntu::source::procnet::row::{decode_row, row_fields};
+use lntu::source::procnet::scan::Scanner;
 use lntu::source::{Source, SourceChoice, SourceOptions};
-use lntu::watch::{WatchOptions, Watcher};
 
 fn main() {
     divan::main();

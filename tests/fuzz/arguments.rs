@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use lntu::as_ss::options;
 use lntu::as_ss::services::Services;
 use lntu::cli;
-use lntu::interval::{DurationError, Interval, parse_duration};
+use lntu::command::pace::{DurationError, Interval, parse_duration};
 use lntu::listener::Protocol;
 use lntu::port::{PortSpec, RequiredPort};
 

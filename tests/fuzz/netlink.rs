@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
-use lntu::netlink::link;
-use lntu::netlink::message::{AnswerError, BUFFER_SIZE};
+use lntu::source::netlink::link;
+use lntu::source::netlink::message::{AnswerError, BUFFER_SIZE};
 
 const SEQUENCE: u32 = 7;
 

@@ -15,7 +15,7 @@ use std::process::Command;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lntu::as_ss::{self, Places};
-use lntu::list;
+use lntu::command::list;
 use lntu::listener::{Family, Protocol};
 use lntu::output::{Format, Output};
 use lntu::snapshot::Snapshot;

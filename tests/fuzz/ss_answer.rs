@@ -13,9 +13,9 @@ use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use lntu::as_ss;
 use lntu::listener::{Endpoint, Listener, Protocol, Scope};
-use lntu::process::{Process, Processes};
-use lntu::ss::AnswerReader;
-use lntu::table::Table;
+use lntu::source::holders::{Process, Processes};
+use lntu::source::ss::AnswerReader;
+use lntu::output::table::Table;
 use pieces::Pieces;
 
 fuzz_target!(|input: &[u8]| {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
 
-use lntu::interval::Interval;
+use lntu::command::pace::Interval;
+use lntu::command::watch::{WatchOptions, Watcher};
 use lntu::listener::{Endpoint, Identity, Protocol};
 use lntu::output::{Format, Output};
 use lntu::report::Verbosity;
 use lntu::source::{SecondLooks, Source, SourceChoice, SourceOptions};
-use lntu::watch::{WatchOptions, Watcher};
 use serde_json::Value;
 
 use crate::helper_process;

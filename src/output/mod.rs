@@ -1,5 +1,9 @@
 //! Whole lines go out: what is written to stdout, and how far it got.
 
+pub mod json;
+pub mod table;
+pub mod timestamp;
+
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,10 +11,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::json;
 use crate::listener::Listener;
-use crate::table::Table;
-use crate::timestamp::Timestamp;
+use crate::output::table::Table;
+use crate::output::timestamp::Timestamp;
 
 /// How listeners are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

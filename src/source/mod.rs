@@ -1,6 +1,11 @@
 //! Where a snapshot comes from: `ss` first, then `/proc`, at every poll, or
 //! netlink; what is accepted and what falls back.
 
+pub mod holders;
+pub mod netlink;
+pub mod procnet;
+pub mod ss;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::listener::{Family, Listener, Protocol};
-use crate::netlink::{Netlink, NetlinkError};
 use crate::port::{self, Filter, PortSpec, RequiredPort};
-use crate::process::{self, Lookup, Processes};
-use crate::procnet::{ProcError, ProcNet};
 use crate::report::{Details, Verbosity};
 use crate::snapshot::Snapshot;
-use crate::ss::{self, Ss, SsError};
+use crate::source::holders::{Lookup, Processes};
+use crate::source::netlink::{Netlink, NetlinkError};
+use crate::source::procnet::{ProcError, ProcNet};
+use crate::source::ss::{Ss, SsError};
 
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,7 +174,7 @@ impl Source {
             ss,
             proc_net: ProcNet::new(&tables, verbosity, wanted),
             falls_back,
-            lookup: processes.then(|| Lookup::new(proc_root, process::name)),
+            lookup: processes.then(|| Lookup::new(proc_root, holders::name)),
             filter,
             verbosity,
             details: Details::default(),

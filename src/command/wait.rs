@@ -4,8 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::check::{Check, Wanted, names};
-use crate::interval::Interval;
+use crate::command::check::{Check, Wanted, names};
+use crate::command::pace::Interval;
 use crate::report::Verbosity;
 
 /// How often a line on stderr says that the waiting goes on.

@@ -2,16 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use crate::interval::Interval;
+use crate::command::pace::Interval;
+use crate::command::settle::Settling;
 use crate::listener::Family;
+use crate::output::table::Table;
+use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::report::Verbosity;
-use crate::settle::Settling;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::{SecondLooks, Source, SourceError};
 use crate::sys::{self, Leader};
-use crate::table::Table;
-use crate::timestamp::Timestamp;
 
 /// How the watcher goes about its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

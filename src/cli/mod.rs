@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::check::Wanted;
-use crate::entrypoint::Application;
-use crate::interval::{Interval, parse_duration};
+use crate::command::check::Wanted;
+use crate::command::entrypoint::Application;
+use crate::command::pace::{Interval, parse_duration};
+use crate::command::wait::WaitOptions;
+use crate::command::watch::WatchOptions;
 use crate::listener::{Family, Protocol};
 use crate::output::Format;
 use crate::port::{Filter, PortSpec, RequiredPort};
 use crate::report::Verbosity;
 use crate::source::{SourceChoice, SourceOptions};
-use crate::wait::WaitOptions;
-use crate::watch::WatchOptions;
 
 pub mod description;
 mod help;

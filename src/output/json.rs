@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::listener::{Listener, Scope, SsAddress};
-use crate::process::Process;
+use crate::output::timestamp::Timestamp;
 use crate::report::steers;
-use crate::timestamp::Timestamp;
+use crate::source::holders::Process;
 
 /// `listener` as a JSON object, without a newline; `event` is its `type`. With
 /// `processes` it says which hold it, also when none is known.
@@ -66,7 +66,7 @@ fn string(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
-    use crate::process::Processes;
+    use crate::source::holders::Processes;
     use serde_json::{Value, json};
 
     fn listener(address: &str) -> Listener {

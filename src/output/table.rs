@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::listener::{Family, Listener, Scope, SsAddress};
-use crate::process::Process;
 use crate::report::steers;
+use crate::source::holders::Process;
 
 /// The widths of the columns that grow with what stands in them. The others
 /// always hold the same few words.
@@ -164,7 +164,7 @@ fn port(listener: &Listener) -> String {
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
-    use crate::process::Processes;
+    use crate::source::holders::Processes;
 
     fn listener(address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();

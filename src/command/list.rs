@@ -1,11 +1,11 @@
 //! `lntu list`: print the listeners once.
 
 use crate::Error;
+use crate::output::table::Table;
+use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::snapshot::Snapshot;
 use crate::source::Source;
-use crate::table::Table;
-use crate::timestamp::Timestamp;
 
 /// Polls `source` once and writes every listener to `output`. A reader that
 /// goes away before the end is no error.

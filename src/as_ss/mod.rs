@@ -15,11 +15,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::listener::{Family, Listener, Protocol, SocketTable};
-use crate::netlink::{Netlink, NetlinkError};
 use crate::output::Output;
-use crate::process::{self, Lookup};
-use crate::procnet::{ProcError, ProcNet};
 use crate::report::Verbosity;
+use crate::source::holders::{self, Lookup};
+use crate::source::netlink::{Netlink, NetlinkError};
+use crate::source::procnet::{ProcError, ProcNet};
 use filter::Judge;
 use options::{Command, Refusal, Request, Selection};
 use services::Services;
@@ -168,7 +168,7 @@ fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u
     let selection = &request.selection;
     let mut listeners = read(request, places)?;
     if request.processes {
-        let mut lookup = Lookup::new(places.proc_root(), process::name_in_stat);
+        let mut lookup = Lookup::new(places.proc_root(), holders::name_in_stat);
         lookup.look_for(&listeners);
         for listener in &mut listeners {
             listener.processes = lookup.holders_of(listener);

@@ -17,8 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::listener::{Endpoint, Family, Listener, Protocol, Scope};
-use crate::process::{self, Process, Processes};
-use crate::procnet::scan::Scanner;
+use crate::source::holders::{self, Process, Processes};
+use crate::source::procnet::scan::Scanner;
 use crate::sys;
 
 /// How long one run may take in all.
@@ -389,7 +389,7 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
 pub fn with_whole_names(processes: &Processes) -> Processes {
     let whole = |process: &Process| {
         let directory = format!("/proc/{}", process.pid);
-        let whole = process::name(directory.as_ref()).ok()?;
+        let whole = holders::name(directory.as_ref()).ok()?;
         let cut = whole.split(|byte| *byte == b')').next();
         (cut == Some(&process.name)).then_some(whole)
     };
