@@ -1,14 +1,15 @@
-//! What a listening socket is: its identity, its order and how its parts are named.
+//! What a listening socket is: its table, its identity and order, the interface
+//! it is bound to, and who holds it.
 //!
-//! Nothing here knows where a listener was read from or how it is printed as a
-//! table; all sources make these types and both formats consume them.
+//! Every source makes these types and every output format reads them. Nothing
+//! here knows where a listener came from or how it is printed.
 
 use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use crate::report::steers;
-use crate::source::holders::Processes;
+use crate::report::is_nonprinting;
 
 /// A transport protocol. TCP sorts before UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +66,8 @@ impl Family {
     }
 }
 
-/// The sockets of one protocol and family, which the kernel lists together.
+/// The table of all sockets of one protocol and family. The kernel lists each
+/// table by itself, as a file of `/proc/net` and as a dump of inet_diag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketTable {
     /// TCP or UDP.
@@ -75,7 +77,7 @@ pub struct SocketTable {
 }
 
 impl SocketTable {
-    /// Every one there is.
+    /// All tables, in the order of output.
     pub const ALL: [SocketTable; 4] = {
         const fn table(protocol: Protocol, family: Family) -> SocketTable {
             SocketTable { protocol, family }
@@ -88,7 +90,7 @@ impl SocketTable {
         ]
     };
 
-    /// What its file is called in `/proc/net`.
+    /// The name of its file in `/proc/net`.
     pub fn name(self) -> &'static str {
         match (self.protocol, self.family) {
             (Protocol::Tcp, Family::V4) => "tcp",
@@ -102,53 +104,53 @@ impl SocketTable {
 /// The local end of a socket. Sorts by port, then family, then address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// The port, in host byte order. It is 0 in a row of a UDP socket that is
-    /// being bound, which is no listener yet.
+    /// The port, in host byte order. 0 while a UDP socket is being bound: such a
+    /// socket is no listener yet.
     pub port: u16,
-    /// The bound address; the unspecified one is the wildcard.
+    /// The bound address. The unspecified address is the wildcard.
     pub address: IpAddr,
 }
 
-/// What makes two listeners the same one, whichever source they were read
-/// from: protocol, port, family and address. Its order is the order of output.
+/// Protocol, port, family and address. Two listeners with the same identity are
+/// the same listener, whichever source they came from. Output is in this order.
 pub type Identity = (Protocol, Endpoint);
 
 /// A TCP socket in LISTEN or a UDP socket that is bound and not connected.
 ///
-/// `==` compares every part; [`Listener::identity`] is what makes it the same
-/// listener.
+/// `==` compares every field. To ask whether two are the same listener, compare
+/// [`Listener::identity`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// The interface it is bound to, where the source says so (`/proc` never does).
-    pub scope: Option<Scope>,
+    /// The interface that it is bound to. `/proc` never tells.
+    pub interface: Option<Interface>,
     /// TCP: connections waiting to be accepted. UDP: bytes waiting to be read.
     pub recv_q: u32,
-    /// TCP: the largest backlog; from `/proc`, which does not tell it, 0 as a
-    /// rule. UDP: bytes waiting to be sent.
+    /// TCP: the backlog. `/proc` does not tell it and usually says 0. UDP: bytes
+    /// waiting to be sent.
     pub send_q: u32,
-    /// The peer: the wildcard and port 0, but for a socket that was connected
-    /// before, of which the kernel may keep the address.
+    /// The peer: normally the wildcard and port 0. The kernel may keep the peer of
+    /// a UDP socket that was connected before.
     pub peer: Endpoint,
-    /// The socket's inode, or 0 where the source does not give one.
+    /// The inode of the socket. 0 if the source does not tell.
     pub inode: u64,
-    /// Whether a socket on the IPv6 wildcard takes no IPv4, where the source
-    /// can tell (netlink); false where it cannot.
+    /// Whether a socket on the IPv6 wildcard refuses IPv4. Only netlink tells;
+    /// false from the other sources.
     pub v6_only: bool,
-    /// Which processes hold it, where that was asked for and could be told.
-    pub processes: Processes,
+    /// The processes that hold it, if they were asked for and found.
+    pub holders: Holders,
 }
 
 impl Listener {
-    /// A listener of which nothing else is known.
+    /// A listener of which only the identity is known.
     pub fn new(protocol: Protocol, endpoint: Endpoint) -> Listener {
         Listener {
             protocol,
             endpoint,
-            scope: None,
+            interface: None,
             recv_q: 0,
             send_q: 0,
             peer: Endpoint {
@@ -157,11 +159,11 @@ impl Listener {
             },
             inode: 0,
             v6_only: false,
-            processes: Processes::default(),
+            holders: Holders::default(),
         }
     }
 
-    /// What makes it the same listener from poll to poll and source to source.
+    /// What stays the same from poll to poll and from source to source.
     pub fn identity(&self) -> Identity {
         (self.protocol, self.endpoint)
     }
@@ -170,41 +172,113 @@ impl Listener {
     pub fn family(&self) -> Family {
         Family::of(self.endpoint.address)
     }
+
+    /// The table in which the kernel lists it.
+    pub fn table(&self) -> SocketTable {
+        SocketTable {
+            protocol: self.protocol,
+            family: self.family(),
+        }
+    }
 }
 
-/// The name of a network interface: 1 to 15 bytes of visible characters, none of
-/// them `/` or `:`, which the kernel accepts in no name (`dev_valid_name`), inline
-/// so that it takes no memory of its own.
+/// A process that holds a socket, and the descriptor by which it does.
 ///
-/// 15 is the kernel's `IFNAMSIZ` less its terminating zero.
+/// Holders sort as ss lists them: the highest process id first, and within one
+/// process the highest descriptor first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its name, at most 15 bytes of any kind: what `/proc/PID/comm` holds.
+    pub name: Vec<u8>,
+    /// Its process id, as the `/proc` that was read numbers it.
+    pub pid: u32,
+    /// The number of its descriptor.
+    pub fd: u32,
+}
+
+impl Holder {
+    fn order(&self) -> impl Ord + use<> {
+        std::cmp::Reverse((self.pid, self.fd))
+    }
+}
+
+/// The holders of one socket, or of all sockets that share an identity. Sorted,
+/// each descriptor once.
+///
+/// Clones share one allocation: a snapshot is cloned at every poll.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders(Option<Arc<[Holder]>>);
+
+impl Holders {
+    /// These `holders`, which may come in any order.
+    pub fn new(holders: impl IntoIterator<Item = Holder>) -> Holders {
+        let mut sorted: Vec<Holder> = Vec::new();
+        for holder in holders {
+            let place = sorted.binary_search_by_key(&holder.order(), Holder::order);
+            if let Err(place) = place {
+                sorted.insert(place, holder);
+            }
+        }
+        Holders((!sorted.is_empty()).then(|| sorted.into()))
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[Holder] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The holders of all these sockets.
+    pub fn of_all(sockets: &[Listener]) -> Holders {
+        match sockets {
+            [socket] => socket.holders.clone(),
+            sockets => {
+                let all = sockets.iter().flat_map(|socket| socket.holders.as_slice());
+                Holders::new(all.cloned())
+            }
+        }
+    }
+}
+
+/// The name of a network interface: 1 to 15 bytes of printing characters without
+/// `/`, `:` and blanks.
+///
+/// The kernel accepts `/`, `:` and blanks in no name (`dev_valid_name`). 15 is its
+/// `IFNAMSIZ` less the terminating zero. The bytes are inline, so a name needs no
+/// allocation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Scope {
+pub struct Interface {
     length: u8,
     bytes: [u8; 15],
 }
 
-impl Scope {
-    /// `None` unless `name` is 1 to 15 bytes of those.
-    pub fn new(name: &[u8]) -> Option<Scope> {
+impl Interface {
+    /// `None` if `name` is not such a name.
+    pub fn new(name: &[u8]) -> Option<Interface> {
         let text = std::str::from_utf8(name).ok()?;
-        let is_allowed = |c: char| !c.is_whitespace() && !steers(c) && !matches!(c, '/' | ':');
+        let is_allowed =
+            |c: char| !c.is_whitespace() && !is_nonprinting(c) && !matches!(c, '/' | ':');
         if name.is_empty() || name.len() > 15 || !text.chars().all(is_allowed) {
             return None;
         }
         let mut bytes = [0; 15];
         bytes[..name.len()].copy_from_slice(name);
         let length = name.len() as u8;
-        Some(Scope { length, bytes })
+        Some(Interface { length, bytes })
     }
 
-    /// What ss calls an interface of which it knows the number only: `if5`.
-    pub fn of_number(number: u32) -> Scope {
+    /// `if5` for number 5, as ss writes an interface whose name is not known.
+    pub fn of_number(number: u32) -> Interface {
         let mut bytes = [0; 15];
         let mut rest = &mut bytes[..];
         // Twelve bytes at most, so there is room.
         let _ = write!(rest, "if{number}");
         let length = 15 - rest.len() as u8;
-        Scope { length, bytes }
+        Interface { length, bytes }
     }
 
     /// The name.
@@ -213,7 +287,7 @@ impl Scope {
     }
 }
 
-impl fmt::Debug for Scope {
+impl fmt::Debug for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
@@ -221,9 +295,9 @@ impl fmt::Debug for Scope {
 
 /// An IP address as ss spells it: bare IPv4, bracketed IPv6.
 ///
-/// ss prints addresses with `inet_ntop`, which writes IPv4-compatible
-/// addresses (`::a.b.c.d`) with dots where the standard library does not.
-/// The wildcard is spelled out here; a table that writes `*` does so itself.
+/// ss prints addresses with `inet_ntop`. That writes IPv4-compatible addresses
+/// with dots (`::a.b.c.d`); the standard library does not. The wildcard is written
+/// out here: where `*` stands for it, the table writes that itself.
 #[derive(Clone, Copy, Debug)]
 pub struct SsAddress(pub IpAddr);
 
@@ -286,20 +360,42 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_an_interface_name_and_nothing_else() {
-        assert_eq!(Scope::new(b"lo").unwrap().as_str(), "lo");
-        assert_eq!(format!("{:?}", Scope::new(b"lo").unwrap()), r#""lo""#);
-        assert_eq!(Scope::new(b"fifteen-bytes-x").unwrap().as_str().len(), 15);
-        assert_eq!(Scope::of_number(5), Scope::new(b"if5").unwrap());
-        assert_eq!(Scope::of_number(u32::MAX).as_str(), "if4294967295");
-        assert!(Scope::new(b"").is_none());
-        assert!(Scope::new(b"sixteen-bytes-xx").is_none());
-        assert_eq!(Scope::new("ünï".as_bytes()).unwrap().as_str(), "ünï");
-        assert!(Scope::new(b"\xff").is_none());
-        assert!(Scope::new("a\u{a0}b".as_bytes()).is_none());
-        assert!(Scope::new(b"a b").is_none());
-        assert!(Scope::new(b"a:1").is_none());
-        assert!(Scope::new(b"a/b").is_none());
-        assert!(Scope::new(b"\x1b[31m").is_none());
+    fn an_interface_has_a_name_that_the_kernel_would_accept() {
+        assert_eq!(Interface::new(b"lo").unwrap().as_str(), "lo");
+        assert_eq!(format!("{:?}", Interface::new(b"lo").unwrap()), r#""lo""#);
+        assert_eq!(
+            Interface::new(b"fifteen-bytes-x").unwrap().as_str().len(),
+            15
+        );
+        assert_eq!(Interface::of_number(5), Interface::new(b"if5").unwrap());
+        assert_eq!(Interface::of_number(u32::MAX).as_str(), "if4294967295");
+        assert!(Interface::new(b"").is_none());
+        assert!(Interface::new(b"sixteen-bytes-xx").is_none());
+        assert_eq!(Interface::new("ünï".as_bytes()).unwrap().as_str(), "ünï");
+        assert!(Interface::new(b"\xff").is_none());
+        assert!(Interface::new("a\u{a0}b".as_bytes()).is_none());
+        assert!(Interface::new(b"a b").is_none());
+        assert!(Interface::new(b"a:1").is_none());
+        assert!(Interface::new(b"a/b").is_none());
+        assert!(Interface::new(b"\x1b[31m").is_none());
+    }
+
+    #[test]
+    fn sockets_that_share_an_identity_are_held_by_the_holders_of_each() {
+        let endpoint = Endpoint {
+            port: 1,
+            address: "::1".parse().unwrap(),
+        };
+        let holder = |pid| Holder {
+            name: b"name".to_vec(),
+            pid,
+            fd: 3,
+        };
+        let held = |pids: &[u32]| Listener {
+            holders: Holders::new(pids.iter().map(|&pid| holder(pid))),
+            ..Listener::new(Protocol::Tcp, endpoint)
+        };
+        let sockets = [held(&[1]), held(&[1, 2])];
+        assert_eq!(Holders::of_all(&sockets).as_slice(), [holder(2), holder(1)]);
     }
 }

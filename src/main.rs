@@ -5,64 +5,79 @@ use std::process::ExitCode;
 
 use lntu::as_ss::{self, Places};
 use lntu::cli::{self, Command};
-use lntu::command::check::Check;
 use lntu::command::entrypoint::Application;
+use lntu::command::probe::{Probe, Wanted};
 use lntu::command::watch::Watcher;
 use lntu::command::{check, list, wait};
+use lntu::error::Error;
 use lntu::output::Output;
+use lntu::report::{self, Verbosity};
 use lntu::source::{Source, SourceOptions};
-use lntu::{Error, report, sys};
+use lntu::sys;
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os();
-    if arguments
-        .next()
-        .is_some_and(|program| as_ss::is_meant_by(&program))
-    {
-        return match as_ss::run(
-            arguments,
-            &Places::from_environment(|name| env::var_os(name)),
-        ) {
+    if arguments.next().is_some_and(|name| as_ss::is_name(&name)) {
+        report::set_verbosity(Verbosity::Quiet);
+        let places = Places::from_environment(|name| env::var_os(name));
+        return match as_ss::run(arguments, &places) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                report::say_as("ss", format_args!("{error}"));
+                report::error_as("ss", format_args!("{error}"));
                 ExitCode::from(error.status())
             }
         };
     }
-    match run() {
+    let command_line = match cli::parse(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            report::error(format_args!("{error}"));
+            return ExitCode::from(2);
+        }
+    };
+    report::set_verbosity(command_line.verbosity);
+    match run(command_line.command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            report::say(format_args!("{error}"));
+            report::error(format_args!("{error}"));
             ExitCode::from(error.status())
         }
     }
 }
 
-/// Whether the answer is yes; a command that asks nothing says so when done.
-fn run() -> Result<bool, Error> {
-    let command = cli::parse(env::args_os().skip(1))?;
+/// Whether the answer is yes. A command that asks nothing answers yes when it is
+/// done.
+fn run(command: Command) -> Result<bool, Error> {
     sys::end_on_signals();
     match command {
-        Command::Watch(source, output, options, application) => {
-            let beside = |application: Application| {
-                application.exec_beside_watcher(output.path.is_none(), options.verbosity)
-            };
-            let leader = application.map(beside).transpose()?;
-            let output = Output::open(output.path, false)?;
-            Watcher::new(self::source(source), output, options, leader).run();
+        Command::Watch {
+            source,
+            output,
+            options,
+            application,
+        } => {
+            let keeps_stdout = output.path.is_none();
+            let beside = |application: Application| application.exec_beside_watcher(keeps_stdout);
+            let parent = application.map(beside).transpose()?;
+            let stream = Output::open(output.path, false)?;
+            Watcher::new(open(source), output.format, stream, options, parent).run();
         }
-        Command::List(source, output) => {
-            let sink = Output::open(output.path, true)?;
-            list::run(self::source(source), output.format, sink)?;
+        Command::List { source, output } => {
+            let stream = Output::open(output.path, true)?;
+            list::run(open(source), output.format, stream)?;
         }
-        Command::Check(source, ports) => {
-            let verbosity = source.verbosity;
-            return check::run(Check::new(self::source(source), ports), verbosity);
+        Command::Check { source, ports } => {
+            return check::run(Probe::new(open(source), ports, Wanted::Listening));
         }
-        Command::Wait(source, ports, options, application) => {
-            let is_met = wait::run(Check::new(self::source(source), ports), options)?;
+        Command::Wait {
+            source,
+            ports,
+            wanted,
+            options,
+            application,
+        } => {
+            let is_met = wait::run(Probe::new(open(source), ports, wanted), options)?;
             return match application {
                 Some(application) if is_met => Err(application.exec()),
                 _ => Ok(is_met),
@@ -75,10 +90,10 @@ fn run() -> Result<bool, Error> {
 }
 
 fn print(text: &str) -> Result<(), Error> {
-    Output::open(None, true)?.write_all(text.into())
+    Ok(Output::open(None, true)?.write_all(text.into())?)
 }
 
-fn source(options: SourceOptions) -> Source {
+fn open(options: SourceOptions) -> Source {
     let path = env::var_os("PATH").unwrap_or_default();
     Source::new(options, &path)
 }

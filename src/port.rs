@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::listener::{Endpoint, Family, Listener, Protocol, SsAddress};
+use crate::listener::{Endpoint, Family, Listener, Protocol, SocketTable, SsAddress};
 
 /// A parsed PORT argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl PortSpec {
 
     /// Whether `listener` stands on exactly this port or range, on this
     /// address and protocol where they were given.
-    pub fn names(&self, listener: &Listener) -> bool {
+    pub fn matches(&self, listener: &Listener) -> bool {
         let address = listener.endpoint.address;
         self.ports.contains(&listener.endpoint.port)
             && self.protocol.is_none_or(|p| p == listener.protocol)
@@ -197,7 +197,7 @@ impl RequiredPort {
     ///
     /// The IPv6 wildcard does not count for an IPv4 address. It takes IPv4
     /// too unless `IPV6_V6ONLY` is set, but `/proc` does not tell which.
-    pub fn is_met_by(&self, listener: &Listener) -> bool {
+    pub fn is_served_by(&self, listener: &Listener) -> bool {
         let Endpoint { port, address } = listener.endpoint;
         let address = address.to_canonical();
         port == self.port
@@ -218,20 +218,18 @@ impl RequiredPort {
         self.protocol
     }
 
-    /// Whether a table of this protocol and family can hold a listener that
-    /// meets it. IPv4 addresses stand in the IPv6 tables too, as mapped ones.
-    pub fn may_stand_in(&self, protocol: Protocol, family: Family) -> bool {
-        let never = family == Family::V4
-            && matches!(self.address, Some(AddressSpec::Exactly(wanted))
-                if Family::of(wanted.to_canonical()) == Family::V6);
-        protocol == self.protocol && !never
+    /// Whether `table` can hold a listener that serves it. The IPv6 tables hold
+    /// IPv4 addresses too: the mapped ones.
+    pub fn can_be_in(&self, table: SocketTable) -> bool {
+        let is_v6 = matches!(self.address, Some(AddressSpec::Exactly(wanted))
+            if Family::of(wanted.to_canonical()) == Family::V6);
+        table.protocol == self.protocol && !(is_v6 && table.family == Family::V4)
     }
 
-    /// Whether a listener that meets it can pass `filter`.
-    pub fn may_pass(&self, filter: &Filter) -> bool {
-        [Family::V4, Family::V6].into_iter().any(|family| {
-            self.may_stand_in(self.protocol, family) && filter.wants_table(self.protocol, family)
-        })
+    /// Whether a listener that serves it can pass `filter`.
+    pub fn can_pass(&self, filter: &Filter) -> bool {
+        let mut tables = SocketTable::ALL.into_iter();
+        tables.any(|table| self.can_be_in(table) && filter.wants(table))
     }
 }
 
@@ -264,15 +262,16 @@ pub struct Filter {
 impl Filter {
     /// Whether `listener` is asked for.
     pub fn matches(&self, listener: &Listener) -> bool {
-        let names = |spec: &PortSpec| spec.names(listener);
-        self.wants_table(listener.protocol, listener.family())
-            && (self.ports.is_empty() || self.ports.iter().any(names))
-            && !self.excluded.iter().any(names)
+        let is_named = |spec: &PortSpec| spec.matches(listener);
+        self.wants(listener.table())
+            && (self.ports.is_empty() || self.ports.iter().any(is_named))
+            && !self.excluded.iter().any(is_named)
     }
 
-    /// Whether any listener of this protocol and family can be asked for.
-    pub fn wants_table(&self, protocol: Protocol, family: Family) -> bool {
-        self.protocol.is_none_or(|p| p == protocol) && self.family.is_none_or(|f| f == family)
+    /// Whether it accepts any listener of `table`.
+    pub fn wants(&self, table: SocketTable) -> bool {
+        self.protocol.is_none_or(|p| p == table.protocol)
+            && self.family.is_none_or(|f| f == table.family)
     }
 }
 
@@ -336,7 +335,7 @@ mod tests {
     fn a_spec_names_listeners_by_port_protocol_and_address() {
         let web = listener(Protocol::Tcp, "127.0.0.1", 8080);
         for text in ["8080", "8000-8080", "8080/tcp", "127.0.0.1:8080"] {
-            assert!(spec(text).names(&web), "{text}");
+            assert!(spec(text).matches(&web), "{text}");
         }
         for text in [
             "80",
@@ -346,11 +345,11 @@ mod tests {
             "*:8080",
             "[::1]:8080",
         ] {
-            assert!(!spec(text).names(&web), "{text}");
+            assert!(!spec(text).matches(&web), "{text}");
         }
-        assert!(spec("*:53").names(&listener(Protocol::Udp, "::", 53)));
-        assert!(spec("0.0.0.0:53").names(&listener(Protocol::Udp, "0.0.0.0", 53)));
-        assert!(!spec("0.0.0.0:53").names(&listener(Protocol::Udp, "::", 53)));
+        assert!(spec("*:53").matches(&listener(Protocol::Udp, "::", 53)));
+        assert!(spec("0.0.0.0:53").matches(&listener(Protocol::Udp, "0.0.0.0", 53)));
+        assert!(!spec("0.0.0.0:53").matches(&listener(Protocol::Udp, "::", 53)));
     }
 
     fn required(text: &str) -> RequiredPort {
@@ -358,9 +357,9 @@ mod tests {
     }
 
     #[test]
-    fn a_required_port_is_met_by_its_address_and_by_the_wildcard_of_its_family() {
+    fn a_required_port_is_served_by_its_address_and_by_the_wildcard_of_its_family() {
         let meets = |text: &str, address: &str| {
-            required(text).is_met_by(&listener(Protocol::Tcp, address, 80))
+            required(text).is_served_by(&listener(Protocol::Tcp, address, 80))
         };
         for address in ["127.0.0.1", "0.0.0.0", "::1", "::", "10.0.0.1"] {
             assert!(meets("80", address), "{address}");
@@ -383,9 +382,9 @@ mod tests {
                 assert!(!meets(text, address), "{text} {address}");
             }
         }
-        assert!(!required("81").is_met_by(&listener(Protocol::Tcp, "::", 80)));
-        assert!(!required("80").is_met_by(&listener(Protocol::Udp, "::", 80)));
-        assert!(required("80/udp").is_met_by(&listener(Protocol::Udp, "::", 80)));
+        assert!(!required("81").is_served_by(&listener(Protocol::Tcp, "::", 80)));
+        assert!(!required("80").is_served_by(&listener(Protocol::Udp, "::", 80)));
+        assert!(required("80/udp").is_served_by(&listener(Protocol::Udp, "::", 80)));
     }
 
     #[test]
@@ -396,21 +395,22 @@ mod tests {
     }
 
     #[test]
-    fn a_required_port_stands_in_the_tables_of_its_protocol_and_family() {
+    fn a_required_port_can_be_in_the_tables_of_its_protocol_and_family() {
         let tables = |text: &str| {
             let port = required(text);
-            [Family::V4, Family::V6].map(|family| port.may_stand_in(Protocol::Tcp, family))
+            let tables = SocketTable::ALL.into_iter().filter(|t| port.can_be_in(*t));
+            Vec::from_iter(tables.map(SocketTable::name))
         };
-        assert_eq!(tables("80"), [true, true]);
-        assert_eq!(tables("127.0.0.1:80"), [true, true]);
-        assert_eq!(tables("[::1]:80"), [false, true]);
-        assert_eq!(tables("80/udp"), [false, false]);
+        assert_eq!(tables("80"), ["tcp", "tcp6"]);
+        assert_eq!(tables("127.0.0.1:80"), ["tcp", "tcp6"]);
+        assert_eq!(tables("[::1]:80"), ["tcp6"]);
+        assert_eq!(tables("80/udp"), ["udp", "udp6"]);
         let only_v4 = Filter {
             family: Some(Family::V4),
             ..Filter::default()
         };
-        assert!(required("80").may_pass(&only_v4));
-        assert!(!required("[::1]:80").may_pass(&only_v4));
+        assert!(required("80").can_pass(&only_v4));
+        assert!(!required("[::1]:80").can_pass(&only_v4));
     }
 
     #[test]

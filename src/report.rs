@@ -1,79 +1,96 @@
-//! What is said on stderr: one line a message, `lntu: WHAT: WHY`.
+//! Messages on stderr: one line each, `lntu: WHAT: WHY`.
 //!
-//! Messages quote text that others wrote (what ss said, what stands in a
-//! file), so control characters are escaped here, in the one place through
-//! which every message goes.
+//! Messages quote text from elsewhere (what ss wrote, what a file holds). So
+//! every message goes through [`error_as`], which escapes control characters.
+//!
+//! How much is said is one setting of the process, like the log level of the
+//! usual logging crates: stderr is one, too.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// `-q`: only what ends the program.
     Quiet,
-    /// What a user should know: something is left out or failing.
+    /// Also what a user should know: something is left out or fails.
     #[default]
     Normal,
     /// `-v`: also why a source was passed over and which rows were skipped.
     Verbose,
 }
 
-impl Verbosity {
-    /// Says what a user should know.
-    pub fn warn(self, message: fmt::Arguments<'_>) {
-        if self >= Verbosity::Normal {
-            say(message);
-        }
-    }
+static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Normal as u8);
 
-    /// Says what is of interest only when something is looked into.
-    pub fn detail(self, message: fmt::Arguments<'_>) {
-        if self >= Verbosity::Verbose {
-            say(message);
-        }
+/// Sets how much is said from now on. It is [`Verbosity::Normal`] at the start.
+pub fn set_verbosity(verbosity: Verbosity) {
+    VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
+}
+
+fn is_at_least(verbosity: Verbosity) -> bool {
+    VERBOSITY.load(Ordering::Relaxed) >= verbosity as u8
+}
+
+/// Says what ends the program.
+pub fn error(message: fmt::Arguments<'_>) {
+    error_as("lntu", message);
+}
+
+/// Says what ends the program, which was started under this name.
+///
+/// The message is one line, in one write. A stderr that fails is ignored:
+/// nothing can be done about it.
+pub fn error_as(program: &str, message: fmt::Arguments<'_>) {
+    let line = format!("{program}: {}\n", Escaped(&message.to_string()));
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// Says what a user should know, unless `-q` was given.
+pub fn warn(message: fmt::Arguments<'_>) {
+    if is_at_least(Verbosity::Normal) {
+        error(message);
     }
 }
 
-/// Says each distinct detail once, and only with `-v`.
+/// Says what helps to find a cause, if `-v` was given.
+pub fn detail(message: fmt::Arguments<'_>) {
+    if is_at_least(Verbosity::Verbose) {
+        error(message);
+    }
+}
+
+/// Says each distinct detail once.
 #[derive(Debug, Default)]
 pub struct Details {
     said: Vec<String>,
 }
 
 impl Details {
-    /// Reasons that quote others' text may differ every time; past this many
-    /// they are neither kept nor said.
+    /// After this many, further details are dropped. They may quote text that
+    /// differs every time, and memory must not grow.
     const MOST: usize = 100;
 
-    /// Says `message` if `verbosity` asks for details and it was not said before.
-    pub fn say_once(&mut self, verbosity: Verbosity, message: fmt::Arguments<'_>) {
-        if verbosity < Verbosity::Verbose || self.said.len() >= Details::MOST {
-            return;
+    /// Says `message` if `-v` was given and it was not said before.
+    pub fn say_once(&mut self, message: fmt::Arguments<'_>) {
+        // Checked here too, so that without `-v` nothing is allocated.
+        if is_at_least(Verbosity::Verbose) {
+            self.record(message.to_string());
         }
-        let text = message.to_string();
-        if !self.said.contains(&text) {
-            say(message);
+    }
+
+    fn record(&mut self, text: String) {
+        if self.said.len() < Details::MOST && !self.said.contains(&text) {
+            detail(format_args!("{text}"));
             self.said.push(text);
         }
     }
 }
 
-/// Writes `lntu: ` and the message as one line of stderr, in one write.
-/// Nothing can be done about a stderr that fails, so that is ignored.
-pub fn say(message: fmt::Arguments<'_>) {
-    say_as("lntu", message);
-}
-
-/// [`say`] under another name.
-pub fn say_as(program: &str, message: fmt::Arguments<'_>) {
-    let line = format!("{program}: {}\n", Escaped(&message.to_string()));
-    let _ = io::stderr().write_all(line.as_bytes());
-}
-
-/// Whether a terminal may do something else with `character` than show it:
-/// control characters, and what is invisible or turns the direction of text.
-pub fn steers(character: char) -> bool {
+/// Whether `character` is not shown as itself: a control character, or one that
+/// is invisible or changes the direction of text. A terminal may act on it.
+pub fn is_nonprinting(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
@@ -81,13 +98,13 @@ pub fn steers(character: char) -> bool {
         )
 }
 
-/// Text in which what steers a terminal is written as escapes.
+/// Text with nonprinting characters written as escapes.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
-            if steers(character) {
+            if is_nonprinting(character) {
                 write!(f, "{}", character.escape_default())?;
             } else {
                 f.write_char(character)?;
@@ -109,23 +126,19 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_is_kept_once_and_only_when_verbose() {
+    fn a_detail_is_said_once_and_their_number_is_bounded() {
         let mut details = Details::default();
-        details.say_once(Verbosity::Normal, format_args!("a"));
-        assert!(details.said.is_empty());
-        details.say_once(Verbosity::Verbose, format_args!("a test says this"));
-        details.say_once(Verbosity::Verbose, format_args!("a test says this"));
-        assert_eq!(details.said.len(), 1);
+        for number in (0..2 * Details::MOST).flat_map(|number| [number; 2]) {
+            details.record(number.to_string());
+        }
+        assert_eq!(details.said.len(), Details::MOST);
+        assert_eq!(details.said[1], "1");
     }
 
     #[test]
-    fn details_stay_within_bounds() {
+    fn without_v_no_detail_is_kept() {
         let mut details = Details::default();
-        for number in 0..2 * Details::MOST {
-            details.said.push(number.to_string());
-        }
-        let before = details.said.len();
-        details.say_once(Verbosity::Verbose, format_args!("not said"));
-        assert_eq!(details.said.len(), before);
+        details.say_once(format_args!("a"));
+        assert!(details.said.is_empty());
     }
 }

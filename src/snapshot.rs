@@ -1,21 +1,20 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
-use crate::listener::{Family, Identity, Listener, Protocol};
-use crate::source::holders::Processes;
+use crate::listener::{Holders, Identity, Listener, SocketTable};
 
-/// The listeners of one poll, sorted by identity. Sockets that share an
-/// identity (`SO_REUSEPORT`) all stand in it.
+/// The listeners of one poll, sorted by identity. Several sockets may share an
+/// identity (`SO_REUSEPORT`); the snapshot holds each of them.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     listeners: Vec<Listener>,
 }
 
-/// What happened to an identity, with the listener as it was last seen.
+/// A listener that opened or closed, as it was last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Its last socket is gone.
+    /// The last socket with this identity was closed.
     Closed(Listener),
-    /// Its first socket is there.
+    /// The first socket with this identity was opened.
     Opened(Listener),
 }
 
@@ -29,10 +28,10 @@ impl Change {
 }
 
 impl Snapshot {
-    /// Replaces the contents by what `read` appends to the vector it is given.
+    /// Replaces the contents by what `read` appends to the vector that it gets.
     ///
     /// # Errors
-    /// Those of `read`; the snapshot is then empty.
+    /// Those of `read`. The snapshot is then empty.
     pub fn refill<T, E>(
         &mut self,
         read: impl FnOnce(&mut Vec<Listener>) -> Result<T, E>,
@@ -56,11 +55,9 @@ impl Snapshot {
         self.listeners.chunk_by(|a, b| a.identity() == b.identity())
     }
 
-    /// Whether a listener of this protocol and family is there.
-    pub fn has_any(&self, protocol: Protocol, family: Family) -> bool {
-        self.listeners
-            .iter()
-            .any(|l| (l.protocol, l.family()) == (protocol, family))
+    /// Whether it holds a listener of `table`.
+    pub fn has_any(&self, table: SocketTable) -> bool {
+        self.listeners.iter().any(|l| l.table() == table)
     }
 
     /// Keeps only the listeners that `keep` accepts.
@@ -68,8 +65,8 @@ impl Snapshot {
         self.listeners.retain(keep);
     }
 
-    /// One listener for each identity that is here and not in `other`, in
-    /// order: its first socket, held by the processes of all.
+    /// One listener for each identity that is here and not in `other`, in order.
+    /// It is the first socket of that identity, with the holders of all of them.
     pub fn difference(&self, other: &Snapshot) -> impl Iterator<Item = Listener> {
         let mut others = other.listeners.iter().map(Listener::identity).peekable();
         let missing = self.by_identity().filter(move |sockets| {
@@ -78,22 +75,22 @@ impl Snapshot {
             others.peek() != Some(&identity)
         });
         missing.map(|sockets| Listener {
-            processes: Processes::of_all(sockets),
+            holders: Holders::of_all(sockets),
             ..sockets[0].clone()
         })
     }
 
-    /// Adds one listener of each identity of `other` that is not here yet.
+    /// Adds one listener for each identity of `other` that is not here yet.
     pub fn add_missing(&mut self, other: &Snapshot) {
         let missing: Vec<Listener> = other.difference(self).collect();
         self.listeners.extend(missing);
         self.restore_order();
     }
 
-    /// Says of each listener which processes hold it.
-    pub fn set_processes(&mut self, holders_of: impl Fn(&Listener) -> Processes) {
+    /// Sets the holders of each listener.
+    pub fn set_holders(&mut self, holders_of: impl Fn(&Listener) -> Holders) {
         for listener in &mut self.listeners {
-            listener.processes = holders_of(listener);
+            listener.holders = holders_of(listener);
         }
         self.sort();
     }
@@ -106,40 +103,37 @@ impl Snapshot {
         &rest[..number]
     }
 
-    /// Takes over from `other` which processes hold each identity, where any
-    /// are known.
-    pub fn take_over_processes(&mut self, other: &Snapshot) {
-        self.set_processes(|listener| {
-            let processes = Processes::of_all(other.sockets_of(listener.identity()));
-            match processes.is_empty() {
-                true => listener.processes.clone(),
-                false => processes,
+    /// Copies the holders of each identity from `other`, where any are known.
+    pub fn take_over_holders(&mut self, other: &Snapshot) {
+        self.set_holders(|listener| {
+            let holders = Holders::of_all(other.sockets_of(listener.identity()));
+            match holders.is_empty() {
+                true => listener.holders.clone(),
+                false => holders,
             }
         });
     }
 
-    /// The changes that lead from `self` to `next`: what closed, then what
-    /// opened, each in order. One for each identity, however many sockets
-    /// share it.
+    /// The changes that lead from `self` to `next`: first what closed, then what
+    /// opened, each in order. One for each identity.
     pub fn changes_to(&self, next: &Snapshot) -> impl Iterator<Item = Change> {
         let closed = self.difference(next).map(Change::Closed);
         let opened = next.difference(self).map(Change::Opened);
         closed.chain(opened)
     }
 
-    /// Makes `changes`, in the order of [`Snapshot::changes_to`], part of the
-    /// snapshot.
+    /// Applies `changes`, which must be in the order of [`Snapshot::changes_to`].
     pub fn apply(&mut self, changes: &[Change]) {
         self.replace(changes, |change| matches!(change, Change::Opened(_)));
     }
 
-    /// Takes back `changes`, in the same order, that led to the snapshot.
+    /// Reverts `changes` that led to this snapshot, in the same order.
     pub fn undo(&mut self, changes: &[Change]) {
         self.replace(changes, |change| matches!(change, Change::Closed(_)));
     }
 
-    /// Adds the listener of each change that `is_added`, and removes every
-    /// socket that has the identity of another.
+    /// Adds the listener of each change for which `is_added` is true, and removes
+    /// every socket with the identity of one for which it is false.
     fn replace(&mut self, changes: &[Change], is_added: impl Fn(&Change) -> bool) {
         let removed = changes.iter().filter(|change| !is_added(change));
         let removed: Vec<Identity> = removed.map(|c| c.listener().identity()).collect();
@@ -150,18 +144,18 @@ impl Snapshot {
         self.restore_order();
     }
 
-    /// Sockets that share an identity stand in the order of their holders, which
-    /// both sources can tell. The sort is unstable because a stable one allocates.
+    /// Sorts by identity, and within one by holder: unlike an inode, every source
+    /// can tell that. The sort is unstable because a stable one allocates.
     fn sort(&mut self) {
         self.listeners.sort_unstable_by_key(|l| {
-            let holder = l.processes.as_slice().first();
-            let holder = holder.map(|process| (process.pid, process.fd));
-            (l.identity(), l.scope, holder, l.inode)
+            let holder = l.holders.as_slice().first();
+            let holder = holder.map(|holder| (holder.pid, holder.fd));
+            (l.identity(), l.interface, holder, l.inode)
         });
     }
 
-    /// Sorts, and drops what a table listed twice: the same socket, which its
-    /// inode tells where there is one.
+    /// Sorts, and drops a socket that a table listed twice. The inode tells, if
+    /// there is one.
     fn restore_order(&mut self) {
         self.sort();
         self.listeners
@@ -172,7 +166,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Endpoint;
+    use crate::listener::{Endpoint, Protocol};
 
     fn listener(port: u16, address: &str, inode: u64) -> Listener {
         let address = address.parse().unwrap();
@@ -210,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn queues_scope_and_inode_are_no_change() {
+    fn queues_interface_and_inode_are_no_change() {
         let before = listener(80, "0.0.0.0", 1);
         let after = Listener {
             recv_q: 9,
             send_q: 128,
             inode: 2,
-            scope: crate::listener::Scope::new(b"lo"),
+            interface: crate::listener::Interface::new(b"lo"),
             ..before.clone()
         };
         assert_eq!(changes(&[before], &[after]), []);

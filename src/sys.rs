@@ -1,4 +1,4 @@
-//! The only `unsafe` code: the few calls that the standard library does not
+//! The only `unsafe` code: the few system calls that the standard library does not
 //! make. Each declaration says why it is needed.
 #![allow(unsafe_code)]
 
@@ -66,11 +66,10 @@ struct PollFd {
     revents: c_short,
 }
 
-/// Runs before std's start-up code, which changes what an application that is
-/// started later must find as it was: it ignores SIGPIPE, and it opens
-/// `/dev/null` in place of a standard stream that is closed, or aborts where
-/// there is no `/dev/null`. SIGCHLD gets its default: where it is ignored, no
-/// child can be waited for.
+/// Runs before std's start-up code. That code ignores SIGPIPE, and it opens
+/// `/dev/null` for each standard stream that is closed, or aborts if there is no
+/// `/dev/null`. An application that is started later must find both as they were.
+/// SIGCHLD gets its default here: a child cannot be waited for if it is ignored.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_STD: extern "C" fn() = {
@@ -80,8 +79,8 @@ static BEFORE_STD: extern "C" fn() = {
         unsafe {
             ORIGINAL_SIGPIPE.store(signal(SIGPIPE, SIG_IGN), Ordering::Relaxed);
             ORIGINAL_SIGCHLD.store(signal(SIGCHLD, SIG_DFL), Ordering::Relaxed);
-            // Takes the place of the closed stream, being the lowest number
-            // that is free. Reading and writing it fails, and exec closes it.
+            // The lowest free number is that of the closed stream. Reading and
+            // writing fail on it, and exec closes it.
             for fd in 0..=2 {
                 if fcntl(fd, F_GETFD) == -1 {
                     open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
@@ -96,15 +95,15 @@ static BEFORE_STD: extern "C" fn() = {
 static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(SIG_DFL);
 static ORIGINAL_SIGCHLD: AtomicUsize = AtomicUsize::new(SIG_DFL);
 
-/// How often a follower without a pidfd looks whether its leader still runs.
-const LEADER_CHECK: Duration = Duration::from_millis(500);
+/// How often a child without a pidfd checks whether its parent still runs.
+const PARENT_CHECK: Duration = Duration::from_millis(500);
 
-/// The process group of the child that must not outlive this process; 0 for none.
+/// The process group of the child that must not outlive this process, or 0.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
 
-/// Makes SIGTERM and SIGINT end the process at once with 128 + signal, also
-/// when it is PID 1. One that was ignored at the start stays ignored, as a
-/// shell expects of a program that it starts in the background.
+/// Makes SIGTERM and SIGINT end the process at once with status 128 + signal, even
+/// as PID 1. A signal that was ignored at the start stays ignored, as a shell
+/// expects of a program that it starts in the background.
 pub fn end_on_signals() {
     for number in [SIGINT, SIGTERM] {
         // SAFETY: `handle` is a handler of the right type that calls only
@@ -123,32 +122,31 @@ extern "C" fn handle(number: c_int) {
     unsafe { _exit(128 + number) }
 }
 
-/// Names the process group that a signal must end with this process.
-/// `0` takes it back, as soon as the group's leader is reaped.
-pub(crate) fn set_child_group(leader: u32) {
-    CHILD_GROUP.store(leader as i32, Ordering::Relaxed);
+/// Sets the process group that must end when a signal ends this process. `0` is
+/// none; it must be set as soon as the group's first process is reaped.
+pub(crate) fn set_child_group(group: u32) {
+    CHILD_GROUP.store(group as i32, Ordering::Relaxed);
 }
 
 /// Kills every process of the group named by [`set_child_group`], if any.
 pub(crate) fn kill_child_group() {
-    let leader = CHILD_GROUP.load(Ordering::Relaxed);
-    if leader > 0 {
+    let group = CHILD_GROUP.load(Ordering::Relaxed);
+    if group > 0 {
         // SAFETY: `kill` is async-signal-safe and takes any two integers.
-        unsafe { kill(-leader, SIGKILL) };
+        unsafe { kill(-group, SIGKILL) };
     }
 }
 
-/// Waits for `pause`, or until whatever reads `stream` is gone or the process
-/// that `leader` stands for has ended: true then. A pipe or terminal has a
-/// reader; for a file this is a plain sleep.
+/// Waits for `pause`. Returns true at once when the reader of `stream` is gone or
+/// `parent` has ended. A file has no reader, so for a file this is a plain sleep.
 pub fn wait_until_gone(
     pause: Duration,
     stream: Option<BorrowedFd<'_>>,
-    leader: Option<&Leader>,
+    parent: Option<&Parent>,
 ) -> bool {
-    let pidfd = leader.map(|leader| leader.pidfd.as_ref());
+    let pidfd = parent.map(|parent| parent.pidfd.as_ref());
     let longest = match pidfd {
-        Some(None) => LEADER_CHECK,
+        Some(None) => PARENT_CHECK,
         _ => Duration::MAX,
     };
     let end = Instant::now() + pause;
@@ -172,7 +170,7 @@ pub fn wait_until_gone(
         let timeout = milliseconds.min(i32::MAX as u128) as c_int;
         // SAFETY: the array holds as many valid `struct pollfd` as the count says.
         let ready = unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout) };
-        if ready > 0 || leader.is_some_and(Leader::is_gone) {
+        if ready > 0 || parent.is_some_and(Parent::is_gone) {
             return true;
         }
         left = end.saturating_duration_since(Instant::now());
@@ -182,10 +180,10 @@ pub fn wait_until_gone(
     }
 }
 
-/// Opens a socket of netlink(7): a write is a request to the kernel and a read
-/// is one datagram of its answer. The first one is there when the write
-/// returns, and each other one when the one before it was read, so that a read
-/// fails where there is none instead of waiting.
+/// Opens a socket of netlink(7). A write is a request to the kernel, and a read is
+/// one datagram of its answer. The first is there when the write returns, each
+/// further one when the one before it was read. So a read never waits: it fails if
+/// there is nothing.
 ///
 /// # Errors
 /// Those of socket(2).
@@ -201,9 +199,9 @@ pub(crate) fn netlink_socket(protocol: c_int) -> io::Result<File> {
     }
 }
 
-/// Becomes `command`, with this process's id, descriptors, signal mask and
-/// the signal dispositions that it was started with. Returns only the error
-/// that prevented it.
+/// Becomes `command`. It keeps this process's id, descriptors and signal mask, and
+/// gets the signal dispositions that this process was started with. Returns only
+/// if that fails, with the error.
 pub fn exec(command: &mut Command) -> io::Error {
     // SAFETY: the closure runs after std has set SIGPIPE to its default, in
     // this same process; `signal` may be called anywhere.
@@ -220,48 +218,47 @@ pub fn exec(command: &mut Command) -> io::Error {
     command.exec()
 }
 
-/// The two processes that [`fork_follower`] makes of one.
+/// In which of the two processes [`fork_child`] returned.
 #[derive(Debug)]
 pub enum Forked {
-    /// The process that called, which is to exec. Should it fail to, dropping
-    /// this after [`UnixStream::write`] of a byte ends the follower.
-    Leader(UnixStream),
-    /// The new one, when the other has become another program.
-    Follower(Leader),
+    /// In the parent, which is to exec. If that fails, a byte written to this
+    /// stream ends the child.
+    Parent(UnixStream),
+    /// In the child, after the parent has become another program.
+    Child(Parent),
 }
 
-/// The process that a follower must not outlive: its parent.
+/// The parent of a forked child, which the child must not outlive.
 #[derive(Debug)]
-pub struct Leader {
+pub struct Parent {
     id: u32,
     /// Becomes readable when the process ends. Kernels before 5.3 have none.
     pidfd: Option<OwnedFd>,
 }
 
-impl Leader {
-    /// Whether it has ended, so that this process has another parent.
+impl Parent {
+    /// Whether it has ended: this process then has another parent.
     pub fn is_gone(&self) -> bool {
         parent_id() != self.id
     }
 }
 
-/// Forks a process that is to end when this one does. Returns in this one when
-/// the new one is set up, and in the new one when this one has called exec. If
-/// that failed, the new one ends instead.
+/// Forks a child that is to end when this process ends. Returns in the parent when
+/// the child is set up, and in the child when the parent has called exec. If that
+/// exec fails, the child ends instead.
 ///
-/// The two share nothing but stderr and, if the follower `keeps_stdout`,
-/// stdout: no terminal's signals, since it is in a session of its own, and no
-/// other descriptor, since one that it held would keep a pipe open that the
-/// leader closes.
+/// The child shares only stderr with its parent and, if it `keeps_stdout`, stdout.
+/// It has a session of its own, so a terminal's signals do not reach it. It has no
+/// other descriptor, since that would keep open a pipe that the parent closes.
 ///
-/// The follower is told of the leader's end by a pidfd. A parent-death signal
-/// would do without, but it belongs to the thread that forked: it also comes
-/// when an application execs from another thread, and it does not come from
-/// one that gave up its privileges.
+/// A pidfd tells the child when its parent ends. A parent-death signal would not
+/// do: it belongs to the thread that forked, so it also comes when an application
+/// execs from another thread, and it does not come from a parent that gave up its
+/// privileges.
 ///
 /// # Errors
 /// Those of fork(2) and socketpair(2).
-pub(crate) fn fork_follower(keeps_stdout: bool) -> io::Result<Forked> {
+pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
     let id = std::process::id();
     let (mut ours, mut theirs) = UnixStream::pair()?;
     // SAFETY: the process has one thread, so the child may do anything.
@@ -278,8 +275,8 @@ pub(crate) fn fork_follower(keeps_stdout: bool) -> io::Result<Forked> {
                     close(fd);
                     open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
                 }
-                let (leader, flags): (c_long, c_long) = (id as c_long, 0);
-                let pidfd = syscall(SYS_PIDFD_OPEN, leader, flags) as c_int;
+                let (pid, flags): (c_long, c_long) = (id as c_long, 0);
+                let pidfd = syscall(SYS_PIDFD_OPEN, pid, flags) as c_int;
                 (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd))
             };
             // Exec closes the other end, and a failure to sends a byte.
@@ -287,13 +284,13 @@ pub(crate) fn fork_follower(keeps_stdout: bool) -> io::Result<Forked> {
             if is_set_up.is_err() || !matches!(theirs.read(&mut [0]), Ok(0)) {
                 std::process::exit(0);
             }
-            Ok(Forked::Follower(Leader { id, pidfd }))
+            Ok(Forked::Child(Parent { id, pidfd }))
         }
         _ => {
             drop(theirs);
-            // Nothing comes from a child that was killed meanwhile.
+            // If the child was killed meanwhile, this reads nothing.
             let _ = ours.read(&mut [0]);
-            Ok(Forked::Leader(ours))
+            Ok(Forked::Parent(ours))
         }
     }
 }
@@ -318,22 +315,23 @@ unsafe fn close_others(kept: c_int) {
     }
 }
 
-/// The static release build aborts on a panic and holds no symbols, so there is
-/// nothing to unwind and no backtrace to print. But std brings the machinery
-/// for both, half of the binary. These functions take the place of those of
-/// its unwinder: what only they would call is then left out by the linker.
-/// A panic's message, with its place in the source, is printed as ever.
+/// Replaces the functions of std's unwinder, so that the linker leaves it out. It
+/// would be half of the binary.
+///
+/// The static release build aborts on a panic and holds no symbols. So there is
+/// nothing to unwind and no backtrace to print. A panic still prints its message
+/// and its place in the source.
 #[cfg(all(panic = "abort", target_env = "musl"))]
 mod without_unwinder {
     use std::ffi::{c_int, c_void};
 
-    /// Walks no frame. 5 is `_URC_END_OF_STACK`.
+    /// Reports the end of the stack at once. 5 is `_URC_END_OF_STACK`.
     #[unsafe(no_mangle)]
     extern "C" fn _Unwind_Backtrace(_trace: *const c_void, _argument: *mut c_void) -> c_int {
         5
     }
 
-    /// The rest is called while a frame is unwound, which never happens.
+    /// The others are called while a frame is unwound, which never happens.
     macro_rules! never_called {
         ($($name:ident)*) => {
             $(

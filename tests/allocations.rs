@@ -7,32 +7,28 @@ use std::path::PathBuf;
 use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
 use lntu::output::{Format, Output};
-use lntu::report::Verbosity;
 use lntu::source::netlink::Netlink;
 use lntu::source::{Source, SourceChoice, SourceOptions};
 
 /// How often memory was taken by `polls` polls that found nothing new, after
 /// a few that had to make room.
-fn allocations(choice: &SourceChoice, processes: bool, polls: usize) -> u64 {
+fn allocations(choice: &SourceChoice, holders: bool, polls: usize) -> u64 {
     let options = WatchOptions {
         interval: Interval::OF_WATCH,
-        format: Format::default(),
         changes_only: false,
         full: false,
         // As if nothing settled where nothing changes.
         settle: 3,
-        verbosity: Verbosity::Normal,
-        second_look: true,
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
     let source_options = SourceOptions {
         choice: choice.clone(),
-        processes,
+        holders,
         ..SourceOptions::default()
     };
     let source = Source::new(source_options, no_ss);
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
-    let mut watcher = Watcher::new(source, output, options, None);
+    let mut watcher = Watcher::new(source, Format::default(), output, options, None);
     let mut poll = |times| {
         for _ in 0..times {
             assert!(watcher.poll().is_continue());
@@ -63,7 +59,7 @@ fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
         SourceChoice::Auto,
     ];
     // Where it is refused, `/proc` would answer once more.
-    match Netlink::new(|_, _| true).read(&mut Vec::new()) {
+    match Netlink::new(|_| true).read(&mut Vec::new()) {
         Ok(()) => choices.push(SourceChoice::Netlink),
         Err(error) => {
             assert!(std::env::var_os("LNTU_TEST_REQUIRE").is_none(), "{error}");
@@ -71,9 +67,9 @@ fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
         }
     }
     for choice in choices {
-        for processes in [false, true] {
-            let least = (0..10).map(|_| allocations(&choice, processes, 100)).min();
-            assert_eq!(least, Some(0), "{choice:?} {processes}");
+        for holders in [false, true] {
+            let least = (0..10).map(|_| allocations(&choice, holders, 100)).min();
+            assert_eq!(least, Some(0), "{choice:?} {holders}");
         }
     }
 }

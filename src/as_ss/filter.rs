@@ -6,8 +6,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::options::{Refusal, Selection};
+use super::selection::Selection;
 use super::services::Services;
+use crate::cli::UsageError;
 use crate::listener::{Endpoint, Family, Listener, Protocol};
 
 /// Conditions and how they are joined.
@@ -48,14 +49,14 @@ struct Network {
     bits: usize,
 }
 
-/// Who applies a filter. Through netlink the kernel does, then ss once more;
-/// what is read from `/proc` only ss looks at. They agree but where a network
-/// is of another family than a socket.
+/// Who applies a filter. On netlink the kernel does first, and then ss does again.
+/// On what is read from `/proc` only ss does. They differ where a network is of
+/// another family than the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judge {
-    /// It compares addresses of one family.
+pub enum AppliedBy {
+    /// The kernel: it compares addresses of one family.
     Kernel,
-    /// It compares bits, whatever family they are of.
+    /// ss: it compares bits, whatever their family.
     Ss,
 }
 
@@ -74,7 +75,7 @@ impl Filter {
         arguments: &[String],
         selection: &mut Selection,
         services: &Services,
-    ) -> Result<Option<Filter>, Refusal> {
+    ) -> Result<Option<Filter>, UsageError> {
         let words: Vec<String> = arguments.iter().flat_map(|text| words(text)).collect();
         if words.is_empty() {
             return Ok(None);
@@ -92,20 +93,20 @@ impl Filter {
         }
     }
 
-    /// Whether `judge` lets `listener` pass.
-    pub fn accepts(&self, listener: &Listener, judge: Judge) -> bool {
-        let first = self.first.holds(listener, judge);
+    /// Whether `listener` passes the filter, as it is applied `by` one of them.
+    pub fn accepts(&self, listener: &Listener, by: AppliedBy) -> bool {
+        let first = self.first.holds(listener, by);
         self.rest
             .iter()
             .fold(first, |so_far, (join, condition)| match join {
-                Join::And => so_far && condition.holds(listener, judge),
-                Join::Or => so_far || condition.holds(listener, judge),
+                Join::And => so_far && condition.holds(listener, by),
+                Join::Or => so_far || condition.holds(listener, by),
             })
     }
 }
 
 impl Condition {
-    fn holds(&self, listener: &Listener, judge: Judge) -> bool {
+    fn holds(&self, listener: &Listener, by: AppliedBy) -> bool {
         match self {
             Condition::Is(end, port, network) => {
                 let Endpoint {
@@ -113,12 +114,12 @@ impl Condition {
                     address,
                 } = end.of(listener);
                 port.is_none_or(|port| port == its_port)
-                    && network.is_none_or(|network| network.holds(address, judge))
+                    && network.is_none_or(|network| network.holds(address, by))
             }
             Condition::AtLeast(end, port) => end.of(listener).port >= *port,
             Condition::AtMost(end, port) => end.of(listener).port <= *port,
-            Condition::Not(condition) => !condition.holds(listener, judge),
-            Condition::All(filter) => filter.accepts(listener, judge),
+            Condition::Not(condition) => !condition.holds(listener, by),
+            Condition::All(filter) => filter.accepts(listener, by),
         }
     }
 }
@@ -133,7 +134,7 @@ impl End {
 }
 
 impl Network {
-    fn holds(&self, address: IpAddr, judge: Judge) -> bool {
+    fn holds(&self, address: IpAddr, by: AppliedBy) -> bool {
         let mapped = match address {
             IpAddr::V6(address) if self.family == Some(Family::V4) => address.to_ipv4_mapped(),
             _ => None,
@@ -142,10 +143,10 @@ impl Network {
         let is_other_family = self
             .family
             .is_some_and(|family| family != Family::of(address));
-        match judge {
-            Judge::Kernel if is_other_family => is_mapped_in(),
-            Judge::Kernel => self.begins(address),
-            Judge::Ss => self.begins(address) || is_mapped_in(),
+        match by {
+            AppliedBy::Kernel if is_other_family => is_mapped_in(),
+            AppliedBy::Kernel => self.begins(address),
+            AppliedBy::Ss => self.begins(address) || is_mapped_in(),
         }
     }
 
@@ -219,16 +220,16 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn next(&mut self) -> Result<&'a str, Refusal> {
+    fn next(&mut self) -> Result<&'a str, UsageError> {
         let (word, rest) = self
             .words
             .split_first()
-            .ok_or_else(|| Refusal::new("the filter ends too early"))?;
+            .ok_or_else(|| UsageError::of_ss("the filter ends too early"))?;
         self.words = rest;
         Ok(word)
     }
 
-    fn filter(&mut self) -> Result<Filter, Refusal> {
+    fn filter(&mut self) -> Result<Filter, UsageError> {
         let first = self.condition()?;
         let mut rest = Vec::new();
         loop {
@@ -246,7 +247,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn condition(&mut self) -> Result<Condition, Refusal> {
+    fn condition(&mut self) -> Result<Condition, UsageError> {
         match self.next()? {
             "(" => {
                 self.nest()?;
@@ -271,10 +272,10 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn nest(&mut self) -> Result<(), Refusal> {
+    fn nest(&mut self) -> Result<(), UsageError> {
         self.nested += 1;
         match self.nested > MOST_NESTED {
-            true => Err(Refusal::new("the filter is nested too deeply")),
+            true => Err(UsageError::of_ss("the filter is nested too deeply")),
             false => Ok(()),
         }
     }
@@ -289,16 +290,16 @@ impl<'a> Parser<'a> {
         comparison.unwrap_or(Comparison::Equal)
     }
 
-    fn address(&mut self, end: End) -> Result<Condition, Refusal> {
+    fn address(&mut self, end: End) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
         let text = self.next()?;
         if comparison != Comparison::Equal {
             let why = format!("{text}: an address can only be compared with =");
-            return Err(Refusal::new(why));
+            return Err(UsageError::of_ss(why));
         }
         let value = self.narrow(text)?;
         let (host, port) = split_port(value)
-            .ok_or_else(|| Refusal::new(format!("{text}: no ] follows the address")))?;
+            .ok_or_else(|| UsageError::of_ss(format!("{text}: no ] follows the address")))?;
         let network = match host.starts_with('*') || host.is_empty() {
             true => None,
             false => Some(self.network(host)?),
@@ -306,13 +307,14 @@ impl<'a> Parser<'a> {
         Ok(Condition::Is(end, self.number(port)?, network))
     }
 
-    fn port(&mut self, end: End) -> Result<Condition, Refusal> {
+    fn port(&mut self, end: End) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
         let text = self.next()?;
         let value = self.narrow(text)?;
         let port = self.number(value)?;
         let equal = Condition::Is(end, port, None);
-        let number = || port.ok_or_else(|| Refusal::new(format!("{text}: must be a port here")));
+        let number =
+            || port.ok_or_else(|| UsageError::of_ss(format!("{text}: must be a port here")));
         let not = |condition| Condition::Not(Box::new(condition));
         Ok(match comparison {
             Comparison::Equal => equal,
@@ -326,7 +328,7 @@ impl<'a> Parser<'a> {
 
     /// Takes off the family that may stand before a value. ss then shows only
     /// that family, and where options name several, only the last of them.
-    fn narrow(&mut self, text: &'a str) -> Result<&'a str, Refusal> {
+    fn narrow(&mut self, text: &'a str) -> Result<&'a str, UsageError> {
         let families = [("inet:", Family::V4), ("inet6:", Family::V6)];
         let named = families
             .into_iter()
@@ -337,7 +339,7 @@ impl<'a> Parser<'a> {
         };
         for other in ["unix:", "link:", "netlink:", "vsock:"] {
             if text.starts_with(other) {
-                return Err(Refusal::new(format!(
+                return Err(UsageError::of_ss(format!(
                     "{text}: not a kind of address that is covered"
                 )));
             }
@@ -349,12 +351,12 @@ impl<'a> Parser<'a> {
     }
 
     /// `PORT` or `:PORT`; nothing or `*` is any.
-    fn number(&self, text: &str) -> Result<Option<u16>, Refusal> {
+    fn number(&self, text: &str) -> Result<Option<u16>, UsageError> {
         let text = text.strip_prefix(':').unwrap_or(text);
         if text.is_empty() || text.starts_with('*') {
             return Ok(None);
         }
-        let refuse = |why| Err(Refusal::new(format!("{text}: {why}")));
+        let refuse = |why| Err(UsageError::of_ss(format!("{text}: {why}")));
         if let Some(number) = integer(text) {
             return match u16::try_from(number) {
                 Ok(port) => Ok(Some(port)),
@@ -374,7 +376,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `ADDRESS` or `ADDRESS/BITS`.
-    fn network(&self, text: &str) -> Result<Network, Refusal> {
+    fn network(&self, text: &str) -> Result<Network, UsageError> {
         let family = self.selection.last_family;
         if let "any" | "all" | "default" = text {
             let octets = [0; 16];
@@ -390,14 +392,16 @@ impl<'a> Parser<'a> {
             None => (text, None),
         };
         let why = "not an address or a network (one of IPv6 stands in brackets)";
-        let refuse = || Refusal::new(format!("{text}: {why}"));
+        let refuse = || UsageError::of_ss(format!("{text}: {why}"));
         let address: IpAddr = match address.contains(':') {
             true => IpAddr::V6(address.parse().map_err(|_| refuse())?),
             false => IpAddr::V4(parse_v4(address).ok_or_else(refuse)?),
         };
         let its_family = Family::of(address);
         if family.is_some_and(|family| family != its_family) {
-            return Err(Refusal::new(format!("{text}: not of the family asked for")));
+            return Err(UsageError::of_ss(format!(
+                "{text}: not of the family asked for"
+            )));
         }
         let most = match its_family {
             Family::V4 => 32,
@@ -418,8 +422,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn unexpected(word: &str) -> Refusal {
-    Refusal::new(format!(
+fn unexpected(word: &str) -> UsageError {
+    UsageError::of_ss(format!(
         "'{word}' in the filter: not covered, or not a filter"
     ))
 }
@@ -468,7 +472,7 @@ mod tests {
     use std::fs;
 
     /// Parsed where `80/tcp` and `53/udp` have names, and a filter with them.
-    fn parsed(text: &str, selection: &mut Selection) -> Result<Filter, Refusal> {
+    fn parsed(text: &str, selection: &mut Selection) -> Result<Filter, UsageError> {
         let directory = tempfile::TempDir::new().unwrap();
         let file = directory.path().join("services");
         let names = "http 80/tcp www\ndomain 53/udp\nodd 1/tcp\nodd 2/udp\n";
@@ -478,16 +482,16 @@ mod tests {
         Filter::parse(&[text.to_string()], selection, &services).map(Option::unwrap)
     }
 
-    fn accepts(text: &str, socket: &str, judge: Judge) -> bool {
+    fn accepts(text: &str, socket: &str, by: AppliedBy) -> bool {
         let (address, port) = socket.rsplit_once(':').unwrap();
         let address = address.trim_matches(['[', ']']).parse().unwrap();
         let port = port.parse().unwrap();
         let listener = Listener::new(Protocol::Tcp, Endpoint { port, address });
         let filter = parsed(text, &mut Selection::default());
-        filter.unwrap().accepts(&listener, judge)
+        filter.unwrap().accepts(&listener, by)
     }
 
-    /// Which of some sockets pass, the same with either judge.
+    /// Which of some sockets pass, the same whoever applies it.
     fn passing(text: &str) -> Vec<&'static str> {
         let sockets = [
             "127.0.0.1:80",
@@ -496,12 +500,12 @@ mod tests {
             "[::1]:443",
             "[::ffff:127.0.0.1]:1",
         ];
-        let by = |judge| {
-            let passes = |socket: &&str| accepts(text, socket, judge);
+        let pass = |by| {
+            let passes = |socket: &&str| accepts(text, socket, by);
             sockets.into_iter().filter(passes).collect::<Vec<_>>()
         };
-        assert_eq!(by(Judge::Kernel), by(Judge::Ss), "{text}");
-        by(Judge::Ss)
+        assert_eq!(pass(AppliedBy::Kernel), pass(AppliedBy::Ss), "{text}");
+        pass(AppliedBy::Ss)
     }
 
     fn refusal(text: &str) -> String {
@@ -569,7 +573,7 @@ mod tests {
 
     #[test]
     fn only_the_kernel_tells_families_apart() {
-        let pass = |text, socket, judge| accepts(text, socket, judge);
+        let pass = |text, socket, by| accepts(text, socket, by);
         for (text, socket) in [
             ("src 0.0.0.0", "[::]:1"),
             ("src 0.0.0.0/8", "[::1]:1"),
@@ -577,10 +581,14 @@ mod tests {
             ("src ::/0", "127.0.0.1:1"),
             ("src 0.0.0.0/0", "[2001:db8::1]:1"),
         ] {
-            assert!(pass(text, socket, Judge::Ss), "{text}");
-            assert!(!pass(text, socket, Judge::Kernel), "{text}");
+            assert!(pass(text, socket, AppliedBy::Ss), "{text}");
+            assert!(!pass(text, socket, AppliedBy::Kernel), "{text}");
         }
-        assert!(pass("src 0.0.0.0/0", "[::ffff:1.2.3.4]:1", Judge::Kernel));
+        assert!(pass(
+            "src 0.0.0.0/0",
+            "[::ffff:1.2.3.4]:1",
+            AppliedBy::Kernel
+        ));
     }
 
     #[test]

@@ -1,12 +1,18 @@
-//! The program under the name `ss`: for images that have none, with the
-//! options, the bytes and the sources of iproute2's ss, as far as listening TCP
-//! and UDP sockets go. It never starts another ss.
+//! The program under the name `ss`, for images that have none. It takes the options
+//! of iproute2's ss, asks the same sources and prints the same bytes, as far as
+//! listening TCP and UDP sockets go. It never starts another ss.
 //!
-//! Where ss would print a table that may lack rows because a source cannot be
-//! read, this prints none and fails.
+//! - [`options`] reads the command line and [`filter`] the filter on it.
+//! - [`selection`] is the tables that both ask for.
+//! - [`services`] names ports.
+//! - [`table`] writes the table.
+//!
+//! If a source cannot be read, ss prints a table that may lack rows. This prints
+//! none and fails.
 
 pub mod filter;
 pub mod options;
+pub mod selection;
 pub mod services;
 pub mod table;
 
@@ -14,27 +20,28 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::UsageError;
 use crate::listener::{Family, Listener, Protocol, SocketTable};
-use crate::output::Output;
-use crate::report::Verbosity;
+use crate::output::{Output, OutputError};
 use crate::source::holders::{self, Lookup};
 use crate::source::netlink::{Netlink, NetlinkError};
 use crate::source::procnet::{ProcError, ProcNet};
-use filter::Judge;
-use options::{Command, Refusal, Request, Selection};
+use filter::AppliedBy;
+use options::{Command, Request};
+use selection::Selection;
 use services::Services;
 use table::Table;
 
-/// Whether a program that was started with this first argument was called ss.
-pub fn is_meant_by(program: &OsStr) -> bool {
+/// Whether a program with this first argument was started under the name `ss`.
+pub fn is_name(program: &OsStr) -> bool {
     Path::new(program).file_name() == Some("ss".as_ref())
 }
 
 /// Why there is no table.
 #[derive(Debug)]
 pub enum Error {
-    /// It was not asked for in a way that is covered.
-    Refused(Refusal),
+    /// The command line is wrong, or asks for what is not covered.
+    Usage(UsageError),
     /// A table of `/proc` cannot be read.
     Proc(ProcError),
     /// This file is there and may not be read.
@@ -42,15 +49,15 @@ pub enum Error {
     /// This file has lines that cannot be read.
     Unreadable(PathBuf),
     /// The table could not be written.
-    Output(crate::Error),
+    Output(OutputError),
 }
 
 impl Error {
-    /// The exit status that tells it: as with ss, 255 for a command line that
-    /// is not understood, and otherwise 1.
+    /// The exit status, as in ss: 255 for a command line that is not understood,
+    /// otherwise 1.
     pub fn status(&self) -> u8 {
         match self {
-            Error::Refused(_) => 255,
+            Error::Usage(_) => 255,
             _ => 1,
         }
     }
@@ -59,7 +66,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Refused(refusal) => refusal.fmt(f),
+            Error::Usage(error) => error.fmt(f),
             Error::Proc(error) => error.fmt(f),
             Error::Forbidden(path) => write!(f, "{}: may not be read", path.display()),
             Error::Unreadable(path) => {
@@ -72,9 +79,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Error {
-        Error::Refused(refusal)
+impl From<UsageError> for Error {
+    fn from(error: UsageError) -> Error {
+        Error::Usage(error)
     }
 }
 
@@ -84,7 +91,7 @@ impl From<ProcError> for Error {
     }
 }
 
-/// The files that ss reads, which its environment can move.
+/// The files that ss reads. Its environment can name others.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// `PROC_ROOT`, in place of `/proc`.
@@ -110,7 +117,7 @@ impl Places {
         }
     }
 
-    /// ss puts a slash behind it, whatever it is.
+    /// ss appends a slash to `PROC_ROOT`, so an empty one is `/`.
     fn proc_root(&self) -> &Path {
         match self.proc_root.as_deref() {
             None => Path::new("/proc"),
@@ -119,8 +126,8 @@ impl Places {
         }
     }
 
-    /// ss asks the kernel unless it is to read the IPv4 table elsewhere.
-    fn ask_kernel_for(&self, protocol: Protocol) -> bool {
+    /// Whether ss asks the kernel. It does not if the IPv4 table is moved.
+    fn asks_kernel_for(&self, protocol: Protocol) -> bool {
         let v4 = SocketTable {
             protocol,
             family: Family::V4,
@@ -136,11 +143,11 @@ impl Places {
     }
 }
 
-/// Prints what the arguments that follow the program's name ask for.
+/// Prints what `arguments`, without the program's name, ask for.
 ///
 /// # Errors
-/// When there is nothing that ss would print and that is known to be complete,
-/// or when it cannot be written. A reader that goes away is no error.
+/// If the answer of ss is not known completely, or cannot be written. A reader that
+/// goes away is no error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, places: &Places) -> Result<(), Error> {
     let text = answer(arguments, places)?;
     Output::open(None, true)
@@ -171,7 +178,7 @@ fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u
         let mut lookup = Lookup::new(places.proc_root(), holders::name_in_stat);
         lookup.look_for(&listeners);
         for listener in &mut listeners {
-            listener.processes = lookup.holders_of(listener);
+            listener.holders = lookup.holders_of(listener);
         }
     }
     let mut table = Table::new(selection.protocols.len() > 1, request.has_header);
@@ -189,37 +196,36 @@ fn show(request: &Request, places: &Places, services: &Services) -> Result<Vec<u
     Ok(table.into_text())
 }
 
-/// The listeners that are asked for. Each protocol is asked of the kernel over
-/// netlink, and where that fails or the environment moves tables, all of it is
-/// read from `/proc`.
+/// The listeners that are asked for. The kernel is asked for each protocol over
+/// netlink. If that fails, or the environment moves tables, the protocol is read
+/// from `/proc`.
 fn read(request: &Request, places: &Places) -> Result<Vec<Listener>, Error> {
     let Request {
         selection, filter, ..
     } = request;
     let mut listeners = Vec::new();
-    let mut take = |rows: Vec<Listener>, judges: &[Judge]| {
-        let passes = |row: &Listener, judge| filter.as_ref().is_none_or(|f| f.accepts(row, judge));
-        let passes_all = |row: &Listener| judges.iter().all(|judge| passes(row, *judge));
+    let mut take = |rows: Vec<Listener>, applied_by: &[AppliedBy]| {
+        let passes = |row: &Listener, by| filter.as_ref().is_none_or(|f| f.accepts(row, by));
+        let passes_all = |row: &Listener| applied_by.iter().all(|by| passes(row, *by));
         listeners.extend(rows.into_iter().filter(passes_all));
     };
     let mut left = Vec::new();
     for &protocol in &selection.protocols {
         let ask = || from_netlink(protocol, selection).ok();
-        match places.ask_kernel_for(protocol).then(ask).flatten() {
-            Some(rows) => take(rows, &[Judge::Kernel, Judge::Ss]),
+        match places.asks_kernel_for(protocol).then(ask).flatten() {
+            Some(rows) => take(rows, &[AppliedBy::Kernel, AppliedBy::Ss]),
             None => left.push(protocol),
         }
     }
     if !left.is_empty() {
-        take(from_proc(&left, selection, places)?, &[Judge::Ss]);
+        take(from_proc(&left, selection, places)?, &[AppliedBy::Ss]);
     }
     Ok(listeners)
 }
 
 fn from_netlink(protocol: Protocol, selection: &Selection) -> Result<Vec<Listener>, NetlinkError> {
-    let mut netlink = Netlink::new(|its_protocol, family| {
-        its_protocol == protocol && selection.wants_of_kernel(family)
-    });
+    let mut netlink =
+        Netlink::new(|table| table.protocol == protocol && selection.wants_of_kernel(table.family));
     let mut rows = Vec::new();
     netlink.read(&mut rows).map(|()| rows)
 }
@@ -230,25 +236,26 @@ fn from_proc(
     selection: &Selection,
     places: &Places,
 ) -> Result<Vec<Listener>, Error> {
-    let wanted =
-        |protocol, family| protocols.contains(&protocol) && selection.wants_of_proc(family);
-    let mut proc_net = ProcNet::new(places.proc_root(), Verbosity::Quiet, wanted);
+    let is_wanted = |table: SocketTable| {
+        protocols.contains(&table.protocol) && selection.wants_of_proc(table.family)
+    };
+    let mut proc_net = ProcNet::new(places.proc_root(), is_wanted);
     for (table, path) in &places.tables {
-        proc_net.read_instead(*table, path);
+        proc_net.replace_file(*table, path);
     }
     let mut rows = Vec::new();
     proc_net.read(None, &mut rows)?;
-    let left_out = |table: &SocketTable| proc_net.left_out(table.protocol, table.family);
-    if let Some(path) = SocketTable::ALL.iter().find_map(left_out) {
+    let mut tables = SocketTable::ALL.into_iter();
+    if let Some(path) = tables.find_map(|table| proc_net.forbidden_file(table)) {
         return Err(Error::Forbidden(path.to_path_buf()));
     }
-    if let Some(path) = proc_net.with_unreadable_lines() {
+    if let Some(path) = proc_net.file_with_unreadable_lines() {
         return Err(Error::Unreadable(path.to_path_buf()));
     }
     Ok(rows)
 }
 
-/// ss writes `*` for port 0.
+/// The port as ss writes it: `*` for 0.
 fn shown(port: u16, protocol: Protocol, numeric: bool, services: &Services) -> String {
     let name = || services.name(port, protocol);
     match port {

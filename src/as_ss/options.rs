@@ -1,12 +1,13 @@
 //! The command line of ss: what of it is covered, as types, and what is refused.
 
 use std::ffi::OsString;
-use std::fmt;
 
 use lexopt::Arg::{Long, Short, Value};
 
 use super::filter::Filter;
+use super::selection::Selection;
 use super::services::Services;
+use crate::cli::UsageError;
 use crate::listener::{Family, Protocol};
 
 /// What `-h` prints.
@@ -114,66 +115,6 @@ pub struct Request {
     pub processes: bool,
 }
 
-/// Which tables are asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// One of each, in the order in which ss prints them.
-    pub protocols: Vec<Protocol>,
-    families: Vec<Family>,
-    /// The family that was asked for last, if any was.
-    pub last_family: Option<Family>,
-}
-
-impl Selection {
-    fn add_family(&mut self, family: Family) {
-        self.families.push(family);
-        self.last_family = Some(family);
-    }
-
-    /// Asks for this family and for no other.
-    pub fn only_family(&mut self, family: Family) {
-        self.families.clear();
-        self.add_family(family);
-    }
-
-    /// Whether ss asks the kernel for `family`: of those that are asked for,
-    /// only the last.
-    pub fn wants_of_kernel(&self, family: Family) -> bool {
-        self.last_family.is_none_or(|last| last == family)
-    }
-
-    /// Whether ss looks for `family` in `/proc`: if no family or this one was
-    /// asked for.
-    pub fn wants_of_proc(&self, family: Family) -> bool {
-        self.families.is_empty() || self.families.contains(&family)
-    }
-}
-
-/// Why a command line is refused: it is none, or it asks for what is not covered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal(String);
-
-impl Refusal {
-    /// For this reason.
-    pub fn new(why: impl Into<String>) -> Refusal {
-        Refusal(why.into())
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (try 'ss --help')", self.0)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-impl From<lexopt::Error> for Refusal {
-    fn from(error: lexopt::Error) -> Refusal {
-        Refusal(error.to_string())
-    }
-}
-
 /// Reads the arguments that follow the program's name.
 ///
 /// # Errors
@@ -181,7 +122,7 @@ impl From<lexopt::Error> for Refusal {
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     services: &Services,
-) -> Result<Command, Refusal> {
+) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut selection = Selection::default();
     let (mut tcp, mut udp, mut listening) = (false, false, false);
@@ -189,7 +130,7 @@ pub fn parse(
     let mut filter = Vec::new();
     // What follows may still ask for help.
     let mut refused = None;
-    while let Some(argument) = parser.next()? {
+    while let Some(argument) = parser.next().map_err(UsageError::of_ss)? {
         let (name, option) = match argument {
             Short(option) => (format!("-{option}"), option),
             Long(name) => {
@@ -214,41 +155,43 @@ pub fn parse(
             'H' => has_header = false,
             // What is shown here never takes more than a line.
             'O' => {}
-            'f' => match parser.value()?.to_str() {
+            'f' => match parser.value().map_err(UsageError::of_ss)?.to_str() {
                 Some("inet") => selection.add_family(Family::V4),
                 Some("inet6") => selection.add_family(Family::V6),
                 _ => {
-                    return Err(Refusal::new(format!(
+                    return Err(UsageError::of_ss(format!(
                         "{name}: only inet and inet6 are covered"
                     )));
                 }
             },
             _ => {
                 if REFUSED_WITH_VALUE.contains(option) {
-                    parser.value()?;
+                    parser.value().map_err(UsageError::of_ss)?;
                 } else if option != '\0' && !REFUSED.contains(option) {
-                    return Err(Refusal::new(format!("{name}: not an option of ss")));
+                    return Err(UsageError::of_ss(format!("{name}: not an option of ss")));
                 }
                 refused.get_or_insert(name);
             }
         }
     }
     if let Some(name) = refused {
-        return Err(Refusal::new(format!("{name}: not covered by lntu as ss")));
+        return Err(UsageError::of_ss(format!(
+            "{name}: not covered by lntu as ss"
+        )));
     }
     if !listening {
         let why = "only listening sockets are covered, so -l is needed";
-        return Err(Refusal::new(why));
+        return Err(UsageError::of_ss(why));
     }
     if !tcp && !udp {
         let why = "only TCP and UDP sockets are covered, so -t, -u or both are needed";
-        return Err(Refusal::new(why));
+        return Err(UsageError::of_ss(why));
     }
     let protocols = [(udp, Protocol::Udp), (tcp, Protocol::Tcp)];
     let asked = protocols.into_iter().filter(|(is_asked, _)| *is_asked);
     selection.protocols = asked.map(|(_, protocol)| protocol).collect();
     if let Some(word @ ("state" | "exclude" | "excl")) = filter.first().map(String::as_str) {
-        return Err(Refusal::new(format!("{word}: states are not covered")));
+        return Err(UsageError::of_ss(format!("{word}: states are not covered")));
     }
     Ok(Command::Show(Request {
         filter: Filter::parse(&filter, &mut selection, services)?,
@@ -260,7 +203,7 @@ pub fn parse(
 }
 
 /// The option of this name, which may be cut short as long as only one begins so.
-fn long_option(text: &str) -> Result<(&'static str, char), Refusal> {
+fn long_option(text: &str) -> Result<(&'static str, char), UsageError> {
     let options = || LONG_OPTIONS.into_iter();
     if let Some(exact) = options().find(|(name, _)| *name == text) {
         return Ok(exact);
@@ -268,10 +211,10 @@ fn long_option(text: &str) -> Result<(&'static str, char), Refusal> {
     let mut meant = options().filter(|(name, _)| name.starts_with(text));
     match (meant.next(), meant.next()) {
         (Some(option), None) => Ok(option),
-        (Some((one, _)), Some((other, _))) => Err(Refusal::new(format!(
+        (Some((one, _)), Some((other, _))) => Err(UsageError::of_ss(format!(
             "--{text}: could be --{one} or --{other}"
         ))),
-        (None, _) => Err(Refusal::new(format!("--{text}: not an option of ss"))),
+        (None, _) => Err(UsageError::of_ss(format!("--{text}: not an option of ss"))),
     }
 }
 
@@ -279,7 +222,7 @@ fn long_option(text: &str) -> Result<(&'static str, char), Refusal> {
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &[&str]) -> Result<Command, Refusal> {
+    fn parsed(arguments: &[&str]) -> Result<Command, UsageError> {
         let services = Services::new("/nonexistent".into(), "/nonexistent".into());
         parse(arguments.iter().map(OsString::from), &services)
     }

@@ -3,8 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::listener::{Listener, Scope, SsAddress};
-use crate::source::holders::Process;
+use crate::listener::{Holder, Interface, Listener, SsAddress};
 
 const COLUMNS: usize = 9;
 const NETID: usize = 0;
@@ -52,17 +51,17 @@ impl Table {
     /// Adds the row of `listener`, with its port and that of its peer as they are
     /// to be written.
     pub fn push(&mut self, listener: &Listener, port: &str, peer_port: &str) {
-        let scope = listener.scope.as_ref().map(Scope::as_str);
+        let interface = listener.interface.as_ref().map(Interface::as_str);
         self.rows.push([
             listener.protocol.name().into(),
             listener.protocol.listening_state().into(),
             queue(listener.recv_q),
             queue(listener.send_q),
-            address(listener.endpoint.address, listener.v6_only, scope),
+            address(listener.endpoint.address, listener.v6_only, interface),
             port.into(),
             address(listener.peer.address, listener.v6_only, None),
             peer_port.into(),
-            users(listener.processes.as_slice()),
+            users(listener.holders.as_slice()),
         ]);
     }
 
@@ -113,24 +112,24 @@ fn queue(length: u32) -> Vec<u8> {
 
 /// An address as its column holds it, with the colon before the port. A socket
 /// that takes IPv4 too has `*` for the IPv6 wildcard.
-fn address(address: IpAddr, v6_only: bool, scope: Option<&str>) -> Vec<u8> {
+fn address(address: IpAddr, v6_only: bool, interface: Option<&str>) -> Vec<u8> {
     let is_any = address.is_ipv6() && address.is_unspecified() && !v6_only;
     let mut text = match is_any {
         true => "*".to_string(),
         false => SsAddress(address).to_string(),
     };
-    if let Some(scope) = scope {
+    if let Some(name) = interface {
         text.push('%');
-        text.push_str(scope);
+        text.push_str(name);
     }
     text.push(':');
     text.into()
 }
 
 /// ` users:(("NAME",pid=12,fd=3),…)`, or nothing.
-fn users(processes: &[Process]) -> Vec<u8> {
+fn users(processes: &[Holder]) -> Vec<u8> {
     let mut text = Vec::new();
-    for Process { name, pid, fd } in processes {
+    for Holder { name, pid, fd } in processes {
         let before: &[u8] = if text.is_empty() {
             b" users:((\""
         } else {
@@ -149,21 +148,20 @@ fn users(processes: &[Process]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
-    use crate::source::holders::Processes;
+    use crate::listener::{Endpoint, Holders, Protocol};
 
     fn listener(address: &str, processes: &[(&str, u32)]) -> Listener {
         let endpoint = Endpoint {
             port: 1,
             address: address.parse().unwrap(),
         };
-        let process = |(name, pid): &(&str, u32)| Process {
+        let process = |(name, pid): &(&str, u32)| Holder {
             name: name.as_bytes().into(),
             pid: *pid,
             fd: 3,
         };
         Listener {
-            processes: Processes::new(processes.iter().map(process)),
+            holders: Holders::new(processes.iter().map(process)),
             ..Listener::new(Protocol::Tcp, endpoint)
         }
     }

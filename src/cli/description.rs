@@ -4,7 +4,7 @@
 
 /// A command, as it is typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Name {
+pub enum CommandName {
     /// `watch`, which is also meant where none is typed.
     #[default]
     Watch,
@@ -18,15 +18,15 @@ pub enum Name {
     Help,
 }
 
-impl Name {
+impl CommandName {
     /// What is typed for it.
     pub fn text(self) -> &'static str {
         match self {
-            Name::Watch => "watch",
-            Name::List => "list",
-            Name::Check => "check",
-            Name::Wait => "wait",
-            Name::Help => "help",
+            CommandName::Watch => "watch",
+            CommandName::List => "list",
+            CommandName::Check => "check",
+            CommandName::Wait => "wait",
+            CommandName::Help => "help",
         }
     }
 }
@@ -35,7 +35,7 @@ impl Name {
 #[derive(Clone, Copy, Debug)]
 pub struct CommandSpec {
     /// What it is called.
-    pub name: Name,
+    pub name: CommandName,
     /// How it is typed.
     pub usage: &'static str,
     /// What it does, in less than a sentence.
@@ -52,28 +52,28 @@ impl CommandSpec {
 /// All commands.
 pub static COMMANDS: [CommandSpec; 5] = [
     CommandSpec {
-        name: Name::Watch,
+        name: CommandName::Watch,
         usage: "lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]",
         summary: "print the listeners, then every change; with COMMAND, do so beside it, \
                   and become it",
     },
     CommandSpec {
-        name: Name::List,
+        name: CommandName::List,
         usage: "lntu list [OPTIONS] [PORT]...",
         summary: "print the listeners once",
     },
     CommandSpec {
-        name: Name::Check,
+        name: CommandName::Check,
         usage: "lntu check [OPTIONS] PORT...",
         summary: "exit with 0 if all are listening, else with 1",
     },
     CommandSpec {
-        name: Name::Wait,
+        name: CommandName::Wait,
         usage: "lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]",
         summary: "wait until all are listening; then become COMMAND",
     },
     CommandSpec {
-        name: Name::Help,
+        name: CommandName::Help,
         usage: "lntu help",
         summary: "print this help",
     },
@@ -85,7 +85,7 @@ pub struct Group {
     /// What they are about.
     pub title: &'static str,
     /// The commands that its options are for, but where they say otherwise.
-    pub commands: &'static [Name],
+    pub commands: &'static [CommandName],
     /// The options, in the order in which they are explained.
     pub options: &'static [OptionSpec],
 }
@@ -105,7 +105,7 @@ pub struct OptionSpec {
     /// Its long name, without the dashes.
     pub long: &'static str,
     /// The commands that take it.
-    pub commands: &'static [Name],
+    pub commands: &'static [CommandName],
     /// What it does, in less than a sentence.
     pub help: &'static str,
     pub(super) action: Action,
@@ -183,11 +183,16 @@ pub(super) enum Setting {
     Pid,
 }
 
-const ALL: &[Name] = &[Name::Watch, Name::List, Name::Check, Name::Wait];
-const PRINTING: &[Name] = &[Name::Watch, Name::List];
-const POLLING: &[Name] = &[Name::Watch, Name::Wait];
-const WATCH: &[Name] = &[Name::Watch];
-const WAIT: &[Name] = &[Name::Wait];
+const ALL: &[CommandName] = &[
+    CommandName::Watch,
+    CommandName::List,
+    CommandName::Check,
+    CommandName::Wait,
+];
+const PRINTING: &[CommandName] = &[CommandName::Watch, CommandName::List];
+const POLLING: &[CommandName] = &[CommandName::Watch, CommandName::Wait];
+const WATCH: &[CommandName] = &[CommandName::Watch];
+const WAIT: &[CommandName] = &[CommandName::Wait];
 
 /// What `--source` takes.
 pub const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
@@ -198,7 +203,7 @@ pub const EPHEMERAL: &str = "ephemeral";
 const fn option(
     short: Option<char>,
     long: &'static str,
-    commands: &'static [Name],
+    commands: &'static [CommandName],
     help: &'static str,
     action: Action,
 ) -> OptionSpec {
@@ -214,7 +219,7 @@ const fn option(
 const fn flag(
     short: Option<char>,
     long: &'static str,
-    commands: &'static [Name],
+    commands: &'static [CommandName],
     help: &'static str,
     flag: Flag,
 ) -> OptionSpec {
@@ -226,7 +231,7 @@ const fn setting(
     long: &'static str,
     name: &'static str,
     kind: ValueKind,
-    commands: &'static [Name],
+    commands: &'static [CommandName],
     help: &'static str,
     setting: Setting,
 ) -> OptionSpec {

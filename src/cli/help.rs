@@ -1,7 +1,7 @@
 //! What `lntu --help` prints.
 
 use super::description::{
-    ABOUT, COMMANDS, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, Group, Name, OptionSpec,
+    ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, Group, OptionSpec,
     PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
 };
 
@@ -73,7 +73,7 @@ fn explanation(group: &Group, option: &OptionSpec) -> String {
     text
 }
 
-fn push_names(text: &mut String, commands: &[Name]) {
+fn push_names(text: &mut String, commands: &[CommandName]) {
     for (index, command) in commands.iter().enumerate() {
         push(text, &[if index > 0 { ", " } else { "" }, command.text()]);
     }

@@ -1,5 +1,12 @@
-//! The command line as types: what was typed becomes what is meant, and what
-//! cannot be meant becomes a usage error.
+//! The command line: what was typed becomes what is meant, and what makes no sense
+//! becomes a usage error.
+//!
+//! - [`parse`] reads the arguments, by the [`description`] of all commands and
+//!   options.
+//! - [`help`] writes what `--help` prints, from the same description.
+//! - [`UsageError`] is the error of this parser and of the one in `as_ss`.
+//!
+//! The rest of the program sees the types that `parse` returns, never an option.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -9,9 +16,9 @@ use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::command::check::Wanted;
 use crate::command::entrypoint::Application;
 use crate::command::pace::{Interval, parse_duration};
+use crate::command::probe::Wanted;
 use crate::command::wait::WaitOptions;
 use crate::command::watch::WatchOptions;
 use crate::listener::{Family, Protocol};
@@ -22,32 +29,62 @@ use crate::source::{SourceChoice, SourceOptions};
 
 pub mod description;
 mod help;
+mod usage;
 
-use description::{Action, COMMANDS, EPHEMERAL, Flag, Name, OptionSpec, SOURCES, Setting};
+use description::{Action, COMMANDS, CommandName, EPHEMERAL, Flag, OptionSpec, SOURCES, Setting};
 pub use help::help;
+pub use usage::UsageError;
+
+/// A whole command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// What the program is asked to do.
+    pub command: Command,
+    /// How much it says on stderr.
+    pub verbosity: Verbosity,
+}
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Print the listeners, then every change; beside the application, if
-    /// there is one, which is then started in any case.
-    Watch(
-        SourceOptions,
-        OutputOptions,
-        WatchOptions,
-        Option<Application>,
-    ),
+    /// Print the listeners, then every change.
+    Watch {
+        /// Which listeners, from where.
+        source: SourceOptions,
+        /// Where lines go.
+        output: OutputOptions,
+        /// What is written, and when.
+        options: WatchOptions,
+        /// Runs beside the watcher. It starts whatever becomes of the watcher.
+        application: Option<Application>,
+    },
     /// Print the listeners once.
-    List(SourceOptions, OutputOptions),
-    /// Say whether all of these are listening.
-    Check(SourceOptions, Vec<RequiredPort>),
-    /// Wait for these, then become the application, if there is one.
-    Wait(
-        SourceOptions,
-        Vec<RequiredPort>,
-        WaitOptions,
-        Option<Application>,
-    ),
+    List {
+        /// Which listeners, from where.
+        source: SourceOptions,
+        /// Where lines go.
+        output: OutputOptions,
+    },
+    /// Say whether all ports are listening.
+    Check {
+        /// Where to look.
+        source: SourceOptions,
+        /// At least one.
+        ports: Vec<RequiredPort>,
+    },
+    /// Wait until all ports are as wanted.
+    Wait {
+        /// Where to look.
+        source: SourceOptions,
+        /// At least one.
+        ports: Vec<RequiredPort>,
+        /// The state to wait for.
+        wanted: Wanted,
+        /// How to wait.
+        options: WaitOptions,
+        /// What to become then.
+        application: Option<Application>,
+    },
     /// Print [`help`].
     Help,
     /// Print the version.
@@ -63,24 +100,6 @@ pub struct OutputOptions {
     pub path: Option<PathBuf>,
 }
 
-/// A command line that means nothing: what is wrong, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageError(String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (try 'lntu --help')", self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> UsageError {
-        UsageError(error.to_string())
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SourceName {
     Auto,
@@ -92,12 +111,13 @@ enum SourceName {
 /// What was typed, before it is known which command it is for.
 #[derive(Default)]
 struct Typed {
-    command: Option<Name>,
+    command: Option<CommandName>,
     options: Vec<&'static OptionSpec>,
     protocols: [bool; 2],
     families: [bool; 2],
     excluded: Vec<PortSpec>,
     excludes_ephemeral: bool,
+    holders: bool,
     ports: Vec<PortSpec>,
     source: Option<SourceName>,
     proc_root: Option<PathBuf>,
@@ -116,24 +136,24 @@ struct Typed {
 /// Reads the arguments that follow the program's name.
 ///
 /// # Errors
-/// When they are not what [`help`] describes.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+/// If they are not what [`help`] describes.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut typed = Typed::default();
     loop {
-        // lexopt takes `--` for itself and does not tell where it stood.
+        // lexopt consumes `--` and does not tell where it was.
         if let Some(mut rest) = parser.try_raw_args()
             && rest.peek() == Some("--".as_ref())
         {
             rest.next();
             let program = rest.next();
-            let program = program.ok_or_else(|| UsageError("--: needs a COMMAND".into()))?;
+            let program = program.ok_or_else(|| UsageError::of_lntu("--: needs a COMMAND"))?;
             let arguments = rest.collect();
             typed.application = Some(Application { program, arguments });
-            return typed.meaning();
+            return typed.into_command_line();
         }
-        let Some(argument) = parser.next()? else {
-            return typed.meaning();
+        let Some(argument) = parser.next().map_err(UsageError::of_lntu)? else {
+            return typed.into_command_line();
         };
         let is_it = |option: &&OptionSpec| match argument {
             Arg::Short(letter) => option.short == Some(letter),
@@ -142,22 +162,23 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         };
         let Some(option) = description::options().find(is_it) else {
             let Arg::Value(value) = argument else {
-                return Err(argument.unexpected().into());
+                return Err(UsageError::of_lntu(argument.unexpected()));
             };
             typed.take_operand(value)?;
-            if typed.command == Some(Name::Help) {
-                return Ok(Command::Help);
+            if typed.command == Some(CommandName::Help) {
+                return Ok(typed.asking_for(Command::Help));
             }
             continue;
         };
         typed.options.push(option);
         match option.action {
-            Action::Help => return Ok(Command::Help),
-            Action::Version => return Ok(Command::Version),
+            Action::Help => return Ok(typed.asking_for(Command::Help)),
+            Action::Version => return Ok(typed.asking_for(Command::Version)),
             Action::Set(flag) => typed.set(flag),
             Action::Take(setting, _) => {
                 let name = format!("--{}", option.long);
-                typed.take(setting, &name, parser.value()?)?;
+                let value = parser.value().map_err(UsageError::of_lntu)?;
+                typed.take(setting, &name, value)?;
             }
         }
     }
@@ -173,7 +194,7 @@ impl Typed {
             Flag::ChangesOnly => self.changes_only = true,
             Flag::Full => self.full = true,
             Flag::Closed => self.closed = true,
-            Flag::Processes => self.output.format.processes = true,
+            Flag::Processes => self.holders = true,
             Flag::Json => self.output.format.json = true,
             Flag::Timestamps => self.output.format.timestamps = true,
             Flag::NoHeader => self.output.format.no_header = true,
@@ -182,7 +203,7 @@ impl Typed {
         }
     }
 
-    /// `name` is that of the option, for messages.
+    /// `name` is the option as messages name it.
     fn take(&mut self, setting: Setting, name: &str, value: OsString) -> Result<(), UsageError> {
         match setting {
             Setting::Exclude if value == EPHEMERAL => self.excludes_ephemeral = true,
@@ -217,19 +238,26 @@ impl Typed {
         let command = COMMANDS.iter().find(|command| value == command.name.text());
         match command {
             Some(command) if is_first => self.command = Some(command.name),
-            // What has no digit was hardly meant as a port.
+            // Without a digit it was hardly meant as a port.
             _ if is_first && !value.as_encoded_bytes().iter().any(u8::is_ascii_digit) => {
                 let text = value.to_string_lossy();
                 let names = COMMANDS.map(|command| command.name.text()).join(", ");
                 let why = format!("neither a command ({names}) nor a PORT");
-                return Err(UsageError(format!("'{text}': {why}")));
+                return Err(UsageError::of_lntu(format!("'{text}': {why}")));
             }
             _ => self.ports.push(parse_value("PORT", value)?),
         }
         Ok(())
     }
 
-    fn meaning(self) -> Result<Command, UsageError> {
+    fn asking_for(self, command: Command) -> CommandLine {
+        CommandLine {
+            command,
+            verbosity: self.verbosity,
+        }
+    }
+
+    fn into_command_line(mut self) -> Result<CommandLine, UsageError> {
         let name = self.command.unwrap_or_default();
         self.refuse_options_of_others(name)?;
         let mut source = SourceOptions {
@@ -238,61 +266,65 @@ impl Typed {
                 protocol: only_one(self.protocols, [Protocol::Tcp, Protocol::Udp]),
                 family: only_one(self.families, [Family::V4, Family::V6]),
                 ports: Vec::new(),
-                excluded: self.excluded,
+                excluded: std::mem::take(&mut self.excluded),
                 excludes_ephemeral: self.excludes_ephemeral,
             },
-            processes: self.output.format.processes,
-            verbosity: self.verbosity,
+            holders: self.holders,
         };
-        let watch_options = WatchOptions {
-            interval: self.interval.unwrap_or(Interval::OF_WATCH),
-            format: self.output.format,
-            changes_only: self.changes_only,
-            full: self.full,
-            settle: self.settle.unwrap_or(1),
-            verbosity: self.verbosity,
-            second_look: true,
-        };
-        let wait_options = WaitOptions {
-            interval: self.interval.unwrap_or(Interval::OF_WAIT),
-            timeout: self.timeout,
-            wanted: match self.closed {
-                true => Wanted::Closed,
-                false => Wanted::Listening,
-            },
-            verbosity: self.verbosity,
-        };
-        match name {
-            Name::Help => Ok(Command::Help),
-            Name::Watch | Name::List => {
-                source.filter.ports = self.ports;
-                Ok(match name {
-                    Name::List => Command::List(source, self.output),
-                    _ => Command::Watch(source, self.output, watch_options, self.application),
-                })
-            }
-            Name::Check | Name::Wait => {
-                let ports = required_ports(name, self.ports, &source.filter)?;
-                // Tables of the other protocol need not be read.
-                let first = ports[0].protocol();
-                if ports.iter().all(|port| port.protocol() == first) {
-                    source.filter.protocol = Some(first);
+        let ports = std::mem::take(&mut self.ports);
+        let output = std::mem::take(&mut self.output);
+        let application = self.application.take();
+        let command = match name {
+            CommandName::Help => Command::Help,
+            CommandName::Watch => {
+                source.filter.ports = ports;
+                Command::Watch {
+                    source,
+                    output,
+                    options: WatchOptions {
+                        interval: self.interval.unwrap_or(Interval::OF_WATCH),
+                        changes_only: self.changes_only,
+                        full: self.full,
+                        settle: self.settle.unwrap_or(1),
+                    },
+                    application,
                 }
-                Ok(match name {
-                    Name::Check => Command::Check(source, ports),
-                    _ => Command::Wait(source, ports, wait_options, self.application),
-                })
             }
-        }
+            CommandName::List => {
+                source.filter.ports = ports;
+                Command::List { source, output }
+            }
+            CommandName::Check => {
+                let ports = required_ports(name, ports, &mut source.filter)?;
+                Command::Check { source, ports }
+            }
+            CommandName::Wait => {
+                let ports = required_ports(name, ports, &mut source.filter)?;
+                Command::Wait {
+                    source,
+                    ports,
+                    wanted: match self.closed {
+                        true => Wanted::Closed,
+                        false => Wanted::Listening,
+                    },
+                    options: WaitOptions {
+                        interval: self.interval.unwrap_or(Interval::OF_WAIT),
+                        timeout: self.timeout,
+                    },
+                    application,
+                }
+            }
+        };
+        Ok(self.asking_for(command))
     }
 
-    /// Refuses what was typed and `name` does not take.
-    fn refuse_options_of_others(&self, name: Name) -> Result<(), UsageError> {
+    /// Refuses an option that `name` does not take.
+    fn refuse_options_of_others(&self, name: CommandName) -> Result<(), UsageError> {
         let mut takers = COMMANDS
             .iter()
             .filter(|command| command.takes_application());
-        let of_others = |option: &&&OptionSpec| !option.commands.contains(&name);
-        let what = match self.options.iter().find(of_others) {
+        let is_of_others = |option: &&&OptionSpec| !option.commands.contains(&name);
+        let what = match self.options.iter().find(is_of_others) {
             Some(option) => format!("--{}", option.long),
             None if self.application.is_none() || takers.any(|taker| taker.name == name) => {
                 return Ok(());
@@ -300,14 +332,16 @@ impl Typed {
             None => "-- COMMAND".to_string(),
         };
         let name = name.text();
-        Err(UsageError(format!("{what}: not an option of {name}")))
+        Err(UsageError::of_lntu(format!(
+            "{what}: not an option of {name}"
+        )))
     }
 
     /// `--proc` and `--pid` name a place that only the `/proc` source can look at.
     fn source_choice(&self) -> Result<SourceChoice, UsageError> {
         let (option, root) = match (&self.proc_root, self.pid) {
             (Some(_), Some(_)) => {
-                return Err(UsageError("--pid: not together with --proc".into()));
+                return Err(UsageError::of_lntu("--pid: not together with --proc"));
             }
             (Some(root), None) => ("--proc", Some(root.clone())),
             (None, Some(pid)) => ("--pid", Some(PathBuf::from(format!("/proc/{pid}")))),
@@ -327,12 +361,12 @@ impl Typed {
 
 fn sees_its_own_only(option: &str, source: &str) -> UsageError {
     let why = "which looks at its own network namespace";
-    UsageError(format!(
+    UsageError::of_lntu(format!(
         "{option}: not together with --source {source}, {why}"
     ))
 }
 
-/// What was asked for, where only one of two was: both is the same as neither.
+/// The one of two that was asked for. To ask for both is to ask for neither.
 fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
     match asked {
         [true, false] => Some(first),
@@ -341,34 +375,43 @@ fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
     }
 }
 
-/// The PORTs of a command that needs some. One that `filter` leaves out could
-/// never be found listening, so it is refused.
+/// The PORTs of a command that needs some. A PORT that `filter` leaves out is
+/// refused, since it could never be found. `filter` then leaves out a protocol
+/// that no PORT has.
 fn required_ports(
-    name: Name,
+    name: CommandName,
     specs: Vec<PortSpec>,
-    filter: &Filter,
+    filter: &mut Filter,
 ) -> Result<Vec<RequiredPort>, UsageError> {
     if specs.is_empty() {
-        return Err(UsageError(format!("{}: needs a PORT", name.text())));
+        return Err(UsageError::of_lntu(format!(
+            "{}: needs a PORT",
+            name.text()
+        )));
     }
     let protocol = filter.protocol.unwrap_or(Protocol::Tcp);
     let required = |spec: PortSpec| {
         let text = spec.to_string();
         let port = RequiredPort::new(spec, protocol).map_err(|e| refused("PORT", &text, e))?;
-        if port.may_pass(filter) {
+        if port.can_pass(filter) {
             Ok(port)
         } else {
             Err(refused("PORT", &text, "contradicts -t, -u, -4 or -6"))
         }
     };
-    specs.into_iter().map(required).collect()
+    let ports: Vec<RequiredPort> = specs.into_iter().map(required).collect::<Result<_, _>>()?;
+    let first = ports[0].protocol();
+    if ports.iter().all(|port| port.protocol() == first) {
+        filter.protocol = Some(first);
+    }
+    Ok(ports)
 }
 
 fn refused(what: &str, value: &str, why: impl fmt::Display) -> UsageError {
-    UsageError(format!("{what} '{value}': {why}"))
+    UsageError::of_lntu(format!("{what} '{value}': {why}"))
 }
 
-/// Reads the value that was given for `what`, and says which it was if it is no good.
+/// Reads the value that was given for `what`.
 fn parse_value<T: std::str::FromStr<Err: fmt::Display>>(
     what: &str,
     value: OsString,
@@ -454,8 +497,13 @@ mod tests {
     }
 
     fn watch(arguments: &[&str]) -> (SourceOptions, OutputOptions, WatchOptions) {
-        match parse(arguments.iter().map(OsString::from)) {
-            Ok(Command::Watch(source, output, options, None)) => (source, output, options),
+        match parse(arguments.iter().map(OsString::from)).unwrap().command {
+            Command::Watch {
+                source,
+                output,
+                options,
+                application: None,
+            } => (source, output, options),
             other => panic!("{other:?}"),
         }
     }
@@ -472,15 +520,9 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_asked_of_the_source_and_for_the_output() {
+    fn holders_are_asked_for_with_p_only() {
         for (arguments, asked) in [(&["-p"][..], true), (&["--processes"], true), (&[], false)] {
-            let (source, output, options) = watch(arguments);
-            let everywhere = [
-                source.processes,
-                output.format.processes,
-                options.format.processes,
-            ];
-            assert_eq!(everywhere, [asked; 3], "{arguments:?}");
+            assert_eq!(watch(arguments).0.holders, asked, "{arguments:?}");
         }
     }
 

@@ -1,26 +1,26 @@
-//! The entrypoint helper: become the application, and run the watcher beside it.
+//! The entrypoint helper: become the application, and leave a watcher beside it.
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::Command;
 
-use crate::Error;
-use crate::report::Verbosity;
-use crate::sys::{self, Forked, Leader};
+use crate::error::Error;
+use crate::report;
+use crate::sys::{self, Forked, Parent};
 
 /// A program to become, and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
-    /// Looked for in `PATH` unless it has a slash.
+    /// The program. It is looked for in `PATH` unless it has a slash.
     pub program: OsString,
-    /// What follows it.
+    /// Its arguments.
     pub arguments: Vec<OsString>,
 }
 
 impl Application {
-    /// Becomes the application, which keeps this process's id, environment,
-    /// descriptors, working directory, signal mask and dispositions. Returns
-    /// only the error that prevented it.
+    /// Becomes the application. It keeps this process's id, environment,
+    /// descriptors, working directory, signal mask and signal dispositions.
+    /// Returns only if that fails, with the error.
     pub fn exec(self) -> Error {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
@@ -28,27 +28,25 @@ impl Application {
         Error::Exec(self.program, error)
     }
 
-    /// The same with a watcher beside it, in which this returns, with the
-    /// process that the watcher must not outlive. Nothing that goes wrong with
-    /// the watcher may keep the application from starting, so that is only said.
+    /// Becomes the application, and leaves a child that is to be the watcher. In
+    /// that child this returns: with its parent, which it must not outlive.
+    ///
+    /// Nothing that goes wrong with the watcher may keep the application from
+    /// starting, so such an error is only a warning.
     ///
     /// # Errors
-    /// [`Error::Exec`] in the process that should have become the application.
-    pub fn exec_beside_watcher(
-        self,
-        keeps_stdout: bool,
-        verbosity: Verbosity,
-    ) -> Result<Leader, Error> {
-        match sys::fork_follower(keeps_stdout) {
-            Ok(Forked::Follower(leader)) => Ok(leader),
-            Ok(Forked::Leader(mut follower)) => {
+    /// [`Error::Exec`], in the process that should have become the application.
+    pub fn exec_beside_watcher(self, keeps_stdout: bool) -> Result<Parent, Error> {
+        match sys::fork_child(keeps_stdout) {
+            Ok(Forked::Child(parent)) => Ok(parent),
+            Ok(Forked::Parent(mut child)) => {
                 let error = self.exec();
-                // No one is left to watch for.
-                let _ = follower.write_all(&[0]);
+                // There is nothing to watch for. This ends the child.
+                let _ = child.write_all(&[0]);
                 Err(error)
             }
             Err(error) => {
-                verbosity.warn(format_args!(
+                report::warn(format_args!(
                     "starting the watcher: {error}; the command runs without it"
                 ));
                 Err(self.exec())

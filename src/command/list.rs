@@ -1,28 +1,28 @@
 //! `lntu list`: print the listeners once.
 
-use crate::Error;
+use crate::error::Error;
 use crate::output::table::Table;
 use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::snapshot::Snapshot;
-use crate::source::Source;
+use crate::source::{Known, Source};
 
-/// Polls `source` once and writes every listener to `output`. A reader that
-/// goes away before the end is no error.
+/// Polls `source` once and writes every listener to `output`. A reader that goes
+/// away before the end is no error.
 ///
 /// # Errors
-/// When the source has no complete answer or the output cannot be written.
+/// If the source has no complete answer, or the output cannot be written.
 pub fn run(mut source: Source, format: Format, mut output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
-    source.poll(None, &mut snapshot)?;
-    source.find_processes(&Snapshot::default(), &mut snapshot);
+    source.poll(Known::default(), &mut snapshot).result?;
+    let _ = source.find_holders(&Snapshot::default(), &mut snapshot);
     let now = Timestamp::now();
-    let mut renderer = Renderer::new(format, Table::default());
+    let mut renderer = Renderer::new(format, Table::default(), source.finds_holders());
     renderer.fit(snapshot.listeners());
     let mut text = Vec::new();
     renderer.header(&mut text);
     for listener in snapshot.listeners() {
         renderer.line(Event::Listening, listener, now, &mut text);
     }
-    output.write_all(text)
+    Ok(output.write_all(text)?)
 }

@@ -1,9 +1,19 @@
-//! What the program does, a file for each command.
+//! What the program does: one file for each command, and what they share.
+//!
+//! - [`watch`], [`list`], [`check`] and [`wait`] are the commands.
+//! - [`probe`] is the question that `check` asks once and `wait` again and again.
+//! - [`settle`] holds back changes that may not last, for `watch`.
+//! - [`pace`] is the time between two polls.
+//! - [`entrypoint`] becomes an application, with a watcher beside it or after a wait.
+//!
+//! A command asks a source and writes to an output. It knows neither how a
+//! snapshot is made nor how a line is written.
 
 pub mod check;
 pub mod entrypoint;
 pub mod list;
 pub mod pace;
+pub mod probe;
 pub mod settle;
 pub mod wait;
 pub mod watch;

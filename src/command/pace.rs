@@ -1,4 +1,4 @@
-//! Durations as they are typed, and the time between two polls.
+//! The pace of polls: the time between two of them, and durations as typed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,15 +9,15 @@ use std::time::Duration;
 pub struct Interval(Duration);
 
 impl Interval {
-    /// The shortest there is.
+    /// The shortest interval.
     pub const SHORTEST: Duration = Duration::from_millis(10);
-    /// 5 seconds, where `lntu watch` is not told otherwise.
+    /// The default of `lntu watch`: 5 seconds.
     pub const OF_WATCH: Interval = Interval(Duration::from_secs(5));
-    /// 100 ms, where `lntu wait` is not told otherwise.
+    /// The default of `lntu wait`: 100 ms.
     pub const OF_WAIT: Interval = Interval(Duration::from_millis(100));
 
-    /// The pause after a poll that cost this much: never so short that
-    /// polling takes more than a tenth of the time.
+    /// The pause after a poll that cost this much. It is at least nine times the
+    /// cost, so polls never take more than a tenth of the time.
     pub fn pause_after(self, cost: Duration) -> Duration {
         self.0.max(cost * 9)
     }
@@ -38,7 +38,7 @@ impl FromStr for Interval {
 /// Why a duration was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DurationError {
-    /// Not a number with a known unit.
+    /// Not a number, with or without a known unit.
     Form,
     /// Shorter than [`Interval::SHORTEST`].
     TooShort,
@@ -58,8 +58,8 @@ impl fmt::Display for DurationError {
 
 impl std::error::Error for DurationError {}
 
-/// Reads `500ms`, `5s`, `1.5m`, `1h`; a bare number is seconds. What is finer
-/// than a nanosecond is cut off.
+/// Reads `500ms`, `5s`, `1.5m` or `1h`. A bare number is seconds. Digits below a
+/// nanosecond are dropped.
 ///
 /// # Errors
 /// [`DurationError::Form`] and [`DurationError::TooLong`].

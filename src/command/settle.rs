@@ -1,21 +1,21 @@
-//! `--settle`: a change counts once several polls in a row agree on it.
+//! `--settle`: a change is reported once several polls in a row agree on it.
 
 use crate::listener::Identity;
 use crate::snapshot::{Change, Snapshot};
 
-/// The changes that were seen and do not count yet, or only just.
+/// The changes that were seen and not reported before the last poll.
 #[derive(Debug)]
 pub struct Settling {
     polls: u32,
-    /// How many polls are left until the first change can count.
+    /// How many polls are left until a change can be reported at all.
     left: u32,
-    /// How many polls in a row have seen this identity open (true) or close, in
-    /// the order of [`Snapshot::changes_to`], which is theirs too.
+    /// How many polls in a row have seen this identity open (true) or close. In
+    /// the order of [`Snapshot::changes_to`].
     seen: Vec<((bool, Identity), u32)>,
 }
 
 impl Settling {
-    /// A change counts once this many `polls` in a row agree on it.
+    /// Reports a change once this many `polls` in a row agree on it.
     pub fn new(polls: u32) -> Settling {
         Settling {
             polls,
@@ -24,8 +24,8 @@ impl Settling {
         }
     }
 
-    /// Takes back from `current`, the snapshot of one more poll, the changes
-    /// since `reported` that do not count yet. False while no change can.
+    /// Reverts in `current`, the snapshot of one more poll, the changes since
+    /// `reported` that are not to be reported yet. False while none can be.
     pub fn hold_back(&mut self, reported: &Snapshot, current: &mut Snapshot) -> bool {
         self.left = self.left.saturating_sub(1);
         if self.polls <= 1 {
@@ -49,12 +49,12 @@ impl Settling {
         self.left == 0
     }
 
-    /// Whether there was no change at the last poll.
+    /// Whether the last poll saw no change.
     pub fn is_calm(&self) -> bool {
         self.seen.is_empty()
     }
 
-    /// How many that were seen to open are not there in `current`.
+    /// How many listeners that were seen to open are missing from `current`.
     pub fn count_missing(&self, current: &Snapshot) -> usize {
         let is_missing = |((opens, identity), _): &&((bool, Identity), u32)| {
             *opens && current.sockets_of(*identity).is_empty()

@@ -3,42 +3,37 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Error;
-use crate::command::check::{Check, Wanted, names};
-use crate::command::pace::Interval;
-use crate::report::Verbosity;
+use super::pace::Interval;
+use super::probe::{Probe, Wanted, names};
+use crate::error::Error;
+use crate::report;
 
 /// How often a line on stderr says that the waiting goes on.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// For what, and how long.
+/// How to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitOptions {
     /// The time between two polls.
     pub interval: Interval,
-    /// When to give up; `None` for never.
+    /// When to give up. `None` for never.
     pub timeout: Option<Duration>,
-    /// The state to wait for.
-    pub wanted: Wanted,
-    /// What is said on stderr.
-    pub verbosity: Verbosity,
 }
 
-/// Returns true as soon as all ports are as wanted, and false if they are not
-/// after the timeout, having named those on stderr.
+/// Returns true as soon as all ports are as wanted. If they are not at the
+/// timeout, names those on stderr and returns false.
 ///
 /// # Errors
 /// As soon as it cannot be told.
-pub fn run(mut check: Check, options: WaitOptions) -> Result<bool, Error> {
-    let WaitOptions {
-        wanted, verbosity, ..
-    } = options;
+pub fn run(mut probe: Probe, options: WaitOptions) -> Result<bool, Error> {
     let started = Instant::now();
     let mut next_progress = PROGRESS;
+    let wanted = probe.wanted();
     loop {
-        check.look(wanted == Wanted::Closed)?;
-        check.require_known()?;
-        let unmet = check.unmet(wanted);
+        // That a port listens is certain at once. That nothing does is not.
+        let cost = probe.look(wanted == Wanted::Closed)?;
+        probe.require_known()?;
+        let unmet = probe.unmet();
         let waited = started.elapsed();
         if unmet.is_empty() {
             return Ok(true);
@@ -50,15 +45,15 @@ pub fn run(mut check: Check, options: WaitOptions) -> Result<bool, Error> {
         if options.timeout.is_some_and(|timeout| waited >= timeout) {
             let (seconds, tenths) = (waited.as_secs(), waited.subsec_millis() / 100);
             let ports = names(&unmet);
-            verbosity.warn(format_args!("{ports}: {still} after {seconds}.{tenths} s"));
+            report::warn(format_args!("{ports}: {still} after {seconds}.{tenths} s"));
             return Ok(false);
         }
         if waited >= next_progress {
             let (ports, seconds) = (names(&unmet), waited.as_secs());
-            verbosity.warn(format_args!("waiting for {ports}{to} ({seconds} s)"));
+            report::warn(format_args!("waiting for {ports}{to} ({seconds} s)"));
             next_progress = waited + PROGRESS;
         }
-        let pause = options.interval.pause_after(check.take_cost());
+        let pause = options.interval.pause_after(cost);
         let until_timeout = options.timeout.map(|timeout| timeout - waited);
         thread::sleep(until_timeout.map_or(pause, |left| left.min(pause)));
     }

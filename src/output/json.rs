@@ -1,19 +1,18 @@
-//! JSON Lines: one listener, one object, one line.
+//! JSON Lines: each listener is one object on one line.
 
 use std::fmt::Write as _;
 
-use crate::listener::{Listener, Scope, SsAddress};
-use crate::output::timestamp::Timestamp;
-use crate::report::steers;
-use crate::source::holders::Process;
+use super::timestamp::Timestamp;
+use crate::listener::{Family, Holder, Interface, Listener, SsAddress};
+use crate::report::is_nonprinting;
 
-/// `listener` as a JSON object, without a newline; `event` is its `type`. With
-/// `processes` it says which hold it, also when none is known.
-pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, processes: bool) -> String {
+/// `listener` as a JSON object without a newline. `event` is its `type`. With
+/// `holders` it has an array of the processes that hold it, which may be empty.
+pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: bool) -> String {
     let protocol = listener.protocol.name();
     let family = match listener.family() {
-        crate::listener::Family::V4 => 4,
-        crate::listener::Family::V6 => 6,
+        Family::V4 => 4,
+        Family::V6 => 6,
     };
     let address = listener.endpoint.address;
     let spelled = match address.is_unspecified() {
@@ -22,36 +21,36 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, processes:
     };
     let number = listener.endpoint.port;
     let (recv_q, send_q) = (listener.recv_q, listener.send_q);
-    let scope = match listener.scope.as_ref().map(Scope::as_str) {
+    let scope = match listener.interface.as_ref().map(Interface::as_str) {
         None => String::new(),
         Some(name) => format!(r#","scope":{}"#, string(name.as_bytes())),
     };
-    let processes = match processes {
+    let processes = match holders {
         false => String::new(),
-        true => format!(r#","processes":[{}]"#, array(listener.processes.as_slice())),
+        true => format!(r#","processes":[{}]"#, array(listener.holders.as_slice())),
     };
     format!(
         r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}}}"#
     )
 }
 
-fn array(processes: &[Process]) -> String {
-    let objects: Vec<String> = processes
+fn array(holders: &[Holder]) -> String {
+    let objects: Vec<String> = holders
         .iter()
-        .map(|Process { name, pid, fd }| {
+        .map(|Holder { name, pid, fd }| {
             format!(r#"{{"name":{},"pid":{pid},"fd":{fd}}}"#, string(name))
         })
         .collect();
     objects.join(",")
 }
 
-/// A JSON string of `bytes` from elsewhere. What is no UTF-8 becomes U+FFFD.
+/// A JSON string of `bytes`. What is not UTF-8 becomes U+FFFD.
 fn string(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for character in String::from_utf8_lossy(bytes).chars() {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
-            _ if steers(character) => {
+            _ if is_nonprinting(character) => {
                 // RFC 8259 asks for this up to U+001F. None is above U+FFFF.
                 let _ = write!(text, "\\u{:04x}", u32::from(character));
             }
@@ -65,8 +64,7 @@ fn string(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
-    use crate::source::holders::Processes;
+    use crate::listener::{Endpoint, Holders, Protocol};
     use serde_json::{Value, json};
 
     fn listener(address: &str) -> Listener {
@@ -80,7 +78,7 @@ mod tests {
 
     fn parsed(address: &str, scope: Option<&[u8]>) -> Value {
         let listener = Listener {
-            scope: scope.map(|name| Scope::new(name).unwrap()),
+            interface: scope.map(|name| Interface::new(name).unwrap()),
             ..listener(address)
         };
         let mut value: Value =
@@ -120,13 +118,13 @@ mod tests {
     #[test]
     fn processes_are_there_if_asked_for_whatever_their_names_hold() {
         let processes = |names: &[&[u8]]| {
-            let process = |name: &&[u8]| Process {
+            let process = |name: &&[u8]| Holder {
                 name: name.to_vec(),
                 pid: 12,
                 fd: 6,
             };
             let listener = Listener {
-                processes: Processes::new(names.iter().map(process)),
+                holders: Holders::new(names.iter().map(process)),
                 ..listener("::1")
             };
             let line = object(&listener, "closed", Timestamp::now(), true);

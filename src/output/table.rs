@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::listener::{Family, Listener, Scope, SsAddress};
-use crate::report::steers;
-use crate::source::holders::Process;
+use crate::listener::{Family, Holder, Interface, Listener, SsAddress};
+use crate::report::is_nonprinting;
 
-/// The widths of the columns that grow with what stands in them. The others
+/// The widths of the columns that grow with their contents. The other columns
 /// always hold the same few words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -14,26 +13,26 @@ pub struct Table {
     send_q: usize,
     address: usize,
     port: usize,
-    /// Whether there is a column of processes, which is the last.
-    processes: bool,
+    /// Whether the last column names the holders.
+    holders: bool,
 }
 
 impl Default for Table {
-    /// As wide as the headings ask for.
+    /// As wide as the headings.
     fn default() -> Table {
         Table {
             recv_q: "Recv-Q".len(),
             send_q: "Send-Q".len(),
             address: "Local Address".len(),
             port: "Port".len(),
-            processes: false,
+            holders: false,
         }
     }
 }
 
 impl Table {
-    /// A table whose lines come one at a time, before all are known: it has
-    /// room for any port and any address, of `ipv6` or only of IPv4.
+    /// A table for lines that come one at a time. It has room for any port and any
+    /// address: of IPv4 only, or with `ipv6` of both.
     pub fn for_stream(ipv6: bool) -> Table {
         let longest = match ipv6 {
             true => "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]",
@@ -46,12 +45,12 @@ impl Table {
         }
     }
 
-    /// The table with a column of processes, or without.
-    pub fn with_processes(self, processes: bool) -> Table {
-        Table { processes, ..self }
+    /// The same table, with or without a column of holders.
+    pub fn with_holders(self, holders: bool) -> Table {
+        Table { holders, ..self }
     }
 
-    /// Widens the columns to what `listener` needs. They never narrow.
+    /// Widens the columns to what `listener` needs. They never get narrower.
     pub fn fit(&mut self, listener: &Listener) {
         self.recv_q = self.recv_q.max(listener.recv_q.to_string().len());
         self.send_q = self.send_q.max(listener.send_q.to_string().len());
@@ -69,7 +68,7 @@ impl Table {
         )
     }
 
-    /// `listener` with this word in the state column, without a newline.
+    /// The row of `listener` with this state, without a newline.
     pub fn row(&self, listener: &Listener, state: &str) -> String {
         let recv_q = listener.recv_q.to_string();
         let send_q = listener.send_q.to_string();
@@ -81,11 +80,11 @@ impl Table {
             [listener.protocol.name(), state, &recv_q, &send_q],
             [&address(listener), &port(listener)],
             [peer, "*"],
-            &processes(listener.processes.as_slice()),
+            &users(listener.holders.as_slice()),
         )
     }
 
-    fn line(&self, left: [&str; 4], local: [&str; 2], peer: [&str; 2], processes: &str) -> String {
+    fn line(&self, left: [&str; 4], local: [&str; 2], peer: [&str; 2], users: &str) -> String {
         let Table {
             recv_q: recv_width,
             send_q: send_width,
@@ -99,9 +98,9 @@ impl Table {
             "{netid:<5} {state:<6} {recv_q:<recv_width$} {send_q:<send_width$} \
              {address:>address_width$}:{port:<port_width$} {peer_address:>12}:{peer_port}"
         );
-        if self.processes && !processes.is_empty() {
+        if self.holders && !users.is_empty() {
             let padding = "Port".len() - peer_port.len();
-            let _ = write!(line, "{:padding$} {processes}", "");
+            let _ = write!(line, "{:padding$} {users}", "");
         }
         line
     }
@@ -109,24 +108,24 @@ impl Table {
 
 /// `users:(("NAME",pid=12,fd=3),…)`, or nothing for none.
 ///
-/// In a NAME, quotes and backslashes have a backslash before them, what steers
-/// a terminal is written as in Rust, and bytes that are no UTF-8 as `\xNN`.
-fn processes(processes: &[Process]) -> String {
-    if processes.is_empty() {
+/// In a NAME, quotes and backslashes follow a backslash, nonprinting characters are
+/// written as in Rust, and bytes that are not UTF-8 as `\xNN`.
+fn users(holders: &[Holder]) -> String {
+    if holders.is_empty() {
         return String::new();
     }
-    let holders: Vec<String> = processes
+    let users: Vec<String> = holders
         .iter()
-        .map(|Process { name, pid, fd }| format!("(\"{}\",pid={pid},fd={fd})", escaped(name)))
+        .map(|Holder { name, pid, fd }| format!("(\"{}\",pid={pid},fd={fd})", escaped(name)))
         .collect();
-    format!("users:({})", holders.join(","))
+    format!("users:({})", users.join(","))
 }
 
 fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if matches!(character, '"' | '\\') || steers(character) {
+            if matches!(character, '"' | '\\') || is_nonprinting(character) {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);
@@ -139,16 +138,16 @@ fn escaped(name: &[u8]) -> String {
     text
 }
 
-/// The address as the table writes it: `*` for either wildcard, and the
-/// scope, where one is known, behind a percent sign.
+/// The address as the table writes it: `*` for either wildcard, and the interface,
+/// if one is known, behind a percent sign.
 fn address(listener: &Listener) -> String {
     let address = listener.endpoint.address;
-    let scope = listener.scope.as_ref().map(Scope::as_str);
-    let (percent, scope) = scope.map_or(("", ""), |scope| ("%", scope));
+    let interface = listener.interface.as_ref().map(Interface::as_str);
+    let (percent, interface) = interface.map_or(("", ""), |name| ("%", name));
     if address.is_unspecified() {
-        format!("*{percent}{scope}")
+        format!("*{percent}{interface}")
     } else {
-        format!("{}{percent}{scope}", SsAddress(address))
+        format!("{}{percent}{interface}", SsAddress(address))
     }
 }
 
@@ -163,8 +162,7 @@ fn port(listener: &Listener) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
-    use crate::source::holders::Processes;
+    use crate::listener::{Endpoint, Holders, Protocol};
 
     fn listener(address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();
@@ -181,7 +179,7 @@ mod tests {
             listener("::ffff:127.0.0.1", 8080),
             Listener {
                 protocol: Protocol::Udp,
-                scope: Scope::new(b"lo"),
+                interface: Interface::new(b"lo"),
                 ..listener("127.0.0.53", 53)
             },
             listener("::", 65535),
@@ -203,15 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_follows_the_brackets_and_the_wildcard() {
-        let scoped = |address| {
+    fn an_interface_follows_the_brackets_and_the_wildcard() {
+        let on_interface = |address| {
             super::address(&Listener {
-                scope: Scope::new(b"eth0"),
+                interface: Interface::new(b"eth0"),
                 ..listener(address, 1)
             })
         };
-        assert_eq!(scoped("fe80::1"), "[fe80::1]%eth0");
-        assert_eq!(scoped("0.0.0.0"), "*%eth0");
+        assert_eq!(on_interface("fe80::1"), "[fe80::1]%eth0");
+        assert_eq!(on_interface("0.0.0.0"), "*%eth0");
     }
 
     #[test]
@@ -234,15 +232,15 @@ mod tests {
 
     #[test]
     fn processes_stand_in_the_last_column_safely_written() {
-        let table = Table::default().with_processes(true);
-        let process = |name: &[u8], pid| Process {
+        let table = Table::default().with_holders(true);
+        let process = |name: &[u8], pid| Holder {
             name: name.to_vec(),
             pid,
             fd: 6,
         };
         let unheld = listener("127.0.0.1", 80);
         let held = Listener {
-            processes: Processes::new(vec![
+            holders: Holders::new(vec![
                 process(b"a \"b\"\n) ,pid=1", 12),
                 process(b"\\\x1b[31m\xff\xc3\xa9", 11),
             ]),

@@ -1,79 +1,14 @@
-//! Which processes hold a socket: found in `/proc/PID/fd` by the socket's
-//! inode, and named by `/proc/PID/comm`, or by `stat` as ss does.
+//! Which processes hold a socket: those with a link to the socket's inode in
+//! `/proc/PID/fd`. Their names come from `/proc/PID/comm`, or from `stat` as in ss.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::listener::Listener;
+use crate::listener::{Holder, Holders, Listener};
 
-/// A process, and the descriptor by which it holds a socket.
-///
-/// They sort as ss lists them: the highest process id first, and in one process
-/// the highest descriptor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Its name, at most 15 bytes of any kind: what `/proc/PID/comm` holds.
-    pub name: Vec<u8>,
-    /// Its id, as the `/proc` that was read numbers it.
-    pub pid: u32,
-    /// The descriptor in it.
-    pub fd: u32,
-}
-
-impl Process {
-    fn order(&self) -> impl Ord + use<> {
-        std::cmp::Reverse((self.pid, self.fd))
-    }
-}
-
-/// The processes that hold one socket, or one of several that share an
-/// identity. Sorted, each descriptor once.
-///
-/// A clone shares them, so it takes no memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Processes(Option<Arc<[Process]>>);
-
-impl Processes {
-    /// Those of `processes`, in any order. Nearly in order is cheapest.
-    pub fn new(processes: impl IntoIterator<Item = Process>) -> Processes {
-        let mut sorted: Vec<Process> = Vec::new();
-        for process in processes {
-            let place = sorted.binary_search_by_key(&process.order(), Process::order);
-            if let Err(place) = place {
-                sorted.insert(place, process);
-            }
-        }
-        Processes((!sorted.is_empty()).then(|| sorted.into()))
-    }
-
-    /// All of them.
-    pub fn as_slice(&self) -> &[Process] {
-        self.0.as_deref().unwrap_or_default()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Those of all `sockets`.
-    pub fn of_all(sockets: &[Listener]) -> Processes {
-        match sockets {
-            [socket] => socket.processes.clone(),
-            sockets => {
-                let all = sockets
-                    .iter()
-                    .flat_map(|socket| socket.processes.as_slice());
-                Processes::new(all.cloned())
-            }
-        }
-    }
-}
-
-/// Finds the processes that hold sockets, and remembers them by inode: no
-/// process is looked at while there is no socket that was not seen before.
+/// Finds the holders of sockets and remembers them by inode. It reads processes
+/// only when there is a socket that it has not searched for before.
 #[derive(Debug)]
 pub struct Lookup {
     proc_root: PathBuf,
@@ -82,22 +17,21 @@ pub struct Lookup {
     sockets: Vec<Socket>,
 }
 
-/// What the process with this directory in `/proc` is called.
+/// Reads the name of the process with this directory in `/proc`.
 type Naming = fn(&Path) -> io::Result<Vec<u8>>;
 
-/// A socket that was looked for.
+/// A socket to search for, or one that was searched for.
 #[derive(Debug)]
 struct Socket {
     inode: u64,
-    /// `None` until it was looked for.
-    holders: Option<Processes>,
-    /// In the order of the look at all processes that goes on.
-    found: Vec<Process>,
+    /// `None` until the search is over.
+    holders: Option<Holders>,
+    /// What the current search has found so far, in its order.
+    found: Vec<Holder>,
 }
 
 impl Lookup {
-    /// A look-up among the processes below `proc_root`, which are called what
-    /// `naming` says.
+    /// A look-up among the processes below `proc_root`. `naming` reads their names.
     pub fn new(proc_root: &Path, naming: Naming) -> Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
@@ -106,14 +40,12 @@ impl Lookup {
         }
     }
 
-    /// Looks for the holders of those of `listeners` that were not looked for
-    /// before, and if there are any, forgets what is not among them. True if
-    /// there were.
+    /// Searches for the holders of those `listeners` that are new here. True if
+    /// there were any; sockets that are not among `listeners` are then forgotten.
     ///
-    /// A socket can be held by any number of processes (workers that inherited
-    /// it), and the kernel does not say by how many: so every process is looked
-    /// at, once for all sockets. What cannot be read (processes of other users,
-    /// or none at all without `/proc`) holds nothing as far as can be told.
+    /// Any number of processes may hold one socket (workers inherit it), and the
+    /// kernel does not say how many. So a search reads every process, once for all
+    /// sockets. A process that cannot be read (of another user, say) is passed over.
     pub fn look_for(&mut self, listeners: &[Listener]) -> bool {
         let mut inodes = listeners.iter().map(|listener| listener.inode);
         if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
@@ -133,23 +65,23 @@ impl Lookup {
         });
         for socket in &mut sockets {
             let found = socket.found.drain(..).rev();
-            socket.holders.get_or_insert_with(|| Processes::new(found));
+            socket.holders.get_or_insert_with(|| Holders::new(found));
         }
         self.sockets = sockets;
         true
     }
 
-    /// The holders of a socket that was looked for; those that `listener`
-    /// names already where its inode is not known.
-    pub fn holders_of(&self, listener: &Listener) -> Processes {
+    /// The holders of `listener`. If its inode is not known, they are those that it
+    /// names already.
+    pub fn holders_of(&self, listener: &Listener) -> Holders {
         let known = match listener.inode {
             0 => None,
             inode => self.find(inode),
         };
-        known.unwrap_or(&listener.processes).clone()
+        known.unwrap_or(&listener.holders).clone()
     }
 
-    fn find(&self, inode: u64) -> Option<&Processes> {
+    fn find(&self, inode: u64) -> Option<&Holders> {
         let place = self
             .sockets
             .binary_search_by_key(&inode, |socket| socket.inode);
@@ -157,12 +89,12 @@ impl Lookup {
     }
 }
 
-/// Adds the process in `directory` to each of the `sockets`, which are sorted
-/// by inode, that it holds and that is looked for.
+/// Adds the process in `directory` to each of `sockets` that it holds and that is
+/// searched for. `sockets` is sorted by inode.
 fn look_into(pid: u32, directory: &Path, naming: Naming, sockets: &mut [Socket]) -> io::Result<()> {
     let mut its_name = None;
     for_each_number(&directory.join("fd"), |fd, path| {
-        // One that was closed meanwhile holds nothing.
+        // A descriptor that was closed meanwhile has no link.
         let Some(inode) = fs::read_link(path)
             .ok()
             .and_then(|link| socket_inode(&link))
@@ -173,10 +105,10 @@ fn look_into(pid: u32, directory: &Path, naming: Naming, sockets: &mut [Socket])
         if let Ok(place) = place
             && sockets[place].holders.is_none()
         {
-            // One that ended meanwhile has no name and holds nothing.
+            // A process that ended meanwhile has no name.
             let name = its_name.get_or_insert_with(|| naming(directory).ok());
             if let Some(name) = name.clone() {
-                sockets[place].found.push(Process { name, pid, fd });
+                sockets[place].found.push(Holder { name, pid, fd });
             }
         }
     })
@@ -196,34 +128,34 @@ fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io::Re
     Ok(())
 }
 
-/// The inode in `socket:[123]`, which a descriptor's link says of a socket.
+/// The inode in `socket:[123]`, the link of a descriptor of a socket.
 fn socket_inode(link: &Path) -> Option<u64> {
     let link = link.to_str()?.strip_prefix("socket:[")?;
     link.strip_suffix(']')?.parse().ok()
 }
 
-/// As much of `file` as one of these can hold.
+/// The contents of `file`, at most 4096 bytes: `comm` and `stat` are shorter.
 fn read_some(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(4096).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The name of the process with this directory in `/proc`, whole.
+/// The whole name of the process with this directory in `/proc`, from `comm`.
 ///
 /// # Errors
-/// Those of the system: it may have ended.
-pub fn name(directory: &Path) -> io::Result<Vec<u8>> {
+/// If the file cannot be read: the process may have ended.
+pub fn name_in_comm(directory: &Path) -> io::Result<Vec<u8>> {
     let mut name = read_some(&directory.join("comm"))?;
     name.pop_if(|last| *last == b'\n');
     Ok(name)
 }
 
-/// The name of the same process as ss finds it: in `PID (NAME) S ...`, up to
-/// the first parenthesis that closes, whether it ends the name or not.
+/// The name of the process as ss reads it, from `stat`: in `PID (NAME) S ...` what
+/// stands before the first `)`, even if the name holds one.
 ///
 /// # Errors
-/// As [`name`].
+/// As [`name_in_comm`].
 pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
     let stat = read_some(&directory.join("stat"))?;
     let mut parts = stat.splitn(2, |byte| *byte == b'(');
@@ -268,9 +200,9 @@ mod tests {
         }
     }
 
-    fn process(name: &str, pid: u32, fd: u32) -> Process {
+    fn process(name: &str, pid: u32, fd: u32) -> Holder {
         let name = name.as_bytes().to_vec();
-        Process { name, pid, fd }
+        Holder { name, pid, fd }
     }
 
     #[test]
@@ -288,7 +220,7 @@ mod tests {
                 &[(1, "pipe:[5]"), (2, "socket:[55]"), (3, "socket:[5")],
             ),
         ]);
-        let mut lookup = Lookup::new(proc.path(), name);
+        let mut lookup = Lookup::new(proc.path(), name_in_comm);
         assert!(lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]));
         let of = |inode| lookup.holders_of(&socket(inode)).as_slice().to_vec();
         let (ten, nine) = (process("a) b\n", 12, 10), process("a) b\n", 12, 9));
@@ -300,7 +232,7 @@ mod tests {
     #[test]
     fn only_a_socket_that_is_new_is_looked_for() {
         let proc = proc_with(&[(7, b"one", &[(3, "socket:[5]"), (4, "socket:[6]")])]);
-        let mut lookup = Lookup::new(proc.path(), name);
+        let mut lookup = Lookup::new(proc.path(), name_in_comm);
         assert!(lookup.look_for(&[socket(5), socket(9)]));
         fs::remove_dir_all(proc.path().join("7")).unwrap();
         assert!(!lookup.look_for(&[socket(5), socket(9)]));
@@ -323,16 +255,5 @@ mod tests {
         assert_eq!(name_in(b"12 (a\n\\) b) S 1 12"), b"a\n\\");
         assert_eq!(name_in(b"12 ()) S 1 12"), b"");
         assert_eq!(name_in(b""), b"");
-    }
-
-    #[test]
-    fn sockets_that_share_an_identity_are_held_by_the_holders_of_each() {
-        let held = |processes: Vec<Process>| Listener {
-            processes: Processes::new(processes),
-            ..socket(1)
-        };
-        let (a, b) = (process("a", 1, 3), process("b", 2, 3));
-        let sockets = [held(vec![a.clone()]), held(vec![a.clone(), b.clone()])];
-        assert_eq!(Processes::of_all(&sockets).as_slice(), [b, a]);
     }
 }

@@ -1,5 +1,13 @@
-//! Where a snapshot comes from: `ss` first, then `/proc`, at every poll, or
-//! netlink; what is accepted and what falls back.
+//! Where a snapshot comes from, and which source may answer: `ss` and where it
+//! fails `/proc`, at every poll, or netlink.
+//!
+//! - [`ss`] runs `ss -lntu` and reads its lines.
+//! - [`procnet`] reads the tables of `/proc/net`.
+//! - [`netlink`] asks the kernel's inet_diag.
+//! - [`holders`] finds the processes that hold sockets.
+//!
+//! A caller asks [`Source`] and gets a complete snapshot or an error. What is
+//! printed, and when to ask again, is not decided here.
 
 pub mod holders;
 pub mod netlink;
@@ -12,14 +20,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::listener::{Family, Listener, Protocol};
-use crate::port::{self, Filter, PortSpec, RequiredPort};
-use crate::report::{Details, Verbosity};
+use crate::listener::{Family, Holders, Listener, Protocol, SocketTable};
+use crate::port::{self, Filter, PortSpec};
+use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
-use crate::source::holders::{Lookup, Processes};
-use crate::source::netlink::{Netlink, NetlinkError};
-use crate::source::procnet::{ProcError, ProcNet};
-use crate::source::ss::{Ss, SsError};
+use holders::Lookup;
+use netlink::{Netlink, NetlinkError};
+use procnet::{ProcError, ProcNet};
+use ss::{Ss, SsError};
 
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,66 +37,99 @@ pub enum SourceChoice {
     Auto,
     /// ss only.
     Ss,
-    /// The tables in `net` below this directory only: `/proc` or one like it.
+    /// Only the tables in `net` below this directory, which is `/proc` or one
+    /// like it.
     Proc(PathBuf),
-    /// inet_diag; and where it is refused, `/proc/net` for the rest of the run.
+    /// inet_diag. Where it is refused, `/proc/net` for the rest of the run.
     Netlink,
 }
 
-/// Which listeners are asked for, where, and what of them.
+/// Which listeners are asked for, where, and what about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceOptions {
     /// Which sources may answer.
     pub choice: SourceChoice,
-    /// Which listeners are of interest.
+    /// Which listeners are asked for.
     pub filter: Filter,
-    /// Whether to find out which processes hold them.
-    pub processes: bool,
-    /// What is said on stderr.
-    pub verbosity: Verbosity,
+    /// Whether to find the processes that hold them.
+    pub holders: bool,
 }
 
-/// The ports that the kernel gives out where its setting cannot be read: its
-/// default (`Documentation/networking/ip-sysctl.rst`).
+/// The kernel's default range of ephemeral ports, taken where its setting cannot
+/// be read (`Documentation/networking/ip-sysctl.rst`).
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
-/// What is missing is gone once this many looks in a row bring nothing back.
-const LOOKS_IN_VAIN: usize = 3;
-/// What so many looks have not found is gone too, whatever else they found.
+/// A missing listener is gone once this many looks in a row found nothing new.
+const FRUITLESS_LOOKS: usize = 3;
+/// It is also gone after this many looks, whatever else they found.
 const MOST_LOOKS: usize = 10;
 
-/// How often the kernel's listing was read more than once for one poll.
+/// What a caller knows before a poll. By default, nothing.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The listeners of the last poll, if the caller polls again and again. The
+    /// poll is then cheaper, but an open may be seen one poll later. Nothing that
+    /// is known here can be lost by that.
+    pub listeners: Option<&'a Snapshot>,
+    /// Counts the listeners that a snapshot should hold and lacks. The source
+    /// looks again for them.
+    pub missing: Option<&'a dyn Fn(&Snapshot) -> usize>,
+}
+
+/// What became of one poll.
+#[derive(Debug)]
+#[must_use]
+pub struct Poll {
+    /// Whether the snapshot is complete.
+    pub result: Result<(), SourceError>,
+    /// The time that it took, without the time spent waiting for an ss that did
+    /// not finish.
+    pub cost: Duration,
+}
+
+/// What became of one search for holders.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct HolderSearch {
+    /// Whether the holders may differ from those of the last search.
+    pub may_differ: bool,
+    /// The time that it took.
+    pub cost: Duration,
+}
+
+/// How often polls had to look again for missing listeners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SecondLooks {
-    /// Times that a listener was missing.
+    /// Polls that lacked a listener.
     pub taken: u64,
-    /// Those of them in which one that was missing was there all the same.
+    /// Those of them in which a further look found one.
     pub needed: u64,
 }
 
-/// What is asked at each poll.
+/// Gives the listeners of one moment, as often as it is asked.
 #[derive(Debug)]
 pub struct Source {
-    /// Until it is refused.
+    /// `None` if it is not asked, or after it was refused.
     netlink: Option<Netlink>,
     ss: Option<Ss>,
     proc_net: ProcNet,
-    /// Whether `/proc` may answer for ss.
+    /// Whether `/proc` may answer where ss fails.
     falls_back: bool,
     filter: Filter,
-    /// If processes are asked for.
+    /// `None` if holders are not asked for.
     lookup: Option<Lookup>,
-    verbosity: Verbosity,
     details: Details,
-    cost: Duration,
     another_look: Snapshot,
+    looks_again: bool,
     second_looks: SecondLooks,
-    answered: Answered,
+    /// The source of the last snapshot.
+    answered_by: SourceKind,
+    /// How long the current poll has waited for an ss that did not finish.
+    waited: Duration,
 }
 
-/// Which source the last answer is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answered {
+enum SourceKind {
     Ss,
     ProcNet,
     Netlink,
@@ -101,11 +142,11 @@ pub enum SourceError {
     Proc(ProcError),
     /// ss was the only source.
     Ss(SsError),
-    /// ss was the only source and printed no listeners, but `/proc` lists some.
+    /// ss was the only source. It printed no listeners, but `/proc` lists some.
     SsContradicted,
     /// Both were asked.
     Both(SsError, ProcError),
-    /// Netlink was the source and may answer at the next poll.
+    /// Netlink was asked. It may answer at the next poll.
     Netlink(NetlinkError),
 }
 
@@ -125,7 +166,15 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// `/proc`, or one like it, if `root` is that or the directory of a process in it.
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The `/proc` that `root` is, or that the directory of a process is in.
 fn proc_root(root: &Path) -> &Path {
     match root.parent() {
         Some(parent) if root.join("comm").exists() => match parent.as_os_str().is_empty() {
@@ -137,119 +186,158 @@ fn proc_root(root: &Path) -> &Path {
 }
 
 impl Source {
-    /// A source of the listeners that `options` ask for. `path` is the value
-    /// of `PATH`, in which ss is looked for.
+    /// A source of the listeners that `options` ask for. `path` is the value of
+    /// `PATH`, in which ss is looked for.
     pub fn new(options: SourceOptions, path: &OsStr) -> Source {
         let SourceOptions {
             choice,
             mut filter,
-            processes,
-            verbosity,
+            holders,
         } = options;
         let falls_back = choice == SourceChoice::Auto;
         let is_netlink = choice == SourceChoice::Netlink;
         let (ss, tables) = match choice {
             SourceChoice::Auto | SourceChoice::Ss => {
-                (Some(Ss::in_path(path, processes)), PathBuf::from("/proc"))
+                (Some(Ss::in_path(path, holders)), PathBuf::from("/proc"))
             }
             SourceChoice::Proc(root) => (None, root),
             SourceChoice::Netlink => (None, PathBuf::from("/proc")),
         };
         let proc_root = proc_root(&tables);
         if filter.excludes_ephemeral {
-            let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
-            let range = port::read_range(&file).unwrap_or_else(|| {
-                let (file, first, last) = (file.display(), EPHEMERAL.start(), EPHEMERAL.end());
-                let why = format_args!("{file}: cannot be read; taking {first} to {last} for it");
-                verbosity.warn(why);
-                EPHEMERAL
-            });
+            let range = ephemeral_ports(proc_root);
             filter
                 .excluded
                 .push(PortSpec::of_range(range, Protocol::Udp));
         }
-        let wanted = |protocol, family| filter.wants_table(protocol, family);
         Source {
-            netlink: is_netlink.then(|| Netlink::new(wanted)),
+            netlink: is_netlink.then(|| Netlink::new(|table| filter.wants(table))),
             ss,
-            proc_net: ProcNet::new(&tables, verbosity, wanted),
+            proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
             falls_back,
-            lookup: processes.then(|| Lookup::new(proc_root, holders::name)),
+            lookup: holders.then(|| Lookup::new(proc_root, holders::name_in_comm)),
             filter,
-            verbosity,
             details: Details::default(),
-            cost: Duration::ZERO,
             another_look: Snapshot::default(),
+            looks_again: true,
             second_looks: SecondLooks::default(),
-            answered: Answered::ProcNet,
+            answered_by: SourceKind::ProcNet,
+            waited: Duration::ZERO,
         }
     }
 
-    /// Fills `snapshot` with the listeners of this moment that pass the filter.
-    ///
-    /// One who polls again and again and knows listeners already may say so:
-    /// that is cheaper, but an open may be seen one poll later. See
-    /// [`ProcNet::read`].
-    ///
-    /// # Errors
-    /// When no source that may answer gave a complete answer; `snapshot` is
-    /// then empty.
-    pub fn poll(
+    /// The same source, but one that never looks again. For tests that show what
+    /// would be missed then.
+    pub fn without_second_looks(self) -> Source {
+        Source {
+            looks_again: false,
+            ..self
+        }
+    }
+
+    /// Fills `snapshot` with the listeners of this moment that pass the filter. On
+    /// an error the snapshot is of no use.
+    pub fn poll(&mut self, known: Known<'_>, snapshot: &mut Snapshot) -> Poll {
+        let started = Instant::now();
+        self.waited = Duration::ZERO;
+        let mut result = self.look(known.listeners, snapshot);
+        if let Some(missing) = known.missing
+            && self.looks_again
+            && result.is_ok()
+        {
+            result = self.look_again(snapshot, missing);
+        }
+        Poll {
+            result,
+            cost: started.elapsed().saturating_sub(self.waited),
+        }
+    }
+
+    /// Finds the processes that hold the listeners of `snapshot`, if holders are
+    /// asked for. Listeners that are `known` have been searched for before.
+    pub fn find_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> HolderSearch {
+        let started = Instant::now();
+        let may_differ = self.lookup.is_some() && self.search_holders(known, snapshot);
+        HolderSearch {
+            may_differ,
+            cost: started.elapsed(),
+        }
+    }
+
+    /// Whether holders are asked for.
+    pub fn finds_holders(&self) -> bool {
+        self.lookup.is_some()
+    }
+
+    /// Whether listeners of `family` are asked for.
+    pub fn wants(&self, family: Family) -> bool {
+        self.filter.family.is_none_or(|only| only == family)
+    }
+
+    /// How often polls had to look again so far.
+    pub fn second_looks(&self) -> SecondLooks {
+        self.second_looks
+    }
+
+    /// The file of `table`, if the last poll read `/proc` and this process may not
+    /// read that file. Listeners of that table are then missing.
+    pub fn forbidden_file(&self, table: SocketTable) -> Option<&Path> {
+        match self.answered_by {
+            SourceKind::ProcNet => self.proc_net.forbidden_file(table),
+            SourceKind::Ss | SourceKind::Netlink => None,
+        }
+    }
+
+    /// Fills `snapshot` once. On an error it is then empty.
+    fn look(
         &mut self,
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
     ) -> Result<(), SourceError> {
-        let started = Instant::now();
-        self.answered = Answered::ProcNet;
-        let (result, waited) = self.ask(known, snapshot);
-        if self.answered != Answered::ProcNet {
-            self.proc_net.rely_on(snapshot);
+        self.answered_by = SourceKind::ProcNet;
+        let result = self.ask(known, snapshot);
+        if self.answered_by != SourceKind::ProcNet {
+            self.proc_net.require_tables_of(snapshot);
         }
-        // The kernel lists a UDP socket while it is being bound, without a port.
+        // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
-        self.cost += started.elapsed().saturating_sub(waited);
         result
     }
 
-    /// Looks again for listeners that a poll missed, and adds to `snapshot`
-    /// what it finds. `missing` counts those that a snapshot lacks. What is then
-    /// missing still is gone: the last [`LOOKS_IN_VAIN`] looks have found nothing
-    /// more, or there were [`MOST_LOOKS`] and none has found it.
+    /// Looks again for missing listeners and adds those that it finds. What is
+    /// still missing then is gone: either the last [`FRUITLESS_LOOKS`] looks found
+    /// nothing new, or there were [`MOST_LOOKS`].
     ///
-    /// The kernel's listing is not atomic over several reads. It finds its
-    /// place in a UDP table again by counting rows, so when sockets close
-    /// while it is read, as many others are passed over, and often the same
-    /// ones twice: hence so many looks.
+    /// The kernel's listing is not atomic over several reads. It finds its place
+    /// in a UDP table by counting rows. So when sockets close during a read, as
+    /// many others are skipped, and often the same ones twice: hence so many looks.
     ///
-    /// A look that another source answers replaces the snapshot: one is of one
-    /// source.
-    ///
-    /// # Errors
-    /// As [`Source::poll`], but `snapshot` keeps what it has.
-    pub fn look_again(
+    /// A look that another source answers replaces the snapshot, since a snapshot
+    /// is of one source.
+    fn look_again(
         &mut self,
         snapshot: &mut Snapshot,
-        missing: impl Fn(&Snapshot) -> usize,
+        missing: &dyn Fn(&Snapshot) -> usize,
     ) -> Result<(), SourceError> {
         let at_first = missing(snapshot);
         let mut left = at_first;
-        let mut in_vain = 0;
+        let mut fruitless = 0;
         let mut another_look = std::mem::take(&mut self.another_look);
         let mut result = Ok(());
         for _ in 0..MOST_LOOKS {
-            if left == 0 || in_vain == LOOKS_IN_VAIN || result.is_err() {
+            if left == 0 || fruitless == FRUITLESS_LOOKS || result.is_err() {
                 break;
             }
-            let answered = self.answered;
-            result = self.poll(None, &mut another_look);
-            if result.is_ok() && self.answered != answered {
+            let answered_by = self.answered_by;
+            result = self.look(None, &mut another_look);
+            if result.is_ok() && self.answered_by != answered_by {
                 std::mem::swap(snapshot, &mut another_look);
                 left = missing(snapshot);
-                in_vain = 0;
+                fruitless = 0;
             } else {
                 snapshot.add_missing(&another_look);
                 let before = std::mem::replace(&mut left, missing(snapshot));
-                in_vain = if left < before { 0 } else { in_vain + 1 };
+                fruitless = if left < before { 0 } else { fruitless + 1 };
             }
         }
         self.another_look = another_look;
@@ -258,150 +346,130 @@ impl Source {
         result
     }
 
-    /// Whether listeners of this family are asked for.
-    pub fn wants(&self, family: Family) -> bool {
-        self.filter.family.is_none_or(|only| only == family)
-    }
-
-    /// How often [`Source::look_again`] had to look so far, and found something.
-    pub fn second_looks(&self) -> SecondLooks {
-        self.second_looks
-    }
-
-    /// What polls have cost since this was last asked: the time they took, less
-    /// the time in which they did nothing but wait for an ss that did not finish.
-    pub fn take_cost(&mut self) -> Duration {
-        std::mem::take(&mut self.cost)
-    }
-
-    /// A file that the last answer had to leave out although listeners of
-    /// `port` may stand in it.
-    pub fn left_out(&self, port: &RequiredPort) -> Option<&Path> {
-        let protocol = port.protocol();
-        [Family::V4, Family::V6]
-            .into_iter()
-            .filter(|family| {
-                self.answered == Answered::ProcNet && port.may_stand_in(protocol, *family)
-            })
-            .find_map(|family| self.proc_net.left_out(protocol, family))
-    }
-
-    /// Names the processes that hold the listeners of `snapshot`, if that is
-    /// asked for. True if any may be others than at the last call. Listeners that
-    /// are `known` have been through it before.
-    pub fn find_processes(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> bool {
-        let by_ss = self.lookup.is_some() && self.answered == Answered::Ss;
-        let is_unheld = |listener: &Listener| listener.processes.is_empty();
+    /// True if the holders may differ from those of the last search.
+    fn search_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> bool {
+        let by_ss = self.answered_by == SourceKind::Ss;
+        let is_unheld = |listener: &Listener| listener.holders.is_empty();
         let is_new = |listener: &Listener| known.sockets_of(listener.identity()).is_empty();
         let mut listeners = snapshot.listeners().iter();
         if by_ss && listeners.any(|listener| is_unheld(listener) && is_new(listener)) {
-            self.ask_for_processes_again(snapshot);
+            self.ask_for_holders_again(snapshot);
         }
         let Some(lookup) = &mut self.lookup else {
             return false;
         };
-        let started = Instant::now();
         let found_new = lookup.look_for(snapshot.listeners());
-        snapshot.set_processes(|listener| lookup.holders_of(listener));
+        snapshot.set_holders(|listener| lookup.holders_of(listener));
         if by_ss {
-            snapshot.set_processes(|listener| ss::with_whole_names(&listener.processes));
+            snapshot.set_holders(|listener| ss::with_whole_names(&listener.holders));
         }
         if snapshot.listeners().iter().any(is_unheld) {
-            let message = format_args!(
+            self.details.say_once(format_args!(
                 "no process was found for some listeners (to see those of other users takes \
                  root with CAP_SYS_PTRACE, and a /proc that shows them)"
-            );
-            self.details.say_once(self.verbosity, message);
+            ));
         }
-        self.cost += started.elapsed();
         found_new || by_ss
     }
 
-    /// ss looks at the processes before it looks at the sockets, so one that
-    /// opened between has none.
-    fn ask_for_processes_again(&mut self, snapshot: &mut Snapshot) {
+    /// ss reads the processes before it reads the sockets. So a socket that opened
+    /// in between has no holders in its answer.
+    fn ask_for_holders_again(&mut self, snapshot: &mut Snapshot) {
         let mut another_look = std::mem::take(&mut self.another_look);
-        if self.poll(None, &mut another_look).is_ok() {
-            snapshot.set_processes(|listener| match listener.processes.is_empty() {
-                true => Processes::of_all(another_look.sockets_of(listener.identity())),
-                false => listener.processes.clone(),
+        if self.look(None, &mut another_look).is_ok() {
+            snapshot.set_holders(|listener| match listener.holders.is_empty() {
+                true => Holders::of_all(another_look.sockets_of(listener.identity())),
+                false => listener.holders.clone(),
             });
         }
         self.another_look = another_look;
     }
 
-    /// The answer, and how long was waited for one that never came.
+    /// Asks the sources in their order.
     fn ask(
         &mut self,
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
-    ) -> (Result<(), SourceError>, Duration) {
+    ) -> Result<(), SourceError> {
         if let Some(result) = self.ask_netlink(snapshot) {
-            return (result, Duration::ZERO);
+            return result;
         }
         let proc_net = &mut self.proc_net;
         let Some(ss) = &mut self.ss else {
             let answer = snapshot.refill(|listeners| proc_net.read(known, listeners));
-            return (answer.map_err(SourceError::Proc), Duration::ZERO);
+            return answer.map_err(SourceError::Proc);
         };
-        let (failure, waited) = match snapshot.refill(|listeners| ss.read(listeners)) {
-            Ok(()) if snapshot.listeners().is_empty() => (SsError::NoRows, Duration::ZERO),
+        let failure = match snapshot.refill(|listeners| ss.read(listeners)) {
+            Ok(()) if snapshot.listeners().is_empty() => SsError::NoRows,
             Ok(()) => {
-                self.answered = Answered::Ss;
-                return (Ok(()), Duration::ZERO);
+                self.answered_by = SourceKind::Ss;
+                return Ok(());
             }
-            Err(SsError::TimedOut) => (SsError::TimedOut, ss::DEADLINE),
-            Err(error) => (error, Duration::ZERO),
+            Err(error) => error,
         };
-        (self.ask_proc_for_ss(failure, known, snapshot), waited)
+        if matches!(failure, SsError::TimedOut) {
+            self.waited += ss::DEADLINE;
+        }
+        self.ask_proc_for_ss(failure, known, snapshot)
     }
 
-    /// `None` where netlink is not asked, or no longer.
+    /// `None` if netlink is not asked, or no longer.
     fn ask_netlink(&mut self, snapshot: &mut Snapshot) -> Option<Result<(), SourceError>> {
         let netlink = self.netlink.as_mut()?;
         match snapshot.refill(|listeners| netlink.read(listeners)) {
             Ok(()) => {
-                self.answered = Answered::Netlink;
+                self.answered_by = SourceKind::Netlink;
                 Some(Ok(()))
             }
             Err(error) if error.may_pass() => Some(Err(SourceError::Netlink(error))),
             Err(error) => {
-                let message = format_args!("{error}; reading /proc/net instead");
-                self.verbosity.warn(message);
+                report::warn(format_args!("{error}; reading /proc/net instead"));
                 self.netlink = None;
                 None
             }
         }
     }
 
-    /// Lets `/proc` answer where ss failed, or confirm that there is nothing:
-    /// ss prints its header alone, and exits 0, also where it can read neither
-    /// netlink nor `/proc`.
+    /// Lets `/proc` answer where ss failed, or confirm that there is nothing. Where
+    /// ss can read neither netlink nor `/proc`, it still prints its header and
+    /// exits 0.
     fn ask_proc_for_ss(
         &mut self,
         failure: SsError,
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
     ) -> Result<(), SourceError> {
-        let unconfirmed = matches!(failure, SsError::NoRows);
-        if !self.falls_back && !unconfirmed {
+        let is_unconfirmed = matches!(failure, SsError::NoRows);
+        if !self.falls_back && !is_unconfirmed {
             return Err(SourceError::Ss(failure));
         }
         let proc_net = &mut self.proc_net;
         if let Err(error) = snapshot.refill(|listeners| proc_net.read(known, listeners)) {
             return Err(SourceError::Both(failure, error));
         }
-        if unconfirmed && snapshot.listeners().is_empty() {
+        if is_unconfirmed && snapshot.listeners().is_empty() {
             return Ok(());
         }
         if !self.falls_back {
             snapshot.retain(|_| false);
             return Err(SourceError::SsContradicted);
         }
-        let message = format_args!("{failure}; reading /proc/net instead");
-        self.details.say_once(self.verbosity, message);
+        self.details
+            .say_once(format_args!("{failure}; reading /proc/net instead"));
         Ok(())
     }
+}
+
+/// The ports that the kernel chooses by itself, by the setting in this `/proc`.
+fn ephemeral_ports(proc_root: &Path) -> RangeInclusive<u16> {
+    let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
+    port::read_range(&file).unwrap_or_else(|| {
+        let (file, first, last) = (file.display(), EPHEMERAL.start(), EPHEMERAL.end());
+        report::warn(format_args!(
+            "{file}: cannot be read; using the default range, {first} to {last}"
+        ));
+        EPHEMERAL
+    })
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::listener::{Endpoint, Family, Listener, Protocol, Scope};
-use crate::source::holders::{self, Process, Processes};
-use crate::source::procnet::scan::Scanner;
+use super::holders;
+use super::procnet::scan::Scanner;
+use crate::listener::{Endpoint, Family, Holder, Holders, Interface, Listener, Protocol};
 use crate::sys;
 
 /// How long one run may take in all.
@@ -319,7 +319,7 @@ impl AnswerReader {
                 let processes = parse_processes(self.cell.trim_ascii_end());
                 let processes = processes.ok_or_else(|| SsError::line(&self.cell))?;
                 if let SsRow::Listener(listener) | SsRow::OnStar(listener) = &mut row {
-                    listener.processes = Processes::new(processes);
+                    listener.holders = Holders::new(processes);
                 }
             }
             match row {
@@ -362,7 +362,7 @@ const PROCESSES: &[u8] = b"users:((";
 ///
 /// ss writes a NAME as it is, cut off before its first `)`: so a `)` ends a
 /// process, whatever its NAME holds.
-fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
+fn parse_processes(cell: &[u8]) -> Option<Vec<Holder>> {
     let mut rest = cell.strip_prefix(PROCESSES)?;
     let mut processes = Vec::new();
     loop {
@@ -376,7 +376,7 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
         let name = parts.next()?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         // What is longer holds a row that follows a cell that was cut off.
         let name = (name.len() <= LONGEST_NAME).then(|| name.to_vec())?;
-        processes.push(Process { name, pid, fd });
+        processes.push(Holder { name, pid, fd });
         rest = match &rest[end + 1..] {
             b")" => return Some(processes),
             more => more.strip_prefix(b",(")?,
@@ -386,18 +386,18 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Process>> {
 
 /// `processes` of an answer with the names that ss cut off completed, so that
 /// they are those that `/proc` gives.
-pub fn with_whole_names(processes: &Processes) -> Processes {
-    let whole = |process: &Process| {
+pub fn with_whole_names(processes: &Holders) -> Holders {
+    let whole = |process: &Holder| {
         let directory = format!("/proc/{}", process.pid);
-        let whole = holders::name(directory.as_ref()).ok()?;
+        let whole = holders::name_in_comm(directory.as_ref()).ok()?;
         let cut = whole.split(|byte| *byte == b')').next();
         (cut == Some(&process.name)).then_some(whole)
     };
-    let renamed = processes.as_slice().iter().map(|process| Process {
+    let renamed = processes.as_slice().iter().map(|process| Holder {
         name: whole(process).unwrap_or_else(|| process.name.clone()),
         ..*process
     });
-    Processes::new(renamed)
+    Holders::new(renamed)
 }
 
 /// Whether these are the columns that [`parse_row`] reads, in its order; others
@@ -493,7 +493,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
         address: address.unwrap_or(Family::V6.wildcard()),
     };
     let listener = Listener {
-        scope: local.scope,
+        interface: local.interface,
         recv_q,
         send_q,
         ..Listener::new(protocol, endpoint)
@@ -509,14 +509,14 @@ struct SsEndpoint {
     /// `None` for `*`.
     address: Option<IpAddr>,
     bracketed: bool,
-    scope: Option<Scope>,
+    interface: Option<Interface>,
     port: u16,
 }
 
 impl SsEndpoint {
     fn parse(text: &str) -> Option<SsEndpoint> {
         let (host, port) = text.rsplit_once(':')?;
-        let (host, scope) = match host.split_once('%') {
+        let (host, interface) = match host.split_once('%') {
             None => (host, None),
             // `[fe80::1]%eth0`, or as some wrote it, `[fe80::1%eth0]`.
             Some((host, name)) => {
@@ -524,7 +524,7 @@ impl SsEndpoint {
                     true => name.strip_suffix(']')?,
                     false => name,
                 };
-                (host, Some(Scope::new(name.as_bytes())?))
+                (host, Some(Interface::new(name.as_bytes())?))
             }
         };
         let in_brackets = host.strip_prefix('[');
@@ -540,7 +540,7 @@ impl SsEndpoint {
         Some(SsEndpoint {
             address,
             bracketed: in_brackets.is_some(),
-            scope,
+            interface,
             port,
         })
     }
@@ -564,12 +564,12 @@ mod tests {
         }
     }
 
-    /// `tcp 0.0.0.0 22`, and `%scope` where there is one.
+    /// `tcp 0.0.0.0 22`, and `%interface` if there is one.
     fn shown(listener: &Listener) -> String {
         let Endpoint { address, port } = listener.endpoint;
-        let scope = listener.scope.map(|scope| format!("%{}", scope.as_str()));
-        let scope = scope.unwrap_or_default();
-        format!("{} {address}{scope} {port}", listener.protocol.name())
+        let name = listener.interface.map(|name| format!("%{}", name.as_str()));
+        let name = name.unwrap_or_default();
+        format!("{} {address}{name} {port}", listener.protocol.name())
     }
 
     fn rows(header: &str, rows: &[&str]) -> String {
@@ -680,7 +680,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_read_in_and_behind_brackets_and_may_hold_some_itself() {
+    fn an_interface_is_read_in_and_behind_brackets_and_may_hold_some_itself() {
         let answer = rows(
             NARROW,
             &[
@@ -709,17 +709,17 @@ mod tests {
         assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, 4096));
     }
 
-    fn read_processes(cells: &str) -> Result<Vec<Processes>, String> {
+    fn read_processes(cells: &str) -> Result<Vec<Holders>, String> {
         let answer = format!("{NARROW}tcp LISTEN 0 128 *:80 *:* {cells}\n");
         let mut listeners = Vec::new();
         let result = AnswerReader::new(true).read(answer.as_bytes(), &mut listeners);
         result.map_err(|error| error.to_string())?;
-        Ok(listeners.into_iter().map(|l| l.processes).collect())
+        Ok(listeners.into_iter().map(|l| l.holders).collect())
     }
 
     #[test]
     fn processes_are_read_whatever_their_names_hold() {
-        let process = |name: &str, pid, fd| Process {
+        let process = |name: &str, pid, fd| Holder {
             name: name.into(),
             pid,
             fd,
@@ -741,7 +741,7 @@ mod tests {
             ),
         ] {
             let read = read_processes(cell).unwrap();
-            assert_eq!(read, [Processes::new(expected)], "{cell}");
+            assert_eq!(read, [Holders::new(expected)], "{cell}");
         }
         let two = "users:((\"a\",pid=3,fd=4))\ntcp LISTEN 0 128 *:81 *:*";
         assert_eq!(read_processes(two).unwrap().len(), 2);

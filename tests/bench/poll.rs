@@ -18,13 +18,14 @@ use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
 use lntu::listener::Protocol;
 use lntu::output::{Format, Output};
-use lntu::report::Verbosity;
+use lntu::report::{self, Verbosity};
 use lntu::snapshot::Snapshot;
 use lntu::source::procnet::row::{decode_row, row_fields};
 use lntu::source::procnet::scan::Scanner;
-use lntu::source::{Source, SourceChoice, SourceOptions};
+use lntu::source::{Known, Source, SourceChoice, SourceOptions};
 
 fn main() {
+    report::set_verbosity(Verbosity::Quiet);
     divan::main();
 }
 
@@ -153,7 +154,7 @@ fn poll(bencher: Bencher, input: Input) {
     let proc = input.proc();
     let mut source = source(&proc);
     let mut snapshot = Snapshot::default();
-    bencher.bench_local(|| source.poll(None, &mut snapshot).unwrap());
+    bencher.bench_local(|| source.poll(Known::default(), &mut snapshot).result.unwrap());
     assert_eq!(snapshot.listeners().len(), input.shape().1);
 }
 
@@ -162,15 +163,12 @@ fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
     let proc = input.proc();
     let options = WatchOptions {
         interval: Interval::OF_WATCH,
-        format: Format::default(),
         changes_only: true,
         full: false,
         settle: 1,
-        verbosity: Verbosity::Quiet,
-        second_look: true,
     };
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
-    let mut watcher = Watcher::new(source(&proc), output, options, None);
+    let mut watcher = Watcher::new(source(&proc), Format::default(), output, options, None);
     assert!(watcher.poll().is_continue());
     bencher.bench_local(|| watcher.poll());
 }

@@ -6,9 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lntu::report::Verbosity;
 use lntu::snapshot::Snapshot;
-use lntu::source::{Source, SourceOptions};
+use lntu::source::{Known, Source, SourceOptions};
 use tempfile::TempDir;
 
 use crate::harness::*;
@@ -339,20 +338,19 @@ fn a_second_look_that_another_source_answers_replaces_the_first() {
          echo 'tcp LISTEN 0 0 127.0.0.9:1 0.0.0.0:*'",
         flag = flag.display()
     ));
-    let options = SourceOptions {
-        verbosity: Verbosity::Quiet,
-        ..SourceOptions::default()
-    };
-    let mut source = Source::new(options, &path_with(ss.path()));
+    let mut source = Source::new(SourceOptions::default(), &path_with(ss.path()));
     let mut snapshot = Snapshot::default();
-    source.poll(None, &mut snapshot).unwrap();
-    assert_eq!(snapshot.listeners().len(), 1);
     let port = port_of(&listener);
     let is_there = |snapshot: &Snapshot, port| {
         let mut listeners = snapshot.listeners().iter();
         listeners.any(|listener| listener.endpoint.port == port)
     };
     let missing = |snapshot: &Snapshot| usize::from(!is_there(snapshot, port));
-    source.look_again(&mut snapshot, missing).unwrap();
+    let known = Known {
+        listeners: None,
+        missing: Some(&missing),
+    };
+    source.poll(known, &mut snapshot).result.unwrap();
+    assert!(flag.exists(), "ss answered first");
     assert!(is_there(&snapshot, port) && !is_there(&snapshot, 1));
 }

@@ -383,7 +383,7 @@ fn a_port_range_that_cannot_be_read_is_the_kernels_default() {
         "--proc",
         fixture,
     ]));
-    let why = "ip_local_port_range: cannot be read; taking 32768 to 60999 for it\n";
+    let why = "ip_local_port_range: cannot be read; using the default range, 32768 to 60999\n";
     assert!(
         listed.status.success() && listed.stderr.ends_with(why),
         "{listed:?}"

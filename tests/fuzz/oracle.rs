@@ -19,7 +19,7 @@ use lntu::command::list;
 use lntu::listener::{Family, Protocol};
 use lntu::output::{Format, Output};
 use lntu::snapshot::Snapshot;
-use lntu::source::{Source, SourceChoice, SourceOptions};
+use lntu::source::{Known, Source, SourceChoice, SourceOptions};
 use question::Question;
 use tempfile::TempDir;
 
@@ -75,14 +75,18 @@ fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Quest
     assert_eq!(answer, ss_answers(proc, arguments), "{arguments:?}");
 }
 
-/// Who knows the listeners already is spared the reading of some tables.
+/// A poll that knows the listeners may skip some tables.
 fn known_listeners_change_nothing(proc: &Path) {
     let mut source = source(proc);
     let (mut first, mut second) = (Snapshot::default(), Snapshot::default());
-    source.poll(None, &mut first).expect("valid tables");
-    source
-        .poll(Some(&first), &mut second)
-        .expect("valid tables");
+    let poll = source.poll(Known::default(), &mut first);
+    poll.result.expect("valid tables");
+    let known = Known {
+        listeners: Some(&first),
+        missing: None,
+    };
+    let poll = source.poll(known, &mut second);
+    poll.result.expect("valid tables");
     assert_eq!(first.listeners(), second.listeners());
 }
 

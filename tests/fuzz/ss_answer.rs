@@ -12,8 +12,7 @@ use std::net::IpAddr;
 use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use lntu::as_ss;
-use lntu::listener::{Endpoint, Listener, Protocol, Scope};
-use lntu::source::holders::{Process, Processes};
+use lntu::listener::{Endpoint, Holder, Holders, Interface, Listener, Protocol};
 use lntu::source::ss::AnswerReader;
 use lntu::output::table::Table;
 use pieces::Pieces;
@@ -45,11 +44,11 @@ fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
 }
 
 fn assert_read_back(listeners: &[Listener]) {
-    let without_processes = |listener: &Listener| Listener {
-        processes: Processes::default(),
+    let without_holders = |listener: &Listener| Listener {
+        holders: Holders::default(),
         ..listener.clone()
     };
-    assert_own_table_read_back(&Vec::from_iter(listeners.iter().map(without_processes)));
+    assert_own_table_read_back(&Vec::from_iter(listeners.iter().map(without_holders)));
     // To ss queues are signed.
     let is_queue = |length: u32| i32::try_from(length).is_ok();
     if listeners
@@ -98,23 +97,23 @@ fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
         false => Protocol::Udp,
     };
     let port = bytes.arbitrary()?;
-    let processes: Vec<Process> = (0..bytes.int_in_range(0..=3)?)
-        .map(|_| process(bytes))
+    let holders: Vec<Holder> = (0..bytes.int_in_range(0..=3)?)
+        .map(|_| holder(bytes))
         .collect::<Result<_, _>>()?;
     Ok(Listener {
-        scope: Scope::new(bytes.bytes(length)?),
+        interface: Interface::new(bytes.bytes(length)?),
         recv_q: bytes.arbitrary()?,
         send_q: bytes.arbitrary()?,
-        processes: Processes::new(processes),
+        holders: Holders::new(holders),
         ..Listener::new(protocol, Endpoint { port, address })
     })
 }
 
 /// ss cuts a name off before its first closing parenthesis.
-fn process(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Process> {
+fn holder(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Holder> {
     let length = bytes.int_in_range(0..=15)?;
     let name = bytes.bytes(length)?.split(|byte| *byte == b')');
-    Ok(Process {
+    Ok(Holder {
         name: name.into_iter().next().unwrap_or_default().to_vec(),
         pid: bytes.int_in_range(1..=u32::MAX)?,
         fd: bytes.arbitrary()?,

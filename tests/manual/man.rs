@@ -1,8 +1,8 @@
 //! The man page, in roff with the macros of man(7).
 
 use lntu::cli::description::{
-    ABOUT, COMMANDS, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, Name, OptionSpec, PORT_EXAMPLES,
-    PORT_FORM, PORT_MEANING,
+    ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, OptionSpec,
+    PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
 };
 
 /// What only the manual says, a paragraph each.
@@ -96,7 +96,7 @@ pub fn page() -> String {
     page.request(".SH COMMANDS");
     for command in &COMMANDS {
         let name = command.name.text();
-        let default = match command.name == Name::default() {
+        let default = match command.name == CommandName::default() {
             true => " (the command if none is named)",
             false => "",
         };

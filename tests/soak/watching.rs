@@ -13,7 +13,7 @@ use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
 use lntu::listener::{Endpoint, Identity, Protocol};
 use lntu::output::{Format, Output};
-use lntu::report::Verbosity;
+use lntu::report::{self, Verbosity};
 use lntu::source::{SecondLooks, Source, SourceChoice, SourceOptions};
 use serde_json::Value;
 
@@ -231,27 +231,29 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         _ => SourceChoice::Proc(PathBuf::from("/proc")),
     };
     let interval: Interval = INTERVAL.parse().unwrap();
+    report::set_verbosity(Verbosity::Verbose);
     let options = WatchOptions {
         interval,
-        format: Format {
-            json: true,
-            ..Format::default()
-        },
         changes_only: false,
         full: false,
         settle: 1,
-        verbosity: Verbosity::Verbose,
-        second_look: second_look == "true",
+    };
+    let format = Format {
+        json: true,
+        ..Format::default()
     };
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();
     let source_options = SourceOptions {
         choice,
-        verbosity: options.verbosity,
         ..SourceOptions::default()
     };
     let source = Source::new(source_options, &path);
+    let source = match second_look.as_str() {
+        "true" => source,
+        _ => source.without_second_looks(),
+    };
     let output = Output::open(Some(PathBuf::from(events)), false).unwrap();
-    let mut watcher = Watcher::new(source, output, options, None);
+    let mut watcher = Watcher::new(source, format, output, options, None);
     let mut polls = File::create(polls)?;
     loop {
         let begin = now();

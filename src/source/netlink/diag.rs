@@ -1,5 +1,5 @@
-//! sock_diag(7): which sockets of one protocol and family listen, as
-//! inet_diag lists them.
+//! sock_diag(7): the request for the listeners of one table, and the rows of the
+//! answer.
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ const TCP_CLOSE: u8 = 7;
 const TCP_LISTEN: u8 = 10;
 
 impl SocketTable {
-    /// The kernel's module that lists them.
+    /// The kernel module that lists it.
     pub fn module(self) -> &'static str {
         match self.protocol {
             Protocol::Tcp => "tcp_diag",
@@ -37,9 +37,8 @@ impl SocketTable {
         }
     }
 
-    /// The state of its listeners, one only: for TCP sockets in CLOSE, which
-    /// are none, the kernel would walk its table of connections, as it does
-    /// for `ss -l`.
+    /// The state of its listeners. `ss -l` also asks for TCP sockets in CLOSE. These
+    /// do not listen, and the kernel would walk its connections to find them.
     fn state(self) -> u8 {
         match self.protocol {
             Protocol::Tcp => TCP_LISTEN,
@@ -60,12 +59,12 @@ impl SocketTable {
         request
     }
 
-    /// Appends the listeners of the dump that this request asked for to
-    /// `listeners`. Those of them that are bound to an interface are noted in
-    /// `bound`, as (place in `listeners`, number of the interface).
+    /// Appends the listeners of the dump to `listeners`. For each that is bound to
+    /// an interface, `bound` gets its place in `listeners` and the number of the
+    /// interface.
     ///
     /// # Errors
-    /// Those of [`message::read_dump`]; what was appended must not be used.
+    /// Those of [`message::read_dump`]. What was appended must then not be used.
     pub fn read(
         self,
         sequence: u32,
@@ -75,21 +74,21 @@ impl SocketTable {
         bound: &mut Vec<(usize, u32)>,
     ) -> Result<(), AnswerError> {
         message::read_dump(answer, buffer, expected(sequence), |row| {
-            if let Some((listener, interface)) = self.listener(row)? {
-                if interface != 0 {
-                    bound.push((listeners.len(), interface));
+            let row = self.parse_row(row)?;
+            // A UDP socket may connect between the kernel's check of its state and
+            // the row. It is then no listener any more.
+            if row.state == self.state() {
+                if row.interface != 0 {
+                    bound.push((listeners.len(), row.interface));
                 }
-                listeners.push(listener);
+                listeners.push(row.listener);
             }
             Some(())
         })
     }
 
-    /// The listener of a row, and the number of the interface that it is bound
-    /// to or 0; none if it is a listener no longer: a UDP socket may connect
-    /// between the kernel's look at its state and the row. `None` if the row
-    /// cannot be read or is of another family.
-    fn listener(self, row: &[u8]) -> Option<Option<(Listener, u32)>> {
+    /// `None` if the row cannot be read or is of another family.
+    fn parse_row(self, row: &[u8]) -> Option<Row> {
         let (&family, &state) = (row.first()?, row.get(1)?);
         if family != self.address_family() {
             return None;
@@ -113,9 +112,20 @@ impl SocketTable {
             v6_only: attribute(attributes, INET_DIAG_SKV6ONLY).is_some_and(|only| only == [1]),
             ..Listener::new(self.protocol, endpoint(4, 8)?)
         };
-        let interface = word(40)?;
-        Some((state == self.state()).then_some((listener, interface)))
+        Some(Row {
+            state,
+            interface: word(40)?,
+            listener,
+        })
     }
+}
+
+/// What a `struct inet_diag_msg` says of a socket.
+struct Row {
+    state: u8,
+    /// The number of the interface that it is bound to, or 0.
+    interface: u32,
+    listener: Listener,
 }
 
 fn expected(sequence: u32) -> Expected {

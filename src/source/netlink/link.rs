@@ -1,9 +1,9 @@
-//! rtnetlink(7): what the interface of a number is called.
+//! rtnetlink(7): the name of the interface with a number.
 
 use std::io::Read;
 
 use super::message::{self, AnswerError, Expected, HEADER_SIZE, array_at, attribute};
-use crate::listener::Scope;
+use crate::listener::Interface;
 
 /// The length of a request: a header and `struct ifinfomsg`.
 pub const REQUEST_SIZE: usize = HEADER_SIZE + INFO_SIZE;
@@ -25,14 +25,14 @@ pub fn request(interface: u32, sequence: u32) -> [u8; REQUEST_SIZE] {
 /// The name in the answer to this request.
 ///
 /// # Errors
-/// Those of [`message::read_one`]; and [`AnswerError::Unexpected`] if the
-/// answer is about another interface, or the name is no [`Scope`].
+/// Those of [`message::read_one`]. [`AnswerError::Unexpected`] if the answer is
+/// about another interface, or the name is not an [`Interface`].
 pub fn read_name(
     interface: u32,
     sequence: u32,
     answer: impl Read,
     buffer: &mut [u8],
-) -> Result<Scope, AnswerError> {
+) -> Result<Interface, AnswerError> {
     let kind = RTM_NEWLINK;
     let link = message::read_one(answer, buffer, Expected { kind, sequence })?;
     let name = || {
@@ -40,7 +40,7 @@ pub fn read_name(
             return None;
         }
         let name = attribute(link.get(INFO_SIZE..)?, IFLA_IFNAME)?;
-        Scope::new(name.strip_suffix(b"\0")?)
+        Interface::new(name.strip_suffix(b"\0")?)
     };
     name().ok_or(AnswerError::Unexpected)
 }

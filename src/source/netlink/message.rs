@@ -1,8 +1,8 @@
-//! The messages of netlink(7): how one is laid out, and which of them make a
-//! complete answer.
+//! The messages of netlink(7): their layout, and which of them make a complete
+//! answer.
 //!
-//! Headers and numbers are in the byte order of the machine. Every length in
-//! them is held against what is there before it is relied on.
+//! Headers and numbers are in the byte order of the machine. Every length in a
+//! message is checked against the bytes that are there before it is used.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -22,17 +22,18 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 /// The bits of an attribute's type that are no flag.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
-/// Why an answer is none.
+/// Why an answer cannot be used.
 #[derive(Debug)]
 pub enum AnswerError {
-    /// The request could not be sent, the answer could not be read, or the
-    /// kernel answered with this error.
+    /// The request could not be sent, the answer could not be read, or the kernel
+    /// answered with this error.
     Io(io::Error),
-    /// It ends in the middle of a message, or may go on where the buffer ended.
+    /// It ends in the middle of a message, or it filled the whole buffer.
     Truncated,
-    /// A message that is no part of it, or that cannot be read.
+    /// It holds a message that belongs to no such answer or cannot be read.
     Unexpected,
-    /// What is listed changed meanwhile, so the list may lack something.
+    /// The kernel says that the list changed while it was made, so it may lack
+    /// something.
     Interrupted,
 }
 
@@ -55,17 +56,17 @@ impl From<io::Error> for AnswerError {
     }
 }
 
-/// What an answer is to be made of.
+/// What identifies the messages of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
-    /// The type of the messages that carry something.
+    /// The type of the messages with a payload.
     pub kind: u16,
-    /// The number that the request bore.
+    /// The sequence number of the request.
     pub sequence: u32,
 }
 
-/// A request of `N` bytes for one thing or, as a `dump`, for a list of them:
-/// the header, and zeros for the rest.
+/// A request of `N` bytes, for one thing or, as a `dump`, for a list: the header,
+/// followed by zeros.
 pub fn request<const N: usize>(expected: Expected, dump: bool) -> [u8; N] {
     let flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
     let mut request = [0; N];
@@ -76,13 +77,13 @@ pub fn request<const N: usize>(expected: Expected, dump: bool) -> [u8; N] {
     request
 }
 
-/// Reads a dump to its end and gives the payload of each message to `take`,
-/// which returns `None` for one that cannot be read. Each read of `answer`
-/// must give one datagram, or fail where there is none.
+/// Reads a dump to its end and passes the payload of each message to `take`.
+/// `take` returns `None` if it cannot read one. Each read of `answer` must give
+/// one datagram, or fail if there is none.
 ///
 /// # Errors
-/// Unless all of it was there and was what is `expected`. What was taken until
-/// then is a part of a list and must not be used.
+/// If the dump is not complete or not as `expected`. What `take` got until then is
+/// part of a list and must not be used.
 pub fn read_dump(
     mut answer: impl Read,
     buffer: &mut [u8],
@@ -108,10 +109,10 @@ pub fn read_dump(
     }
 }
 
-/// Reads the one message that answers a request for one thing: its payload.
+/// Reads the answer to a request for one thing, and returns its payload.
 ///
 /// # Errors
-/// Unless it is what is `expected`.
+/// If the answer is not as `expected`.
 pub fn read_one(
     mut answer: impl Read,
     buffer: &mut [u8],
@@ -121,7 +122,7 @@ pub fn read_one(
     Message::take_from(&mut datagram, expected)?.payload(expected)
 }
 
-/// One datagram. One that fills the buffer may have been longer.
+/// Reads one datagram. One that fills the buffer may have been longer.
 fn read_datagram<'a>(
     answer: &mut impl Read,
     buffer: &'a mut [u8],
@@ -140,14 +141,14 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The next message of `datagram`, which it is cut off from.
+    /// Takes the first message off `datagram`.
     fn take_from(datagram: &mut &'a [u8], expected: Expected) -> Result<Message<'a>, AnswerError> {
         let bytes = *datagram;
         let truncated = AnswerError::Truncated;
         let length = u32::from_ne_bytes(array_at(bytes, 0).ok_or(AnswerError::Truncated)?);
         let length = usize::try_from(length).map_err(|_| AnswerError::Truncated)?;
         let body = bytes.get(HEADER_SIZE..length).ok_or(truncated)?;
-        // The last one need not be padded.
+        // The last message need not be padded.
         *datagram = bytes.get(aligned(length)..).unwrap_or_default();
         let header = |at| array_at(bytes, at).map(u16::from_ne_bytes);
         let sequence = array_at(bytes, 8).map(u32::from_ne_bytes);
@@ -169,7 +170,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// What `NLMSG_ERROR` and `NLMSG_DONE` start with: 0 or a negated errno.
+    /// Checks the status that `NLMSG_ERROR` and `NLMSG_DONE` start with: 0, or a
+    /// negated errno.
     fn check_status(&self) -> Result<(), AnswerError> {
         match array_at(self.body, 0).map(i32::from_ne_bytes) {
             None => Err(AnswerError::Truncated),
@@ -179,8 +181,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The value of the first attribute of type `kind` among those that fill
-/// `bytes`; `None` too where one before it cannot be read.
+/// The value of the first attribute of type `kind` in `bytes`. `None` if there is
+/// none, or if one before it cannot be read.
 pub fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
     const ATTRIBUTE_HEADER_SIZE: usize = 4;
     loop {
@@ -193,7 +195,7 @@ pub fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
     }
 }
 
-/// `N` bytes of `bytes` from `at` on, if there are as many.
+/// `N` bytes of `bytes` from `at` on, if there are that many.
 pub fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }

@@ -1,5 +1,9 @@
-//! inet_diag over netlink as a source: what is asked, when an answer counts as
-//! complete, and what the interfaces are called that listeners are bound to.
+//! inet_diag over netlink as a source: what is asked, and when an answer is
+//! complete.
+//!
+//! - [`message`] makes a list of datagrams.
+//! - [`diag`] makes a listener of each row of the list.
+//! - [`link`] reads the name of an interface.
 
 pub mod diag;
 pub mod link;
@@ -10,13 +14,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::listener::{Family, Listener, Protocol, Scope, SocketTable};
+use crate::listener::{Interface, Listener, SocketTable};
 use crate::sys;
 use message::{AnswerError, BUFFER_SIZE};
 
-/// A dump that was interrupted this often is given up.
+/// After this many interrupted dumps, the poll fails.
 const MOST_TRIES: usize = 10;
-/// How long the name of an interface is taken to be the same.
+/// How long the name of an interface is remembered.
 const NAMES_LAST: Duration = Duration::from_secs(1);
 
 const NETLINK_ROUTE: i32 = 0;
@@ -34,23 +38,23 @@ pub struct Netlink {
     tables: [Option<SocketTable>; 4],
     socket: Option<Socket>,
     buffer: Vec<u8>,
-    /// Which of the listeners that were read are bound to an interface, and to
-    /// which.
+    /// The listeners that are bound to an interface: their place in the list, and
+    /// the number of the interface.
     bound: Vec<(usize, u32)>,
     interfaces: Interfaces,
 }
 
-/// Why inet_diag gave no snapshot: what was asked, and what came of it.
+/// Why inet_diag gave no snapshot: the table that was asked for, and the reason.
 #[derive(Debug)]
 pub struct NetlinkError {
-    /// Nothing was asked yet if no socket could be opened.
+    /// `None` if no socket could be opened.
     table: Option<SocketTable>,
     reason: AnswerError,
 }
 
 impl NetlinkError {
-    /// Whether the next poll may fare better. If not, this kernel or what
-    /// confines the program does not let inet_diag answer.
+    /// Whether the error may pass until the next poll. Otherwise the kernel, or a
+    /// sandbox, refuses.
     pub fn may_pass(&self) -> bool {
         match &self.reason {
             AnswerError::Interrupted => true,
@@ -81,11 +85,10 @@ impl fmt::Display for NetlinkError {
 impl std::error::Error for NetlinkError {}
 
 impl Netlink {
-    /// A source that asks for those tables that `wanted` names.
-    pub fn new(wanted: impl Fn(Protocol, Family) -> bool) -> Netlink {
-        let is_wanted = |table: &SocketTable| wanted(table.protocol, table.family);
+    /// A source that asks for the tables that `is_wanted` names.
+    pub fn new(is_wanted: impl Fn(SocketTable) -> bool) -> Netlink {
         Netlink {
-            tables: SocketTable::ALL.map(|table| Some(table).filter(is_wanted)),
+            tables: SocketTable::ALL.map(|table| is_wanted(table).then_some(table)),
             socket: None,
             buffer: vec![0; BUFFER_SIZE],
             bound: Vec::new(),
@@ -96,8 +99,8 @@ impl Netlink {
     /// Appends every listener to `listeners`.
     ///
     /// # Errors
-    /// Unless each dump is complete. `listeners` then holds a part of a
-    /// snapshot and must not be used.
+    /// If a dump is not complete. `listeners` then holds part of a snapshot and
+    /// must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), NetlinkError> {
         self.bound.clear();
         for table in self.tables.into_iter().flatten() {
@@ -105,13 +108,13 @@ impl Netlink {
         }
         for &(place, interface) in &self.bound {
             let name = self.interfaces.name(interface, &mut self.buffer);
-            listeners[place].scope = Some(name);
+            listeners[place].interface = Some(name);
         }
         Ok(())
     }
 
-    /// Asks until a dump is not interrupted. One that was is read to its end,
-    /// so the socket holds nothing of it.
+    /// Asks until a dump is not interrupted. An interrupted dump is read to its end,
+    /// so nothing of it is left in the socket.
     fn dump(
         &mut self,
         table: SocketTable,
@@ -155,7 +158,7 @@ impl Netlink {
     }
 }
 
-/// A socket to the kernel, and the number of the last request on it.
+/// A netlink socket, and the sequence number of its last request.
 #[derive(Debug)]
 struct Socket {
     file: File,
@@ -168,7 +171,7 @@ impl Socket {
         Ok(Socket { file, sequence: 0 })
     }
 
-    /// Sends a request under a number of its own, which is returned.
+    /// Sends a request with a sequence number of its own, and returns that.
     fn ask<const N: usize>(
         &mut self,
         request: impl Fn(u32) -> [u8; N],
@@ -181,19 +184,19 @@ impl Socket {
     }
 }
 
-/// What interfaces are called, by number. A name can change, and a number be
-/// given to another, so names are forgotten after [`NAMES_LAST`].
+/// The names of interfaces, by number. An interface can be renamed, and its number
+/// be reused, so names are forgotten after [`NAMES_LAST`].
 #[derive(Debug, Default)]
 struct Interfaces {
-    names: Vec<(u32, Scope)>,
-    /// When the oldest of the names was asked for.
+    names: Vec<(u32, Interface)>,
+    /// When the oldest name was read.
     since: Option<Instant>,
 }
 
 impl Interfaces {
-    /// The name of an interface, or, as ss has it, `if` and its number where
-    /// it cannot be had or printed.
-    fn name(&mut self, interface: u32, buffer: &mut [u8]) -> Scope {
+    /// The name of an interface. As in ss it is `if` and the number, if the name
+    /// cannot be read or printed.
+    fn name(&mut self, interface: u32, buffer: &mut [u8]) -> Interface {
         if self
             .since
             .is_some_and(|since| since.elapsed() >= NAMES_LAST)
@@ -206,14 +209,14 @@ impl Interfaces {
         if self.names.is_empty() {
             self.since = Some(Instant::now());
         }
-        let name = ask_name(interface, buffer).unwrap_or_else(|_| Scope::of_number(interface));
+        let name = ask_name(interface, buffer).unwrap_or_else(|_| Interface::of_number(interface));
         self.names.push((interface, name));
         name
     }
 }
 
-/// Over a socket of its own: it is seldom needed.
-fn ask_name(interface: u32, buffer: &mut [u8]) -> Result<Scope, AnswerError> {
+/// Asks over a socket of its own, since this is seldom needed.
+fn ask_name(interface: u32, buffer: &mut [u8]) -> Result<Interface, AnswerError> {
     let mut socket = Socket::open(NETLINK_ROUTE)?;
     let sequence = socket.ask(|sequence| link::request(interface, sequence))?;
     link::read_name(interface, sequence, &socket.file, buffer)
@@ -222,6 +225,7 @@ fn ask_name(interface: u32, buffer: &mut [u8]) -> Result<Scope, AnswerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::{Family, Protocol};
     use std::net::IpAddr;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixDatagram;
@@ -286,8 +290,7 @@ mod tests {
         for datagram in datagrams {
             kernel.send(datagram).unwrap();
         }
-        let mut netlink =
-            Netlink::new(|protocol, family| (protocol, family) == (Protocol::Tcp, Family::V4));
+        let mut netlink = Netlink::new(|table| table == SocketTable::ALL[0]);
         let file = File::from(OwnedFd::from(ours));
         netlink.socket = Some(Socket { file, sequence: 0 });
         (netlink, kernel)
@@ -461,10 +464,10 @@ mod tests {
     fn names_of_interfaces_are_forgotten_after_a_while() {
         let mut interfaces = Interfaces::default();
         let no_interface = u32::MAX;
-        let number = Scope::of_number(no_interface);
+        let number = Interface::of_number(no_interface);
         assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), number);
         assert_eq!(interfaces.names, [(no_interface, number)]);
-        let lo = Scope::new(b"lo").unwrap();
+        let lo = Interface::new(b"lo").unwrap();
         interfaces.names[0].1 = lo;
         assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), lo);
         interfaces.since = Instant::now().checked_sub(NAMES_LAST);

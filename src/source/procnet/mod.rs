@@ -1,5 +1,12 @@
-//! The four tables under `/proc/net` as one source: which must be there, which
-//! may be absent, and when a read counts as complete.
+//! The four tables of `/proc/net` as a source: which must be there, which may be
+//! absent, and when a read is complete.
+//!
+//! - [`scan`] makes lines of bytes.
+//! - [`row`] makes sockets of lines.
+//! - [`sockstat`] counts sockets without reading a table.
+//!
+//! What happens when a table cannot be read is not decided here, but one floor
+//! up in [`crate::source`].
 
 pub mod row;
 pub mod scan;
@@ -10,52 +17,69 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use crate::listener::{Family, Listener, Protocol, SocketTable};
-use crate::report::Verbosity;
+use crate::listener::{Listener, Protocol, SocketTable};
+use crate::report;
 use crate::snapshot::Snapshot;
 use row::{RowError, Socket, decode_row, row_fields};
 use scan::{Lines, Scanner};
-use sockstat::Sockstat;
+use sockstat::{InUse, Sockstat};
 
-/// What one poll reads of a file at most: that of seven million sockets is
-/// smaller, so a larger one grows for ever.
+/// At most this much of a file is read in one poll. The table of seven million
+/// sockets is smaller, so a larger file is one without an end.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// `tcp`, `tcp6`, `udp` and `udp6` below one directory.
+/// The files `tcp`, `tcp6`, `udp` and `udp6` below one directory.
 #[derive(Debug)]
 pub struct ProcNet {
-    tables: [Table; 4],
+    files: [TableFile; 4],
     sockstat: Sockstat,
-    /// The kernel lists the listeners of a TCP table before its connections
-    /// (its `proc_net_tcp` document says so), and nothing here has shown
-    /// otherwise.
+    /// No listener stood behind a connection so far. The kernel lists listeners
+    /// first (its `proc_net_tcp` document says so); gVisor does not.
     listeners_first: bool,
     scanner: Scanner,
-    verbosity: Verbosity,
 }
 
-/// One file, and what this run knows of it.
+/// The file of one table, and what this run knows of it.
 #[derive(Debug)]
-struct Table {
+struct TableFile {
+    table: SocketTable,
     path: PathBuf,
-    protocol: Protocol,
-    family: Family,
-    /// Whether its listeners are asked for.
-    wanted: bool,
-    /// It stands apart from the others, so what `sockstat` says is not of it.
-    is_apart: bool,
-    /// It was read once in this run, or another source had listeners of it, so
-    /// it can no longer count as absent.
-    seen: bool,
-    /// It is there but may not be read, which was said.
-    left_out: bool,
+    /// Its listeners are asked for.
+    is_wanted: bool,
+    /// It replaces the kernel's file, so `sockstat` does not speak of it.
+    is_replaced: bool,
+    /// It was read in this run, or another source had listeners of this table.
+    /// So it exists, and a failure to read it is an error.
+    exists: bool,
+    /// It exists, but this process may not read it. That was said on stderr.
+    is_forbidden: bool,
     /// How many rows the last read skipped.
     skipped: u64,
-    /// It skipped such rows, or text that is no row.
+    /// The last read met a row that it could not read, or text that is no row.
     has_unreadable_lines: bool,
-    /// How many bytes the last read needed to come to the first connection; 0
-    /// if it did not stop there.
-    needed: usize,
+    /// How many bytes the last read needed up to the first connection. 0 if it
+    /// did not stop there.
+    bytes_to_connection: usize,
+}
+
+/// How far a read relies on what the kernel promises about its tables. Each
+/// level includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    /// On nothing: the file is read until a read returns no bytes. For files that
+    /// are not Linux's own: without a `sockstat` this may be gVisor.
+    Nothing,
+    /// On full reads: the kernel fills a page while it has rows, so a short read
+    /// is the last one.
+    FullReads,
+    /// On the order: in a TCP table, listeners come before connections, so reading
+    /// stops at the first connection.
+    Order,
+    /// On counts and on the last read: a table with no counted socket and no known
+    /// listener is skipped, and the first read asks for no more bytes than the
+    /// last poll needed. Counts can be too low while sockets come and go, so an
+    /// open may be seen one poll later. For callers that poll again.
+    Counts,
 }
 
 /// Why the tables gave no snapshot: the file, and what is wrong with it.
@@ -96,150 +120,127 @@ impl fmt::Display for ProcError {
 impl std::error::Error for ProcError {}
 
 impl ProcNet {
-    /// The tables below `proc_root/net`, of which those are read that `wanted`
-    /// names. `tcp` is read in any case: it is what tells a kernel without
-    /// listeners from one that shows none.
-    pub fn new(
-        proc_root: &Path,
-        verbosity: Verbosity,
-        wanted: impl Fn(Protocol, Family) -> bool,
-    ) -> ProcNet {
+    /// The tables below `proc_root/net`. Those that `is_wanted` names are read,
+    /// and `tcp` always: it tells a kernel without listeners from one that shows
+    /// none.
+    pub fn new(proc_root: &Path, is_wanted: impl Fn(SocketTable) -> bool) -> ProcNet {
         let net = proc_root.join("net");
-        let unread = |table: SocketTable| Table {
+        let file = |table: SocketTable| TableFile {
+            table,
             path: net.join(table.name()),
-            protocol: table.protocol,
-            family: table.family,
-            wanted: wanted(table.protocol, table.family),
-            is_apart: false,
-            seen: false,
-            left_out: false,
+            is_wanted: is_wanted(table),
+            is_replaced: false,
+            exists: false,
+            is_forbidden: false,
             skipped: 0,
             has_unreadable_lines: false,
-            needed: 0,
+            bytes_to_connection: 0,
         };
         ProcNet {
-            tables: SocketTable::ALL.map(unread),
+            files: SocketTable::ALL.map(file),
             sockstat: Sockstat::new(&net),
             listeners_first: true,
             scanner: Scanner::default(),
-            verbosity,
         }
     }
 
-    /// Takes `path` for the file of this table. It must be there, and is read to
-    /// its end: it need not be the kernel's.
-    pub fn read_instead(&mut self, instead: SocketTable, path: &Path) {
-        for table in &mut self.tables {
-            if (table.protocol, table.family) == (instead.protocol, instead.family) {
-                table.path = path.to_path_buf();
-                table.is_apart = true;
-            }
+    /// Reads `table` from `path`. That file must exist. It is read to its end,
+    /// since it need not be the kernel's.
+    pub fn replace_file(&mut self, table: SocketTable, path: &Path) {
+        let mut files = self.files.iter_mut();
+        if let Some(file) = files.find(|file| file.table == table) {
+            file.path = path.to_path_buf();
+            file.is_replaced = true;
         }
     }
 
-    /// Another source has these listeners, so the tables in which they stand can
-    /// no longer count as absent, nor be left out.
-    pub fn rely_on(&mut self, listeners: &Snapshot) {
-        for table in &mut self.tables {
-            table.seen |= listeners.has_any(table.protocol, table.family);
+    /// Another source has these listeners. So their tables exist, and a failure
+    /// to read one of them is an error from now on.
+    pub fn require_tables_of(&mut self, listeners: &Snapshot) {
+        for file in &mut self.files {
+            file.exists |= listeners.has_any(file.table);
         }
     }
 
-    /// A file with lines that the last read could not make sense of, among those
-    /// whose listeners are wanted.
-    pub fn with_unreadable_lines(&self) -> Option<&Path> {
-        let mut tables = self.tables.iter();
-        let table = tables.find(|table| table.wanted && table.has_unreadable_lines)?;
-        Some(&table.path)
+    /// A wanted file with lines that the last read could not understand.
+    pub fn file_with_unreadable_lines(&self) -> Option<&Path> {
+        let mut files = self.files.iter();
+        let file = files.find(|file| file.is_wanted && file.has_unreadable_lines)?;
+        Some(&file.path)
     }
 
-    /// The file of this protocol and family, if the last read had to leave it
-    /// out because it is there but cannot be read.
-    pub fn left_out(&self, protocol: Protocol, family: Family) -> Option<&Path> {
-        self.tables
-            .iter()
-            .find(|table| table.left_out && (table.protocol, table.family) == (protocol, family))
-            .map(|table| table.path.as_path())
+    /// The file of `table`, if this process may not read it. Its listeners are
+    /// then missing from the last read.
+    pub fn forbidden_file(&self, table: SocketTable) -> Option<&Path> {
+        let mut files = self.files.iter();
+        let file = files.find(|file| file.is_forbidden && file.table == table)?;
+        Some(&file.path)
     }
 
     /// Appends every listener of the tables to `listeners`, in their order.
     ///
-    /// With the listeners that are `known`, a table of which none is known and
-    /// of which `sockstat` counts no socket is not read. So an open may be
-    /// seen one poll later; nothing that is known can go unseen.
+    /// A caller that polls again passes the listeners that are `known`. That is
+    /// cheaper, but an open may be seen one poll later: see [`Trust::Counts`].
     ///
     /// # Errors
-    /// When `tcp`, or a table that was read before in this run or has to be
-    /// there by [`ProcNet::rely_on`] or [`ProcNet::read_instead`], cannot be read
-    /// or says nothing that can be understood. `listeners` then holds a part
-    /// of a snapshot and must not be used.
+    /// If `tcp`, or another table that must exist, cannot be read or understood.
+    /// `listeners` then holds part of a snapshot and must not be used.
     pub fn read(
         &mut self,
         known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), ProcError> {
         let before = listeners.len();
-        let could_rely_on_order = self.listeners_first;
-        self.read_tables(known, listeners)?;
-        if could_rely_on_order != self.listeners_first {
-            // Those that were read before this showed may lack listeners.
+        let trusted_order = self.listeners_first;
+        self.read_files(known, listeners)?;
+        if trusted_order != self.listeners_first {
+            // The order did not hold. Files that were read before that was known
+            // may lack listeners.
             listeners.truncate(before);
-            self.read_tables(known, listeners)?;
+            self.read_files(known, listeners)?;
         }
         Ok(())
     }
 
-    fn read_tables(
+    fn read_files(
         &mut self,
         known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), ProcError> {
         let in_use = self.sockstat.read(&mut self.scanner);
-        for table in &mut self.tables {
-            let (protocol, family) = (table.protocol, table.family);
-            if !table.wanted && !table.is_required() {
+        for file in &mut self.files {
+            if !file.is_wanted && !file.is_required() {
                 continue;
             }
-            let is_counted = in_use.is_readable && !table.is_apart;
-            if is_counted
-                && in_use.is_zero(protocol, family)
-                && known.is_some_and(|known| !known.has_any(protocol, family))
-            {
+            let trust = file.trust(&in_use, self.listeners_first, known.is_some());
+            let is_empty =
+                |known: &Snapshot| in_use.is_zero(file.table) && !known.has_any(file.table);
+            if trust == Trust::Counts && known.is_some_and(is_empty) {
                 continue;
             }
-            // gVisor lists in no order; it has no sockstat either.
-            let stops_early = protocol == Protocol::Tcp && is_counted && self.listeners_first;
-            let scanner = &mut self.scanner;
-            let order = table
-                .read(
-                    scanner,
-                    is_counted,
-                    known.is_some(),
-                    stops_early,
-                    self.verbosity,
-                    listeners,
-                )
+            let order = file
+                .read(trust, &mut self.scanner, listeners)
                 .map_err(|reason| ProcError {
-                    path: table.path.clone(),
+                    path: file.path.clone(),
                     reason,
                 })?;
-            if protocol == Protocol::Tcp
+            if file.table.protocol == Protocol::Tcp
                 && order == Order::Mixed
                 && std::mem::take(&mut self.listeners_first)
             {
-                let path = table.path.display();
+                let path = file.path.display();
                 let found = "a listener behind a connection; reading tables to their end";
-                self.verbosity.detail(format_args!("{path}: {found}"));
+                report::detail(format_args!("{path}: {found}"));
             }
         }
         Ok(())
     }
 }
 
-/// How the rows of a table follow each other, as far as they were read.
+/// The order of the rows of a table, as far as they were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Order {
-    /// Listeners, and pending connections among them.
+    /// Only listeners so far, with pending connections among them.
     #[default]
     OnlyListeners,
     /// Listeners, then connections.
@@ -248,87 +249,126 @@ enum Order {
     Mixed,
 }
 
-impl Table {
+impl Order {
+    /// The order with one more row.
+    fn then(self, socket: &Socket) -> Order {
+        match (self, socket) {
+            (Order::OnlyListeners, Socket::Connection) => Order::ListenersFirst,
+            (Order::ListenersFirst, Socket::Listener(_)) => Order::Mixed,
+            _ => self,
+        }
+    }
+}
+
+impl TableFile {
+    /// Without `tcp` there is no answer.
     fn is_required(&self) -> bool {
-        (self.protocol, self.family) == (Protocol::Tcp, Family::V4)
+        self.table == SocketTable::ALL[0]
     }
 
     /// Whether a failure to read it fails the poll.
-    fn must_answer(&self) -> bool {
-        self.is_required() || self.seen || self.is_apart
+    fn must_be_readable(&self) -> bool {
+        self.is_required() || self.exists || self.is_replaced
+    }
+
+    /// How far to trust the kernel about this file.
+    fn trust(&self, in_use: &InUse, listeners_first: bool, polls_again: bool) -> Trust {
+        if !in_use.is_readable || self.is_replaced {
+            Trust::Nothing
+        } else if !listeners_first {
+            Trust::FullReads
+        } else if !polls_again {
+            Trust::Order
+        } else {
+            Trust::Counts
+        }
     }
 
     fn read(
         &mut self,
+        trust: Trust,
         scanner: &mut Scanner,
-        is_linux: bool,
-        is_repeated: bool,
-        stops_early: bool,
-        verbosity: Verbosity,
         listeners: &mut Vec<Listener>,
     ) -> Result<Order, ProcErrorReason> {
         let before = listeners.len();
-        // A first look, and one for what is missing, also see what stands
-        // behind the first connection in a page, and so whether that is right.
-        let at_first = if is_repeated { self.needed } else { 0 };
-        // Opened afresh for each poll: Linux 6.6.102 to 6.6.104, 6.12.42 to
-        // 6.12.45 and 6.14 cannot seek in these files.
+        // The other levels also look at what stands behind the first connection
+        // in a page, and so check the order.
+        let first_read = match trust {
+            Trust::Counts => self.bytes_to_connection,
+            _ => 0,
+        };
+        let stops_at_connection = trust >= Trust::Order && self.table.protocol == Protocol::Tcp;
+        // Opened anew for each poll: Linux 6.6.102 to 6.6.104, 6.12.42 to 6.12.45
+        // and 6.14 cannot seek in these files.
         let contents = match File::open(&self.path).and_then(|file| {
             let mut file = file.take(MOST_BYTES);
             let lines = scanner
                 .lines(&mut file)
-                .ending_on_short_read(is_linux)
-                .reading_at_first(at_first);
-            let contents = self.scan(lines, stops_early, listeners)?;
+                .ending_on_short_read(trust >= Trust::FullReads)
+                .reading_at_first(first_read);
+            let contents = self.scan(lines, stops_at_connection, listeners)?;
             match file.limit() {
                 0 => Err(ErrorKind::FileTooLarge.into()),
                 _ => Ok(contents),
             }
         }) {
             Ok(contents) => contents,
-            Err(error) if self.must_answer() => return Err(ProcErrorReason::Io(error)),
+            Err(error) if self.must_be_readable() => return Err(ProcErrorReason::Io(error)),
             Err(error) => {
                 listeners.truncate(before);
-                let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
-                if !is_forbidden && error.kind() != ErrorKind::NotFound {
-                    return Err(ProcErrorReason::Io(error));
-                }
-                if !std::mem::replace(&mut self.left_out, is_forbidden) && is_forbidden {
-                    let path = self.path.display();
-                    verbosity.warn(format_args!("{path}: {error}; its ports are left out"));
-                }
-                return Ok(Order::default());
+                return self.leave_out(error).map(|()| Order::default());
             }
         };
-        self.left_out = false;
-        self.needed = contents.bytes_to_connection;
+        self.is_forbidden = false;
+        self.bytes_to_connection = contents.bytes_to_connection;
         self.has_unreadable_lines = contents.first_error.is_some();
         match contents.first_error {
-            // WSL 1 has all four files, each of zero bytes.
-            _ if contents.lines == 0 && self.must_answer() => return Err(ProcErrorReason::Empty),
+            // On WSL 1 all four files exist and have zero bytes.
+            _ if contents.lines == 0 && self.must_be_readable() => {
+                return Err(ProcErrorReason::Empty);
+            }
             Some(first) if contents.understood == 0 => {
                 return Err(ProcErrorReason::NoRowUnderstood(first));
             }
             _ => {}
         }
-        self.seen |= contents.lines > 0;
-        self.say_skipped(&contents, verbosity);
+        self.exists |= contents.lines > 0;
+        self.report_skipped(&contents);
         Ok(contents.order)
     }
 
-    /// Reads rows to the end, or with `stops_early` no further than to the
-    /// first connection. What stands behind that in what was read already is
-    /// looked at all the same: a listener there means that there is no order
-    /// to rely on, and the rest is read after all.
+    /// Leaves out a file that is absent or may not be read.
+    ///
+    /// # Errors
+    /// For any other error: it may pass, so it is no reason to answer for less.
+    fn leave_out(&mut self, error: io::Error) -> Result<(), ProcErrorReason> {
+        let is_forbidden = match error.kind() {
+            ErrorKind::PermissionDenied => true,
+            ErrorKind::NotFound => false,
+            _ => return Err(ProcErrorReason::Io(error)),
+        };
+        let was_forbidden = std::mem::replace(&mut self.is_forbidden, is_forbidden);
+        if is_forbidden && !was_forbidden {
+            let path = self.path.display();
+            report::warn(format_args!("{path}: {error}; its ports are left out"));
+        }
+        Ok(())
+    }
+
+    /// Reads rows to the end, or up to the first connection.
+    ///
+    /// Rows behind that connection that were read with it are looked at as well.
+    /// A listener among them means that the order does not hold, and the rest of
+    /// the file is read after all.
     fn scan<R: Read>(
         &self,
         mut lines: Lines<'_, R>,
-        stops_early: bool,
+        stops_at_connection: bool,
         listeners: &mut Vec<Listener>,
     ) -> io::Result<Contents> {
         let mut contents = Contents::default();
         loop {
-            let line = if stops_early && contents.order == Order::ListenersFirst {
+            let line = if stops_at_connection && contents.order == Order::ListenersFirst {
                 lines.next_read()
             } else {
                 lines.next()?
@@ -342,28 +382,32 @@ impl Table {
                 if is_cut {
                     return Err(cut_short());
                 }
-                // The header, or a file that holds something else.
+                // The first line is the header. Other text means that the file
+                // holds something else.
                 if contents.lines > 1 && !line.bytes.trim_ascii().is_empty() {
                     contents.first_error.get_or_insert(RowError::NoRow);
                 }
                 continue;
             };
-            // Half a state is a state too, so something must follow it.
+            // The state may be cut too, unless a field follows it.
             let is_whole = !is_cut || fields.clone().nth(3).is_some();
-            match decode_row(fields, self.protocol) {
+            match decode_row(fields, self.table.protocol) {
                 Err(_) if is_cut => return Err(cut_short()),
                 Ok(Socket::Connection) if !is_whole => return Err(cut_short()),
                 Ok(socket) => {
                     contents.understood += 1;
                     let before = contents.order;
                     contents.order = before.then(&socket);
-                    if stops_early && before == Order::OnlyListeners && contents.order != before {
+                    if stops_at_connection
+                        && before == Order::OnlyListeners
+                        && contents.order != before
+                    {
                         contents.bytes_to_connection = lines.consumed();
                     }
                     if let Socket::Listener(row) = socket
-                        && self.wanted
+                        && self.is_wanted
                     {
-                        listeners.push(row.listener(self.protocol));
+                        listeners.push(row.listener(self.table.protocol));
                     }
                 }
                 Err(error) => {
@@ -381,49 +425,39 @@ impl Table {
     }
 
     /// With `-v`, says how many rows were skipped whenever that number changes.
-    fn say_skipped(&mut self, contents: &Contents, verbosity: Verbosity) {
+    fn report_skipped(&mut self, contents: &Contents) {
         let skipped = contents.skipped;
         if std::mem::replace(&mut self.skipped, skipped) != skipped
             && let Some(first) = contents.first_error
         {
             let path = self.path.display();
             let s = if skipped == 1 { "" } else { "s" };
-            verbosity.detail(format_args!(
+            report::detail(format_args!(
                 "{path}: {skipped} row{s} skipped; the first: {first}"
             ));
         }
     }
 }
 
-/// What stood behind is missing. What the kernel prints ends with a newline, but
-/// a row of which enough is there is taken without one.
+/// The error of a file that ends within a row. The kernel ends each row with a
+/// newline. A last row without one is accepted if it is long enough.
 fn cut_short() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "ends in the middle of a row")
 }
 
-impl Order {
-    /// The order with one more row.
-    fn then(self, socket: &Socket) -> Order {
-        match (self, socket) {
-            (Order::OnlyListeners, Socket::Connection) => Order::ListenersFirst,
-            (Order::ListenersFirst, Socket::Listener(_)) => Order::Mixed,
-            _ => self,
-        }
-    }
-}
-
-/// What one read of a table held.
+/// What one read of a file found.
 #[derive(Debug, Default)]
 struct Contents {
     /// Lines of any kind.
     lines: u64,
-    /// Rows that were read, listening or not.
+    /// Rows that could be read, listening or not.
     understood: u64,
-    /// Rows that were not, over-long lines among them.
+    /// Rows that could not, over-long lines among them.
     skipped: u64,
     first_error: Option<RowError>,
     order: Order,
-    /// Where reading may stop; 0 if it may not.
+    /// How many bytes the lines up to the first connection take. 0 if reading may
+    /// not stop there.
     bytes_to_connection: usize,
 }
 
@@ -450,7 +484,7 @@ mod tests {
     }
 
     fn source(proc: &TempDir) -> ProcNet {
-        ProcNet::new(proc.path(), Verbosity::Quiet, |_, _| true)
+        ProcNet::new(proc.path(), |_| true)
     }
 
     fn ports(source: &mut ProcNet) -> Result<Vec<u16>, String> {
@@ -503,7 +537,7 @@ mod tests {
         let proc = proc_with(&[("tcp", &table(&[&long, SSH]))]);
         let mut source = source(&proc);
         assert_eq!(ports(&mut source), Ok(vec![22]));
-        assert_eq!(source.tables[0].skipped, 1);
+        assert_eq!(source.files[0].skipped, 1);
     }
 
     #[test]
@@ -563,8 +597,8 @@ mod tests {
     fn a_table_that_is_not_wanted_is_not_read_but_tcp_is() {
         let proc = proc_with(&[("tcp", &table(&[SSH])), ("udp", HEADER)]);
         fs::create_dir(proc.path().join("net/tcp6")).unwrap();
-        let only_udp = |protocol, _| protocol == Protocol::Udp;
-        let mut source = ProcNet::new(proc.path(), Verbosity::Quiet, only_udp);
+        let only_udp = |table: SocketTable| table.protocol == Protocol::Udp;
+        let mut source = ProcNet::new(proc.path(), only_udp);
         assert_eq!(ports(&mut source), Ok(vec![]), "tcp6 was not touched");
         fs::remove_file(proc.path().join("net/tcp")).unwrap();
         assert!(ports(&mut source).is_err());
@@ -588,10 +622,7 @@ mod tests {
         let proc = proc_with(&[("tcp", &tcp), ("sockstat", SOCKSTAT)]);
         let mut source = source(&proc);
         assert_eq!(ports(&mut source), Ok(vec![22, 80]));
-        assert_eq!(
-            source.tables[0].skipped, 0,
-            "the broken row was not reached"
-        );
+        assert_eq!(source.files[0].skipped, 0, "the broken row was not reached");
         assert!(source.listeners_first);
     }
 
@@ -610,7 +641,7 @@ mod tests {
         };
         for _ in 0..2 {
             assert_eq!(count(&mut source), 2);
-            assert_eq!(source.tables[0].needed, needed);
+            assert_eq!(source.files[0].bytes_to_connection, needed);
         }
         // More than that, and less, are found all the same.
         for listeners in [&[SSH, WEB, WEB, SSH, WEB][..], &[SSH], &[]] {
@@ -620,7 +651,7 @@ mod tests {
         }
         fs::write(proc.path().join("net/tcp"), table(&[SSH])).unwrap();
         assert_eq!(count(&mut source), 1);
-        assert_eq!(source.tables[0].needed, 0);
+        assert_eq!(source.files[0].bytes_to_connection, 0);
     }
 
     #[test]
@@ -668,7 +699,7 @@ mod tests {
             Ok::<_, ()>(())
         };
         known.refill(fill).unwrap();
-        source.rely_on(&known);
+        source.require_tables_of(&known);
         let error = ports(&mut source).unwrap_err();
         assert!(error.contains("tcp6: No such file"), "{error}");
     }
@@ -681,7 +712,7 @@ mod tests {
         let mut source = source(&proc);
         assert_eq!(ports(&mut source), Ok(vec![22]));
         let other = proc.path().join("net/other");
-        source.read_instead(SocketTable::ALL[0], &other);
+        source.replace_file(SocketTable::ALL[0], &other);
         assert_eq!(ports(&mut source), Ok(vec![22, 80]));
     }
 

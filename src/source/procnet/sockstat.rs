@@ -1,18 +1,18 @@
 //! How many sockets are in use: `/proc/net/sockstat` and `sockstat6`.
 //!
-//! Each is read in some microseconds, where a table of which all rows are
-//! elsewhere makes the kernel walk its whole hash table to find none.
+//! Each takes some microseconds to read. A table without rows can take much
+//! longer: the kernel walks its whole hash table, which all namespaces share.
 //!
 //! The kernel sums a count over its CPUs without a lock (`sock_prot_inuse_get`),
-//! so while sockets come and go it can be too low. It may be the reason to
-//! look later, never the reason to call something closed.
+//! so it can be too low while sockets come and go. It may be a reason to look
+//! later. It is never a reason to call a listener closed.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::scan::Scanner;
-use crate::listener::{Family, Protocol};
+use crate::listener::{Family, Protocol, SocketTable};
 
 /// The two files below one directory.
 #[derive(Debug)]
@@ -21,16 +21,16 @@ pub struct Sockstat {
     v6: PathBuf,
 }
 
-/// What the two files said, where they said something.
+/// The counts of both files, where they could be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InUse {
-    /// `sockstat` could be read. gVisor has none, and lists sockets in no order.
+    /// `sockstat` could be read. gVisor has none.
     pub is_readable: bool,
     counts: [[Option<u64>; 2]; 2],
 }
 
 impl Sockstat {
-    /// The files in this directory, which is the `net` of a `/proc`.
+    /// The files in `net`, the directory of that name in a `/proc`.
     pub fn new(net: &Path) -> Sockstat {
         Sockstat {
             v4: net.join("sockstat"),
@@ -38,7 +38,7 @@ impl Sockstat {
         }
     }
 
-    /// Reads both. What is absent or cannot be read is not known, and no error.
+    /// Reads both. A count that cannot be read is not known; that is no error.
     pub fn read(&self, scanner: &mut Scanner) -> InUse {
         let mut in_use = InUse::default();
         in_use.is_readable = read_file(&self.v4, scanner, Family::V4, &mut in_use).is_ok();
@@ -49,10 +49,9 @@ impl Sockstat {
 }
 
 impl InUse {
-    /// Whether no socket of this protocol and family is counted. False where
-    /// that is not known.
-    pub fn is_zero(&self, protocol: Protocol, family: Family) -> bool {
-        self.counts[protocol as usize][family as usize] == Some(0)
+    /// Whether no socket of `table` is counted. False if the count is not known.
+    pub fn is_zero(&self, table: SocketTable) -> bool {
+        self.counts[table.protocol as usize][table.family as usize] == Some(0)
     }
 }
 
@@ -112,21 +111,19 @@ mod tests {
     fn counts_are_read_from_both_files() {
         let in_use = read(&[("sockstat", V4), ("sockstat6", V6)]);
         assert!(in_use.is_readable);
-        assert!(!in_use.is_zero(Protocol::Tcp, Family::V4));
-        assert!(in_use.is_zero(Protocol::Udp, Family::V4));
-        assert!(in_use.is_zero(Protocol::Tcp, Family::V6));
-        assert!(!in_use.is_zero(Protocol::Udp, Family::V6));
+        let zero = SocketTable::ALL.map(|table| (table.name(), in_use.is_zero(table)));
+        let expected = [
+            ("tcp", false),
+            ("tcp6", true),
+            ("udp", true),
+            ("udp6", false),
+        ];
+        assert_eq!(zero, expected);
     }
 
     #[test]
     fn what_is_missing_or_odd_is_not_zero() {
-        let unknown = |in_use: InUse| {
-            [Protocol::Tcp, Protocol::Udp].into_iter().all(|protocol| {
-                [Family::V4, Family::V6]
-                    .into_iter()
-                    .all(|family| !in_use.is_zero(protocol, family))
-            })
-        };
+        let unknown = |in_use: InUse| !SocketTable::ALL.into_iter().any(|t| in_use.is_zero(t));
         let neither = read(&[]);
         assert!(!neither.is_readable && unknown(neither));
         for odd in [

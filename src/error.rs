@@ -1,0 +1,65 @@
+//! Why the program ended without an answer. A command line that makes no sense
+//! is not here: that error stays with the parser, [`crate::cli::UsageError`].
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::output::OutputError;
+use crate::port::RequiredPort;
+use crate::source::SourceError;
+
+/// Why a command ended without an answer.
+#[derive(Debug)]
+pub enum Error {
+    /// No source gave a complete answer.
+    Source(SourceError),
+    /// Nothing was found that serves this port, but this file may hold it and
+    /// could not be read.
+    Unknown(RequiredPort, PathBuf),
+    /// The answer could not be written.
+    Output(OutputError),
+    /// This program could not be executed.
+    Exec(OsString, io::Error),
+}
+
+impl Error {
+    /// The exit status: 2, or what a shell gives for a program that it does not
+    /// find (127) or cannot execute (126).
+    pub fn status(&self) -> u8 {
+        match self {
+            Error::Exec(_, error) if error.kind() == io::ErrorKind::NotFound => 127,
+            Error::Exec(_, _) => 126,
+            _ => 2,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Source(error) => error.fmt(f),
+            Error::Unknown(port, file) => {
+                let file = file.display();
+                write!(f, "{port}: could not tell, since {file} cannot be read")
+            }
+            Error::Output(error) => error.fmt(f),
+            Error::Exec(program, error) => write!(f, "{}: {error}", program.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<SourceError> for Error {
+    fn from(error: SourceError) -> Error {
+        Error::Source(error)
+    }
+}
+
+impl From<OutputError> for Error {
+    fn from(error: OutputError) -> Error {
+        Error::Output(error)
+    }
+}

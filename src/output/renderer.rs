@@ -1,0 +1,99 @@
+//! Listeners become lines of text, in the format that was asked for.
+
+use super::json;
+use super::table::Table;
+use super::timestamp::Timestamp;
+use crate::listener::Listener;
+
+/// How listeners are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Format {
+    /// JSON Lines instead of a table.
+    pub json: bool,
+    /// Start each line of a table with the time; JSON always holds it.
+    pub timestamps: bool,
+    /// Leave out the header of a table; JSON has none.
+    pub no_header: bool,
+}
+
+/// What a line says about a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It is there, and it was when the program first looked.
+    Listening,
+    /// It opened since the program first looked.
+    Opened,
+    /// It closed.
+    Closed,
+}
+
+/// Turns listeners into lines of text in one format.
+#[derive(Debug)]
+pub struct Renderer {
+    format: Format,
+    table: Table,
+    holders: bool,
+}
+
+impl Renderer {
+    /// A renderer whose columns start as wide as those of `table`. With `holders`,
+    /// each line names the processes that hold the listener.
+    pub fn new(format: Format, table: Table, holders: bool) -> Renderer {
+        Renderer {
+            format,
+            table: table.with_holders(holders),
+            holders,
+        }
+    }
+
+    /// The format of the lines.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Widens the columns to what `listeners` need, for all lines to come.
+    pub fn fit<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) {
+        if !self.format.json {
+            listeners.into_iter().for_each(|l| self.table.fit(l));
+        }
+    }
+
+    /// Whether there is a header to write.
+    pub fn has_header(&self) -> bool {
+        !self.format.json && !self.format.no_header
+    }
+
+    /// The header line, if there is one.
+    pub fn header(&self, text: &mut Vec<u8>) {
+        if self.has_header() {
+            if self.format.timestamps {
+                let width = Timestamp::WIDTH;
+                text.extend_from_slice(format!("{:<width$} ", "Timestamp").as_bytes());
+            }
+            text.extend_from_slice(self.table.header().as_bytes());
+            text.push(b'\n');
+        }
+    }
+
+    /// The line of one listener.
+    pub fn line(&self, event: Event, listener: &Listener, now: Timestamp, text: &mut Vec<u8>) {
+        if self.format.json {
+            let event = match event {
+                Event::Listening => "listening",
+                Event::Opened => "opened",
+                Event::Closed => "closed",
+            };
+            text.extend_from_slice(json::object(listener, event, now, self.holders).as_bytes());
+        } else {
+            if self.format.timestamps {
+                text.extend_from_slice(format!("{now} ").as_bytes());
+            }
+            let state = match event {
+                Event::Listening | Event::Opened => listener.protocol.listening_state(),
+                Event::Closed => "CLOSED",
+            };
+            text.extend_from_slice(self.table.row(listener, state).as_bytes());
+        }
+        text.push(b'\n');
+    }
+}

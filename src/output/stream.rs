@@ -1,0 +1,244 @@
+//! Where lines go, and how far they got: whole lines, in writes that never mix
+//! with those of another writer.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The most bytes of one write. A pipe takes this many at once or not at all
+/// (`PIPE_BUF` on Linux), so lines never mix with those of another writer.
+const MOST_PER_WRITE: usize = 4096;
+
+/// The error of opening a FIFO without a reader.
+const ENXIO: i32 = 6;
+/// The error of writing to a descriptor that is not open for writing.
+const EBADF: i32 = 9;
+/// On x86, Arm, RISC-V, PowerPC and s390.
+const O_NONBLOCK: i32 = 0o4000;
+
+/// Where lines are written to.
+#[derive(Debug)]
+pub struct Output {
+    target: Target,
+    /// `None` while the target is a FIFO without a reader.
+    file: Option<File>,
+    waits: bool,
+}
+
+/// Lines could not be written: to where, and why.
+#[derive(Debug)]
+pub struct OutputError {
+    name: String,
+    error: io::Error,
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.error)
+    }
+}
+
+impl std::error::Error for OutputError {}
+
+#[derive(Debug)]
+enum Target {
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+impl Output {
+    /// The file at `path`, to append to, or standard output.
+    ///
+    /// If the output `waits`, it waits for the reader of a FIFO, as a shell does.
+    /// Otherwise each write to a FIFO without a reader is an error; a later write
+    /// may work.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: Option<PathBuf>, waits: bool) -> Result<Output, OutputError> {
+        let mut output = Output {
+            target: match path {
+                None => Target::Stdout,
+                Some(path) if path == Path::new("/dev/stderr") => Target::Stderr,
+                Some(path) => Target::File(path),
+            },
+            file: None,
+            waits,
+        };
+        match output.reopen() {
+            Err(error) if waits || error.raw_os_error() != Some(ENXIO) => Err(output.error(error)),
+            _ => Ok(output),
+        }
+    }
+
+    /// Duplicates the standard streams. To open them by name fails if they are
+    /// sockets or belong to another user.
+    fn reopen(&mut self) -> io::Result<&mut File> {
+        let stream = |fd: BorrowedFd<'_>| {
+            let mut file = File::from(fd.try_clone_to_owned()?);
+            // A stream that was closed at the start takes nothing, ever.
+            match file.write(&[]) {
+                Err(error) if error.raw_os_error() == Some(EBADF) => Err(error),
+                _ => Ok(file),
+            }
+        };
+        let file = match &self.target {
+            Target::Stdout => stream(io::stdout().as_fd())?,
+            Target::Stderr => stream(io::stderr().as_fd())?,
+            Target::File(path) => File::options()
+                .append(true)
+                .create(true)
+                .custom_flags(if self.waits { 0 } else { O_NONBLOCK })
+                .open(path)?,
+        };
+        Ok(self.file.insert(file))
+    }
+
+    /// Its name in messages.
+    pub fn name(&self) -> std::path::Display<'_> {
+        match &self.target {
+            Target::Stdout => Path::new("stdout").display(),
+            Target::Stderr => Path::new("/dev/stderr").display(),
+            Target::File(path) => path.display(),
+        }
+    }
+
+    fn error(&self, error: io::Error) -> OutputError {
+        let name = self.name().to_string();
+        OutputError { name, error }
+    }
+
+    /// The stream, if the output is one. Unlike a FIFO, a stream without a reader
+    /// never gets another.
+    pub fn stream(&self) -> Option<BorrowedFd<'_>> {
+        match self.target {
+            Target::Stdout | Target::Stderr => self.file.as_ref().map(AsFd::as_fd),
+            Target::File(_) => None,
+        }
+    }
+
+    /// Whether `error` means that nobody will ever read what is written.
+    pub fn is_gone(&self, error: &io::Error) -> bool {
+        self.stream().is_some() && error.kind() == ErrorKind::BrokenPipe
+    }
+
+    /// Writes `text`, which ends with a newline, in whole lines and at most 4096
+    /// bytes at a time. What was written is removed from its front.
+    ///
+    /// # Errors
+    /// Those of write(2). A disk that fills up can leave the rest of a line at the
+    /// front.
+    pub fn write(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
+        let mut out = 0;
+        let result = loop {
+            let rest = &text[out..];
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match self.write_once(&rest[..whole_lines(rest)]) {
+                Ok(written) => out += written,
+                Err(error) => break Err(error),
+            }
+        };
+        text.drain(..out);
+        result
+    }
+
+    /// Writes all of `text`, which ends with a newline. A reader that goes away
+    /// before the end is no error.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_all(&mut self, mut text: Vec<u8>) -> Result<(), OutputError> {
+        match self.write(&mut text) {
+            Err(error) if !self.is_gone(&error) => Err(self.error(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes once, at least a byte.
+    fn write_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.reopen()?,
+        };
+        loop {
+            match file.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if error.kind() == ErrorKind::BrokenPipe && self.stream().is_none() {
+                        self.file = None;
+                    }
+                    return Err(error);
+                }
+                written => return written,
+            }
+        }
+    }
+}
+
+/// How many bytes of `text` one write may take: as many whole lines as fit, and at
+/// least one. `text` ends with a newline.
+fn whole_lines(text: &[u8]) -> usize {
+    let most = text.len().min(MOST_PER_WRITE);
+    match memchr::memrchr(b'\n', &text[..most]) {
+        Some(newline) => newline + 1,
+        None => memchr::memchr(b'\n', text).map_or(text.len(), |newline| newline + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_write_takes_whole_lines_up_to_4096_bytes() {
+        let line = format!("{}\n", "x".repeat(99));
+        let text = line.repeat(60);
+        assert_eq!(whole_lines(text.as_bytes()), 4000);
+        assert_eq!(whole_lines(line.as_bytes()), 100);
+        let long = format!("{}\nnext\n", "x".repeat(5000));
+        assert_eq!(whole_lines(long.as_bytes()), 5001);
+    }
+
+    /// A socket that takes a part of a write stands for a disk that fills up.
+    /// It does so only when its buffer is smaller than a write.
+    #[test]
+    fn what_a_write_did_not_take_is_written_by_the_next() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let buffer = socket2::SockRef::from(&ours);
+        buffer.set_send_buffer_size(MOST_PER_WRITE).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut output = Output {
+            target: Target::Stdout,
+            file: Some(File::from(OwnedFd::from(ours))),
+            waits: false,
+        };
+        let all: String = (0..20_000).map(|n| format!("line {n} of many\n")).collect();
+        let mut text = all.clone().into_bytes();
+        let mut received = Vec::new();
+        let mut torn = 0;
+        while let Err(error) = output.write(&mut text) {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            torn += usize::from(!text.starts_with(b"line "));
+            // No multiple of a line, so that writes are torn anywhere.
+            let mut some = vec![0; 10_007];
+            let read = theirs.read(&mut some).unwrap();
+            received.extend_from_slice(&some[..read]);
+        }
+        assert!(torn > 3, "{torn} lines were torn");
+        assert!(text.is_empty());
+        drop(output);
+        theirs.read_to_end(&mut received).unwrap();
+        assert_eq!(String::from_utf8(received).unwrap(), all);
+    }
+}
