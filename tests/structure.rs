@@ -1,0 +1,224 @@
+//! The structure of `src`: no two files import each other in a circle, and no
+//! file imports one above it. A file's imports are every path in it that starts
+//! with `crate`, `super`, `self` or the program's own name, tests left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+use syn::{Attribute, Item, ItemMod, UseTree};
+use walkdir::WalkDir;
+
+/// The rooms of the house, from the top down. What stands in one line is on one
+/// floor, and does not import its neighbours. `lib` only declares the others.
+const FLOORS: &[&[&str]] = &[
+    &["main"],
+    &["as_ss"],
+    &["cli"],
+    &["command"],
+    &["error"],
+    &["output", "source"],
+    &["snapshot", "port"],
+    &["listener"],
+    &["report", "sys"],
+];
+
+/// A file as its module's path, such as `["source", "ss"]`.
+type Module = Vec<String>;
+
+/// The modules that each module imports.
+type Imports = BTreeMap<Module, BTreeSet<Module>>;
+
+#[test]
+fn no_file_imports_one_of_a_floor_above_or_beside_it() {
+    let mut upward = Vec::new();
+    for (module, imported) in imports(&source_directory()) {
+        for other in imported {
+            if floor(&other) <= floor(&module) && other[0] != module[0] {
+                upward.push(format!("{} imports {}", shown(&module), shown(&other)));
+            }
+        }
+    }
+    assert_eq!(upward, [""; 0]);
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    assert_eq!(circle(&imports(&source_directory())), None);
+}
+
+/// The check itself: a circle through three files of a folder is found, however
+/// the imports are spelled, and imports of tests do not count.
+#[test]
+fn a_circle_is_found_whatever_the_spelling() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("a/mod.rs", "pub mod b; pub mod c; use self::b::B;");
+    write("a/b.rs", "use super::c; use crate::{d};");
+    write("a/c.rs", "fn f() -> crate::d::D { crate::d::D }");
+    write("d.rs", "#[cfg(test)] mod tests { use crate::a; }");
+    assert_eq!(circle(&imports(directory.path())), None);
+    write("d.rs", "use crate::a::{b::{B}, c as x};");
+    let found = circle(&imports(directory.path())).unwrap();
+    assert!(
+        ["a::b, a::c, d", "a::c, d"].contains(&found.as_str()),
+        "{found}"
+    );
+}
+
+fn source_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn floor(module: &Module) -> usize {
+    let floor = FLOORS.iter().position(|rooms| rooms.contains(&&*module[0]));
+    floor.unwrap_or_else(|| panic!("{} is on no floor", module[0]))
+}
+
+fn shown(module: &Module) -> String {
+    module.join("::")
+}
+
+fn imports(directory: &Path) -> Imports {
+    let mut files = BTreeMap::new();
+    for entry in WalkDir::new(directory) {
+        let path = entry.unwrap().into_path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let file = syn::parse_file(&text).unwrap();
+            files.insert(module_of(path.strip_prefix(directory).unwrap()), file);
+        }
+    }
+    files.remove(&vec!["lib".to_string()]);
+    let modules: BTreeSet<Module> = files.keys().cloned().collect();
+    let imports_of = |(module, file): (&Module, &syn::File)| {
+        let mut finder = ImportFinder {
+            module,
+            modules: &modules,
+            found: BTreeSet::new(),
+        };
+        finder.visit_file(file);
+        finder.found.remove(module);
+        (module.clone(), finder.found)
+    };
+    files.iter().map(imports_of).collect()
+}
+
+/// `source/ss.rs` is `source::ss`, and `source/mod.rs` is `source`.
+fn module_of(file: &Path) -> Module {
+    let parts = file.with_extension("");
+    let mut module: Module = parts
+        .iter()
+        .map(|part| part.to_str().unwrap().into())
+        .collect();
+    module.pop_if(|last| last == "mod");
+    module
+}
+
+/// Collects the modules that one file imports.
+struct ImportFinder<'a> {
+    module: &'a Module,
+    modules: &'a BTreeSet<Module>,
+    found: BTreeSet<Module>,
+}
+
+impl ImportFinder<'_> {
+    /// Adds the module that a path leads to: the longest start of it that is one.
+    fn add(&mut self, path: &[String]) {
+        let mut absolute: Module = match path.first().map(String::as_str) {
+            Some("crate" | "lntu") => Vec::new(),
+            Some("super") => self.module[..self.module.len() - 1].to_vec(),
+            Some("self") => self.module.clone(),
+            // A folder's own module names its files without `self`.
+            Some(first) if self.is_child(first) => {
+                [self.module.clone(), vec![first.into()]].concat()
+            }
+            _ => return,
+        };
+        let rest = path.iter().skip(1).skip_while(|part| *part == "super");
+        for part in rest {
+            absolute.push(part.clone());
+            if !self.modules.contains(&absolute) {
+                absolute.pop();
+                break;
+            }
+        }
+        if self.modules.contains(&absolute) {
+            self.found.insert(absolute);
+        }
+    }
+
+    fn is_child(&self, name: &str) -> bool {
+        self.modules
+            .contains(&[self.module.clone(), vec![name.into()]].concat())
+    }
+
+    fn add_tree(&mut self, start: &[String], tree: &UseTree) {
+        let with = |name: &syn::Ident| [start, &[name.to_string()]].concat();
+        match tree {
+            UseTree::Path(path) => self.add_tree(&with(&path.ident), &path.tree),
+            UseTree::Name(name) => self.add(&with(&name.ident)),
+            UseTree::Rename(rename) => self.add(&with(&rename.ident)),
+            UseTree::Glob(_) => self.add(start),
+            UseTree::Group(group) => group
+                .items
+                .iter()
+                .for_each(|tree| self.add_tree(start, tree)),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for ImportFinder<'_> {
+    fn visit_item(&mut self, item: &'ast Item) {
+        match item {
+            Item::Use(item) => self.add_tree(&[], &item.tree),
+            Item::Mod(ItemMod { attrs, .. }) if attrs.iter().any(is_for_tests) => {}
+            _ => visit::visit_item(self, item),
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parts: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
+        if parts.len() > 1 {
+            self.add(&parts);
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+fn is_for_tests(attribute: &Attribute) -> bool {
+    let is_test = |condition: syn::Path| condition.is_ident("test");
+    attribute.path().is_ident("cfg") && attribute.parse_args().is_ok_and(is_test)
+}
+
+/// The modules of one circle, if there is any.
+fn circle(imports: &Imports) -> Option<String> {
+    let mut left = imports.clone();
+    // What imports nothing that is left is on no circle.
+    loop {
+        let before = left.len();
+        let remaining: BTreeSet<Module> = left.keys().cloned().collect();
+        left.retain(|_, imported| imported.iter().any(|other| remaining.contains(other)));
+        if left.len() == before {
+            break;
+        }
+    }
+    // Of what remains, a walk comes back to where it was.
+    let mut walk: Vec<&Module> = vec![left.keys().next()?];
+    loop {
+        let next = left[*walk.last()?]
+            .iter()
+            .find(|other| left.contains_key(*other))?;
+        if let Some(start) = walk.iter().position(|seen| *seen == next) {
+            let mut names: Vec<String> = walk[start..].iter().map(|module| shown(module)).collect();
+            names.sort();
+            return Some(names.join(", "));
+        }
+        walk.push(next);
+    }
+}
