@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::listener::{Endpoint, SsAddress};
 use crate::output::OutputError;
 use crate::port::RequiredPort;
 use crate::source::SourceError;
@@ -15,13 +16,21 @@ use crate::source::SourceError;
 pub enum Error {
     /// No source gave a complete answer.
     Source(SourceError),
-    /// Nothing was found that serves this port, but this file may hold it and
-    /// could not be read.
-    Unknown(RequiredPort, PathBuf),
+    /// Nothing was found that certainly serves this port, for this reason.
+    Unknown(RequiredPort, Unknown),
     /// The answer could not be written.
     Output(OutputError),
     /// This program could not be executed.
     Exec(OsString, io::Error),
+}
+
+/// Why it is not known whether a port is served.
+#[derive(Debug)]
+pub enum Unknown {
+    /// This file may hold a listener and could not be read.
+    File(PathBuf),
+    /// This listener on `::` serves it if it takes IPv4. The source does not tell.
+    V6Only(Endpoint),
 }
 
 impl Error {
@@ -40,9 +49,24 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Source(error) => error.fmt(f),
-            Error::Unknown(port, file) => {
+            Error::Unknown(port, Unknown::File(file)) => {
                 let file = file.display();
                 write!(f, "{port}: could not tell, since {file} cannot be read")
+            }
+            Error::Unknown(
+                port,
+                Unknown::V6Only(Endpoint {
+                    address,
+                    port: number,
+                }),
+            ) => {
+                let address = SsAddress(*address);
+                let plain = port.on_any_address();
+                write!(
+                    f,
+                    "{port}: could not tell whether {address}:{number} takes IPv4 (ask for \
+                     {plain}, or with --source netlink)"
+                )
             }
             Error::Output(error) => error.fmt(f),
             Error::Exec(program, error) => write!(f, "{}: {error}", program.display()),

@@ -137,9 +137,9 @@ pub struct Listener {
     pub peer: Endpoint,
     /// The inode of the socket. 0 if the source does not tell.
     pub inode: u64,
-    /// Whether a socket on the IPv6 wildcard refuses IPv4. Only netlink tells;
-    /// false from the other sources.
-    pub v6_only: bool,
+    /// Whether an IPv6 socket refuses IPv4 (`IPV6_V6ONLY`). `None` if the source does
+    /// not tell: `/proc` never does, and ss only about the wildcard.
+    pub v6_only: Option<bool>,
     /// The processes that hold it, if they were asked for and found.
     pub holders: Holders,
 }
@@ -158,7 +158,7 @@ impl Listener {
                 address: Family::of(endpoint.address).wildcard(),
             },
             inode: 0,
-            v6_only: false,
+            v6_only: None,
             holders: Holders::default(),
         }
     }

@@ -1,12 +1,13 @@
 //! Arguments become a call, and what it returns becomes an exit status.
 
 use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use lntu::as_ss::{self, Places};
 use lntu::cli::{self, Command};
 use lntu::command::entrypoint::Application;
-use lntu::command::probe::{Probe, Wanted};
+use lntu::command::probe::Probe;
 use lntu::command::watch::Watcher;
 use lntu::command::{check, list, wait};
 use lntu::error::Error;
@@ -67,20 +68,23 @@ fn run(command: Command) -> Result<bool, Error> {
             let stream = Output::open(output.path, true)?;
             list::run(open(source), output.format, stream)?;
         }
-        Command::Check { source, ports } => {
-            return check::run(Probe::new(open(source), ports, Wanted::Listening));
-        }
+        Command::Check {
+            source,
+            question,
+            format,
+        } => return check::run(Probe::new(source, &path(), question), format),
         Command::Wait {
             source,
-            ports,
-            wanted,
+            question,
+            format,
             options,
             application,
         } => {
-            let is_met = wait::run(Probe::new(open(source), ports, wanted), options)?;
-            return match application {
-                Some(application) if is_met => Err(application.exec()),
-                _ => Ok(is_met),
+            let mut probe = Probe::new(source, &path(), question);
+            return match (wait::run(&mut probe, options)?, application) {
+                (false, _) => Ok(false),
+                (true, Some(application)) => Err(application.exec()),
+                (true, None) => probe.write_found(format).map(|()| true),
             };
         }
         Command::Help => print(&cli::help())?,
@@ -94,6 +98,9 @@ fn print(text: &str) -> Result<(), Error> {
 }
 
 fn open(options: SourceOptions) -> Source {
-    let path = env::var_os("PATH").unwrap_or_default();
-    Source::new(options, &path)
+    Source::new(options, &path())
+}
+
+fn path() -> OsString {
+    env::var_os("PATH").unwrap_or_default()
 }

@@ -34,7 +34,7 @@ pub enum PortSpecError {
     Port,
     /// The range ends before it starts.
     Range,
-    /// A range, where a single port is needed.
+    /// A range, where only a single port is taken.
     RangeNotTaken,
     /// The protocol is neither `tcp` nor `udp`.
     Protocol,
@@ -48,7 +48,7 @@ impl fmt::Display for PortSpecError {
             }
             PortSpecError::Port => "a port is a number from 1 to 65535",
             PortSpecError::Range => "the range ends before it starts",
-            PortSpecError::RangeNotTaken => "a single port is needed here, not a range",
+            PortSpecError::RangeNotTaken => "a range needs --any: one of its ports is then enough",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
         })
     }
@@ -167,50 +167,72 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// A PORT that must be listened on, or must not: a single one, of one protocol.
+/// A PORT that is asked about, with its protocol: a single port, or one of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequiredPort {
     address: Option<AddressSpec>,
-    port: u16,
+    ports: RangeInclusive<u16>,
     protocol: Protocol,
 }
 
+/// Whether a listener takes what is sent to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// It does if it takes IPv4 on `::`, which its source does not tell.
+    IfNotV6Only,
+}
+
 impl RequiredPort {
-    /// The port that `spec` names, of `protocol` if it names none.
+    /// The port that `spec` names, of TCP if it names no protocol.
     ///
     /// # Errors
     /// [`PortSpecError::RangeNotTaken`] if it is a range.
-    pub fn new(spec: PortSpec, protocol: Protocol) -> Result<RequiredPort, PortSpecError> {
-        let (first, last) = spec.ports.into_inner();
-        if first != last {
-            return Err(PortSpecError::RangeNotTaken);
+    pub fn new(spec: PortSpec) -> Result<RequiredPort, PortSpecError> {
+        match spec.ports.start() == spec.ports.end() {
+            true => Ok(RequiredPort::one_of(spec)),
+            false => Err(PortSpecError::RangeNotTaken),
         }
-        Ok(RequiredPort {
-            address: spec.address,
-            port: first,
-            protocol: spec.protocol.unwrap_or(protocol),
-        })
     }
 
-    /// Whether `listener` takes what is sent to this port: it has the address,
-    /// or the wildcard of its family. An IPv4-mapped address is an IPv4 one.
-    ///
-    /// The IPv6 wildcard does not count for an IPv4 address. It takes IPv4
-    /// too unless `IPV6_V6ONLY` is set, but `/proc` does not tell which.
-    pub fn is_served_by(&self, listener: &Listener) -> bool {
+    /// Any one of the ports that `spec` names, of TCP if it names no protocol.
+    pub fn one_of(spec: PortSpec) -> RequiredPort {
+        RequiredPort {
+            address: spec.address,
+            ports: spec.ports,
+            protocol: spec.protocol.unwrap_or(Protocol::Tcp),
+        }
+    }
+
+    /// Whether `listener` takes what is sent to this port: its address is the one
+    /// asked for, or the wildcard of that family, or `::` if it takes IPv4 too. An
+    /// IPv4-mapped address is an IPv4 one.
+    pub fn is_served_by(&self, listener: &Listener) -> Serves {
         let Endpoint { port, address } = listener.endpoint;
+        if !self.ports.contains(&port) || listener.protocol != self.protocol {
+            return Serves::No;
+        }
         let address = address.to_canonical();
-        port == self.port
-            && listener.protocol == self.protocol
-            && match self.address {
-                None => true,
-                Some(AddressSpec::Wildcard) => address.is_unspecified(),
-                Some(AddressSpec::Exactly(wanted)) => {
-                    let wanted = wanted.to_canonical();
-                    address == wanted
-                        || address.is_unspecified() && Family::of(address) == Family::of(wanted)
+        let is_served = match self.address {
+            None => true,
+            Some(AddressSpec::Wildcard) => address.is_unspecified(),
+            Some(AddressSpec::Exactly(wanted)) => {
+                let wanted = wanted.to_canonical();
+                let families = (Family::of(wanted), Family::of(address));
+                if families == (Family::V4, Family::V6) && address.is_unspecified() {
+                    return match listener.v6_only {
+                        Some(false) => Serves::Yes,
+                        Some(true) => Serves::No,
+                        None => Serves::IfNotV6Only,
+                    };
                 }
+                address == wanted || address.is_unspecified() && families.0 == families.1
             }
+        };
+        if is_served { Serves::Yes } else { Serves::No }
     }
 
     /// Its protocol.
@@ -218,18 +240,37 @@ impl RequiredPort {
         self.protocol
     }
 
-    /// Whether `table` can hold a listener that serves it. The IPv6 tables hold
-    /// IPv4 addresses too: the mapped ones.
+    /// How far `port` is from it. 0 if it is this port, or in its range.
+    pub fn distance(&self, port: u16) -> u16 {
+        let below = self.ports.start().saturating_sub(port);
+        below.max(port.saturating_sub(*self.ports.end()))
+    }
+
+    /// Whether it asks for an IPv4 address, mapped or not.
+    pub fn is_ipv4(&self) -> bool {
+        self.family() == Some(Family::V4)
+    }
+
+    fn family(&self) -> Option<Family> {
+        match self.address? {
+            AddressSpec::Wildcard => None,
+            AddressSpec::Exactly(wanted) => Some(Family::of(wanted.to_canonical())),
+        }
+    }
+
+    /// Whether `table` can hold a listener that serves it. A listener in an IPv6
+    /// table can serve an IPv4 address too.
     pub fn can_be_in(&self, table: SocketTable) -> bool {
-        let is_v6 = matches!(self.address, Some(AddressSpec::Exactly(wanted))
-            if Family::of(wanted.to_canonical()) == Family::V6);
+        let is_v6 = self.family() == Some(Family::V6);
         table.protocol == self.protocol && !(is_v6 && table.family == Family::V4)
     }
 
-    /// Whether a listener that serves it can pass `filter`.
-    pub fn can_pass(&self, filter: &Filter) -> bool {
-        let mut tables = SocketTable::ALL.into_iter();
-        tables.any(|table| self.can_be_in(table) && filter.wants(table))
+    /// The same ports on any address.
+    pub fn on_any_address(&self) -> RequiredPort {
+        RequiredPort {
+            address: None,
+            ..self.clone()
+        }
     }
 }
 
@@ -237,7 +278,7 @@ impl fmt::Display for RequiredPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spec = PortSpec {
             address: self.address,
-            ports: self.port..=self.port,
+            ports: self.ports.clone(),
             protocol: Some(self.protocol),
         };
         spec.fmt(f)
@@ -255,15 +296,20 @@ pub struct Filter {
     pub ports: Vec<PortSpec>,
     /// The PORTs of which none may name it.
     pub excluded: Vec<PortSpec>,
-    /// Leave out UDP sockets on ports that the kernel gives out by itself.
-    pub excludes_ephemeral: bool,
+    /// Leave out listeners on a loopback address.
+    pub excludes_loopback: bool,
+    /// Leave out listeners of these protocols on ports that the kernel chooses by
+    /// itself.
+    pub excludes_ephemeral: Vec<Protocol>,
 }
 
 impl Filter {
     /// Whether `listener` is asked for.
     pub fn matches(&self, listener: &Listener) -> bool {
         let is_named = |spec: &PortSpec| spec.matches(listener);
+        let address = listener.endpoint.address.to_canonical();
         self.wants(listener.table())
+            && !(self.excludes_loopback && address.is_loopback())
             && (self.ports.is_empty() || self.ports.iter().any(is_named))
             && !self.excluded.iter().any(is_named)
     }
@@ -353,13 +399,13 @@ mod tests {
     }
 
     fn required(text: &str) -> RequiredPort {
-        RequiredPort::new(spec(text), Protocol::Tcp).unwrap()
+        RequiredPort::new(spec(text)).unwrap()
     }
 
     #[test]
     fn a_required_port_is_served_by_its_address_and_by_the_wildcard_of_its_family() {
         let meets = |text: &str, address: &str| {
-            required(text).is_served_by(&listener(Protocol::Tcp, address, 80))
+            required(text).is_served_by(&listener(Protocol::Tcp, address, 80)) == Serves::Yes
         };
         for address in ["127.0.0.1", "0.0.0.0", "::1", "::", "10.0.0.1"] {
             assert!(meets("80", address), "{address}");
@@ -368,11 +414,11 @@ mod tests {
             (
                 "127.0.0.1:80",
                 &["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"][..],
-                &["127.0.0.2", "::", "::1"][..],
+                &["127.0.0.2", "::1"][..],
             ),
             ("[::1]:80", &["::1", "::"], &["::2", "0.0.0.0", "127.0.0.1"]),
-            ("[::ffff:127.0.0.1]:80", &["127.0.0.1", "0.0.0.0"], &["::"]),
-            ("0.0.0.0:80", &["0.0.0.0"], &["127.0.0.1", "::"]),
+            ("[::ffff:127.0.0.1]:80", &["127.0.0.1", "0.0.0.0"], &["::1"]),
+            ("0.0.0.0:80", &["0.0.0.0"], &["127.0.0.1", "::1"]),
             ("*:80", &["0.0.0.0", "::"], &["127.0.0.1", "::1"]),
         ] {
             for address in yes {
@@ -382,14 +428,49 @@ mod tests {
                 assert!(!meets(text, address), "{text} {address}");
             }
         }
-        assert!(!required("81").is_served_by(&listener(Protocol::Tcp, "::", 80)));
-        assert!(!required("80").is_served_by(&listener(Protocol::Udp, "::", 80)));
-        assert!(required("80/udp").is_served_by(&listener(Protocol::Udp, "::", 80)));
+        let serves = |protocol, text| required(text).is_served_by(&listener(protocol, "::", 80));
+        assert_eq!(serves(Protocol::Tcp, "81"), Serves::No);
+        assert_eq!(serves(Protocol::Udp, "80"), Serves::No);
+        assert_eq!(serves(Protocol::Udp, "80/udp"), Serves::Yes);
+    }
+
+    #[test]
+    fn the_ipv6_wildcard_serves_ipv4_unless_it_is_v6only() {
+        let any = |v6_only| Listener {
+            v6_only,
+            ..listener(Protocol::Tcp, "::", 80)
+        };
+        for text in ["127.0.0.1:80", "0.0.0.0:80", "[::ffff:10.0.0.1]:80"] {
+            let serves = |v6_only| required(text).is_served_by(&any(v6_only));
+            assert_eq!(serves(Some(false)), Serves::Yes, "{text}");
+            assert_eq!(serves(Some(true)), Serves::No, "{text}");
+            assert_eq!(serves(None), Serves::IfNotV6Only, "{text}");
+        }
+        for text in ["80", "*:80", "[::]:80", "[::1]:80"] {
+            for v6_only in [Some(false), Some(true), None] {
+                assert_eq!(
+                    required(text).is_served_by(&any(v6_only)),
+                    Serves::Yes,
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_is_served_by_any_of_its_ports_and_is_as_far_as_its_nearer_end() {
+        let range = RequiredPort::one_of(spec("80-90"));
+        for (port, distance) in [(1, 79), (79, 1), (80, 0), (85, 0), (90, 0), (95, 5)] {
+            let serves = range.is_served_by(&listener(Protocol::Tcp, "::1", port));
+            assert_eq!(serves == Serves::Yes, distance == 0, "{port}");
+            assert_eq!(range.distance(port), distance, "{port}");
+        }
+        assert_eq!(range.to_string(), "80-90/tcp");
     }
 
     #[test]
     fn a_required_port_is_a_single_one() {
-        let range = RequiredPort::new(spec("80-81"), Protocol::Tcp);
+        let range = RequiredPort::new(spec("80-81"));
         assert_eq!(range, Err(PortSpecError::RangeNotTaken));
         assert_eq!(required("127.0.0.1:80").to_string(), "127.0.0.1:80/tcp");
     }
@@ -405,12 +486,6 @@ mod tests {
         assert_eq!(tables("127.0.0.1:80"), ["tcp", "tcp6"]);
         assert_eq!(tables("[::1]:80"), ["tcp6"]);
         assert_eq!(tables("80/udp"), ["udp", "udp6"]);
-        let only_v4 = Filter {
-            family: Some(Family::V4),
-            ..Filter::default()
-        };
-        assert!(required("80").can_pass(&only_v4));
-        assert!(!required("[::1]:80").can_pass(&only_v4));
     }
 
     #[test]
@@ -428,6 +503,27 @@ mod tests {
         assert!(!filter(Some(Protocol::Udp), None, &["80"]).matches(&web));
         assert!(!filter(None, Some(Family::V4), &["80"]).matches(&web));
         assert!(filter(Some(Protocol::Tcp), Some(Family::V6), &[]).matches(&web));
+    }
+
+    #[test]
+    fn loopback_is_excluded_in_every_spelling() {
+        let filter = Filter {
+            excludes_loopback: true,
+            ..Filter::default()
+        };
+        for (address, is_loopback) in [
+            ("127.0.0.1", true),
+            ("127.0.0.11", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("10.0.0.1", false),
+            ("fe80::1", false),
+        ] {
+            let listener = listener(Protocol::Udp, address, 53);
+            assert_eq!(filter.matches(&listener), !is_loopback, "{address}");
+        }
     }
 
     #[test]

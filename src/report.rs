@@ -54,6 +54,14 @@ pub fn warn(message: fmt::Arguments<'_>) {
     }
 }
 
+/// Says what a user should know, unless `-q` was given. The message is made only
+/// if it is said.
+pub fn warn_of(message: impl FnOnce() -> String) {
+    if is_at_least(Verbosity::Normal) {
+        error(format_args!("{}", message()));
+    }
+}
+
 /// Says what helps to find a cause, if `-v` was given.
 pub fn detail(message: fmt::Arguments<'_>) {
     if is_at_least(Verbosity::Verbose) {

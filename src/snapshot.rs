@@ -45,6 +45,11 @@ impl Snapshot {
         result
     }
 
+    /// Removes every listener.
+    pub fn clear(&mut self) {
+        self.listeners.clear();
+    }
+
     /// Every listener, by protocol, port, family and address.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
@@ -18,7 +19,7 @@ fn allocations(choice: &SourceChoice, holders: bool, polls: usize) -> u64 {
         changes_only: false,
         full: false,
         // As if nothing settled where nothing changes.
-        settle: 3,
+        settle: Duration::from_secs(3),
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
     let source_options = SourceOptions {

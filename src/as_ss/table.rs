@@ -51,15 +51,16 @@ impl Table {
     /// Adds the row of `listener`, with its port and that of its peer as they are
     /// to be written.
     pub fn push(&mut self, listener: &Listener, port: &str, peer_port: &str) {
+        let v6_only = listener.v6_only == Some(true);
         let interface = listener.interface.as_ref().map(Interface::as_str);
         self.rows.push([
             listener.protocol.name().into(),
             listener.protocol.listening_state().into(),
             queue(listener.recv_q),
             queue(listener.send_q),
-            address(listener.endpoint.address, listener.v6_only, interface),
+            address(listener.endpoint.address, v6_only, interface),
             port.into(),
-            address(listener.peer.address, listener.v6_only, None),
+            address(listener.peer.address, v6_only, None),
             peer_port.into(),
             users(listener.holders.as_slice()),
         ]);
@@ -187,7 +188,7 @@ LISTEN 0      0              [::1]:1               *:*    users:((\"bb\",pid=22,
         let mut table = Table::new(true, false);
         table.push(&listener("::", &[]), "80", "*");
         let only = Listener {
-            v6_only: true,
+            v6_only: Some(true),
             ..listener("::", &[])
         };
         table.push(&only, "8080", "*");

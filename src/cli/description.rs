@@ -112,6 +112,15 @@ pub struct OptionSpec {
 }
 
 impl OptionSpec {
+    /// Whether it is about listeners that are printed, which `check` and `wait` do
+    /// only with `--any`.
+    pub fn is_for_found(&self) -> bool {
+        matches!(
+            self.action,
+            Action::Set(Flag::Processes | Flag::Json | Flag::NoHeader)
+        )
+    }
+
     /// The value that it takes, if it does.
     pub fn value(&self) -> Option<&ValueSpec> {
         match &self.action {
@@ -161,6 +170,7 @@ pub(super) enum Flag {
     Ipv6,
     ChangesOnly,
     Full,
+    Any,
     Closed,
     Processes,
     Json,
@@ -175,6 +185,7 @@ pub(super) enum Flag {
 pub(super) enum Setting {
     Exclude,
     Settle,
+    MaxQueued,
     Output,
     Interval,
     Timeout,
@@ -191,6 +202,8 @@ const ALL: &[CommandName] = &[
 ];
 const PRINTING: &[CommandName] = &[CommandName::Watch, CommandName::List];
 const POLLING: &[CommandName] = &[CommandName::Watch, CommandName::Wait];
+const PROBES: &[CommandName] = &[CommandName::Check, CommandName::Wait];
+const CHECK: &[CommandName] = &[CommandName::Check];
 const WATCH: &[CommandName] = &[CommandName::Watch];
 const WAIT: &[CommandName] = &[CommandName::Wait];
 
@@ -198,7 +211,7 @@ const WAIT: &[CommandName] = &[CommandName::Wait];
 pub const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
 
 /// What `--exclude` takes besides a PORT.
-pub const EPHEMERAL: &str = "ephemeral";
+pub const EXCLUDED: [&str; 4] = ["loopback", "ephemeral", "ephemeral/tcp", "ephemeral/udp"];
 
 const fn option(
     short: Option<char>,
@@ -244,21 +257,26 @@ const fn setting(
 pub static GROUPS: [Group; 4] = [
     Group {
         title: "Which listeners",
-        commands: ALL,
+        commands: PRINTING,
         options: &[
-            flag(Some('t'), "tcp", ALL, "only TCP", Flag::Tcp),
-            flag(Some('u'), "udp", ALL, "only UDP", Flag::Udp),
-            flag(Some('4'), "ipv4", ALL, "only IPv4", Flag::Ipv4),
-            flag(Some('6'), "ipv6", ALL, "only IPv6", Flag::Ipv6),
-            setting(None, "exclude", "PORT", ValueKind::Words(&[EPHEMERAL]), PRINTING,
-                "not this PORT, or with the word ephemeral no UDP sockets on ports that the \
-                 kernel gives out by itself; may be repeated",
+            flag(Some('t'), "tcp", PRINTING, "only TCP", Flag::Tcp),
+            flag(Some('u'), "udp", PRINTING, "only UDP", Flag::Udp),
+            flag(Some('4'), "ipv4", PRINTING, "only IPv4", Flag::Ipv4),
+            flag(Some('6'), "ipv6", PRINTING, "only IPv6", Flag::Ipv6),
+            setting(None, "exclude", "PORT", ValueKind::Words(&EXCLUDED), PRINTING,
+                "not this PORT; or loopback (addresses), ephemeral (ports that the kernel \
+                 chooses), ephemeral/tcp, ephemeral/udp; may be repeated",
                 Setting::Exclude),
             flag(None, "changes-only", WATCH,
                 "not those that are there at the start", Flag::ChangesOnly),
             flag(None, "full", WATCH, "the whole table on every change", Flag::Full),
-            setting(None, "settle", "N", ValueKind::Any, WATCH,
-                "report a change once N polls in a row agree (default 1)", Setting::Settle),
+            setting(None, "settle", "D", ValueKind::Any, WATCH,
+                "report a change once it has lasted for D", Setting::Settle),
+            flag(None, "any", PROBES,
+                "one of the PORTs is enough, and ranges are allowed; print what listens",
+                Flag::Any),
+            setting(None, "max-queued", "N", ValueKind::Any, CHECK,
+                "also fail if more than N connections wait to be accepted", Setting::MaxQueued),
             flag(None, "closed", WAIT, "until none of the PORTs is listening", Flag::Closed),
         ],
     },
@@ -266,12 +284,12 @@ pub static GROUPS: [Group; 4] = [
         title: "How to print them",
         commands: PRINTING,
         options: &[
-            flag(Some('p'), "processes", PRINTING,
+            flag(Some('p'), "processes", ALL,
                 "say which process holds each socket", Flag::Processes),
-            flag(None, "json", PRINTING, "JSON Lines instead of ss-format", Flag::Json),
+            flag(None, "json", ALL, "JSON Lines instead of ss-format", Flag::Json),
             flag(None, "timestamps", PRINTING,
                 "start each line with the UTC time", Flag::Timestamps),
-            flag(Some('H'), "no-header", PRINTING, "leave out the header line", Flag::NoHeader),
+            flag(Some('H'), "no-header", ALL, "leave out the header line", Flag::NoHeader),
             setting(Some('o'), "output", "FILE", ValueKind::File, PRINTING,
                 "append to FILE, which may be a FIFO, instead of to stdout (-)", Setting::Output),
         ],
@@ -281,14 +299,14 @@ pub static GROUPS: [Group; 4] = [
         commands: ALL,
         options: &[
             setting(Some('i'), "interval", "D", ValueKind::Any, POLLING,
-                "time between polls (500ms, 5s, 1m; a bare number is seconds): 5s for watch, \
+                "time between polls (500ms, 5s, 1m; a bare number is seconds): 1s for watch, \
                  100ms for wait",
                 Setting::Interval),
             setting(None, "timeout", "D", ValueKind::Any, WAIT,
                 "give up after D", Setting::Timeout),
             setting(None, "source", "NAME", ValueKind::Words(&SOURCES), ALL,
-                "auto (ss, and where that fails /proc; default), ss, proc, or netlink (the kernel, \
-                 for listeners only)",
+                "auto (default: for watch and list ss, for check and wait netlink; where that \
+                 fails, /proc), ss, proc or netlink",
                 Setting::Source),
             setting(None, "proc", "DIR", ValueKind::Directory, ALL,
                 "read DIR/net/tcp and the rest instead of /proc/net", Setting::Proc),
@@ -334,8 +352,9 @@ pub const PORT_EXAMPLES: &[&str] = &[
 
 /// What a PORT means.
 pub const PORT_MEANING: &str = "For watch and list, PORTs leave out every other listener. \
-    For check and wait, PROTO is tcp if not given, there are no ranges, and a wildcard listener \
-    of its family serves an ADDRESS too.";
+    For check and wait, PROTO is tcp if not given, a range needs --any, and a wildcard that \
+    takes its family serves an ADDRESS too. $NAME, ${NAME} and ${NAME:-DEFAULT} in a PORT are \
+    environment variables.";
 
 /// Each exit status, and what it says.
 pub const EXIT_STATUS: &[(&str, &str)] = &[

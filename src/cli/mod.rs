@@ -4,10 +4,12 @@
 //! - [`parse`] reads the arguments, by the [`description`] of all commands and
 //!   options.
 //! - [`help`] writes what `--help` prints, from the same description.
+//! - `variables` expands the environment variables in a PORT.
 //! - [`UsageError`] is the error of this parser and of the one in `as_ss`.
 //!
 //! The rest of the program sees the types that `parse` returns, never an option.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,10 +20,10 @@ use lexopt::Arg;
 
 use crate::command::entrypoint::Application;
 use crate::command::pace::{Interval, parse_duration};
-use crate::command::probe::Wanted;
+use crate::command::probe::{Question, Wanted};
 use crate::command::wait::WaitOptions;
 use crate::command::watch::WatchOptions;
-use crate::listener::{Family, Protocol};
+use crate::listener::{Family, Protocol, SocketTable};
 use crate::output::Format;
 use crate::port::{Filter, PortSpec, RequiredPort};
 use crate::report::Verbosity;
@@ -30,8 +32,9 @@ use crate::source::{SourceChoice, SourceOptions};
 pub mod description;
 mod help;
 mod usage;
+mod variables;
 
-use description::{Action, COMMANDS, CommandName, EPHEMERAL, Flag, OptionSpec, SOURCES, Setting};
+use description::{Action, COMMANDS, CommandName, Flag, OptionSpec, SOURCES, Setting};
 pub use help::help;
 pub use usage::UsageError;
 
@@ -65,21 +68,23 @@ pub enum Command {
         /// Where lines go.
         output: OutputOptions,
     },
-    /// Say whether all ports are listening.
+    /// Say whether ports are listening.
     Check {
         /// Where to look.
         source: SourceOptions,
-        /// At least one.
-        ports: Vec<RequiredPort>,
+        /// What is asked.
+        question: Question,
+        /// How to write what is found, if one of the ports is enough.
+        format: Format,
     },
-    /// Wait until all ports are as wanted.
+    /// Wait until ports are as wanted.
     Wait {
         /// Where to look.
         source: SourceOptions,
-        /// At least one.
-        ports: Vec<RequiredPort>,
-        /// The state to wait for.
-        wanted: Wanted,
+        /// What is asked.
+        question: Question,
+        /// How to write what is found, if one of the ports is enough.
+        format: Format,
         /// How to wait.
         options: WaitOptions,
         /// What to become then.
@@ -116,7 +121,8 @@ struct Typed {
     protocols: [bool; 2],
     families: [bool; 2],
     excluded: Vec<PortSpec>,
-    excludes_ephemeral: bool,
+    excludes_loopback: bool,
+    excludes_ephemeral: Vec<Protocol>,
     holders: bool,
     ports: Vec<PortSpec>,
     source: Option<SourceName>,
@@ -125,10 +131,12 @@ struct Typed {
     verbosity: Verbosity,
     interval: Option<Interval>,
     timeout: Option<Duration>,
+    any: bool,
     closed: bool,
+    max_queued: Option<u32>,
     changes_only: bool,
     full: bool,
-    settle: Option<u32>,
+    settle: Duration,
     output: OutputOptions,
     application: Option<Application>,
 }
@@ -193,6 +201,7 @@ impl Typed {
             Flag::Ipv6 => self.families[1] = true,
             Flag::ChangesOnly => self.changes_only = true,
             Flag::Full => self.full = true,
+            Flag::Any => self.any = true,
             Flag::Closed => self.closed = true,
             Flag::Processes => self.holders = true,
             Flag::Json => self.output.format.json = true,
@@ -206,9 +215,9 @@ impl Typed {
     /// `name` is the option as messages name it.
     fn take(&mut self, setting: Setting, name: &str, value: OsString) -> Result<(), UsageError> {
         match setting {
-            Setting::Exclude if value == EPHEMERAL => self.excludes_ephemeral = true,
-            Setting::Exclude => self.excluded.push(parse_value(name, value)?),
-            Setting::Settle => self.settle = Some(parse_settle(name, &value)?),
+            Setting::Exclude => self.exclude(name, &value)?,
+            Setting::Settle => self.settle = duration(name, &value)?,
+            Setting::MaxQueued => self.max_queued = Some(parse_max_queued(name, &value)?),
             Setting::Output if value.is_empty() => {
                 return Err(refused(name, "", "not a file"));
             }
@@ -217,11 +226,7 @@ impl Typed {
                 self.output.path = (!is_stdout).then(|| value.into());
             }
             Setting::Interval => self.interval = Some(parse_value(name, value)?),
-            Setting::Timeout => {
-                let text = value.to_string_lossy();
-                let timeout = parse_duration(&text);
-                self.timeout = Some(timeout.map_err(|error| refused(name, &text, error))?);
-            }
+            Setting::Timeout => self.timeout = Some(duration(name, &value)?),
             Setting::Source => self.source = Some(parse_source(name, &value)?),
             Setting::Proc if value.is_empty() => {
                 return Err(refused(name, "", "not a directory"));
@@ -235,17 +240,31 @@ impl Typed {
     /// The first operand may name the command; all others are PORTs.
     fn take_operand(&mut self, value: OsString) -> Result<(), UsageError> {
         let is_first = self.command.is_none() && self.ports.is_empty();
+        let is_of_port = |byte: &u8| byte.is_ascii_digit() || *byte == b'$';
         let command = COMMANDS.iter().find(|command| value == command.name.text());
         match command {
             Some(command) if is_first => self.command = Some(command.name),
-            // Without a digit it was hardly meant as a port.
-            _ if is_first && !value.as_encoded_bytes().iter().any(u8::is_ascii_digit) => {
+            // Without a digit or a variable it was hardly meant as a port.
+            _ if is_first && !value.as_encoded_bytes().iter().any(is_of_port) => {
                 let text = value.to_string_lossy();
                 let names = COMMANDS.map(|command| command.name.text()).join(", ");
                 let why = format!("neither a command ({names}) nor a PORT");
                 return Err(UsageError::of_lntu(format!("'{text}': {why}")));
             }
-            _ => self.ports.push(parse_value("PORT", value)?),
+            _ => self.ports.push(parse_port("PORT", &value)?),
+        }
+        Ok(())
+    }
+
+    fn exclude(&mut self, name: &str, value: &OsStr) -> Result<(), UsageError> {
+        match value.to_str() {
+            Some("loopback") => self.excludes_loopback = true,
+            Some("ephemeral") => self
+                .excludes_ephemeral
+                .extend([Protocol::Tcp, Protocol::Udp]),
+            Some("ephemeral/tcp") => self.excludes_ephemeral.push(Protocol::Tcp),
+            Some("ephemeral/udp") => self.excludes_ephemeral.push(Protocol::Udp),
+            _ => self.excluded.push(parse_port(name, value)?),
         }
         Ok(())
     }
@@ -267,7 +286,8 @@ impl Typed {
                 family: only_one(self.families, [Family::V4, Family::V6]),
                 ports: Vec::new(),
                 excluded: std::mem::take(&mut self.excluded),
-                excludes_ephemeral: self.excludes_ephemeral,
+                excludes_loopback: self.excludes_loopback,
+                excludes_ephemeral: std::mem::take(&mut self.excludes_ephemeral),
             },
             holders: self.holders,
         };
@@ -285,7 +305,7 @@ impl Typed {
                         interval: self.interval.unwrap_or(Interval::OF_WATCH),
                         changes_only: self.changes_only,
                         full: self.full,
-                        settle: self.settle.unwrap_or(1),
+                        settle: self.settle,
                     },
                     application,
                 }
@@ -294,19 +314,17 @@ impl Typed {
                 source.filter.ports = ports;
                 Command::List { source, output }
             }
-            CommandName::Check => {
-                let ports = required_ports(name, ports, &mut source.filter)?;
-                Command::Check { source, ports }
-            }
+            CommandName::Check => Command::Check {
+                question: self.question(name, ports, &mut source)?,
+                source,
+                format: output.format,
+            },
             CommandName::Wait => {
-                let ports = required_ports(name, ports, &mut source.filter)?;
+                let question = self.question(name, ports, &mut source)?;
                 Command::Wait {
                     source,
-                    ports,
-                    wanted: match self.closed {
-                        true => Wanted::Closed,
-                        false => Wanted::Listening,
-                    },
+                    question,
+                    format: output.format,
                     options: WaitOptions {
                         interval: self.interval.unwrap_or(Interval::OF_WAIT),
                         timeout: self.timeout,
@@ -316,6 +334,50 @@ impl Typed {
             }
         };
         Ok(self.asking_for(command))
+    }
+
+    /// What `check` or `wait` asks. It narrows `source` to what the answer needs.
+    fn question(
+        &self,
+        name: CommandName,
+        ports: Vec<PortSpec>,
+        source: &mut SourceOptions,
+    ) -> Result<Question, UsageError> {
+        let wanted = match (self.any, self.closed) {
+            (false, false) => Wanted::All,
+            (true, false) => Wanted::Any,
+            (false, true) => Wanted::None,
+            (true, true) => {
+                return Err(UsageError::of_lntu("--any: not together with --closed"));
+            }
+        };
+        if wanted != Wanted::Any {
+            let is_of_found = |option: &&&OptionSpec| option.is_for_found();
+            if let Some(option) = self.options.iter().find(is_of_found) {
+                let (option, name) = (option.long, name.text());
+                return Err(UsageError::of_lntu(format!(
+                    "--{option}: {name} prints listeners only with --any"
+                )));
+            }
+        }
+        let ports = required_ports(name, ports, &mut source.filter, wanted)?;
+        let is_udp = |port: &&RequiredPort| port.protocol() == Protocol::Udp;
+        if self.max_queued.is_some()
+            && let Some(port) = ports.iter().find(is_udp)
+        {
+            return Err(UsageError::of_lntu(format!(
+                "--max-queued: {port} has no connections to accept"
+            )));
+        }
+        // A probe executes nothing unless it is told to.
+        if source.choice == SourceChoice::Auto {
+            source.choice = SourceChoice::NetlinkOrProc;
+        }
+        Ok(Question {
+            ports,
+            wanted,
+            max_queued: self.max_queued,
+        })
     }
 
     /// Refuses an option that `name` does not take.
@@ -332,8 +394,14 @@ impl Typed {
             None => "-- COMMAND".to_string(),
         };
         let name = name.text();
+        let instead = match what.as_str() {
+            "--tcp" => "; the PORT says it: 80/tcp (and a timeout is --timeout D)",
+            "--udp" => "; the PORT says it: 53/udp",
+            "--ipv4" | "--ipv6" => "; the PORT says it: 127.0.0.1:80 or [::1]:80",
+            _ => "",
+        };
         Err(UsageError::of_lntu(format!(
-            "{what}: not an option of {name}"
+            "{what}: not an option of {name}{instead}"
         )))
     }
 
@@ -375,13 +443,13 @@ fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
     }
 }
 
-/// The PORTs of a command that needs some. A PORT that `filter` leaves out is
-/// refused, since it could never be found. `filter` then leaves out a protocol
-/// that no PORT has.
+/// The PORTs of a command that needs some. `filter` then leaves out what no PORT
+/// needs: a protocol, or IPv4.
 fn required_ports(
     name: CommandName,
     specs: Vec<PortSpec>,
     filter: &mut Filter,
+    wanted: Wanted,
 ) -> Result<Vec<RequiredPort>, UsageError> {
     if specs.is_empty() {
         return Err(UsageError::of_lntu(format!(
@@ -389,20 +457,23 @@ fn required_ports(
             name.text()
         )));
     }
-    let protocol = filter.protocol.unwrap_or(Protocol::Tcp);
     let required = |spec: PortSpec| {
         let text = spec.to_string();
-        let port = RequiredPort::new(spec, protocol).map_err(|e| refused("PORT", &text, e))?;
-        if port.can_pass(filter) {
-            Ok(port)
-        } else {
-            Err(refused("PORT", &text, "contradicts -t, -u, -4 or -6"))
+        match wanted {
+            Wanted::Any => Ok(RequiredPort::one_of(spec)),
+            Wanted::All | Wanted::None => RequiredPort::new(spec),
         }
+        .map_err(|error| refused("PORT", &text, error))
     };
     let ports: Vec<RequiredPort> = specs.into_iter().map(required).collect::<Result<_, _>>()?;
     let first = ports[0].protocol();
     if ports.iter().all(|port| port.protocol() == first) {
         filter.protocol = Some(first);
+    }
+    let is_needed = |table: &SocketTable| ports.iter().any(|port| port.can_be_in(*table));
+    let mut tables = SocketTable::ALL.into_iter().filter(is_needed);
+    if tables.all(|table| table.family == Family::V6) {
+        filter.family = Some(Family::V6);
     }
     Ok(ports)
 }
@@ -438,9 +509,25 @@ fn parse_pid(name: &str, value: &OsStr) -> Result<u32, UsageError> {
     parse_number(name, value, 1..=u32::MAX, "not a process id")
 }
 
-fn parse_settle(name: &str, value: &OsStr) -> Result<u32, UsageError> {
-    let why = "must be a number of polls from 1 to 1000000";
-    parse_number(name, value, 1..=1_000_000, why)
+fn parse_max_queued(name: &str, value: &OsStr) -> Result<u32, UsageError> {
+    parse_number(name, value, 0..=u32::MAX, "not a number of connections")
+}
+
+fn duration(name: &str, value: &OsStr) -> Result<Duration, UsageError> {
+    let text = value.to_string_lossy();
+    parse_duration(&text).map_err(|error| refused(name, &text, error))
+}
+
+/// Reads a PORT, in which environment variables are expanded.
+fn parse_port(name: &str, value: &OsStr) -> Result<PortSpec, UsageError> {
+    let text = value.to_string_lossy();
+    let expanded = variables::expand(&text, |name| env::var_os(name));
+    let expanded = expanded.map_err(|error| refused(name, &text, error))?;
+    let is_expanded = expanded != text;
+    expanded.parse().map_err(|error| match is_expanded {
+        true => refused(name, &text, format_args!("'{expanded}': {error}")),
+        false => refused(name, &text, error),
+    })
 }
 
 /// Digits only: `u32::from_str` would also take a sign.
@@ -473,13 +560,11 @@ mod tests {
         assert_eq!(refusal(&["wait", "--", "app"]), "wait: needs a PORT");
         assert_eq!(
             refusal(&["check", "80-81"]),
-            "PORT '80-81': a single port is needed here, not a range"
+            "PORT '80-81': a range needs --any: one of its ports is then enough"
         );
-        for arguments in [["check", "-u", "80/tcp"], ["wait", "-4", "[::1]:80"]] {
-            let port = arguments[2];
-            let why = "contradicts -t, -u, -4 or -6";
-            assert_eq!(refusal(&arguments), format!("PORT '{port}': {why}"));
-        }
+        let hint = "--tcp: not an option of wait; the PORT says it: 80/tcp (and a timeout is \
+                    --timeout D)";
+        assert_eq!(refusal(&["wait", "8080", "-t", "5"]), hint);
     }
 
     #[test]
@@ -509,14 +594,64 @@ mod tests {
     }
 
     #[test]
-    fn excluded_ports_add_up_and_ephemeral_is_none_of_them() {
-        let (source, ..) = watch(&["--exclude", "ephemeral", "--exclude=22", "--exclude=53/udp"]);
-        let excluded = ["22", "53/udp"].map(|port| port.parse().unwrap());
-        assert_eq!(source.filter.excluded, excluded);
-        assert!(source.filter.excludes_ephemeral);
-        let (source, ..) = watch(&["80"]);
-        assert_eq!(source.filter.excluded, []);
-        assert!(!source.filter.excludes_ephemeral);
+    fn excluded_ports_add_up_and_words_are_none_of_them() {
+        let filter = |arguments: &[&str]| {
+            let arguments = arguments.iter().map(|value| format!("--exclude={value}"));
+            let arguments: Vec<String> = arguments.collect();
+            watch(&Vec::from_iter(arguments.iter().map(String::as_str)))
+                .0
+                .filter
+        };
+        let all = filter(&["ephemeral", "22", "loopback", "53/udp"]);
+        assert_eq!(
+            all.excluded,
+            ["22", "53/udp"].map(|port| port.parse().unwrap())
+        );
+        assert_eq!(all.excludes_ephemeral, [Protocol::Tcp, Protocol::Udp]);
+        assert!(all.excludes_loopback);
+        assert_eq!(
+            filter(&["ephemeral/tcp"]).excludes_ephemeral,
+            [Protocol::Tcp]
+        );
+        assert_eq!(
+            filter(&["ephemeral/udp"]).excludes_ephemeral,
+            [Protocol::Udp]
+        );
+        assert_eq!(filter(&[]), Filter::default());
+    }
+
+    /// The tables of which the source of a check is asked for listeners.
+    fn tables_of_check(ports: &[&str]) -> Vec<&'static str> {
+        let arguments = [&["check"], ports].concat();
+        let Command::Check { source, .. } =
+            parse(arguments.iter().map(OsString::from)).unwrap().command
+        else {
+            panic!("not a check");
+        };
+        let tables = SocketTable::ALL.into_iter();
+        tables
+            .filter(|t| source.filter.wants(*t))
+            .map(SocketTable::name)
+            .collect()
+    }
+
+    #[test]
+    fn a_probe_asks_for_no_more_tables_than_its_ports_need() {
+        assert_eq!(tables_of_check(&["80"]), ["tcp", "tcp6"]);
+        assert_eq!(tables_of_check(&["127.0.0.1:80"]), ["tcp", "tcp6"]);
+        assert_eq!(tables_of_check(&["[::1]:80"]), ["tcp6"]);
+        assert_eq!(
+            tables_of_check(&["53/udp", "[::1]:53/udp"]),
+            ["udp", "udp6"]
+        );
+        assert_eq!(
+            tables_of_check(&["[::1]:53/udp", "[::1]:53"]),
+            ["tcp6", "udp6"]
+        );
+        assert_eq!(
+            tables_of_check(&["53/udp", "53"]),
+            ["tcp", "tcp6", "udp", "udp6"]
+        );
     }
 
     #[test]
@@ -528,7 +663,7 @@ mod tests {
 
     #[test]
     fn a_change_settles_at_once_if_nothing_else_was_asked_for() {
-        assert_eq!(watch(&[]).2.settle, 1);
-        assert_eq!(watch(&["--settle", "1000000"]).2.settle, 1_000_000);
+        assert_eq!(watch(&[]).2.settle, Duration::ZERO);
+        assert_eq!(watch(&["--settle", "2s"]).2.settle, Duration::from_secs(2));
     }
 }

@@ -1,20 +1,21 @@
 //! `lntu check`: are these ports listening?
 
-use super::probe::{Probe, names};
+use super::probe::Probe;
 use crate::error::Error;
+use crate::output::Format;
 use crate::report;
 
-/// Looks once. True if all ports are listening. If not, the missing ones are named
-/// on stderr.
+/// Looks once. True if the ports are as wanted. If not, says why on stderr. If any
+/// one of the ports was enough, writes what was found in `format`.
 ///
 /// # Errors
-/// If it cannot be told.
-pub fn run(mut probe: Probe) -> Result<bool, Error> {
+/// If it cannot be told, or what was found cannot be written.
+pub fn run(mut probe: Probe, format: Format) -> Result<bool, Error> {
     probe.look(true)?;
-    let missing = probe.unmet();
-    if missing.is_empty() {
-        return probe.require_known().map(|()| true);
+    let is_met = probe.is_met()?;
+    match is_met {
+        true => probe.write_found(format)?,
+        false => report::warn_of(|| probe.explain("")),
     }
-    report::warn(format_args!("{}: not listening", names(&missing)));
-    Ok(false)
+    Ok(is_met)
 }

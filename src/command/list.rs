@@ -12,10 +12,20 @@ use crate::source::{Known, Source};
 ///
 /// # Errors
 /// If the source has no complete answer, or the output cannot be written.
-pub fn run(mut source: Source, format: Format, mut output: Output) -> Result<(), Error> {
+pub fn run(mut source: Source, format: Format, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     source.poll(Known::default(), &mut snapshot).result?;
-    let _ = source.find_holders(&Snapshot::default(), &mut snapshot);
+    write(&mut source, &mut snapshot, format, output)
+}
+
+/// Writes every listener of `snapshot`, a snapshot of `source`.
+pub(super) fn write(
+    source: &mut Source,
+    snapshot: &mut Snapshot,
+    format: Format,
+    mut output: Output,
+) -> Result<(), Error> {
+    let _ = source.find_holders(&Snapshot::default(), snapshot);
     let now = Timestamp::now();
     let mut renderer = Renderer::new(format, Table::default(), source.finds_holders());
     renderer.fit(snapshot.listeners());

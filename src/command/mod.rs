@@ -1,7 +1,8 @@
 //! What the program does: one file for each command, and what they share.
 //!
 //! - [`watch`], [`list`], [`check`] and [`wait`] are the commands.
-//! - [`probe`] is the question that `check` asks once and `wait` again and again.
+//! - [`probe`] is the question that `check` asks once and `wait` again and again,
+//!   and [`explanation`] is why its answer is no.
 //! - [`settle`] holds back changes that may not last, for `watch`.
 //! - [`pace`] is the time between two polls.
 //! - [`entrypoint`] becomes an application, with a watcher beside it or after a wait.
@@ -11,6 +12,7 @@
 
 pub mod check;
 pub mod entrypoint;
+pub mod explanation;
 pub mod list;
 pub mod pace;
 pub mod probe;

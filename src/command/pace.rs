@@ -11,8 +11,8 @@ pub struct Interval(Duration);
 impl Interval {
     /// The shortest interval.
     pub const SHORTEST: Duration = Duration::from_millis(10);
-    /// The default of `lntu watch`: 5 seconds.
-    pub const OF_WATCH: Interval = Interval(Duration::from_secs(5));
+    /// The default of `lntu watch`: 1 second.
+    pub const OF_WATCH: Interval = Interval(Duration::from_secs(1));
     /// The default of `lntu wait`: 100 ms.
     pub const OF_WAIT: Interval = Interval(Duration::from_millis(100));
 

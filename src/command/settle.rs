@@ -1,52 +1,55 @@
-//! `--settle`: a change is reported once several polls in a row agree on it.
+//! `--settle`: a change is reported once it has lasted for some time.
+
+use std::time::{Duration, Instant};
 
 use crate::listener::Identity;
 use crate::snapshot::{Change, Snapshot};
 
-/// The changes that were seen and not reported before the last poll.
+/// The changes that were seen, and when each was first seen.
 #[derive(Debug)]
 pub struct Settling {
-    polls: u32,
-    /// How many polls are left until a change can be reported at all.
-    left: u32,
-    /// How many polls in a row have seen this identity open (true) or close. In
-    /// the order of [`Snapshot::changes_to`].
-    seen: Vec<((bool, Identity), u32)>,
+    /// How long a change must last.
+    duration: Duration,
+    /// When the first poll was.
+    started: Option<Instant>,
+    /// Since when this identity has been seen open (true) or closed. In the order of
+    /// [`Snapshot::changes_to`].
+    seen: Vec<((bool, Identity), Instant)>,
 }
 
 impl Settling {
-    /// Reports a change once this many `polls` in a row agree on it.
-    pub fn new(polls: u32) -> Settling {
+    /// Reports a change once it has lasted for `duration`.
+    pub fn new(duration: Duration) -> Settling {
         Settling {
-            polls,
-            left: polls,
+            duration,
+            started: None,
             seen: Vec::new(),
         }
     }
 
-    /// Reverts in `current`, the snapshot of one more poll, the changes since
+    /// Reverts in `current`, the snapshot of a poll at `now`, the changes since
     /// `reported` that are not to be reported yet. False while none can be.
-    pub fn hold_back(&mut self, reported: &Snapshot, current: &mut Snapshot) -> bool {
-        self.left = self.left.saturating_sub(1);
-        if self.polls <= 1 {
+    pub fn hold_back(&mut self, now: Instant, reported: &Snapshot, current: &mut Snapshot) -> bool {
+        if self.duration.is_zero() {
             return true;
         }
+        let lasts = |since: Instant| now.saturating_duration_since(since) >= self.duration;
         let before = std::mem::take(&mut self.seen);
         let mut early = Vec::new();
         for change in reported.changes_to(current) {
             let opens = matches!(change, Change::Opened(_));
             let change_of = (opens, change.listener().identity());
             let found = before.binary_search_by_key(&change_of, |(change_of, _)| *change_of);
-            let polls = found.map_or(0, |index| before[index].1).saturating_add(1);
-            self.seen.push((change_of, polls));
-            if polls < self.polls {
+            let since = found.map_or(now, |index| before[index].1);
+            self.seen.push((change_of, since));
+            if !lasts(since) {
                 early.push(change);
             }
         }
         if !early.is_empty() {
             current.undo(&early);
         }
-        self.left == 0
+        lasts(*self.started.get_or_insert(now))
     }
 
     /// Whether the last poll saw no change.
@@ -56,7 +59,7 @@ impl Settling {
 
     /// How many listeners that were seen to open are missing from `current`.
     pub fn count_missing(&self, current: &Snapshot) -> usize {
-        let is_missing = |((opens, identity), _): &&((bool, Identity), u32)| {
+        let is_missing = |((opens, identity), _): &&((bool, Identity), Instant)| {
             *opens && current.sockets_of(*identity).is_empty()
         };
         self.seen.iter().filter(is_missing).count()
@@ -80,45 +83,50 @@ mod tests {
         snapshot
     }
 
-    /// The ports that count after each poll that sees these.
-    fn settled(polls: u32, seen: &[&[u16]]) -> Vec<Vec<u16>> {
-        let mut settling = Settling::new(polls);
+    /// The ports that are reported after each poll that sees these, with a poll
+    /// every second.
+    fn settled(seconds: u64, seen: &[&[u16]]) -> Vec<Vec<u16>> {
+        let mut settling = Settling::new(Duration::from_secs(seconds));
         let mut reported = Snapshot::default();
-        let count = |ports: &&[u16]| {
+        let mut now = Instant::now();
+        let report = |ports: &&[u16]| {
             let mut current = snapshot(ports);
-            settling.hold_back(&reported, &mut current);
+            settling.hold_back(now, &reported, &mut current);
+            now += Duration::from_secs(1);
             reported = current;
             let listeners = reported.listeners().iter();
             listeners.map(|listener| listener.endpoint.port).collect()
         };
-        seen.iter().map(count).collect()
+        seen.iter().map(report).collect()
     }
 
     #[test]
-    fn a_change_counts_once_enough_polls_in_a_row_agree() {
+    fn a_change_is_reported_once_it_has_lasted() {
         let seen: [&[u16]; 5] = [&[1], &[1, 2], &[1, 2], &[1], &[]];
         let expected: [&[u16]; 5] = [&[], &[1], &[1, 2], &[1, 2], &[1]];
-        assert_eq!(settled(2, &seen), expected);
-        assert_eq!(settled(1, &seen), seen);
+        assert_eq!(settled(1, &seen), expected);
+        assert_eq!(settled(0, &seen), seen);
     }
 
     #[test]
-    fn what_comes_and_goes_or_goes_and_comes_faster_never_counts() {
+    fn what_comes_and_goes_or_goes_and_comes_faster_is_never_reported() {
         let seen: [&[u16]; 8] = [&[1], &[1], &[1], &[1, 2], &[1], &[2], &[1, 2], &[1]];
-        let counted = settled(3, &seen);
-        assert_eq!(counted[2..], vec![vec![1]; 6]);
+        let reported = settled(2, &seen);
+        assert_eq!(reported[2..], vec![vec![1]; 6]);
     }
 
-    /// While output cannot be written, nothing is reported.
+    /// While the output cannot be written, nothing is reported.
     #[test]
-    fn a_change_that_counts_goes_on_to_until_it_is_reported() {
-        let mut settling = Settling::new(2);
+    fn a_change_that_has_lasted_stays_due_until_it_is_reported() {
+        let mut settling = Settling::new(Duration::from_secs(1));
         let nothing = Snapshot::default();
-        for expected in [0, 1, 1, 1] {
+        let start = Instant::now();
+        for (seconds, expected) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
             let mut current = snapshot(&[1]);
-            let can_count = settling.hold_back(&nothing, &mut current);
+            let now = start + Duration::from_secs(seconds);
+            let can_report = settling.hold_back(now, &nothing, &mut current);
             assert_eq!(current.listeners().len(), expected);
-            assert_eq!(can_count, expected > 0);
+            assert_eq!(can_report, expected > 0);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::pace::Interval;
-use super::probe::{Probe, Wanted, names};
+use super::probe::{Probe, Wanted};
 use crate::error::Error;
 use crate::report;
 
@@ -20,36 +20,32 @@ pub struct WaitOptions {
     pub timeout: Option<Duration>,
 }
 
-/// Returns true as soon as all ports are as wanted. If they are not at the
-/// timeout, names those on stderr and returns false.
+/// Returns true as soon as the ports are as wanted. If they are not at the timeout,
+/// says why on stderr and returns false.
 ///
 /// # Errors
 /// As soon as it cannot be told.
-pub fn run(mut probe: Probe, options: WaitOptions) -> Result<bool, Error> {
+pub fn run(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
     let started = Instant::now();
     let mut next_progress = PROGRESS;
-    let wanted = probe.wanted();
+    let closes = probe.wanted() == Wanted::None;
     loop {
         // That a port listens is certain at once. That nothing does is not.
-        let cost = probe.look(wanted == Wanted::Closed)?;
-        probe.require_known()?;
-        let unmet = probe.unmet();
-        let waited = started.elapsed();
-        if unmet.is_empty() {
+        let cost = probe.look(closes)?;
+        if probe.is_met()? {
             return Ok(true);
         }
-        let (still, to) = match wanted {
-            Wanted::Listening => ("not listening", ""),
-            Wanted::Closed => ("still listening", " to close"),
-        };
+        // More waiting does not make it known.
+        probe.require_known()?;
+        let waited = started.elapsed();
         if options.timeout.is_some_and(|timeout| waited >= timeout) {
             let (seconds, tenths) = (waited.as_secs(), waited.subsec_millis() / 100);
-            let ports = names(&unmet);
-            report::warn(format_args!("{ports}: {still} after {seconds}.{tenths} s"));
+            report::warn_of(|| probe.explain(&format!(" after {seconds}.{tenths} s")));
             return Ok(false);
         }
         if waited >= next_progress {
-            let (ports, seconds) = (names(&unmet), waited.as_secs());
+            let (ports, seconds) = (probe.unmet_names(), waited.as_secs());
+            let to = if closes { " to close" } else { "" };
             report::warn(format_args!("waiting for {ports}{to} ({seconds} s)"));
             next_progress = waited + PROGRESS;
         }

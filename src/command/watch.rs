@@ -1,7 +1,7 @@
 //! `lntu watch`: print the listeners, then every change, for ever.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pace::Interval;
 use super::settle::Settling;
@@ -23,8 +23,8 @@ pub struct WatchOptions {
     pub changes_only: bool,
     /// Write the whole table on every change instead of the changed lines.
     pub full: bool,
-    /// How many polls in a row must agree on a change before it is written.
-    pub settle: u32,
+    /// How long a change must last before it is written.
+    pub settle: Duration,
 }
 
 /// The state between two polls.
@@ -100,7 +100,8 @@ impl Watcher {
                 if std::mem::take(&mut self.source_fails) {
                     report::warn(format_args!("reading listeners again"));
                 }
-                let is_settled = self.settling.hold_back(&self.reported, &mut self.current);
+                let now = Instant::now();
+                let is_settled = (self.settling).hold_back(now, &self.reported, &mut self.current);
                 let search = self.source.find_holders(&self.reported, &mut self.current);
                 cost += search.cost;
                 if search.may_differ {

@@ -1,6 +1,7 @@
 //! JSON Lines: each listener is one object on one line.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::timestamp::Timestamp;
 use crate::listener::{Family, Holder, Interface, Listener, SsAddress};
@@ -25,12 +26,18 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
         None => String::new(),
         Some(name) => format!(r#","scope":{}"#, string(name.as_bytes())),
     };
+    let v6_only = match listener.v6_only {
+        Some(v6_only) if address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            format!(r#","v6only":{v6_only}"#)
+        }
+        _ => String::new(),
+    };
     let processes = match holders {
         false => String::new(),
         true => format!(r#","processes":[{}]"#, array(listener.holders.as_slice())),
     };
     format!(
-        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}}}"#
+        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}}}"#
     )
 }
 
@@ -107,6 +114,23 @@ mod tests {
         );
         assert_eq!(v6["family"], 6);
         assert_eq!(parsed("::1", None)["port"], "udp:[::1]:53");
+    }
+
+    #[test]
+    fn v6only_is_there_where_it_is_known_and_means_something() {
+        let v6_only = |address, v6_only| {
+            let listener = Listener {
+                v6_only,
+                ..listener(address)
+            };
+            let line = object(&listener, "opened", Timestamp::now(), false);
+            serde_json::from_str::<Value>(&line).unwrap()["v6only"].take()
+        };
+        assert_eq!(v6_only("::", Some(false)), json!(false));
+        assert_eq!(v6_only("::", Some(true)), json!(true));
+        for (address, known) in [("::", None), ("::1", Some(true)), ("0.0.0.0", None)] {
+            assert_eq!(v6_only(address, known), Value::Null, "{address}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Where a snapshot comes from, and which source may answer: `ss` and where it
-//! fails `/proc`, at every poll, or netlink.
+//! Where a snapshot comes from, and which source may answer: `ss` or netlink, and
+//! where they fail, `/proc`.
 //!
 //! - [`ss`] runs `ss -lntu` and reads its lines.
 //! - [`procnet`] reads the tables of `/proc/net`.
@@ -20,7 +20,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::listener::{Family, Holders, Listener, Protocol, SocketTable};
+use crate::listener::{Family, Holders, Listener, SocketTable};
 use crate::port::{self, Filter, PortSpec};
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -32,15 +32,19 @@ use ss::{Ss, SsError};
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// ss, and where it fails, `/proc/net`.
+    /// ss, and where it fails, `/proc/net`, at every poll.
     #[default]
     Auto,
+    /// inet_diag, and where it fails, `/proc/net`. For probes: it never executes a
+    /// program, so it costs the same everywhere and cannot hang.
+    NetlinkOrProc,
     /// ss only.
     Ss,
     /// Only the tables in `net` below this directory, which is `/proc` or one
     /// like it.
     Proc(PathBuf),
-    /// inet_diag. Where it is refused, `/proc/net` for the rest of the run.
+    /// inet_diag. Where it is refused, `/proc/net` for the rest of the run, after a
+    /// warning.
     Netlink,
 }
 
@@ -113,7 +117,7 @@ pub struct Source {
     netlink: Option<Netlink>,
     ss: Option<Ss>,
     proc_net: ProcNet,
-    /// Whether `/proc` may answer where ss fails.
+    /// Whether `/proc` may answer where another source fails.
     falls_back: bool,
     filter: Filter,
     /// `None` if holders are not asked for.
@@ -144,10 +148,12 @@ pub enum SourceError {
     Ss(SsError),
     /// ss was the only source. It printed no listeners, but `/proc` lists some.
     SsContradicted,
-    /// Both were asked.
-    Both(SsError, ProcError),
-    /// Netlink was asked. It may answer at the next poll.
+    /// ss was asked, then `/proc`.
+    SsAndProc(SsError, ProcError),
+    /// Netlink was the only source. It may answer at the next poll.
     Netlink(NetlinkError),
+    /// Netlink was asked, then `/proc`.
+    NetlinkAndProc(NetlinkError, ProcError),
 }
 
 impl fmt::Display for SourceError {
@@ -158,8 +164,9 @@ impl fmt::Display for SourceError {
             SourceError::SsContradicted => {
                 write!(f, "{}, but /proc/net lists some", SsError::NoRows)
             }
-            SourceError::Both(ss, proc_net) => write!(f, "{ss}; {proc_net}"),
+            SourceError::SsAndProc(ss, proc_net) => write!(f, "{ss}; {proc_net}"),
             SourceError::Netlink(error) => error.fmt(f),
+            SourceError::NetlinkAndProc(netlink, proc_net) => write!(f, "{netlink}; {proc_net}"),
         }
     }
 }
@@ -194,25 +201,24 @@ impl Source {
             mut filter,
             holders,
         } = options;
-        let falls_back = choice == SourceChoice::Auto;
-        let is_netlink = choice == SourceChoice::Netlink;
-        let (ss, tables) = match choice {
-            SourceChoice::Auto | SourceChoice::Ss => {
-                (Some(Ss::in_path(path, holders)), PathBuf::from("/proc"))
-            }
-            SourceChoice::Proc(root) => (None, root),
-            SourceChoice::Netlink => (None, PathBuf::from("/proc")),
+        let asks_ss = matches!(choice, SourceChoice::Auto | SourceChoice::Ss);
+        let asks_netlink = matches!(choice, SourceChoice::Netlink | SourceChoice::NetlinkOrProc);
+        let falls_back = matches!(choice, SourceChoice::Auto | SourceChoice::NetlinkOrProc);
+        let tables = match choice {
+            SourceChoice::Proc(root) => root,
+            _ => PathBuf::from("/proc"),
         };
         let proc_root = proc_root(&tables);
-        if filter.excludes_ephemeral {
+        if !filter.excludes_ephemeral.is_empty() {
             let range = ephemeral_ports(proc_root);
-            filter
-                .excluded
-                .push(PortSpec::of_range(range, Protocol::Udp));
+            for protocol in filter.excludes_ephemeral.drain(..) {
+                let ports = PortSpec::of_range(range.clone(), protocol);
+                filter.excluded.push(ports);
+            }
         }
         Source {
-            netlink: is_netlink.then(|| Netlink::new(|table| filter.wants(table))),
-            ss,
+            netlink: asks_netlink.then(|| Netlink::new(|table| filter.wants(table))),
+            ss: asks_ss.then(|| Ss::in_path(path, holders)),
             proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
             falls_back,
             lookup: holders.then(|| Lookup::new(proc_root, holders::name_in_comm)),
@@ -391,13 +397,19 @@ impl Source {
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
     ) -> Result<(), SourceError> {
-        if let Some(result) = self.ask_netlink(snapshot) {
-            return result;
-        }
+        let netlink_error = match self.ask_netlink(snapshot) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) if !self.falls_back => return Err(SourceError::Netlink(error)),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
         let proc_net = &mut self.proc_net;
         let Some(ss) = &mut self.ss else {
             let answer = snapshot.refill(|listeners| proc_net.read(known, listeners));
-            return answer.map_err(SourceError::Proc);
+            return answer.map_err(|error| match netlink_error {
+                Some(netlink) => SourceError::NetlinkAndProc(netlink, error),
+                None => SourceError::Proc(error),
+            });
         };
         let failure = match snapshot.refill(|listeners| ss.read(listeners)) {
             Ok(()) if snapshot.listeners().is_empty() => SsError::NoRows,
@@ -414,20 +426,25 @@ impl Source {
     }
 
     /// `None` if netlink is not asked, or no longer.
-    fn ask_netlink(&mut self, snapshot: &mut Snapshot) -> Option<Result<(), SourceError>> {
+    fn ask_netlink(&mut self, snapshot: &mut Snapshot) -> Option<Result<(), NetlinkError>> {
         let netlink = self.netlink.as_mut()?;
-        match snapshot.refill(|listeners| netlink.read(listeners)) {
-            Ok(()) => {
-                self.answered_by = SourceKind::Netlink;
-                Some(Ok(()))
-            }
-            Err(error) if error.may_pass() => Some(Err(SourceError::Netlink(error))),
-            Err(error) => {
-                report::warn(format_args!("{error}; reading /proc/net instead"));
-                self.netlink = None;
-                None
-            }
+        let result = snapshot.refill(|listeners| netlink.read(listeners));
+        let Err(error) = &result else {
+            self.answered_by = SourceKind::Netlink;
+            return Some(Ok(()));
+        };
+        let is_refused = !error.may_pass();
+        if is_refused {
+            self.netlink = None;
         }
+        let message = format_args!("{error}; reading /proc/net instead");
+        if self.falls_back {
+            self.details.say_once(message);
+        } else if is_refused {
+            report::warn(message);
+            return None;
+        }
+        Some(result)
     }
 
     /// Lets `/proc` answer where ss failed, or confirm that there is nothing. Where
@@ -445,13 +462,13 @@ impl Source {
         }
         let proc_net = &mut self.proc_net;
         if let Err(error) = snapshot.refill(|listeners| proc_net.read(known, listeners)) {
-            return Err(SourceError::Both(failure, error));
+            return Err(SourceError::SsAndProc(failure, error));
         }
         if is_unconfirmed && snapshot.listeners().is_empty() {
             return Ok(());
         }
         if !self.falls_back {
-            snapshot.retain(|_| false);
+            snapshot.clear();
             return Err(SourceError::SsContradicted);
         }
         self.details

@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
@@ -165,7 +166,7 @@ fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
         interval: Interval::OF_WATCH,
         changes_only: true,
         full: false,
-        settle: 1,
+        settle: Duration::ZERO,
     };
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
     let mut watcher = Watcher::new(source(&proc), Format::default(), output, options, None);

@@ -1,4 +1,5 @@
-//! `lntu check` and `lntu wait`.
+//! `lntu check` and `lntu wait`: when they say yes, no, or that they cannot tell,
+//! and when they end.
 
 use std::fs;
 use std::process::Command;
@@ -24,8 +25,8 @@ fn yes() -> (i32, String) {
     (0, String::new())
 }
 
-fn no(ports: &str) -> (i32, String) {
-    (1, format!("lntu: {ports}: not listening\n"))
+fn no(reason: &str) -> (i32, String) {
+    (1, format!("lntu: {reason}\n"))
 }
 
 #[test]
@@ -50,19 +51,27 @@ fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
                 "127.0.0.1:83",
             ],
             &["[::1]:82", "[::]:82", "0.0.0.0:81", "*:81", "*:82"],
-            &["-u", "53"],
-            &["-4", "80"],
-            &["-6", "82"],
         ] {
             assert_eq!(check(ports), yes(), "{ports:?}");
         }
-        assert_eq!(check(&["84"]), no("84/tcp"));
-        assert_eq!(check(&["80", "84", "53"]), no("84/tcp, 53/tcp"));
-        assert_eq!(check(&["80/udp"]), no("80/udp"));
-        assert_eq!(check(&["127.0.0.2:80"]), no("127.0.0.2:80/tcp"));
-        assert_eq!(check(&["[::1]:81"]), no("[::1]:81/tcp"));
-        assert_eq!(check(&["127.0.0.1:82"]), no("127.0.0.1:82/tcp"));
-        assert_eq!(check(&["-6", "80"]), no("80/tcp"));
+        let others = "[::ffff:127.0.0.1]:83/tcp, [::]:82/tcp, 0.0.0.0:81/tcp and 1 more are";
+        let not_84 = format!("84/tcp: not listening; {others}");
+        assert_eq!(check(&["84"]), no(&not_84));
+        let not_53 = "53/tcp: not listening, 127.0.0.1:53/udp is";
+        assert_eq!(
+            check(&["80", "84", "53"]),
+            no(&format!("{not_53}; {not_84}"))
+        );
+        assert_eq!(
+            check(&["80/udp"]),
+            no("80/udp: not listening, 127.0.0.1:80/tcp is")
+        );
+        assert_eq!(
+            check(&["127.0.0.2:80"]),
+            no("127.0.0.2:80/tcp: only 127.0.0.1:80 is")
+        );
+        assert_eq!(check(&["[::1]:81"]), no("[::1]:81/tcp: only 0.0.0.0:81 is"));
+        assert_eq!(check(&["127.0.0.1:82"]).0, 2, "/proc does not tell");
         assert_eq!(check(&["-q", "84"]), (1, String::new()));
         if have_ss() {
             let by_ss = run(&mut lntu(&[
@@ -94,7 +103,11 @@ fn check_does_not_answer_for_a_table_that_it_may_not_read() {
         )
     };
     assert_eq!(says(&["check", "80"]), yes());
-    assert_eq!(says(&["check", "-4", "81"]), (1, String::new()));
+    // Only tcp6 can hold this one.
+    assert_eq!(
+        says(&["check", "[::1]:53/udp", "81/udp"]),
+        (1, String::new())
+    );
     assert_eq!(says(&["check", "81/udp"]), (1, String::new()));
     assert_eq!(says(&["check", "81"]), unknown("81/tcp"));
     assert_eq!(says(&["check", "[::1]:80"]), unknown("[::1]:80/tcp"));

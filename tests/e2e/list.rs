@@ -347,32 +347,6 @@ fn a_stopped_and_continued_list_still_answers() {
     assert_eq!(running.finish().lines().len(), 1);
 }
 
-/// DNS look-ups and the like: UDP sockets to which the kernel gave the port.
-#[test]
-fn ephemeral_udp_sockets_are_left_out_if_asked() {
-    in_private_network(|| {
-        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50000 51000").unwrap();
-        let nothing = |_: &Socket| {};
-        let _tcp = bound(Type::STREAM, "127.0.0.1:0", nothing);
-        let _udp = [
-            "127.0.0.1:0",
-            "[::1]:51000",
-            "[::1]:5353",
-            "127.0.0.1:49999",
-        ]
-        .map(|address| bound(Type::DGRAM, address, nothing));
-        let listed = |arguments: &[&str]| {
-            let listed = run(&mut lntu(&[&["list", "-H"], arguments].concat()));
-            let local = |line: &&str| line.split_whitespace().nth(4).unwrap().to_string();
-            listed.lines().iter().map(local).collect::<Vec<_>>()
-        };
-        assert_eq!(listed(&[]).len(), 5);
-        let left = listed(&["--exclude", "ephemeral"]);
-        assert_eq!(left[1..], ["[::1]:5353", "127.0.0.1:49999"]);
-        assert!(left[0].starts_with("127.0.0.1:5"), "TCP stays: {left:?}");
-    });
-}
-
 #[test]
 fn a_port_range_that_cannot_be_read_is_the_kernels_default() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");

@@ -46,7 +46,8 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
             &names,
         ),
         case(&["check", "--source", "p"], &["proc"], &["ss", "--pid"]),
-        case(&["--exclude", ""], &["ephemeral"], &names),
+        case(&["--exclude", "e"], &["ephemeral/tcp"], &["loopback"]),
+        case(&["--exclude", ""], &["loopback", "ephemeral"], &names),
         // What an option takes is no command.
         case(&["--output", "list", "w"], &["watch", "wait"], &[]),
         case(&["-Ho", "list", "w"], &["watch", "wait"], &[]),

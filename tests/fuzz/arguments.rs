@@ -12,7 +12,6 @@ use lntu::as_ss::options;
 use lntu::as_ss::services::Services;
 use lntu::cli;
 use lntu::command::pace::{DurationError, Interval, parse_duration};
-use lntu::listener::Protocol;
 use lntu::port::{PortSpec, RequiredPort};
 
 fuzz_target!(|input: &[u8]| {
@@ -36,15 +35,10 @@ fn port(text: &str) {
         return;
     };
     assert_eq!(again(&spec), spec);
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        if let Ok(port) = RequiredPort::new(spec.clone(), protocol) {
-            let other = match protocol {
-                Protocol::Tcp => Protocol::Udp,
-                Protocol::Udp => Protocol::Tcp,
-            };
-            // It names its protocol, so another default changes nothing.
-            assert_eq!(RequiredPort::new(again(&port), other), Ok(port));
-        }
+    let port = RequiredPort::one_of(spec.clone());
+    assert_eq!(RequiredPort::one_of(again(&port)), port);
+    if let Ok(single) = RequiredPort::new(spec) {
+        assert_eq!(single, port);
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
@@ -236,7 +237,7 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         interval,
         changes_only: false,
         full: false,
-        settle: 1,
+        settle: Duration::ZERO,
     };
     let format = Format {
         json: true,
@@ -262,6 +263,6 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         let length = fs::metadata(events)?.len();
         let SecondLooks { taken, needed } = watcher.second_looks();
         polls.write_all(format!("{begin} {end} {length} {taken} {needed}\n").as_bytes())?;
-        thread::sleep(interval.pause_after(std::time::Duration::from_nanos(end - begin)));
+        thread::sleep(interval.pause_after(Duration::from_nanos(end - begin)));
     }
 }

@@ -109,7 +109,7 @@ impl SocketTable {
             send_q: word(60)?,
             inode: u64::from(word(68)?),
             peer: endpoint(6, 24)?,
-            v6_only: attribute(attributes, INET_DIAG_SKV6ONLY).is_some_and(|only| only == [1]),
+            v6_only: attribute(attributes, INET_DIAG_SKV6ONLY).map(|only| only == [1]),
             ..Listener::new(self.protocol, endpoint(4, 8)?)
         };
         Some(Row {

@@ -418,7 +418,7 @@ mod tests {
         );
         assert_eq!(listener.endpoint.port, 53);
         assert_eq!((listener.recv_q, listener.send_q), (3, 128));
-        assert_eq!((listener.inode, listener.v6_only), (0x9000_0001, false));
+        assert_eq!((listener.inode, listener.v6_only), (0x9000_0001, None));
         assert_eq!(bound, [(0, 9)]);
 
         let mapped: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
@@ -434,7 +434,7 @@ mod tests {
             assert_eq!(listener.endpoint.address, address);
             let peer: IpAddr = [9; 16].into();
             assert_eq!((listener.peer.address, listener.peer.port), (peer, 81));
-            assert_eq!((listener.v6_only, bound), (is_only, vec![]));
+            assert_eq!((listener.v6_only, bound), (Some(is_only), vec![]));
         }
     }
 

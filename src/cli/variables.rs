@@ -1,0 +1,124 @@
+//! Environment variables in a PORT. The exec form of Docker and Kubernetes expands
+//! none, and an image without a shell cannot.
+
+use std::ffi::OsString;
+
+/// Expands `$NAME`, `${NAME}` and `${NAME:-DEFAULT}` in `text`, as a POSIX shell
+/// does. `variable` looks one up. A value is taken as it is: a `$` in it means
+/// nothing.
+///
+/// # Errors
+/// If a variable is not set or empty and has no default, or if the form is none of
+/// these. The error is the reason, and names the variable.
+pub fn expand(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let (name, default, behind) = split_reference(after)
+            .ok_or("a variable is written $NAME, ${NAME} or ${NAME:-DEFAULT}")?;
+        let value = match variable(name) {
+            None => Err(format!("the variable {name} is not set")),
+            Some(value) if value.is_empty() => Err(format!("the variable {name} is empty")),
+            Some(value) => Ok(value.to_string_lossy().into_owned()),
+        };
+        match (value, default) {
+            (Ok(value), _) => expanded.push_str(&value),
+            (Err(_), Some(default)) => expanded.push_str(default),
+            (Err(why), None) => return Err(format!("{why} (${{{name}:-8080}} has a default)")),
+        }
+        rest = behind;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+/// The name, the default and the rest of what follows a `$`.
+fn split_reference(text: &str) -> Option<(&str, Option<&str>, &str)> {
+    let (name, default, rest) = match text.strip_prefix('{') {
+        None => {
+            let end = text
+                .find(|c: char| !is_name_character(c))
+                .unwrap_or(text.len());
+            (&text[..end], None, &text[end..])
+        }
+        Some(text) => {
+            let (inside, rest) = text.split_once('}')?;
+            match inside.split_once(":-") {
+                None => (inside, None, rest),
+                Some((name, default)) => (name, Some(default), rest),
+            }
+        }
+    };
+    let is_name = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(is_name_character);
+    is_name.then_some((name, default, rest))
+}
+
+fn is_name_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> Result<String, String> {
+        expand(text, |name| match name {
+            "PORT" => Some("8080".into()),
+            "HOST_2" => Some("127.0.0.1".into()),
+            "EMPTY" => Some("".into()),
+            "DOLLAR" => Some("$PORT".into()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn every_form_is_expanded_wherever_it_stands() {
+        for (text, expected) in [
+            ("8080", "8080"),
+            ("$PORT", "8080"),
+            ("${PORT}", "8080"),
+            ("${PORT}0/tcp", "80800/tcp"),
+            ("$HOST_2:$PORT/tcp", "127.0.0.1:8080/tcp"),
+            ("${PORT:-1}", "8080"),
+            ("${NONE:-1}-${EMPTY:-2}", "1-2"),
+            ("${NONE:-}", ""),
+            ("$DOLLAR", "$PORT"),
+        ] {
+            assert_eq!(expanded(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_named() {
+        let why = |what| format!("the variable {what} (${{NONE:-8080}} has a default)");
+        assert_eq!(expanded("$NONE"), Err(why("NONE is not set")));
+        assert_eq!(expanded("80${NONE}"), Err(why("NONE is not set")));
+        let empty = expanded("$EMPTY").unwrap_err();
+        assert!(empty.starts_with("the variable EMPTY is empty"), "{empty}");
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for text in [
+            "$",
+            "$$",
+            "${",
+            "${}",
+            "${PORT",
+            "$1",
+            "${PORT-1}",
+            "$(id)",
+            "${A B}",
+            "$-",
+        ] {
+            let error = expanded(text).unwrap_err();
+            assert!(
+                error.starts_with("a variable is written"),
+                "{text}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What listens instead of a port that does not: the same port on another address
+//! or protocol, or else the nearest other ports. Docker and Kubernetes keep this
+//! line beside a failed probe, so it is short.
+
+use crate::listener::{Family, Listener, SsAddress};
+use crate::port::{RequiredPort, Serves};
+
+/// At most this many listeners are named at a time.
+const MOST_NAMED: usize = 3;
+
+/// Why `ports`, of which there is at least one, are not listening, by the
+/// `listeners` that are there. `after` follows `not listening`, and may be empty.
+pub fn of(ports: &[&RequiredPort], listeners: &[Listener], after: &str) -> String {
+    let mut reasons = Vec::new();
+    let mut plain: Vec<&RequiredPort> = Vec::new();
+    for port in ports {
+        match near_miss(port, listeners, after) {
+            Some(reason) => reasons.push(reason),
+            None => plain.push(port),
+        }
+    }
+    if let Some(first) = plain.first() {
+        let names: Vec<String> = plain.iter().map(ToString::to_string).collect();
+        let others = other_ports(first, listeners);
+        reasons.push(format!(
+            "{}: not listening{after}{others}",
+            names.join(", ")
+        ));
+    }
+    reasons.join("; ")
+}
+
+/// The same port on another address or, failing that, of the other protocol.
+fn near_miss(port: &RequiredPort, listeners: &[Listener], after: &str) -> Option<String> {
+    let is_same_port = |l: &&Listener| port.distance(l.endpoint.port) == 0;
+    let (same, other): (Vec<&Listener>, Vec<&Listener>) = listeners
+        .iter()
+        .filter(is_same_port)
+        .partition(|listener| listener.protocol == port.protocol());
+    if !same.is_empty() {
+        // It came up since the probe looked.
+        if same.iter().any(|l| port.is_served_by(l) == Serves::Yes) {
+            return None;
+        }
+        let is_v6_only = |l: &&Listener| {
+            l.family() == Family::V6 && l.endpoint.address.is_unspecified() && port.is_ipv4()
+        };
+        let v6_only = match same.iter().any(is_v6_only) {
+            true => ", which takes no IPv4",
+            false => "",
+        };
+        let named = named(&same, |l| {
+            format!("{}:{}", SsAddress(l.endpoint.address), l.endpoint.port)
+        });
+        let after = match after.strip_prefix(' ') {
+            None => String::new(),
+            Some(after) => format!("{after} "),
+        };
+        return Some(format!("{port}: {after}only {named}{v6_only}"));
+    }
+    if !other.is_empty() {
+        let named = named(&other, with_protocol);
+        return Some(format!("{port}: not listening{after}, {named}"));
+    }
+    None
+}
+
+/// The nearest other ports of the same protocol, as the end of a sentence.
+fn other_ports(port: &RequiredPort, listeners: &[Listener]) -> String {
+    let is_other = |l: &&Listener| {
+        // What came up since the probe looked is no other port.
+        l.protocol == port.protocol() && port.distance(l.endpoint.port) > 0
+    };
+    let mut others: Vec<&Listener> = listeners.iter().filter(is_other).collect();
+    // Only those that are named need an order. A sort would be larger.
+    for start in 0..others.len().min(MOST_NAMED) {
+        let distance = |index: &usize| port.distance(others[*index].endpoint.port);
+        if let Some(nearest) = (start..others.len()).min_by_key(distance) {
+            others[start..=nearest].rotate_right(1);
+        }
+    }
+    match others.is_empty() {
+        true => String::new(),
+        false => format!("; {}", named(&others, with_protocol)),
+    }
+}
+
+/// A listener as a PORT that would find it.
+fn with_protocol(listener: &Listener) -> String {
+    let (address, port) = (listener.endpoint.address, listener.endpoint.port);
+    format!("{}:{port}/{}", SsAddress(address), listener.protocol.name())
+}
+
+/// `A is`, `A and B are`, `A, B, C and 7 more are`.
+fn named(listeners: &[&Listener], name: impl Fn(&Listener) -> String) -> String {
+    let mut names: Vec<String> = listeners.iter().map(|listener| name(listener)).collect();
+    // Several sockets can share an address.
+    names.dedup();
+    let more = names.len().saturating_sub(MOST_NAMED);
+    names.truncate(MOST_NAMED);
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    match names.split_last() {
+        None => String::new(),
+        Some((only, [])) => format!("{only} is"),
+        Some((last, rest)) => format!("{} and {last} are", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::{Endpoint, Protocol};
+
+    /// Listeners written as PORTs.
+    fn listeners(ports: &[&str]) -> Vec<Listener> {
+        let listener = |text: &&str| {
+            let (endpoint, protocol) = text.rsplit_once('/').unwrap();
+            let (address, port) = endpoint.rsplit_once(':').unwrap();
+            let endpoint = Endpoint {
+                port: port.parse().unwrap(),
+                address: address.trim_matches(['[', ']']).parse().unwrap(),
+            };
+            let protocol = match protocol {
+                "tcp" => Protocol::Tcp,
+                _ => Protocol::Udp,
+            };
+            Listener {
+                v6_only: Some(true),
+                ..Listener::new(protocol, endpoint)
+            }
+        };
+        ports.iter().map(listener).collect()
+    }
+
+    fn explained(ports: &[&str], there: &[&str]) -> String {
+        let port = |text: &&str| RequiredPort::one_of(text.parse().unwrap());
+        let ports: Vec<RequiredPort> = ports.iter().map(port).collect();
+        of(&Vec::from_iter(&ports), &listeners(there), "")
+    }
+
+    #[test]
+    fn another_address_of_the_same_port_is_nearest() {
+        let there = [
+            "127.0.0.1:8080/tcp",
+            "[::1]:8080/tcp",
+            "0.0.0.0:8080/udp",
+            "0.0.0.0:1/tcp",
+        ];
+        for (port, expected) in [
+            (
+                "*:8080",
+                "*:8080/tcp: only 127.0.0.1:8080 and [::1]:8080 are",
+            ),
+            (
+                "127.0.0.2:8080",
+                "127.0.0.2:8080/tcp: only 127.0.0.1:8080 and [::1]:8080 are",
+            ),
+        ] {
+            assert_eq!(explained(&[port], &there), expected);
+        }
+        let v6_only = explained(&["127.0.0.1:80"], &["[::]:80/tcp"]);
+        assert_eq!(
+            v6_only,
+            "127.0.0.1:80/tcp: only [::]:80 is, which takes no IPv4"
+        );
+        let other_family = explained(&["[::1]:80"], &["0.0.0.0:80/tcp"]);
+        assert_eq!(other_family, "[::1]:80/tcp: only 0.0.0.0:80 is");
+    }
+
+    #[test]
+    fn the_other_protocol_is_next_and_then_the_nearest_ports() {
+        let there = [
+            "0.0.0.0:8080/udp",
+            "0.0.0.0:22/tcp",
+            "127.0.0.1:9000/tcp",
+            "[::]:8000/tcp",
+        ];
+        assert_eq!(
+            explained(&["8080"], &there),
+            "8080/tcp: not listening, 0.0.0.0:8080/udp is"
+        );
+        assert_eq!(
+            explained(&["8081"], &there),
+            "8081/tcp: not listening; [::]:8000/tcp, 127.0.0.1:9000/tcp and 0.0.0.0:22/tcp are"
+        );
+        let many = [&there[..], &["0.0.0.0:1/tcp", "0.0.0.0:2/tcp"]].concat();
+        assert_eq!(
+            explained(&["8070-8079", "8082"], &many),
+            "8070-8079/tcp, 8082/tcp: not listening; \
+             [::]:8000/tcp, 127.0.0.1:9000/tcp, 0.0.0.0:22/tcp and 2 more are"
+        );
+        assert_eq!(explained(&["8080"], &[]), "8080/tcp: not listening");
+        assert_eq!(
+            explained(&["53/udp"], &["0.0.0.0:1/tcp"]),
+            "53/udp: not listening"
+        );
+    }
+
+    #[test]
+    fn each_port_has_its_own_reason_and_the_time_is_said() {
+        let there = ["127.0.0.1:80/tcp", "0.0.0.0:53/udp"];
+        assert_eq!(
+            explained(&["*:80", "53", "81"], &there),
+            "*:80/tcp: only 127.0.0.1:80 is; 53/tcp: not listening, 0.0.0.0:53/udp is; \
+             81/tcp: not listening; 127.0.0.1:80/tcp is"
+        );
+        let port = |text: &str| RequiredPort::one_of(text.parse().unwrap());
+        let after = |text: &str| of(&[&port(text)], &listeners(&there), " after 5.0 s");
+        assert_eq!(after("*:80"), "*:80/tcp: after 5.0 s only 127.0.0.1:80 is");
+        assert_eq!(
+            after("53"),
+            "53/tcp: not listening after 5.0 s, 0.0.0.0:53/udp is"
+        );
+        assert_eq!(
+            after("81"),
+            "81/tcp: not listening after 5.0 s; 127.0.0.1:80/tcp is"
+        );
+    }
+
+    #[test]
+    fn what_came_up_meanwhile_is_not_named_as_another() {
+        assert_eq!(
+            explained(&["80"], &["0.0.0.0:80/tcp"]),
+            "80/tcp: not listening"
+        );
+    }
+}

@@ -1,0 +1,480 @@
+//! What `check` and `wait` answer: IPv4 on `::`, reasons, variables, `--any` and
+//! `--max-queued`. The truth is whether a connection to the address succeeds.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+use socket2::{Socket, Type};
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+/// Exit status and stderr of a check. It writes nothing to stdout.
+fn check(arguments: &[&str]) -> (i32, String) {
+    let finished = run(&mut lntu(&[&["check"], arguments].concat()));
+    assert_eq!(finished.stdout, "", "{arguments:?}");
+    (finished.code(), finished.stderr)
+}
+
+fn no(reason: &str) -> (i32, String) {
+    (1, format!("lntu: {reason}\n"))
+}
+
+/// Whether something at this address takes TCP connections.
+fn takes_tcp(address: IpAddr, port: u16) -> bool {
+    TcpStream::connect((address, port)).is_ok()
+}
+
+/// Whether something at this address takes UDP datagrams. If nothing does, the
+/// kernel refuses at once.
+fn takes_udp(address: IpAddr, port: u16) -> bool {
+    let any = if address.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
+    let socket = UdpSocket::bind(any).unwrap();
+    socket.connect((address, port)).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    socket.send(b"?").unwrap();
+    match socket.recv(&mut [0]) {
+        Err(error) => error.kind() != ErrorKind::ConnectionRefused,
+        Ok(_) => true,
+    }
+}
+
+const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "::1"];
+
+/// The PORT of this address, port and protocol.
+fn port_argument(address: IpAddr, port: u16, protocol: &str) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}:{port}/{protocol}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}/{protocol}"),
+    }
+}
+
+/// Sockets of every kind on ports 80 to 85, and none on 86.
+fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
+    let v6_only = |only| move |socket: &Socket| socket.set_only_v6(only).unwrap();
+    let nothing = |_: &Socket| {};
+    vec![
+        bound(kind, "0.0.0.0:80", nothing),
+        bound(kind, "127.0.0.1:81", nothing),
+        bound(kind, "[::]:82", v6_only(false)),
+        bound(kind, "[::]:83", v6_only(true)),
+        bound(kind, "[::1]:84", nothing),
+        bound(kind, "[::ffff:127.0.0.1]:85", v6_only(false)),
+    ]
+}
+
+#[test]
+fn check_says_what_a_connection_would_find() {
+    in_private_network(|| {
+        let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
+        for port in 80..=86 {
+            for address in ADDRESSES.map(|address| address.parse().unwrap()) {
+                let truths = [
+                    ("tcp", takes_tcp(address, port)),
+                    ("udp", takes_udp(address, port)),
+                ];
+                for (protocol, truth) in truths {
+                    let argument = port_argument(address, port, protocol);
+                    let expected = i32::from(!truth);
+                    let answer = |source: &str| check(&["-q", "--source", source, &argument]).0;
+                    assert_eq!(answer("auto"), expected, "{argument}");
+                    assert_eq!(answer("netlink"), expected, "{argument}");
+                    // `/proc` does not tell whether `::` takes IPv4.
+                    let is_open = address.is_ipv4() && [82, 83].contains(&port);
+                    let by_proc = if is_open { 2 } else { expected };
+                    assert_eq!(answer("proc"), by_proc, "{argument}");
+                    if have_ss() {
+                        let by_ss = answer("ss");
+                        assert!(
+                            by_ss == expected || is_open && by_ss == 2,
+                            "{argument}: {by_ss}"
+                        );
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A program that listens, from outside of this project.
+fn start_service(program: &str, arguments: &[&str], directory: &Path) -> Running {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null());
+    Running::start(&mut command)
+}
+
+/// What a check says about each of these ports is what a connection finds.
+fn assert_checked_as_connected(what: &str, ports: &[u16]) {
+    for address in ADDRESSES.map(|address| address.parse().unwrap()) {
+        for &port in ports {
+            let truth = i32::from(!takes_tcp(address, port));
+            let argument = port_argument(address, port, "tcp");
+            assert_eq!(check(&["-q", &argument]).0, truth, "{what}: {argument}");
+        }
+    }
+}
+
+#[test]
+fn real_servers_are_found_at_the_addresses_that_they_serve() {
+    let programs = ["node", "python3", "nginx", "redis-server"];
+    if !programs
+        .into_iter()
+        .all(|program| have_program("services", program))
+    {
+        return;
+    }
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let configuration = directory.path().join("nginx.conf");
+        let text = "user root; daemon off; pid pid; error_log stderr; events {}
+            http {
+                access_log off;
+                client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+                uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                server { listen [::]:8001 ipv6only=on; listen [::]:8002 ipv6only=off; }
+            }";
+        fs::write(&configuration, text).unwrap();
+        let directory = directory.path();
+        let prefix = directory.to_str().unwrap();
+        let configuration = configuration.to_str().unwrap();
+        let redis = [
+            "--port",
+            "6379",
+            "--bind",
+            "127.0.0.2",
+            "::1",
+            "--save",
+            "",
+            "--dir",
+            prefix,
+        ];
+        let node = "require('http').createServer().listen(3000)";
+        let python = ["-m", "http.server", "8000", "--bind", "::"];
+        for (program, arguments, ports) in [
+            ("node", &["-e", node][..], &[3000][..]),
+            ("python3", &python, &[8000]),
+            ("nginx", &["-p", prefix, "-c", configuration], &[8001, 8002]),
+            ("redis-server", &redis, &[6379]),
+        ] {
+            assert_checked_as_connected(program, ports);
+            let service = start_service(program, arguments, directory);
+            let names: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let mut wait = lntu(&["wait", "--timeout", "30s"]);
+            assert_eq!(run(wait.args(&names)).code(), 0, "{program}");
+            assert_checked_as_connected(program, ports);
+            kill_process(service.pid(), Signal::TERM).unwrap();
+            service.finish();
+        }
+    });
+}
+
+/// Also where an ss in PATH would hang.
+#[test]
+fn a_probe_executes_nothing_and_connects_to_nothing() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let ss = fake_ss("sleep 60");
+    for arguments in [
+        &["check", &port][..],
+        &["check", "1"],
+        &["wait", &port],
+        &["wait", "--timeout", "300ms", "1"],
+        &["wait", "--any", "-p", &port],
+    ] {
+        let directory = TempDir::new().unwrap();
+        let trace = directory.path().join("trace");
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-e",
+            "trace=execve,connect,fork,vfork,clone,clone3",
+            "-o",
+        ]);
+        command
+            .arg(&trace)
+            .arg(env!("CARGO_BIN_EXE_lntu"))
+            .args(arguments);
+        let finished = run(command.env("PATH", path_with(ss.path())));
+        assert_ne!(finished.code(), 2, "{finished:?}");
+        let calls = fs::read_to_string(&trace).unwrap();
+        let calls: Vec<&str> = calls.lines().filter(|line| !line.contains("+++")).collect();
+        assert!(
+            calls.len() == 1 && calls[0].contains("execve("),
+            "{calls:?}"
+        );
+    }
+}
+
+#[test]
+fn where_netlink_is_refused_proc_answers_without_a_word() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = sockets_of_every_kind(Type::STREAM);
+        let check = |arguments: &[&str]| {
+            let mut command = Command::new("strace");
+            command.args(["-qq", "-o", "/dev/null", "-e", "trace=socket"]);
+            command.args([
+                "-e",
+                "inject=socket:error=EPERM",
+                env!("CARGO_BIN_EXE_lntu"),
+            ]);
+            let finished = run(command.arg("check").args(arguments));
+            (finished.code(), finished.stderr)
+        };
+        assert_eq!(
+            check(&["80", "127.0.0.1:81", "[::1]:82"]),
+            (0, String::new())
+        );
+        let reason = "86/tcp: not listening; [::ffff:127.0.0.1]:85/tcp, [::1]:84/tcp, \
+                      [::]:83/tcp and 3 more are";
+        assert_eq!(check(&["86"]), no(reason));
+        let unknown = "lntu: 127.0.0.1:82/tcp: could not tell whether [::]:82 takes IPv4 \
+                       (ask for 82/tcp, or with --source netlink)\n";
+        assert_eq!(check(&["127.0.0.1:82"]), (2, unknown.to_string()));
+        let detail = check(&["-v", "80"]).1;
+        let expected = "netlink: socket: Operation not permitted (os error 1); reading /proc/net \
+                        instead";
+        assert!(detail.contains(expected), "{detail}");
+    });
+}
+
+#[test]
+fn a_check_that_fails_says_what_listens_instead() {
+    in_private_network(|| {
+        let _sockets = [
+            sockets_of_every_kind(Type::STREAM),
+            vec![bound(Type::DGRAM, "0.0.0.0:53", |_| {})],
+        ];
+        for (port, reason) in [
+            ("*:81", "*:81/tcp: only 127.0.0.1:81 is"),
+            (
+                "127.0.0.1:83",
+                "127.0.0.1:83/tcp: only [::]:83 is, which takes no IPv4",
+            ),
+            ("[::1]:80", "[::1]:80/tcp: only 0.0.0.0:80 is"),
+            ("53", "53/tcp: not listening, 0.0.0.0:53/udp is"),
+            ("54/udp", "54/udp: not listening; 0.0.0.0:53/udp is"),
+            (
+                "1",
+                "1/tcp: not listening; 0.0.0.0:80/tcp, 127.0.0.1:81/tcp, [::]:82/tcp and 3 more are",
+            ),
+        ] {
+            for source in ["auto", "netlink"] {
+                assert_eq!(check(&["--source", source, port]), no(reason));
+            }
+        }
+        let wait = run(&mut lntu(&["wait", "--timeout", "200ms", "53"]));
+        let reason = "s, 0.0.0.0:53/udp is\n";
+        assert!(
+            wait.stderr
+                .starts_with("lntu: 53/tcp: not listening after 0."),
+            "{wait:?}"
+        );
+        assert!(
+            wait.code() == 1 && wait.stderr.ends_with(reason),
+            "{wait:?}"
+        );
+    });
+    in_private_network(|| assert_eq!(check(&["80"]), no("80/tcp: not listening")));
+}
+
+#[test]
+fn a_port_may_come_from_the_environment() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let check = |argument: &str| {
+        let mut command = lntu(&["check", "-q", argument]);
+        let finished = run(command
+            .env("PORT", &port)
+            .env("HOST", "127.0.0.1")
+            .env("NOT", "http"));
+        (finished.code(), finished.stderr)
+    };
+    for argument in [
+        "$PORT",
+        "${PORT}/tcp",
+        "$HOST:$PORT",
+        "${PORT:-1}",
+        "127.0.0.1:${PORT}/tcp",
+    ] {
+        assert_eq!(check(argument), (0, String::new()), "{argument}");
+    }
+    assert_eq!(check("${NONE:-1}").0, 1);
+    let why = "the variable NONE is not set (${NONE:-8080} has a default)";
+    for (argument, reason) in [
+        ("$NONE", why),
+        ("$NOT", "'http': a port is a number from 1 to 65535"),
+        (
+            "${PORT",
+            "a variable is written $NAME, ${NAME} or ${NAME:-DEFAULT}",
+        ),
+    ] {
+        let message = format!("lntu: PORT '{argument}': {reason} (try 'lntu --help')\n");
+        assert_eq!(check(argument), (2, message));
+    }
+    let listed = run(lntu(&["list", "-H", "$PORT", "--exclude", "$NOT"])
+        .env("NOT", "1")
+        .env("PORT", &port));
+    assert_eq!(listed.lines().len(), 1);
+}
+
+#[test]
+fn any_of_several_ports_is_enough_and_what_was_found_is_printed() {
+    in_private_network(|| {
+        let free = |arguments: &[&str]| run(&mut lntu(&[&["check", "--any"], arguments].concat()));
+        let missing = free(&["3000-3999", "53/udp"]);
+        assert_eq!(
+            missing.stderr,
+            "lntu: 3000-3999/tcp, 53/udp: not listening\n"
+        );
+        assert_eq!((missing.code(), missing.stdout.as_str()), (1, ""));
+
+        let waiting = Running::start(&mut lntu(&[
+            "wait",
+            "--any",
+            "-i",
+            "10ms",
+            "3000-3999",
+            "1",
+        ]));
+        let started = Running::start(&mut lntu(&[
+            "wait",
+            "--any",
+            "-i",
+            "10ms",
+            "3000-3999",
+            "--",
+            "echo",
+            "started",
+        ]));
+        let json = ["wait", "--any", "--json", "-p", "-i", "10ms", "3000-3999"];
+        let json = Running::start(&mut lntu(&json));
+        let _far = bound(Type::STREAM, "127.0.0.1:4000", |_| {});
+        let _server = bound(Type::STREAM, "127.0.0.1:3173", |_| {});
+        let listed = run(&mut lntu(&["list", "3173"]));
+        assert_eq!(waiting.finish().lines(), listed.lines());
+        assert_eq!(started.finish().lines(), ["started"]);
+        let found: Value = serde_json::from_str(json.finish().lines()[0]).unwrap();
+        assert_eq!(
+            (&found["type"], &found["number"]),
+            (&"listening".into(), &3173.into())
+        );
+        assert_eq!(found["processes"][0]["pid"], std::process::id());
+
+        let both = free(&["-H", "3000-4999"]);
+        assert_eq!(both.lines().len(), 2);
+    });
+}
+
+/// A server that is stopped still listens: the kernel goes on to take connections
+/// for it. Only its accept queue shows that it does not answer.
+#[test]
+fn max_queued_tells_a_server_that_accepts_from_one_that_does_not() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let python = ["-m", "http.server", "8000", "--bind", "127.0.0.1"];
+        let server = start_service("python3", &python, directory.path());
+        assert_eq!(run(&mut lntu(&["wait", "8000"])).code(), 0);
+        let sources = ["auto", "netlink", "proc", "ss"];
+        let answers = || {
+            let answer = |source| check(&["--source", source, "--max-queued", "3", "8000"]);
+            sources.map(answer)
+        };
+        let all_yes = || answers().iter().all(|answer| *answer == (0, String::new()));
+        assert!(all_yes());
+        kill_process(server.pid(), Signal::STOP).unwrap();
+        let clients = [0; 5].map(|_| TcpStream::connect("127.0.0.1:8000").unwrap());
+        wait_for("a full queue", || {
+            let queued = "8000/tcp: 5 connections wait to be accepted";
+            let with_backlog = no(&format!("{queued} (backlog 5)"));
+            // `/proc` does not tell the backlog.
+            let expected = sources.map(|source| match source {
+                "proc" => no(queued),
+                _ => with_backlog.clone(),
+            });
+            (answers() == expected).then_some(())
+        });
+        assert_eq!(check(&["8000"]).0, 0, "it listens all the same");
+        assert_eq!(check(&["-q", "--max-queued", "5", "8000"]).0, 0);
+        kill_process(server.pid(), Signal::CONT).unwrap();
+        drop(clients);
+        wait_for("an empty queue", || all_yes().then_some(()));
+    });
+}
+
+#[test]
+fn loopback_and_ephemeral_ports_are_left_out_if_asked() {
+    in_private_network(|| {
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50000 51000").unwrap();
+        let nothing = |_: &Socket| {};
+        let _sockets = [
+            bound(Type::STREAM, "0.0.0.0:80", nothing),
+            bound(Type::STREAM, "0.0.0.0:50001", nothing),
+            bound(Type::STREAM, "127.0.0.11:81", nothing),
+            bound(Type::DGRAM, "127.0.0.11:53", nothing),
+            bound(Type::DGRAM, "[::1]:54", nothing),
+            bound(Type::DGRAM, "[::]:50002", nothing),
+        ];
+        let listed = |excluded: &[&str]| {
+            let excluded = excluded.iter().map(|what| format!("--exclude={what}"));
+            let listed = run(lntu(&["list", "-H"]).args(excluded));
+            let port = |line: &&str| {
+                let local = line.split_whitespace().nth(4).unwrap();
+                local.rsplit_once(':').unwrap().1.parse::<u16>().unwrap()
+            };
+            listed.lines().iter().map(port).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(&[]), [80, 81, 50001, 53, 54, 50002]);
+        assert_eq!(listed(&["loopback"]), [80, 50001, 50002]);
+        assert_eq!(listed(&["ephemeral"]), [80, 81, 53, 54]);
+        assert_eq!(listed(&["ephemeral/tcp"]), [80, 81, 53, 54, 50002]);
+        assert_eq!(listed(&["ephemeral/udp"]), [80, 81, 50001, 53, 54]);
+        assert_eq!(listed(&["loopback", "ephemeral", "80"]), [0; 0]);
+    });
+}
+
+/// ss writes `*` for `::` that takes IPv4, and `[::]` for one that does not; the
+/// kernel says the same over netlink.
+#[test]
+fn v6only_is_in_json_where_the_source_tells() {
+    in_private_network(|| {
+        let _sockets = sockets_of_every_kind(Type::STREAM);
+        let v6_only = |source: &str| {
+            let listed = run(&mut lntu(&["list", "--json", "--source", source]));
+            let value = |line: &&str| {
+                let value: Value = serde_json::from_str(line).unwrap();
+                value["v6only"].as_bool()
+            };
+            listed.lines().iter().map(value).collect::<Vec<_>>()
+        };
+        let told = [None, None, Some(false), Some(true), None, None];
+        assert_eq!(v6_only("netlink"), told);
+        assert_eq!(v6_only("proc"), [None; 6]);
+        if have_ss() {
+            assert_eq!(v6_only("ss"), told);
+        }
+    });
+}
