@@ -337,8 +337,12 @@ impl AnswerReader {
         if !self.undecided.is_empty() {
             let wildcard = style.meaning_of_star().ok_or(SsError::FamiliesAlike)?;
             for &index in &self.undecided {
-                listeners[index].endpoint.address = wildcard;
-                listeners[index].peer.address = wildcard;
+                let listener = &mut listeners[index];
+                listener.endpoint.address = wildcard;
+                listener.peer.address = wildcard;
+                // ss writes `[::]` for one that takes no IPv4, if it knows.
+                let knows = wildcard.is_ipv6() && style.from_netlink[listener.protocol as usize];
+                listener.v6_only = knows.then_some(false);
             }
         }
         Ok(true)
@@ -421,6 +425,10 @@ struct Style {
     star_peer_of_v4: bool,
     /// `0.0.0.0`, or a peer in brackets: since 4.14.
     telling_wildcards: bool,
+    /// For each protocol, something that ss knows from netlink only: a backlog, an
+    /// interface, or `[::]`. Where ss had to read `/proc`, it writes `*` for every
+    /// IPv6 wildcard.
+    from_netlink: [bool; 2],
 }
 
 impl Style {
@@ -485,6 +493,9 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
         return Some(SsRow::Other);
     }
     style.note(&local, &peer);
+    let is_v6_only = local.bracketed && local.address == Some(Family::V6.wildcard());
+    let has_backlog = protocol == Protocol::Tcp && send_q > 0;
+    style.from_netlink[protocol as usize] |= has_backlog || is_v6_only || local.interface.is_some();
     // Where the peer's wildcard tells its family, it tells the local one's too.
     let wildcard = peer.address.filter(IpAddr::is_unspecified);
     let address = local.address.or(wildcard);
@@ -496,6 +507,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
         interface: local.interface,
         recv_q,
         send_q,
+        v6_only: is_v6_only.then_some(true),
         ..Listener::new(protocol, endpoint)
     };
     Some(match address {
@@ -707,6 +719,43 @@ mod tests {
             .read(answer.as_bytes(), &mut listeners)
             .unwrap();
         assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, 4096));
+    }
+
+    /// What the rows of an answer say about `v6only`.
+    fn read_v6_only(rows: &str) -> Vec<Option<bool>> {
+        let mut listeners = Vec::new();
+        let answer = format!("{NARROW}{rows}");
+        let read = AnswerReader::new(false).read(answer.as_bytes(), &mut listeners);
+        assert!(read.unwrap());
+        listeners.iter().map(|listener| listener.v6_only).collect()
+    }
+
+    #[test]
+    fn a_star_takes_ipv4_where_ss_got_its_answer_from_netlink() {
+        let star = "tcp LISTEN 0 128 *:80 *:*\n";
+        let only = "tcp LISTEN 0 128 [::]:81 [::]:*\n";
+        let v4 = "tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\n";
+        assert_eq!(read_v6_only(star), [Some(false)]);
+        assert_eq!(
+            read_v6_only(&format!("{star}{only}")),
+            [Some(false), Some(true)]
+        );
+        // Where ss reads /proc it knows neither backlog nor v6only.
+        let star_of_proc = "tcp LISTEN 0 0 *:80 *:*\n";
+        assert_eq!(read_v6_only(star_of_proc), [None]);
+        assert_eq!(
+            read_v6_only(&format!("{star_of_proc}{v4}")),
+            [Some(false), None]
+        );
+        // Each protocol is asked for by itself.
+        let udp = "udp UNCONN 0 0 *:53 *:*\n";
+        assert_eq!(read_v6_only(&format!("{star}{udp}")), [Some(false), None]);
+        for known in ["127.0.0.53%lo:53 0.0.0.0:*", "[::]:54 [::]:*"] {
+            let v6_only = read_v6_only(&format!("{udp}udp UNCONN 0 0 {known}\n"));
+            assert_eq!(v6_only[0], Some(false), "{known}");
+        }
+        // Before 2017 ss did not tell.
+        assert_eq!(read_v6_only("tcp LISTEN 0 128 :::80 :::*\n"), [None]);
     }
 
     fn read_processes(cells: &str) -> Result<Vec<Holders>, String> {

@@ -5,6 +5,7 @@ mod beside;
 mod docker;
 mod hardened;
 mod inherited;
+mod probes;
 mod services;
 
 use std::fs::File;

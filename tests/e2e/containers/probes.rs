@@ -1,0 +1,65 @@
+//! Probes as Docker runs them: what it keeps of a failed one, the port from the
+//! image's environment, and a container that may not use netlink.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::docker::*;
+use crate::harness::*;
+
+#[test]
+fn docker_keeps_the_reason_of_a_failed_health_check() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch_with(
+        "ENV PORT=8080\n\
+         HEALTHCHECK --interval=1s --retries=1 CMD [\"/lntu\", \"check\", \"$PORT\"]",
+    );
+    let server = image.start_server(Port::Closed, "8080");
+    let neighbour = ["/app", "listen", "3000", "serve"];
+    let _neighbour = Image::scratch().start(&[&server.network()], &neighbour);
+    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:3000/tcp is";
+    wait_for("the reason of a failed health check", || {
+        let log = server.inspect("{{range .State.Health.Log}}{{.Output}}{{end}}");
+        log.lines().any(|line| line == reason).then_some(())
+    });
+    assert_eq!(server.inspect("{{.State.Health.Status}}"), "unhealthy");
+    server.opens_its_port();
+    wait_for("a health check that passes", || {
+        (server.inspect("{{.State.Health.Status}}") == "healthy").then_some(())
+    });
+}
+
+#[test]
+fn a_probe_answers_where_a_seccomp_profile_forbids_netlink() {
+    if !have_docker() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let profile = directory.path().join("profile.json");
+    // 16 is AF_NETLINK.
+    let text = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["socket"],
+        "action": "SCMP_ACT_ERRNO", "errnoRet": 1,
+        "args": [{"index": 0, "value": 16, "op": "SCMP_CMP_EQ"}]}]}"#;
+    fs::write(&profile, text).unwrap();
+    let option = format!("seccomp={}", profile.display());
+    let image = Image::scratch();
+    let server = image.start_server(Port::Open, "8080");
+    let network = server.network();
+    let probe = |arguments: &[&str]| {
+        let options = ["--security-opt", &option, &network];
+        let finished = image.run(&options, &[&["/lntu"], arguments].concat());
+        (finished.code(), finished.stderr)
+    };
+    let refused = probe(&["check", "-v", "8080"]);
+    let detail = "lntu: netlink: socket: Operation not permitted (os error 1); \
+                  reading /proc/net instead\n";
+    assert_eq!(refused, (0, detail.to_string()), "the profile is at work");
+    let yes = (0, String::new());
+    assert_eq!(probe(&["check", "8080", "127.0.0.1:8080"]), yes);
+    assert_eq!(probe(&["wait", "8080"]), yes);
+    let reason = "lntu: 8081/tcp: not listening; 0.0.0.0:8080/tcp is\n";
+    assert_eq!(probe(&["check", "8081"]), (1, reason.to_string()));
+}
