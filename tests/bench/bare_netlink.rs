@@ -1,35 +1,48 @@
-//! The least that a poll of inet_diag can cost, for `peers`: every 10 ms the
-//! four requests, and answers that nobody looks at but for their end.
+//! The least that asking inet_diag can cost, for `peers`: it sends the requests and
+//! reads the answers to their end, and looks at nothing in them.
+//!
+//! Without an argument it asks for all four tables every 10 ms, as a watcher does.
+//! With `once` it asks for the TCP tables, as a probe of one port does, and ends.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use lntu::listener::SocketTable;
+use lntu::listener::{Protocol, SocketTable};
 use lntu::source::netlink::message::BUFFER_SIZE;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 const NLMSG_DONE: u16 = 3;
 
 fn main() -> io::Result<()> {
+    let is_once = std::env::args().nth(1).as_deref() == Some("once");
     let protocol = Some(netlink::SOCK_DIAG);
     let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
     let mut socket = File::from(socket_with(family, SocketType::RAW, flags, protocol)?);
     let mut buffer = vec![0; BUFFER_SIZE];
-    let requests = SocketTable::ALL.map(|table| table.request(1));
+    let requests = SocketTable::ALL.map(|table| (table, table.request(1)));
     loop {
-        for request in &requests {
-            socket.write_all(request)?;
-            loop {
-                let length = socket.read(&mut buffer)?;
-                // The message that ends an answer has 20 bytes, the fifth and
-                // sixth of which are its type.
-                if buffer[length - 16..length - 14] == NLMSG_DONE.to_ne_bytes() {
-                    break;
-                }
+        for (table, request) in &requests {
+            if !is_once || table.protocol == Protocol::Tcp {
+                socket.write_all(request)?;
+                read_answer(&mut socket, &mut buffer)?;
             }
         }
+        if is_once {
+            return Ok(());
+        }
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The message that ends an answer has 20 bytes, the fifth and sixth of which are
+/// its type.
+fn read_answer(socket: &mut File, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        let length = socket.read(buffer)?;
+        if buffer[length - 16..length - 14] == NLMSG_DONE.to_ne_bytes() {
+            return Ok(());
+        }
     }
 }
