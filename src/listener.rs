@@ -57,7 +57,7 @@ impl Family {
         }
     }
 
-    /// Its unspecified address.
+    /// Its unspecified address: `0.0.0.0` or `::`.
     pub fn wildcard(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -125,11 +125,11 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// The interface that it is bound to. `/proc` never tells.
+    /// The interface that it is bound to. Not known from `/proc`.
     pub interface: Option<Interface>,
     /// TCP: connections waiting to be accepted. UDP: bytes waiting to be read.
     pub recv_q: u32,
-    /// TCP: the backlog. `/proc` does not tell it and usually says 0. UDP: bytes
+    /// TCP: the backlog. Not known from `/proc`, where it is usually 0. UDP: bytes
     /// waiting to be sent.
     pub send_q: u32,
     /// The peer: normally the wildcard and port 0. The kernel may keep the peer of
@@ -182,35 +182,34 @@ impl Listener {
     }
 }
 
-/// A process that holds a socket, and the descriptor by which it does.
-///
-/// Holders sort as ss lists them: the highest process id first, and within one
-/// process the highest descriptor first.
+/// A process that holds a socket, and its file descriptor for that socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its name, at most 15 bytes of any kind: what `/proc/PID/comm` holds.
     pub name: Vec<u8>,
-    /// Its process id, as the `/proc` that was read numbers it.
+    /// Its process id in the PID namespace of the `/proc` that was read.
     pub pid: u32,
-    /// The number of its descriptor.
+    /// Its file descriptor.
     pub fd: u32,
 }
 
 impl Holder {
+    /// Holders sort as ss lists them: the highest process id first, and within one
+    /// process the highest descriptor first.
     fn order(&self) -> impl Ord + use<> {
         std::cmp::Reverse((self.pid, self.fd))
     }
 }
 
-/// The holders of one socket, or of all sockets that share an identity. Sorted,
-/// each descriptor once.
+/// The holders of one socket, or of all sockets that share an identity. They are
+/// sorted as ss lists them, and each descriptor is there once.
 ///
 /// Clones share one allocation: a snapshot is cloned at every poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders(Option<Arc<[Holder]>>);
 
 impl Holders {
-    /// These `holders`, which may come in any order.
+    /// These `holders`, in any order.
     pub fn new(holders: impl IntoIterator<Item = Holder>) -> Holders {
         let mut sorted: Vec<Holder> = Vec::new();
         for holder in holders {
@@ -222,12 +221,12 @@ impl Holders {
         Holders((!sorted.is_empty()).then(|| sorted.into()))
     }
 
-    /// All of them.
+    /// All of them, sorted.
     pub fn as_slice(&self) -> &[Holder] {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Whether none is known.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -247,8 +246,8 @@ impl Holders {
 /// The name of a network interface: 1 to 15 bytes of printing characters without
 /// `/`, `:` and blanks.
 ///
-/// The kernel accepts `/`, `:` and blanks in no name (`dev_valid_name`). 15 is its
-/// `IFNAMSIZ` less the terminating zero. The bytes are inline, so a name needs no
+/// The kernel allows none of these in a name (`dev_valid_name`). Its `IFNAMSIZ` is
+/// 16, with the terminating zero. The bytes are stored inline, so a name needs no
 /// allocation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interface {
@@ -257,7 +256,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// `None` if `name` is not such a name.
+    /// The interface with this name. `None` if the name is not allowed.
     pub fn new(name: &[u8]) -> Option<Interface> {
         let text = std::str::from_utf8(name).ok()?;
         let is_allowed =
@@ -271,12 +270,13 @@ impl Interface {
         Some(Interface { length, bytes })
     }
 
-    /// `if5` for number 5, as ss writes an interface whose name is not known.
-    pub fn of_number(number: u32) -> Interface {
+    /// The interface with this index, if its name is not known: `if5` for index
+    /// 5, as in ss.
+    pub fn from_index(index: u32) -> Interface {
         let mut bytes = [0; 15];
         let mut rest = &mut bytes[..];
-        // Twelve bytes at most, so there is room.
-        let _ = write!(rest, "if{number}");
+        // This cannot fail: it takes at most 12 bytes.
+        let _ = write!(rest, "if{index}");
         let length = 15 - rest.len() as u8;
         Interface { length, bytes }
     }
@@ -293,11 +293,11 @@ impl fmt::Debug for Interface {
     }
 }
 
-/// An IP address as ss spells it: bare IPv4, bracketed IPv6.
+/// An IP address as ss prints it: IPv6 in brackets, IPv4 without.
 ///
-/// ss prints addresses with `inet_ntop`. That writes IPv4-compatible addresses
-/// with dots (`::a.b.c.d`); the standard library does not. The wildcard is written
-/// out here: where `*` stands for it, the table writes that itself.
+/// ss uses `inet_ntop`, which prints IPv4-compatible addresses with dots
+/// (`::a.b.c.d`). std does not. A wildcard prints as an address. A table that shows
+/// it as `*` does so itself.
 #[derive(Clone, Copy, Debug)]
 pub struct SsAddress(pub IpAddr);
 
@@ -314,6 +314,7 @@ impl fmt::Display for SsAddress {
     }
 }
 
+/// Writes `address` as `inet_ntop` does.
 fn write_v6(f: &mut fmt::Formatter<'_>, address: Ipv6Addr) -> fmt::Result {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
@@ -328,19 +329,19 @@ fn write_v6(f: &mut fmt::Formatter<'_>, address: Ipv6Addr) -> fmt::Result {
 mod tests {
     use super::*;
 
-    fn spelled(address: &str) -> String {
+    fn printed(address: &str) -> String {
         SsAddress(address.parse().unwrap()).to_string()
     }
 
     #[test]
-    fn addresses_are_spelled_as_ss_spells_them() {
-        assert_eq!(spelled("127.0.0.1"), "127.0.0.1");
-        assert_eq!(spelled("::1"), "[::1]");
-        assert_eq!(spelled("::"), "[::]");
-        assert_eq!(spelled("::ffff:127.0.0.1"), "[::ffff:127.0.0.1]");
-        assert_eq!(spelled("::1.2.3.4"), "[::1.2.3.4]");
-        assert_eq!(spelled("::102"), "[::102]");
-        assert_eq!(spelled("fe80::1:0:0:1"), "[fe80::1:0:0:1]");
+    fn addresses_print_as_in_ss() {
+        assert_eq!(printed("127.0.0.1"), "127.0.0.1");
+        assert_eq!(printed("::1"), "[::1]");
+        assert_eq!(printed("::"), "[::]");
+        assert_eq!(printed("::ffff:127.0.0.1"), "[::ffff:127.0.0.1]");
+        assert_eq!(printed("::1.2.3.4"), "[::1.2.3.4]");
+        assert_eq!(printed("::102"), "[::102]");
+        assert_eq!(printed("fe80::1:0:0:1"), "[fe80::1:0:0:1]");
     }
 
     #[test]
@@ -360,15 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_has_a_name_that_the_kernel_would_accept() {
+    fn an_interface_has_a_name_that_the_kernel_allows() {
         assert_eq!(Interface::new(b"lo").unwrap().as_str(), "lo");
         assert_eq!(format!("{:?}", Interface::new(b"lo").unwrap()), r#""lo""#);
         assert_eq!(
             Interface::new(b"fifteen-bytes-x").unwrap().as_str().len(),
             15
         );
-        assert_eq!(Interface::of_number(5), Interface::new(b"if5").unwrap());
-        assert_eq!(Interface::of_number(u32::MAX).as_str(), "if4294967295");
+        assert_eq!(Interface::from_index(5), Interface::new(b"if5").unwrap());
+        assert_eq!(Interface::from_index(u32::MAX).as_str(), "if4294967295");
         assert!(Interface::new(b"").is_none());
         assert!(Interface::new(b"sixteen-bytes-xx").is_none());
         assert_eq!(Interface::new("ünï".as_bytes()).unwrap().as_str(), "ünï");
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_that_share_an_identity_are_held_by_the_holders_of_each() {
+    fn the_holders_of_an_identity_are_those_of_all_its_sockets() {
         let endpoint = Endpoint {
             port: 1,
             address: "::1".parse().unwrap(),

@@ -1,4 +1,4 @@
-//! Listeners become lines of text, in the format that was asked for.
+//! Turns listeners into lines of text, in the format that was asked for.
 
 use super::json;
 use super::table::Table;
@@ -10,28 +10,29 @@ use crate::listener::Listener;
 pub struct Format {
     /// JSON Lines instead of a table.
     pub json: bool,
-    /// Start each line of a table with the time; JSON always holds it.
+    /// Start each line of a table with the time. JSON always has it.
     pub timestamps: bool,
-    /// Leave out the header of a table; JSON has none.
+    /// Leave out the header of a table. JSON has none.
     pub no_header: bool,
 }
 
 /// What a line says about a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It is there, and it was when the program first looked.
+    /// It was there when the program first looked.
     Listening,
-    /// It opened since the program first looked.
+    /// It opened after that.
     Opened,
     /// It closed.
     Closed,
 }
 
-/// Turns listeners into lines of text in one format.
+/// Writes lines in one format, and keeps the widths of the table's columns.
 #[derive(Debug)]
 pub struct Renderer {
     format: Format,
     table: Table,
+    /// Each line names the holders.
     holders: bool,
 }
 
@@ -51,7 +52,7 @@ impl Renderer {
         self.format
     }
 
-    /// Widens the columns to what `listeners` need, for all lines to come.
+    /// Widens the columns to what `listeners` need. Earlier lines stay as they are.
     pub fn fit<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) {
         if !self.format.json {
             listeners.into_iter().for_each(|l| self.table.fit(l));
@@ -63,7 +64,7 @@ impl Renderer {
         !self.format.json && !self.format.no_header
     }
 
-    /// The header line, if there is one.
+    /// Appends the header line to `text`, if there is one.
     pub fn header(&self, text: &mut Vec<u8>) {
         if self.has_header() {
             if self.format.timestamps {
@@ -75,7 +76,7 @@ impl Renderer {
         }
     }
 
-    /// The line of one listener.
+    /// Appends the line of one listener to `text`.
     pub fn line(&self, event: Event, listener: &Listener, now: Timestamp, text: &mut Vec<u8>) {
         if self.format.json {
             let event = match event {

@@ -1,5 +1,5 @@
-//! Where lines go, and how far they got: whole lines, in writes that never mix
-//! with those of another writer.
+//! Writes lines to stdout, stderr or a file, and keeps track of what was written.
+//! Writes are whole lines, so lines never mix with those of another writer.
 
 use std::fmt;
 use std::fs::File;
@@ -8,15 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// The most bytes of one write. A pipe takes this many at once or not at all
-/// (`PIPE_BUF` on Linux), so lines never mix with those of another writer.
-const MOST_PER_WRITE: usize = 4096;
+/// The most bytes that one write to a pipe takes all at once or not at all:
+/// pipe(7).
+const PIPE_BUF: usize = 4096;
 
-/// The error of opening a FIFO without a reader.
+/// open(2): the file is a FIFO without a reader.
 const ENXIO: i32 = 6;
-/// The error of writing to a descriptor that is not open for writing.
+/// write(2): the descriptor is not open for writing.
 const EBADF: i32 = 9;
-/// On x86, Arm, RISC-V, PowerPC and s390.
+/// This is its value on x86, Arm, RISC-V, PowerPC and s390.
 const O_NONBLOCK: i32 = 0o4000;
 
 /// Where lines are written to.
@@ -25,10 +25,11 @@ pub struct Output {
     target: Target,
     /// `None` while the target is a FIFO without a reader.
     file: Option<File>,
+    /// Opening a FIFO waits for a reader.
     waits: bool,
 }
 
-/// Lines could not be written: to where, and why.
+/// Why lines could not be written: the output, and what is wrong with it.
 #[derive(Debug)]
 pub struct OutputError {
     name: String,
@@ -51,10 +52,11 @@ enum Target {
 }
 
 impl Output {
-    /// The file at `path`, to append to, or standard output.
+    /// The file at `path`, or stdout if there is none. A file is created if it is
+    /// missing, and appended to.
     ///
-    /// If the output `waits`, it waits for the reader of a FIFO, as a shell does.
-    /// Otherwise each write to a FIFO without a reader is an error; a later write
+    /// If the output `waits`, opening a FIFO waits for a reader, as in a shell.
+    /// Otherwise each write to a FIFO without a reader is an error. A later write
     /// may work.
     ///
     /// # Errors
@@ -75,12 +77,13 @@ impl Output {
         }
     }
 
-    /// Duplicates the standard streams. To open them by name fails if they are
-    /// sockets or belong to another user.
+    /// Opens the target. Standard streams are duplicated: opening `/dev/stdout`
+    /// fails if it is a socket or belongs to another user.
     fn reopen(&mut self) -> io::Result<&mut File> {
         let stream = |fd: BorrowedFd<'_>| {
             let mut file = File::from(fd.try_clone_to_owned()?);
-            // A stream that was closed at the start takes nothing, ever.
+            // A stream that was closed when the program started is not open for
+            // writing now. A write of no bytes shows that.
             match file.write(&[]) {
                 Err(error) if error.raw_os_error() == Some(EBADF) => Err(error),
                 _ => Ok(file),
@@ -112,8 +115,8 @@ impl Output {
         OutputError { name, error }
     }
 
-    /// The stream, if the output is one. Unlike a FIFO, a stream without a reader
-    /// never gets another.
+    /// Its descriptor, if the output is stdout or stderr. A pipe there never gets
+    /// another reader. A FIFO, which has a name, can.
     pub fn stream(&self) -> Option<BorrowedFd<'_>> {
         match self.target {
             Target::Stdout | Target::Stderr => self.file.as_ref().map(AsFd::as_fd),
@@ -126,12 +129,13 @@ impl Output {
         self.stream().is_some() && error.kind() == ErrorKind::BrokenPipe
     }
 
-    /// Writes `text`, which ends with a newline, in whole lines and at most 4096
-    /// bytes at a time. What was written is removed from its front.
+    /// Writes `text`, which ends with a newline. Each write is whole lines of at
+    /// most 4096 bytes in all, or one longer line. What was written is removed
+    /// from the front of `text`.
     ///
     /// # Errors
-    /// Those of write(2). A disk that fills up can leave the rest of a line at the
-    /// front.
+    /// Those of open(2) and write(2). `text` then starts with what was not written.
+    /// That can be the rest of a line, for example if the disk is full.
     pub fn write(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
         let mut out = 0;
         let result = loop {
@@ -160,7 +164,7 @@ impl Output {
         }
     }
 
-    /// Writes once, at least a byte.
+    /// Writes at least one byte with a single write(2). Returns how many.
     fn write_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -182,10 +186,10 @@ impl Output {
     }
 }
 
-/// How many bytes of `text` one write may take: as many whole lines as fit, and at
-/// least one. `text` ends with a newline.
+/// How many bytes of `text` to write at once: as many whole lines as fit into
+/// [`PIPE_BUF`], and at least one line. `text` ends with a newline.
 fn whole_lines(text: &[u8]) -> usize {
-    let most = text.len().min(MOST_PER_WRITE);
+    let most = text.len().min(PIPE_BUF);
     match memchr::memrchr(b'\n', &text[..most]) {
         Some(newline) => newline + 1,
         None => memchr::memchr(b'\n', text).map_or(text.len(), |newline| newline + 1),
@@ -200,7 +204,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_write_takes_whole_lines_up_to_4096_bytes() {
+    fn a_write_is_whole_lines_of_up_to_4096_bytes() {
         let line = format!("{}\n", "x".repeat(99));
         let text = line.repeat(60);
         assert_eq!(whole_lines(text.as_bytes()), 4000);
@@ -209,13 +213,13 @@ mod tests {
         assert_eq!(whole_lines(long.as_bytes()), 5001);
     }
 
-    /// A socket that takes a part of a write stands for a disk that fills up.
-    /// It does so only when its buffer is smaller than a write.
+    /// A socket stands for a disk that fills up: both can take part of a write. The
+    /// socket does so only if its buffer is smaller than the write.
     #[test]
-    fn what_a_write_did_not_take_is_written_by_the_next() {
+    fn the_rest_of_a_partial_write_is_written_next() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let buffer = socket2::SockRef::from(&ours);
-        buffer.set_send_buffer_size(MOST_PER_WRITE).unwrap();
+        buffer.set_send_buffer_size(PIPE_BUF).unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let mut output = Output {
@@ -230,7 +234,7 @@ mod tests {
         while let Err(error) = output.write(&mut text) {
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
             torn += usize::from(!text.starts_with(b"line "));
-            // No multiple of a line, so that writes are torn anywhere.
+            // Not a multiple of a line, so a write can end anywhere in one.
             let mut some = vec![0; 10_007];
             let read = theirs.read(&mut some).unwrap();
             received.extend_from_slice(&some[..read]);

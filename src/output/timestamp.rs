@@ -1,18 +1,21 @@
-//! A moment as RFC 3339 text in UTC with milliseconds.
+//! A point in time as RFC 3339 text, in UTC and with milliseconds.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A moment that prints as `2026-01-02T03:04:05.678Z`, always 24 characters
-/// long. One before 1970, from a clock that was never set, prints as 1970's start.
+/// A point in time. It prints as `2026-01-02T03:04:05.678Z`, in 24 characters up to
+/// the year 9999.
+///
+/// A time before 1970 prints as the start of 1970. It comes from a clock that was
+/// never set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(SystemTime);
 
 impl Timestamp {
-    /// How many characters it prints as.
+    /// How many characters it has.
     pub const WIDTH: usize = 24;
 
-    /// The present moment by the system's clock.
+    /// The current time of the system clock.
     pub fn now() -> Timestamp {
         Timestamp(SystemTime::now())
     }
@@ -32,12 +35,14 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
+/// The Gregorian year, month and day that is `days` after 1970-01-01.
 ///
-/// Counts in years that start in March, so that the leap day ends a year, and
-/// in eras of 400 years, after which the calendar repeats.
+/// The algorithm is Howard Hinnant's `civil_from_days`. Its years start in March,
+/// so a leap day is the last day of a year. Its eras are 400 years long: after
+/// that, the calendar repeats.
 fn civil_date(days: u64) -> (u64, u64, u64) {
-    const DAYS_TO_EPOCH: u64 = 719_468; // since 0000-03-01
+    // From 0000-03-01 to 1970-01-01.
+    const DAYS_TO_EPOCH: u64 = 719_468;
     const DAYS_PER_ERA: u64 = 146_097;
     let days = days + DAYS_TO_EPOCH;
     let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
@@ -58,9 +63,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Expected values by `date -u -d @SECONDS`.
+    /// The expected values are from `date -u -d @SECONDS`.
     #[test]
-    fn moments_print_as_date_prints_them() {
+    fn times_print_as_date_prints_them() {
         let at =
             |milliseconds| Timestamp(UNIX_EPOCH + Duration::from_millis(milliseconds)).to_string();
         assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
@@ -97,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_before_1970_is_no_panic() {
+    fn a_time_before_1970_prints_as_the_start_of_1970() {
         let before = Timestamp(UNIX_EPOCH - Duration::from_secs(1));
         assert_eq!(before.to_string(), "1970-01-01T00:00:00.000Z");
     }

@@ -1,7 +1,9 @@
-//! `ss -lntu`, or `ss -lntup`, as a source: find it, run it under a deadline, read its lines.
+//! `ss -lntu`, or `ss -lntup`, as a source: find it, run it under a deadline, read
+//! its lines.
 //!
-//! ss is taken at its word only when it finished well. What is done about an
-//! answer without rows, and after a failure, is for `source` to decide.
+//! An answer counts only if ss printed its header, wrote nothing to stderr and
+//! exited 0. What happens after a failure, or with an answer without rows, is
+//! decided in [`crate::source`].
 
 use std::fmt;
 use std::fs;
@@ -21,27 +23,30 @@ use super::procnet::scan::Scanner;
 use crate::listener::{Endpoint, Family, Holder, Holders, Interface, Listener, Protocol};
 use crate::sys;
 
-/// How long one run may take in all.
+/// How long one run may take, from its start to its exit.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// How many bytes of what it writes to stderr are of interest.
-const MOST_NOISE: u64 = 256;
-/// How long ss is left alone after a run passed its deadline.
+/// At most this many bytes of its stderr are read. One line of it is reported.
+const MOST_STDERR: u64 = 256;
+/// For how long ss is not run again after it timed out.
 const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a line with processes may be. Memory is taken only by those that come.
-/// ss cuts a cell off at 64 KiB.
+/// The most bytes of a line that names processes. ss cuts the names off at 64 KiB.
+/// A buffer of this size costs little: the kernel provides a page of it only once
+/// a line reaches it.
 const LONGEST_LINE: usize = 128 * 1024;
-/// A kernel that escapes a name in `/proc/PID/stat` makes 15 bytes so many at most.
+/// The most bytes of a process name in `/proc/PID/stat`. A name has at most 15
+/// bytes, and the kernel may write each of them as an escape of two.
 const LONGEST_NAME: usize = 30;
 
 /// The ss program of this system, if it has one.
 #[derive(Debug)]
 pub struct Ss {
-    /// Where it may stand, in the order of `PATH`.
+    /// Where it may be, in the order of `PATH`.
     candidates: Vec<PathBuf>,
     /// This program's own file, as (device, inode).
     own_file: Option<(u64, u64)>,
     arguments: &'static str,
-    left_alone_until: Option<Instant>,
+    /// ss timed out and is not run before this moment.
+    paused_until: Option<Instant>,
     reader: AnswerReader,
 }
 
@@ -50,35 +55,38 @@ pub struct Ss {
 pub enum SsError {
     /// No absolute directory of `PATH` holds an executable ss.
     NotFound,
-    /// It passed its deadline less than a minute ago and was not run.
-    LeftAlone,
-    /// It could not be started.
-    Start(PathBuf, io::Error),
+    /// It timed out less than a minute ago, so it was not run.
+    Paused,
+    /// The program at this path could not be started.
+    Spawn(PathBuf, io::Error),
     /// It did not finish within [`DEADLINE`].
     TimedOut,
     /// Its output could not be read.
     Read(io::Error),
-    /// It ended with another status than 0.
+    /// It did not exit with status 0.
     Exit(ExitStatus),
-    /// It wrote to stderr; the first line of that.
+    /// It wrote to stderr. This is the first line.
     Stderr(String),
-    /// It did not start with the header `Netid State … Peer Address:Port`.
+    /// Its first line is not the header `Netid State … Peer Address:Port`.
     NoHeader,
-    /// A line that cannot be read as a socket.
+    /// This line, or the start of it, is not a row of ss.
     Line(String),
-    /// It printed its header and nothing more, which proves nothing. Not
-    /// returned by [`Ss::read`]; an answer without rows needs a second opinion.
+    /// It printed no listeners. That proves nothing: where ss cannot read any
+    /// source, it still prints its header and exits 0. [`Ss::read`] never returns
+    /// this error. Its caller uses it for an answer without listeners.
     NoRows,
-    /// Its wildcards do not tell IPv4 from IPv6, as in iproute2 4.13.
-    FamiliesAlike,
+    /// It prints the wildcards of IPv4 and IPv6 alike, as iproute2 4.13 does.
+    AmbiguousWildcards,
 }
 
 impl fmt::Display for SsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SsError::NotFound => f.write_str("ss: not found in PATH"),
-            SsError::LeftAlone => f.write_str("ss: timed out before, left alone for a minute"),
-            SsError::Start(path, error) => write!(f, "{}: {error}", path.display()),
+            SsError::Paused => {
+                f.write_str("ss: timed out less than a minute ago, so it was not run")
+            }
+            SsError::Spawn(path, error) => write!(f, "{}: {error}", path.display()),
             SsError::TimedOut => write!(f, "ss: not finished after {} s", DEADLINE.as_secs()),
             SsError::Read(error) => write!(f, "ss: reading its output: {error}"),
             SsError::Exit(status) => write!(f, "ss: {status}"),
@@ -86,7 +94,7 @@ impl fmt::Display for SsError {
             SsError::NoHeader => f.write_str("ss: its output has no header"),
             SsError::Line(line) => write!(f, "ss: cannot read its line '{line}'"),
             SsError::NoRows => f.write_str("ss: printed no listeners"),
-            SsError::FamiliesAlike => {
+            SsError::AmbiguousWildcards => {
                 f.write_str("ss: this version prints IPv4 and IPv6 wildcards alike")
             }
         }
@@ -96,11 +104,11 @@ impl fmt::Display for SsError {
 impl std::error::Error for SsError {}
 
 impl Ss {
-    /// Looks for ss in the directories of `path`, the value of `PATH`. It is
-    /// asked for `processes` too or not.
+    /// The ss in the directories of `path`, the value of `PATH`. With `processes`,
+    /// ss is also asked which processes hold each socket.
     ///
-    /// Relative and empty entries are passed over: they would run whatever
-    /// stands in the working directory.
+    /// Relative and empty entries are skipped. They would run a file of the
+    /// working directory.
     pub fn in_path(path: &std::ffi::OsStr, processes: bool) -> Ss {
         let own_file = std::env::current_exe().and_then(fs::metadata).ok();
         Ss {
@@ -110,7 +118,7 @@ impl Ss {
                 .collect(),
             own_file: own_file.map(|file| (file.dev(), file.ino())),
             arguments: if processes { "-lntup" } else { "-lntu" },
-            left_alone_until: None,
+            paused_until: None,
             reader: AnswerReader::new(processes),
         }
     }
@@ -118,21 +126,21 @@ impl Ss {
     /// Runs ss once and appends its listeners to `listeners`.
     ///
     /// # Errors
-    /// Any [`SsError`]; `listeners` then holds a part of a snapshot and must
-    /// not be used.
+    /// Any [`SsError`] but [`SsError::NoRows`]. `listeners` then holds part of a
+    /// snapshot and must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
         let program = self.find().ok_or(SsError::NotFound)?;
-        if self.left_alone_until.is_some_and(|t| Instant::now() < t) {
-            return Err(SsError::LeftAlone);
+        if self.paused_until.is_some_and(|t| Instant::now() < t) {
+            return Err(SsError::Paused);
         }
         let deadline = Instant::now() + DEADLINE;
-        let result = Run::start(program, self.arguments, deadline).and_then(|mut run| {
+        let result = Run::spawn(program, self.arguments, deadline).and_then(|mut run| {
             let has_header = self.reader.read(&mut run.stdout, listeners)?;
             run.finish()?;
             has_header.then_some(()).ok_or(SsError::NoHeader)
         });
         if matches!(result, Err(SsError::TimedOut)) {
-            self.left_alone_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
+            self.paused_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
         }
         result
     }
@@ -149,18 +157,21 @@ impl Ss {
     }
 }
 
-/// One running ss. Whatever happens, dropping it ends and reaps it.
+/// A running ss. Dropping it kills its process group and reaps it.
 struct Run {
     child: Child,
-    stdout: UntilDeadline,
-    stderr: UntilDeadline,
+    stdout: DeadlineStream,
+    stderr: DeadlineStream,
 }
 
 impl Run {
-    /// Its three streams are Unix sockets: their reads can time out, which
-    /// those of a pipe cannot with std alone, and an image may lack `/dev/null`.
-    fn start(program: &Path, arguments: &str, deadline: Instant) -> Result<Run, SsError> {
-        let start = || {
+    /// Starts `program`.
+    ///
+    /// Its stdout and stderr are Unix sockets, not pipes: std can set a timeout for
+    /// reading a socket. Its stdin is one as well, since an image may lack
+    /// `/dev/null`.
+    fn spawn(program: &Path, arguments: &str, deadline: Instant) -> Result<Run, SsError> {
+        let spawn = || {
             let (stdin, its_stdin) = UnixStream::pair()?;
             stdin.shutdown(Shutdown::Both)?;
             let (stdout, its_stdout) = UnixStream::pair()?;
@@ -173,29 +184,29 @@ impl Run {
                 .process_group(0)
                 .spawn()?;
             sys::set_child_group(child.id());
-            let until_deadline = |stream| UntilDeadline { stream, deadline };
+            let with_deadline = |stream| DeadlineStream { stream, deadline };
             Ok(Run {
                 child,
-                stdout: until_deadline(stdout),
-                stderr: until_deadline(stderr),
+                stdout: with_deadline(stdout),
+                stderr: with_deadline(stderr),
             })
         };
-        start().map_err(|error| SsError::Start(program.to_path_buf(), error))
+        spawn().map_err(|error| SsError::Spawn(program.to_path_buf(), error))
     }
 
-    /// Waits for the end of a run whose stdout was read to its end, and
-    /// judges it: status 0 and a silent stderr.
+    /// Waits for ss to exit, after its stdout was read to the end. Checks that it
+    /// wrote nothing to stderr and exited 0.
     fn finish(mut self) -> Result<(), SsError> {
-        let mut noise = Vec::new();
-        let mut stderr = (&mut self.stderr).take(MOST_NOISE);
-        stderr.read_to_end(&mut noise).map_err(SsError::from_read)?;
-        if !noise.is_empty() {
-            let text = String::from_utf8_lossy(&noise);
+        let mut bytes = Vec::new();
+        let mut stderr = (&mut self.stderr).take(MOST_STDERR);
+        stderr.read_to_end(&mut bytes).map_err(SsError::from_read)?;
+        if !bytes.is_empty() {
+            let text = String::from_utf8_lossy(&bytes);
             let first = text.lines().next().unwrap_or_default();
             return Err(SsError::Stderr(first.trim_end().to_string()));
         }
-        // Its streams are closed, so it is ending or about to: std can only
-        // wait for ever or not at all, hence these short sleeps.
+        // ss has closed its streams, so it is about to exit. std cannot wait for
+        // that with a timeout, so this asks again after short sleeps.
         loop {
             match self.child.try_wait().map_err(SsError::Read)? {
                 Some(status) => {
@@ -218,12 +229,12 @@ impl Drop for Run {
 }
 
 /// A stream whose reads fail with `WouldBlock` once the deadline has passed.
-struct UntilDeadline {
+struct DeadlineStream {
     stream: UnixStream,
     deadline: Instant,
 }
 
-impl Read for UntilDeadline {
+impl Read for DeadlineStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -249,22 +260,26 @@ impl SsError {
     }
 }
 
-/// Reads what `ss -lntu` prints, in the style of any version.
+/// Reads what any version of `ss -lntu` prints.
 ///
-/// The style of an address differs: the IPv4 wildcard is `0.0.0.0` or, before
-/// 2017, `*`; the IPv6 one is `[::]`, or `*` when it takes IPv4 too, or before
-/// 2017 `::`. So what `*` means follows from the other addresses of an answer.
+/// Versions print wildcards in different ways:
+///
+/// - IPv4 is `0.0.0.0`, or `*` before 2017.
+/// - IPv6 is `[::]`, or `*` if the socket takes IPv4 too, or `::` before 2017.
+///
+/// So `*` can be either. The other addresses of the same answer tell which.
 #[derive(Debug)]
 pub struct AnswerReader {
     scanner: Scanner,
-    /// The cell of processes of one row.
+    /// The Process column of the current row.
     cell: Vec<u8>,
-    /// Which of the listeners have a `*` that their own line does not explain.
-    undecided: Vec<usize>,
+    /// The places of the listeners on a `*` whose own row does not tell the family.
+    unknown_family: Vec<usize>,
 }
 
 impl AnswerReader {
-    /// A reader of answers, with `processes` or without.
+    /// A reader of answers. With `processes`, it takes the long lines that name
+    /// many processes.
     pub fn new(processes: bool) -> AnswerReader {
         AnswerReader {
             scanner: match processes {
@@ -272,22 +287,23 @@ impl AnswerReader {
                 false => Scanner::default(),
             },
             cell: Vec::new(),
-            undecided: Vec::new(),
+            unknown_family: Vec::new(),
         }
     }
 
-    /// Appends the listeners of one answer to `listeners`. False when no line
-    /// came, not even a header.
+    /// Appends the listeners of one answer to `listeners`. False if the answer is
+    /// empty, without even a header.
     ///
     /// # Errors
-    /// [`SsError::NoHeader`], [`SsError::Line`], [`SsError::FamiliesAlike`],
-    /// and the reader's own: [`SsError::TimedOut`], [`SsError::Read`].
+    /// [`SsError::NoHeader`], [`SsError::Line`] or [`SsError::AmbiguousWildcards`]
+    /// for an answer that cannot be understood. [`SsError::TimedOut`] or
+    /// [`SsError::Read`] if `reader` fails.
     pub fn read(
         &mut self,
         reader: impl Read,
         listeners: &mut Vec<Listener>,
     ) -> Result<bool, SsError> {
-        self.undecided.clear();
+        self.unknown_family.clear();
         let mut lines = self.scanner.lines(reader);
         let mut style = match lines.next().map_err(SsError::from_read)? {
             Some(line) if is_header(line.bytes) => Style::of_header(line.bytes),
@@ -304,7 +320,8 @@ impl AnswerReader {
             if let Some(cell) = cell {
                 self.cell.clear();
                 self.cell.extend_from_slice(cell);
-                // ss prints a name as it is, and it may hold a newline.
+                // ss does not escape names, and a name may hold a newline. So a row
+                // can go on in the next line.
                 let is_end = |text: &[u8]| text.trim_ascii_end().ends_with(b"))");
                 let mut is_at_end = is_end(cell);
                 while !is_at_end {
@@ -318,14 +335,14 @@ impl AnswerReader {
                 }
                 let processes = parse_processes(self.cell.trim_ascii_end());
                 let processes = processes.ok_or_else(|| SsError::line(&self.cell))?;
-                if let SsRow::Listener(listener) | SsRow::OnStar(listener) = &mut row {
+                if let SsRow::Listener(listener) | SsRow::UnknownFamily(listener) = &mut row {
                     listener.holders = Holders::new(processes);
                 }
             }
             match row {
                 SsRow::Listener(listener) => listeners.push(listener),
-                SsRow::OnStar(listener) => {
-                    self.undecided.push(listeners.len());
+                SsRow::UnknownFamily(listener) => {
+                    self.unknown_family.push(listeners.len());
                     listeners.push(listener);
                 }
                 SsRow::Other => {}
@@ -334,14 +351,14 @@ impl AnswerReader {
         if lines.overlong() > 0 {
             return Err(SsError::line(b"(over-long)"));
         }
-        if !self.undecided.is_empty() {
-            let wildcard = style.meaning_of_star().ok_or(SsError::FamiliesAlike)?;
-            for &index in &self.undecided {
+        if !self.unknown_family.is_empty() {
+            let wildcard = style.meaning_of_star().ok_or(SsError::AmbiguousWildcards)?;
+            for &index in &self.unknown_family {
                 let listener = &mut listeners[index];
                 listener.endpoint.address = wildcard;
                 listener.peer.address = wildcard;
-                // ss writes `[::]` for one that takes no IPv4, if it knows.
-                let knows = wildcard.is_ipv6() && style.from_netlink[listener.protocol as usize];
+                // If ss knows, it writes `[::]` for a socket that takes no IPv4.
+                let knows = wildcard.is_ipv6() && style.is_from_netlink[listener.protocol as usize];
                 listener.v6_only = knows.then_some(false);
             }
         }
@@ -349,8 +366,10 @@ impl AnswerReader {
     }
 }
 
-/// A row, and its cell of processes if it has one. No other cell can hold
-/// this: the name of an interface has no colon.
+/// The line up to its Process column, and that column if there is one.
+///
+/// No other column can hold `users:((`. The only free text in them is the name of
+/// an interface, and that has no colon.
 fn split_off_processes(line: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut starts = line.windows(PROCESSES.len());
     match starts.position(|window| window == PROCESSES) {
@@ -359,13 +378,14 @@ fn split_off_processes(line: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// How a Process column starts.
 const PROCESSES: &[u8] = b"users:((";
 
-/// The processes of `users:(("NAME",pid=12,fd=3),("NAME",pid=13,fd=3))`, or as
-/// before 2015, `users:(("NAME",12,3))`.
+/// The processes in `users:(("NAME",pid=12,fd=3),("NAME",pid=13,fd=3))`. Before
+/// 2015, ss wrote `users:(("NAME",12,3))`.
 ///
-/// ss writes a NAME as it is, cut off before its first `)`: so a `)` ends a
-/// process, whatever its NAME holds.
+/// ss does not escape a NAME, but cuts it off before its first `)`. So the first
+/// `)` ends a process, whatever its NAME holds.
 fn parse_processes(cell: &[u8]) -> Option<Vec<Holder>> {
     let mut rest = cell.strip_prefix(PROCESSES)?;
     let mut processes = Vec::new();
@@ -378,7 +398,8 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Holder>> {
         };
         let (fd, pid) = (number("fd=")?, number("pid=").filter(|&pid| pid > 0)?);
         let name = parts.next()?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        // What is longer holds a row that follows a cell that was cut off.
+        // No process has a longer name. Here ss cut the column off within a name,
+        // and the text of the next row follows.
         let name = (name.len() <= LONGEST_NAME).then(|| name.to_vec())?;
         processes.push(Holder { name, pid, fd });
         rest = match &rest[end + 1..] {
@@ -388,94 +409,101 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Holder>> {
     }
 }
 
-/// `processes` of an answer with the names that ss cut off completed, so that
-/// they are those that `/proc` gives.
-pub fn with_whole_names(processes: &Holders) -> Holders {
-    let whole = |process: &Holder| {
-        let directory = format!("/proc/{}", process.pid);
+/// The `holders` that ss named, with their whole names from `/proc/PID/comm`. ss
+/// cuts a name off before its first `)`.
+///
+/// A name stays as it is if `comm` does not start with it. The process may have
+/// ended, and another one may have its id now.
+pub fn with_whole_names(holders: &Holders) -> Holders {
+    let whole = |holder: &Holder| {
+        let directory = format!("/proc/{}", holder.pid);
         let whole = holders::name_in_comm(directory.as_ref()).ok()?;
         let cut = whole.split(|byte| *byte == b')').next();
-        (cut == Some(&process.name)).then_some(whole)
+        (cut == Some(&holder.name)).then_some(whole)
     };
-    let renamed = processes.as_slice().iter().map(|process| Holder {
-        name: whole(process).unwrap_or_else(|| process.name.clone()),
-        ..*process
+    let renamed = holders.as_slice().iter().map(|holder| Holder {
+        name: whole(holder).unwrap_or_else(|| holder.name.clone()),
+        ..*holder
     });
     Holders::new(renamed)
 }
 
-/// Whether these are the columns that [`parse_row`] reads, in its order; others
-/// may follow. Some versions print so narrow that `NetidState` runs together.
+/// Whether `line` starts with the columns that [`parse_row`] reads, in their order.
+/// Blanks do not count: some versions print `NetidState` without one between.
 fn is_header(line: &[u8]) -> bool {
     let columns = b"NetidStateRecv-QSend-QLocalAddress:PortPeerAddress:Port";
     let mut letters = line.iter().filter(|byte| !byte.is_ascii_whitespace());
     columns.iter().all(|column| letters.next() == Some(column))
 }
 
-/// What the lines of an answer betray of the version that printed them.
+/// What an answer shows of the version of ss that printed it. The numbers are
+/// those of iproute2.
 #[derive(Debug, Default)]
 struct Style {
-    /// The header is spaced as every version before 4.15 did.
-    fixed_header: bool,
-    /// An IPv6 address without brackets: before 4.13.
-    bare_v6: bool,
-    /// A local address in brackets: since 4.13.
-    brackets: bool,
-    /// An IPv4 address whose peer is `*`: before 4.14.
-    star_peer_of_v4: bool,
-    /// `0.0.0.0`, or a peer in brackets: since 4.14.
-    telling_wildcards: bool,
-    /// For each protocol, something that ss knows from netlink only: a backlog, an
-    /// interface, or `[::]`. Where ss had to read `/proc`, it writes `*` for every
-    /// IPv6 wildcard.
-    from_netlink: [bool; 2],
+    /// Its header is spaced as in versions before 4.15.
+    has_old_header: bool,
+    /// It has an IPv6 address without brackets: before 4.13.
+    has_bare_v6: bool,
+    /// It has a local address in brackets: since 4.13.
+    has_brackets: bool,
+    /// It has an IPv4 address whose peer is `*`: before 4.14.
+    has_v4_with_star_peer: bool,
+    /// It has `0.0.0.0` or brackets in the peer column: since 4.14.
+    has_peer_with_family: bool,
+    /// For each protocol: it has something that ss learns from netlink only, a
+    /// backlog, an interface or `[::]`. Where ss reads `/proc`, it writes `*` for
+    /// every IPv6 wildcard.
+    is_from_netlink: [bool; 2],
 }
 
 impl Style {
     fn of_header(line: &[u8]) -> Style {
         Style {
-            fixed_header: line.starts_with(b"Netid State      Recv-Q Send-Q "),
+            has_old_header: line.starts_with(b"Netid State      Recv-Q Send-Q "),
             ..Style::default()
         }
     }
 
+    /// Takes note of the addresses of one row.
     fn note(&mut self, local: &SsEndpoint, peer: &SsEndpoint) {
         let is_v4 = local.address.is_some_and(|address| address.is_ipv4());
         let is_bare_v6 = |endpoint: &SsEndpoint| {
             !endpoint.bracketed && endpoint.address.is_some_and(|address| address.is_ipv6())
         };
-        self.bare_v6 |= is_bare_v6(local) || is_bare_v6(peer);
-        self.brackets |= local.bracketed;
-        self.star_peer_of_v4 |= is_v4 && peer.address.is_none();
-        self.telling_wildcards |= peer.bracketed || peer.address == Some(Family::V4.wildcard());
+        self.has_bare_v6 |= is_bare_v6(local) || is_bare_v6(peer);
+        self.has_brackets |= local.bracketed;
+        self.has_v4_with_star_peer |= is_v4 && peer.address.is_none();
+        self.has_peer_with_family |= peer.bracketed || peer.address == Some(Family::V4.wildcard());
     }
 
-    /// The wildcard that `*` stands for where its peer is `*` too, or `None`
-    /// where it may be either: 4.13, which few systems had, printed all
-    /// wildcards so. Where nothing tells it from the versions before, it is
-    /// taken for one of those.
+    /// The wildcard that a local `*` stands for if its peer is `*` too.
+    ///
+    /// Before 4.13 that is the IPv4 wildcard, and since 4.14 the IPv6 one. 4.13
+    /// prints both in this way, so its answer gives `None`. An answer that can be
+    /// of 4.13 or of an older version counts as older, since few systems had
+    /// 4.13.
     fn meaning_of_star(&self) -> Option<IpAddr> {
-        let is_old = self.star_peer_of_v4 || self.fixed_header;
-        if self.bare_v6 {
+        let may_be_old = self.has_v4_with_star_peer || self.has_old_header;
+        if self.has_bare_v6 {
             Some(Family::V4.wildcard())
-        } else if self.telling_wildcards || !is_old {
+        } else if self.has_peer_with_family || !may_be_old {
             Some(Family::V6.wildcard())
         } else {
-            (!self.brackets).then_some(Family::V4.wildcard())
+            (!self.has_brackets).then_some(Family::V4.wildcard())
         }
     }
 }
 
-/// One line after the header.
+/// What a row describes.
 enum SsRow {
     Listener(Listener),
-    /// One on a `*` whose family the style of the answer decides.
-    OnStar(Listener),
+    /// A listener on `*` whose row does not tell its family.
+    UnknownFamily(Listener),
     /// A socket in another state.
     Other,
 }
 
-/// `None` if the line cannot be read as a row.
+/// The row in `line`, without its Process column. `None` if it is not a row.
 fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     let text = std::str::from_utf8(line).ok()?;
     let mut fields = text.split_ascii_whitespace();
@@ -495,8 +523,10 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     style.note(&local, &peer);
     let is_v6_only = local.bracketed && local.address == Some(Family::V6.wildcard());
     let has_backlog = protocol == Protocol::Tcp && send_q > 0;
-    style.from_netlink[protocol as usize] |= has_backlog || is_v6_only || local.interface.is_some();
-    // Where the peer's wildcard tells its family, it tells the local one's too.
+    style.is_from_netlink[protocol as usize] |=
+        has_backlog || is_v6_only || local.interface.is_some();
+    // Both ends have the same family. So a peer of `0.0.0.0` or `[::]` tells what a
+    // local `*` means.
     let wildcard = peer.address.filter(IpAddr::is_unspecified);
     let address = local.address.or(wildcard);
     let endpoint = Endpoint {
@@ -512,7 +542,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     };
     Some(match address {
         Some(_) => SsRow::Listener(listener),
-        None => SsRow::OnStar(listener),
+        None => SsRow::UnknownFamily(listener),
     })
 }
 
@@ -530,7 +560,7 @@ impl SsEndpoint {
         let (host, port) = text.rsplit_once(':')?;
         let (host, interface) = match host.split_once('%') {
             None => (host, None),
-            // `[fe80::1]%eth0`, or as some wrote it, `[fe80::1%eth0]`.
+            // `[fe80::1]%eth0`, or in some versions `[fe80::1%eth0]`.
             Some((host, name)) => {
                 let name = match host.starts_with('[') && !host.ends_with(']') {
                     true => name.strip_suffix(']')?,
@@ -562,9 +592,9 @@ impl SsEndpoint {
 mod tests {
     use super::*;
 
-    const NARROW: &str =
+    const NEW_HEADER: &str =
         "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess\n";
-    const FIXED: &str =
+    const OLD_HEADER: &str =
         "Netid State      Recv-Q Send-Q     Local Address:Port      Peer Address:Port\n";
 
     fn read(answer: &str) -> Result<Vec<String>, String> {
@@ -589,9 +619,9 @@ mod tests {
     }
 
     #[test]
-    fn todays_style_is_read() {
+    fn current_addresses_are_read() {
         let answer = rows(
-            NARROW,
+            NEW_HEADER,
             &[
                 "udp   UNCONN 0      0      127.0.0.53%lo:53        0.0.0.0:*    ",
                 "udp   UNCONN 0      0      [fe80::1]%eth0:546         [::]:*    ",
@@ -615,9 +645,9 @@ mod tests {
     }
 
     #[test]
-    fn the_style_before_2017_is_read() {
+    fn addresses_from_before_2017_are_read() {
         let answer = rows(
-            FIXED,
+            OLD_HEADER,
             &[
                 "udp    UNCONN     0      0              *:68                 *:*",
                 "udp    UNCONN     0      0       fe80::1%eth0:546           :::*",
@@ -641,34 +671,34 @@ mod tests {
     }
 
     #[test]
-    fn a_star_alone_means_what_the_rest_of_the_answer_says() {
+    fn other_rows_tell_the_family_of_a_star_whose_peer_is_a_star() {
         let star = "tcp LISTEN 0 128 *:22 *:*";
         let meaning = |header, other: &[&str]| {
             let answer = rows(header, &[&[star], other].concat());
             read(&answer).map(|listeners| listeners[0].clone())
         };
         let (v4, v6) = ("tcp 0.0.0.0 22".to_string(), "tcp :: 22".to_string());
-        assert_eq!(meaning(NARROW, &[]), Ok(v6.clone()));
-        assert_eq!(meaning(FIXED, &[]), Ok(v4.clone()));
+        assert_eq!(meaning(NEW_HEADER, &[]), Ok(v6.clone()));
+        assert_eq!(meaning(OLD_HEADER, &[]), Ok(v4.clone()));
         let zeros = ["tcp LISTEN 0 9 0.0.0.0:80 0.0.0.0:*"];
-        assert_eq!(meaning(FIXED, &zeros), Ok(v6.clone()));
+        assert_eq!(meaning(OLD_HEADER, &zeros), Ok(v6.clone()));
         let brackets = ["tcp LISTEN 0 9 [::1]:80 [::]:*"];
-        assert_eq!(meaning(FIXED, &brackets), Ok(v6));
+        assert_eq!(meaning(OLD_HEADER, &brackets), Ok(v6));
         let bare = ["tcp LISTEN 0 9 :::80 :::*"];
-        assert_eq!(meaning(NARROW, &bare), Ok(v4.clone()));
+        assert_eq!(meaning(NEW_HEADER, &bare), Ok(v4.clone()));
         let old_v4 = ["tcp LISTEN 0 9 127.0.0.1:80 *:*"];
-        assert_eq!(meaning(NARROW, &old_v4), Ok(v4));
+        assert_eq!(meaning(NEW_HEADER, &old_v4), Ok(v4));
         let v4_13 = "tcp LISTEN 0 9 [::1]:80 *:*";
-        assert!(meaning(FIXED, &[v4_13]).unwrap_err().contains("alike"));
+        assert!(meaning(OLD_HEADER, &[v4_13]).unwrap_err().contains("alike"));
         let alike = [old_v4[0], v4_13];
-        assert!(meaning(FIXED, &alike).unwrap_err().contains("alike"));
+        assert!(meaning(OLD_HEADER, &alike).unwrap_err().contains("alike"));
     }
 
     #[test]
-    fn a_listener_has_no_peer_of_another_family() {
+    fn the_peer_of_a_star_has_its_family() {
         let stars = "tcp LISTEN 0 128 *:22 *:*\ntcp LISTEN 0 128 :::22 :::*";
         let mut listeners = Vec::new();
-        let answer = rows(FIXED, &[stars]);
+        let answer = rows(OLD_HEADER, &[stars]);
         let mut reader = AnswerReader::new(false);
         reader.read(answer.as_bytes(), &mut listeners).unwrap();
         for listener in &listeners {
@@ -678,9 +708,9 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_explained_by_its_own_peer() {
+    fn the_peer_tells_the_family_of_a_star() {
         let answer = rows(
-            NARROW,
+            NEW_HEADER,
             &[
                 "tcp LISTEN 0 0 *:80 0.0.0.0:*",
                 "tcp LISTEN 0 0 *:81 [::]:*",
@@ -692,9 +722,9 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_read_in_and_behind_brackets_and_may_hold_some_itself() {
+    fn an_interface_may_stand_in_or_after_brackets_and_contain_one() {
         let answer = rows(
-            NARROW,
+            NEW_HEADER,
             &[
                 "tcp LISTEN 0 0 [fe80::1]%eth0:80 [::]:*",
                 "tcp LISTEN 0 0 [fe80::1%eth0]:80 [::]:*",
@@ -713,7 +743,7 @@ mod tests {
 
     #[test]
     fn queues_are_read() {
-        let answer = rows(NARROW, &["tcp LISTEN 3 4096 [::1]:80 [::]:*"]);
+        let answer = rows(NEW_HEADER, &["tcp LISTEN 3 4096 [::1]:80 [::]:*"]);
         let mut listeners = Vec::new();
         AnswerReader::new(false)
             .read(answer.as_bytes(), &mut listeners)
@@ -724,7 +754,7 @@ mod tests {
     /// What the rows of an answer say about `v6only`.
     fn read_v6_only(rows: &str) -> Vec<Option<bool>> {
         let mut listeners = Vec::new();
-        let answer = format!("{NARROW}{rows}");
+        let answer = format!("{NEW_HEADER}{rows}");
         let read = AnswerReader::new(false).read(answer.as_bytes(), &mut listeners);
         assert!(read.unwrap());
         listeners.iter().map(|listener| listener.v6_only).collect()
@@ -759,7 +789,7 @@ mod tests {
     }
 
     fn read_processes(cells: &str) -> Result<Vec<Holders>, String> {
-        let answer = format!("{NARROW}tcp LISTEN 0 128 *:80 *:* {cells}\n");
+        let answer = format!("{NEW_HEADER}tcp LISTEN 0 128 *:80 *:* {cells}\n");
         let mut listeners = Vec::new();
         let result = AnswerReader::new(true).read(answer.as_bytes(), &mut listeners);
         result.map_err(|error| error.to_string())?;
@@ -800,7 +830,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_cannot_be_read_are_refused() {
+    fn an_unreadable_process_column_is_refused() {
         for cell in [
             "users:((",
             "users:(())",
@@ -819,7 +849,7 @@ mod tests {
         let cut = &format!("users:({many}")[..65_535];
         let row = r#"tcp LISTEN 0 128 *:81 *:* users:(("a",pid=3,fd=4))"#;
         assert!(read_processes(&format!("{cut}\n{row}")).is_err());
-        // ss cuts a cell off at 65,535 bytes, and the next row follows.
+        // ss cuts the column off at 65,535 bytes, and the next row follows.
         let many = vec![r#"("nginx",pid=12,fd=6)"#; 3000].join(",");
         let cut = &format!("users:({many}")[..65_535];
         let row = r#"tcp LISTEN 0 128 *:81 *:* users:(("a",pid=3,fd=4))"#;
@@ -830,19 +860,19 @@ mod tests {
 
     #[test]
     fn a_header_alone_is_an_answer_without_listeners() {
-        assert_eq!(read(NARROW), Ok(vec![]));
+        assert_eq!(read(NEW_HEADER), Ok(vec![]));
         let narrower = "NetidState Recv-QSend-QLocal Address:Port Peer Address:Port\n";
         assert_eq!(read(narrower), Ok(vec![]));
     }
 
     #[test]
-    fn sockets_in_other_states_are_passed_over() {
-        let answer = rows(NARROW, &["udp ESTAB 0 0 10.0.0.1:68 10.0.0.2:67"]);
+    fn sockets_in_other_states_are_skipped() {
+        let answer = rows(NEW_HEADER, &["udp ESTAB 0 0 10.0.0.1:68 10.0.0.2:67"]);
         assert_eq!(read(&answer), Ok(vec![]));
     }
 
     #[test]
-    fn what_is_not_the_answer_of_ss_is_refused() {
+    fn text_that_is_not_from_ss_is_refused() {
         assert_eq!(read(""), Err("no header".into()));
         assert!(read("hello\n").unwrap_err().contains("no header"));
         assert!(
@@ -862,7 +892,7 @@ mod tests {
             "tcp LISTEN 0 0 127.0.0.1%a-name-that-is-too-long:80 0.0.0.0:*",
             "\u{1b}[31mtcp LISTEN 0 0 *:80 *:*",
         ] {
-            let error = read(&rows(NARROW, &[row])).unwrap_err();
+            let error = read(&rows(NEW_HEADER, &[row])).unwrap_err();
             assert!(error.contains("cannot read its line"), "{row:?}: {error}");
         }
     }
@@ -870,12 +900,12 @@ mod tests {
     #[test]
     fn an_answer_with_an_overlong_line_is_refused() {
         let long = format!("tcp LISTEN 0 0 *:80 *:* {}", "x".repeat(10_000));
-        let error = read(&rows(NARROW, &[&long])).unwrap_err();
+        let error = read(&rows(NEW_HEADER, &[&long])).unwrap_err();
         assert!(error.contains("(over-long)"), "{error}");
     }
 
     #[test]
-    fn an_answer_that_cannot_be_read_is_refused() {
+    fn a_read_error_is_returned() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -887,10 +917,10 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_cut_short_is_refused() {
-        let whole = rows(NARROW, &["tcp LISTEN 0 128 0.0.0.0:8080 0.0.0.0:*"]);
+    fn a_last_line_that_is_cut_short_is_refused() {
+        let whole = rows(NEW_HEADER, &["tcp LISTEN 0 128 0.0.0.0:8080 0.0.0.0:*"]);
         assert!(read(&whole).is_ok());
-        for end in NARROW.len() + 1..whole.len() {
+        for end in NEW_HEADER.len() + 1..whole.len() {
             assert!(read(&whole[..end]).is_err(), "{:?}", &whole[..end]);
         }
     }

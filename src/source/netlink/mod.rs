@@ -39,7 +39,7 @@ pub struct Netlink {
     socket: Option<Socket>,
     buffer: Vec<u8>,
     /// The listeners that are bound to an interface: their place in the list, and
-    /// the number of the interface.
+    /// the index of the interface.
     bound: Vec<(usize, u32)>,
     interfaces: Interfaces,
 }
@@ -113,8 +113,8 @@ impl Netlink {
         Ok(())
     }
 
-    /// Asks until a dump is not interrupted. An interrupted dump is read to its end,
-    /// so nothing of it is left in the socket.
+    /// Asks until a dump is not interrupted. An interrupted dump is read to its
+    /// end, so nothing of it is left in the socket.
     fn dump(
         &mut self,
         table: SocketTable,
@@ -171,7 +171,7 @@ impl Socket {
         Ok(Socket { file, sequence: 0 })
     }
 
-    /// Sends a request with a sequence number of its own, and returns that.
+    /// Sends a request with a new sequence number, and returns that number.
     fn ask<const N: usize>(
         &mut self,
         request: impl Fn(u32) -> [u8; N],
@@ -184,8 +184,8 @@ impl Socket {
     }
 }
 
-/// The names of interfaces, by number. An interface can be renamed, and its number
-/// be reused, so names are forgotten after [`NAMES_LAST`].
+/// The names of interfaces, by index. An interface can be renamed, and its index
+/// reused. So names are forgotten after [`NAMES_LAST`].
 #[derive(Debug, Default)]
 struct Interfaces {
     names: Vec<(u32, Interface)>,
@@ -194,8 +194,8 @@ struct Interfaces {
 }
 
 impl Interfaces {
-    /// The name of an interface. As in ss it is `if` and the number, if the name
-    /// cannot be read or printed.
+    /// The name of the interface with this index. If the name cannot be read or
+    /// printed, it is `if` and the index, as in ss.
     fn name(&mut self, interface: u32, buffer: &mut [u8]) -> Interface {
         if self
             .since
@@ -209,13 +209,14 @@ impl Interfaces {
         if self.names.is_empty() {
             self.since = Some(Instant::now());
         }
-        let name = ask_name(interface, buffer).unwrap_or_else(|_| Interface::of_number(interface));
+        let name = ask_name(interface, buffer).unwrap_or_else(|_| Interface::from_index(interface));
         self.names.push((interface, name));
         name
     }
 }
 
-/// Asks over a socket of its own, since this is seldom needed.
+/// Asks the kernel for the name of the interface with this index. This is rare,
+/// so it opens a socket each time.
 fn ask_name(interface: u32, buffer: &mut [u8]) -> Result<Interface, AnswerError> {
     let mut socket = Socket::open(NETLINK_ROUTE)?;
     let sequence = socket.ask(|sequence| link::request(interface, sequence))?;
@@ -232,11 +233,20 @@ mod tests {
 
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const RTM_NEWLINK: u16 = 16;
-    const ERROR: u16 = 2;
-    const DONE: u16 = 3;
-    const MULTI: u16 = 2;
-    const INTERRUPTED: u16 = 0x10;
+    const NLMSG_ERROR: u16 = 2;
+    const NLMSG_DONE: u16 = 3;
+    const NLM_F_MULTI: u16 = 2;
+    const NLM_F_DUMP_INTR: u16 = 0x10;
+    const INET_DIAG_SHUTDOWN: u16 = 8;
+    const INET_DIAG_SKV6ONLY: u16 = 11;
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_TXQLEN: u16 = 13;
+    const AF_INET: u8 = 2;
+    const AF_INET6: u8 = 10;
+    const CLOSE: u8 = 7;
+    const LISTEN: u8 = 10;
 
+    /// A message with this `nlmsghdr`. Its length is that of the header and `body`.
     fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
         let length = 16 + body.len() as u32;
         let mut message = length.to_ne_bytes().to_vec();
@@ -249,14 +259,17 @@ mod tests {
         message
     }
 
+    /// The last message of a dump.
     fn done(sequence: u32) -> Vec<u8> {
-        message(DONE, MULTI, sequence, &0i32.to_ne_bytes())
+        message(NLMSG_DONE, NLM_F_MULTI, sequence, &0i32.to_ne_bytes())
     }
 
+    /// A message of this type with an error number. 0 is no error.
     fn status(kind: u16, sequence: u32, errno: i32) -> Vec<u8> {
         message(kind, 0, sequence, &(-errno).to_ne_bytes())
     }
 
+    /// A `rtattr`, padded to a multiple of four bytes.
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
@@ -265,7 +278,8 @@ mod tests {
         bytes
     }
 
-    /// `struct inet_diag_msg`: a socket of this family and state.
+    /// An `inet_diag_msg`: a socket of this family and state, with `Recv-Q` 3,
+    /// `Send-Q` 128 and the inode 0x90000001.
     fn row(family: u8, state: u8, address: &[u8], port: u16, interface: u32) -> Vec<u8> {
         let mut row = vec![0; 72];
         (row[0], row[1]) = (family, state);
@@ -278,13 +292,15 @@ mod tests {
         row
     }
 
+    /// A row of a dump: a TCP listener on 127.0.0.1.
     fn tcp(sequence: u32, port: u16) -> Vec<u8> {
-        let row = row(2, 10, &[127, 0, 0, 1], port, 0);
-        message(SOCK_DIAG_BY_FAMILY, MULTI, sequence, &row)
+        let row = row(AF_INET, LISTEN, &[127, 0, 0, 1], port, 0);
+        message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, sequence, &row)
     }
 
-    /// A source of IPv4 TCP whose kernel says no more than these datagrams.
-    fn kernel_saying(datagrams: &[Vec<u8>]) -> (Netlink, UnixDatagram) {
+    /// A source of IPv4 TCP that gets these datagrams as its answers, and the other
+    /// end of its socket.
+    fn netlink_with_answers(datagrams: &[Vec<u8>]) -> (Netlink, UnixDatagram) {
         let (ours, kernel) = UnixDatagram::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         for datagram in datagrams {
@@ -296,26 +312,28 @@ mod tests {
         (netlink, kernel)
     }
 
+    /// The ports of the listeners in these answers.
     fn ports(datagrams: &[Vec<u8>]) -> Result<Vec<u16>, NetlinkError> {
-        let (mut netlink, _kernel) = kernel_saying(datagrams);
+        let (mut netlink, _kernel) = netlink_with_answers(datagrams);
         let mut listeners = Vec::new();
         netlink.read(&mut listeners)?;
         Ok(listeners.iter().map(|l| l.endpoint.port).collect())
     }
 
-    fn refusal(datagrams: &[Vec<u8>]) -> (String, bool) {
+    /// The error for these answers, and whether it may pass.
+    fn error_for(datagrams: &[Vec<u8>]) -> (String, bool) {
         let error = ports(datagrams).unwrap_err();
         (error.to_string(), error.may_pass())
     }
 
     #[test]
-    fn a_dump_is_every_row_of_every_datagram_until_it_is_done() {
+    fn a_dump_is_every_row_up_to_its_done_message() {
         let answer = [[tcp(1, 80), tcp(1, 81)].concat(), tcp(1, 82), done(1)];
         assert_eq!(ports(&answer).unwrap(), [80, 81, 82]);
         assert_eq!(ports(&[done(1)]).unwrap(), [0; 0]);
-        let no_longer = row(2, 7, &[127, 0, 0, 1], 81, 5);
-        let no_longer = message(SOCK_DIAG_BY_FAMILY, MULTI, 1, &no_longer);
-        assert_eq!(ports(&[tcp(1, 80), no_longer, done(1)]).unwrap(), [80]);
+        let closed = row(AF_INET, CLOSE, &[127, 0, 0, 1], 81, 5);
+        let closed = message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, 1, &closed);
+        assert_eq!(ports(&[tcp(1, 80), closed, done(1)]).unwrap(), [80]);
         assert_eq!(
             ports(&[[tcp(1, 80), done(1)].concat()]).unwrap(),
             [80],
@@ -324,14 +342,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_that_does_not_end_is_no_answer() {
+    fn a_dump_without_its_done_message_is_an_error() {
         let reason = "netlink: tcp: Resource temporarily unavailable (os error 11)";
-        assert_eq!(refusal(&[tcp(1, 80)]), (reason.into(), false));
-        assert_eq!(refusal(&[]), (reason.into(), false));
+        assert_eq!(error_for(&[tcp(1, 80)]), (reason.into(), false));
+        assert_eq!(error_for(&[]), (reason.into(), false));
     }
 
     #[test]
-    fn a_dump_that_is_cut_anywhere_is_no_answer() {
+    fn a_dump_that_is_cut_short_anywhere_is_an_error() {
         let whole = [tcp(1, 80), done(1)].concat();
         for length in 0..whole.len() {
             assert!(ports(&[whole[..length].to_vec()]).is_err(), "{length}");
@@ -340,16 +358,16 @@ mod tests {
         let mut full = tcp(1, 80).repeat(BUFFER_SIZE / 88);
         full.resize(BUFFER_SIZE, 0);
         let cut = "netlink: tcp: its answer is cut short";
-        assert_eq!(refusal(&[full, done(1)]), (cut.into(), false));
+        assert_eq!(error_for(&[full, done(1)]), (cut.into(), false));
     }
 
     #[test]
-    fn errors_keep_their_number_wherever_they_stand() {
-        for kind in [ERROR, DONE] {
+    fn an_error_number_is_read_from_error_and_done_messages() {
+        for kind in [NLMSG_ERROR, NLMSG_DONE] {
             let reason = "netlink: tcp: No such file or directory (os error 2) \
                           (has the kernel tcp_diag?)";
-            assert_eq!(refusal(&[status(kind, 1, 2)]), (reason.into(), false));
-            let (reason, may_pass) = refusal(&[tcp(1, 80), status(kind, 1, 105)]);
+            assert_eq!(error_for(&[status(kind, 1, 2)]), (reason.into(), false));
+            let (reason, may_pass) = error_for(&[tcp(1, 80), status(kind, 1, 105)]);
             assert_eq!(
                 reason,
                 "netlink: tcp: No buffer space available (os error 105)"
@@ -357,48 +375,66 @@ mod tests {
             assert!(may_pass);
         }
         let reason = "netlink: tcp: Operation not permitted (os error 1)";
-        assert_eq!(refusal(&[status(ERROR, 1, 1)]), (reason.into(), false));
+        assert_eq!(
+            error_for(&[status(NLMSG_ERROR, 1, 1)]),
+            (reason.into(), false)
+        );
     }
 
     #[test]
-    fn what_was_not_asked_for_is_no_answer() {
-        let as_listener = |row: &[u8]| message(SOCK_DIAG_BY_FAMILY, MULTI, 1, row);
+    fn an_unexpected_message_is_an_error() {
+        let as_listener = |row: &[u8]| message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, 1, row);
         let unexpected = "netlink: tcp: its answer cannot be read";
         for wrong in [
             tcp(2, 80),
-            message(19, MULTI, 1, &row(2, 10, &[127, 0, 0, 1], 80, 0)),
-            status(ERROR, 1, 0),
-            as_listener(&row(10, 10, &[0; 16], 80, 0)),
-            as_listener(&row(2, 10, &[0; 4], 80, 0)[..71]),
+            message(
+                19,
+                NLM_F_MULTI,
+                1,
+                &row(AF_INET, LISTEN, &[127, 0, 0, 1], 80, 0),
+            ),
+            status(NLMSG_ERROR, 1, 0),
+            as_listener(&row(AF_INET6, LISTEN, &[0; 16], 80, 0)),
+            as_listener(&row(AF_INET, LISTEN, &[0; 4], 80, 0)[..71]),
         ] {
-            let said = refusal(&[wrong, done(1)]);
-            assert_eq!(said, (unexpected.into(), false));
+            let error = error_for(&[wrong, done(1)]);
+            assert_eq!(error, (unexpected.into(), false));
         }
     }
 
     #[test]
-    fn an_interrupted_dump_is_asked_for_again_as_a_whole() {
+    fn an_interrupted_dump_is_repeated_as_a_whole() {
         let interrupted = |sequence: u32| {
-            let row = row(2, 10, &[127, 0, 0, 1], 79, 5);
-            let first = message(SOCK_DIAG_BY_FAMILY, MULTI | INTERRUPTED, sequence, &row);
+            let row = row(AF_INET, LISTEN, &[127, 0, 0, 1], 79, 5);
+            let first = message(
+                SOCK_DIAG_BY_FAMILY,
+                NLM_F_MULTI | NLM_F_DUMP_INTR,
+                sequence,
+                &row,
+            );
             [first, done(sequence)].concat()
         };
         let answers = [interrupted(1), interrupted(2), tcp(3, 80), done(3)];
         assert_eq!(ports(&answers).unwrap(), [80]);
-        let late = message(DONE, MULTI | INTERRUPTED, 1, &0i32.to_ne_bytes());
+        let late = message(
+            NLMSG_DONE,
+            NLM_F_MULTI | NLM_F_DUMP_INTR,
+            1,
+            &0i32.to_ne_bytes(),
+        );
         assert_eq!(
             ports(&[tcp(1, 79), late, tcp(2, 80), done(2)]).unwrap(),
             [80]
         );
         let always: Vec<Vec<u8>> = (1..=MOST_TRIES as u32).map(interrupted).collect();
         let reason = "netlink: tcp: its list changed whenever it was read";
-        assert_eq!(refusal(&always), (reason.into(), true));
+        assert_eq!(error_for(&always), (reason.into(), true));
     }
 
     #[test]
-    fn a_row_has_all_that_is_known_of_a_socket() {
+    fn every_field_of_a_row_is_read() {
         let read = |protocol, family, row: Vec<u8>| {
-            let answer = message(SOCK_DIAG_BY_FAMILY, MULTI, 7, &row);
+            let answer = message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, 7, &row);
             let (mut listeners, mut bound) = (Vec::new(), Vec::new());
             let datagram = [answer, done(7)].concat();
             SocketTable { protocol, family }
@@ -409,7 +445,7 @@ mod tests {
         let (listener, bound) = read(
             Protocol::Udp,
             Family::V4,
-            row(2, 7, &[127, 0, 0, 53], 53, 9),
+            row(AF_INET, CLOSE, &[127, 0, 0, 53], 53, 9),
         );
         let address: IpAddr = "127.0.0.53".parse().unwrap();
         assert_eq!(
@@ -423,12 +459,12 @@ mod tests {
 
         let mapped: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
         for (only, is_only) in [(0, false), (1, true)] {
-            let mut row = row(10, 10, &mapped, 80, 0);
+            let mut row = row(AF_INET6, LISTEN, &mapped, 80, 0);
             row[6..8].copy_from_slice(&81u16.to_be_bytes());
             row[24..40].copy_from_slice(&[9; 16]);
-            // Others stand before it; the length of this one is no multiple of four.
-            row.extend(attribute(8, &[0]));
-            row.extend(attribute(11, &[only]));
+            // Another attribute comes first, and needs padding.
+            row.extend(attribute(INET_DIAG_SHUTDOWN, &[0]));
+            row.extend(attribute(INET_DIAG_SKV6ONLY, &[only]));
             let (listener, bound) = read(Protocol::Tcp, Family::V6, row);
             let address: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
             assert_eq!(listener.endpoint.address, address);
@@ -439,12 +475,12 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_an_interface_is_that_of_its_number() {
-        let link = |number: u32, name: &[u8]| {
+    fn an_interface_is_named_only_by_an_answer_about_its_index() {
+        let link = |index: u32, name: &[u8]| {
             let mut body = vec![0; 16];
-            body[4..8].copy_from_slice(&number.to_ne_bytes());
-            body.extend(attribute(13, &1000u32.to_ne_bytes()));
-            body.extend(attribute(3, name));
+            body[4..8].copy_from_slice(&index.to_ne_bytes());
+            body.extend(attribute(IFLA_TXQLEN, &1000u32.to_ne_bytes()));
+            body.extend(attribute(IFLA_IFNAME, name));
             message(RTM_NEWLINK, 0, 1, &body)
         };
         let name = |answer: Vec<u8>| link::read_name(5, 1, &answer[..], &mut [0; 1024]);
@@ -454,7 +490,7 @@ mod tests {
             link(5, b"eth0"),
             link(5, b"\x1b[7m\0"),
             link(5, b"\0"),
-            status(ERROR, 1, 19),
+            status(NLMSG_ERROR, 1, 19),
         ] {
             assert!(name(wrong).is_err());
         }
@@ -464,13 +500,13 @@ mod tests {
     fn names_of_interfaces_are_forgotten_after_a_while() {
         let mut interfaces = Interfaces::default();
         let no_interface = u32::MAX;
-        let number = Interface::of_number(no_interface);
-        assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), number);
-        assert_eq!(interfaces.names, [(no_interface, number)]);
+        let unnamed = Interface::from_index(no_interface);
+        assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), unnamed);
+        assert_eq!(interfaces.names, [(no_interface, unnamed)]);
         let lo = Interface::new(b"lo").unwrap();
         interfaces.names[0].1 = lo;
         assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), lo);
         interfaces.since = Instant::now().checked_sub(NAMES_LAST);
-        assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), number);
+        assert_eq!(interfaces.name(no_interface, &mut [0; 1024]), unnamed);
     }
 }

@@ -1,47 +1,47 @@
-//! One row of `/proc/net/{tcp,tcp6,udp,udp6}` becomes a socket: hex decoding
-//! and states, without allocation.
+//! The rows of `/proc/net/{tcp,tcp6,udp,udp6}`: how a line becomes a socket.
+//! Nothing here allocates.
 //!
-//! Columns are separated by blanks and found by counting them, never by byte
-//! offset: paddings, widths and the number of columns differ between kernels.
-//! The format is the kernel's `Documentation/networking/proc_net_tcp.rst`.
+//! Fields are separated by blanks and found by counting them, never by byte offset.
+//! Widths, padding and the number of fields differ between kernels. The format is
+//! described in the kernel's `Documentation/networking/proc_net_tcp.rst`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::listener::{Endpoint, Listener, Protocol};
 
-/// What a row says of its socket, as far as a listener needs it.
+/// The fields of a listener's row that this program uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The local address and port.
     pub local: Endpoint,
-    /// `rem_address`; `None` where it cannot be read.
+    /// `rem_address`: the peer. `None` if it cannot be read.
     pub peer: Option<Endpoint>,
-    /// `tx_queue`: bytes waiting to be sent; for a TCP listener 0, unless it was
+    /// `tx_queue`: bytes waiting to be sent. 0 for a TCP listener, unless it was
     /// connected before.
     pub tx_queue: u32,
-    /// `rx_queue`: bytes waiting to be read, or for a TCP listener the
-    /// connections waiting to be accepted.
+    /// `rx_queue`: bytes waiting to be read. For a TCP listener, connections
+    /// waiting to be accepted.
     pub rx_queue: u32,
-    /// The owner's user id; `None` where it is absent or, as gVisor writes it, -1.
+    /// The user id of the owner. `None` if it is absent, or -1 as gVisor writes it.
     pub uid: Option<u32>,
-    /// The socket's inode; 0 where it is absent.
+    /// The inode of the socket. 0 if it is absent.
     pub inode: u64,
 }
 
-/// What a row stands for, as far as anyone here asks.
+/// The kind of socket that a row describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
-    /// It waits for peers.
+    /// A TCP socket in LISTEN, or a UDP socket that is not connected.
     Listener(Row),
-    /// A connection that its listener has not completed yet (SYN_RECV). Before
-    /// Linux 4.4 these stand among the listeners.
-    Pending,
-    /// Any other connection.
+    /// A TCP connection in SYN_RECV: its handshake is not complete. Before Linux
+    /// 4.4 these stand among the listeners.
+    SynRecv,
+    /// A socket in any other state.
     Connection,
 }
 
-/// Why a row was not understood.
+/// Why a row cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowError {
     /// It does not start with digits and a colon.
@@ -54,7 +54,7 @@ pub enum RowError {
     NoColon,
     /// The address is not 8 or 32 digits long, or the port not 1 to 4.
     WrongLength,
-    /// A character that is no hex digit.
+    /// A character is not a hex digit.
     NotHex,
 }
 
@@ -73,15 +73,15 @@ impl fmt::Display for RowError {
 
 impl std::error::Error for RowError {}
 
-/// The fields of a line, or `None` when it is no row: a row starts with
-/// digits and a colon, and a header, a blank line or text does not.
+/// The fields of a row. `None` if `line` is not a row but a header, a blank line or
+/// other text: a row starts with digits and a colon.
 pub fn row_fields(line: &[u8]) -> Option<Fields<'_>> {
     let mut fields = Fields(line);
     let slot = fields.next()?.strip_suffix(b":")?;
     (!slot.is_empty() && slot.iter().all(u8::is_ascii_digit)).then_some(fields)
 }
 
-/// The fields of a row after its first one, in order.
+/// The fields of a row in their order, without the first one (`sl`).
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(&'a [u8]);
 
@@ -100,20 +100,20 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Decodes the fields that [`row_fields`] found. A TCP socket waits for peers
-/// in the state LISTEN, a UDP socket in CLOSE: bound and not connected.
+/// Decodes the fields that [`row_fields`] found. A TCP listener is in the state
+/// LISTEN. A UDP socket that is bound and not connected is in CLOSE.
 ///
 /// # Errors
-/// When the state, or the local address of a listening row, cannot be read.
-/// The peer, queues, uid and inode are used where they can be read and never
-/// make a row fail.
+/// If the state, or the local address of a listener, cannot be read. Other fields
+/// may be absent or unreadable: queues and inode are then 0, and peer and uid
+/// `None`.
 pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Socket, RowError> {
     let local = fields.next().ok_or(RowError::TooFewFields)?;
     let peer = fields.next().ok_or(RowError::TooFewFields)?;
     let state = fields.next().ok_or(RowError::TooFewFields)?;
     match (protocol, decode_state(state)?) {
         (Protocol::Tcp, LISTEN) | (Protocol::Udp, CLOSE) => {}
-        (Protocol::Tcp, SYN_RECV) => return Ok(Socket::Pending),
+        (Protocol::Tcp, SYN_RECV) => return Ok(Socket::SynRecv),
         _ => return Ok(Socket::Connection),
     }
     let local = decode_endpoint(local)?;
@@ -131,13 +131,13 @@ pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Socket, 
     }))
 }
 
-// The kernel's `tcp_states.h`.
+// The states in the kernel's `tcp_states.h`.
 const SYN_RECV: u8 = 0x03;
 const CLOSE: u8 = 0x07;
 const LISTEN: u8 = 0x0A;
 
-/// Decodes `ADDRESS:PORT` as the kernel writes it, 8 digits of address for
-/// IPv4 and 32 for IPv6.
+/// Decodes `ADDRESS:PORT` in hex. The address has 8 digits for IPv4 and 32 for
+/// IPv6, the port 1 to 4.
 ///
 /// # Errors
 /// [`RowError::NoColon`], [`RowError::WrongLength`], [`RowError::NotHex`].
@@ -162,16 +162,17 @@ pub fn decode_endpoint(text: &[u8]) -> Result<Endpoint, RowError> {
     Ok(Endpoint { port, address })
 }
 
-/// The four octets of one 32-bit word of an address, in the order in which
-/// they stand in memory and on the wire.
+/// The four octets of one 32-bit word of an address, in network byte order.
 ///
-/// The kernel reads the word from memory as a native integer and prints that
-/// with `%08X`, so its native-endian bytes are the octets on any machine.
+/// In memory, an address is in network byte order on every machine. The kernel
+/// reads each word of it as a native integer and prints that with `%08X`. So the
+/// bytes of that integer in native order are the octets.
 fn decode_word(digits: &[u8]) -> Result<[u8; 4], RowError> {
     decode_hex(digits).map(u32::to_ne_bytes)
 }
 
-/// Phones with Android print LISTEN as `8A`: only the low four bits are the state.
+/// The low four bits are the state. Some Android phones set a higher one: they
+/// print LISTEN as `8A`.
 fn decode_state(text: &[u8]) -> Result<u8, RowError> {
     decode_hex(text).map(|value| value as u8 & 0x0F)
 }
@@ -182,7 +183,7 @@ fn decode_queues(text: &[u8]) -> Option<(u32, u32)> {
     Some((queue(&text[..colon])?, queue(&text[colon + 1..])?))
 }
 
-/// The value of 1 to 8 hex digits of either case.
+/// The value of 1 to 8 hex digits, in either case.
 fn decode_hex(digits: &[u8]) -> Result<u32, RowError> {
     if digits.is_empty() || digits.len() > 8 {
         return Err(RowError::WrongLength);
@@ -198,7 +199,7 @@ fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
 }
 
 impl Row {
-    /// The listener that this row of a table of `protocol` describes.
+    /// The listener that this row describes, in a table of `protocol`.
     pub fn listener(&self, protocol: Protocol) -> Listener {
         let listener = Listener::new(protocol, self.local);
         Listener {
@@ -215,8 +216,9 @@ impl Row {
 mod tests {
     use super::*;
 
-    /// How a big-endian kernel prints what a little-endian one prints as
-    /// `text`, and the other way round: each word of the address reversed.
+    /// How this machine's kernel prints the endpoint that a little-endian one
+    /// prints as `text`. A big-endian kernel prints the bytes of each word in
+    /// reverse.
     fn native(text: &str) -> String {
         if cfg!(target_endian = "little") {
             return text.to_string();
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_endpoints_are_errors_with_a_reason() {
+    fn each_broken_endpoint_has_its_error() {
         let error = |text: &str| decode_endpoint(text.as_bytes()).unwrap_err();
         assert_eq!(error("0100007F0050"), RowError::NoColon);
         assert_eq!(error("0100007F:ZZZZ"), RowError::NotHex);
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listening_row_gives_all_its_parts() {
+    fn the_row_of_a_listener_gives_all_its_fields() {
         let tcp = listener(&TCP.replace("0100007F", "7F7F7F7F"), Protocol::Tcp);
         let expected = Row {
             peer: Some(Endpoint {
@@ -310,12 +312,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_listening_state_of_the_protocol_makes_a_listener() {
+    fn only_a_socket_in_the_listening_state_is_a_listener() {
         let tcp = |state| socket(&TCP.replace(" 0A ", state), Protocol::Tcp);
         assert_eq!(tcp(" 01 "), Ok(Socket::Connection));
         assert_eq!(tcp(" 06 "), Ok(Socket::Connection));
         assert_eq!(tcp(" 07 "), Ok(Socket::Connection));
-        assert_eq!(tcp(" 03 "), Ok(Socket::Pending));
+        assert_eq!(tcp(" 03 "), Ok(Socket::SynRecv));
         let udp = |state| socket(&UDP.replace(" 07 ", state), Protocol::Udp);
         assert_eq!(udp(" 01 "), Ok(Socket::Connection));
         assert_eq!(udp(" 0A "), Ok(Socket::Connection));
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn four_fields_make_a_listener() {
+    fn four_fields_are_enough_for_a_listener() {
         let row = listener("7: 00000000:0016 00000000:0000 0A", Protocol::Tcp);
         assert_eq!(row.local.port, 22);
         assert_eq!((row.uid, row.inode, row.rx_queue), (None, 0, 0));
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_rows_are_errors_with_a_reason() {
+    fn each_broken_row_has_its_error() {
         let error = |line: &str| socket(line, Protocol::Tcp).unwrap_err();
         assert_eq!(error("0:"), RowError::TooFewFields);
         assert_eq!(error("0: 0100007F:1F90 0:0"), RowError::TooFewFields);

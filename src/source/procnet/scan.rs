@@ -1,20 +1,23 @@
-//! Bytes become lines: a streaming scanner over any `Read`, with one fixed
-//! buffer and no allocation after it is made.
+//! Splits the bytes of any `Read` into lines. A scanner has one buffer of fixed
+//! size and allocates nothing after it is made.
 //!
-//! `BufRead::read_until` was not taken because it copies every line into a
-//! growing vector, which a row of a hundred thousand characters then sizes.
+//! `BufRead::read_until` would copy each line into a vector. That vector would grow
+//! with the longest line, and a file can hold a line of any length.
 
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
-/// A `read` of `/proc/net/tcp` returns at most a page, so two pages hold the
-/// part of a line that the last read left over and the whole of the next one.
-const BUFFER: usize = 8192;
-const PAGE: usize = 4096;
-/// A read of fewer bytes leaves more than a row's room of what the kernel fills.
+/// The size of the buffer. A `read` of `/proc/net/tcp` returns at most a page. So
+/// two pages have room for one read and for the part of a line left over from the
+/// last.
+const BUFFER_SIZE: usize = 8192;
+const PAGE_SIZE: usize = 4096;
+/// A read of fewer bytes is short. The kernel had room for another row and had
+/// none.
 const SHORT_READ: usize = 2048;
 
-/// Splits what a reader yields into lines. Make one and use it for many readers.
+/// The buffer for splitting readers into lines. One scanner serves many readers,
+/// one after the other.
 #[derive(Debug)]
 pub struct Scanner {
     buffer: Box<[u8]>,
@@ -22,15 +25,15 @@ pub struct Scanner {
 
 impl Default for Scanner {
     fn default() -> Scanner {
-        Scanner::with_capacity(BUFFER)
+        Scanner::with_capacity(BUFFER_SIZE)
     }
 }
 
 impl Scanner {
-    /// A scanner that takes lines of up to `capacity - 1` bytes.
+    /// A scanner for lines of at most `capacity - 1` bytes, without the newline.
     ///
     /// # Panics
-    /// When `capacity` is 0.
+    /// If `capacity` is 0.
     pub fn with_capacity(capacity: usize) -> Scanner {
         assert!(capacity > 0, "a scanner needs room for a byte");
         let buffer = vec![0; capacity].into_boxed_slice();
@@ -55,67 +58,70 @@ impl Scanner {
     }
 }
 
-/// One line, without its newline.
+/// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// The bytes before the newline.
+    /// Its bytes, without the newline.
     pub bytes: &'a [u8],
-    /// Whether a newline followed; only a last line can lack it.
+    /// Whether a newline followed. Only the last line can lack it.
     pub terminated: bool,
 }
 
-/// The lines of one reader; see [`Scanner::lines`].
+/// The lines of one reader, from [`Scanner::lines`].
 #[derive(Debug)]
 pub struct Lines<'a, R> {
     reader: R,
     buffer: &'a mut [u8],
     /// Where the next line starts in `buffer`.
     start: usize,
-    /// Up to where no newline was found.
+    /// Where the search for the next newline starts in `buffer`.
     scanned: usize,
-    /// Up to where `buffer` is filled.
+    /// Where the filled part of `buffer` ends.
     end: usize,
+    /// The reader has no more bytes.
     at_end: bool,
-    /// Inside a line that did not fit.
+    /// The start of the current line was dropped, since the line does not fit.
     skipping: bool,
     overlong: u64,
-    /// How many bytes the terminated lines so far took that fit the buffer.
     consumed: usize,
-    /// How many bytes the first read may return; 0 for as many as fit.
+    /// How many bytes the first read asks for. 0 for as many as fit.
     first_read: usize,
     ends_on_short_read: bool,
 }
 
 impl<R: Read> Lines<'_, R> {
-    /// Takes a read of less than [`SHORT_READ`] bytes for the last one, and
-    /// spares the one that returns nothing.
+    /// Whether a short read, of less than 2048 bytes, is the last one. Otherwise
+    /// reading ends with a read of no bytes.
     ///
-    /// Holds for files, and for the kernel's listings: `seq_read_iter` fills a
-    /// page as long as there are rows that fit, and its forerunner in Linux 2.4
-    /// three quarters of one. For `tcp` it halves the cost of a poll, since the
-    /// read that returns nothing walks the whole hash table once more.
+    /// This is right for regular files and for the files of `/proc/net`. There,
+    /// `seq_read_iter` fills a page while there are rows that fit. Linux 2.4 filled
+    /// three quarters of one. For `tcp` this halves the cost of a poll: the read of
+    /// no bytes would walk the whole hash table again.
     pub fn ending_on_short_read(mut self, ends: bool) -> Self {
         self.ends_on_short_read = ends;
         self
     }
 
-    /// Reads no more than `bytes` at first, if that is not 0. The kernel makes
-    /// as many rows as it is asked for, so who knows how many are needed saves
-    /// it the rest of a page.
+    /// The first read asks for at most `bytes`, if that is not 0. The kernel
+    /// makes only as many rows as are asked for. So a caller that needs few rows
+    /// saves the time for the rest of a page.
     pub fn reading_at_first(mut self, bytes: usize) -> Self {
         self.first_read = bytes;
         self
     }
 
-    /// How many bytes have become lines so far.
+    /// How many bytes the terminated lines so far had, newlines included. Of an
+    /// over-long line, the part that was dropped does not count.
     pub fn consumed(&self) -> usize {
         self.consumed
     }
 
-    /// The next line, or `None` at the end. A line that does not fit the
-    /// buffer is left out and counted. `Interrupted` reads are repeated;
-    /// every other error of the reader is returned.
-    // Not `Iterator`: the line borrows the buffer until the next call.
+    /// The next line, or `None` at the end. A line that does not fit the buffer is
+    /// skipped and counted.
+    ///
+    /// # Errors
+    /// Those of the reader, except `Interrupted`: such a read is repeated.
+    // Not an `Iterator`: the line borrows the buffer until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
@@ -126,7 +132,7 @@ impl<R: Read> Lines<'_, R> {
                 }));
             }
             if self.at_end {
-                // The end of a line that did not fit is none.
+                // The rest of an over-long line is not a line.
                 if std::mem::take(&mut self.skipping) {
                     self.start = self.end;
                 }
@@ -145,7 +151,7 @@ impl<R: Read> Lines<'_, R> {
             match self.reader.read(&mut self.buffer[self.end..][..room]) {
                 Ok(read) => {
                     let is_short = self.ends_on_short_read && read < SHORT_READ;
-                    self.at_end = read == 0 || is_short && room >= PAGE;
+                    self.at_end = read == 0 || is_short && room >= PAGE_SIZE;
                     self.end += read;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -154,7 +160,8 @@ impl<R: Read> Lines<'_, R> {
         }
     }
 
-    /// The next line if all of it was read already; nothing more is read for it.
+    /// The next terminated line among the bytes that were read already. This does
+    /// not read.
     pub fn next_read(&mut self) -> Option<Line<'_>> {
         self.take_line().map(|line| Line {
             bytes: &self.buffer[line],
@@ -162,7 +169,7 @@ impl<R: Read> Lines<'_, R> {
         })
     }
 
-    /// Where in the buffer the next line stands, if its newline does.
+    /// The place of the next line in the buffer, if its newline is there too.
     fn take_line(&mut self) -> Option<Range<usize>> {
         while let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..self.end]) {
             let newline = self.scanned + found;
@@ -178,13 +185,13 @@ impl<R: Read> Lines<'_, R> {
         None
     }
 
-    /// How many lines were left out so far because they did not fit.
+    /// How many over-long lines were skipped so far.
     pub fn overlong(&self) -> u64 {
         self.overlong
     }
 
-    /// Moves the unfinished line to the front, or drops it when it fills the
-    /// buffer or continues one that did.
+    /// Moves the unfinished line to the front of the buffer. Drops it instead if it
+    /// fills the buffer, or continues a line that did.
     fn make_room(&mut self) {
         let fills_buffer = self.end - self.start == self.buffer.len();
         if fills_buffer {
@@ -206,14 +213,14 @@ impl<R: Read> Lines<'_, R> {
 mod tests {
     use super::*;
 
-    /// Yields `data` in pieces of `step` bytes, each after an `Interrupted`.
-    struct Dribble<'a> {
+    /// Returns `data` in pieces of `step` bytes, and `Interrupted` before each.
+    struct InPieces<'a> {
         data: &'a [u8],
         step: usize,
         interrupt: bool,
     }
 
-    impl Read for Dribble<'_> {
+    impl Read for InPieces<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.interrupt = !self.interrupt;
             if self.interrupt {
@@ -226,10 +233,10 @@ mod tests {
         }
     }
 
-    /// Every line and whether it was terminated, and the count of over-long ones.
+    /// Each line and whether it was terminated. Then the number of over-long lines.
     fn scan(data: &[u8], capacity: usize, step: usize) -> (Vec<(String, bool)>, u64) {
         let mut scanner = Scanner::with_capacity(capacity);
-        let mut lines = scanner.lines(Dribble {
+        let mut lines = scanner.lines(InPieces {
             data,
             step,
             interrupt: false,
@@ -287,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_fits_up_to_one_byte_less_than_the_buffer() {
+    fn a_line_fits_if_it_is_shorter_than_the_buffer() {
         for step in 1..20 {
             let (lines, overlong) = scan(b"1234567\n12345678\n1234567\n", 8, step);
             assert_eq!(lines, terminated(&["1234567", "1234567"]));
@@ -296,9 +303,9 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_were_read_come_without_reading_more() {
+    fn next_read_takes_lines_without_reading() {
         let mut scanner = Scanner::with_capacity(16);
-        let mut lines = scanner.lines(Dribble {
+        let mut lines = scanner.lines(InPieces {
             data: b"one\ntwo\nthree\n",
             step: 10,
             interrupt: false,
@@ -312,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_end_of_an_overlong_line_in_a_short_last_read_is_no_line() {
-        let text = format!("ok\n{}", "x".repeat(BUFFER + 100));
+        let text = format!("ok\n{}", "x".repeat(BUFFER_SIZE + 100));
         let mut scanner = Scanner::default();
         let mut lines = scanner.lines(text.as_bytes()).ending_on_short_read(true);
         assert_eq!(lines.next().unwrap().unwrap().bytes, b"ok");
@@ -320,18 +327,27 @@ mod tests {
         assert_eq!(lines.overlong(), 1);
     }
 
-    /// How many reads a text of `length` bytes takes, `most` of them at a time.
+    /// How many reads a text of `length` bytes takes if each returns at most
+    /// `most`.
     fn reads(length: usize, most: usize) -> usize {
-        struct Counting<'a>(&'a [u8], usize, usize);
+        struct Counting<'a> {
+            data: &'a [u8],
+            most: usize,
+            reads: usize,
+        }
         impl Read for Counting<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.2 += 1;
-                let most = self.1.min(buffer.len());
-                self.0.read(&mut buffer[..most])
+                self.reads += 1;
+                let most = self.most.min(buffer.len());
+                self.data.read(&mut buffer[..most])
             }
         }
         let text = "0123456789abcde\n".repeat(length / 16);
-        let mut reader = Counting(text.as_bytes(), most, 0);
+        let mut reader = Counting {
+            data: text.as_bytes(),
+            most,
+            reads: 0,
+        };
         let mut scanner = Scanner::default();
         let mut lines = scanner.lines(&mut reader).ending_on_short_read(true);
         let mut count = 0;
@@ -339,11 +355,11 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, length / 16, "no line is lost");
-        reader.2
+        reader.reads
     }
 
     #[test]
-    fn a_short_read_is_the_last_where_that_was_asked_for() {
+    fn a_short_read_is_the_last_if_the_caller_says_so() {
         assert_eq!(reads(1600, 4000), 1);
         assert_eq!(reads(4000 + 1600, 4000), 2);
         assert_eq!(reads(3200, 4000), 2, "3,200 bytes are not short");
@@ -351,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_read_is_as_small_as_asked_for_and_the_rest_follows() {
+    fn the_first_read_can_be_small_and_the_rest_follows() {
         let mut scanner = Scanner::default();
         let mut lines = scanner.lines(&b"one\ntwo\nthree\n"[..]).reading_at_first(8);
         assert_eq!(lines.next().unwrap().unwrap().bytes, b"one");
@@ -380,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scanner_is_used_again_from_a_clean_state() {
+    fn a_scanner_starts_anew_for_each_reader() {
         let mut scanner = Scanner::with_capacity(8);
         let mut lines = scanner.lines(&b"a very long line"[..]);
         assert_eq!(lines.next().unwrap(), None);

@@ -1,6 +1,6 @@
 //! How many sockets are in use: `/proc/net/sockstat` and `sockstat6`.
 //!
-//! Each takes some microseconds to read. A table without rows can take much
+//! Reading one takes a few microseconds. Reading a table without rows can take much
 //! longer: the kernel walks its whole hash table, which all namespaces share.
 //!
 //! The kernel sums a count over its CPUs without a lock (`sock_prot_inuse_get`),
@@ -38,7 +38,8 @@ impl Sockstat {
         }
     }
 
-    /// Reads both. A count that cannot be read is not known; that is no error.
+    /// Reads both files. A count that cannot be read is not known. That is no
+    /// error.
     pub fn read(&self, scanner: &mut Scanner) -> InUse {
         let mut in_use = InUse::default();
         in_use.is_readable = read_file(&self.v4, scanner, Family::V4, &mut in_use).is_ok();
@@ -76,7 +77,7 @@ fn read_file(
     Ok(())
 }
 
-/// ` inuse 5 orphan 0 …`
+/// The count in ` inuse 5 orphan 0 …`.
 fn count(text: &[u8]) -> Option<u64> {
     let rest = text.trim_ascii_start().strip_prefix(b"inuse ")?;
     let end = rest.iter().position(|b| !b.is_ascii_digit());
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_odd_is_not_zero() {
+    fn a_count_that_is_missing_or_odd_is_not_zero() {
         let unknown = |in_use: InUse| !SocketTable::ALL.into_iter().any(|t| in_use.is_zero(t));
         let neither = read(&[]);
         assert!(!neither.is_readable && unknown(neither));
@@ -136,7 +137,7 @@ mod tests {
             let in_use = read(&[("sockstat", odd)]);
             assert!(in_use.is_readable && unknown(in_use), "{odd:?}");
         }
-        // Each file speaks for its own family.
+        // Each file counts only its own family.
         assert!(unknown(read(&[("sockstat", V6), ("sockstat6", V4)])));
     }
 }
