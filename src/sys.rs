@@ -218,7 +218,7 @@ pub fn exec(command: &mut Command) -> io::Error {
     command.exec()
 }
 
-/// In which of the two processes [`fork_child`] returned.
+/// In which of the two processes `fork_child` returned.
 #[derive(Debug)]
 pub enum Forked {
     /// In the parent, which is to exec. If that fails, a byte written to this

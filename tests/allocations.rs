@@ -19,7 +19,7 @@ fn allocations(choice: &SourceChoice, holders: bool, polls: usize) -> u64 {
         changes_only: false,
         full: false,
         // As if nothing settled where nothing changes.
-        settle: Duration::from_secs(3),
+        settle: Duration::from_nanos(1),
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
     let source_options = SourceOptions {

@@ -208,9 +208,8 @@ impl Source {
             SourceChoice::Proc(root) => root,
             _ => PathBuf::from("/proc"),
         };
-        let proc_root = proc_root(&tables);
         if !filter.excludes_ephemeral.is_empty() {
-            let range = ephemeral_ports(proc_root);
+            let range = ephemeral_ports(proc_root(&tables));
             for protocol in filter.excludes_ephemeral.drain(..) {
                 let ports = PortSpec::of_range(range.clone(), protocol);
                 filter.excluded.push(ports);
@@ -221,7 +220,7 @@ impl Source {
             ss: asks_ss.then(|| Ss::in_path(path, holders)),
             proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
             falls_back,
-            lookup: holders.then(|| Lookup::new(proc_root, holders::name_in_comm)),
+            lookup: holders.then(|| Lookup::new(proc_root(&tables), holders::name_in_comm)),
             filter,
             details: Details::default(),
             another_look: Snapshot::default(),

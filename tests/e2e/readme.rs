@@ -272,3 +272,30 @@ fn the_json_schema_holds_for_every_line() {
         assert!(!is_valid(&line), "{line}");
     }
 }
+
+#[test]
+fn a_server_is_found_on_whichever_port_it_takes() {
+    in_private_network(|| {
+        let [script] = blocks("Wait for whichever port a server takes", "sh")[..] else {
+            panic!("one recipe");
+        };
+        // Stands for a server that takes a while, and one of the ports.
+        let script = script.replace("npm run dev", "sleep 30");
+        let recipe = Recipe::start(&script);
+        let _server = TcpListener::bind("127.0.0.1:3456").unwrap();
+        assert!(recipe.0.next_line().starts_with("Netid State"));
+        assert!(recipe.0.next_line().contains("127.0.0.1:3456 "));
+    });
+}
+
+#[test]
+fn the_queue_recipe_passes_while_a_server_accepts() {
+    in_private_network(|| {
+        let [script] = blocks("Notice a server that no longer answers", "sh")[..] else {
+            panic!("one recipe");
+        };
+        assert_eq!(run(&mut shell(script)).code(), 1);
+        let _server = TcpListener::bind("127.0.0.1:8080").unwrap();
+        assert_eq!(run(&mut shell(script)).code(), 0);
+    });
+}

@@ -1,4 +1,4 @@
-//! rtnetlink(7): the name of the interface with a number.
+//! rtnetlink(7): the name of the interface with an index.
 
 use std::io::Read;
 
@@ -14,11 +14,11 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const IFLA_IFNAME: u16 = 3;
 
-/// The request for the interface of this number.
-pub fn request(interface: u32, sequence: u32) -> [u8; REQUEST_SIZE] {
+/// The request for the interface with this index.
+pub fn request(index: u32, sequence: u32) -> [u8; REQUEST_SIZE] {
     let kind = RTM_GETLINK;
     let mut request = message::request(Expected { kind, sequence }, false);
-    request[HEADER_SIZE + 4..HEADER_SIZE + 8].copy_from_slice(&interface.to_ne_bytes());
+    request[HEADER_SIZE + 4..HEADER_SIZE + 8].copy_from_slice(&index.to_ne_bytes());
     request
 }
 
@@ -28,7 +28,7 @@ pub fn request(interface: u32, sequence: u32) -> [u8; REQUEST_SIZE] {
 /// Those of [`message::read_one`]. [`AnswerError::Unexpected`] if the answer is
 /// about another interface, or the name is not an [`Interface`].
 pub fn read_name(
-    interface: u32,
+    index: u32,
     sequence: u32,
     answer: impl Read,
     buffer: &mut [u8],
@@ -36,7 +36,7 @@ pub fn read_name(
     let kind = RTM_NEWLINK;
     let link = message::read_one(answer, buffer, Expected { kind, sequence })?;
     let name = || {
-        if array_at(link, 4).map(u32::from_ne_bytes) != Some(interface) {
+        if array_at(link, 4).map(u32::from_ne_bytes) != Some(index) {
             return None;
         }
         let name = attribute(link.get(INFO_SIZE..)?, IFLA_IFNAME)?;

@@ -180,7 +180,7 @@ impl ProcNet {
     /// Appends every listener of the tables to `listeners`, in their order.
     ///
     /// A caller that polls again passes the listeners that are `known`. That is
-    /// cheaper, but an open may be seen one poll later: see [`Trust::Counts`].
+    /// cheaper, but an open may be seen one poll later: see `Trust::Counts`.
     ///
     /// # Errors
     /// If `tcp`, or another table that must exist, cannot be read or understood.

@@ -20,7 +20,8 @@ const SHORT_READ: usize = 2048;
 /// one after the other.
 #[derive(Debug)]
 pub struct Scanner {
-    buffer: Box<[u8]>,
+    capacity: usize,
+    buffer: Vec<u8>,
 }
 
 impl Default for Scanner {
@@ -36,12 +37,16 @@ impl Scanner {
     /// If `capacity` is 0.
     pub fn with_capacity(capacity: usize) -> Scanner {
         assert!(capacity > 0, "a scanner needs room for a byte");
-        let buffer = vec![0; capacity].into_boxed_slice();
-        Scanner { buffer }
+        Scanner {
+            capacity,
+            buffer: Vec::new(),
+        }
     }
 
     /// The lines of `reader`, from its start.
     pub fn lines<R: Read>(&mut self, reader: R) -> Lines<'_, R> {
+        // Allocated when it is needed first: a probe over netlink never does.
+        self.buffer.resize(self.capacity, 0);
         Lines {
             reader,
             buffer: &mut self.buffer,
