@@ -1,5 +1,6 @@
-//! The least that a poll of inet_diag can cost, for `peers`: every 10 ms the
-//! four requests, and answers that nobody looks at but for their end.
+//! The least that a poll of inet_diag can cost, as a measure for `peers`. Every
+//! 10 ms it sends the four requests. It reads the answers only to find their
+//! end.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -23,8 +24,8 @@ fn main() -> io::Result<()> {
             socket.write_all(request)?;
             loop {
                 let length = socket.read(&mut buffer)?;
-                // The message that ends an answer has 20 bytes, the fifth and
-                // sixth of which are its type.
+                // The message that ends an answer has 20 bytes. Its type is in
+                // the fifth and sixth.
                 if buffer[length - 16..length - 14] == NLMSG_DONE.to_ne_bytes() {
                     break;
                 }

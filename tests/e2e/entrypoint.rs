@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// `lntu OPTIONS -- sh -c SCRIPT`, without lines of the watcher on stdout.
+/// `lntu OPTIONS -- sh -c SCRIPT`. The watcher prints no lines.
 fn beside(options: &[&str], script: &str) -> Command {
     let quiet = ["--changes-only", "-H", "--source", "proc", "-i", "20ms"];
     lntu(&[&quiet, options, &["--", "sh", "-c", script]].concat())
 }
 
-/// The processes of this program whose parent is `parent`.
+/// The lntu processes whose parent is `parent`.
 fn watchers_of(parent: u32) -> Vec<u32> {
     let children = format!("/proc/{parent}/task/{parent}/children");
     let children = fs::read_to_string(children).unwrap_or_default();
@@ -90,7 +90,7 @@ fn the_watcher_reports_beside_the_application_and_ends_with_it() {
     wait_for("the watcher's end", || is_gone(watchers[0]).then_some(()));
 }
 
-/// An application that closes its copy of a pipe ends it for the reader.
+/// If the watcher held a copy of a pipe, the reader would never see its end.
 #[test]
 fn the_watcher_holds_no_descriptor_of_the_application() {
     let directory = TempDir::new().unwrap();
@@ -116,7 +116,8 @@ fn the_watcher_holds_no_descriptor_of_the_application() {
         .collect();
     let stderr = fs::read_link(format!("/proc/{pid}/fd/2")).unwrap();
     let mut expected = vec!["/", "/", stderr.to_str().unwrap(), lines.to_str().unwrap()];
-    // What tells it of the application's end, where the kernel has that.
+    // On some kernels a pidfd tells the watcher when the application ends.
+    // Leave it out.
     let mut open: Vec<&str> = open.iter().map(String::as_str).collect();
     open.retain(|target| !target.contains("pidfd"));
     open.sort_unstable();
@@ -155,7 +156,7 @@ fn output_goes_to_the_end_of_a_file() {
     assert!(lines[1].contains(&port));
 }
 
-/// Readers come and go; what no one read is written again.
+/// Readers come and go. Lines that nobody read are written again.
 #[test]
 fn output_goes_to_a_fifo_once_someone_reads_it() {
     let directory = TempDir::new().unwrap();
@@ -196,8 +197,8 @@ fn output_goes_to_a_fifo_once_someone_reads_it() {
     assert_eq!(closed.matches("CLOSED").count(), 2);
 }
 
-/// What is there at the start is what was there when the watcher first looked,
-/// not when someone first read its lines.
+/// The start is when the watcher first looks, not when someone first reads its
+/// lines.
 #[test]
 fn changes_are_told_also_to_a_reader_that_comes_late() {
     let directory = TempDir::new().unwrap();

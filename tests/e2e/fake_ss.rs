@@ -1,4 +1,5 @@
-//! Programs that claim to be ss: what is believed, and what falls back.
+//! Programs that claim to be ss: which answers lntu accepts, and when it falls
+//! back.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,14 +15,14 @@ use crate::harness::*;
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess";
 
-/// A script that prints `lines` and goes on with `then`.
+/// A script that prints `lines` and then runs `then`.
 fn prints(lines: &[&str], then: &str) -> String {
     let text = lines.join("\n");
     format!("cat <<'EOF'\n{text}\nEOF\n{then}")
 }
 
-/// A listener that is really there, and what `lntu list` says of its port when
-/// `directory` is the first of PATH.
+/// Opens a real listener and runs `lntu list` for its port, with `directory`
+/// first in PATH.
 fn list_beside(directory: &Path) -> (Finished, u16) {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener);
@@ -29,13 +30,13 @@ fn list_beside(directory: &Path) -> (Finished, u16) {
     (run(command.env("PATH", path_with(directory))), port)
 }
 
-/// With only this ss allowed.
+/// Runs `lntu list` with this ss as its only source.
 fn ss_only(directory: &Path) -> Finished {
     run(lntu(&["list", "-H", "--source", "ss"]).env("PATH", path_with(directory)))
 }
 
-/// The ss is not believed: the listener is found all the same, and with no
-/// other source allowed that is an error. Both name the reason.
+/// Checks that lntu rejects this ss. With other sources allowed, the listener
+/// is still found. With ss alone, it is an error. Both name the reason.
 fn assert_not_believed(script: &str, reason: &str) {
     let directory = fake_ss(script);
     let (listed, port) = list_beside(directory.path());
@@ -44,7 +45,7 @@ fn assert_not_believed(script: &str, reason: &str) {
     assert_eq!(found, format!("127.0.0.1:{port}"), "{listed:?}");
     let said = format!("lntu: {reason}; reading /proc/net instead\n");
     assert_eq!(listed.stderr, said);
-    // Something listens in any case, also where this machine is idle.
+    // Even an idle machine then has a listener.
     let _listener = listen("127.0.0.1");
     let refused = ss_only(directory.path());
     assert!(refused.error().starts_with(reason), "{refused:?}");
@@ -156,7 +157,7 @@ fn an_ss_that_complains_is_not_believed() {
     );
 }
 
-/// ss prints this, and exits 0, where it can read nothing.
+/// This is what ss prints, with exit status 0, when it can read nothing.
 #[test]
 fn a_header_alone_is_not_believed_while_something_listens() {
     assert_not_believed(&prints(&[HEADER], ""), "ss: printed no listeners");
@@ -203,7 +204,8 @@ fn an_ss_that_dribbles_or_leaves_its_pipe_open_is_left_after_two_seconds() {
     }
 }
 
-/// Two seconds are waited once, not at every poll, and cost no event.
+/// lntu waits two seconds once, not at every poll. Nothing closes because of
+/// it.
 #[test]
 fn an_ss_that_hung_is_left_alone() {
     let directory = TempDir::new().unwrap();
@@ -225,7 +227,8 @@ fn an_ss_that_hung_is_left_alone() {
     assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
 }
 
-/// The first look of the second poll and the two after it pass over port 2.
+/// Runs 2, 3 and 4 leave port 2 out: the first look of the second poll and the
+/// two looks after it.
 #[test]
 fn a_listener_that_several_looks_pass_over_is_not_closed() {
     let directory = TempDir::new().unwrap();
@@ -249,7 +252,7 @@ fn a_listener_that_several_looks_pass_over_is_not_closed() {
     }
 }
 
-/// So ss shows a UDP socket that is being bound.
+/// ss prints such a row for a UDP socket that is still being bound.
 #[test]
 fn a_row_without_a_port_is_no_listener() {
     let rows = [
@@ -284,7 +287,7 @@ fn what_cannot_be_executed_is_passed_over() {
     fs::remove_dir(&ss).unwrap();
     fs::write(&ss, "#!/bin/sh\necho no\n").unwrap();
     assert_not_found();
-    // Executable by its mode, but in no format that can be executed.
+    // Its mode says executable, but its format is none that the kernel can run.
     fs::write(&ss, "no program").unwrap();
     fs::set_permissions(&ss, fs::Permissions::from_mode(0o755)).unwrap();
     let listed = only_there(&[]);
@@ -325,8 +328,8 @@ fn an_ss_in_the_working_directory_is_never_run() {
     assert!(!directory.path().join("was-run").exists());
 }
 
-/// ss answers the first look and fails at the second: the snapshot is then that
-/// of `/proc`, with nothing that only ss said.
+/// ss answers the first look and fails at the second. The snapshot is then the
+/// one from `/proc`, and nothing that only ss said stays.
 #[test]
 fn a_second_look_that_another_source_answers_replaces_the_first() {
     let listener = listen("127.0.0.1");

@@ -1,4 +1,5 @@
-//! What fails while the watcher runs, and what it costs: a message, and no event.
+//! What happens when something fails while the watcher runs: it writes a
+//! message, and no event.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +22,7 @@ use crate::watch::{A_WHILE, FAST, SwitchableSs, event, watch};
 const SS_HEADER: &str = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port";
 const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
 
-/// A directory that can stand for `/proc`.
+/// A directory that stands in for `/proc`.
 struct FakeProc(TempDir);
 
 impl FakeProc {
@@ -39,14 +40,14 @@ impl FakeProc {
         self.0.path().join("net")
     }
 
-    /// Puts a table in the place of what was there, in one step.
+    /// Replaces a table in one step.
     fn put(&self, name: &str, contents: impl AsRef<[u8]>) {
         let draft = self.0.path().join("draft");
         fs::write(&draft, contents).unwrap();
         self.move_in(&draft, name);
     }
 
-    /// Puts what stands at `path` in the place of a table.
+    /// Replaces a table with what is at `path`.
     fn move_in(&self, path: &Path, name: &str) {
         let table = self.net().join(name);
         if path.is_dir() {
@@ -58,7 +59,7 @@ impl FakeProc {
     }
 }
 
-/// A row of a listener on 127.0.0.1.
+/// The row of a listener on 127.0.0.1.
 fn row(port: u16) -> String {
     format!(
         "   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 \
@@ -73,7 +74,8 @@ fn table(ports: impl IntoIterator<Item = u16>) -> String {
         .collect()
 }
 
-/// No character that a terminal obeys, but for the ends of lines.
+/// Checks that the text holds no control character except line ends. A terminal
+/// would obey it.
 fn assert_harmless(text: &str) {
     let harmful = |c: char| c.is_control() && c != '\n';
     assert!(!text.contains(harmful), "{text:?}");
@@ -154,7 +156,7 @@ fn a_watcher_of_ss_alone_keeps_what_it_knew_through_every_wrong_answer() {
     watcher.assert_no_more_errors();
 }
 
-/// ss may be anything that stands in PATH, and quoted are its first lines.
+/// Any program in PATH can be called ss, and lntu quotes its first lines.
 #[test]
 fn what_ss_says_never_reaches_a_terminal_as_it_is() {
     let escape = r"\033]0;title\007\033[2J\r";
@@ -234,8 +236,8 @@ fn whatever_takes_the_place_of_a_table_closes_nothing() {
     recovers("none of its rows can be read; the first: not a row");
     proc.put("tcp", format!("{PROC_HEADER}0: {}\n", "F".repeat(100_000)));
     recovers("none of its rows can be read; the first: too long");
-    // Cut in the header, in the number of a row, and in each of the fields
-    // that make a listener.
+    // Cut in the header, in a row's number, and in each field that makes a
+    // listener.
     let start = good.find("0050").unwrap() - 14;
     for end in [
         4,
@@ -319,7 +321,7 @@ fn the_end_of_the_process_that_is_looked_into_closes_nothing() {
     watcher.assert_no_more_errors();
 }
 
-/// Stops it, and returns when it is stopped.
+/// Stops the watcher and waits until it has stopped.
 fn stop(watcher: &Running) {
     kill_process(watcher.pid(), Signal::STOP).unwrap();
     let stat = format!("/proc/{}/stat", watcher.child.id());
@@ -340,7 +342,7 @@ fn a_watcher_that_was_stopped_tells_what_changed_meanwhile() {
     stop(&watcher);
     drop(listener);
     let _listener = other.listen();
-    // Opened and closed again before anyone looks: no event.
+    // Nobody looks between these opens and closes, so they are no event.
     for _ in 0..10 {
         drop(port.listen());
     }
@@ -356,7 +358,7 @@ fn a_watcher_that_was_stopped_tells_what_changed_meanwhile() {
     watcher.assert_no_more_errors();
 }
 
-/// The deadline of that run passes while the watcher is stopped.
+/// The deadline of the ss run passes while the watcher is stopped.
 #[test]
 fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
     let listener = listen("127.0.0.1");
@@ -406,14 +408,14 @@ fn polls_that_take_longer_than_the_interval_see_everything_and_leave_a_pause() {
     assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:2");
     let runs = fs::read_to_string(directory.path().join("runs")).unwrap();
     let starts: Vec<u64> = runs.lines().map(|line| line.parse().unwrap()).collect();
-    // Nine times what the first run took, and that run itself.
+    // The first run, and a pause of nine times its length.
     let between = Duration::from_nanos(starts[1] - starts[0]);
     assert!(between > Duration::from_millis(2900), "{between:?}");
     watcher.assert_no_more_errors();
 }
 
-/// What lntu says where no more than `limit` descriptors may be open. Where
-/// stdin is closed, the number that it leaves free suffices to load the program.
+/// Runs lntu with a limit of `limit` open descriptors. If `first` closes stdin,
+/// its number is free again, which is just enough to load the program.
 fn with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished {
     let script = format!("{first}; ulimit -n {limit}; exec \"$0\" \"$@\"");
     let mut shell = Command::new("sh");
@@ -427,7 +429,8 @@ fn a_list_without_enough_descriptors_is_one_line_and_never_a_part() {
     let port = port_of(&listener).to_string();
     let list = ["list", "-H", "--source", "proc", &port];
     let refused = with_few_descriptors("exec <&-", 3, &list);
-    // Duplicating it to 3 or more is no valid wish then.
+    // Its duplicate would need a descriptor of 3 or more, which this limit
+    // forbids.
     assert_eq!(refused.error(), "stdout: Invalid argument (os error 22)");
     let refused = with_few_descriptors(":", 4, &list);
     assert_eq!(
@@ -493,8 +496,8 @@ fn a_watcher_that_runs_out_of_descriptors_keeps_what_it_knew() {
     drop(listener);
 }
 
-/// An address space is too small to load the program, or to work in, or it
-/// suffices.
+/// Some limits are too small to load the program, some too small to work in,
+/// and some large enough.
 #[test]
 fn with_little_memory_the_answer_is_right_or_there_is_none() {
     let listener = listen("127.0.0.1");
@@ -518,8 +521,8 @@ fn with_little_memory_the_answer_is_right_or_there_is_none() {
     assert!(right >= 2, "{right}");
 }
 
-/// What the lines of a stream make of the table, each of them checked: whole,
-/// and a change of what the lines before it made.
+/// Rebuilds the table from the lines of a stream. Checks that each line is
+/// whole and changes something.
 #[derive(Default)]
 struct Replay {
     torn: Vec<u8>,
@@ -559,7 +562,8 @@ fn peak_memory(pid: u32) -> u64 {
     kibibytes.parse().unwrap()
 }
 
-/// A FIFO is told of each time anew, and a pipe makes the watcher wait.
+/// With a FIFO, each write fails until the reader continues. With a pipe, the
+/// watcher waits.
 #[test]
 fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
     const ROWS: u16 = 1500;
@@ -572,7 +576,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
             Mode::empty(),
         );
         let mut reader = fs::File::from(reader.unwrap());
-        // Each has two thirds of all ports, others each time.
+        // Each table has two thirds of all ports, and each time different ones.
         let ports = |turn: u16| (1..=ROWS).filter(move |port| !(port + turn).is_multiple_of(3));
         proc.put("tcp", table(ports(0)));
         let mut command = lntu(&["-H", "-i", "10ms", "--proc", proc.root()]);
@@ -590,7 +594,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
         let mut read = |replay: &mut Replay| {
             let mut buffer = [0; 4096];
             match reader.read(&mut buffer) {
-                // The watcher has not opened it yet.
+                // The watcher has not opened the FIFO yet.
                 Ok(0) => {}
                 Ok(read) => replay.take(&buffer[..read]),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
@@ -601,7 +605,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
             (replay.lines > 100).then_some(())
         });
         let before = peak_memory(pid);
-        // A pipe takes 64 KiB, which a few of these tables fill.
+        // A pipe holds 64 KiB. A few of these tables fill it.
         let until = Instant::now() + 2 * A_WHILE;
         let mut turn = 0;
         while Instant::now() < until {
@@ -614,7 +618,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
             read(&mut replay);
             (replay.open == expected && replay.torn.is_empty()).then_some(())
         });
-        // The table may have looked so before the last changes were written.
+        // An earlier table may have looked the same, so read on for a while.
         let quiet = Instant::now() + A_WHILE;
         while Instant::now() < quiet {
             read(&mut replay);
@@ -647,14 +651,14 @@ impl Drop for KilledAtEnd {
     }
 }
 
-/// Runs `test` on a thread that sees a disk of `bytes` in `directory`, where
-/// that is allowed. Programs started from it see it too.
+/// Runs `test` on a thread that has a disk of `bytes` mounted at `directory`,
+/// where that is allowed. Programs that the thread starts see the disk too.
 fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let name = thread::current().name().unwrap_or("a test").to_string();
         let run = move || {
             let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-            #[allow(deprecated)] // Only this thread and children made from it are concerned.
+            #[allow(deprecated)] // It affects only this thread and its later children.
             let mounted = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)
                 .and_then(|()| {
                     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;

@@ -1,6 +1,6 @@
-//! Any bytes as a command line, one argument a line, of this program under
-//! either name: no panic, and what was understood is written in a form that is
-//! understood as the same.
+//! Reads any bytes as a command line, one argument per line, under the name
+//! lntu and under the name ss. Nothing panics. What was understood, written out
+//! again, is understood as the same.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -42,7 +42,8 @@ fn port(text: &str) {
                 Protocol::Tcp => Protocol::Udp,
                 Protocol::Udp => Protocol::Tcp,
             };
-            // It names its protocol, so another default changes nothing.
+            // The text names its protocol, so a different default changes
+            // nothing.
             assert_eq!(RequiredPort::new(again(&port), other), Ok(port));
         }
     }
@@ -54,7 +55,7 @@ fn again(port: &impl Display) -> PortSpec {
         .expect("it was written by this program")
 }
 
-/// Compared with what floating-point numbers make of it.
+/// Compares the result with the same calculation in floating point.
 fn duration(text: &str) {
     let result = parse_duration(text);
     let interval = text.parse::<Interval>();
@@ -71,7 +72,8 @@ fn duration(text: &str) {
             };
             let expected = end.parse::<f64>().expect("a number") * unit;
             let difference = (duration.as_secs_f64() - expected).abs();
-            // As fine as a nanosecond, which is cut off, and as a float are.
+            // The two differ by at most a nanosecond, which is cut off, and the
+            // rounding of a float.
             assert!(
                 difference <= expected * 1e-12 + 1e-7,
                 "{text}: {duration:?}"
