@@ -49,7 +49,7 @@ fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
 /// processes may open ports meanwhile, and that would count, so there are
 /// several tries.
 #[test]
-fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
+fn a_poll_of_the_kernel_allocates_nothing_even_where_ss_is_missing() {
     let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let _udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"));
     // A socket bound to an interface makes lntu look up the interface's name.
@@ -79,7 +79,7 @@ fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
 /// Checks the counter itself: a change does allocate. Otherwise the tests above
 /// would pass whatever happens.
 #[test]
-fn the_first_polls_are_seen_to_allocate() {
+fn the_first_polls_do_allocate() {
     let table = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let choice = SourceChoice::Proc(PathBuf::from(table));
     assert!(

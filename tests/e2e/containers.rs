@@ -57,7 +57,7 @@ fn the_binary_is_static_and_at_most_half_a_mebibyte() {
 
 /// A program that runs `ss -lntu` needs no change when lntu is installed as ss.
 #[test]
-fn a_program_that_parses_ss_works_where_there_is_nothing_but_it_and_this_one() {
+fn a_program_that_parses_ss_works_in_an_image_with_only_lntu() {
     if !have_docker() {
         return;
     }

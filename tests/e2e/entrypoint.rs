@@ -25,7 +25,7 @@ fn watchers_of(parent: u32) -> Vec<u32> {
 }
 
 #[test]
-fn the_application_keeps_the_process_and_gives_its_own_status() {
+fn the_application_keeps_the_process_id_and_its_own_exit_status() {
     let running = Running::start(&mut beside(&[], "echo $$; exit 42"));
     let pid = running.child.id();
     let finished = running.finish();
@@ -34,7 +34,7 @@ fn the_application_keeps_the_process_and_gives_its_own_status() {
 }
 
 #[test]
-fn the_statuses_for_a_command_that_cannot_run_are_those_of_a_shell() {
+fn a_command_that_cannot_run_gives_the_exit_status_of_a_shell() {
     let directory = TempDir::new().unwrap();
     let not_executable = directory.path().join("file");
     fs::write(&not_executable, "").unwrap();
@@ -58,7 +58,7 @@ fn the_statuses_for_a_command_that_cannot_run_are_those_of_a_shell() {
 }
 
 #[test]
-fn there_is_no_line_of_a_watcher_beside_a_command_that_could_not_run() {
+fn a_command_that_cannot_run_leaves_no_line_of_a_watcher() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     for _ in 0..20 {
@@ -200,7 +200,7 @@ fn output_goes_to_a_fifo_once_someone_reads_it() {
 /// The start is when the watcher first looks, not when someone first reads its
 /// lines.
 #[test]
-fn changes_are_told_also_to_a_reader_that_comes_late() {
+fn a_reader_that_comes_late_still_gets_the_changes() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let listener = listen("127.0.0.1");
@@ -224,7 +224,7 @@ fn changes_are_told_also_to_a_reader_that_comes_late() {
 }
 
 #[test]
-fn output_to_dev_stderr_needs_no_such_file() {
+fn output_to_dev_stderr_goes_to_stderr() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&[

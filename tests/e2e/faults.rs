@@ -82,7 +82,7 @@ fn assert_harmless(text: &str) {
 }
 
 #[test]
-fn a_watcher_of_ss_alone_keeps_what_it_knew_through_every_wrong_answer() {
+fn a_watcher_of_ss_alone_keeps_its_snapshot_through_every_wrong_answer() {
     let answer = |rows: &str, then: &str| format!("cat <<'EOF'\n{SS_HEADER}\n{rows}\nEOF\n{then}");
     let ssh = "tcp LISTEN 0 128 127.0.0.1:22 0.0.0.0:*";
     let web = "tcp LISTEN 0 128 127.0.0.1:80 0.0.0.0:*";
@@ -158,7 +158,7 @@ fn a_watcher_of_ss_alone_keeps_what_it_knew_through_every_wrong_answer() {
 
 /// Any program in PATH can be called ss, and lntu quotes its first lines.
 #[test]
-fn what_ss_says_never_reaches_a_terminal_as_it_is() {
+fn control_characters_from_ss_never_reach_a_terminal() {
     let escape = r"\033]0;title\007\033[2J\r";
     let title = "\\u{1b}]0;title\\u{7}\\u{1b}[2J";
     let scope = format!("echo '{SS_HEADER}'; printf 'tcp LISTEN 0 0 1.2.3.4%%{escape}:80 *:*\\n'");
@@ -180,7 +180,7 @@ fn what_ss_says_never_reaches_a_terminal_as_it_is() {
 }
 
 #[test]
-fn file_names_never_reach_a_terminal_as_they_are() {
+fn control_characters_in_file_names_never_reach_a_terminal() {
     let directory = TempDir::new().unwrap();
     let odd = directory.path().join("\x1b[31m\n\u{9b}7m");
     let listed = run(lntu(&["list", "--proc"]).arg(&odd));
@@ -203,7 +203,7 @@ fn file_names_never_reach_a_terminal_as_they_are() {
 }
 
 #[test]
-fn whatever_takes_the_place_of_a_table_closes_nothing() {
+fn a_table_replaced_by_something_else_closes_nothing() {
     let proc = FakeProc::new();
     let good = table([22, 80]);
     proc.put("tcp", &good);
@@ -258,7 +258,7 @@ fn whatever_takes_the_place_of_a_table_closes_nothing() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_cost_the_others_nothing() {
+fn rows_that_cannot_be_read_do_not_affect_the_others() {
     let proc = FakeProc::new();
     proc.put("tcp", table([22, 80]));
     let watcher = watch(&["-v", "-H", "--proc", proc.root()]);
@@ -279,7 +279,7 @@ fn rows_that_cannot_be_read_cost_the_others_nothing() {
 }
 
 #[test]
-fn a_tcp6_that_comes_and_goes_and_comes_closes_nothing() {
+fn a_tcp6_that_appears_vanishes_and_returns_closes_nothing() {
     let proc = FakeProc::new();
     proc.put("tcp", table([22]));
     let tcp6 = row(80).replace("0100007F", "00000000000000000000000000000000");
@@ -301,7 +301,7 @@ fn a_tcp6_that_comes_and_goes_and_comes_closes_nothing() {
 }
 
 #[test]
-fn the_end_of_the_process_that_is_looked_into_closes_nothing() {
+fn the_end_of_the_process_given_with_pid_closes_nothing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let mut looked_into = Running::start(Command::new("cat").stdin(Stdio::piped()));
@@ -332,7 +332,7 @@ fn stop(watcher: &Running) {
 }
 
 #[test]
-fn a_watcher_that_was_stopped_tells_what_changed_meanwhile() {
+fn a_watcher_that_was_stopped_reports_what_changed_meanwhile() {
     let port = FreePort::new();
     let other = FreePort::new();
     let listener = port.listen();
@@ -393,7 +393,7 @@ fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
 }
 
 #[test]
-fn polls_that_take_longer_than_the_interval_see_everything_and_leave_a_pause() {
+fn polls_longer_than_the_interval_miss_nothing_and_still_pause() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().display();
     let script = format!(
@@ -424,7 +424,7 @@ fn with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished
 }
 
 #[test]
-fn a_list_without_enough_descriptors_is_one_line_and_never_a_part() {
+fn a_list_without_enough_descriptors_fails_with_one_line_and_prints_no_part() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let list = ["list", "-H", "--source", "proc", &port];
@@ -470,7 +470,7 @@ fn a_list_without_enough_descriptors_is_one_line_and_never_a_part() {
 }
 
 #[test]
-fn a_watcher_that_runs_out_of_descriptors_keeps_what_it_knew() {
+fn a_watcher_that_runs_out_of_descriptors_keeps_its_snapshot() {
     let port = FreePort::new();
     let listener = port.listen();
     for source in ["proc", "auto"] {
@@ -499,7 +499,7 @@ fn a_watcher_that_runs_out_of_descriptors_keeps_what_it_knew() {
 /// Some limits are too small to load the program, some too small to work in,
 /// and some large enough.
 #[test]
-fn with_little_memory_the_answer_is_right_or_there_is_none() {
+fn with_little_memory_the_answer_is_right_or_missing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let mut right = 0;
@@ -565,7 +565,7 @@ fn peak_memory(pid: u32) -> u64 {
 /// With a FIFO, each write fails until the reader continues. With a pipe, the
 /// watcher waits.
 #[test]
-fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
+fn a_reader_that_pauses_catches_up_with_the_table() {
     const ROWS: u16 = 1500;
     for to_fifo in [false, true] {
         let proc = FakeProc::new();
@@ -658,7 +658,7 @@ fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
         let name = thread::current().name().unwrap_or("a test").to_string();
         let run = move || {
             let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-            #[allow(deprecated)] // It affects only this thread and its later children.
+            #[allow(deprecated)] // Only this thread and its later children.
             let mounted = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)
                 .and_then(|()| {
                     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -688,7 +688,7 @@ fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
 }
 
 #[test]
-fn a_disk_that_was_full_has_every_line_once_and_whole_when_it_no_longer_is() {
+fn once_a_full_disk_has_room_every_line_is_there_once_and_whole() {
     const PAGE: u64 = 4096;
     let disk = TempDir::new().unwrap();
     with_small_disk(disk.path(), 32 * PAGE, || {

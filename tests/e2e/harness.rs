@@ -211,7 +211,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "{what} did not come");
+        assert!(Instant::now() < end, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -270,7 +270,7 @@ fn a_table_that_may_not_be_read_is_an_error_or_named_and_left_out() {
 }
 
 #[test]
-fn skipped_rows_are_told_with_v() {
+fn skipped_rows_are_reported_with_v() {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     let table = "0: 0100007F:0050 00000000:0000 0A\n1: 01:0050 00000000:0000 0A\n";

@@ -134,7 +134,7 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
 }
 
 #[test]
-fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
+fn a_watcher_refused_by_netlink_goes_on_with_proc_and_closes_nothing() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -159,7 +159,7 @@ fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
 }
 
 #[test]
-fn a_watcher_whose_dump_fails_for_once_keeps_what_it_knew_and_asks_again() {
+fn a_watcher_whose_dump_fails_once_keeps_its_snapshot_and_asks_again() {
     if !have_program("strace", "strace") {
         return;
     }

@@ -157,7 +157,7 @@ fn a_closed_line_names_the_last_holder() {
 /// ss cuts a name off at a parenthesis. `/proc` completes the name only if its
 /// process has a name with the same start.
 #[test]
-fn a_name_of_ss_is_not_replaced_by_that_of_another_process() {
+fn a_name_from_ss_is_not_replaced_by_that_of_another_process() {
     let ss = fake_ss(
         "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
          echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"no such name\",pid=1,fd=3))'",
@@ -172,7 +172,7 @@ fn a_name_of_ss_is_not_replaced_by_that_of_another_process() {
 
 /// This ss does not show the process until its second run.
 #[test]
-fn a_listener_without_processes_is_asked_for_again() {
+fn a_listener_without_processes_is_looked_up_again() {
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("flag");
     let ss = fake_ss(&format!(
@@ -303,7 +303,7 @@ fn the_processes_of_another_network_namespace_are_found() {
 }
 
 #[test]
-fn a_watcher_and_a_list_without_processes_name_none() {
+fn without_the_option_no_process_is_named() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&["list", "--source", "proc", &port]));

@@ -63,7 +63,7 @@ impl Drop for Recipe {
 /// Compares the README's table of options with the program: the same names, for
 /// the same commands.
 #[test]
-fn the_options_are_those_that_there_are() {
+fn the_table_of_options_matches_the_program() {
     let table = README
         .split_once("\n| option | for | meaning |\n")
         .unwrap()

@@ -205,7 +205,7 @@ fn an_application_that_waited_finds_everything_as_if_it_had_not() {
 
 /// In a shell, `trap '' CHLD` does not do this to the programs it starts.
 #[test]
-fn ss_answers_although_the_ends_of_children_are_ignored() {
+fn ss_answers_even_where_sigchld_is_ignored() {
     if !have_ss() {
         return;
     }
