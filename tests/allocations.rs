@@ -1,4 +1,4 @@
-//! A poll in a steady state allocates nothing, so a watcher does not grow.
+//! A poll that finds nothing new allocates nothing, so a watcher does not grow.
 
 use std::ffi::OsStr;
 use std::net::{TcpListener, UdpSocket};
@@ -11,8 +11,8 @@ use lntu::output::{Format, Output};
 use lntu::source::netlink::Netlink;
 use lntu::source::{Source, SourceChoice, SourceOptions};
 
-/// How often memory was taken by `polls` polls that found nothing new, after
-/// a few that had to make room.
+/// Counts the allocations of `polls` polls that find nothing new. A few polls
+/// before them make room first.
 fn allocations(choice: &SourceChoice, holders: bool, polls: usize) -> u64 {
     let options = WatchOptions {
         interval: Interval::OF_WATCH,
@@ -46,20 +46,22 @@ fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
     assert_eq!(allocations(&choice, false, 100_000), 0);
 }
 
-/// The kernel's own tables, with and without an ss that is not there. What
-/// other processes open meanwhile would be counted, hence several tries.
+/// The kernel's own tables, with and without looking for a missing ss. Other
+/// processes may open ports meanwhile, and that would count, so there are
+/// several tries.
 #[test]
-fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
+fn a_poll_of_the_kernel_allocates_nothing_even_where_ss_is_missing() {
     let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let _udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"));
-    // Its interface has a name to be asked for.
+    // A socket bound to an interface makes lntu look up the interface's name.
     let on_lo = UdpSocket::bind("127.0.0.1:0").unwrap();
     let _ = socket2::SockRef::from(&on_lo).bind_device(Some(b"lo"));
     let mut choices = vec![
         SourceChoice::Proc(PathBuf::from("/proc")),
         SourceChoice::Auto,
     ];
-    // Where it is refused, `/proc` would answer once more.
+    // If netlink is refused, the netlink source falls back to `/proc`, which is
+    // tested already.
     match Netlink::new(|_| true).read(&mut Vec::new()) {
         Ok(()) => choices.push(SourceChoice::Netlink),
         Err(error) => {
@@ -75,10 +77,10 @@ fn a_poll_of_the_kernel_allocates_nothing_also_where_ss_is_missing() {
     }
 }
 
-/// The measure itself: a change does allocate, or the tests above would pass
-/// whatever happens.
+/// Checks the counter itself: a change does allocate. Otherwise the tests above
+/// would pass whatever happens.
 #[test]
-fn the_first_polls_are_seen_to_allocate() {
+fn the_first_polls_do_allocate() {
     let table = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let choice = SourceChoice::Proc(PathBuf::from(table));
     assert!(

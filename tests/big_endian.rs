@@ -1,5 +1,5 @@
-//! The tables that a big-endian kernel printed. An address in them is a
-//! native integer, so only a program for such a machine can read them.
+//! The tables that a big-endian kernel printed. Addresses in them are native
+//! integers, so only a program built for such a machine can read them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,8 +10,8 @@ use lntu::output::{Format, Output};
 use lntu::source::{Source, SourceChoice, SourceOptions};
 use tempfile::NamedTempFile;
 
-/// Through the library: an emulator runs this test, but no program that the
-/// test would start.
+/// Calls the library. The emulator runs this test program, but could not run a
+/// program that the test starts.
 #[test]
 #[cfg_attr(target_endian = "little", ignore = "needs a big-endian machine")]
 fn the_tables_of_a_big_endian_kernel_list_as_they_did_there() {

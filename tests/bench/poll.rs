@@ -1,8 +1,9 @@
-//! In-process costs: lines of bytes, sockets of lines, a poll of tables, and a
-//! watcher's steady poll. `cargo bench`. Against other programs, see `peers`.
+//! In-process costs: splitting bytes into lines, decoding lines into sockets, a
+//! poll of the tables, and a watcher's steady poll. Run with `cargo bench`.
+//! `peers` compares lntu with other programs.
 //!
-//! The tables stand in files, so the kernel's cost of making them is left out:
-//! what is measured is what this program adds to it.
+//! The tables are plain files. So the benchmark measures what lntu adds,
+//! without the kernel's cost of making the tables.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -30,16 +31,16 @@ fn main() {
     divan::main();
 }
 
-/// What the tables hold, and why that is of interest.
+/// What the tables hold, and why that matters.
 #[derive(Clone, Copy, Debug)]
 enum Input {
-    /// A container: the common case.
+    /// A container. This is the common case.
     Listeners10,
-    /// A busy proxy: what must not cost more than the one above.
+    /// A busy proxy. It must not cost more than the container.
     Listeners10Connections50k,
-    /// All rows are listeners: the work that cannot be avoided.
+    /// Every row is a listener. This is work that cannot be avoided.
     Listeners10k,
-    /// UDP tables are in no order, so all of them is read.
+    /// UDP tables are in no order, so each is read to its end.
     Udp50k,
 }
 
@@ -62,7 +63,8 @@ impl fmt::Display for Input {
 }
 
 impl Input {
-    /// The protocol of its sockets, how many listen, and how many do not.
+    /// The protocol of the sockets, how many of them listen, and how many do
+    /// not.
     fn shape(self) -> (Protocol, usize, usize) {
         match self {
             Input::Listeners10 => (Protocol::Tcp, 10, 0),
@@ -96,7 +98,7 @@ impl Input {
         (0..listeners + connections).fold(header.to_string(), |table, number| table + &row(number))
     }
 
-    /// A `/proc` with the table in it.
+    /// A `/proc` that holds the table.
     fn proc(self) -> TempDir {
         let proc = TempDir::new().unwrap();
         let net = proc.path().join("net");

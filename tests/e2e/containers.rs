@@ -1,5 +1,5 @@
-//! The static binary in real containers, which hold nothing but it and the
-//! application, and beside applications outside of them.
+//! The static binary in real containers, in images that hold only lntu and the
+//! application. Also beside applications outside of containers.
 
 mod beside;
 mod docker;
@@ -20,8 +20,7 @@ use tempfile::TempDir;
 use crate::harness::*;
 use docker::*;
 
-/// Between immediately, as it should be, and the 10 s after which `docker
-/// stop` kills.
+/// A limit for an end that should be immediate. `docker stop` kills after 10 s.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port";
@@ -35,7 +34,7 @@ fn events(lines: &str) -> Vec<String> {
     lines.lines().map(event).collect()
 }
 
-/// No interpreter is asked for, so the file runs where there is nothing else.
+/// The binary asks for no interpreter, so it runs in an empty image.
 #[test]
 fn the_binary_is_static_and_at_most_half_a_mebibyte() {
     if !have_static() {
@@ -43,8 +42,8 @@ fn the_binary_is_static_and_at_most_half_a_mebibyte() {
     }
     let file = std::fs::read(&binaries().lntu).unwrap();
     assert!(file.len() <= 512 * 1024, "{} bytes", file.len());
-    // The ELF header says where the program headers stand, how long each is,
-    // and how many there are.
+    // The ELF header says where the program headers are, how long each is, and
+    // how many there are.
     let number = |at: usize, length: usize| {
         let bytes = file[at..at + length].iter().rev();
         bytes.fold(0, |value, byte| value << 8 | usize::from(*byte))
@@ -57,9 +56,9 @@ fn the_binary_is_static_and_at_most_half_a_mebibyte() {
     assert!(!kinds.contains(&PT_INTERP), "{kinds:?}");
 }
 
-/// What runs `ss -lntu` needs no change where this program is the ss.
+/// A program that runs `ss -lntu` needs no change when lntu is installed as ss.
 #[test]
-fn a_program_that_parses_ss_works_where_there_is_nothing_but_it_and_this_one() {
+fn a_program_that_parses_ss_works_in_an_image_with_only_lntu() {
     if !have_docker() {
         return;
     }
@@ -335,14 +334,15 @@ fn wait_and_watch_compose() {
     );
 }
 
-/// A directory, and the option that makes it `/out` in a container.
+/// A directory, and the option that mounts it as `/out` in a container.
 fn out() -> (TempDir, String) {
     let directory = TempDir::new().unwrap();
     let option = format!("--volume={}:/out", directory.path().display());
     (directory, option)
 }
 
-/// An application that opens a port beside a watcher that writes to `output`.
+/// Starts an application that opens a port, beside a watcher that writes to
+/// `output`.
 fn start_with_output(output: &str, option: &str) -> Container {
     let helper = ["/lntu", "-H", "-i", "100ms", "-o", output, "--"];
     let app = ["/app", "reserve", "8080", "serve", "exit", "42"];
@@ -352,7 +352,7 @@ fn start_with_output(output: &str, option: &str) -> Container {
     container
 }
 
-/// The lines of the application, and no others.
+/// Checks that stdout holds the application's lines and no others.
 fn assert_stdout_is_the_applications(container: &Container) -> String {
     container.stop();
     assert_eq!(container.status(), 42);

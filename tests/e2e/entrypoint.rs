@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// `lntu OPTIONS -- sh -c SCRIPT`, without lines of the watcher on stdout.
+/// `lntu OPTIONS -- sh -c SCRIPT`. The watcher prints no lines.
 fn beside(options: &[&str], script: &str) -> Command {
     let quiet = ["--changes-only", "-H", "--source", "proc", "-i", "20ms"];
     lntu(&[&quiet, options, &["--", "sh", "-c", script]].concat())
 }
 
-/// The processes of this program whose parent is `parent`.
+/// The lntu processes whose parent is `parent`.
 fn watchers_of(parent: u32) -> Vec<u32> {
     let children = format!("/proc/{parent}/task/{parent}/children");
     let children = fs::read_to_string(children).unwrap_or_default();
@@ -25,7 +25,7 @@ fn watchers_of(parent: u32) -> Vec<u32> {
 }
 
 #[test]
-fn the_application_keeps_the_process_and_gives_its_own_status() {
+fn the_application_keeps_the_process_id_and_its_own_exit_status() {
     let running = Running::start(&mut beside(&[], "echo $$; exit 42"));
     let pid = running.child.id();
     let finished = running.finish();
@@ -34,7 +34,7 @@ fn the_application_keeps_the_process_and_gives_its_own_status() {
 }
 
 #[test]
-fn the_statuses_for_a_command_that_cannot_run_are_those_of_a_shell() {
+fn a_command_that_cannot_run_gives_the_exit_status_of_a_shell() {
     let directory = TempDir::new().unwrap();
     let not_executable = directory.path().join("file");
     fs::write(&not_executable, "").unwrap();
@@ -58,7 +58,7 @@ fn the_statuses_for_a_command_that_cannot_run_are_those_of_a_shell() {
 }
 
 #[test]
-fn there_is_no_line_of_a_watcher_beside_a_command_that_could_not_run() {
+fn a_command_that_cannot_run_leaves_no_line_of_a_watcher() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     for _ in 0..20 {
@@ -90,7 +90,7 @@ fn the_watcher_reports_beside_the_application_and_ends_with_it() {
     wait_for("the watcher's end", || is_gone(watchers[0]).then_some(()));
 }
 
-/// An application that closes its copy of a pipe ends it for the reader.
+/// If the watcher held a copy of a pipe, the reader would never see its end.
 #[test]
 fn the_watcher_holds_no_descriptor_of_the_application() {
     let directory = TempDir::new().unwrap();
@@ -116,7 +116,8 @@ fn the_watcher_holds_no_descriptor_of_the_application() {
         .collect();
     let stderr = fs::read_link(format!("/proc/{pid}/fd/2")).unwrap();
     let mut expected = vec!["/", "/", stderr.to_str().unwrap(), lines.to_str().unwrap()];
-    // What tells it of the application's end, where the kernel has that.
+    // On some kernels a pidfd tells the watcher when the application ends.
+    // Leave it out.
     let mut open: Vec<&str> = open.iter().map(String::as_str).collect();
     open.retain(|target| !target.contains("pidfd"));
     open.sort_unstable();
@@ -155,7 +156,7 @@ fn output_goes_to_the_end_of_a_file() {
     assert!(lines[1].contains(&port));
 }
 
-/// Readers come and go; what no one read is written again.
+/// Readers come and go. Lines that nobody read are written again.
 #[test]
 fn output_goes_to_a_fifo_once_someone_reads_it() {
     let directory = TempDir::new().unwrap();
@@ -196,10 +197,10 @@ fn output_goes_to_a_fifo_once_someone_reads_it() {
     assert_eq!(closed.matches("CLOSED").count(), 2);
 }
 
-/// What is there at the start is what was there when the watcher first looked,
-/// not when someone first read its lines.
+/// The start is when the watcher first looks, not when someone first reads its
+/// lines.
 #[test]
-fn changes_are_told_also_to_a_reader_that_comes_late() {
+fn a_reader_that_comes_late_still_gets_the_changes() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let listener = listen("127.0.0.1");
@@ -223,7 +224,7 @@ fn changes_are_told_also_to_a_reader_that_comes_late() {
 }
 
 #[test]
-fn output_to_dev_stderr_needs_no_such_file() {
+fn output_to_dev_stderr_goes_to_stderr() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&[

@@ -1,4 +1,5 @@
-//! Programs that claim to be ss: what is believed, and what falls back.
+//! Programs that claim to be ss: which answers lntu accepts, and when it falls
+//! back.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,14 +15,14 @@ use crate::harness::*;
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess";
 
-/// A script that prints `lines` and goes on with `then`.
+/// A script that prints `lines` and then runs `then`.
 fn prints(lines: &[&str], then: &str) -> String {
     let text = lines.join("\n");
     format!("cat <<'EOF'\n{text}\nEOF\n{then}")
 }
 
-/// A listener that is really there, and what `lntu list` says of its port when
-/// `directory` is the first of PATH.
+/// Opens a real listener and runs `lntu list` for its port, with `directory`
+/// first in PATH.
 fn list_beside(directory: &Path) -> (Finished, u16) {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener);
@@ -29,14 +30,14 @@ fn list_beside(directory: &Path) -> (Finished, u16) {
     (run(command.env("PATH", path_with(directory))), port)
 }
 
-/// With only this ss allowed.
+/// Runs `lntu list` with this ss as its only source.
 fn ss_only(directory: &Path) -> Finished {
     run(lntu(&["list", "-H", "--source", "ss"]).env("PATH", path_with(directory)))
 }
 
-/// The ss is not believed: the listener is found all the same, and with no
-/// other source allowed that is an error. Both name the reason.
-fn assert_not_believed(script: &str, reason: &str) {
+/// Checks that lntu rejects this ss. With other sources allowed, the listener
+/// is still found. With ss alone, it is an error. Both name the reason.
+fn assert_rejected(script: &str, reason: &str) {
     let directory = fake_ss(script);
     let (listed, port) = list_beside(directory.path());
     assert!(listed.status.success(), "{listed:?}");
@@ -44,13 +45,13 @@ fn assert_not_believed(script: &str, reason: &str) {
     assert_eq!(found, format!("127.0.0.1:{port}"), "{listed:?}");
     let said = format!("lntu: {reason}; reading /proc/net instead\n");
     assert_eq!(listed.stderr, said);
-    // Something listens in any case, also where this machine is idle.
+    // Even an idle machine then has a listener.
     let _listener = listen("127.0.0.1");
     let refused = ss_only(directory.path());
     assert!(refused.error().starts_with(reason), "{refused:?}");
 }
 
-fn believed(lines: &[&str]) -> Vec<String> {
+fn accepted(lines: &[&str]) -> Vec<String> {
     let directory = fake_ss(&prints(lines, ""));
     let listed = ss_only(directory.path());
     let field = |line: &str| {
@@ -61,7 +62,7 @@ fn believed(lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn todays_style_is_believed() {
+fn the_format_of_today_is_accepted() {
     let lines = [
         HEADER,
         "udp   UNCONN 0      0       127.0.0.53%lo:53         0.0.0.0:*          ",
@@ -77,11 +78,11 @@ fn todays_style_is_believed() {
         "tcp [::1]:631 [::]:*",
         "udp 127.0.0.53%lo:53 0.0.0.0:*",
     ];
-    assert_eq!(believed(&lines), expected);
+    assert_eq!(accepted(&lines), expected);
 }
 
 #[test]
-fn the_style_before_2017_is_believed() {
+fn the_format_before_2017_is_accepted() {
     let lines = [
         "Netid State      Recv-Q Send-Q     Local Address:Port       Peer Address:Port ",
         "udp    UNCONN     0      0                     *:68                    *:*     ",
@@ -97,11 +98,11 @@ fn the_style_before_2017_is_believed() {
         "tcp [::1]:631 [::]:*",
         "udp *:68 0.0.0.0:*",
     ];
-    assert_eq!(believed(&lines), expected);
+    assert_eq!(accepted(&lines), expected);
 }
 
 #[test]
-fn five_megabytes_of_rows_are_believed() {
+fn five_megabytes_of_rows_are_accepted() {
     let directory = TempDir::new().unwrap();
     let row = |number: u32| {
         format!(
@@ -120,34 +121,34 @@ fn five_megabytes_of_rows_are_believed() {
 }
 
 #[test]
-fn an_ss_that_fails_is_not_believed() {
+fn an_ss_that_fails_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
-    assert_not_believed("exit 1", "ss: exit status: 1");
-    assert_not_believed(&prints(&[HEADER, row], "exit 3"), "ss: exit status: 3");
-    assert_not_believed("kill -9 $$", "ss: signal: 9 (SIGKILL)");
+    assert_rejected("exit 1", "ss: exit status: 1");
+    assert_rejected(&prints(&[HEADER, row], "exit 3"), "ss: exit status: 3");
+    assert_rejected("kill -9 $$", "ss: signal: 9 (SIGKILL)");
 }
 
 #[test]
-fn an_ss_that_prints_something_else_is_not_believed() {
+fn an_ss_that_prints_something_else_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
-    assert_not_believed("exit 0", "ss: its output has no header");
-    assert_not_believed("echo hello", "ss: its output has no header");
-    assert_not_believed(&prints(&[row], ""), "ss: its output has no header");
-    assert_not_believed("exec yes", "ss: its output has no header");
-    assert_not_believed(
+    assert_rejected("exit 0", "ss: its output has no header");
+    assert_rejected("echo hello", "ss: its output has no header");
+    assert_rejected(&prints(&[row], ""), "ss: its output has no header");
+    assert_rejected("exec yes", "ss: its output has no header");
+    assert_rejected(
         &prints(&[HEADER, row, "garbage \x1b[31m"], ""),
         "ss: cannot read its line 'garbage \\u{1b}[31m'",
     );
-    assert_not_believed(
+    assert_rejected(
         &format!("echo '{HEADER}'; printf 'tcp LISTEN 0 128 127.0.0.1:80'"),
         "ss: cannot read its line 'tcp LISTEN 0 128 127.0.0.1:80'",
     );
 }
 
 #[test]
-fn an_ss_that_complains_is_not_believed() {
+fn an_ss_that_writes_to_stderr_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
-    assert_not_believed(
+    assert_rejected(
         &prints(
             &[HEADER, row],
             "echo 'RTNETLINK answers: what' >&2; echo more >&2",
@@ -156,10 +157,10 @@ fn an_ss_that_complains_is_not_believed() {
     );
 }
 
-/// ss prints this, and exits 0, where it can read nothing.
+/// This is what ss prints, with exit status 0, when it can read nothing.
 #[test]
-fn a_header_alone_is_not_believed_while_something_listens() {
-    assert_not_believed(&prints(&[HEADER], ""), "ss: printed no listeners");
+fn a_header_alone_is_rejected_while_something_listens() {
+    assert_rejected(&prints(&[HEADER], ""), "ss: printed no listeners");
     in_private_network(|| {
         let directory = fake_ss(&prints(&[HEADER], ""));
         assert_eq!(ss_only(directory.path()).lines(), [""; 0]);
@@ -167,7 +168,7 @@ fn a_header_alone_is_not_believed_while_something_listens() {
 }
 
 #[test]
-fn an_ss_that_hangs_is_left_after_two_seconds_and_nothing_of_it_remains() {
+fn an_ss_that_hangs_is_ended_after_two_seconds_with_all_it_started() {
     let directory = TempDir::new().unwrap();
     let pid_file = directory.path().join("pid");
     let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
@@ -189,7 +190,7 @@ fn an_ss_that_hangs_is_left_after_two_seconds_and_nothing_of_it_remains() {
 }
 
 #[test]
-fn an_ss_that_dribbles_or_leaves_its_pipe_open_is_left_after_two_seconds() {
+fn an_ss_that_trickles_or_leaves_its_pipe_open_is_given_up_after_two_seconds() {
     let dribble = format!("printf '{HEADER}\\n'; while :; do printf t; sleep 1; done");
     let orphan = format!("echo '{HEADER}'; sleep 1000 & exit 0");
     for script in [dribble, orphan] {
@@ -203,9 +204,10 @@ fn an_ss_that_dribbles_or_leaves_its_pipe_open_is_left_after_two_seconds() {
     }
 }
 
-/// Two seconds are waited once, not at every poll, and cost no event.
+/// lntu waits two seconds once, not at every poll. Nothing closes because of
+/// it.
 #[test]
-fn an_ss_that_hung_is_left_alone() {
+fn an_ss_that_hung_is_not_run_again_at_the_next_poll() {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
     let script = format!("echo run >> {}; sleep 1000", runs.display());
@@ -225,9 +227,10 @@ fn an_ss_that_hung_is_left_alone() {
     assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
 }
 
-/// The first look of the second poll and the two after it pass over port 2.
+/// Runs 2, 3 and 4 leave port 2 out: the first look of the second poll and the
+/// two looks after it.
 #[test]
-fn a_listener_that_several_looks_pass_over_is_not_closed() {
+fn a_listener_that_several_looks_miss_is_not_closed() {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
     let script = format!(
@@ -249,7 +252,7 @@ fn a_listener_that_several_looks_pass_over_is_not_closed() {
     }
 }
 
-/// So ss shows a UDP socket that is being bound.
+/// ss prints such a row for a UDP socket that is still being bound.
 #[test]
 fn a_row_without_a_port_is_no_listener() {
     let rows = [
@@ -257,11 +260,11 @@ fn a_row_without_a_port_is_no_listener() {
         "udp UNCONN 0 0 0.0.0.0:* 0.0.0.0:*",
         "udp UNCONN 0 0 127.0.0.1:53 0.0.0.0:*",
     ];
-    assert_eq!(believed(&rows), ["udp 127.0.0.1:53 0.0.0.0:*"]);
+    assert_eq!(accepted(&rows), ["udp 127.0.0.1:53 0.0.0.0:*"]);
 }
 
 #[test]
-fn what_cannot_be_executed_is_passed_over() {
+fn files_that_cannot_be_executed_are_skipped() {
     let directory = TempDir::new().unwrap();
     let ss = directory.path().join("ss");
     let listener = listen("127.0.0.1");
@@ -284,7 +287,7 @@ fn what_cannot_be_executed_is_passed_over() {
     fs::remove_dir(&ss).unwrap();
     fs::write(&ss, "#!/bin/sh\necho no\n").unwrap();
     assert_not_found();
-    // Executable by its mode, but in no format that can be executed.
+    // Its mode says executable, but its format is none that the kernel can run.
     fs::write(&ss, "no program").unwrap();
     fs::set_permissions(&ss, fs::Permissions::from_mode(0o755)).unwrap();
     let listed = only_there(&[]);
@@ -297,7 +300,7 @@ fn what_cannot_be_executed_is_passed_over() {
 }
 
 #[test]
-fn lntu_itself_is_never_taken_for_ss() {
+fn lntu_never_runs_itself_as_ss() {
     let directory = TempDir::new().unwrap();
     let link = directory.path().join("ss");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lntu"), link).unwrap();
@@ -325,8 +328,8 @@ fn an_ss_in_the_working_directory_is_never_run() {
     assert!(!directory.path().join("was-run").exists());
 }
 
-/// ss answers the first look and fails at the second: the snapshot is then that
-/// of `/proc`, with nothing that only ss said.
+/// ss answers the first look and fails at the second. The snapshot is then the
+/// one from `/proc`, and nothing that only ss said stays.
 #[test]
 fn a_second_look_that_another_source_answers_replaces_the_first() {
     let listener = listen("127.0.0.1");

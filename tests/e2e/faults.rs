@@ -1,4 +1,5 @@
-//! What fails while the watcher runs, and what it costs: a message, and no event.
+//! What happens when something fails while the watcher runs: it writes a
+//! message, and no event.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +22,7 @@ use crate::watch::{A_WHILE, FAST, SwitchableSs, event, watch};
 const SS_HEADER: &str = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port";
 const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
 
-/// A directory that can stand for `/proc`.
+/// A directory that stands in for `/proc`.
 struct FakeProc(TempDir);
 
 impl FakeProc {
@@ -39,14 +40,14 @@ impl FakeProc {
         self.0.path().join("net")
     }
 
-    /// Puts a table in the place of what was there, in one step.
+    /// Replaces a table in one step.
     fn put(&self, name: &str, contents: impl AsRef<[u8]>) {
         let draft = self.0.path().join("draft");
         fs::write(&draft, contents).unwrap();
         self.move_in(&draft, name);
     }
 
-    /// Puts what stands at `path` in the place of a table.
+    /// Replaces a table with what is at `path`.
     fn move_in(&self, path: &Path, name: &str) {
         let table = self.net().join(name);
         if path.is_dir() {
@@ -58,7 +59,7 @@ impl FakeProc {
     }
 }
 
-/// A row of a listener on 127.0.0.1.
+/// The row of a listener on 127.0.0.1.
 fn row(port: u16) -> String {
     format!(
         "   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 \
@@ -73,14 +74,15 @@ fn table(ports: impl IntoIterator<Item = u16>) -> String {
         .collect()
 }
 
-/// No character that a terminal obeys, but for the ends of lines.
+/// Checks that the text holds no control character except line ends. A terminal
+/// would obey it.
 fn assert_harmless(text: &str) {
     let harmful = |c: char| c.is_control() && c != '\n';
     assert!(!text.contains(harmful), "{text:?}");
 }
 
 #[test]
-fn a_watcher_of_ss_alone_keeps_what_it_knew_through_every_wrong_answer() {
+fn a_watcher_of_ss_alone_keeps_its_snapshot_through_every_wrong_answer() {
     let answer = |rows: &str, then: &str| format!("cat <<'EOF'\n{SS_HEADER}\n{rows}\nEOF\n{then}");
     let ssh = "tcp LISTEN 0 128 127.0.0.1:22 0.0.0.0:*";
     let web = "tcp LISTEN 0 128 127.0.0.1:80 0.0.0.0:*";
@@ -154,9 +156,9 @@ fn a_watcher_of_ss_alone_keeps_what_it_knew_through_every_wrong_answer() {
     watcher.assert_no_more_errors();
 }
 
-/// ss may be anything that stands in PATH, and quoted are its first lines.
+/// Any program in PATH can be called ss, and lntu quotes its first lines.
 #[test]
-fn what_ss_says_never_reaches_a_terminal_as_it_is() {
+fn control_characters_from_ss_never_reach_a_terminal() {
     let escape = r"\033]0;title\007\033[2J\r";
     let title = "\\u{1b}]0;title\\u{7}\\u{1b}[2J";
     let scope = format!("echo '{SS_HEADER}'; printf 'tcp LISTEN 0 0 1.2.3.4%%{escape}:80 *:*\\n'");
@@ -178,7 +180,7 @@ fn what_ss_says_never_reaches_a_terminal_as_it_is() {
 }
 
 #[test]
-fn file_names_never_reach_a_terminal_as_they_are() {
+fn control_characters_in_file_names_never_reach_a_terminal() {
     let directory = TempDir::new().unwrap();
     let odd = directory.path().join("\x1b[31m\n\u{9b}7m");
     let listed = run(lntu(&["list", "--proc"]).arg(&odd));
@@ -201,7 +203,7 @@ fn file_names_never_reach_a_terminal_as_they_are() {
 }
 
 #[test]
-fn whatever_takes_the_place_of_a_table_closes_nothing() {
+fn a_table_replaced_by_something_else_closes_nothing() {
     let proc = FakeProc::new();
     let good = table([22, 80]);
     proc.put("tcp", &good);
@@ -234,8 +236,8 @@ fn whatever_takes_the_place_of_a_table_closes_nothing() {
     recovers("none of its rows can be read; the first: not a row");
     proc.put("tcp", format!("{PROC_HEADER}0: {}\n", "F".repeat(100_000)));
     recovers("none of its rows can be read; the first: too long");
-    // Cut in the header, in the number of a row, and in each of the fields
-    // that make a listener.
+    // Cut in the header, in a row's number, and in each field that makes a
+    // listener.
     let start = good.find("0050").unwrap() - 14;
     for end in [
         4,
@@ -256,7 +258,7 @@ fn whatever_takes_the_place_of_a_table_closes_nothing() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_cost_the_others_nothing() {
+fn rows_that_cannot_be_read_do_not_affect_the_others() {
     let proc = FakeProc::new();
     proc.put("tcp", table([22, 80]));
     let watcher = watch(&["-v", "-H", "--proc", proc.root()]);
@@ -277,7 +279,7 @@ fn rows_that_cannot_be_read_cost_the_others_nothing() {
 }
 
 #[test]
-fn a_tcp6_that_comes_and_goes_and_comes_closes_nothing() {
+fn a_tcp6_that_appears_vanishes_and_returns_closes_nothing() {
     let proc = FakeProc::new();
     proc.put("tcp", table([22]));
     let tcp6 = row(80).replace("0100007F", "00000000000000000000000000000000");
@@ -299,7 +301,7 @@ fn a_tcp6_that_comes_and_goes_and_comes_closes_nothing() {
 }
 
 #[test]
-fn the_end_of_the_process_that_is_looked_into_closes_nothing() {
+fn the_end_of_the_process_given_with_pid_closes_nothing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let mut looked_into = Running::start(Command::new("cat").stdin(Stdio::piped()));
@@ -319,7 +321,7 @@ fn the_end_of_the_process_that_is_looked_into_closes_nothing() {
     watcher.assert_no_more_errors();
 }
 
-/// Stops it, and returns when it is stopped.
+/// Stops the watcher and waits until it has stopped.
 fn stop(watcher: &Running) {
     kill_process(watcher.pid(), Signal::STOP).unwrap();
     let stat = format!("/proc/{}/stat", watcher.child.id());
@@ -330,7 +332,7 @@ fn stop(watcher: &Running) {
 }
 
 #[test]
-fn a_watcher_that_was_stopped_tells_what_changed_meanwhile() {
+fn a_watcher_that_was_stopped_reports_what_changed_meanwhile() {
     let port = FreePort::new();
     let other = FreePort::new();
     let listener = port.listen();
@@ -340,7 +342,7 @@ fn a_watcher_that_was_stopped_tells_what_changed_meanwhile() {
     stop(&watcher);
     drop(listener);
     let _listener = other.listen();
-    // Opened and closed again before anyone looks: no event.
+    // Nobody looks between these opens and closes, so they are no event.
     for _ in 0..10 {
         drop(port.listen());
     }
@@ -356,7 +358,7 @@ fn a_watcher_that_was_stopped_tells_what_changed_meanwhile() {
     watcher.assert_no_more_errors();
 }
 
-/// The deadline of that run passes while the watcher is stopped.
+/// The deadline of the ss run passes while the watcher is stopped.
 #[test]
 fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
     let listener = listen("127.0.0.1");
@@ -391,7 +393,7 @@ fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
 }
 
 #[test]
-fn polls_that_take_longer_than_the_interval_see_everything_and_leave_a_pause() {
+fn polls_longer_than_the_interval_miss_nothing_and_still_pause() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().display();
     let script = format!(
@@ -406,14 +408,14 @@ fn polls_that_take_longer_than_the_interval_see_everything_and_leave_a_pause() {
     assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:2");
     let runs = fs::read_to_string(directory.path().join("runs")).unwrap();
     let starts: Vec<u64> = runs.lines().map(|line| line.parse().unwrap()).collect();
-    // Nine times what the first run took, and that run itself.
+    // The first run, and a pause of nine times its length.
     let between = Duration::from_nanos(starts[1] - starts[0]);
     assert!(between > Duration::from_millis(2900), "{between:?}");
     watcher.assert_no_more_errors();
 }
 
-/// What lntu says where no more than `limit` descriptors may be open. Where
-/// stdin is closed, the number that it leaves free suffices to load the program.
+/// Runs lntu with a limit of `limit` open descriptors. If `first` closes stdin,
+/// its number is free again, which is just enough to load the program.
 fn with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished {
     let script = format!("{first}; ulimit -n {limit}; exec \"$0\" \"$@\"");
     let mut shell = Command::new("sh");
@@ -422,12 +424,13 @@ fn with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished
 }
 
 #[test]
-fn a_list_without_enough_descriptors_is_one_line_and_never_a_part() {
+fn a_list_without_enough_descriptors_fails_with_one_line_and_prints_no_part() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let list = ["list", "-H", "--source", "proc", &port];
     let refused = with_few_descriptors("exec <&-", 3, &list);
-    // Duplicating it to 3 or more is no valid wish then.
+    // Its duplicate would need a descriptor of 3 or more, which this limit
+    // forbids.
     assert_eq!(refused.error(), "stdout: Invalid argument (os error 22)");
     let refused = with_few_descriptors(":", 4, &list);
     assert_eq!(
@@ -467,7 +470,7 @@ fn a_list_without_enough_descriptors_is_one_line_and_never_a_part() {
 }
 
 #[test]
-fn a_watcher_that_runs_out_of_descriptors_keeps_what_it_knew() {
+fn a_watcher_that_runs_out_of_descriptors_keeps_its_snapshot() {
     let port = FreePort::new();
     let listener = port.listen();
     for source in ["proc", "auto"] {
@@ -493,10 +496,10 @@ fn a_watcher_that_runs_out_of_descriptors_keeps_what_it_knew() {
     drop(listener);
 }
 
-/// An address space is too small to load the program, or to work in, or it
-/// suffices.
+/// Some limits are too small to load the program, some too small to work in,
+/// and some large enough.
 #[test]
-fn with_little_memory_the_answer_is_right_or_there_is_none() {
+fn with_little_memory_the_answer_is_right_or_missing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let mut right = 0;
@@ -518,8 +521,8 @@ fn with_little_memory_the_answer_is_right_or_there_is_none() {
     assert!(right >= 2, "{right}");
 }
 
-/// What the lines of a stream make of the table, each of them checked: whole,
-/// and a change of what the lines before it made.
+/// Rebuilds the table from the lines of a stream. Checks that each line is
+/// whole and changes something.
 #[derive(Default)]
 struct Replay {
     torn: Vec<u8>,
@@ -559,9 +562,10 @@ fn peak_memory(pid: u32) -> u64 {
     kibibytes.parse().unwrap()
 }
 
-/// A FIFO is told of each time anew, and a pipe makes the watcher wait.
+/// With a FIFO, each write fails until the reader continues. With a pipe, the
+/// watcher waits.
 #[test]
-fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
+fn a_reader_that_pauses_catches_up_with_the_table() {
     const ROWS: u16 = 1500;
     for to_fifo in [false, true] {
         let proc = FakeProc::new();
@@ -572,7 +576,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
             Mode::empty(),
         );
         let mut reader = fs::File::from(reader.unwrap());
-        // Each has two thirds of all ports, others each time.
+        // Each table has two thirds of all ports, and each time different ones.
         let ports = |turn: u16| (1..=ROWS).filter(move |port| !(port + turn).is_multiple_of(3));
         proc.put("tcp", table(ports(0)));
         let mut command = lntu(&["-H", "-i", "10ms", "--proc", proc.root()]);
@@ -590,7 +594,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
         let mut read = |replay: &mut Replay| {
             let mut buffer = [0; 4096];
             match reader.read(&mut buffer) {
-                // The watcher has not opened it yet.
+                // The watcher has not opened the FIFO yet.
                 Ok(0) => {}
                 Ok(read) => replay.take(&buffer[..read]),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
@@ -601,7 +605,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
             (replay.lines > 100).then_some(())
         });
         let before = peak_memory(pid);
-        // A pipe takes 64 KiB, which a few of these tables fill.
+        // A pipe holds 64 KiB. A few of these tables fill it.
         let until = Instant::now() + 2 * A_WHILE;
         let mut turn = 0;
         while Instant::now() < until {
@@ -614,7 +618,7 @@ fn a_reader_that_stops_for_a_while_misses_nothing_that_still_holds() {
             read(&mut replay);
             (replay.open == expected && replay.torn.is_empty()).then_some(())
         });
-        // The table may have looked so before the last changes were written.
+        // An earlier table may have looked the same, so read on for a while.
         let quiet = Instant::now() + A_WHILE;
         while Instant::now() < quiet {
             read(&mut replay);
@@ -647,14 +651,14 @@ impl Drop for KilledAtEnd {
     }
 }
 
-/// Runs `test` on a thread that sees a disk of `bytes` in `directory`, where
-/// that is allowed. Programs started from it see it too.
+/// Runs `test` on a thread that has a disk of `bytes` mounted at `directory`,
+/// where that is allowed. Programs that the thread starts see the disk too.
 fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let name = thread::current().name().unwrap_or("a test").to_string();
         let run = move || {
             let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
-            #[allow(deprecated)] // Only this thread and children made from it are concerned.
+            #[allow(deprecated)] // Only this thread and its later children.
             let mounted = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)
                 .and_then(|()| {
                     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -684,7 +688,7 @@ fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
 }
 
 #[test]
-fn a_disk_that_was_full_has_every_line_once_and_whole_when_it_no_longer_is() {
+fn once_a_full_disk_has_room_every_line_is_there_once_and_whole() {
     const PAGE: u64 = 4096;
     let disk = TempDir::new().unwrap();
     with_small_disk(disk.path(), 32 * PAGE, || {

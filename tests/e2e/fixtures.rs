@@ -1,4 +1,4 @@
-//! The tables in `fixtures/proc`, read by `lntu` and by ss itself.
+//! The tables in `fixtures/proc`, as lntu and as ss read them.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Every directory of `fixtures/proc` but the one that only a big-endian
-/// machine can read; `tests/big_endian.rs` does.
+/// Every directory of `fixtures/proc` except `big-endian`. Only a big-endian
+/// machine can read that one. `tests/big_endian.rs` does.
 pub fn fixtures() -> Vec<PathBuf> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
     let mut fixtures: Vec<PathBuf> = fs::read_dir(root)
@@ -26,8 +26,9 @@ fn list(fixture: &PathBuf) -> Finished {
     run(lntu(&["list", "--proc"]).arg(fixture))
 }
 
-/// `expected` beside a fixture's tables is what `list` prints of them, both
-/// streams. To write it anew: `lntu list --proc DIR >DIR/expected 2>&1`.
+/// The file `expected` beside a fixture's tables is what `list` prints for
+/// them: stdout, then stderr. To write it again: `lntu list --proc DIR
+/// >DIR/expected 2>&1`.
 #[test]
 fn every_fixture_lists_as_expected() {
     for fixture in fixtures() {
@@ -39,8 +40,8 @@ fn every_fixture_lists_as_expected() {
     }
 }
 
-/// ss reads the same files when `PROC_ROOT` names their directory. Where it
-/// cannot be trusted with them, `no-oracle` says why.
+/// ss reads the same files if `PROC_ROOT` names their directory. Where ss gets
+/// them wrong, the file `no-oracle` says why.
 #[test]
 fn every_fixture_lists_as_ss_lists_it() {
     if !have_ss() {
@@ -58,7 +59,7 @@ fn every_fixture_lists_as_ss_lists_it() {
     }
 }
 
-/// Too large to be a fixture.
+/// This table is too large to be a fixture.
 #[test]
 fn a_table_of_a_hundred_thousand_rows_lists_as_ss_lists_it() {
     let proc = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! What the end-to-end tests are written in terms of.
+//! Helpers that the end-to-end tests share.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -20,16 +20,16 @@ use tempfile::TempDir;
 /// How long a test waits for something that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The program under test, which looks for ss where this process does.
+/// The program under test. It looks for ss in the PATH of this process.
 pub fn lntu(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lntu"));
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
-/// A `/proc` of which the `forbidden` tables may not be read, and a program
-/// that may not read them: root reads every file, so as root it runs as
-/// nobody, from a copy that nobody can reach.
+/// Makes a `/proc` whose `forbidden` tables cannot be read, and a copy of lntu
+/// to read it with. Root can read every file, so as root the copy runs as the
+/// user nobody. That user may be unable to reach the original.
 pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
     let proc = TempDir::new().unwrap();
     let allow = |path: &Path, mode| {
@@ -49,9 +49,9 @@ pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
     proc
 }
 
-/// What the program of [`forbidding_proc`] says with these arguments before
-/// `--proc DIR`. A shell starts it: what was just copied may still be open for
-/// writing in a process that another test forks.
+/// Runs the program of [`forbidding_proc`] with these arguments and `--proc
+/// DIR`. A shell starts it, and tries until it can: another test may fork while
+/// the copy is open for writing, and its child then holds the file open.
 pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
     let script = "while ! \"$0\" -V >/dev/null; do :; done; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
@@ -60,7 +60,8 @@ pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
     run(without_root(&mut command))
 }
 
-/// `command` as nobody where this is root, who may read everything.
+/// Makes `command` run as the user nobody if this is root. Root may read
+/// everything.
 pub fn without_root(command: &mut Command) -> &mut Command {
     if rustix::process::geteuid().is_root() {
         command.uid(65534).gid(65534);
@@ -68,7 +69,7 @@ pub fn without_root(command: &mut Command) -> &mut Command {
     command
 }
 
-/// What a finished program said.
+/// What a program left when it finished.
 #[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
@@ -81,13 +82,13 @@ impl Finished {
         self.status.code().unwrap_or_else(|| panic!("{self:?}"))
     }
 
-    /// The lines of stdout of a run that ended well and said nothing on stderr.
+    /// The lines of stdout, if the run succeeded and wrote nothing to stderr.
     pub fn lines(&self) -> Vec<&str> {
         assert!(self.status.success() && self.stderr.is_empty(), "{self:?}");
         self.stdout.lines().collect()
     }
 
-    /// The one line of stderr of a run that could not tell.
+    /// The one line on stderr of a run that ended with "could not tell".
     pub fn error(&self) -> &str {
         assert_eq!((self.code(), self.stdout.as_str()), (2, ""), "{self:?}");
         let line = self.stderr.strip_suffix('\n').unwrap();
@@ -105,7 +106,8 @@ pub fn run(command: &mut Command) -> Finished {
     }
 }
 
-/// A running program whose lines are read as they come. Killed when dropped.
+/// A running program. Its lines are read as they come. It is killed when
+/// dropped.
 pub struct Running {
     pub child: Child,
     stdout: Receiver<String>,
@@ -138,7 +140,7 @@ impl Running {
             .expect("a line on stdout")
     }
 
-    /// The next line of stdout if it comes in time.
+    /// The next line of stdout, if it comes in time.
     pub fn line_within(&self, time: Duration) -> Option<String> {
         self.stdout.recv_timeout(time).ok()
     }
@@ -149,7 +151,8 @@ impl Running {
             .expect("a line on stderr")
     }
 
-    /// Nothing more is on stdout now, and nothing comes within `time`.
+    /// Checks that stdout has no unread line, and that none comes within
+    /// `time`.
     pub fn assert_silent_for(&self, time: Duration) {
         match self.stdout.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -161,8 +164,8 @@ impl Running {
         self.assert_no_more_errors_for(Duration::ZERO);
     }
 
-    /// Nothing more is on stderr now, the program runs, and nothing comes
-    /// within `time`.
+    /// Checks that the program runs, that stderr has no unread line, and that
+    /// none comes within `time`.
     pub fn assert_no_more_errors_for(&self, time: Duration) {
         match self.stderr.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -170,7 +173,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end; what was not read yet of its lines.
+    /// Waits for the end. Returns the unread lines.
     pub fn finish(mut self) -> Finished {
         let status = wait_for("the program's end", || self.child.try_wait().unwrap());
         let rest = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect();
@@ -201,21 +204,21 @@ fn lines_of(stream: impl io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Asks until there is an answer, for at most [`DEADLINE`].
+/// Asks again and again until there is an answer, for at most [`DEADLINE`].
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "{what} did not come");
+        assert!(Instant::now() < end, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Whether what a test needs is here. Where it is not, the test is skipped
-/// and says so past the capture of its output, or fails if `LNTU_TEST_REQUIRE`
-/// names it.
+/// Whether the test has what it needs. If not, the test is skipped and says why
+/// on stderr, even where its output is captured. If `LNTU_TEST_REQUIRE` names
+/// what is missing, the test fails instead.
 pub fn have(name: &str, missing: Option<String>) -> bool {
     let Some(why) = missing else {
         return true;
@@ -230,8 +233,7 @@ pub fn have(name: &str, missing: Option<String>) -> bool {
     false
 }
 
-/// Whether a program is installed, which stands under `name` in
-/// `LNTU_TEST_REQUIRE`.
+/// Whether a program is installed. `LNTU_TEST_REQUIRE` knows it as `name`.
 pub fn have_program(name: &str, program: impl AsRef<OsStr>) -> bool {
     let program = program.as_ref();
     let started = Command::new(program).arg("--version").output();
@@ -239,18 +241,18 @@ pub fn have_program(name: &str, program: impl AsRef<OsStr>) -> bool {
     have(name, started.err().map(why))
 }
 
-/// Whether the real ss is here.
+/// Whether the real ss is installed.
 pub fn have_ss() -> bool {
     have_program("ss", "ss")
 }
 
-/// Runs `test` on a thread in a network namespace of its own, with `lo` up,
-/// where that is allowed. Programs started from it are in there too.
+/// Runs `test` on a thread in its own network namespace, with `lo` up, where
+/// that is allowed. Programs that the thread starts share the namespace.
 pub fn in_private_network(test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let name = thread::current().name().unwrap_or("a test").to_string();
         let run = move || {
-            #[allow(deprecated)] // Only sockets and children made from here are concerned.
+            #[allow(deprecated)] // It affects only later sockets and children.
             let unshared = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET);
             let missing = unshared.err().map(|error| format!("unshare: {error}"));
             if have("netns", missing) {
@@ -268,15 +270,15 @@ pub fn in_private_network(test: impl FnOnce() + Send) {
     });
 }
 
-/// A directory that can stand in PATH, with an `ss` that runs this shell script.
+/// A directory for PATH. Its `ss` runs this shell script.
 pub fn fake_ss(script: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     write_program(&directory.path().join("ss"), script);
     directory
 }
 
-/// An ss that prints a listener on 127.0.0.1:1 always, and one on `port` at
-/// every second run, starting with the second.
+/// An ss that always prints a listener on 127.0.0.1:1. It prints one on `port`
+/// too in its second run, its fourth, and so on.
 pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("flag");
@@ -291,9 +293,10 @@ pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
     directory
 }
 
-/// Writes a shell script that can be executed at once. Another process writes
-/// it: one that a test forks meanwhile would hold a file that is open for
-/// writing here, and what is open for writing cannot be executed (`ETXTBSY`).
+/// Writes a shell script that can run at once. The kernel refuses to run a file
+/// that is open for writing (`ETXTBSY`). If this process wrote the file, a
+/// child that another test forks could hold it open. So another process writes
+/// it.
 pub fn write_program(path: &Path, script: &str) {
     let write =
         "printf '%s' \"$1\" >\"$0.draft\" && chmod 755 \"$0.draft\" && mv \"$0.draft\" \"$0\"";
@@ -303,7 +306,7 @@ pub fn write_program(path: &Path, script: &str) {
     assert!(written.unwrap().success(), "{}", path.display());
 }
 
-/// A FIFO in `directory`.
+/// Makes a FIFO in `directory`.
 pub fn fifo_in(directory: &Path) -> PathBuf {
     let fifo = directory.join("fifo");
     let made = Command::new("mkfifo").arg(&fifo).status();
@@ -311,17 +314,19 @@ pub fn fifo_in(directory: &Path) -> PathBuf {
     fifo
 }
 
-/// `first` before the PATH of this process, so that scripts find their tools.
+/// The PATH of this process with `first` in front. Scripts still find their
+/// tools.
 pub fn path_with(first: &Path) -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let entries = std::iter::once(first.to_path_buf()).chain(std::env::split_paths(&path));
     std::env::join_paths(entries).unwrap()
 }
 
-/// A PATH in which there is no ss.
+/// A PATH without ss.
 pub const NO_SS: &str = "/nonexistent";
 
-/// A zombie is gone too: it is for its new parent to reap.
+/// Whether the process has ended. A zombie counts as ended: only its new parent
+/// can remove it.
 pub fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.map_or(true, |stat| stat.contains(") Z "))
@@ -336,8 +341,8 @@ pub fn port_of(listener: &TcpListener) -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A port of 127.0.0.1 that is kept free for the test: bound and not
-/// listening, with `SO_REUSEADDR`, so that a listener can join it.
+/// A port of 127.0.0.1 that stays free for the test. A socket is bound to it
+/// and does not listen. It has `SO_REUSEADDR`, so a listener can join it.
 pub struct FreePort {
     pub number: u16,
     _keeps_it: Socket,
@@ -367,8 +372,8 @@ impl fmt::Display for FreePort {
     }
 }
 
-/// A socket that is bound to `address`, made ready by `prepare` before, and
-/// that listens if it is TCP.
+/// A socket bound to `address`. `prepare` sees it before it is bound. A TCP
+/// socket also listens.
 pub fn bound(kind: Type, address: &str, prepare: impl FnOnce(&Socket)) -> Socket {
     let address: SocketAddr = address.parse().unwrap();
     let protocol = if kind == Type::STREAM {
@@ -385,8 +390,9 @@ pub fn bound(kind: Type, address: &str, prepare: impl FnOnce(&Socket)) -> Socket
     socket
 }
 
-/// (netid, state, address, port, family) of each line, with every wildcard as
-/// `*` and no scope: what must be the same from any source and from ss itself.
+/// (netid, state, address, port, family) of each line. Every wildcard becomes
+/// `*`, and scopes are left out. This is what all sources and ss itself must
+/// agree on.
 pub fn sockets(table: &str) -> BTreeSet<[String; 5]> {
     let socket = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -394,7 +400,8 @@ pub fn sockets(table: &str) -> BTreeSet<[String; 5]> {
             panic!("not a row: {line:?}");
         };
         let (address, port) = local.rsplit_once(':').unwrap();
-        // ss writes the IPv6 wildcard and the peer of every dual-stack socket as `*`.
+        // ss writes `*` for the IPv6 wildcard and for the peer of a dual-stack
+        // socket.
         let is_v6 = address.starts_with('[') || peer.starts_with('[') || peer.starts_with('*');
         let address = match address.split('%').next().unwrap() {
             "0.0.0.0" | "[::]" => "*",
@@ -406,7 +413,7 @@ pub fn sockets(table: &str) -> BTreeSet<[String; 5]> {
     table.lines().map(socket).collect()
 }
 
-/// What `ss -Hlntu` says here and now.
+/// What `ss -Hlntu` prints here and now.
 pub fn ss_says(environment: &[(&str, &OsStr)]) -> BTreeSet<[String; 5]> {
     let ss = run(Command::new("ss")
         .arg("-Hlntu")

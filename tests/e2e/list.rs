@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// One socket of every kind that differs in how it is listed. The port is 0:
-/// any free one.
+/// One socket of every kind that is listed in its own way. Port 0 means any
+/// free port.
 pub fn sockets_of_every_kind() -> Vec<Socket> {
     let v6_only = |only| move |socket: &Socket| socket.set_only_v6(only).unwrap();
     let nothing = |_: &Socket| {};
@@ -32,7 +32,7 @@ pub fn sockets_of_every_kind() -> Vec<Socket> {
             socket.bind_device(Some(b"lo")).unwrap();
         }),
     ];
-    // Neither of these two is a listener.
+    // These two are not listeners.
     let server = sockets[0].local_addr().unwrap();
     let client = Socket::new(server.domain(), Type::STREAM, None).unwrap();
     client.connect(&server).unwrap();
@@ -220,7 +220,7 @@ fn pid_looks_into_the_network_of_another_process() {
         let _inside = bound(Type::STREAM, "127.0.0.1:80", |_| {});
         let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = sleeper.id().to_string();
-        // From a thread that is still outside.
+        // This thread is still in the outer namespace.
         thread::scope(|scope| {
             let from_outside = || {
                 let listed = run(&mut lntu(&["list", "-H", "--pid", &pid]));
@@ -270,7 +270,7 @@ fn a_table_that_may_not_be_read_is_an_error_or_named_and_left_out() {
 }
 
 #[test]
-fn skipped_rows_are_told_with_v() {
+fn skipped_rows_are_reported_with_v() {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     let table = "0: 0100007F:0050 00000000:0000 0A\n1: 01:0050 00000000:0000 0A\n";

@@ -1,4 +1,4 @@
-//! The man page and the completions, as the tools that use them take them.
+//! The man page and the completions, run through the tools that use them.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn manual(what: &str) -> String {
     printed.stdout
 }
 
-/// A directory with these completions, and with something to complete.
+/// A directory with this shell's completions and some files to complete.
 fn completing(shell: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("_lntu"), manual(shell)).unwrap();
@@ -28,8 +28,8 @@ fn completing(shell: &str) -> TempDir {
     directory
 }
 
-/// What may follow the words of each command line, of which the last is begun:
-/// (words, some that must be offered, some that must not).
+/// For each command line, of which the last word is unfinished: its words, some
+/// words that must be offered, and some that must not be.
 fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
     let case = |words: &[&str], offered: &[&str], not_offered: &[&str]| {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_string()).collect();
@@ -48,7 +48,7 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
         case(&["check", "--source", "p"], &["proc"], &["ss", "--pid"]),
         case(&["--exclude", "e"], &["ephemeral/tcp"], &["loopback"]),
         case(&["--exclude", ""], &["loopback", "ephemeral"], &names),
-        // What an option takes is no command.
+        // `list` is the value of an option here, so no command was named.
         case(&["--output", "list", "w"], &["watch", "wait"], &[]),
         case(&["-Ho", "list", "w"], &["watch", "wait"], &[]),
         case(&["list", "-o", "some"], &["some file"], &["--json"]),
@@ -72,8 +72,8 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
     cases
 }
 
-/// Holds what a shell offers against the cases. Some escape blanks, and some
-/// mark the end of what a value follows.
+/// Compares what a shell offers with the cases. Some shells escape blanks, and
+/// some mark the end of an option that takes a value.
 fn compare(offers: impl Fn(&[String]) -> Vec<String>) {
     for (words, expected, unexpected) in cases() {
         let offered: Vec<String> = offers(&words)
@@ -97,7 +97,7 @@ fn compare(offers: impl Fn(&[String]) -> Vec<String>) {
 }
 
 #[test]
-fn the_man_page_is_good_roff_and_holds_every_option() {
+fn the_man_page_formats_without_warnings_and_has_every_option() {
     if !have_program("groff", "groff") {
         return;
     }
@@ -135,7 +135,8 @@ fn the_man_page_is_good_roff_and_holds_every_option() {
 fn bash_completes() {
     let directory = completing("bash");
     let reply = |words: &[String]| {
-        // The first word is the program; no file of the user is read.
+        // bash takes the first word as the program's name. No startup file of
+        // the user is read.
         let script = "source ./_lntu; COMP_WORDS=(lntu \"$@\"); COMP_CWORD=$#; _lntu; \
                       printf '%s\\n' \"${COMPREPLY[@]}\"";
         let bash = run(Command::new("bash")
@@ -146,7 +147,7 @@ fn bash_completes() {
     };
     if have_program("bash", "bash") {
         compare(reply);
-        // Readline splits a word at each equals sign.
+        // Readline splits words at equals signs.
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(reply(&words(&["--source", "=", "a"])), ["auto"]);
         assert_eq!(
@@ -174,8 +175,8 @@ fn fish_completes() {
     });
 }
 
-/// An interactive zsh on a pseudoterminal of its own, whose `compadd` writes
-/// down what it is given.
+/// Runs an interactive zsh on its own pseudoterminal. A replaced `compadd`
+/// writes down what it is given.
 #[test]
 fn zsh_completes() {
     if !have_program("zsh", "zsh") {

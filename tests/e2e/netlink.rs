@@ -1,4 +1,4 @@
-//! `--source netlink` against real sockets, and where the kernel refuses it.
+//! `--source netlink`: real sockets, and kernels that refuse it.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -9,7 +9,8 @@ use socket2::{Socket, Type};
 use crate::harness::*;
 use crate::watch::{A_WHILE, FAST, event};
 
-/// Runs lntu with every call of `name` that `when` counts failing so.
+/// Runs lntu and makes its calls of `call` fail with `error`. `when` picks
+/// which of them.
 fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     let inject = format!("inject={call}:error={error}{when}");
@@ -26,7 +27,7 @@ fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Recv-Q, Send-Q and the interface, by protocol and port.
+/// Recv-Q, Send-Q and the interface, keyed by protocol and port.
 fn details(table: &str) -> BTreeMap<String, [String; 3]> {
     let details = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -52,7 +53,7 @@ fn queues_and_interfaces_are_those_that_ss_prints() {
         full.listen(1).unwrap();
         let udp = bound(Type::DGRAM, "127.0.0.1:0", on_lo);
         let _v6 = bound(Type::DGRAM, "[::1]:0", on_lo);
-        // One more than its backlog.
+        // One connection more than the backlog.
         let address: SocketAddr = ([127, 0, 0, 1], port(&full)).into();
         let _clients = [0; 2].map(|_| TcpStream::connect(address).unwrap());
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -86,7 +87,7 @@ fn an_interface_that_is_renamed_is_listed_by_its_new_name() {
         let watcher = Running::start(&mut lntu(&arguments));
         assert_eq!(event(&watcher.next_line()), "tcp LISTEN *%lo:80");
         let rename = run(Command::new("ip").args(["link", "set", "lo", "name", "after"]));
-        // Before Linux 6.2 not while it is up.
+        // Before Linux 6.2, an interface cannot be renamed while it is up.
         let missing = (!rename.status.success()).then_some(rename.stderr);
         if !have("netns", missing) {
             return;
@@ -123,7 +124,8 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
         let said = format!("lntu: netlink: socket: {reason}; reading /proc/net instead\n");
         assert_eq!(listed.stderr, said);
     }
-    // What passes is no reason to give up on netlink, and no answer.
+    // A passing error does not make lntu give up on netlink. It is not an
+    // answer either.
     let listed = run(&mut failing("socket", "ENOBUFS", "", &list));
     assert_eq!(
         listed.error(),
@@ -132,7 +134,7 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
 }
 
 #[test]
-fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
+fn a_watcher_refused_by_netlink_goes_on_with_proc_and_closes_nothing() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -140,7 +142,7 @@ fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
     let listener = port.listen();
     let text = port.to_string();
     let arguments = ["-H", "-i", FAST, "--source", "netlink", "-t", "-4", &text];
-    // Every poll writes once, and so do what was rendered and what is said.
+    // Each poll writes once. So does each line of output and each message.
     let mut command = failing("write", "EACCES", ":when=20", &arguments);
     let watcher = Running::start(&mut command);
     assert!(watcher.next_line().contains("LISTEN 0      128"));
@@ -157,7 +159,7 @@ fn a_watcher_that_netlink_is_refused_to_goes_on_with_proc_and_closes_nothing() {
 }
 
 #[test]
-fn a_watcher_whose_dump_fails_for_once_keeps_what_it_knew_and_asks_again() {
+fn a_watcher_whose_dump_fails_once_keeps_its_snapshot_and_asks_again() {
     if !have_program("strace", "strace") {
         return;
     }

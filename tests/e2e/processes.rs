@@ -1,4 +1,4 @@
-//! `--processes`: who holds a socket, from ss and from `/proc`.
+//! `--processes`: which process holds a socket, as ss and `/proc` tell it.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -11,10 +11,11 @@ use crate::harness::*;
 use crate::readme::{Recipe, shell};
 use crate::watch::{FAST, watch};
 
-/// A name that means something in both formats, and in ss's: 14 bytes.
+/// A process name with characters that are special in both output formats and
+/// in ss's. It has 14 bytes.
 const NASTY: &str = "a \"b\"\n) ,pid=1";
 
-/// A process of this name, which listens on `port` and says so.
+/// A process with this name. It listens on `port` and says so.
 fn holder(name: &str, port: &FreePort) -> Running {
     let script = "import socket, sys
 open('/proc/self/comm', 'w').write(sys.argv[1])
@@ -27,7 +28,7 @@ sys.stdin.read()";
     Running::start(&mut python)
 }
 
-/// The cell of processes of a line, if it has one.
+/// The part of a line that names processes, if there is one.
 fn cell(line: &str) -> Option<&str> {
     line.find("users:").map(|start| &line[start..])
 }
@@ -86,7 +87,7 @@ fn any_name_is_written_safely_and_the_same_from_either_source() {
     }
 }
 
-/// The stream as a real JSON parser takes it.
+/// Runs the stream through jq, a real JSON parser.
 #[test]
 fn jq_reads_every_line_of_a_stream() {
     if !have_program("services", "jq") || !have_program("services", "python3") {
@@ -115,7 +116,8 @@ fn jq_reads_every_line_of_a_stream() {
     stream.0.assert_no_more_errors();
 }
 
-/// Another process took the port over between two polls, so it stayed open.
+/// Between two polls another process takes the port over, so the port stays
+/// open.
 #[test]
 fn a_closed_line_names_the_last_holder() {
     let directory = TempDir::new().unwrap();
@@ -152,10 +154,10 @@ fn a_closed_line_names_the_last_holder() {
     assert!(closed.contains("CLOSED") && closed.ends_with(r#"users:(("last",pid=4194302,fd=4))"#));
 }
 
-/// ss cuts a name off at a parenthesis, and `/proc` completes it only if it is
-/// of the same process.
+/// ss cuts a name off at a parenthesis. `/proc` completes the name only if its
+/// process has a name with the same start.
 #[test]
-fn a_name_of_ss_is_not_replaced_by_that_of_another_process() {
+fn a_name_from_ss_is_not_replaced_by_that_of_another_process() {
     let ss = fake_ss(
         "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
          echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"no such name\",pid=1,fd=3))'",
@@ -168,9 +170,9 @@ fn a_name_of_ss_is_not_replaced_by_that_of_another_process() {
     );
 }
 
-/// An ss that sees the processes too late at its first run.
+/// This ss does not show the process until its second run.
 #[test]
-fn a_listener_without_processes_is_asked_for_again() {
+fn a_listener_without_processes_is_looked_up_again() {
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("flag");
     let ss = fake_ss(&format!(
@@ -189,7 +191,7 @@ fn a_listener_without_processes_is_asked_for_again() {
     );
 }
 
-/// What `/proc` tells is asked once for each socket.
+/// A watcher asks `/proc` once for each socket.
 #[test]
 fn a_watcher_with_nothing_new_looks_at_no_process() {
     if !have_program("strace", "strace") {
@@ -234,7 +236,8 @@ fn a_watcher_with_nothing_new_looks_at_no_process() {
     assert_eq!(more_polls(polls).0, looks_for_new, "and not since");
 }
 
-/// Cells of what may not be read are empty, and `-v` says why, once.
+/// Processes that lntu may not look at leave an empty cell. `-v` says why,
+/// once.
 #[test]
 fn processes_of_other_users_are_left_out() {
     if !rustix::process::geteuid().is_root() {
@@ -244,7 +247,7 @@ fn processes_of_other_users_are_left_out() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let directory = TempDir::new().unwrap();
-    // A copy that nobody can reach.
+    // A copy that the user nobody can reach.
     let copy = directory.path().join("lntu");
     let install = Command::new("install")
         .arg(env!("CARGO_BIN_EXE_lntu"))
@@ -276,7 +279,8 @@ fn processes_of_other_users_are_left_out() {
     watcher.assert_no_more_errors_for(crate::watch::A_WHILE);
 }
 
-/// With `--pid`, those in another network namespace, by their ids here.
+/// With `--pid`, lntu finds the processes of another network namespace and
+/// prints the ids they have here.
 #[test]
 fn the_processes_of_another_network_namespace_are_found() {
     if !have_program("services", "python3") {
@@ -299,7 +303,7 @@ fn the_processes_of_another_network_namespace_are_found() {
 }
 
 #[test]
-fn a_watcher_and_a_list_without_processes_name_none() {
+fn without_the_option_no_process_is_named() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&["list", "--source", "proc", &port]));

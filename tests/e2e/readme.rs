@@ -1,4 +1,4 @@
-//! What the README shows, run as it stands there.
+//! What the README shows, run exactly as it stands there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::harness::*;
 
 const README: &str = include_str!("../../README.md");
 
-/// The blocks of code in this language under a heading, in order.
+/// The code blocks in this language under a heading, in order.
 fn blocks(heading: &str, language: &str) -> Vec<&'static str> {
     let section = README
         .split_once(&format!("\n### {heading}\n"))
@@ -32,19 +32,20 @@ fn blocks(heading: &str, language: &str) -> Vec<&'static str> {
     blocks
 }
 
-/// A shell that runs `script` with lntu in its PATH.
+/// A shell that runs `script`, with lntu in its PATH.
 pub fn shell(script: &str) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_lntu"));
     let mut shell = Command::new("sh");
     shell
         .args(["-c", script])
         .env("PATH", path_with(program.parent().unwrap()));
-    // Ended with all that it started.
+    // The shell leads a process group, so that everything it starts can be
+    // ended with it.
     std::os::unix::process::CommandExt::process_group(&mut shell, 0);
     shell
 }
 
-/// A recipe that goes on until it is ended.
+/// A recipe that runs until it is dropped.
 pub struct Recipe(pub Running);
 
 impl Recipe {
@@ -59,10 +60,10 @@ impl Drop for Recipe {
     }
 }
 
-/// The table of options, and what the program knows: the same names, of the
-/// same commands.
+/// Compares the README's table of options with the program: the same names, for
+/// the same commands.
 #[test]
-fn the_options_are_those_that_there_are() {
+fn the_table_of_options_matches_the_program() {
     let table = README
         .split_once("\n| option | for | meaning |\n")
         .unwrap()
@@ -125,7 +126,8 @@ fn a_command_runs_when_a_port_opens() {
     in_private_network(|| {
         let _there = listen_on(3000);
         let recipe = Recipe::start(blocks("Run a command when a port opens", "sh")[0]);
-        // It says nothing of what is there when it first looks.
+        // The recipe reports no port that is open when it first looks. So open
+        // new ports until it reports one.
         let mut ports = 3001..;
         let says_opened = || {
             let port = ports.next().unwrap();
@@ -173,7 +175,8 @@ fn a_port_is_free_or_taken_before_the_start() {
     });
 }
 
-/// With the file elsewhere, and rotated as logrotate does it.
+/// Runs the recipe on a file in another directory, and rotates that with
+/// logrotate.
 #[test]
 fn a_log_of_ports_can_be_rotated() {
     if !have_program("services", "logrotate") {
@@ -214,7 +217,7 @@ fn a_log_of_ports_can_be_rotated() {
     });
 }
 
-/// The schema that the README gives holds for real lines, and not for others.
+/// The README's schema accepts real lines and rejects others.
 #[test]
 fn the_json_schema_holds_for_every_line() {
     let section = README.split_once("As a [JSON Schema]").unwrap().1;

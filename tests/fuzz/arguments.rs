@@ -1,6 +1,6 @@
-//! Any bytes as a command line, one argument a line, of this program under
-//! either name: no panic, and what was understood is written in a form that is
-//! understood as the same.
+//! Reads any bytes as a command line, one argument per line, under the name
+//! lntu and under the name ss. Nothing panics. What was understood, written out
+//! again, is understood as the same.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -48,7 +48,7 @@ fn again(port: &impl Display) -> PortSpec {
         .expect("it was written by this program")
 }
 
-/// Compared with what floating-point numbers make of it.
+/// Compares the result with the same calculation in floating point.
 fn duration(text: &str) {
     let result = parse_duration(text);
     let interval = text.parse::<Interval>();
@@ -65,7 +65,8 @@ fn duration(text: &str) {
             };
             let expected = end.parse::<f64>().expect("a number") * unit;
             let difference = (duration.as_secs_f64() - expected).abs();
-            // As fine as a nanosecond, which is cut off, and as a float are.
+            // The two differ by at most a nanosecond, which is cut off, and the
+            // rounding of a float.
             assert!(
                 difference <= expected * 1e-12 + 1e-7,
                 "{text}: {duration:?}"

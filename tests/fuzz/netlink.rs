@@ -1,6 +1,7 @@
-//! Any bytes as the answers of netlink: no panic, and nothing is taken that was
-//! not asked for. And a dump is read back as it was, if it is whole: cut short
-//! anywhere, or with a message that is of no dump, it is none.
+//! Reads any bytes as the answers of netlink. Nothing panics, and only what was
+//! asked for is accepted. Also writes dumps and reads them back. A whole dump
+//! reads back as it was. A dump that is cut short, or that holds a foreign
+//! message, is rejected.
 #![no_main]
 
 use std::io::{self, ErrorKind, Read};
@@ -33,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The datagrams that bytes stand for: each behind its length, of two bytes.
+/// Splits bytes into datagrams. Two bytes before each give its length.
 struct Datagrams<'a>(&'a [u8]);
 
 impl<'a> Iterator for Datagrams<'a> {
@@ -48,8 +49,8 @@ impl<'a> Iterator for Datagrams<'a> {
     }
 }
 
-/// Gives one datagram for each read, as much of it as there is room for, and
-/// fails where there is none.
+/// Gives one datagram for each read, cut to the room in the buffer. Fails when
+/// none is left.
 struct Kernel<'a, D>(std::slice::Iter<'a, D>);
 
 impl<D: AsRef<[u8]>> Read for Kernel<'_, D> {
@@ -70,7 +71,7 @@ fn read<D: AsRef<[u8]>>(table: SocketTable, datagrams: &[D]) -> Result<Rows, Ans
     Ok((listeners, bound))
 }
 
-/// What spoils a dump.
+/// What makes a dump invalid.
 #[derive(Arbitrary)]
 enum Fault {
     None,
@@ -109,7 +110,8 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
         Fault::Kind(at, other) => {
             let kind = &mut messages[at % count][4..6];
             is_whole = kind == other.to_ne_bytes();
-            // What is no row may well be the end of a shorter dump.
+            // This may turn a row into the end of a shorter dump, which is
+            // valid.
             if !is_whole && other == 3 {
                 return Ok(());
             }
@@ -121,7 +123,7 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
         }
         Fault::Cut(_) => {}
     }
-    // The messages in datagrams, as many in each as it says.
+    // Packs the messages into datagrams. The input says how many go into each.
     let mut datagrams: Vec<Vec<u8>> = vec![Vec::new()];
     for message in messages {
         let last = datagrams.last_mut().filter(|last| last.is_empty());
@@ -165,14 +167,14 @@ fn header(kind: u16) -> Vec<u8> {
     header
 }
 
-/// A socket, and what else may stand in its row.
+/// A socket, and what else its row may hold.
 #[derive(Debug, Arbitrary)]
 struct Row {
     address: [u8; 16],
     port: u16,
     peer: [u8; 16],
     peer_port: u16,
-    /// A listener no longer.
+    /// A connected socket is no listener.
     is_connected: bool,
     interface: u32,
     recv_q: u32,
@@ -180,7 +182,7 @@ struct Row {
     inode: u32,
     v6_only: bool,
     rest: [u8; 4],
-    /// Attributes before the one that is read, as type and length of each.
+    /// Attributes before the one that lntu reads, as type and length.
     others: [(u8, u8); 3],
 }
 
@@ -203,7 +205,7 @@ impl Row {
         }
     }
 
-    /// The length in its header is for the caller to fill in.
+    /// The caller fills in the length in the header.
     fn message(&self, table: SocketTable) -> Vec<u8> {
         let mut message = header(20);
         message.push(match table.family {
@@ -227,7 +229,8 @@ impl Row {
         message.extend(self.rest);
         message.extend(self.inode.to_ne_bytes());
         for (kind, length) in self.others {
-            // Flags above the type, and any type but that which is read.
+            // The top bit is a flag. The type below it is never the one that
+            // lntu reads.
             let kind = u16::from(kind) | 0x8000;
             if kind & 0x3fff != 11 {
                 attribute(&mut message, kind, &vec![0xff; length.into()]);
@@ -238,7 +241,7 @@ impl Row {
     }
 }
 
-/// Aligned, for which the message before it is.
+/// Appends an attribute. It is aligned, because what stands before it is.
 fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
     message.extend((4 + value.len() as u16).to_ne_bytes());

@@ -1,5 +1,6 @@
-//! A random but valid set of tables, as this program and as ss read it: the
-//! same sockets in a list, and under the name ss the same bytes.
+//! Generates a random but valid set of tables and has both lntu and ss read
+//! them. Both list the same sockets, and under the name ss lntu prints the same
+//! bytes.
 #![no_main]
 
 mod question;
@@ -75,7 +76,7 @@ fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Quest
     assert_eq!(answer, ss_answers(proc, arguments), "{arguments:?}");
 }
 
-/// A poll that knows the listeners may skip some tables.
+/// A poll that knows the listeners may skip some tables. It must find the same.
 fn known_listeners_change_nothing(proc: &Path) {
     let mut source = source(proc);
     let (mut first, mut second) = (Snapshot::default(), Snapshot::default());
@@ -90,8 +91,8 @@ fn known_listeners_change_nothing(proc: &Path) {
     assert_eq!(first.listeners(), second.listeners());
 }
 
-/// (netid, state, receive queue, address, port, family) of each line, with
-/// every wildcard as `*`.
+/// (netid, state, receive queue, address, port, family) of each line. Every
+/// wildcard becomes `*`.
 fn sockets(table: &str) -> BTreeSet<[String; 6]> {
     let socket = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -99,7 +100,8 @@ fn sockets(table: &str) -> BTreeSet<[String; 6]> {
             panic!("not a row: {line:?}");
         };
         let (address, port) = local.rsplit_once(':').expect("a port");
-        // ss writes the IPv6 wildcard and the peer of every dual-stack socket as `*`.
+        // ss writes `*` for the IPv6 wildcard and for the peer of a dual-stack
+        // socket.
         let is_v6 = address.starts_with('[') || peer.starts_with('[') || peer.starts_with('*');
         let address = match address {
             "0.0.0.0" | "[::]" => "*",
@@ -108,7 +110,8 @@ fn sockets(table: &str) -> BTreeSet<[String; 6]> {
         let family = if is_v6 { "6" } else { "4" };
         [netid, state, recv_q, address, port, family].map(str::to_string)
     };
-    // A row without a port is a UDP socket that is being bound, which ss lists.
+    // A row without a port is a UDP socket that is still being bound. ss lists
+    // it, lntu does not.
     let has_port = |socket: &[String; 6]| socket[4] != "*";
     table.lines().map(socket).filter(has_port).collect()
 }
@@ -154,7 +157,7 @@ impl<'a> Arbitrary<'a> for Tables {
             let (text, count) = kernel.table(bytes, protocol, family)?;
             Ok((Some(text), count))
         };
-        // ss stops at a missing `udp`, so `udp6` is not there without it.
+        // ss stops at a missing `udp`, so there is no `udp6` without a `udp`.
         let (tcp, tcp_count) = table(true, Protocol::Tcp, Family::V4)?;
         let (tcp6, tcp6_count) = table(has_v6, Protocol::Tcp, Family::V6)?;
         let (udp, udp_count) = table(has_udp, Protocol::Udp, Family::V4)?;
@@ -176,10 +179,10 @@ impl<'a> Arbitrary<'a> for Tables {
     }
 }
 
-/// What is the same in all tables of one machine.
+/// What all tables of one machine have in common.
 #[derive(Arbitrary)]
 struct Kernel {
-    /// Without it, sockets stand in no order.
+    /// Whether there is a `sockstat`. Without one, sockets stand in any order.
     has_sockstat: bool,
     is_padded: bool,
     has_pid_and_task: bool,
@@ -188,7 +191,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// The text of a table, and how many sockets are in use.
+    /// The text of a table and the number of sockets in use.
     fn table(
         &mut self,
         bytes: &mut Unstructured<'_>,
@@ -221,8 +224,9 @@ impl Kernel {
         format!("{text:<width$}\n")
     }
 
-    /// What follows the slot. ss reads up to the state by its place, so that
-    /// part is as Linux prints it; what follows is found by counting.
+    /// The row after its slot. ss finds the fields up to the state by their
+    /// position, so these are laid out as Linux prints them. ss finds the later
+    /// fields by counting.
     fn row(
         &mut self,
         bytes: &mut Unstructured<'_>,
@@ -230,8 +234,8 @@ impl Kernel {
         family: Family,
     ) -> Result<String> {
         let local = endpoint(bytes, family)?;
-        // A socket that waits for peers has none, which is all zeros, but one that
-        // was connected before may keep it.
+        // A socket without a peer has all zeros there. But a socket that was
+        // connected before may keep its old peer.
         let no_peer = local
             .chars()
             .map(|c| if c == ':' { c } else { '0' })
@@ -241,7 +245,7 @@ impl Kernel {
             _ => endpoint(bytes, family)?,
         };
         let mut row = format!("{local} {peer} {} ", state.0);
-        // A length is a positive `int`.
+        // The kernel's queue length is a non-negative `int`.
         let queue = |bytes: &mut Unstructured<'_>| {
             Ok(match bytes.arbitrary::<u8>()? {
                 0..200 => 0,
@@ -279,13 +283,13 @@ impl Kernel {
     }
 }
 
-/// As two digits.
+/// A state as two hexadecimal digits.
 #[derive(Clone, Copy)]
 struct State(&'static str);
 
 impl State {
-    /// No TCP socket in the state CLOSE stands in a table, and none in
-    /// NEW_SYN_RECV, which is printed as SYN_RECV.
+    /// Picks a state that a table can hold. A TCP socket in CLOSE is in no
+    /// table, and the kernel prints NEW_SYN_RECV as SYN_RECV.
     fn choose(bytes: &mut Unstructured<'_>, protocol: Protocol) -> Result<State> {
         let states: &[&str] = match protocol {
             Protocol::Tcp => &[
@@ -296,13 +300,14 @@ impl State {
         bytes.choose(states).copied().map(State)
     }
 
-    /// A TIME_WAIT or SYN_RECV row has none.
+    /// Whether the row has an inode. TIME_WAIT and SYN_RECV rows have none.
     fn has_inode(self) -> bool {
         !matches!(self.0, "03" | "06")
     }
 }
 
-/// `ADDRESS:PORT` as the kernel prints it: words as they stand in memory.
+/// `ADDRESS:PORT` as the kernel prints it: the address as words in memory
+/// order.
 fn endpoint(bytes: &mut Unstructured<'_>, family: Family) -> Result<String> {
     let mut text = String::new();
     let octets = match family {
@@ -342,7 +347,7 @@ fn v6(bytes: &mut Unstructured<'_>) -> Result<Ipv6Addr> {
             let [a, b, c, d] = v4(bytes)?.octets();
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d].into()
         }
-        // Words of zero are what shortens an address.
+        // Runs of zero words are what shortens an address.
         120.. => {
             let zeros: u8 = bytes.arbitrary()?;
             let mut words: [u16; 8] = bytes.arbitrary()?;

@@ -1,17 +1,17 @@
-//! A reader that yields its bytes in pieces, as a kernel does.
+//! A reader that returns its bytes in pieces, as the kernel does.
 
 use std::io::{self, ErrorKind, Read};
 
-/// Yields `data` in pieces whose sizes follow `splits` round and round. A size
-/// of 0 stands for an interrupted read, so one that is not must be among them.
+/// Returns `data` in pieces. `splits` gives their sizes and repeats. A size of
+/// 0 is an interrupted read, so at least one size must not be 0.
 pub struct Pieces<'a> {
     data: &'a [u8],
     splits: std::iter::Cycle<std::slice::Iter<'a, u8>>,
 }
 
 impl<'a> Pieces<'a> {
-    /// The last bytes of `input` are the sizes, and what stands before them is
-    /// the data: so a file of any kind is an input as it is.
+    /// The last eight bytes of `input` are the sizes. The rest is the data, so
+    /// any file can be an input as it is.
     pub fn of(input: &'a [u8]) -> Option<(&'a [u8], Pieces<'a>)> {
         let (data, splits) = input.split_at_checked(input.len().checked_sub(8)?)?;
         splits.iter().any(|&size| size != 0).then(|| {

@@ -1,4 +1,4 @@
-//! A random question to ss: options, and a filter that goes with them.
+//! A random question for ss: options, and a filter that suits them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -81,7 +81,7 @@ fn condition(
     )
 }
 
-/// As C writes numbers.
+/// A port number, written in any way that C reads: decimal, hexadecimal, octal.
 fn port(bytes: &mut Unstructured<'_>) -> Result<String> {
     let port: u16 = bytes.arbitrary()?;
     Ok(match bytes.int_in_range(0..=5)? {
@@ -91,7 +91,8 @@ fn port(bytes: &mut Unstructured<'_>) -> Result<String> {
     })
 }
 
-/// `ADDRESS`, `ADDRESS/BITS`, and either with a port; of no other family.
+/// `ADDRESS` or `ADDRESS/BITS`, with or without a port. If a family was asked
+/// for, the address is of that family.
 fn endpoint(bytes: &mut Unstructured<'_>, family: Option<Family>) -> Result<String> {
     let port = match bytes.int_in_range(0..=3)? {
         0 => format!(":{}", port(bytes)?),

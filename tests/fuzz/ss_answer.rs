@@ -1,7 +1,7 @@
-//! Any bytes as the answer of ss, read in any pieces: no panic, and the same
-//! listeners or the same refusal. And whatever stands in a table of this
-//! program's own, or in one that it prints under the name ss, is read back as it
-//! was.
+//! Reads any bytes as the answer of ss, in pieces of any size. Nothing panics,
+//! and the pieces make no difference: the listeners are the same, or the
+//! refusal is. Also prints random listeners, as lntu does and as it does under
+//! the name ss. Each table reads back as it was.
 #![no_main]
 
 mod pieces;
@@ -34,7 +34,8 @@ fuzz_target!(|input: &[u8]| {
     assert_read_back(&listeners);
 });
 
-/// The listeners, none if there was no header, or the refusal's text.
+/// The listeners, or the text of the refusal. No listeners if there is no
+/// header.
 fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     match AnswerReader::new(true).read(answer, &mut listeners) {
@@ -49,7 +50,7 @@ fn assert_read_back(listeners: &[Listener]) {
         ..listener.clone()
     };
     assert_own_table_read_back(&Vec::from_iter(listeners.iter().map(without_holders)));
-    // To ss queues are signed.
+    // To ss, a queue length is a signed number.
     let is_queue = |length: u32| i32::try_from(length).is_ok();
     if listeners
         .iter()
@@ -82,7 +83,7 @@ fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
         0 => "0.0.0.0".parse().unwrap(),
         1 => "::".parse().unwrap(),
         n if n % 2 == 0 => IpAddr::from(bytes.arbitrary::<[u8; 4]>()?),
-        // Words of zero are what shortens an IPv6 address.
+        // Runs of zero words are what shortens an IPv6 address.
         zeros => {
             let mut words = bytes.arbitrary::<[u16; 8]>()?;
             for (bit, word) in words.iter_mut().enumerate() {
@@ -109,7 +110,8 @@ fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
     })
 }
 
-/// ss cuts a name off before its first closing parenthesis.
+/// A process that holds a listener. Its name has no closing parenthesis,
+/// because ss cuts names off there.
 fn holder(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Holder> {
     let length = bytes.int_in_range(0..=15)?;
     let name = bytes.bytes(length)?.split(|byte| *byte == b')');

@@ -1,5 +1,5 @@
-//! Any bytes as a table, read in any pieces: no panic, and the same lines and
-//! sockets as when it is split at its newlines all at once.
+//! Reads any bytes as a table, in pieces of any size. Nothing panics. The lines
+//! and sockets are the same as when the table is split at its newlines at once.
 #![no_main]
 
 mod pieces;
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         let mut expected = expected.into_iter();
         let mut scanner = Scanner::with_capacity(capacity);
         let mut scanned = scanner.lines(pieces);
-        // What was read already is at times asked for by itself.
+        // Every third turn asks only for what has been read already.
         for turn in 0.. {
             if turn % 3 == 0
                 && let Some(line) = scanned.next_read()
@@ -43,7 +43,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// What a scanner of this capacity must find, and how many lines it leaves out.
+/// The lines that a scanner of this capacity must find, and how many it leaves
+/// out.
 fn lines(data: &[u8], capacity: usize) -> (Vec<Line<'_>>, u64) {
     let mut overlong = 0;
     let lines = data
@@ -67,7 +68,7 @@ fn lines(data: &[u8], capacity: usize) -> (Vec<Line<'_>>, u64) {
     (lines, overlong)
 }
 
-/// How a row is padded makes no difference.
+/// Checks that padding does not change what a row means.
 fn decode(line: &[u8]) {
     let Some(fields) = row_fields(line) else {
         return;

@@ -1,5 +1,5 @@
-//! Completions for bash. They need nothing but bash, and use bash-completion
-//! for the arguments of COMMAND where it is loaded.
+//! Completions for bash. They need only bash. If bash-completion is loaded,
+//! they use it for the arguments of COMMAND.
 
 use lntu::cli::description::{COMMANDS, OptionSpec, ValueKind, options};
 
@@ -94,7 +94,7 @@ fn spellings(option: &OptionSpec) -> impl Iterator<Item = String> {
     short.into_iter().chain([format!("--{}", option.long)])
 }
 
-/// What an option looks like whose value is the next word.
+/// A pattern for an option whose value is the next word.
 fn pattern(option: &OptionSpec) -> String {
     match option.short {
         Some(short) => format!("--{} | -{short} | -[!-]*{short}", option.long),

@@ -62,7 +62,7 @@ pub fn completions() -> String {
         text += &format!("complete -c lntu -n {place} -a {name} -d {summary}\n");
     }
     for option in options() {
-        // Before a command is named, watch is what is meant.
+        // Without a command, lntu watches.
         let mut places: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
         if places.contains(&"watch") {
             places.push("none");

@@ -1,11 +1,11 @@
-//! The man page, in roff with the macros of man(7).
+//! The man page, in roff with the man(7) macros.
 
 use lntu::cli::description::{
     ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, OptionSpec,
     PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
 };
 
-/// What only the manual says, a paragraph each.
+/// What only the manual says, one paragraph per item.
 const DESCRIPTION: &[&str] = &[
     "lntu says which TCP ports are listening and which UDP ports are bound in a network \
      namespace, and says so again whenever that changes. It is one static binary, for containers \
@@ -155,7 +155,7 @@ pub fn page() -> String {
     page.0
 }
 
-/// Roff, line by line.
+/// Roff source, built line by line.
 struct Page(String);
 
 impl Page {
@@ -164,8 +164,8 @@ impl Page {
         self.0 += "\n";
     }
 
-    /// A line of text, which was escaped. A dot or a quote at its start would
-    /// make it a request.
+    /// Adds a line of escaped text. A dot or a quote at its start would make it
+    /// a request, so that is escaped too.
     fn line(&mut self, text: &str) {
         if text.starts_with(['.', '\'']) {
             self.0 += "\\&";
@@ -173,7 +173,7 @@ impl Page {
         self.request(text);
     }
 
-    /// Sentences, each from the start of a line.
+    /// Adds sentences. Each starts on a new line.
     fn prose(&mut self, text: &str) {
         for sentence in text.replace(". ", ".\n").lines() {
             self.line(&escaped(sentence));
@@ -189,7 +189,7 @@ impl Page {
         }
     }
 
-    /// A term, which was escaped, and its explanation.
+    /// Adds a term, already escaped, and its explanation.
     fn item(&mut self, term: &str, explanation: &str) {
         self.request(".TP");
         self.line(term);
@@ -197,7 +197,7 @@ impl Page {
     }
 }
 
-/// Text that roff prints as it stands, to be copied as it was typed.
+/// Escapes text so that roff prints it unchanged and readers can copy it.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
@@ -218,7 +218,8 @@ fn bold(text: &str) -> String {
     format!("\\fB{}\\fR", escaped(text))
 }
 
-/// Words in capitals stand for something else; the rest is typed as it is.
+/// Formats a usage line. Words in capitals stand for something else, the rest
+/// is typed as it is.
 fn usage(text: &str) -> String {
     let is_capital = |character: char| character.is_ascii_uppercase();
     let mut marked = String::new();

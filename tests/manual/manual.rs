@@ -1,5 +1,6 @@
-//! Prints the man page, or the completions of a shell, from the one description
-//! of the command line. The program itself does not carry them.
+//! Prints the man page or the completions of a shell. Both are made from the
+//! program's one description of its command line. The program itself does not
+//! carry them.
 
 mod bash;
 mod fish;
@@ -26,26 +27,26 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The names of the commands, with this between them.
+/// The names of the commands, joined by `separator`.
 fn commands(separator: &str) -> String {
     COMMANDS.map(|command| command.name.text()).join(separator)
 }
 
-/// The commands that can become an application.
+/// The commands that accept an application to run.
 fn takers(separator: &str) -> String {
     let takers = COMMANDS.iter().filter(|c| c.takes_application());
     let names: Vec<&str> = takers.map(|command| command.name.text()).collect();
     names.join(separator)
 }
 
-/// The options that this command takes.
+/// The options of this command.
 fn options_of(command: &CommandSpec) -> impl Iterator<Item = &'static OptionSpec> {
     let name = command.name;
     options().filter(move |option| option.commands.contains(&name))
 }
 
-/// A regular expression for the options whose value is the next word: alone,
-/// or as the last of some letters.
+/// A regular expression for the options whose value is the next word. The
+/// option stands alone, or is the last of several letters.
 fn takes_next_word() -> String {
     let valued = || options().filter(|option| option.value().is_some());
     let letters = String::from_iter(valued().filter_map(|option| option.short));

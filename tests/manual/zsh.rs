@@ -57,7 +57,7 @@ pub fn completions() -> String {
         .replace("@OPTIONS@", &choices)
 }
 
-/// How `_arguments` is told of an option: a line for each spelling.
+/// Describes an option to `_arguments`, one line per spelling.
 fn specs(option: &OptionSpec) -> String {
     let help = escaped(option.help, &['[', ']', ':']);
     let value = match option.value() {
@@ -72,8 +72,8 @@ fn specs(option: &OptionSpec) -> String {
             format!(":{}:{action}", value.name)
         }
     };
-    // The value of a letter may follow in the same word, that of a name
-    // behind an equals sign; both may be the next word.
+    // A short option's value may follow in the same word. A long option's value
+    // may follow after an equals sign. Both values may also be the next word.
     let [letter, name] = match option.value() {
         None => ["", ""],
         Some(_) => ["+", "="],
@@ -85,7 +85,8 @@ fn specs(option: &OptionSpec) -> String {
     lines + &format!("            '*--{}{name}[{help}]{value}'\n", option.long)
 }
 
-/// With a backslash before each of these characters; fit for single quotes.
+/// Puts a backslash before each of these characters. The result is safe in
+/// single quotes.
 fn escaped(text: &str, special: &[char]) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

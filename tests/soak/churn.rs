@@ -1,4 +1,5 @@
-//! Sockets that come and go, from processes of their own, which log when.
+//! Sockets that come and go. Helper processes open and close them, and log
+//! when.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,18 +16,19 @@ use crate::truth::{Lifetime, Log, Nanoseconds, identity, now};
 /// What a helper does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// TCP and UDP listeners of both families, most of them short-lived.
+    /// TCP and UDP listeners of both families. Most of them live briefly.
     Listeners,
-    /// The same, but few at a time: tables that are often empty.
+    /// The same, but only a few at a time, so that tables are often empty.
     Few,
-    /// UDP sockets, which the kernel lists by their position in the table.
+    /// UDP sockets. The kernel lists them by their position in its hash table.
     Datagrams,
-    /// Hundreds of sockets opened together and closed together, as when a
+    /// Hundreds of sockets that open together and close together, as when a
     /// server ends.
     Bursts,
-    /// Connections to listeners of its own, and what they leave behind.
+    /// Connections to the helper's own listeners, and what they leave behind.
     Connections,
-    /// Members of SO_REUSEPORT groups, of which one is always there.
+    /// Members of SO_REUSEPORT groups. Each group always has at least one
+    /// member.
     Groups,
 }
 
@@ -39,8 +41,7 @@ const KINDS: [(Kind, &str); 6] = [
     (Kind::Groups, "groups"),
 ];
 
-/// One helper: what it does, which of its kind it is, until when, and where
-/// it logs.
+/// One helper: its task, its number, when it ends, and where it logs.
 #[derive(Clone, Debug)]
 pub struct Helper {
     pub kind: Kind,
@@ -50,7 +51,8 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// As arguments for a process, and back.
+    /// The helper as arguments for a process. [`Helper::from_arguments`] is the
+    /// way back.
     pub fn arguments(&self) -> [String; 4] {
         let (_, name) = KINDS.iter().find(|(kind, _)| *kind == self.kind).unwrap();
         let log = self.log.to_str().unwrap();
@@ -90,8 +92,8 @@ impl Helper {
     }
 }
 
-/// What is asked of the kernel: a protocol, an address, and whether an IPv6
-/// wildcard takes IPv4 too.
+/// What a helper asks of the kernel: a protocol, an address, and whether an
+/// IPv6 wildcard takes IPv4 too.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub protocol: Protocol,
@@ -112,7 +114,7 @@ impl Place {
         identity(self.protocol, self.address)
     }
 
-    /// A socket that is bound here and, if it is TCP, listens.
+    /// Opens a socket that is bound here. A TCP socket also listens.
     pub fn open(&self, shared: bool) -> io::Result<Socket> {
         let (kind, protocol) = match self.protocol {
             Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
@@ -137,7 +139,7 @@ impl Place {
     }
 }
 
-/// Places that no one used before, or not for a long time.
+/// Hands out places that are new, or that nobody has used for a long time.
 struct Addresses {
     rng: fastrand::Rng,
     number: u16,
@@ -145,12 +147,13 @@ struct Addresses {
     wildcards: u16,
 }
 
-/// Where the ports of each use start, and how many there are: nothing that is
-/// bound to an address may share a port with a wildcard.
+/// The first port of each use, and how many ports it has. The two ranges are
+/// apart, because a socket bound to an address must not share a port with a
+/// wildcard.
 const WILDCARDS: (u16, u16) = (2_000, 8_000);
 const ADDRESSED: (u16, u16) = (10_000, 20_000);
-/// The port that many UDP sockets share, at different addresses: the kernel
-/// keeps them in one chain.
+/// A port that many UDP sockets share at different addresses. The kernel keeps
+/// them in one hash chain.
 pub const CROWDED: u16 = 1_500;
 
 impl Addresses {
@@ -163,7 +166,7 @@ impl Addresses {
         }
     }
 
-    /// An address and a port: a pair that is given once.
+    /// An address and a port. Each pair is handed out once.
     fn addressed(&mut self, v4: bool) -> (IpAddr, u16) {
         let (first, ports) = ADDRESSED;
         let port = first + (self.count * 7919 % u32::from(ports)) as u16;
@@ -187,7 +190,7 @@ impl Addresses {
         };
         match self.rng.u8(..10) {
             0 => {
-                // Helpers take turns, so that they never meet.
+                // Each helper has every fourth port, so helpers never meet.
                 let (first, ports) = WILDCARDS;
                 let port = first + (self.wildcards * 4 + self.number % 4) % ports;
                 self.wildcards = (self.wildcards + 1) % (ports / 4);
@@ -229,7 +232,7 @@ impl Addresses {
         Place::new(Protocol::Udp, address, CROWDED)
     }
 
-    /// Most are gone at once, some see several polls of any watcher.
+    /// Most lifetimes end at once. Some span several polls of any watcher.
     fn lifetime(&mut self) -> Duration {
         let microseconds = match self.rng.u8(..100) {
             0..60 => self.rng.u64(..2_000),
@@ -241,7 +244,7 @@ impl Addresses {
     }
 }
 
-/// A listener of this process.
+/// An open listener of this process.
 struct Alive {
     socket: Socket,
     place: Place,
@@ -250,7 +253,7 @@ struct Alive {
 }
 
 impl Alive {
-    /// `None` where the place is taken.
+    /// Opens a listener. Returns `None` if the place is taken.
     fn open(place: Place) -> Option<Alive> {
         let opening = now();
         let socket = place.open(false).ok()?;
@@ -263,8 +266,8 @@ impl Alive {
         })
     }
 
-    /// A UDP socket that is connected listens no longer, just as one that is
-    /// closed.
+    /// Ends the listener. A UDP socket can also end by connecting: it is then
+    /// no longer a listener, just as if it had closed.
     fn end(self, connects: bool, log: &mut Log) -> io::Result<()> {
         let closing = now();
         let connects = connects
@@ -296,7 +299,7 @@ fn discard(address: SocketAddr) -> SockAddr {
     }
 }
 
-/// Keeps up to `most` listeners open, each for a lifetime of its own.
+/// Keeps up to `most` listeners open. Each has its own lifetime.
 fn churn(
     helper: &Helper,
     most: usize,
@@ -345,8 +348,8 @@ fn bursts(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Resu
     Ok(())
 }
 
-/// Connects, accepts and closes, from either side first, and keeps some
-/// connections for a while.
+/// Connects, accepts and closes, starting from either side. Some connections
+/// are kept for a while.
 fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
     const KEPT: usize = 300;
     let mut rng = fastrand::Rng::with_seed(helper.number.into());
@@ -374,7 +377,8 @@ fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
         }
         let (server, _) = listeners[turn].accept()?;
         if rng.u8(..4) > 0 {
-            // Without TIME_WAIT, of which the kernel allows only so many.
+            // A reset leaves no TIME_WAIT row. The kernel allows only so many
+            // of those.
             server.set_linger(Some(Duration::ZERO))?;
         }
         kept.push([server, client]);
@@ -392,7 +396,7 @@ fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
     close_all(&places, listeners, [opening, open], log)
 }
 
-/// Opens a new member of each group before the oldest is closed.
+/// Opens a new member of each group before it closes the oldest.
 fn groups(helper: &Helper, log: &mut Log) -> io::Result<()> {
     let mut places = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -428,7 +432,7 @@ fn groups(helper: &Helper, log: &mut Log) -> io::Result<()> {
     close_all(&places, groups, [opening, open], log)
 }
 
-/// Closes the `sockets` at all `places`, and logs that they lived since.
+/// Closes the `sockets` at all `places` and logs their lifetimes.
 fn close_all<T>(
     places: &[Place],
     sockets: Vec<T>,
@@ -448,7 +452,7 @@ fn close_all<T>(
         .try_for_each(|place| log.write(place.identity(), life))
 }
 
-/// Listeners that stay, in all tables: at addresses of their own, crowded at
+/// Listeners that stay, in all four tables: at their own addresses, crowded at
 /// one port, in groups, and at the wildcards.
 pub fn stable(per_table: u16) -> io::Result<Vec<(Identity, Socket)>> {
     let mut places = Vec::new();
@@ -478,13 +482,14 @@ pub fn stable(per_table: u16) -> io::Result<Vec<(Identity, Socket)>> {
     places.into_iter().map(open).collect()
 }
 
-/// One more listener, to see that the watcher has looked again.
+/// One more listener. When the watcher reports it, the watcher has polled
+/// again.
 pub fn sentinel(number: u16) -> io::Result<(Identity, Socket)> {
     let place = Place::new(Protocol::Tcp, Ipv4Addr::new(127, 6, 0, 1), 1_700 + number);
     Ok((place.identity(), place.open(false)?))
 }
 
-/// What a helper's log is called.
+/// The name of a helper's log.
 pub fn log_in(directory: &Path, kind: Kind, number: u16) -> PathBuf {
     directory.join(format!("{kind:?}-{number}"))
 }

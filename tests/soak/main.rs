@@ -1,9 +1,9 @@
-//! Listeners and connections come and go by the thousand while a watcher
-//! polls: what it reports must be what happened.
+//! Soak test. Thousands of listeners and connections come and go while a
+//! watcher polls. What the watcher reports must be what happened.
 //!
 //! `cargo test --test soak [-- NAME...]` runs every configuration, or those
-//! whose names contain one of NAME. `LNTU_SOAK_SECONDS` is how long all of
-//! them churn together.
+//! whose names contain one of NAME. `LNTU_SOAK_SECONDS` is the time that all of
+//! them together may churn.
 
 mod churn;
 mod truth;
@@ -26,15 +26,16 @@ use truth::{Lifetime, Truth, now};
 use verdict::{Event, Verdict, judge};
 use watching::{Asked, Record, Watched, Watching};
 
-/// What is watched, how, and what goes on meanwhile.
+/// One run: what is watched, how, and what churns meanwhile.
 struct Configuration {
     name: &'static str,
     watched: Watched,
     asked: Asked,
-    /// Stable listeners in each of the four tables.
+    /// How many stable listeners each of the four tables holds.
     stable: u16,
     helpers: &'static [Kind],
-    /// Whether the verdict must be that it reports what was not so.
+    /// Whether the watcher must be caught in a false report. Such a run proves
+    /// that the test can fail.
     must_fail: bool,
 }
 
@@ -146,9 +147,9 @@ const CONFIGURATIONS: [Configuration; 12] = [
     },
 ];
 
-/// How long each configuration churns where nothing else is asked for.
+/// How long each configuration churns if `LNTU_SOAK_SECONDS` is not set.
 const SECONDS_EACH: f64 = 5.0;
-/// How long is waited for something that must happen.
+/// How long the test waits for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -167,7 +168,7 @@ fn main() -> ExitCode {
         }
         Some("--churn") => {
             die_with_parent();
-            // The watcher is to be raced, not starved.
+            // Helpers yield to the watcher. They should race it, not starve it.
             rustix::process::nice(5).unwrap();
             Helper::from_arguments(&arguments[1..]).run().unwrap();
         }
@@ -176,7 +177,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// This program again, for what follows `role` in its arguments.
+/// This test program again, as a helper. Its arguments follow `role`.
 fn helper_process(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(role).stdin(Stdio::null());
@@ -184,7 +185,8 @@ fn helper_process(role: &str) -> Command {
     command
 }
 
-/// Also after an exec.
+/// Has the kernel kill this process when its parent dies. This survives an
+/// exec.
 fn die_with_parent() {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let parent = std::env::var("LNTU_SOAK_PARENT").unwrap();
@@ -223,19 +225,19 @@ fn soak(arguments: &[String]) -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-/// Says what is skipped for want of what, which is a failure where
-/// `LNTU_TEST_REQUIRE` names that.
+/// Says what is skipped and why. The skip is a failure if `LNTU_TEST_REQUIRE`
+/// names what is missing.
 fn skipped(what: &str, needs: &str, why: &str) -> ExitCode {
     let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
     eprintln!("skipped {what}: needs {needs}: {why}");
     ExitCode::from(u8::from(required.split(',').any(|name| name == needs)))
 }
 
-/// Runs `work` on a thread in a network namespace of its own, with `lo` up.
-/// Programs that it starts are in there too.
+/// Runs `work` on a thread in its own network namespace, with `lo` up. Programs
+/// that `work` starts share the namespace.
 fn in_private_network<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     let enter = || {
-        #[allow(deprecated)] // Only sockets and children made from here are concerned.
+        #[allow(deprecated)] // It affects only later sockets and children.
         rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)
             .map_err(|error| format!("unshare: {error}"))?;
         let lo_up = Command::new("ip")
@@ -252,7 +254,7 @@ fn in_private_network<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Str
     })
 }
 
-/// A process that is killed when dropped.
+/// A process that is killed when this value is dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -262,7 +264,7 @@ impl Drop for Killed {
     }
 }
 
-/// Whether the configuration's verdict is as it must be.
+/// Runs one configuration. Returns whether its verdict is the required one.
 fn run(configuration: &Configuration, duration: Duration) -> bool {
     let directory = TempDir::new().unwrap();
     let mut truth = Truth::default();
@@ -280,7 +282,7 @@ fn run(configuration: &Configuration, duration: Duration) -> bool {
     let watching = Watching::start(configuration.watched, configuration.asked, directory.path());
     expect_sentinel(&watching, &mut truth, 0);
     churn_for(configuration, duration, directory.path(), &mut truth);
-    // What is polled after it is free of churn.
+    // The churn is over, so the polls from here on are undisturbed.
     expect_sentinel(&watching, &mut truth, 1);
     let record = watching.finish();
     truth.sort();
@@ -293,7 +295,8 @@ fn run(configuration: &Configuration, duration: Duration) -> bool {
     report(configuration, &record, &verdict)
 }
 
-/// Opens a listener, waits until it is reported, closes it and waits for that.
+/// Opens a listener and waits until it is reported, then does the same for its
+/// close.
 fn expect_sentinel(watching: &Watching, truth: &mut Truth, number: u16) {
     let opening = now();
     let (identity, socket) = churn::sentinel(number).unwrap();
@@ -322,7 +325,7 @@ fn expect_sentinel(watching: &Watching, truth: &mut Truth, number: u16) {
     truth.add(identity, life);
 }
 
-/// Lets the helpers work, and learns what they did.
+/// Lets the helpers work and collects what they did.
 fn churn_for(
     configuration: &Configuration,
     duration: Duration,
@@ -359,7 +362,7 @@ fn churn_for(
     }
 }
 
-/// What the stream adds up to is the table.
+/// Checks that the events add up to the table.
 fn check_replay(verdict: &mut Verdict, events: &[Event], table: impl Iterator<Item = Identity>) {
     let mut replayed = BTreeSet::new();
     for event in events {
@@ -400,7 +403,8 @@ fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> 
         "soak: {name}: {events} events checked, {wrong} false, {missed} missed{looks}; \
          {polls} polls of {milliseconds:.1} ms, {spanning} listeners spanned two, of which {late} were seen by the second"
     );
-    // What fell back to another source says nothing of the one that was asked.
+    // If netlink fell back to another source, the run says nothing about
+    // netlink.
     if configuration.asked == Asked::Netlink {
         assert!(!record.errors.contains("instead"), "{}", record.errors);
     }

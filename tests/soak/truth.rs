@@ -1,5 +1,5 @@
-//! What really happened: when each listener was opened and closed, by the
-//! clock that all processes of this machine share.
+//! What really happened: when each listener opened and closed. All processes of
+//! this machine share the clock.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,8 +18,8 @@ pub fn now() -> Nanoseconds {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// A listener came to be somewhere between `opening` and `open`, and ceased
-/// to be somewhere between `closing` and `closed`.
+/// The life of a listener. It began at some moment between `opening` and
+/// `open`, and ended at some moment between `closing` and `closed`.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetime {
     pub opening: Nanoseconds,
@@ -33,7 +33,7 @@ pub fn identity(protocol: Protocol, address: SocketAddr) -> Identity {
     (protocol, Endpoint { port, address })
 }
 
-/// Writes lifetimes to a file as they end.
+/// A file of lifetimes. Each is written when it ends.
 pub struct Log(BufWriter<File>);
 
 impl Log {

@@ -1,8 +1,9 @@
-//! Whether what was reported is what happened.
+//! Compares what was reported with what happened.
 //!
-//! A poll is known by the window of time in which it looked. A listener that
-//! was there, or was not, for the whole of a window must be reported so; what
-//! came or went within a window may be reported either way.
+//! Each poll has a window: the time in which it looked. A listener that was
+//! there for the whole window must be reported as there, and one that was
+//! absent for the whole window as absent. A change within the window may be
+//! reported either way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +11,18 @@ use lntu::listener::Identity;
 
 use crate::truth::{Lifetime, Nanoseconds, Truth};
 
-/// Ports that the kernel hands out for connections. A UDP socket that
-/// connects is bound for an instant before, which is no one's ground truth.
+/// The first port that the kernel hands out for connections. A UDP socket that
+/// connects is bound for an instant first, and no helper logs that.
 const EPHEMERAL: u16 = 32_768;
 
-/// When a poll looked, at most.
+/// The longest time in which a poll can have looked.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub begin: Nanoseconds,
     pub end: Nanoseconds,
 }
 
-/// What one poll reported of an identity.
+/// What one poll reported about an identity.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
     pub poll: usize,
@@ -34,15 +35,15 @@ pub struct Event {
 pub struct Verdict {
     pub events: usize,
     pub polls: usize,
-    /// Lifetimes that had to be reported, since they spanned two polls.
+    /// Lifetimes that had to be reported because they spanned two polls.
     pub spanning: usize,
-    /// Of those, the ones that only the second poll saw.
+    /// Those of `spanning` that only the second poll saw.
     pub late: usize,
-    /// Events that say what was not so.
+    /// Events that report something false.
     pub wrong: usize,
-    /// Events that had to be there and were not.
+    /// Required events that are missing.
     pub missed: usize,
-    /// The first few of either.
+    /// The first few wrong or missed events.
     pub examples: Vec<String>,
 }
 
@@ -92,7 +93,8 @@ pub fn judge(truth: &Truth, polls: &[Window], events: &[Event]) -> Verdict {
     verdict
 }
 
-/// Opened, closed, opened, closed.
+/// Checks that the events of an identity alternate: opened, closed, opened,
+/// closed.
 fn judge_order(verdict: &mut Verdict, events: &[Event]) {
     let mut is_open = false;
     for event in events {
@@ -152,12 +154,12 @@ fn judge_lifetimes(
 }
 
 impl Lifetime {
-    /// It was there from the window's begin to its end.
+    /// Whether the listener was there from the start of the window to its end.
     fn covers(&self, window: Window) -> bool {
         self.open <= window.begin && window.end <= self.closing
     }
 
-    /// It may have been there at some moment of the window.
+    /// Whether the listener may have been there at some moment of the window.
     fn touches(&self, window: Window) -> bool {
         self.opening <= window.end && window.begin <= self.closed
     }

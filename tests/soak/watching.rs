@@ -1,5 +1,5 @@
-//! The watcher under test, as the program that users run and in process, and
-//! what it wrote as the events of polls.
+//! The watcher under test, either as the program that users run or in process.
+//! Turns what it wrote into the events of polls.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ use crate::verdict::{Event, Window};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     Proc,
-    /// ss first.
+    /// ss first, then `/proc/net`.
     Auto,
     Netlink,
 }
@@ -44,13 +44,13 @@ impl Asked {
 /// How the watcher is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// As the built program: when it polled follows from its timestamps.
+    /// As the built program. The timestamps of its events tell when it polled.
     Program,
-    /// In process, where the times of its polls are known.
+    /// In process, where the time of each poll is known.
     InProcess { second_look: bool },
 }
 
-/// A watcher that runs, and the files that it writes to.
+/// A running watcher and the files that it writes to.
 pub struct Watching {
     pub child: Child,
     watched: Watched,
@@ -60,11 +60,11 @@ pub struct Watching {
     errors: PathBuf,
 }
 
-/// All that it wrote.
+/// Everything that the watcher wrote.
 pub struct Record {
     pub polls: Vec<Window>,
     pub events: Vec<Event>,
-    /// Known of a watcher in process only.
+    /// Known only for a watcher in process.
     pub second_looks: Option<SecondLooks>,
     pub errors: String,
 }
@@ -102,12 +102,12 @@ impl Watching {
         }
     }
 
-    /// What it wrote so far, as text.
+    /// What the watcher wrote so far.
     pub fn text(&self) -> String {
         fs::read_to_string(&self.events).unwrap()
     }
 
-    /// Ends it; everything that it wrote.
+    /// Ends the watcher and returns everything that it wrote.
     pub fn finish(mut self) -> Record {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -119,9 +119,10 @@ impl Watching {
         }
     }
 
-    /// The events of one poll share a timestamp, taken when it had looked, and
-    /// those of the next have a later one. So a poll looked between the two.
-    /// One that found nothing new counts as part of the next.
+    /// Turns timestamps into windows. The events of one poll share a timestamp,
+    /// taken after the poll looked, and the next poll's timestamp is later. So
+    /// a poll looked between the two timestamps. A poll that found nothing new
+    /// counts as part of the next one.
     fn record_of_program(&self, text: &str, errors: String) -> Record {
         let mut polls: Vec<Window> = Vec::new();
         let mut events = Vec::new();
@@ -130,8 +131,9 @@ impl Watching {
         for line in text.lines() {
             let (identity, opened, timestamp) = parse(line);
             if last.as_ref() != Some(&timestamp) {
-                // Both this timestamp and that of the present are cut off to
-                // milliseconds, so the moment lies within one to either side.
+                // Both timestamps, this one and that of the present, are cut to
+                // milliseconds. So the true moment lies within a millisecond on
+                // either side.
                 let since = (realtime - milliseconds(&timestamp)) as Nanoseconds;
                 let earliest = monotonic - (since + 1) * MILLISECOND;
                 let end = earliest + 2 * MILLISECOND;
@@ -191,14 +193,14 @@ impl Watching {
 
 const MILLISECOND: Nanoseconds = 1_000_000;
 
-/// Milliseconds since 1970, and the same moment's CLOCK_MONOTONIC.
+/// The time now, as milliseconds since 1970 and as CLOCK_MONOTONIC.
 fn both_clocks() -> (i64, Nanoseconds) {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     (since.as_millis() as i64, now())
 }
 
-/// Milliseconds since 1970 of an RFC 3339 timestamp that is not much older
-/// than a day.
+/// The milliseconds since 1970 of an RFC 3339 timestamp. Reads only the time of
+/// day, so the timestamp must be less than a day old.
 fn milliseconds(timestamp: &str) -> i64 {
     let number = |range: std::ops::Range<usize>| timestamp[range].parse::<i64>().unwrap();
     let of_day = ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1000;
@@ -221,7 +223,7 @@ fn parse(line: &str) -> (Identity, bool, String) {
     ((protocol, Endpoint { port, address }), opened, timestamp)
 }
 
-/// The loop of a watcher, with the times of its polls written to a file.
+/// The loop of a watcher. Writes the time of each poll to a file.
 pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
     let [asked, second_look, events, polls] = arguments else {
         panic!("{arguments:?}");

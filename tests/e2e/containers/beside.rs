@@ -1,5 +1,5 @@
-//! The watcher beside an application outside of a container, where no one
-//! ends what is left when the application ends.
+//! The watcher beside an application outside of a container. There, nothing
+//! cleans up what is left when the application ends.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,31 +14,31 @@ use tempfile::TempDir;
 use super::docker::{binaries, have_static};
 use crate::harness::*;
 
-/// The application, static so that it is the same one as in the containers.
+/// The application. It is static, so it is the same one as in the containers.
 fn app() -> &'static str {
     binaries().app.to_str().unwrap()
 }
 
-/// The arguments that run the application beside a watcher which looks for
-/// ports once and never again.
+/// The arguments that run the application beside a watcher. The watcher looks
+/// for ports once and never again.
 fn beside(steps: &[&'static str]) -> Vec<&'static str> {
     [&["-q", "-i", "1h", "--source", "proc", "--", app()], steps].concat()
 }
 
-/// Starts the application beside a watcher, and waits for both.
+/// Starts the application beside a watcher and waits until both run.
 fn start(steps: &[&'static str]) -> (Running, u32) {
     let app = Running::start(lntu(&beside(steps)).process_group(0));
     let watcher = watcher_of(app.child.id());
     (app, watcher)
 }
 
-/// The child of the application that still is lntu.
+/// The child of the application that is still lntu.
 fn watcher_of(app: u32) -> u32 {
     let exe = Path::new(env!("CARGO_BIN_EXE_lntu"));
     wait_for("the watcher", || {
         children_of(app).find(|pid| {
             let is_lntu = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == exe);
-            // It is past its start when its own descriptor of stdout is open.
+            // The watcher has started once it has its own descriptor of stdout.
             is_lntu && descriptors(*pid).len() == 4
         })
     })
@@ -55,7 +55,8 @@ fn children_of(parent: u32) -> impl Iterator<Item = u32> {
     })
 }
 
-/// The line that names it, after which it is there.
+/// Skips lines until one starts with `start`, and returns the rest of that
+/// line.
 fn next_line_that_starts_with(app: &Running, start: &str) -> String {
     loop {
         if let Some(rest) = app.next_line().strip_prefix(start) {
@@ -100,8 +101,8 @@ fn the_watcher_ends_although_a_daemon_of_the_application_lives_on() {
     assert_eq!(app.finish().code(), 0);
 }
 
-/// The kernel does not deliver the parent-death signal of a process that may
-/// not signal the watcher.
+/// The kernel does not deliver a parent-death signal if the parent may not
+/// signal the watcher.
 #[test]
 fn the_watcher_ends_with_an_application_that_changed_its_user() {
     let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
@@ -146,7 +147,7 @@ fn death_by_a_signal_is_what_the_parent_sees() {
     let deaths = ["HUP", "INT", "QUIT", "KILL", "USR1", "SEGV", "PIPE", "TERM"];
     let deaths = deaths.map(|signal| vec!["raise", signal]);
     for steps in deaths.into_iter().chain([vec!["abort"]]) {
-        // SIGPIPE, which std's start-up code ignores, is survived by both.
+        // Both survive SIGPIPE, because std's start-up code ignores it.
         let steps = [&steps[..], &["exit", "77"]].concat();
         let alone = run(Command::new(app()).args(&steps));
         let beside = run(&mut lntu(&beside(&steps)));
@@ -154,9 +155,9 @@ fn death_by_a_signal_is_what_the_parent_sees() {
     }
 }
 
-/// The target of each descriptor.
-/// What is open, all above 2 as 3, and without what tells a watcher of the
-/// application's end: not every kernel has that.
+/// The open descriptors and their targets. Every number above 2 counts as 3.
+/// The pidfd that tells a watcher of the application's end is left out, because
+/// not every kernel has it.
 fn descriptors(pid: u32) -> BTreeSet<(u32, String)> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let fd = |entry: fs::DirEntry| {
@@ -172,7 +173,8 @@ fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
     if !have_static() {
         return;
     }
-    // Not closed on exec, so both the application and the test hold the other end.
+    // The descriptor stays open on exec, so both the application and the test
+    // hold this end of the pipe.
     let (mut reader, writer) = std::io::pipe().unwrap();
     rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
     let (app, watcher) = start(&["serve"]);
@@ -186,7 +188,7 @@ fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
         (0, "/".to_string()),
         (1, stdout.clone()),
         (2, stderr),
-        // Its own, through which it writes.
+        // The watcher's own descriptor, through which it writes.
         (3, stdout),
     ];
     assert_eq!(descriptors(watcher), BTreeSet::from(expected));

@@ -1,5 +1,5 @@
-//! What the container tests are written in terms of: images of two static
-//! programs, and containers that are gone when they are dropped.
+//! Helpers of the container tests: images with two static programs, and
+//! containers that are removed when dropped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Where `Dockerfile.scratch` expects the static binary.
+/// The Rust target of the static binary. `Dockerfile.scratch` looks in its
+/// folder.
 pub fn target() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
@@ -20,7 +21,7 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The static programs that go into images.
+/// The static programs that go into the images.
 pub struct Binaries {
     pub lntu: PathBuf,
     pub app: PathBuf,
@@ -31,7 +32,8 @@ pub fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
     BINARIES.get_or_init(|| {
         let directory = repository().join("target");
-        // Apart, as a user builds it: dev-dependencies may turn on features.
+        // Build each program on its own, as a user does. Together,
+        // dev-dependencies could turn on features.
         let programs = [
             ["--bin", "lntu"],
             ["--example", "app"],
@@ -57,7 +59,7 @@ pub fn binaries() -> &'static Binaries {
     })
 }
 
-/// Whether static programs can be built.
+/// Whether static programs can be built here.
 pub fn have_static() -> bool {
     static MISSING: OnceLock<Option<String>> = OnceLock::new();
     let missing = MISSING.get_or_init(|| {
@@ -69,7 +71,7 @@ pub fn have_static() -> bool {
     have("musl", missing.clone())
 }
 
-/// Whether there is a Docker daemon, and what goes into its images.
+/// Whether there is a Docker daemon, and static programs for its images.
 pub fn have_docker() -> bool {
     static MISSING: OnceLock<Option<String>> = OnceLock::new();
     let missing = MISSING.get_or_init(|| {
@@ -89,41 +91,41 @@ pub fn docker(arguments: &[&str]) -> Command {
     command
 }
 
-/// The first line of what docker answers, which must go well.
+/// Runs docker, which must succeed, and returns the first line it prints.
 fn docker_says(arguments: &[&str]) -> String {
     let said = run(&mut docker(arguments));
     assert!(said.status.success(), "docker {arguments:?}: {said:?}");
     said.stdout.trim().to_string()
 }
 
-/// Names that no other run of the tests uses.
+/// A name that no other test run uses.
 fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("lntu-test-{}-{count}", process::id())
 }
 
-/// Removed when dropped.
+/// A Docker image. It is removed when dropped.
 pub struct Image {
     name: String,
-    /// The image that it is built from, which must outlive it.
+    /// The image below this one. It must live longer.
     _base: Option<Arc<Image>>,
 }
 
 impl Image {
-    /// Built by these arguments of `docker build`.
+    /// Builds an image with these arguments of `docker build`.
     pub fn build(arguments: &[&str], base: Option<Arc<Image>>) -> Image {
         let image = Image {
             name: unique_name(),
             _base: base,
         };
-        // A layer from the cache may be one that another test is removing.
+        // Do not use the cache: another test may be removing a cached layer.
         let build = ["build", "--quiet", "--no-cache", "--tag", &image.name];
         docker_says(&[&build, arguments].concat());
         image
     }
 
-    /// Built from these lines of a Dockerfile and these files.
+    /// Builds an image from these Dockerfile lines and these files.
     pub fn of(dockerfile: &str, files: &[&Path]) -> Image {
         let context = TempDir::new().unwrap();
         fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
@@ -134,7 +136,8 @@ impl Image {
         Image::build(&[context.path().to_str().unwrap()], None)
     }
 
-    /// `/lntu`, `/app` and nothing else, shared by the tests that run now.
+    /// `/lntu`, `/app` and nothing else. The tests that run at the same time
+    /// share it.
     pub fn scratch() -> Arc<Image> {
         static SHARED: Mutex<Weak<Image>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,7 +149,7 @@ impl Image {
         })
     }
 
-    /// `/lntu`, `/app` and the programs of busybox, where there is one.
+    /// `/lntu`, `/app` and the programs of busybox, if busybox is installed.
     pub fn busybox() -> Option<Image> {
         let busybox = Path::new("/bin/busybox");
         let missing = (!busybox.exists()).then(|| "no busybox for an image".to_string());
@@ -156,7 +159,7 @@ impl Image {
         have("docker", missing).then(|| Image::of(dockerfile, &[lntu, app, busybox]))
     }
 
-    /// `scratch` with these lines of a Dockerfile on top.
+    /// `scratch` with these Dockerfile lines on top.
     pub fn scratch_with(lines: &str) -> Image {
         let base = Image::scratch();
         let context = TempDir::new().unwrap();
@@ -165,7 +168,7 @@ impl Image {
         Image::build(&[context.path().to_str().unwrap()], Some(base))
     }
 
-    /// Runs `command` in a container to its end.
+    /// Runs `command` in a container and waits for its end.
     pub fn run(&self, options: &[&str], command: &[&str]) -> Finished {
         let container = Container {
             name: unique_name(),
@@ -185,8 +188,8 @@ impl Image {
         container
     }
 
-    /// Starts a server that tells of connections. It opens its port on
-    /// SIGUSR2 and closes it on SIGUSR1.
+    /// Starts a server that prints each connection. SIGUSR2 opens its port,
+    /// SIGUSR1 closes it.
     pub fn start_server(&self, state: Port, port: &str) -> Container {
         let step = match state {
             Port::Open => "listen",
@@ -198,7 +201,7 @@ impl Image {
     }
 }
 
-/// How a server's port is at first.
+/// Whether a server's port is open at first.
 #[derive(Clone, Copy)]
 pub enum Port {
     Open,
@@ -211,13 +214,14 @@ impl Drop for Image {
     }
 }
 
-/// Killed and removed when dropped.
+/// A running container. It is killed and removed when dropped.
 pub struct Container {
     name: String,
 }
 
 impl Container {
-    /// The option that puts another container into this one's network namespace.
+    /// The option that puts another container into this container's network
+    /// namespace.
     pub fn network(&self) -> String {
         format!("--network=container:{}", self.name)
     }
@@ -230,7 +234,7 @@ impl Container {
         self.inspect("{{.State.Running}}") == "true"
     }
 
-    /// What was written so far.
+    /// What the container wrote so far.
     pub fn logs(&self) -> Finished {
         run(&mut docker(&["logs", &self.name]))
     }
@@ -262,7 +266,7 @@ impl Container {
         docker_says(&["stop", &self.name]);
     }
 
-    /// As the host knows its processes.
+    /// The ids of the container's processes, as the host sees them.
     pub fn processes(&self) -> Vec<u32> {
         let top = docker_says(&["top", &self.name, "-o", "pid"]);
         top.lines()
@@ -271,7 +275,8 @@ impl Container {
             .collect()
     }
 
-    /// The exit status once it ended, as `docker wait` tells it.
+    /// Waits for the end and returns the exit status, as `docker wait` prints
+    /// it.
     pub fn status(&self) -> i32 {
         let waiting = Running::start(&mut docker(&["wait", &self.name]));
         waiting.finish().stdout.trim().parse().unwrap()

@@ -1,12 +1,12 @@
-//! Containers in which something is forbidden or missing.
+//! Containers where something is forbidden or missing.
 
 use super::docker::*;
 use crate::harness::*;
 
-/// Runs every command in a container of these options, after these steps of
-/// the application, and last of all an application beside a watcher.
-/// Returns what they said until the application was ready, and what they
-/// said on stderr in all.
+/// Runs every command in a container with these options. The application first
+/// takes these steps. The last command is an application beside a watcher.
+/// Returns everything that they said until the application was ready, and
+/// everything on stderr.
 fn everything(options: &[&str], steps: &[&str]) -> (String, String) {
     let commands: [&[&str]; 4] = [
         &["/lntu", "list", "-H"],
@@ -30,7 +30,7 @@ fn everything(options: &[&str], steps: &[&str]) -> (String, String) {
     let container = Image::scratch().start(options, &command.concat());
     container.wait_for_line("serving");
     container.opens_its_port();
-    // What the watcher says in any case: what it sees, or why it sees nothing.
+    // The watcher always says something: what it sees, or why it sees nothing.
     wait_for("a word from the watcher", || {
         let logs = container.logs();
         let sees = logs.stdout.contains(r#""port":"tcp:*:8080""#);

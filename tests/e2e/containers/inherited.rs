@@ -1,5 +1,5 @@
-//! What an application finds when it is started, which must be the same with
-//! a watcher beside it and without.
+//! What an application finds when it starts. It must be the same with a watcher
+//! as without one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use super::docker::*;
 use crate::harness::*;
 
-/// Copies what the kernel tells a process of itself. The program that reads it
-/// must be the application itself, and no shell, which blocks signals now and then.
+/// Copies what the kernel says about the process that reads it. That process
+/// must be the application itself. A shell would not do, because it blocks
+/// signals now and then.
 const STATE: [&str; 9] = [
     "-n",
     "w REPORT",
@@ -25,7 +26,7 @@ const STATE: [&str; 9] = [
     "/proc/self/timerslack_ns",
 ];
 
-/// Tells what the shell that runs it has open, and where it is.
+/// Prints what the shell that runs this has open, and where it is.
 const PLACES: &str = r#"
 readlink /proc/$$/cwd /proc/$$/root
 cd /proc/$$/fd
@@ -34,8 +35,8 @@ for fd in *; do
 done
 "#;
 
-/// What of the state is the same for any two processes that were started in
-/// the same way.
+/// The part of the state that two processes have in common if they were started
+/// in the same way.
 fn inherited(state: &str) -> Vec<String> {
     let kept = [
         "Umask",
@@ -55,7 +56,8 @@ fn inherited(state: &str) -> Vec<String> {
         "THP",
         "Speculation",
     ];
-    // All of what follows the process's own status.
+    // Of the process's `status` file keep these lines, and of all others
+    // everything.
     let is_kept =
         |line: &&str| !is_of_status(line) || kept.iter().any(|name| line.starts_with(name));
     state.lines().filter(is_kept).map(without_numbers).collect()
@@ -66,9 +68,9 @@ fn is_of_status(line: &str) -> bool {
         .is_some_and(|(name, _)| !name.contains(' '))
 }
 
-/// Without what differs between any two runs: of `stat` only the parent, the
-/// group, the session, the terminal and its group, the priority and niceness
-/// are kept; pipes have no number.
+/// Removes what differs between any two runs. Of `stat` only the parent, the
+/// group, the session, the terminal and its group, the priority and the
+/// niceness stay. Pipes lose their numbers.
 fn without_numbers(line: &str) -> String {
     if let Some((pid, rest)) = line.split_once(" (")
         && let Some((_, rest)) = rest.rsplit_once(") ")
@@ -84,7 +86,7 @@ fn without_numbers(line: &str) -> String {
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Fails with only the lines that differ.
+/// Fails and shows only the lines that differ.
 fn assert_same(beside: &[String], alone: &[String], what: &str) {
     let missing = |lines: &[String], others: &[String]| -> Vec<String> {
         let is_missing = |line: &&String| !others.contains(line);
@@ -95,8 +97,8 @@ fn assert_same(beside: &[String], alone: &[String], what: &str) {
     assert_eq!(beside, alone, "{what}");
 }
 
-/// What the two applications find that `start` runs to their end, `report`
-/// being where they write and `here` the same file.
+/// What the two applications find. `start` runs each to its end. They write to
+/// `report`, and `here` is the same file.
 fn found(report: &str, here: &Path, start: impl Fn(&[&str]) -> Finished) -> Vec<String> {
     let state = STATE.map(|argument| argument.replace("REPORT", report));
     let places = format!("{{ {PLACES} }} >{report}");
@@ -105,7 +107,7 @@ fn found(report: &str, here: &Path, start: impl Fn(&[&str]) -> Finished) -> Vec<
         [&["/bin/sed"], &state.each_ref().map(String::as_str)[..]].concat(),
         vec!["/bin/sh", "-c", &places],
     ] {
-        // sed fails in the end where it has no stdout.
+        // sed fails at the end if it has no stdout.
         let finished = start(&application);
         let text = fs::read_to_string(here).unwrap_or_else(|_| panic!("{finished:?}"));
         fs::remove_file(here).unwrap();
@@ -119,8 +121,8 @@ fn found(report: &str, here: &Path, start: impl Fn(&[&str]) -> Finished) -> Vec<
     lines
 }
 
-/// What an application finds that `lntu` starts through `wrapper`, a shell
-/// script that ends with `exec "$@"`.
+/// What an application finds if `lntu` starts it through `wrapper`. A wrapper
+/// is a shell script that ends with `exec "$@"`.
 fn found_through(wrapper: &str, lntu: &[&str]) -> Vec<String> {
     let directory = TempDir::new().unwrap();
     let report = directory.path().join("report");
@@ -131,7 +133,7 @@ fn found_through(wrapper: &str, lntu: &[&str]) -> Vec<String> {
     })
 }
 
-/// The program under test as users and as tests build it.
+/// Both builds of the program: the one for tests, and the static one for users.
 fn builds() -> [&'static str; 2] {
     let static_one = binaries().lntu.to_str().unwrap();
     [env!("CARGO_BIN_EXE_lntu"), static_one]
@@ -150,7 +152,7 @@ fn the_application_finds_everything_as_if_it_was_started_alone() {
         r#"trap '' PIPE; exec "$@""#,
         r#"trap '' USR1 INT TERM HUP; exec "$@""#,
         r#"exec env --ignore-signal=CHLD "$@""#,
-        // Ignores SIGPIPE, too.
+        // This one ignores SIGPIPE too.
         &format!(r#"trap '' USR1; exec {app} {masked} exec "$@""#),
         r#"exec "$@" <&-"#,
         r#"exec "$@" >&-"#,
@@ -189,7 +191,8 @@ fn an_application_that_waited_finds_everything_as_if_it_had_not() {
         r#"exec "$@" <&- >&- 2>&-"#,
         r#"exec 3</etc/passwd 9</dev/null; exec "$@""#,
         r#"exec env --ignore-signal=CHLD "$@""#,
-        // ss is a child that ends before.
+        // If lntu had a child that ended, the blocked SIGCHLD would be pending
+        // here.
         &format!(r#"exec {app} block CHLD exec "$@""#),
     ] {
         let alone = found_through(wrapper, &[]);
@@ -200,9 +203,9 @@ fn an_application_that_waited_finds_everything_as_if_it_had_not() {
     }
 }
 
-/// A shell's `trap '' CHLD` does not do that to what it starts.
+/// In a shell, `trap '' CHLD` does not do this to the programs it starts.
 #[test]
-fn ss_answers_although_the_ends_of_children_are_ignored() {
+fn ss_answers_even_where_sigchld_is_ignored() {
     if !have_ss() {
         return;
     }
@@ -212,8 +215,8 @@ fn ss_answers_although_the_ends_of_children_are_ignored() {
     assert!(list.status.success() && list.stderr.is_empty(), "{list:?}");
 }
 
-/// The applications are of busybox, since they cannot be lntu or of Rust:
-/// its start-up code changes what they would find.
+/// The applications are busybox programs. Neither lntu nor any Rust program
+/// would do: Rust's start-up code changes what they find.
 #[test]
 fn the_application_finds_its_container_as_if_it_was_started_alone() {
     if !have_docker() {

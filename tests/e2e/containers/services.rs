@@ -1,5 +1,5 @@
-//! `wait`, `check` and `watch` against services that others wrote, in a
-//! network of their own, so that they can have the ports they usually have.
+//! `wait`, `check` and `watch` against real services. They run in their own
+//! network, where they can have their usual ports.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use super::events;
 use crate::harness::*;
 
-/// Follows a service from before its start to after its end. So many
-/// `holders` have each of its sockets while it runs.
+/// Follows a service from before its start to after its end. While it runs,
+/// `holders` processes hold each of its sockets.
 fn follow(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: usize) {
     if !have_program("services", program) {
         return;
@@ -79,7 +79,7 @@ fn follow(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: u
     });
 }
 
-/// The processes in each line that `command` prints, by local address.
+/// The processes in each line that `command` prints, keyed by local address.
 fn processes(command: &mut Command) -> BTreeMap<String, String> {
     let listed = run(command);
     let fields = |line: &str| {
@@ -143,7 +143,7 @@ fn node_is_followed() {
     follow("node", start, &["3000"], 1);
 }
 
-/// The server refuses to be root, so it runs as nobody.
+/// The PostgreSQL server refuses to run as root, so it runs as nobody.
 #[test]
 fn postgresql_is_followed() {
     let start = |directory: &Path| {
@@ -168,7 +168,8 @@ fn postgresql_is_followed() {
     follow(server.to_str().unwrap(), start, &["5432"], 1);
 }
 
-/// A program of the newest PostgreSQL, which Debian keeps out of PATH.
+/// A program of the newest installed PostgreSQL. Debian keeps these out of
+/// PATH.
 fn postgresql(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let newest = versions.flatten().map(|entry| entry.path()).max();

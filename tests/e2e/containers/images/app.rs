@@ -1,6 +1,6 @@
-//! The application of the container tests, static and the only other file in
-//! their images. It does what its arguments say, one step after another:
-//! `app listen 8080 serve exit 42`.
+//! The application of the container tests. It is static, and its images hold
+//! little else. Its arguments are steps, which it takes one after another: `app
+//! listen 8080 serve exit 42`.
 
 use std::ffi::CString;
 use std::io;
@@ -18,7 +18,8 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::Uid;
 
-/// Long enough for every test, and not for ever if one forgets it.
+/// Long enough for every test. If a test forgets the application, it still
+/// ends.
 const LIFETIME: Duration = Duration::from_secs(120);
 
 fn main() {
@@ -29,10 +30,11 @@ fn main() {
     }
 }
 
-/// What one step leaves to the next.
+/// What one step leaves for the next.
 struct App {
     ports: Vec<(u16, Option<TcpListener>)>,
-    /// For `exec`, in this order and as they are, which std would not keep.
+    /// The environment for `exec`, in order and unchanged. std would not keep
+    /// it so.
     environment: Vec<CString>,
 }
 
@@ -68,7 +70,7 @@ impl App {
             "raise" => signal::raise(signal(&next())).unwrap(),
 
             "block" => SigSet::from(signal(&next())).thread_block().unwrap(),
-            // Of this thread, and there is no other.
+            // This changes only one thread, and there is no other.
             "as" => rustix::thread::set_thread_uid(Uid::from_raw(number(&next()))).unwrap(),
             "max-processes" => limit_processes(number(&next())),
             "remove" => std::fs::remove_file(next()).unwrap(),
@@ -83,7 +85,8 @@ impl App {
         }
     }
 
-    /// USR1 closes the ports, USR2 opens them, and TERM leads to the next step.
+    /// Serves until SIGTERM, and then the next step follows. SIGUSR1 closes the
+    /// ports, SIGUSR2 opens them.
     fn serve(&mut self) {
         let signals: SigSet = [
             Signal::SIGUSR1,
@@ -93,7 +96,8 @@ impl App {
         ]
         .into_iter()
         .collect();
-        // Before there is another thread, which would be ended by them.
+        // Must come before another thread starts, because these signals would
+        // end it.
         signals.thread_block().unwrap();
         for (_, listener) in &self.ports {
             listener.iter().for_each(accept);
@@ -120,7 +124,8 @@ impl App {
         }
     }
 
-    /// SIGPIPE is ignored from here on, since std's start-up code did that.
+    /// Becomes another program. That program ignores SIGPIPE, because std's
+    /// start-up code does.
     fn exec(&self, arguments: &mut impl Iterator<Item = String>) {
         let arguments: Vec<CString> = arguments.map(|a| CString::new(a).unwrap()).collect();
         let error = execve(&arguments[0], &arguments, &self.environment).unwrap_err();
@@ -140,7 +145,7 @@ fn listen(port: u16) -> (u16, Option<TcpListener>) {
     (port, Some(TcpListener::bind(("0.0.0.0", port)).unwrap()))
 }
 
-/// Tells of every connection.
+/// Prints each connection.
 fn accept(listener: &TcpListener) {
     let listener = listener.try_clone().unwrap();
     thread::spawn(move || {
@@ -150,13 +155,14 @@ fn accept(listener: &TcpListener) {
     });
 }
 
-/// The other thread holds the socket too, so it is not enough to drop it.
+/// The accepting thread holds the socket too, so dropping this one does not
+/// close it.
 fn close(listener: &TcpListener) {
     let socket: OwnedFd = listener.try_clone().unwrap().into();
     rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
 }
 
-/// Leaves a process behind that is in no one's session, and names it.
+/// Leaves a process behind in a session of its own, and prints its id.
 fn start_daemon() {
     let this = std::env::current_exe().unwrap();
     let child = Command::new(this).args(["detach", "sleep"]).spawn();
@@ -171,7 +177,7 @@ fn limit_processes(most: u64) {
     rustix::process::setrlimit(Resource::Nproc, limit).unwrap();
 }
 
-/// Runs the program up to `;` and tells how it ended.
+/// Runs the program whose arguments end at `;` and prints its exit status.
 fn run(arguments: &mut impl Iterator<Item = String>) {
     let line: Vec<String> = arguments.take_while(|argument| argument != ";").collect();
     let status = Command::new(&line[0]).args(&line[1..]).status();
@@ -179,7 +185,7 @@ fn run(arguments: &mut impl Iterator<Item = String>) {
     println!("exit {}", code.unwrap());
 }
 
-/// Every exit status there is, through the program given.
+/// Checks that every exit status passes through the given program.
 fn statuses(through: &[String]) {
     for status in 0..=255 {
         let output = Command::new(&through[0])
