@@ -64,8 +64,7 @@ impl fmt::Display for Error {
                 let plain = port.on_any_address();
                 write!(
                     f,
-                    "{port}: could not tell whether {address}:{number} takes IPv4 (ask for \
-                     {plain}, or with --source netlink)"
+                    "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {plain})"
                 )
             }
             Error::Output(error) => error.fmt(f),

@@ -168,6 +168,11 @@ impl Listener {
         (self.protocol, self.endpoint)
     }
 
+    /// What `--by-port` counts as one.
+    pub fn protocol_and_port(&self) -> (Protocol, u16) {
+        (self.protocol, self.endpoint.port)
+    }
+
     /// The family of its address.
     pub fn family(&self) -> Family {
         Family::of(self.endpoint.address)

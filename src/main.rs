@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    let command_line = match cli::parse(arguments) {
+    let command_line = match cli::parse(arguments, |name| env::var_os(name)) {
         Ok(command_line) => command_line,
         Err(error) => {
             report::error(format_args!("{error}"));
@@ -62,17 +62,21 @@ fn run(command: Command) -> Result<bool, Error> {
             let beside = |application: Application| application.exec_beside_watcher(keeps_stdout);
             let parent = application.map(beside).transpose()?;
             let stream = Output::open(output.path, false)?;
-            Watcher::new(open(source), output.format, stream, options, parent).run();
+            Watcher::new(open(source)?, output.format, stream, options, parent).run();
         }
-        Command::List { source, output } => {
+        Command::List {
+            source,
+            output,
+            by_port,
+        } => {
             let stream = Output::open(output.path, true)?;
-            list::run(open(source), output.format, stream)?;
+            list::run(open(source)?, output.format, by_port, stream)?;
         }
         Command::Check {
             source,
             question,
             format,
-        } => return check::run(Probe::new(source, &path(), question), format),
+        } => return check::run(Probe::new(source, &path(), question)?, format),
         Command::Wait {
             source,
             question,
@@ -80,12 +84,8 @@ fn run(command: Command) -> Result<bool, Error> {
             options,
             application,
         } => {
-            let mut probe = Probe::new(source, &path(), question);
-            return match (wait::run(&mut probe, options)?, application) {
-                (false, _) => Ok(false),
-                (true, Some(application)) => Err(application.exec()),
-                (true, None) => probe.write_found(format).map(|()| true),
-            };
+            let probe = Probe::new(source, &path(), question)?;
+            return wait::run(probe, options, format, application);
         }
         Command::Help => print(&cli::help())?,
         Command::Version => print(concat!("lntu ", env!("CARGO_PKG_VERSION"), "\n"))?,
@@ -97,8 +97,8 @@ fn print(text: &str) -> Result<(), Error> {
     Ok(Output::open(None, true)?.write_all(text.into())?)
 }
 
-fn open(options: SourceOptions) -> Source {
-    Source::new(options, &path())
+fn open(options: SourceOptions) -> Result<Source, Error> {
+    Ok(Source::new(options, &path())?)
 }
 
 fn path() -> OsString {

@@ -48,7 +48,7 @@ impl fmt::Display for PortSpecError {
             }
             PortSpecError::Port => "a port is a number from 1 to 65535",
             PortSpecError::Range => "the range ends before it starts",
-            PortSpecError::RangeNotTaken => "a range needs --any: one of its ports is then enough",
+            PortSpecError::RangeNotTaken => "a range needs --any (one of its ports is then enough) or --closed (none may listen)",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
         })
     }
@@ -299,7 +299,7 @@ pub struct Filter {
     /// Leave out listeners on a loopback address.
     pub excludes_loopback: bool,
     /// Leave out listeners of these protocols on ports that the kernel chooses by
-    /// itself.
+    /// itself. The source knows these ports and moves them into `excluded`.
     pub excludes_ephemeral: Vec<Protocol>,
 }
 

@@ -29,6 +29,14 @@ pub fn set_verbosity(verbosity: Verbosity) {
     VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
 }
 
+/// Does `work` without a word, however much is said otherwise.
+pub fn silently<T>(work: impl FnOnce() -> T) -> T {
+    let before = VERBOSITY.swap(Verbosity::Quiet as u8, Ordering::Relaxed);
+    let result = work();
+    VERBOSITY.store(before, Ordering::Relaxed);
+    result
+}
+
 fn is_at_least(verbosity: Verbosity) -> bool {
     VERBOSITY.load(Ordering::Relaxed) >= verbosity as u8
 }

@@ -1,6 +1,6 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
-use crate::listener::{Holders, Identity, Listener, SocketTable};
+use crate::listener::{Holders, Identity, Listener, Protocol, SocketTable};
 
 /// The listeners of one poll, sorted by identity. Several sockets may share an
 /// identity (`SO_REUSEPORT`); the snapshot holds each of them.
@@ -108,6 +108,44 @@ impl Snapshot {
         &rest[..number]
     }
 
+    /// The sockets of one protocol and port, whatever their address.
+    pub fn on_port(&self, protocol: Protocol, port: u16) -> &[Listener] {
+        let start = (self.listeners).partition_point(|l| l.protocol_and_port() < (protocol, port));
+        let rest = &self.listeners[start..];
+        let number = rest.partition_point(|l| l.protocol_and_port() == (protocol, port));
+        &rest[..number]
+    }
+
+    /// Keeps one listener for each protocol and port, with the holders of all of
+    /// them: the one that `reported` has, or else the widest. A wildcard is wider
+    /// than one address, and IPv4 comes before IPv6.
+    pub fn merge_ports(&mut self, reported: &Snapshot) {
+        let (mut merged, mut start) = (0, 0);
+        while let Some(first) = self.listeners.get(start) {
+            let (protocol, port) = first.protocol_and_port();
+            let sockets = self.on_port(protocol, port);
+            let end = start + sockets.len();
+            let before = reported.on_port(protocol, port).first();
+            let narrowness = |l: &&Listener| (!l.endpoint.address.is_unspecified(), l.endpoint);
+            let shown = match before {
+                Some(before) => {
+                    let mut sockets = sockets.iter();
+                    sockets
+                        .find(|l| l.identity() == before.identity())
+                        .or(Some(before))
+                }
+                None => sockets.iter().min_by_key(narrowness),
+            };
+            let shown = Listener {
+                holders: Holders::of_all(sockets),
+                ..shown.unwrap_or(first).clone()
+            };
+            self.listeners[merged] = shown;
+            (merged, start) = (merged + 1, end);
+        }
+        self.listeners.truncate(merged);
+    }
+
     /// Copies the holders of each identity from `other`, where any are known.
     pub fn take_over_holders(&mut self, other: &Snapshot) {
         self.set_holders(|listener| {
@@ -171,7 +209,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
+    use crate::listener::Endpoint;
 
     fn listener(port: u16, address: &str, inode: u64) -> Listener {
         let address = address.parse().unwrap();
@@ -271,6 +309,39 @@ mod tests {
         let mut again = snapshot(&[at(1), at(3)]);
         again.add_missing(&snapshot(&[at(1), at(2)]));
         assert_eq!(again.listeners(), [at(1), at(2), at(3)]);
+    }
+
+    #[test]
+    fn a_merged_port_is_shown_by_its_widest_listener_or_as_it_was_reported() {
+        let on = |addresses: &[&str]| {
+            let listeners = addresses.iter().map(|address| listener(80, address, 1));
+            snapshot(&Vec::from_iter(listeners))
+        };
+        let merged = |reported: &[&str], current: &[&str]| {
+            let mut merged = on(current);
+            merged.merge_ports(&on(reported));
+            let address = |l: &Listener| l.endpoint.address.to_string();
+            merged.listeners().iter().map(address).collect::<Vec<_>>()
+        };
+        let (one, any, v6) = ("127.0.0.1", "0.0.0.0", "::");
+        assert_eq!(merged(&[], &[one, v6]), [v6]);
+        assert_eq!(merged(&[], &[v6, any, one]), [any]);
+        assert_eq!(merged(&[], &["::1", one]), [one]);
+        assert_eq!(merged(&[one], &[one, any, v6]), [one]);
+        assert_eq!(merged(&[one], &[any, v6]), [one]);
+        assert_eq!(merged(&[one], &[]), [""; 0]);
+        let any = listener(80, any, 1);
+        let udp = Listener {
+            protocol: Protocol::Udp,
+            ..any.clone()
+        };
+        let mut others = snapshot(&[any, udp, listener(81, "::", 2)]);
+        others.merge_ports(&Snapshot::default());
+        assert_eq!(
+            others.listeners().len(),
+            3,
+            "one for each protocol and port"
+        );
     }
 
     #[test]

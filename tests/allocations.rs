@@ -20,6 +20,7 @@ fn allocations(choice: &SourceChoice, holders: bool, polls: usize) -> u64 {
         full: false,
         // As if nothing settled where nothing changes.
         settle: Duration::from_nanos(1),
+        by_port: false,
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
     let source_options = SourceOptions {
@@ -27,7 +28,7 @@ fn allocations(choice: &SourceChoice, holders: bool, polls: usize) -> u64 {
         holders,
         ..SourceOptions::default()
     };
-    let source = Source::new(source_options, no_ss);
+    let source = Source::new(source_options, no_ss).unwrap();
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
     let mut watcher = Watcher::new(source, Format::default(), output, options, None);
     let mut poll = |times| {

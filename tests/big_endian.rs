@@ -20,10 +20,10 @@ fn the_tables_of_a_big_endian_kernel_list_as_they_did_there() {
         choice: SourceChoice::Proc(fixture.clone()),
         ..SourceOptions::default()
     };
-    let source = Source::new(options, OsStr::new(""));
+    let source = Source::new(options, OsStr::new("")).unwrap();
     let listed = NamedTempFile::new().unwrap();
     let output = Output::open(Some(listed.path().into()), true).unwrap();
-    list::run(source, Format::default(), output).unwrap();
+    list::run(source, Format::default(), false, output).unwrap();
     let expected = fs::read_to_string(fixture.join("expected")).unwrap();
     assert_eq!(fs::read_to_string(listed.path()).unwrap(), expected);
 }

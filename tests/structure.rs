@@ -32,15 +32,35 @@ type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
 #[test]
 fn no_file_imports_one_of_a_floor_above_or_beside_it() {
+    assert_eq!(upward(&imports(&source_directory())), [""; 0]);
+}
+
+/// The check itself.
+#[test]
+fn an_import_of_a_floor_above_or_beside_is_found() {
+    let module = |text: &str| -> Module { text.split("::").map(String::from).collect() };
+    let imports = |from, to| Imports::from([(module(from), BTreeSet::from([module(to)]))]);
+    assert_eq!(upward(&imports("command::watch", "source::ss")), [""; 0]);
+    assert_eq!(upward(&imports("source", "source::ss")), [""; 0]);
+    for (from, to) in [
+        ("source::ss", "command::watch"),
+        ("output", "source"),
+        ("sys", "main"),
+    ] {
+        assert_eq!(upward(&imports(from, to)), [format!("{from} imports {to}")]);
+    }
+}
+
+fn upward(imports: &Imports) -> Vec<String> {
     let mut upward = Vec::new();
-    for (module, imported) in imports(&source_directory()) {
+    for (module, imported) in imports {
         for other in imported {
-            if floor(&other) <= floor(&module) && other[0] != module[0] {
-                upward.push(format!("{} imports {}", shown(&module), shown(&other)));
+            if floor(other) <= floor(module) && other[0] != module[0] {
+                upward.push(format!("{} imports {}", shown(module), shown(other)));
             }
         }
     }
-    assert_eq!(upward, [""; 0]);
+    upward
 }
 
 #[test]
@@ -63,6 +83,8 @@ fn a_circle_is_found_whatever_the_spelling() {
     write("a/c.rs", "fn f() -> crate::d::D { crate::d::D }");
     write("d.rs", "#[cfg(test)] mod tests { use crate::a; }");
     assert_eq!(circle(&imports(directory.path())), None);
+    write("d.rs", "fn f() { assert!(matches!(1, crate::a::b::B)); }");
+    assert!(circle(&imports(directory.path())).is_some());
     write("d.rs", "use crate::a::{b::{B}, c as x};");
     let found = circle(&imports(directory.path())).unwrap();
     assert!(
@@ -164,7 +186,14 @@ impl ImportFinder<'_> {
             UseTree::Path(path) => self.add_tree(&with(&path.ident), &path.tree),
             UseTree::Name(name) => self.add(&with(&name.ident)),
             UseTree::Rename(rename) => self.add(&with(&rename.ident)),
-            UseTree::Glob(_) => self.add(start),
+            UseTree::Glob(_) => {
+                assert!(
+                    start != ["crate"],
+                    "a glob hides what {:?} imports",
+                    self.module
+                );
+                self.add(start);
+            }
             UseTree::Group(group) => group
                 .items
                 .iter()
@@ -180,6 +209,19 @@ impl<'ast> Visit<'ast> for ImportFinder<'_> {
             Item::Mod(ItemMod { attrs, .. }) if attrs.iter().any(is_for_tests) => {}
             _ => visit::visit_item(self, item),
         }
+    }
+
+    /// The arguments of a macro are not parsed, so this looks for paths in its text.
+    fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        let text = item.tokens.to_string().replace(" :: ", "::");
+        let is_of_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        for word in text
+            .split(|c| !is_of_path(c))
+            .filter(|word| word.contains("::"))
+        {
+            self.add(&word.split("::").map(String::from).collect::<Vec<_>>());
+        }
+        visit::visit_macro(self, item);
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {

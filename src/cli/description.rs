@@ -171,6 +171,7 @@ pub(super) enum Flag {
     ChangesOnly,
     Full,
     Any,
+    ByPort,
     Closed,
     Processes,
     Json,
@@ -184,6 +185,8 @@ pub(super) enum Flag {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Setting {
     Exclude,
+    ExcludeHolder,
+    Of,
     Settle,
     MaxQueued,
     Output,
@@ -267,6 +270,14 @@ pub static GROUPS: [Group; 4] = [
                 "not this PORT; or loopback (addresses), ephemeral (ports that the kernel \
                  chooses), ephemeral/tcp, ephemeral/udp; may be repeated",
                 Setting::Exclude),
+            setting(None, "of", "PID", ValueKind::Any, ALL,
+                "only sockets held by this process or one that descends from it", Setting::Of),
+            setting(None, "exclude-holder", "NAME", ValueKind::Any, PRINTING,
+                "not sockets that only processes of this name hold; may be repeated",
+                Setting::ExcludeHolder),
+            flag(None, "by-port", PRINTING,
+                "one line for each protocol and port, however many addresses listen",
+                Flag::ByPort),
             flag(None, "changes-only", WATCH,
                 "not those that are there at the start", Flag::ChangesOnly),
             flag(None, "full", WATCH, "the whole table on every change", Flag::Full),

@@ -9,7 +9,6 @@
 //!
 //! The rest of the program sees the types that `parse` returns, never an option.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -67,6 +66,8 @@ pub enum Command {
         source: SourceOptions,
         /// Where lines go.
         output: OutputOptions,
+        /// Print one line for each protocol and port.
+        by_port: bool,
     },
     /// Say whether ports are listening.
     Check {
@@ -105,6 +106,9 @@ pub struct OutputOptions {
     pub path: Option<PathBuf>,
 }
 
+/// Looks up a variable of the environment.
+type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SourceName {
     Auto,
@@ -123,8 +127,11 @@ struct Typed {
     excluded: Vec<PortSpec>,
     excludes_loopback: bool,
     excludes_ephemeral: Vec<Protocol>,
-    holders: bool,
-    ports: Vec<PortSpec>,
+    of: Option<u32>,
+    excluded_holders: Vec<Vec<u8>>,
+    by_port: bool,
+    /// With the text of each, for messages.
+    ports: Vec<(String, PortSpec)>,
     source: Option<SourceName>,
     proc_root: Option<PathBuf>,
     pid: Option<u32>,
@@ -141,11 +148,15 @@ struct Typed {
     application: Option<Application>,
 }
 
-/// Reads the arguments that follow the program's name.
+/// Reads the arguments that follow the program's name. `variable` looks up a variable
+/// of the environment.
 ///
 /// # Errors
 /// If they are not what [`help`] describes.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, UsageError> {
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<CommandLine, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut typed = Typed::default();
     loop {
@@ -172,7 +183,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLin
             let Arg::Value(value) = argument else {
                 return Err(UsageError::of_lntu(argument.unexpected()));
             };
-            typed.take_operand(value)?;
+            typed.take_operand(value, &variable)?;
             if typed.command == Some(CommandName::Help) {
                 return Ok(typed.asking_for(Command::Help));
             }
@@ -186,7 +197,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLin
             Action::Take(setting, _) => {
                 let name = format!("--{}", option.long);
                 let value = parser.value().map_err(UsageError::of_lntu)?;
-                typed.take(setting, &name, value)?;
+                typed.take(setting, &name, value, &variable)?;
             }
         }
     }
@@ -203,7 +214,8 @@ impl Typed {
             Flag::Full => self.full = true,
             Flag::Any => self.any = true,
             Flag::Closed => self.closed = true,
-            Flag::Processes => self.holders = true,
+            Flag::Processes => self.output.format.holders = true,
+            Flag::ByPort => self.by_port = true,
             Flag::Json => self.output.format.json = true,
             Flag::Timestamps => self.output.format.timestamps = true,
             Flag::NoHeader => self.output.format.no_header = true,
@@ -213,9 +225,17 @@ impl Typed {
     }
 
     /// `name` is the option as messages name it.
-    fn take(&mut self, setting: Setting, name: &str, value: OsString) -> Result<(), UsageError> {
+    fn take(
+        &mut self,
+        setting: Setting,
+        name: &str,
+        value: OsString,
+        variable: Variable<'_>,
+    ) -> Result<(), UsageError> {
         match setting {
-            Setting::Exclude => self.exclude(name, &value)?,
+            Setting::Exclude => self.exclude(name, &value, variable)?,
+            Setting::ExcludeHolder => self.excluded_holders.push(parse_holder(name, value)?),
+            Setting::Of => self.of = Some(parse_pid(name, &value)?),
             Setting::Settle => self.settle = duration(name, &value)?,
             Setting::MaxQueued => self.max_queued = Some(parse_max_queued(name, &value)?),
             Setting::Output if value.is_empty() => {
@@ -238,7 +258,7 @@ impl Typed {
     }
 
     /// The first operand may name the command; all others are PORTs.
-    fn take_operand(&mut self, value: OsString) -> Result<(), UsageError> {
+    fn take_operand(&mut self, value: OsString, variable: Variable<'_>) -> Result<(), UsageError> {
         let is_first = self.command.is_none() && self.ports.is_empty();
         let is_of_port = |byte: &u8| byte.is_ascii_digit() || *byte == b'$';
         let command = COMMANDS.iter().find(|command| value == command.name.text());
@@ -251,20 +271,29 @@ impl Typed {
                 let why = format!("neither a command ({names}) nor a PORT");
                 return Err(UsageError::of_lntu(format!("'{text}': {why}")));
             }
-            _ => self.ports.push(parse_port("PORT", &value)?),
+            _ => {
+                let spec = parse_port("PORT", &value, variable)?;
+                self.ports
+                    .push((value.to_string_lossy().into_owned(), spec));
+            }
         }
         Ok(())
     }
 
-    fn exclude(&mut self, name: &str, value: &OsStr) -> Result<(), UsageError> {
-        match value.to_str() {
+    fn exclude(
+        &mut self,
+        name: &str,
+        value: &OsStr,
+        variable: Variable<'_>,
+    ) -> Result<(), UsageError> {
+        match value.to_ascii_lowercase().to_str() {
             Some("loopback") => self.excludes_loopback = true,
             Some("ephemeral") => self
                 .excludes_ephemeral
                 .extend([Protocol::Tcp, Protocol::Udp]),
             Some("ephemeral/tcp") => self.excludes_ephemeral.push(Protocol::Tcp),
             Some("ephemeral/udp") => self.excludes_ephemeral.push(Protocol::Udp),
-            _ => self.excluded.push(parse_port(name, value)?),
+            _ => self.excluded.push(parse_port(name, value, variable)?),
         }
         Ok(())
     }
@@ -289,15 +318,19 @@ impl Typed {
                 excludes_loopback: self.excludes_loopback,
                 excludes_ephemeral: std::mem::take(&mut self.excludes_ephemeral),
             },
-            holders: self.holders,
+            holders: self.output.format.holders || !self.excluded_holders.is_empty(),
+            of: self.of,
+            excluded_holders: std::mem::take(&mut self.excluded_holders),
         };
         let ports = std::mem::take(&mut self.ports);
+        let specs =
+            |ports: Vec<(String, PortSpec)>| ports.into_iter().map(|(_, spec)| spec).collect();
         let output = std::mem::take(&mut self.output);
         let application = self.application.take();
         let command = match name {
             CommandName::Help => Command::Help,
             CommandName::Watch => {
-                source.filter.ports = ports;
+                source.filter.ports = specs(ports);
                 Command::Watch {
                     source,
                     output,
@@ -306,13 +339,18 @@ impl Typed {
                         changes_only: self.changes_only,
                         full: self.full,
                         settle: self.settle,
+                        by_port: self.by_port,
                     },
                     application,
                 }
             }
             CommandName::List => {
-                source.filter.ports = ports;
-                Command::List { source, output }
+                source.filter.ports = specs(ports);
+                Command::List {
+                    source,
+                    output,
+                    by_port: self.by_port,
+                }
             }
             CommandName::Check => Command::Check {
                 question: self.question(name, ports, &mut source)?,
@@ -340,7 +378,7 @@ impl Typed {
     fn question(
         &self,
         name: CommandName,
-        ports: Vec<PortSpec>,
+        ports: Vec<(String, PortSpec)>,
         source: &mut SourceOptions,
     ) -> Result<Question, UsageError> {
         let wanted = match (self.any, self.closed) {
@@ -447,7 +485,7 @@ fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
 /// needs: a protocol, or IPv4.
 fn required_ports(
     name: CommandName,
-    specs: Vec<PortSpec>,
+    specs: Vec<(String, PortSpec)>,
     filter: &mut Filter,
     wanted: Wanted,
 ) -> Result<Vec<RequiredPort>, UsageError> {
@@ -457,11 +495,10 @@ fn required_ports(
             name.text()
         )));
     }
-    let required = |spec: PortSpec| {
-        let text = spec.to_string();
+    let required = |(text, spec): (String, PortSpec)| {
         match wanted {
-            Wanted::Any => Ok(RequiredPort::one_of(spec)),
-            Wanted::All | Wanted::None => RequiredPort::new(spec),
+            Wanted::Any | Wanted::None => Ok(RequiredPort::one_of(spec)),
+            Wanted::All => RequiredPort::new(spec),
         }
         .map_err(|error| refused("PORT", &text, error))
     };
@@ -509,6 +546,22 @@ fn parse_pid(name: &str, value: &OsStr) -> Result<u32, UsageError> {
     parse_number(name, value, 1..=u32::MAX, "not a process id")
 }
 
+/// Reads the name of a process, as `/proc/PID/comm` has it.
+fn parse_holder(name: &str, value: OsString) -> Result<Vec<u8>, UsageError> {
+    // The kernel's TASK_COMM_LEN less its terminating zero.
+    const LONGEST: usize = 15;
+    let bytes = value.as_encoded_bytes();
+    match bytes.get(..LONGEST) {
+        Some(cut) if bytes.len() > LONGEST => {
+            let cut = String::from_utf8_lossy(cut);
+            let why = format!("the kernel keeps {LONGEST} bytes of a name: '{cut}'");
+            Err(refused(name, &value.to_string_lossy(), why))
+        }
+        _ if bytes.is_empty() => Err(refused(name, "", "not a name")),
+        _ => Ok(bytes.to_vec()),
+    }
+}
+
 fn parse_max_queued(name: &str, value: &OsStr) -> Result<u32, UsageError> {
     parse_number(name, value, 0..=u32::MAX, "not a number of connections")
 }
@@ -519,9 +572,9 @@ fn duration(name: &str, value: &OsStr) -> Result<Duration, UsageError> {
 }
 
 /// Reads a PORT, in which environment variables are expanded.
-fn parse_port(name: &str, value: &OsStr) -> Result<PortSpec, UsageError> {
+fn parse_port(name: &str, value: &OsStr, variable: Variable<'_>) -> Result<PortSpec, UsageError> {
     let text = value.to_string_lossy();
-    let expanded = variables::expand(&text, |name| env::var_os(name));
+    let expanded = variables::expand(&text, variable);
     let expanded = expanded.map_err(|error| refused(name, &text, error))?;
     let is_expanded = expanded != text;
     expanded.parse().map_err(|error| match is_expanded {
@@ -549,7 +602,7 @@ mod tests {
     use super::*;
 
     fn refusal(arguments: &[&str]) -> String {
-        let error = parse(arguments.iter().map(OsString::from)).unwrap_err();
+        let error = parse(arguments.iter().map(OsString::from), |_| None).unwrap_err();
         let text = error.to_string();
         text.strip_suffix(" (try 'lntu --help')").unwrap().into()
     }
@@ -560,7 +613,7 @@ mod tests {
         assert_eq!(refusal(&["wait", "--", "app"]), "wait: needs a PORT");
         assert_eq!(
             refusal(&["check", "80-81"]),
-            "PORT '80-81': a range needs --any: one of its ports is then enough"
+            "PORT '80-81': a range needs --any (one of its ports is then enough) or --closed (none may listen)"
         );
         let hint = "--tcp: not an option of wait; the PORT says it: 80/tcp (and a timeout is \
                     --timeout D)";
@@ -582,7 +635,10 @@ mod tests {
     }
 
     fn watch(arguments: &[&str]) -> (SourceOptions, OutputOptions, WatchOptions) {
-        match parse(arguments.iter().map(OsString::from)).unwrap().command {
+        match parse(arguments.iter().map(OsString::from), |_| None)
+            .unwrap()
+            .command
+        {
             Command::Watch {
                 source,
                 output,
@@ -623,8 +679,9 @@ mod tests {
     /// The tables of which the source of a check is asked for listeners.
     fn tables_of_check(ports: &[&str]) -> Vec<&'static str> {
         let arguments = [&["check"], ports].concat();
-        let Command::Check { source, .. } =
-            parse(arguments.iter().map(OsString::from)).unwrap().command
+        let Command::Check { source, .. } = parse(arguments.iter().map(OsString::from), |_| None)
+            .unwrap()
+            .command
         else {
             panic!("not a check");
         };

@@ -11,6 +11,7 @@ use crate::report;
 /// # Errors
 /// If it cannot be told, or what was found cannot be written.
 pub fn run(mut probe: Probe, format: Format) -> Result<bool, Error> {
+    // The one look must be right.
     probe.look(true)?;
     let is_met = probe.is_met()?;
     match is_met {

@@ -9,12 +9,13 @@ use crate::port::{RequiredPort, Serves};
 const MOST_NAMED: usize = 3;
 
 /// Why `ports`, of which there is at least one, are not listening, by the
-/// `listeners` that are there. `after` follows `not listening`, and may be empty.
-pub fn of(ports: &[&RequiredPort], listeners: &[Listener], after: &str) -> String {
+/// `listeners` that are there. With `of`, only those of that process and its
+/// descendants counted. `after` follows `not listening`, and may be empty.
+pub fn of(ports: &[&RequiredPort], listeners: &[Listener], of: Option<u32>, after: &str) -> String {
     let mut reasons = Vec::new();
     let mut plain: Vec<&RequiredPort> = Vec::new();
     for port in ports {
-        match near_miss(port, listeners, after) {
+        match near_miss(port, listeners, of, after) {
             Some(reason) => reasons.push(reason),
             None => plain.push(port),
         }
@@ -30,33 +31,65 @@ pub fn of(ports: &[&RequiredPort], listeners: &[Listener], after: &str) -> Strin
     reasons.join("; ")
 }
 
-/// The same port on another address or, failing that, of the other protocol.
-fn near_miss(port: &RequiredPort, listeners: &[Listener], after: &str) -> Option<String> {
+/// The ports as a message names them, each once.
+pub fn names(ports: &[&RequiredPort]) -> String {
+    /// So many fit a line.
+    const MOST: usize = 10;
+    let mut names: Vec<String> = Vec::new();
+    for name in ports.iter().map(ToString::to_string) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        if names.len() > MOST {
+            names[MOST] = "and more".into();
+            break;
+        }
+    }
+    names.join(", ")
+}
+
+/// The same port of another process, on another address or of the other protocol,
+/// in this order.
+fn near_miss(
+    port: &RequiredPort,
+    listeners: &[Listener],
+    of: Option<u32>,
+    after: &str,
+) -> Option<String> {
     let is_same_port = |l: &&Listener| port.distance(l.endpoint.port) == 0;
-    let (same, other): (Vec<&Listener>, Vec<&Listener>) = listeners
+    let (mut same, other): (Vec<&Listener>, Vec<&Listener>) = listeners
         .iter()
         .filter(is_same_port)
         .partition(|listener| listener.protocol == port.protocol());
     if !same.is_empty() {
-        // It came up since the probe looked.
         if same.iter().any(|l| port.is_served_by(l) == Serves::Yes) {
-            return None;
+            // Without `of`, it came up since the probe looked.
+            let by = |pid| {
+                format!(
+                    "{port}: not listening{after} by {pid} or a descendant of it, but by another process"
+                )
+            };
+            return of.map(by);
         }
-        let is_v6_only = |l: &&Listener| {
-            l.family() == Family::V6 && l.endpoint.address.is_unspecified() && port.is_ipv4()
+        // The wildcard that takes no IPv4 is what explains most.
+        let v6_any = Family::V6.wildcard();
+        let is_v6_only = |l: &Listener| {
+            port.is_ipv4() && l.endpoint.address == v6_any && l.v6_only == Some(true)
         };
-        let v6_only = match same.iter().any(is_v6_only) {
-            true => ", which takes no IPv4",
-            false => "",
-        };
+        same.sort_unstable_by_key(|l| !is_v6_only(l));
         let named = named(&same, |l| {
-            format!("{}:{}", SsAddress(l.endpoint.address), l.endpoint.port)
+            let only = if is_v6_only(l) { " (IPv6 only)" } else { "" };
+            format!(
+                "{}:{}{only}",
+                SsAddress(l.endpoint.address),
+                l.endpoint.port
+            )
         });
         let after = match after.strip_prefix(' ') {
             None => String::new(),
             Some(after) => format!("{after} "),
         };
-        return Some(format!("{port}: {after}only {named}{v6_only}"));
+        return Some(format!("{port}: {after}only {named}"));
     }
     if !other.is_empty() {
         let named = named(&other, with_protocol);
@@ -137,7 +170,7 @@ mod tests {
     fn explained(ports: &[&str], there: &[&str]) -> String {
         let port = |text: &&str| RequiredPort::one_of(text.parse().unwrap());
         let ports: Vec<RequiredPort> = ports.iter().map(port).collect();
-        of(&Vec::from_iter(&ports), &listeners(there), "")
+        of(&Vec::from_iter(&ports), &listeners(there), None, "")
     }
 
     #[test]
@@ -161,10 +194,7 @@ mod tests {
             assert_eq!(explained(&[port], &there), expected);
         }
         let v6_only = explained(&["127.0.0.1:80"], &["[::]:80/tcp"]);
-        assert_eq!(
-            v6_only,
-            "127.0.0.1:80/tcp: only [::]:80 is, which takes no IPv4"
-        );
+        assert_eq!(v6_only, "127.0.0.1:80/tcp: only [::]:80 (IPv6 only) is");
         let other_family = explained(&["[::1]:80"], &["0.0.0.0:80/tcp"]);
         assert_eq!(other_family, "[::1]:80/tcp: only 0.0.0.0:80 is");
     }
@@ -207,7 +237,7 @@ mod tests {
              81/tcp: not listening; 127.0.0.1:80/tcp is"
         );
         let port = |text: &str| RequiredPort::one_of(text.parse().unwrap());
-        let after = |text: &str| of(&[&port(text)], &listeners(&there), " after 5.0 s");
+        let after = |text: &str| of(&[&port(text)], &listeners(&there), None, " after 5.0 s");
         assert_eq!(after("*:80"), "*:80/tcp: after 5.0 s only 127.0.0.1:80 is");
         assert_eq!(
             after("53"),
@@ -216,6 +246,28 @@ mod tests {
         assert_eq!(
             after("81"),
             "81/tcp: not listening after 5.0 s; 127.0.0.1:80/tcp is"
+        );
+    }
+
+    #[test]
+    fn the_port_of_another_process_is_nearest_where_one_process_is_asked_about() {
+        let port = RequiredPort::one_of("80".parse().unwrap());
+        let there = listeners(&["127.0.0.1:80/tcp"]);
+        let expected = "80/tcp: not listening by 7 or a descendant of it, but by another process";
+        assert_eq!(of(&[&port], &there, Some(7), ""), expected);
+    }
+
+    #[test]
+    fn many_ports_are_named_in_part_and_each_once() {
+        let ports: Vec<RequiredPort> = [80, 80]
+            .into_iter()
+            .chain(81..=99)
+            .map(|port| RequiredPort::one_of(port.to_string().parse().unwrap()))
+            .collect();
+        let named = names(&Vec::from_iter(&ports));
+        assert!(
+            named.starts_with("80/tcp, 81/tcp, ") && named.ends_with("89/tcp, and more"),
+            "{named}"
         );
     }
 

@@ -5,17 +5,21 @@ use crate::output::table::Table;
 use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::snapshot::Snapshot;
-use crate::source::{Known, Source};
+use crate::source::tree::TreeError;
+use crate::source::{Known, Source, SourceError};
 
-/// Polls `source` once and writes every listener to `output`. A reader that goes
-/// away before the end is no error.
+/// Polls `source` once and writes every listener to `output`, or with `by_port` one
+/// for each protocol and port. A reader that goes away before the end is no error.
 ///
 /// # Errors
 /// If the source has no complete answer, or the output cannot be written.
-pub fn run(mut source: Source, format: Format, output: Output) -> Result<(), Error> {
+pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     source.poll(Known::default(), &mut snapshot).result?;
-    write(&mut source, &mut snapshot, format, output)
+    if let Some(pid) = source.ended_root() {
+        return Err(SourceError::Tree(TreeError::Ended(pid)).into());
+    }
+    write(&mut source, &mut snapshot, format, by_port, output)
 }
 
 /// Writes every listener of `snapshot`, a snapshot of `source`.
@@ -23,11 +27,16 @@ pub(super) fn write(
     source: &mut Source,
     snapshot: &mut Snapshot,
     format: Format,
+    by_port: bool,
     mut output: Output,
 ) -> Result<(), Error> {
-    let _ = source.find_holders(&Snapshot::default(), snapshot);
+    let nothing = Snapshot::default();
+    let _ = source.find_holders(&nothing, snapshot);
+    if by_port {
+        snapshot.merge_ports(&nothing);
+    }
     let now = Timestamp::now();
-    let mut renderer = Renderer::new(format, Table::default(), source.finds_holders());
+    let mut renderer = Renderer::new(format, Table::default());
     renderer.fit(snapshot.listeners());
     let mut text = Vec::new();
     renderer.header(&mut text);

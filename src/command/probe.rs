@@ -8,9 +8,11 @@ use super::{explanation, list};
 use crate::error::{Error, Unknown};
 use crate::listener::{Listener, SocketTable};
 use crate::output::{Format, Output};
-use crate::port::{Filter, RequiredPort, Serves};
+use crate::port::{RequiredPort, Serves};
+use crate::report;
 use crate::snapshot::Snapshot;
-use crate::source::{Known, Source, SourceOptions};
+use crate::source::tree::TreeError;
+use crate::source::{Known, Source, SourceError, SourceOptions};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,22 +60,29 @@ enum State<'a> {
 impl Probe {
     /// A probe that has not looked yet. `path` is the value of `PATH`, in which ss
     /// is looked for.
-    pub fn new(options: SourceOptions, path: &OsStr, question: Question) -> Probe {
-        Probe {
-            source: Source::new(options.clone(), path),
+    ///
+    /// # Errors
+    /// Those of [`Source::new`].
+    pub fn new(
+        options: SourceOptions,
+        path: &OsStr,
+        question: Question,
+    ) -> Result<Probe, SourceError> {
+        Ok(Probe {
+            source: Source::new(options.clone(), path)?,
             options,
             path: path.to_os_string(),
             question,
             snapshot: Snapshot::default(),
-        }
+        })
     }
 
-    /// Looks once, and returns the time that it took. If `is_final`, the answer is
-    /// not asked for again, so the source looks again for ports that are missing.
+    /// Looks once, and returns the time that it took. If the probe `looks_again`, the
+    /// source looks again for ports that are missing, before they count as closed.
     ///
     /// # Errors
     /// If the source has no complete answer.
-    pub fn look(&mut self, is_final: bool) -> Result<Duration, Error> {
+    pub fn look(&mut self, looks_again: bool) -> Result<Duration, Error> {
         let Question { ports, wanted, .. } = &self.question;
         let missing = |snapshot: &Snapshot| {
             let is_missing = |port: &&RequiredPort| !is_served(snapshot, port);
@@ -85,11 +94,14 @@ impl Probe {
         };
         let known = Known {
             listeners: None,
-            missing: is_final.then_some(&missing),
+            missing: looks_again.then_some(&missing),
         };
         let poll = self.source.poll(known, &mut self.snapshot);
         poll.result?;
-        Ok(poll.cost)
+        match self.source.ended_root() {
+            Some(pid) => Err(SourceError::Tree(TreeError::Ended(pid)).into()),
+            None => Ok(poll.cost),
+        }
     }
 
     /// Which ports must listen.
@@ -125,6 +137,18 @@ impl Probe {
         }
     }
 
+    /// Checks that more waiting can help: that no port is unknown for good.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for the first port that is. If any one of the ports is
+    /// enough, another may still come, so nothing is for good.
+    pub fn require_knowable(&self) -> Result<(), Error> {
+        if self.question.wanted == Wanted::Any || self.source.may_tell_more() {
+            return Ok(());
+        }
+        self.require_known()
+    }
+
     /// Checks that the state of every port is known, after a look.
     ///
     /// # Errors
@@ -141,7 +165,7 @@ impl Probe {
     /// The ports that are certainly not as wanted, after a look, as a message names
     /// them.
     pub fn unmet_names(&self) -> String {
-        names(&self.unmet())
+        explanation::names(&self.unmet())
     }
 
     /// Says why the answer is no: which ports are not as wanted, and what listens
@@ -150,7 +174,7 @@ impl Probe {
     pub fn explain(&self, after: &str) -> String {
         let unmet = self.unmet();
         if self.question.wanted == Wanted::None {
-            return format!("{}: still listening{after}", names(&unmet));
+            return format!("{}: still listening{after}", explanation::names(&unmet));
         }
         let mut reasons = Vec::new();
         let mut closed = Vec::new();
@@ -162,16 +186,20 @@ impl Probe {
         }
         if !closed.is_empty() {
             let everything = SourceOptions {
-                filter: Filter::default(),
-                holders: false,
-                ..self.options.clone()
+                choice: self.options.choice.clone(),
+                ..SourceOptions::default()
             };
             let mut snapshot = Snapshot::default();
-            let poll = Source::new(everything, &self.path).poll(Known::default(), &mut snapshot);
-            if poll.result.is_err() {
-                snapshot.clear();
-            }
-            reasons.push(explanation::of(&closed, snapshot.listeners(), after));
+            // What the source has to say, it said at the first look.
+            report::silently(|| {
+                let source = Source::new(everything, &self.path);
+                let poll = source.map(|mut s| s.poll(Known::default(), &mut snapshot).result);
+                if !matches!(poll, Ok(Ok(()))) {
+                    snapshot.clear();
+                }
+            });
+            let listeners = snapshot.listeners();
+            reasons.push(explanation::of(&closed, listeners, self.options.of, after));
         }
         reasons.join("; ")
     }
@@ -185,14 +213,20 @@ impl Probe {
         if self.question.wanted != Wanted::Any {
             return Ok(());
         }
-        let ports = &self.question.ports;
-        let is_found = |listener: &Listener| {
-            let mut ports = ports.iter();
-            ports.any(|port| port.is_served_by(listener) == Serves::Yes)
-        };
-        self.snapshot.retain(is_found);
+        let Question {
+            ports, max_queued, ..
+        } = &self.question;
+        let all = self.snapshot.clone();
+        self.snapshot.retain(|listener| {
+            let (protocol, number) = listener.protocol_and_port();
+            let state = |port| state_of_number(port, all.on_port(protocol, number), *max_queued);
+            ports.iter().any(|port| {
+                port.is_served_by(listener) == Serves::Yes
+                    && matches!(state(port), State::Listening)
+            })
+        });
         let output = Output::open(None, true)?;
-        list::write(&mut self.source, &mut self.snapshot, format, output)
+        list::write(&mut self.source, &mut self.snapshot, format, false, output)
     }
 
     fn unmet(&self) -> Vec<&RequiredPort> {
@@ -205,28 +239,61 @@ impl Probe {
     }
 
     fn state(&self, port: &RequiredPort) -> State<'_> {
-        let max_queued = self.question.max_queued.unwrap_or(u32::MAX);
-        let mut state = State::Closed;
-        for listener in self.snapshot.listeners() {
-            match port.is_served_by(listener) {
-                Serves::No => {}
-                // Of several sockets, one that accepts nothing is one too many.
-                Serves::Yes if listener.recv_q > max_queued => return State::Queued(listener),
-                Serves::Yes => state = State::Listening,
-                Serves::IfNotV6Only if matches!(state, State::Closed) => {
-                    state = State::Unknown(Unknown::V6Only(listener.endpoint));
-                }
-                Serves::IfNotV6Only => {}
-            }
+        let state = state_of(port, self.snapshot.listeners(), self.question.max_queued);
+        if !matches!(state, State::Closed) {
+            return state;
         }
-        if matches!(state, State::Closed) {
-            let tables = SocketTable::ALL.into_iter();
-            let mut tables = tables.filter(|table| port.can_be_in(*table));
-            if let Some(file) = tables.find_map(|table| self.source.forbidden_file(table)) {
-                return State::Unknown(Unknown::File(file.to_path_buf()));
-            }
+        let tables = SocketTable::ALL.into_iter();
+        let mut tables = tables.filter(|table| port.can_be_in(*table));
+        match tables.find_map(|table| self.source.forbidden_file(table)) {
+            Some(file) => State::Unknown(Unknown::File(file.to_path_buf())),
+            None => State::Closed,
         }
-        state
+    }
+}
+
+/// The state of a port or range, by all `listeners`, which are sorted. Of a range it
+/// is the best that one of its numbers has.
+fn state_of<'a>(
+    port: &RequiredPort,
+    listeners: &'a [Listener],
+    max_queued: Option<u32>,
+) -> State<'a> {
+    let mut best = State::Closed;
+    let numbers = listeners.chunk_by(|a, b| a.protocol_and_port() == b.protocol_and_port());
+    for sockets in numbers {
+        best = match (state_of_number(port, sockets, max_queued), best) {
+            (State::Listening, _) => return State::Listening,
+            (state, State::Closed) => state,
+            (state @ State::Unknown(_), State::Queued(_)) => state,
+            (_, best) => best,
+        };
+    }
+    best
+}
+
+/// The same by the listeners on one port number. If the queue of one of several
+/// sockets is too long, clients meet it: the number does not count as listening.
+fn state_of_number<'a>(
+    port: &RequiredPort,
+    sockets: &'a [Listener],
+    max_queued: Option<u32>,
+) -> State<'a> {
+    let serving = |serves| {
+        sockets
+            .iter()
+            .filter(move |listener| port.is_served_by(listener) == serves)
+    };
+    let is_queued = |l: &&Listener| max_queued.is_some_and(|most| l.recv_q > most);
+    let both = serving(Serves::Yes).chain(serving(Serves::IfNotV6Only));
+    if let Some(longest) = both.filter(is_queued).max_by_key(|l| l.recv_q) {
+        State::Queued(longest)
+    } else if serving(Serves::Yes).next().is_some() {
+        State::Listening
+    } else if let Some(listener) = serving(Serves::IfNotV6Only).next() {
+        State::Unknown(Unknown::V6Only(listener.endpoint))
+    } else {
+        State::Closed
     }
 }
 
@@ -244,9 +311,4 @@ fn queued(port: &RequiredPort, listener: &Listener) -> String {
     };
     let (s, verb) = if *recv_q == 1 { ("", "s") } else { ("s", "") };
     format!("{port}: {recv_q} connection{s} wait{verb} to be accepted{backlog}")
-}
-
-fn names(ports: &[&RequiredPort]) -> String {
-    let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }

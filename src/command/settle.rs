@@ -57,12 +57,13 @@ impl Settling {
         self.seen.is_empty()
     }
 
-    /// How many listeners that were seen to open are missing from `current`.
-    pub fn count_missing(&self, current: &Snapshot) -> usize {
-        let is_missing = |((opens, identity), _): &&((bool, Identity), Instant)| {
-            *opens && current.sockets_of(*identity).is_empty()
-        };
-        self.seen.iter().filter(is_missing).count()
+    /// The listeners that were seen to open and are not reported yet.
+    pub fn opening(&self) -> impl Iterator<Item = Identity> {
+        let is_opening = |((opens, _), _): &&((bool, Identity), Instant)| *opens;
+        self.seen
+            .iter()
+            .filter(is_opening)
+            .map(|((_, identity), _)| *identity)
     }
 }
 

@@ -3,9 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::entrypoint::Application;
 use super::pace::Interval;
 use super::probe::{Probe, Wanted};
 use crate::error::Error;
+use crate::output::Format;
 use crate::report;
 
 /// How often a line on stderr says that the waiting goes on.
@@ -20,25 +22,44 @@ pub struct WaitOptions {
     pub timeout: Option<Duration>,
 }
 
-/// Returns true as soon as the ports are as wanted. If they are not at the timeout,
-/// says why on stderr and returns false.
+/// Waits until the ports are as wanted, then becomes the application. Without one, it
+/// returns true, and if any one of the ports was enough, writes what was found in
+/// `format`. If the ports are not as wanted at the timeout, it says why on stderr and
+/// returns false.
 ///
 /// # Errors
-/// As soon as it cannot be told.
-pub fn run(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
+/// If it cannot be told: at once where more waiting does not help, else at the
+/// timeout. If what was found cannot be written, or the application not executed.
+pub fn run(
+    mut probe: Probe,
+    options: WaitOptions,
+    format: Format,
+    application: Option<Application>,
+) -> Result<bool, Error> {
+    if !wait(&mut probe, options)? {
+        return Ok(false);
+    }
+    match application {
+        Some(application) => Err(application.exec()),
+        None => probe.write_found(format).map(|()| true),
+    }
+}
+
+fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
     let started = Instant::now();
     let mut next_progress = PROGRESS;
     let closes = probe.wanted() == Wanted::None;
     loop {
         // That a port listens is certain at once. That nothing does is not.
         let cost = probe.look(closes)?;
-        if probe.is_met()? {
+        let is_met = probe.is_met();
+        if let Ok(true) = is_met {
             return Ok(true);
         }
-        // More waiting does not make it known.
-        probe.require_known()?;
+        probe.require_knowable()?;
         let waited = started.elapsed();
         if options.timeout.is_some_and(|timeout| waited >= timeout) {
+            is_met?;
             let (seconds, tenths) = (waited.as_secs(), waited.subsec_millis() / 100);
             report::warn_of(|| probe.explain(&format!(" after {seconds}.{tenths} s")));
             return Ok(false);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::pace::Interval;
 use super::settle::Settling;
-use crate::listener::Family;
+use crate::listener::{Identity, Listener};
 use crate::output::table::Table;
 use crate::output::timestamp::Timestamp;
-use crate::output::{Event, Format, Output, Renderer};
+use crate::output::{Event, Format, Output, Renderer, Status};
 use crate::report;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::{Known, Poll, SecondLooks, Source};
@@ -25,6 +25,8 @@ pub struct WatchOptions {
     pub full: bool,
     /// How long a change must last before it is written.
     pub settle: Duration,
+    /// Write one line for each protocol and port, however many addresses listen.
+    pub by_port: bool,
 }
 
 /// The state between two polls.
@@ -46,8 +48,13 @@ pub struct Watcher {
     header_is_due: bool,
     /// The listeners that were there at the start have been reported.
     started: bool,
-    source_fails: bool,
+    /// Why no source could be read at the last poll, if none could.
+    source_error: Option<String>,
+    /// What was rendered says that no source can be read.
+    is_lost: bool,
     output_fails: bool,
+    /// The process that was asked about has ended, which was said.
+    root_has_ended: bool,
 }
 
 impl Watcher {
@@ -59,8 +66,7 @@ impl Watcher {
         options: WatchOptions,
         parent: Option<Parent>,
     ) -> Watcher {
-        let table = Table::for_stream(source.wants(Family::V6));
-        let renderer = Renderer::new(format, table, source.finds_holders());
+        let renderer = Renderer::new(format, Table::for_stream());
         Watcher {
             source,
             output,
@@ -74,8 +80,10 @@ impl Watcher {
             header_is_due: renderer.has_header() && !options.full,
             renderer,
             started: false,
-            source_fails: false,
+            source_error: None,
+            is_lost: false,
             output_fails: false,
+            root_has_ended: false,
         }
     }
 
@@ -91,49 +99,111 @@ impl Watcher {
     }
 
     /// Polls once, writes what changed, and returns the time that looking took.
-    /// Breaks when there is nobody to write for. While the source fails, nothing
-    /// closes.
+    /// Breaks when there is nobody to write for, or nothing more to come. While the
+    /// source fails, nothing closes.
     pub fn poll(&mut self) -> ControlFlow<(), Duration> {
         let Poll { result, mut cost } = self.look();
-        match result {
+        let is_settled = match result {
             Ok(()) => {
-                if std::mem::take(&mut self.source_fails) {
+                if self.source_error.take().is_some() {
                     report::warn(format_args!("reading listeners again"));
                 }
-                let now = Instant::now();
-                let is_settled = (self.settling).hold_back(now, &self.reported, &mut self.current);
-                let search = self.source.find_holders(&self.reported, &mut self.current);
-                cost += search.cost;
-                if search.may_differ {
-                    self.reported.take_over_holders(&self.current);
-                }
-                // Old lines go out before new ones are rendered, so what waits to
-                // be written does not grow.
-                if is_settled && self.unsent.is_empty() {
-                    self.render();
-                }
+                let (is_settled, search_cost) = self.refine();
+                cost += search_cost;
+                is_settled
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.source_fails, true) {
+                if self.source_error.is_none() {
                     report::warn(format_args!("{error}; trying again"));
+                    self.source_error = Some(error.to_string());
                 }
+                false
+            }
+        };
+        // Old lines go out before new ones are rendered, so what waits to be written
+        // does not grow.
+        if self.unsent.is_empty() {
+            self.render_status();
+            if is_settled {
+                self.render();
             }
         }
-        self.send().map_continue(|()| cost)
+        self.send()?;
+        match self.is_over() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(cost),
+        }
     }
 
     /// Takes a snapshot.
     fn look(&mut self) -> Poll {
         // While a change settles, no table is skipped: see `Known::listeners`.
         let is_steady = self.started && self.settling.is_calm();
+        let by_port = self.options.by_port;
         let missing = |current: &Snapshot| {
-            self.reported.difference(current).count() + self.settling.count_missing(current)
+            let is_missing = |(protocol, endpoint): &Identity| match by_port {
+                true => current.on_port(*protocol, endpoint.port).is_empty(),
+                false => current.sockets_of((*protocol, *endpoint)).is_empty(),
+            };
+            let closing = match by_port {
+                true => {
+                    let reported = self.reported.listeners().iter();
+                    reported.map(Listener::identity).filter(is_missing).count()
+                }
+                false => self.reported.difference(current).count(),
+            };
+            closing + self.settling.opening().filter(is_missing).count()
         };
         let known = Known {
             listeners: is_steady.then_some(&self.reported),
             missing: Some(&missing),
         };
         self.source.poll(known, &mut self.current)
+    }
+
+    /// Makes of the current snapshot what is to be reported: merges ports, takes back
+    /// what has not settled, and names holders. Returns whether anything can be
+    /// reported yet, and what the search for holders cost.
+    fn refine(&mut self) -> (bool, Duration) {
+        let Watcher {
+            source,
+            reported,
+            current,
+            settling,
+            ..
+        } = self;
+        let now = Instant::now();
+        if self.options.by_port {
+            // Before the ports are merged: each socket has holders of its own.
+            let search = source.find_holders(reported, current);
+            current.merge_ports(reported);
+            if search.may_differ {
+                reported.take_over_holders(current);
+            }
+            return (settling.hold_back(now, reported, current), search.cost);
+        }
+        let is_settled = settling.hold_back(now, reported, current);
+        let search = source.find_holders(reported, current);
+        if search.may_differ {
+            reported.take_over_holders(current);
+        }
+        (is_settled, search.cost)
+    }
+
+    /// Whether nothing more can come: the process that was asked about has ended, and
+    /// its sockets are closed.
+    fn is_over(&mut self) -> bool {
+        let Some(pid) = self.source.ended_root() else {
+            return false;
+        };
+        if !std::mem::replace(&mut self.root_has_ended, true) {
+            report::warn(format_args!("process {pid} has ended"));
+        }
+        self.started
+            && self.settling.is_calm()
+            && self.current.listeners().is_empty()
+            && self.reported.listeners().is_empty()
+            && self.unsent.is_empty()
     }
 
     /// How often polls had to look again so far.
@@ -144,16 +214,36 @@ impl Watcher {
     /// Renders the changes from what was reported to the current snapshot, and
     /// counts them as reported.
     fn render(&mut self) {
+        let is_first = !self.started;
         self.changes.clear();
         self.changes.extend(self.reported.changes_to(&self.current));
-        if self.options.changes_only && !self.started {
+        if self.options.changes_only && is_first {
             self.reported.apply(&self.changes);
             self.changes.clear();
             self.started = true;
         }
-        if self.changes.is_empty() && self.started && !self.header_is_due {
-            return;
+        if !self.changes.is_empty() || !self.started || self.header_is_due {
+            self.render_listeners();
         }
+        if is_first {
+            self.renderer
+                .status(Status::Ready, Timestamp::now(), &mut self.unsent);
+        }
+    }
+
+    /// Renders whether a source can be read, if that is not what was said last.
+    fn render_status(&mut self) {
+        let status = match &self.source_error {
+            Some(error) if !self.is_lost => Status::Lost(error),
+            None if self.is_lost => Status::Back,
+            _ => return,
+        };
+        self.renderer
+            .status(status, Timestamp::now(), &mut self.unsent);
+        self.is_lost = !self.is_lost;
+    }
+
+    fn render_listeners(&mut self) {
         if self.options.full {
             self.render_table();
         } else {

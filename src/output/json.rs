@@ -1,4 +1,5 @@
-//! JSON Lines: each listener is one object on one line.
+//! JSON Lines: each listener, and each status of a watcher, is one object on one
+//! line.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
@@ -39,6 +40,15 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
     format!(
         r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}}}"#
     )
+}
+
+/// The status of a watcher as a JSON object without a newline. `kind` is its `type`.
+pub fn status(kind: &str, timestamp: Timestamp, error: Option<&str>) -> String {
+    let error = match error {
+        None => String::new(),
+        Some(error) => format!(r#","error":{}"#, string(error.as_bytes())),
+    };
+    format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{error}}}"#)
 }
 
 fn array(holders: &[Holder]) -> String {

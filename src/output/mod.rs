@@ -13,5 +13,5 @@ mod stream;
 pub mod table;
 pub mod timestamp;
 
-pub use renderer::{Event, Format, Renderer};
+pub use renderer::{Event, Format, Renderer, Status};
 pub use stream::{Output, OutputError};

@@ -14,6 +14,8 @@ pub struct Format {
     pub timestamps: bool,
     /// Leave out the header of a table. JSON has none.
     pub no_header: bool,
+    /// Name the processes that hold each listener.
+    pub holders: bool,
 }
 
 /// What a line says about a listener.
@@ -27,23 +29,44 @@ pub enum Event {
     Closed,
 }
 
+/// How a watcher stands: whether its silence means that nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status<'a> {
+    /// The listeners that were there at the start have been written.
+    Ready,
+    /// No source can be read, for this reason.
+    Lost(&'a str),
+    /// A source can be read again.
+    Back,
+}
+
 /// Writes lines in one format, and keeps the widths of the table's columns.
 #[derive(Debug)]
 pub struct Renderer {
     format: Format,
     table: Table,
-    /// Each line names the holders.
-    holders: bool,
 }
 
 impl Renderer {
-    /// A renderer whose columns start as wide as those of `table`. With `holders`,
-    /// each line names the processes that hold the listener.
-    pub fn new(format: Format, table: Table, holders: bool) -> Renderer {
+    /// A renderer whose columns start as wide as those of `table`.
+    pub fn new(format: Format, table: Table) -> Renderer {
         Renderer {
             format,
-            table: table.with_holders(holders),
-            holders,
+            table: table.with_holders(format.holders),
+        }
+    }
+
+    /// Appends a line with the status. Only JSON has one: a reader of a table would
+    /// take it for a row.
+    pub fn status(&self, status: Status<'_>, now: Timestamp, text: &mut Vec<u8>) {
+        if self.format.json {
+            let (kind, error) = match status {
+                Status::Ready => ("ready", None),
+                Status::Lost(error) => ("lost", Some(error)),
+                Status::Back => ("back", None),
+            };
+            text.extend_from_slice(json::status(kind, now, error).as_bytes());
+            text.push(b'\n');
         }
     }
 
@@ -84,7 +107,9 @@ impl Renderer {
                 Event::Opened => "opened",
                 Event::Closed => "closed",
             };
-            text.extend_from_slice(json::object(listener, event, now, self.holders).as_bytes());
+            text.extend_from_slice(
+                json::object(listener, event, now, self.format.holders).as_bytes(),
+            );
         } else {
             if self.format.timestamps {
                 text.extend_from_slice(format!("{now} ").as_bytes());

@@ -115,7 +115,10 @@ fn look_into(pid: u32, directory: &Path, naming: Naming, sockets: &mut [Socket])
 }
 
 /// Calls `each` with every entry of `directory` whose name is a number.
-fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io::Result<()> {
+pub(super) fn for_each_number(
+    directory: &Path,
+    mut each: impl FnMut(u32, &Path),
+) -> io::Result<()> {
     let mut path = directory.to_path_buf();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
@@ -129,13 +132,13 @@ fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io::Re
 }
 
 /// The inode in `socket:[123]`, the link of a descriptor of a socket.
-fn socket_inode(link: &Path) -> Option<u64> {
+pub(super) fn socket_inode(link: &Path) -> Option<u64> {
     let link = link.to_str()?.strip_prefix("socket:[")?;
     link.strip_suffix(']')?.parse().ok()
 }
 
 /// The contents of `file`, at most 4096 bytes: `comm` and `stat` are shorter.
-fn read_some(file: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_some(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(4096).read_to_end(&mut bytes)?;
     Ok(bytes)

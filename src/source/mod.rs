@@ -5,6 +5,7 @@
 //! - [`procnet`] reads the tables of `/proc/net`.
 //! - [`netlink`] asks the kernel's inet_diag.
 //! - [`holders`] finds the processes that hold sockets.
+//! - [`tree`] finds the sockets that a process and its descendants hold.
 //!
 //! A caller asks [`Source`] and gets a complete snapshot or an error. What is
 //! printed, and when to ask again, is not decided here.
@@ -13,6 +14,7 @@ pub mod holders;
 pub mod netlink;
 pub mod procnet;
 pub mod ss;
+pub mod tree;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -20,14 +22,15 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::listener::{Family, Holders, Listener, SocketTable};
+use crate::listener::{Holders, Listener, SocketTable};
 use crate::port::{self, Filter, PortSpec};
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use holders::Lookup;
 use netlink::{Netlink, NetlinkError};
 use procnet::{ProcError, ProcNet};
-use ss::{Ss, SsError};
+use ss::{Ss, SsDetails, SsError};
+use tree::{Tree, TreeError};
 
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,11 @@ pub struct SourceOptions {
     pub filter: Filter,
     /// Whether to find the processes that hold them.
     pub holders: bool,
+    /// Only listeners that this process holds, or one that descends from it.
+    pub of: Option<u32>,
+    /// Not the listeners all of whose holders have one of these names. Needs
+    /// `holders`.
+    pub excluded_holders: Vec<Vec<u8>>,
 }
 
 /// The kernel's default range of ephemeral ports, taken where its setting cannot
@@ -122,6 +130,9 @@ pub struct Source {
     filter: Filter,
     /// `None` if holders are not asked for.
     lookup: Option<Lookup>,
+    excluded_holders: Vec<Vec<u8>>,
+    /// `None` if the listeners of all processes are asked for.
+    tree: Option<Tree>,
     details: Details,
     another_look: Snapshot,
     looks_again: bool,
@@ -154,6 +165,8 @@ pub enum SourceError {
     Netlink(NetlinkError),
     /// Netlink was asked, then `/proc`.
     NetlinkAndProc(NetlinkError, ProcError),
+    /// It cannot be told which listeners the process and its descendants hold.
+    Tree(TreeError),
 }
 
 impl fmt::Display for SourceError {
@@ -167,19 +180,12 @@ impl fmt::Display for SourceError {
             SourceError::SsAndProc(ss, proc_net) => write!(f, "{ss}; {proc_net}"),
             SourceError::Netlink(error) => error.fmt(f),
             SourceError::NetlinkAndProc(netlink, proc_net) => write!(f, "{netlink}; {proc_net}"),
+            SourceError::Tree(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for SourceError {}
-
-impl fmt::Debug for Known<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known")
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The `/proc` that `root` is, or that the directory of a process is in.
 fn proc_root(root: &Path) -> &Path {
@@ -195,11 +201,17 @@ fn proc_root(root: &Path) -> &Path {
 impl Source {
     /// A source of the listeners that `options` ask for. `path` is the value of
     /// `PATH`, in which ss is looked for.
-    pub fn new(options: SourceOptions, path: &OsStr) -> Source {
+    ///
+    /// # Errors
+    /// [`SourceError::Tree`] if the process of [`SourceOptions::of`] cannot be
+    /// followed.
+    pub fn new(options: SourceOptions, path: &OsStr) -> Result<Source, SourceError> {
         let SourceOptions {
             choice,
             mut filter,
             holders,
+            of,
+            excluded_holders,
         } = options;
         let asks_ss = matches!(choice, SourceChoice::Auto | SourceChoice::Ss);
         let asks_netlink = matches!(choice, SourceChoice::Netlink | SourceChoice::NetlinkOrProc);
@@ -215,12 +227,20 @@ impl Source {
                 filter.excluded.push(ports);
             }
         }
-        Source {
+        let tree = of.map(|pid| Tree::new(proc_root(&tables), pid)).transpose();
+        let ss_details = match of {
+            Some(_) => SsDetails::Inodes,
+            None if holders => SsDetails::Holders,
+            None => SsDetails::None,
+        };
+        Ok(Source {
             netlink: asks_netlink.then(|| Netlink::new(|table| filter.wants(table))),
-            ss: asks_ss.then(|| Ss::in_path(path, holders)),
+            ss: asks_ss.then(|| Ss::in_path(path, ss_details)),
             proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
             falls_back,
             lookup: holders.then(|| Lookup::new(proc_root(&tables), holders::name_in_comm)),
+            excluded_holders,
+            tree: tree.map_err(SourceError::Tree)?,
             filter,
             details: Details::default(),
             another_look: Snapshot::default(),
@@ -228,7 +248,7 @@ impl Source {
             second_looks: SecondLooks::default(),
             answered_by: SourceKind::ProcNet,
             waited: Duration::ZERO,
-        }
+        })
     }
 
     /// The same source, but one that never looks again. For tests that show what
@@ -259,7 +279,8 @@ impl Source {
     }
 
     /// Finds the processes that hold the listeners of `snapshot`, if holders are
-    /// asked for. Listeners that are `known` have been searched for before.
+    /// asked for, and removes those that only excluded ones hold. Listeners that are
+    /// `known` have been searched for before, and stay.
     pub fn find_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> HolderSearch {
         let started = Instant::now();
         let may_differ = self.lookup.is_some() && self.search_holders(known, snapshot);
@@ -269,14 +290,14 @@ impl Source {
         }
     }
 
-    /// Whether holders are asked for.
-    pub fn finds_holders(&self) -> bool {
-        self.lookup.is_some()
+    /// Whether a later poll may tell what this one did not: netlink is asked again.
+    pub fn may_tell_more(&self) -> bool {
+        self.netlink.is_some() && self.answered_by != SourceKind::Netlink
     }
 
-    /// Whether listeners of `family` are asked for.
-    pub fn wants(&self, family: Family) -> bool {
-        self.filter.family.is_none_or(|only| only == family)
+    /// The process of [`SourceOptions::of`], if it has ended before the last poll.
+    pub fn ended_root(&self) -> Option<u32> {
+        self.tree.as_ref()?.ended_root()
     }
 
     /// How often polls had to look again so far.
@@ -306,7 +327,10 @@ impl Source {
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
-        result
+        match &mut self.tree {
+            Some(tree) if result.is_ok() => tree.retain_held(snapshot).map_err(SourceError::Tree),
+            _ => result,
+        }
     }
 
     /// Looks again for missing listeners and adds those that it finds. What is
@@ -353,7 +377,7 @@ impl Source {
 
     /// True if the holders may differ from those of the last search.
     fn search_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> bool {
-        let by_ss = self.answered_by == SourceKind::Ss;
+        let by_ss = self.answered_by == SourceKind::Ss && self.tree.is_none();
         let is_unheld = |listener: &Listener| listener.holders.is_empty();
         let is_new = |listener: &Listener| known.sockets_of(listener.identity()).is_empty();
         let mut listeners = snapshot.listeners().iter();
@@ -374,6 +398,11 @@ impl Source {
                  root with CAP_SYS_PTRACE, and a /proc that shows them)"
             ));
         }
+        let is_excluded = |listener: &Listener| {
+            let mut holders = listener.holders.as_slice().iter();
+            !is_unheld(listener) && holders.all(|h| self.excluded_holders.contains(&h.name))
+        };
+        snapshot.retain(|listener| !is_new(listener) || !is_excluded(listener));
         found_new || by_ss
     }
 

@@ -103,13 +103,23 @@ impl fmt::Display for SsError {
 
 impl std::error::Error for SsError {}
 
+/// What ss is asked about each listener besides what it always prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SsDetails {
+    /// Nothing.
+    None,
+    /// The processes that hold it. ss then reads all processes.
+    Holders,
+    /// Its inode.
+    Inodes,
+}
+
 impl Ss {
-    /// The ss in the directories of `path`, the value of `PATH`. With `processes`,
-    /// ss is also asked which processes hold each socket.
+    /// The ss in the directories of `path`, the value of `PATH`.
     ///
     /// Relative and empty entries are skipped. They would run a file of the
     /// working directory.
-    pub fn in_path(path: &std::ffi::OsStr, processes: bool) -> Ss {
+    pub fn in_path(path: &std::ffi::OsStr, details: SsDetails) -> Ss {
         let own_file = std::env::current_exe().and_then(fs::metadata).ok();
         Ss {
             candidates: std::env::split_paths(path)
@@ -117,9 +127,13 @@ impl Ss {
                 .map(|directory| directory.join("ss"))
                 .collect(),
             own_file: own_file.map(|file| (file.dev(), file.ino())),
-            arguments: if processes { "-lntup" } else { "-lntu" },
+            arguments: match details {
+                SsDetails::None => "-lntu",
+                SsDetails::Holders => "-lntup",
+                SsDetails::Inodes => "-lntue",
+            },
             paused_until: None,
-            reader: AnswerReader::new(processes),
+            reader: AnswerReader::new(details == SsDetails::Holders),
         }
     }
 
@@ -538,6 +552,9 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
         recv_q,
         send_q,
         v6_only: is_v6_only.then_some(true),
+        inode: fields
+            .find_map(|field| field.strip_prefix("ino:")?.parse().ok())
+            .unwrap_or(0),
         ..Listener::new(protocol, endpoint)
     };
     Some(match address {
@@ -751,6 +768,24 @@ mod tests {
         assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, 4096));
     }
 
+    #[test]
+    fn an_inode_is_read_where_ss_was_asked_for_it() {
+        let inode = |details: &str| {
+            let mut listeners = Vec::new();
+            let answer = format!("{NEW_HEADER}tcp LISTEN 0 128 *:80 *:* {details}\n");
+            let read = AnswerReader::new(false).read(answer.as_bytes(), &mut listeners);
+            assert!(read.unwrap());
+            listeners[0].inode
+        };
+        let of_root = "ino:4294967296 sk:1 cgroup:/a v6only:0 <->";
+        assert_eq!(inode(of_root), 1 << 32);
+        assert_eq!(
+            inode("timer:(keepalive,1min,0) uid:33 ino:77 sk:1 cgroup:/ino:5 <->"),
+            77
+        );
+        assert_eq!(inode("sk:1"), 0);
+    }
+
     /// What the rows of an answer say about `v6only`.
     fn read_v6_only(rows: &str) -> Vec<Option<bool>> {
         let mut listeners = Vec::new();
@@ -927,7 +962,7 @@ mod tests {
 
     #[test]
     fn relative_and_empty_entries_of_path_are_not_searched() {
-        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref(), false);
+        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref(), SsDetails::None);
         assert_eq!(ss.candidates, [Path::new("/usr/bin/ss")]);
     }
 }

@@ -149,7 +149,7 @@ fn source(proc: &TempDir) -> Source {
         choice: SourceChoice::Proc(proc.path().to_path_buf()),
         ..SourceOptions::default()
     };
-    Source::new(options, OsStr::new(""))
+    Source::new(options, OsStr::new("")).unwrap()
 }
 
 #[divan::bench(args = INPUTS)]
@@ -169,6 +169,7 @@ fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
         changes_only: true,
         full: false,
         settle: Duration::ZERO,
+        by_port: false,
     };
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
     let mut watcher = Watcher::new(source(&proc), Format::default(), output, options, None);

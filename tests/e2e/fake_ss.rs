@@ -341,7 +341,8 @@ fn a_second_look_that_another_source_answers_replaces_the_first() {
          echo 'tcp LISTEN 0 0 127.0.0.9:1 0.0.0.0:*'",
         flag = flag.display()
     ));
-    let mut source = Source::new(SourceOptions::default(), &path_with(ss.path()));
+    let source = Source::new(SourceOptions::default(), &path_with(ss.path()));
+    let mut source = source.unwrap();
     let mut snapshot = Snapshot::default();
     let port = port_of(&listener);
     let is_there = |snapshot: &Snapshot, port| {

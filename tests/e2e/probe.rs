@@ -190,6 +190,7 @@ fn a_probe_executes_nothing_and_connects_to_nothing() {
         return;
     }
     let listener = listen("127.0.0.1");
+    listener.set_nonblocking(true).unwrap();
     let port = port_of(&listener).to_string();
     let ss = fake_ss("sleep 60");
     for arguments in [
@@ -221,6 +222,7 @@ fn a_probe_executes_nothing_and_connects_to_nothing() {
             "{calls:?}"
         );
     }
+    assert!(listener.accept().is_err(), "no connection came");
 }
 
 #[test]
@@ -249,7 +251,7 @@ fn where_netlink_is_refused_proc_answers_without_a_word() {
                       [::]:83/tcp and 3 more are";
         assert_eq!(check(&["86"]), no(reason));
         let unknown = "lntu: 127.0.0.1:82/tcp: could not tell whether [::]:82 takes IPv4 \
-                       (ask for 82/tcp, or with --source netlink)\n";
+                       (ask for 82/tcp)\n";
         assert_eq!(check(&["127.0.0.1:82"]), (2, unknown.to_string()));
         let detail = check(&["-v", "80"]).1;
         let expected = "netlink: socket: Operation not permitted (os error 1); reading /proc/net \
@@ -269,7 +271,7 @@ fn a_check_that_fails_says_what_listens_instead() {
             ("*:81", "*:81/tcp: only 127.0.0.1:81 is"),
             (
                 "127.0.0.1:83",
-                "127.0.0.1:83/tcp: only [::]:83 is, which takes no IPv4",
+                "127.0.0.1:83/tcp: only [::]:83 (IPv6 only) is",
             ),
             ("[::1]:80", "[::1]:80/tcp: only 0.0.0.0:80 is"),
             ("53", "53/tcp: not listening, 0.0.0.0:53/udp is"),
@@ -476,5 +478,88 @@ fn v6only_is_in_json_where_the_source_tells() {
         if have_ss() {
             assert_eq!(v6_only("ss"), told);
         }
+    });
+}
+
+/// Also where the source has something to say, and where tables are unreadable: the
+/// look that explains says none of it again.
+#[test]
+fn a_reason_is_one_line_whatever_else_is_said() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-o", "/dev/null", "-e", "trace=socket"]);
+        command.args([
+            "-e",
+            "inject=socket:error=EPERM",
+            env!("CARGO_BIN_EXE_lntu"),
+        ]);
+        let refused = run(command.args(["check", "--source", "netlink", "9"]));
+        let said = "netlink: socket: Operation not permitted (os error 1)";
+        let lines: Vec<&str> = refused.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains(said) && lines[1] == "lntu: 9/tcp: not listening");
+    });
+    let row = "0: 0100007F:0050 00000000:0000 0A\n";
+    let proc = forbidding_proc(&[("tcp", row), ("udp", row)], &["tcp6"]);
+    let checked = run_forbidden(&proc, &["check", "81/udp"]);
+    assert_eq!(
+        (checked.code(), &*checked.stderr),
+        (1, "lntu: 81/udp: not listening\n")
+    );
+}
+
+/// A failure of netlink that may pass is no reason to give up waiting.
+#[test]
+fn waiting_goes_on_where_netlink_fails_for_once() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let _server = bound(Type::STREAM, "[::]:80", |s| s.set_only_v6(false).unwrap());
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-o", "/dev/null", "-e", "trace=socket", "-e"]);
+        command.args([
+            "inject=socket:error=ENOBUFS:when=1",
+            env!("CARGO_BIN_EXE_lntu"),
+        ]);
+        let waited = run(command.args(["wait", "-i", "10ms", "127.0.0.1:80"]));
+        assert_eq!(waited.lines(), [""; 0]);
+    });
+}
+
+#[test]
+fn of_several_ports_those_that_accept_count_and_are_printed() {
+    in_private_network(|| {
+        let full = bound(Type::STREAM, "127.0.0.1:8000", |_| {});
+        let _empty = bound(Type::STREAM, "127.0.0.1:8001", |_| {});
+        let _clients = [0; 3].map(|_| TcpStream::connect("127.0.0.1:8000").unwrap());
+        let check = |ports: &[&str]| {
+            let options = ["check", "-H", "--any", "--max-queued", "2"];
+            run(&mut lntu(&[&options[..], ports].concat()))
+        };
+        for ports in [&["8000", "8001"][..], &["8000-8001"], &["8000-9000"]] {
+            let found = check(ports);
+            let lines = found.lines();
+            assert!(lines.len() == 1 && lines[0].contains(":8001 "), "{lines:?}");
+        }
+        let refused = check(&["7999-8000"]);
+        let reason = "7999-8000/tcp: 3 connections wait to be accepted (backlog 7)";
+        assert_eq!((refused.code(), refused.stderr), no(reason));
+        drop(full);
+    });
+}
+
+#[test]
+fn closed_means_none_of_a_range() {
+    in_private_network(|| {
+        let wait = |ports: &str| {
+            let arguments = ["wait", "-q", "--closed", "--timeout", "50ms", ports];
+            run(&mut lntu(&arguments)).code()
+        };
+        let _server = bound(Type::STREAM, "127.0.0.1:3050", |_| {});
+        assert_eq!((wait("3000-3999"), wait("4000-4999")), (1, 0));
     });
 }

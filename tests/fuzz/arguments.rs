@@ -17,7 +17,7 @@ use lntu::port::{PortSpec, RequiredPort};
 fuzz_target!(|input: &[u8]| {
     let arguments = || input.split(|&byte| byte == b'\n');
     let owned = || arguments().map(|argument| OsStr::from_bytes(argument).to_owned());
-    if let Err(error) = cli::parse(owned()) {
+    if let Err(error) = cli::parse(owned(), |_| None) {
         error.to_string();
     }
     let services = Services::new("/etc/services".into(), "/nonexistent".into());

@@ -24,13 +24,15 @@ use tempfile::TempDir;
 use churn::{Helper, Kind};
 use truth::{Lifetime, Truth, now};
 use verdict::{Event, Verdict, judge};
-use watching::{Asked, Record, Watched, Watching};
+use watching::{Asked, Record, Scope, Watched, Watching};
 
 /// One run: what is watched, how, and what churns meanwhile.
 struct Configuration {
     name: &'static str,
     watched: Watched,
     asked: Asked,
+    /// What the program is asked for.
+    scope: Scope,
     /// How many stable listeners each of the four tables holds.
     stable: u16,
     helpers: &'static [Kind],
@@ -48,11 +50,12 @@ const ALL: &[Kind] = &[
 ];
 const HEAVY: &[Kind] = &[Kind::Datagrams, Kind::Bursts, Kind::Bursts, Kind::Groups];
 
-const CONFIGURATIONS: [Configuration; 12] = [
+const CONFIGURATIONS: [Configuration; 14] = [
     Configuration {
         name: "everything, /proc, in process",
         watched: IN_PROCESS,
         asked: Asked::Proc,
+        scope: Scope::All,
         stable: 60,
         helpers: ALL,
         must_fail: false,
@@ -61,6 +64,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "everything, /proc, program",
         watched: Watched::Program,
         asked: Asked::Proc,
+        scope: Scope::All,
         stable: 60,
         helpers: ALL,
         must_fail: false,
@@ -69,6 +73,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "everything, ss, program",
         watched: Watched::Program,
         asked: Asked::Auto,
+        scope: Scope::All,
         stable: 60,
         helpers: ALL,
         must_fail: false,
@@ -77,6 +82,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "datagrams, /proc, in process",
         watched: IN_PROCESS,
         asked: Asked::Proc,
+        scope: Scope::All,
         stable: 250,
         helpers: &[Kind::Datagrams],
         must_fail: false,
@@ -85,6 +91,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "bursts, /proc, in process",
         watched: IN_PROCESS,
         asked: Asked::Proc,
+        scope: Scope::All,
         stable: 250,
         helpers: HEAVY,
         must_fail: false,
@@ -93,6 +100,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "bursts, ss, in process",
         watched: IN_PROCESS,
         asked: Asked::Auto,
+        scope: Scope::All,
         stable: 250,
         helpers: HEAVY,
         must_fail: false,
@@ -101,6 +109,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "few, /proc, in process",
         watched: IN_PROCESS,
         asked: Asked::Proc,
+        scope: Scope::All,
         stable: 0,
         helpers: &[Kind::Few, Kind::Few],
         must_fail: false,
@@ -109,6 +118,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "everything, netlink, in process",
         watched: IN_PROCESS,
         asked: Asked::Netlink,
+        scope: Scope::All,
         stable: 60,
         helpers: ALL,
         must_fail: false,
@@ -117,6 +127,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "everything, netlink, program",
         watched: Watched::Program,
         asked: Asked::Netlink,
+        scope: Scope::All,
         stable: 60,
         helpers: ALL,
         must_fail: false,
@@ -125,6 +136,7 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "bursts, netlink, in process",
         watched: IN_PROCESS,
         asked: Asked::Netlink,
+        scope: Scope::All,
         stable: 250,
         helpers: HEAVY,
         must_fail: false,
@@ -133,14 +145,34 @@ const CONFIGURATIONS: [Configuration; 12] = [
         name: "few, netlink, in process",
         watched: IN_PROCESS,
         asked: Asked::Netlink,
+        scope: Scope::All,
         stable: 0,
         helpers: &[Kind::Few, Kind::Few],
+        must_fail: false,
+    },
+    Configuration {
+        name: "everything, /proc, program, by port",
+        watched: Watched::Program,
+        asked: Asked::Proc,
+        scope: Scope::ByPort,
+        stable: 60,
+        helpers: ALL,
+        must_fail: false,
+    },
+    Configuration {
+        name: "everything, netlink, program, of one process tree",
+        watched: Watched::Program,
+        asked: Asked::Netlink,
+        scope: Scope::Of,
+        stable: 60,
+        helpers: ALL,
         must_fail: false,
     },
     Configuration {
         name: "bursts, /proc, without the second look",
         watched: Watched::InProcess { second_look: false },
         asked: Asked::Proc,
+        scope: Scope::All,
         stable: 250,
         helpers: HEAVY,
         must_fail: true,
@@ -172,6 +204,13 @@ fn main() -> ExitCode {
             rustix::process::nice(5).unwrap();
             Helper::from_arguments(&arguments[1..]).run().unwrap();
         }
+        // Its child is a descendant of nobody here when it has ended.
+        Some("--stranger") => {
+            let mut command = helper_process("--orphan");
+            #[expect(clippy::zombie_processes)] // init waits for it.
+            command.args(&arguments[1..]).spawn().unwrap();
+        }
+        Some("--orphan") => Helper::from_arguments(&arguments[1..]).run().unwrap(),
         _ => return soak(&arguments),
     }
     ExitCode::SUCCESS
@@ -279,18 +318,27 @@ fn run(configuration: &Configuration, duration: Duration) -> bool {
     for (identity, _) in &stable {
         truth.add(*identity, forever);
     }
-    let watching = Watching::start(configuration.watched, configuration.asked, directory.path());
+    let Configuration {
+        watched,
+        asked,
+        scope,
+        ..
+    } = *configuration;
+    let watching = Watching::start(watched, asked, scope, directory.path());
     expect_sentinel(&watching, &mut truth, 0);
     churn_for(configuration, duration, directory.path(), &mut truth);
     // The churn is over, so the polls from here on are undisturbed.
     expect_sentinel(&watching, &mut truth, 1);
     let record = watching.finish();
+    if scope == Scope::ByPort {
+        truth.merge_addresses();
+    }
     truth.sort();
     let mut verdict = judge(&truth, &record.polls, &record.events);
     check_replay(
         &mut verdict,
         &record.events,
-        stable.iter().map(|(one, _)| *one),
+        stable.iter().map(|(one, _)| scope.reported_as(*one)),
     );
     report(configuration, &record, &verdict)
 }
@@ -333,6 +381,9 @@ fn churn_for(
     truth: &mut Truth,
 ) {
     let end = now() + duration.as_nanos() as u64;
+    if configuration.scope == Scope::Of {
+        start_stranger(end, directory);
+    }
     let helpers: Vec<(Helper, Killed)> = (1u16..)
         .zip(configuration.helpers)
         .map(|(number, kind)| {
@@ -360,6 +411,19 @@ fn churn_for(
         assert!(status.success(), "{helper:?}: {status}");
         truth.add_log(&helper.log);
     }
+}
+
+/// A helper that is not of this process tree: none of its listeners may be reported.
+fn start_stranger(end: truth::Nanoseconds, directory: &Path) {
+    let (kind, number) = (Kind::Listeners, 9);
+    let helper = Helper {
+        kind,
+        number,
+        end,
+        log: churn::log_in(directory, kind, number),
+    };
+    let mut command = helper_process("--stranger");
+    assert!(command.args(helper.arguments()).status().unwrap().success());
 }
 
 /// Checks that the events add up to the table.

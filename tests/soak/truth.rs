@@ -33,6 +33,18 @@ pub fn identity(protocol: Protocol, address: SocketAddr) -> Identity {
     (protocol, Endpoint { port, address })
 }
 
+/// The identity that all listeners of one protocol and port share.
+pub fn without_address((protocol, endpoint): Identity) -> Identity {
+    let address = std::net::Ipv4Addr::UNSPECIFIED.into();
+    (
+        protocol,
+        Endpoint {
+            address,
+            ..endpoint
+        },
+    )
+}
+
 /// A file of lifetimes. Each is written when it ends.
 pub struct Log(BufWriter<File>);
 
@@ -84,6 +96,14 @@ impl Truth {
                 closed: time(5),
             };
             self.add(identity(protocol, fields[1].parse().unwrap()), life);
+        }
+    }
+
+    /// Makes one identity of all that share a protocol and a port.
+    pub fn merge_addresses(&mut self) {
+        for (identity, lives) in std::mem::take(&mut self.0) {
+            let merged = self.0.entry(without_address(identity)).or_default();
+            merged.extend(lives);
         }
     }
 

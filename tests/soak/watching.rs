@@ -19,7 +19,7 @@ use lntu::source::{SecondLooks, Source, SourceChoice, SourceOptions};
 use serde_json::Value;
 
 use crate::helper_process;
-use crate::truth::{Nanoseconds, now};
+use crate::truth::{Nanoseconds, now, without_address};
 use crate::verdict::{Event, Window};
 
 /// Which source the watcher asks.
@@ -41,6 +41,27 @@ impl Asked {
     }
 }
 
+/// What the program is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All listeners.
+    All,
+    /// One line for each protocol and port.
+    ByPort,
+    /// Those of this process and its descendants.
+    Of,
+}
+
+impl Scope {
+    /// The identity under which a listener is judged.
+    pub fn reported_as(self, identity: Identity) -> Identity {
+        match self {
+            Scope::ByPort => without_address(identity),
+            Scope::All | Scope::Of => identity,
+        }
+    }
+}
+
 /// How the watcher is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
@@ -54,6 +75,7 @@ pub enum Watched {
 pub struct Watching {
     pub child: Child,
     watched: Watched,
+    scope: Scope,
     started: Nanoseconds,
     events: PathBuf,
     polls: PathBuf,
@@ -72,7 +94,7 @@ pub struct Record {
 const INTERVAL: &str = "10ms";
 
 impl Watching {
-    pub fn start(watched: Watched, asked: Asked, directory: &Path) -> Watching {
+    pub fn start(watched: Watched, asked: Asked, scope: Scope, directory: &Path) -> Watching {
         let [events, polls, errors] =
             ["events", "polls", "errors"].map(|name| directory.join(name));
         let mut command = match watched {
@@ -80,6 +102,11 @@ impl Watching {
                 let mut command = helper_process("--exec");
                 command.arg(env!("CARGO_BIN_EXE_lntu"));
                 command.args(["--json", "--interval", INTERVAL, "--source", asked.name()]);
+                match scope {
+                    Scope::All => {}
+                    Scope::ByPort => drop(command.arg("--by-port")),
+                    Scope::Of => drop(command.args(["--of", &std::process::id().to_string()])),
+                }
                 command
             }
             Watched::InProcess { second_look } => {
@@ -96,6 +123,7 @@ impl Watching {
             started: now(),
             child: command.spawn().unwrap(),
             watched,
+            scope,
             events,
             polls,
             errors,
@@ -129,7 +157,10 @@ impl Watching {
         let (realtime, monotonic) = both_clocks();
         let mut last = None;
         for line in text.lines() {
-            let (identity, opened, timestamp) = parse(line);
+            let Some((identity, opened, timestamp)) = parse(line) else {
+                continue;
+            };
+            let identity = self.scope.reported_as(identity);
             if last.as_ref() != Some(&timestamp) {
                 // Both timestamps, this one and that of the present, are cut to
                 // milliseconds. So the true moment lies within a millisecond on
@@ -177,8 +208,7 @@ impl Watching {
             let poll = record.polls.len();
             record.polls.push(Window { begin, end });
             record.second_looks = Some(SecondLooks { taken, needed });
-            for line in text[start..length as usize].lines() {
-                let (identity, opened, _) = parse(line);
+            for (identity, opened, _) in text[start..length as usize].lines().filter_map(parse) {
                 record.events.push(Event {
                     poll,
                     opened,
@@ -210,8 +240,12 @@ fn milliseconds(timestamp: &str) -> i64 {
     if today > now { today - day } else { today }
 }
 
-fn parse(line: &str) -> (Identity, bool, String) {
+/// `None` for a line that is about no listener.
+fn parse(line: &str) -> Option<(Identity, bool, String)> {
     let value: Value = serde_json::from_str(line).unwrap();
+    if value["type"] == "ready" {
+        return None;
+    }
     let protocol = match value["protocol"].as_str().unwrap() {
         "tcp" => Protocol::Tcp,
         _ => Protocol::Udp,
@@ -220,7 +254,8 @@ fn parse(line: &str) -> (Identity, bool, String) {
     let port = value["number"].as_u64().unwrap() as u16;
     let opened = value["type"] != "closed";
     let timestamp = value["timestamp"].as_str().unwrap().to_string();
-    ((protocol, Endpoint { port, address }), opened, timestamp)
+    let identity = (protocol, Endpoint { port, address });
+    Some((identity, opened, timestamp))
 }
 
 /// The loop of a watcher. Writes the time of each poll to a file.
@@ -240,6 +275,7 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         changes_only: false,
         full: false,
         settle: Duration::ZERO,
+        by_port: false,
     };
     let format = Format {
         json: true,
@@ -250,7 +286,7 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         choice,
         ..SourceOptions::default()
     };
-    let source = Source::new(source_options, &path);
+    let source = Source::new(source_options, &path).unwrap();
     let source = match second_look.as_str() {
         "true" => source,
         _ => source.without_second_looks(),

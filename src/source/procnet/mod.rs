@@ -5,8 +5,8 @@
 //! - [`row`] makes sockets of lines.
 //! - [`sockstat`] counts sockets without reading a table.
 //!
-//! What happens when a table cannot be read is not decided here, but one floor
-//! up in [`crate::source`].
+//! Which source answers instead when the tables cannot be read is decided in
+//! [`crate::source`].
 
 pub mod row;
 pub mod scan;
@@ -70,7 +70,8 @@ enum Trust {
     /// are not Linux's own: without a `sockstat` this may be gVisor.
     Nothing,
     /// On full reads: the kernel fills a page while it has rows, so a short read
-    /// is the last one.
+    /// is the last one. After the order did not hold once, nothing more is relied
+    /// on, in any table.
     FullReads,
     /// On the order: in a TCP table, listeners come before connections, so reading
     /// stops at the first connection.
