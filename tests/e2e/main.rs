@@ -12,6 +12,7 @@ mod harness;
 mod list;
 mod manual;
 mod netlink;
+mod of;
 mod probe;
 mod processes;
 mod readme;

@@ -1,0 +1,363 @@
+//! `--of`, `--exclude-holder` and `--by-port`: whose ports, and how many of them
+//! count as one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
+use socket2::Type;
+use tempfile::TempDir;
+
+use crate::harness::*;
+use crate::watch::{A_WHILE, FAST, event};
+
+/// A process group of a service, which ends with it.
+struct Service(Child);
+
+impl Service {
+    fn start(program: &str, arguments: &[&str], directory: &Path) -> Service {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(directory)
+            .process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Service(command.spawn().unwrap())
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = kill_process_group(Pid::from_child(&self.0), signal);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// The process `root` and its descendants, by the parents in all `stat` files.
+fn tree(root: u32) -> BTreeSet<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(')')?;
+        rest.split_whitespace().nth(1)?.parse().ok()
+    };
+    let names = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name());
+    let pids: Vec<u32> = names
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect();
+    let mut tree = BTreeSet::from([root]);
+    loop {
+        let before = tree.len();
+        let children = pids
+            .iter()
+            .filter(|&&pid| parent(pid).is_some_and(|p| tree.contains(&p)));
+        let children: Vec<u32> = children.copied().collect();
+        tree.extend(children);
+        if tree.len() == before {
+            return tree;
+        }
+    }
+}
+
+/// The sockets that ss says the processes of this tree hold.
+fn ss_of(root: u32) -> BTreeSet<[String; 5]> {
+    let tree = tree(root);
+    let listed = run(Command::new("ss").arg("-Hlntup"));
+    let is_held = |line: &&str| {
+        let mut pids = line
+            .split("pid=")
+            .skip(1)
+            .map(|rest| rest.split(',').next().unwrap());
+        pids.any(|pid| tree.contains(&pid.parse().unwrap()))
+    };
+    let held: Vec<&str> = listed.stdout.lines().filter(is_held).collect();
+    sockets(&held.join("\n"))
+}
+
+/// Every source lists for this process what ss holds against its tree.
+fn assert_same_as_ss(what: &str, root: u32, expected: usize) {
+    for source in ["auto", "ss", "proc", "netlink"] {
+        wait_for(&format!("{what} of {source}"), || {
+            let pid = root.to_string();
+            let listed = run(&mut lntu(&["list", "-H", "--of", &pid, "--source", source]));
+            assert_eq!((listed.code(), &*listed.stderr), (0, ""), "{what}");
+            let (ours, theirs) = (sockets(&listed.stdout), ss_of(root));
+            (ours == theirs && ours.len() == expected).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_tree_holds_what_ss_says_of_its_processes() {
+    let programs = ["node", "python3", "nginx", "setsid"];
+    if !have_ss()
+        || !programs
+            .into_iter()
+            .all(|program| have_program("services", program))
+    {
+        return;
+    }
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let directory = directory.path();
+        fs::write(
+            directory.join("nginx.conf"),
+            "user root; worker_processes 2; daemon off; pid pid; error_log stderr; events {}
+             http { access_log off; client_body_temp_path body; proxy_temp_path proxy;
+                 fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                 server { listen 8001; listen [::]:8002; } }",
+        )
+        .unwrap();
+        let cluster = "const c = require('cluster'), h = require('http');
+            if (c.isPrimary) { c.fork(); c.fork(); } else { h.createServer().listen(3000); }";
+        fs::write(directory.join("cluster.js"), cluster).unwrap();
+        let prefix = directory.to_str().unwrap();
+        let nginx = ["-p", prefix, "-c", "nginx.conf"];
+        let shell = "setsid python3 -m http.server 8003 --bind 127.0.0.1; true";
+        let _neighbour = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
+        for (program, arguments, sockets) in [
+            ("node", &["cluster.js"][..], 1),
+            ("nginx", &nginx, 2),
+            ("sh", &["-c", shell], 1),
+        ] {
+            let service = Service::start(program, arguments, directory);
+            let root = service.0.id();
+            let watch = ["--of", &service.pid(), "-H", "-i", FAST, "--source", "proc"];
+            let watcher = Running::start(&mut lntu(&watch));
+            assert_same_as_ss(program, root, sockets);
+            let opened: BTreeSet<String> = (0..sockets).map(|_| watcher.next_line()).collect();
+            assert!(
+                opened.iter().all(|line| line.contains("LISTEN")),
+                "{opened:?}"
+            );
+            // Some are in a session of their own, and so not in the group.
+            let processes = tree(root);
+            for pid in processes {
+                let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::TERM);
+            }
+            drop(service);
+            let ended = watcher.finish();
+            assert_eq!(ended.code(), 0, "{program}: {ended:?}");
+            let closed: Vec<&str> = ended.stdout.lines().collect();
+            assert!(closed.len() == sockets && closed.iter().all(|l| l.contains("CLOSED")));
+            assert_eq!(ended.stderr, format!("lntu: process {root} has ended\n"));
+        }
+    });
+}
+
+#[test]
+fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
+    in_private_network(|| {
+        let _neighbour = bound(Type::STREAM, "127.0.0.1:8080", |_| {});
+        let directory = TempDir::new().unwrap();
+        let service = Service::start("sleep", &["600"], directory.path());
+        let (pid, own) = (service.pid(), std::process::id().to_string());
+        let check = |pid: &str| {
+            let checked = run(&mut lntu(&["check", "--of", pid, "8080"]));
+            (checked.code(), checked.stderr)
+        };
+        assert_eq!(check(&own), (0, String::new()));
+        let reason = format!(
+            "lntu: 8080/tcp: not listening by {pid} or a descendant of it, but by another \
+             process\n"
+        );
+        assert_eq!(check(&pid), (1, reason));
+        let waiting = Running::start(&mut lntu(&["wait", "--of", &pid, "-i", FAST, "8080"]));
+        waiting.assert_no_more_errors_for(A_WHILE);
+        drop(service);
+        let ended = waiting.finish();
+        assert_eq!(ended.error(), format!("--of {pid}: the process has ended"));
+    });
+}
+
+#[test]
+fn a_process_that_cannot_be_followed_is_an_error_and_no_empty_list() {
+    // No process has an id above the kernel's PID_MAX_LIMIT.
+    for command in ["watch", "list", "check", "wait"] {
+        let mut arguments = vec![command, "--of", "4194305"];
+        if ["check", "wait"].contains(&command) {
+            arguments.push("1");
+        }
+        let refused = run(&mut lntu(&arguments));
+        let why = "--of 4194305: no such process in this PID namespace";
+        assert_eq!(refused.error(), why);
+    }
+    for value in ["0", "-1", "self", ""] {
+        let refused = run(&mut lntu(&["list", "--of", value]));
+        assert!(
+            refused
+                .error()
+                .starts_with(&format!("--of '{value}': not a process id"))
+        );
+    }
+    if rustix::process::geteuid().is_root() {
+        let proc = forbidding_proc(&[], &[]);
+        let program = proc.path().join("lntu");
+        let script = "while ! \"$0\" -V >/dev/null; do :; done; exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .arg(program)
+            .args(["list", "--of", "1"]);
+        let refused = run(without_root(&mut command));
+        let why = "--of: /proc/1/fd: Permission denied (os error 13) (needs the process's \
+                   user, or root with CAP_SYS_PTRACE)";
+        assert_eq!(refused.error(), why);
+    }
+}
+
+/// What was searched for often enough is known.
+#[test]
+fn a_watcher_of_a_process_reads_no_descriptors_while_nothing_is_new() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let _neighbour = bound(Type::STREAM, "127.0.0.1:8080", |_| {});
+        let _own = bound(Type::STREAM, "127.0.0.1:8081", |_| {});
+        let directory = TempDir::new().unwrap();
+        let trace = directory.path().join("trace");
+        let service = Service::start("sleep", &["600"], directory.path());
+        let mut command = Command::new("strace");
+        command.args(["-e", "trace=readlink,readlinkat,getdents64,poll", "-o"]);
+        command.arg(&trace).arg(env!("CARGO_BIN_EXE_lntu"));
+        command.args(["--of", &service.pid(), "-i", FAST, "--source", "proc"]);
+        let _watcher = Running::start(&mut command);
+        let calls = || fs::read_to_string(&trace).unwrap_or_default();
+        let polls = |text: &str| text.matches("poll(").count();
+        let calls = wait_for("twenty polls", || {
+            let text = calls();
+            (polls(&text) > 25).then_some(text)
+        });
+        let reads =
+            |text: &str| text.matches("getdents64(").count() + text.matches("readlink").count();
+        assert!(reads(&calls) > 0, "the first polls do read");
+        let lines: Vec<&str> = calls.lines().collect();
+        let last = lines
+            .iter()
+            .rposition(|line| !line.contains("poll("))
+            .unwrap();
+        assert!(polls(&lines[last..].join("\n")) > 15, "{calls}");
+    });
+}
+
+#[test]
+fn sockets_that_only_an_excluded_holder_has_are_left_out() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let python = ["-m", "http.server", "8000", "--bind", "127.0.0.1"];
+        let watch = ["--exclude-holder", "python3", "-H", "-i", FAST];
+        let watchers = ["ss", "proc", "netlink"]
+            .map(|source| Running::start(&mut lntu(&[&watch[..], &["--source", source]].concat())));
+        let _server = Service::start("python3", &python, directory.path());
+        assert_eq!(run(&mut lntu(&["wait", "8000"])).code(), 0);
+        let _own = bound(Type::STREAM, "127.0.0.1:8001", |_| {});
+        for watcher in &watchers {
+            assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:8001");
+            watcher.assert_silent_for(A_WHILE);
+        }
+        let listed = run(&mut lntu(&["list", "-H", "--exclude-holder", "python3"]));
+        assert_eq!(listed.lines().len(), 1);
+        let both = [
+            "list",
+            "--exclude-holder",
+            "python3",
+            "--exclude-holder",
+            "nobody",
+        ];
+        assert_eq!(run(&mut lntu(&both)).lines().len(), 2, "the header and one");
+        let refused = run(&mut lntu(&["list", "--exclude-holder", "sixteen-bytes-xx"]));
+        let why = "--exclude-holder 'sixteen-bytes-xx': the kernel keeps 15 bytes of a name: \
+                   'sixteen-bytes-x' (try 'lntu --help')";
+        assert_eq!(refused.error(), why);
+    });
+}
+
+#[test]
+fn by_port_a_server_on_both_families_is_one_event() {
+    in_private_network(|| {
+        let arguments = ["--by-port", "--json", "-i", FAST, "--source", "proc"];
+        let watcher = Running::start(&mut lntu(&arguments));
+        let next = || {
+            let value: Value = serde_json::from_str(&watcher.next_line()).unwrap();
+            let text = |key: &str| value[key].as_str().unwrap_or_default().to_string();
+            format!("{} {}", text("type"), text("port"))
+        };
+        assert_eq!(next(), "ready ");
+        let v4 = TcpListener::bind("0.0.0.0:8080").unwrap();
+        assert_eq!(next(), "opened tcp:*:8080");
+        let v6 = bound(Type::STREAM, "[::]:8080", |s| s.set_only_v6(true).unwrap());
+        let udp = bound(Type::DGRAM, "127.0.0.1:8080", |_| {});
+        assert_eq!(next(), "opened udp:127.0.0.1:8080");
+        let listed = run(&mut lntu(&["list", "-H", "--by-port"]));
+        let listed: Vec<String> = listed.lines().into_iter().map(event).collect();
+        assert_eq!(listed, ["tcp LISTEN *:8080", "udp UNCONN 127.0.0.1:8080"]);
+        drop(v4);
+        watcher.assert_silent_for(A_WHILE);
+        drop(v6);
+        assert_eq!(next(), "closed tcp:*:8080");
+        drop(udp);
+        assert_eq!(next(), "closed udp:127.0.0.1:8080");
+    });
+}
+
+#[test]
+fn a_stream_says_that_it_is_ready_and_once_that_its_source_is_lost_and_back() {
+    let header = "  sl  local_address\n";
+    let row = "0: 0100007F:0050 00000000:0000 0A\n";
+    let proc = forbidding_proc(&[("tcp", &format!("{header}{row}"))], &[]);
+    let tcp = proc.path().join("net/tcp");
+    let types = |lines: &[String]| -> Vec<String> {
+        let kind = |line: &String| {
+            let value: Value = serde_json::from_str(line).unwrap();
+            value["type"].as_str().unwrap().to_string()
+        };
+        lines.iter().map(kind).collect()
+    };
+    for more in [&[][..], &["--changes-only"], &["--full"]] {
+        let mut command = lntu(&["--json", "-i", FAST, "--proc"]);
+        let watcher = Running::start(command.arg(proc.path()).args(more));
+        let first = match more {
+            ["--changes-only"] => vec!["ready"],
+            _ => vec!["listening", "ready"],
+        };
+        let lines: Vec<String> = first.iter().map(|_| watcher.next_line()).collect();
+        assert_eq!(types(&lines), first, "{more:?}");
+        fs::rename(&tcp, tcp.with_extension("away")).unwrap();
+        let lost: Value = serde_json::from_str(&watcher.next_line()).unwrap();
+        let error = lost["error"].as_str().unwrap();
+        assert!(
+            lost["type"] == "lost" && error.contains("No such file"),
+            "{lost}"
+        );
+        watcher.assert_silent_for(A_WHILE);
+        fs::rename(tcp.with_extension("away"), &tcp).unwrap();
+        assert_eq!(types(&[watcher.next_line()]), ["back"]);
+        watcher.assert_silent_for(A_WHILE);
+    }
+    // A table has no such lines.
+    let mut command = lntu(&["-H", "-i", FAST, "--changes-only", "--proc"]);
+    let watcher = Running::start(command.arg(proc.path()));
+    watcher.assert_silent_for(A_WHILE);
+}
