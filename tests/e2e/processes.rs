@@ -99,7 +99,8 @@ fn jq_reads_every_line_of_a_stream() {
     let mut shell = shell(script);
     let shell = shell.args(["sh", &port.to_string(), &port_of(&first).to_string()]);
     let stream = Recipe(Running::start(shell));
-    stream.0.next_line();
+    let [_, ready] = [(); 2].map(|()| stream.0.next_line());
+    assert!(ready.contains("ready"), "{ready}");
     for _ in 0..2 {
         let holder = holder(NASTY, &port);
         let fd: u32 = holder.next_line().parse().unwrap();

@@ -203,7 +203,7 @@ fn a_log_of_ports_can_be_rotated() {
         };
         let listener = listen_on(8080);
         let _recipe = Recipe::start(&elsewhere(blocks(heading, "sh")[0]));
-        written(&["listening"]);
+        written(&["listening", "ready"]);
         let mut logrotate = Command::new("logrotate");
         logrotate
             .args(["--force", "--state"])
@@ -213,7 +213,7 @@ fn a_log_of_ports_can_be_rotated() {
         drop(listener);
         written(&["closed"]);
         let rotated = directory.path().join("ports.jsonl.1");
-        assert_eq!(lines(&rotated), ["listening"]);
+        assert_eq!(lines(&rotated), ["listening", "ready"]);
     });
 }
 
@@ -261,6 +261,19 @@ fn the_json_schema_holds_for_every_line() {
         }
     }
     assert!(checked > 100, "{checked} lines");
+    let now = &example["timestamp"];
+    for (line, expected) in [
+        (json!({"type": "ready", "timestamp": now}), true),
+        (
+            json!({"type": "lost", "timestamp": now, "error": "why"}),
+            true,
+        ),
+        (json!({"type": "back", "timestamp": now}), true),
+        (json!({"type": "back"}), false),
+        (json!({"type": "opened", "timestamp": now}), false),
+    ] {
+        assert_eq!(is_valid(&line), expected, "{line}");
+    }
     for (member, wrong) in [
         ("type", json!("LISTEN")),
         ("port", json!("80")),
@@ -301,4 +314,18 @@ fn the_queue_recipe_passes_while_a_server_accepts() {
         let _server = TcpListener::bind("127.0.0.1:8080").unwrap();
         assert_eq!(run(&mut shell(script)).code(), 0);
     });
+}
+
+#[test]
+fn the_recipes_of_processes_and_ports_run() {
+    for heading in ["Which ports a process opened", "One event for each port"] {
+        let [script] = blocks(heading, "sh")[..] else {
+            panic!("one recipe");
+        };
+        // It ends before what it started in the background.
+        let recipe = Recipe::start(script);
+        let header = recipe.0.next_line();
+        assert!(header.starts_with("Netid State"), "{header}");
+        recipe.0.assert_no_more_errors();
+    }
 }

@@ -19,8 +19,7 @@ use crate::harness::*;
 pub const A_WHILE: Duration = Duration::from_millis(500);
 pub const FAST: &str = "20ms";
 
-const HEADER: &str =
-    "Netid State  Recv-Q Send-Q                             Local Address:Port  Peer Address:Port";
+const HEADER: &str = "Netid State  Recv-Q Send-Q   Local Address:Port  Peer Address:Port";
 
 pub fn watch(arguments: &[&str]) -> Running {
     Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
@@ -186,6 +185,7 @@ fn json_tells_what_was_there_from_what_opened_and_closed() {
     let first = json(&watcher);
     assert_eq!(first["type"], "listening");
     assert_eq!(first["port"], format!("tcp:127.0.0.1:{}", ports[0]));
+    assert_eq!(json(&watcher)["type"], "ready");
     let listener = port.listen();
     let second = json(&watcher);
     assert_eq!(second["type"], "opened");
@@ -195,6 +195,7 @@ fn json_tells_what_was_there_from_what_opened_and_closed() {
 
     let watcher = watch(&["--json", "--full", "--source", "proc", &ports[0], &ports[1]]);
     assert_eq!(json(&watcher)["type"], "listening");
+    assert_eq!(json(&watcher)["type"], "ready");
     drop(there);
     assert_eq!(json(&watcher)["type"], "closed", "the last close is told");
 }
@@ -517,6 +518,7 @@ fn settle_reports_what_lasts_and_nothing_that_is_shorter() {
         format!("{} {}", value["type"], value["number"])
     };
     assert_eq!(next(), r#""listening" 1"#);
+    assert_eq!(next(), r#""ready" null"#);
     // On a slow machine a moment can last too long, and is then reported.
     let mut is_short = false;
     while !is_short {
