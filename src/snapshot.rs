@@ -92,6 +92,16 @@ impl Snapshot {
         self.restore_order();
     }
 
+    /// Adds every socket of `other` that is not here yet. Sockets are told apart by
+    /// their inode; of those without one, one is added for each identity.
+    pub fn add_sockets(&mut self, other: &Snapshot) {
+        let has_inode = |listener: &&Listener| listener.inode != 0;
+        let others = other.listeners.iter();
+        self.listeners.extend(others.filter(has_inode).cloned());
+        self.restore_order();
+        self.add_missing(other);
+    }
+
     /// Sets the holders of each listener.
     pub fn set_holders(&mut self, holders_of: impl Fn(&Listener) -> Holders) {
         for listener in &mut self.listeners {

@@ -75,6 +75,9 @@ const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 const FRUITLESS_LOOKS: usize = 3;
 /// It is also gone after this many looks, whatever else they found.
 const MOST_LOOKS: usize = 10;
+/// A table that took several reads is complete once this many more reads in a row
+/// added nothing.
+const FRUITLESS_READS: usize = 2;
 
 /// What a caller knows before a poll. By default, nothing.
 #[derive(Clone, Copy, Default)]
@@ -135,6 +138,7 @@ pub struct Source {
     tree: Option<Tree>,
     details: Details,
     another_look: Snapshot,
+    another_read: Snapshot,
     looks_again: bool,
     second_looks: SecondLooks,
     /// The source of the last snapshot.
@@ -244,6 +248,7 @@ impl Source {
             filter,
             details: Details::default(),
             another_look: Snapshot::default(),
+            another_read: Snapshot::default(),
             looks_again: true,
             second_looks: SecondLooks::default(),
             answered_by: SourceKind::ProcNet,
@@ -265,7 +270,7 @@ impl Source {
     pub fn poll(&mut self, known: Known<'_>, snapshot: &mut Snapshot) -> Poll {
         let started = Instant::now();
         self.waited = Duration::ZERO;
-        let mut result = self.look(known.listeners, snapshot);
+        let mut result = self.look(known.listeners, snapshot, true);
         if let Some(missing) = known.missing
             && self.looks_again
             && result.is_ok()
@@ -314,14 +319,20 @@ impl Source {
         }
     }
 
-    /// Fills `snapshot` once. On an error it is then empty.
+    /// Fills `snapshot` once, and if it `completes` it, with what the kernel passed
+    /// over. A look that is one of several need not. On an error the snapshot is
+    /// empty.
     fn look(
         &mut self,
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
+        completes: bool,
     ) -> Result<(), SourceError> {
         self.answered_by = SourceKind::ProcNet;
-        let result = self.ask(known, snapshot);
+        let mut result = self.ask(known, snapshot);
+        if completes && result.is_ok() {
+            result = self.complete(snapshot);
+        }
         if self.answered_by != SourceKind::ProcNet {
             self.proc_net.require_tables_of(snapshot);
         }
@@ -333,16 +344,45 @@ impl Source {
         }
     }
 
+    /// Reads `/proc` again, if it answered and a table took several reads, until
+    /// [`FRUITLESS_READS`] in a row add nothing.
+    ///
+    /// The kernel's listing is not atomic over several reads. It finds its place in a
+    /// UDP table by counting rows. So when sockets close during a read, as many others
+    /// are skipped, and often the same ones twice.
+    fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
+        if self.answered_by != SourceKind::ProcNet
+            || !self.proc_net.took_several_reads()
+            || !self.looks_again
+        {
+            return Ok(());
+        }
+        let mut another = std::mem::take(&mut self.another_read);
+        let mut fruitless = 0;
+        let mut result = Ok(());
+        for _ in 0..MOST_LOOKS {
+            if fruitless == FRUITLESS_READS || result.is_err() {
+                break;
+            }
+            let proc_net = &mut self.proc_net;
+            result = another.refill(|listeners| proc_net.read(None, listeners));
+            let before = snapshot.listeners().len();
+            snapshot.add_sockets(&another);
+            fruitless = match snapshot.listeners().len() > before {
+                true => 0,
+                false => fruitless + 1,
+            };
+        }
+        self.another_read = another;
+        result.map_err(SourceError::Proc)
+    }
+
     /// Looks again for missing listeners and adds those that it finds. What is
     /// still missing then is gone: either the last [`FRUITLESS_LOOKS`] looks found
     /// nothing new, or there were [`MOST_LOOKS`].
     ///
-    /// The kernel's listing is not atomic over several reads. It finds its place
-    /// in a UDP table by counting rows. So when sockets close during a read, as
-    /// many others are skipped, and often the same ones twice: hence so many looks.
-    ///
-    /// A look that another source answers replaces the snapshot, since a snapshot
-    /// is of one source.
+    /// Another source may answer a further look. A listener that any complete look of
+    /// this poll has seen was not seen to close, whichever source it came from.
     fn look_again(
         &mut self,
         snapshot: &mut Snapshot,
@@ -357,17 +397,10 @@ impl Source {
             if left == 0 || fruitless == FRUITLESS_LOOKS || result.is_err() {
                 break;
             }
-            let answered_by = self.answered_by;
-            result = self.look(None, &mut another_look);
-            if result.is_ok() && self.answered_by != answered_by {
-                std::mem::swap(snapshot, &mut another_look);
-                left = missing(snapshot);
-                fruitless = 0;
-            } else {
-                snapshot.add_missing(&another_look);
-                let before = std::mem::replace(&mut left, missing(snapshot));
-                fruitless = if left < before { 0 } else { fruitless + 1 };
-            }
+            result = self.look(None, &mut another_look, false);
+            snapshot.add_missing(&another_look);
+            let before = std::mem::replace(&mut left, missing(snapshot));
+            fruitless = if left < before { 0 } else { fruitless + 1 };
         }
         self.another_look = another_look;
         self.second_looks.taken += u64::from(at_first > 0);
@@ -410,7 +443,7 @@ impl Source {
     /// in between has no holders in its answer.
     fn ask_for_holders_again(&mut self, snapshot: &mut Snapshot) {
         let mut another_look = std::mem::take(&mut self.another_look);
-        if self.look(None, &mut another_look).is_ok() {
+        if self.look(None, &mut another_look, false).is_ok() {
             snapshot.set_holders(|listener| match listener.holders.is_empty() {
                 true => Holders::of_all(another_look.sockets_of(listener.identity())),
                 false => listener.holders.clone(),

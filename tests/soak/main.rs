@@ -17,7 +17,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lntu::listener::Identity;
+use lntu::listener::{Identity, Protocol};
 use rustix::process::{Resource, Rlimit, Signal};
 use tempfile::TempDir;
 
@@ -50,7 +50,7 @@ const ALL: &[Kind] = &[
 ];
 const HEAVY: &[Kind] = &[Kind::Datagrams, Kind::Bursts, Kind::Bursts, Kind::Groups];
 
-const CONFIGURATIONS: [Configuration; 14] = [
+const CONFIGURATIONS: [Configuration; 15] = [
     Configuration {
         name: "everything, /proc, in process",
         watched: IN_PROCESS,
@@ -169,6 +169,15 @@ const CONFIGURATIONS: [Configuration; 14] = [
         must_fail: false,
     },
     Configuration {
+        name: "bursts, an ss that changes its mind, in process",
+        watched: IN_PROCESS,
+        asked: Asked::Flapping,
+        scope: Scope::All,
+        stable: 250,
+        helpers: HEAVY,
+        must_fail: false,
+    },
+    Configuration {
         name: "bursts, /proc, without the second look",
         watched: Watched::InProcess { second_look: false },
         asked: Asked::Proc,
@@ -253,7 +262,7 @@ fn soak(arguments: &[String]) -> ExitCode {
     let mut failed = false;
     let ss = Command::new("ss").arg("-V").output();
     for configuration in chosen {
-        if let (Asked::Auto, Err(why)) = (configuration.asked, &ss) {
+        if let (Asked::Auto | Asked::Flapping, Err(why)) = (configuration.asked, &ss) {
             let skipped = skipped(configuration.name, "ss", &why.to_string());
             failed |= skipped != ExitCode::SUCCESS;
             continue;
@@ -261,7 +270,71 @@ fn soak(arguments: &[String]) -> ExitCode {
         let run = || run(configuration, Duration::from_secs_f64(seconds));
         failed |= !in_private_network(run).unwrap();
     }
+    if names.is_empty() || names.iter().any(|name| LISTS.contains(name.as_str())) {
+        let lists = || run_lists(Duration::from_secs_f64(seconds));
+        failed |= !in_private_network(lists).unwrap();
+    }
     ExitCode::from(u8::from(failed))
+}
+
+const LISTS: &str = "waves, list and check by /proc";
+
+/// Runs `list` and `check` again and again beside waves of UDP sockets: the listeners
+/// that were there all along must be there each time.
+fn run_lists(duration: Duration) -> bool {
+    let directory = TempDir::new().unwrap();
+    let stable = churn::stable(250).unwrap();
+    let stable: BTreeSet<Identity> = stable.iter().map(|(identity, _)| *identity).collect();
+    let (mut lists, mut missed, mut checks, mut denied) = (0, 0, 0, 0);
+    thread::scope(|scope| {
+        let churn = scope.spawn(|| {
+            let configuration = Configuration {
+                name: LISTS,
+                watched: IN_PROCESS,
+                asked: Asked::Proc,
+                scope: Scope::All,
+                stable: 0,
+                helpers: HEAVY,
+                must_fail: false,
+            };
+            churn_for(
+                &configuration,
+                duration,
+                directory.path(),
+                &mut Truth::default(),
+            );
+        });
+        let mut udp = stable
+            .iter()
+            .filter(|(protocol, _)| *protocol == Protocol::Udp)
+            .cycle();
+        while !churn.is_finished() {
+            let mut list = Command::new(env!("CARGO_BIN_EXE_lntu"));
+            let listed = list
+                .args(["list", "--json", "--source", "proc"])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(listed.stdout).unwrap();
+            let listed: BTreeSet<Identity> = text.lines().map(watching::identity).collect();
+            lists += 1;
+            missed += usize::from(!stable.is_subset(&listed));
+            let (_, endpoint) = udp.next().unwrap();
+            let mut check = Command::new(env!("CARGO_BIN_EXE_lntu"));
+            let port = format!("{}/udp", endpoint.port);
+            let checked = check
+                .args(["check", "-q", "--source", "proc", &port])
+                .status()
+                .unwrap();
+            checks += 1;
+            denied += usize::from(!checked.success());
+        }
+        churn.join().unwrap();
+    });
+    println!(
+        "soak: {LISTS}: {lists} lists, {missed} that lack a stable listener; {checks} checks, \
+         {denied} that deny one"
+    );
+    missed == 0 && denied == 0
 }
 
 /// Says what is skipped and why. The skip is a failure if `LNTU_TEST_REQUIRE`

@@ -28,6 +28,8 @@ pub enum Asked {
     Proc,
     /// ss first, then `/proc/net`.
     Auto,
+    /// First an ss that answers, fails, hangs, or prints half or nothing, at random.
+    Flapping,
     Netlink,
 }
 
@@ -35,7 +37,7 @@ impl Asked {
     fn name(self) -> &'static str {
         match self {
             Asked::Proc => "proc",
-            Asked::Auto => "auto",
+            Asked::Auto | Asked::Flapping => "auto",
             Asked::Netlink => "netlink",
         }
     }
@@ -116,6 +118,9 @@ impl Watching {
                 command
             }
         };
+        if asked == Asked::Flapping {
+            command.env("PATH", flapping_ss_in(directory));
+        }
         command.stdin(Stdio::null());
         command.stdout(File::create(&events).unwrap());
         command.stderr(File::create(&errors).unwrap());
@@ -221,6 +226,34 @@ impl Watching {
     }
 }
 
+/// A PATH that starts with a directory in which ss changes its mind. It hangs seldom:
+/// the watcher leaves it alone for a minute then.
+fn flapping_ss_in(directory: &Path) -> OsString {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let real = std::env::split_paths(&path).map(|directory| directory.join("ss"));
+    let real = real.into_iter().find(|file| file.exists()).unwrap();
+    let real = real.display();
+    let script = format!(
+        "#!/bin/bash
+         case $((RANDOM % 300)) in
+             0) exec sleep 10 ;;
+             ?) exit 1 ;;
+             [1-5]?) {real} \"$@\" | head -c $((RANDOM % 3000)) ;;
+             [6-9]?) {real} \"$@\" | head -n 1 ;;
+             1[0-5]?) exit 3 ;;
+             *) exec {real} \"$@\" ;;
+         esac"
+    );
+    let file = directory.join("ss");
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let entries = [directory.to_path_buf()]
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    std::env::join_paths(entries).unwrap()
+}
+
 const MILLISECOND: Nanoseconds = 1_000_000;
 
 /// The time now, as milliseconds since 1970 and as CLOCK_MONOTONIC.
@@ -238,6 +271,11 @@ fn milliseconds(timestamp: &str) -> i64 {
     let (now, day) = (both_clocks().0, 86_400_000);
     let today = now - now % day + of_day;
     if today > now { today - day } else { today }
+}
+
+/// The identity in a line about a listener.
+pub fn identity(line: &str) -> Identity {
+    parse(line).expect("a listener").0
 }
 
 /// `None` for a line that is about no listener.

@@ -36,6 +36,8 @@ pub struct ProcNet {
     /// No listener stood behind a connection so far. The kernel lists listeners
     /// first (its `proc_net_tcp` document says so); gVisor does not.
     listeners_first: bool,
+    /// The last read took several reads of one file.
+    took_several_reads: bool,
     scanner: Scanner,
 }
 
@@ -141,6 +143,7 @@ impl ProcNet {
             files: SocketTable::ALL.map(file),
             sockstat: Sockstat::new(&net),
             listeners_first: true,
+            took_several_reads: false,
             scanner: Scanner::default(),
         }
     }
@@ -178,6 +181,12 @@ impl ProcNet {
         Some(&file.path)
     }
 
+    /// Whether the last [`ProcNet::read`] took several reads of one file. Only then
+    /// can the kernel have passed over a row.
+    pub fn took_several_reads(&self) -> bool {
+        self.took_several_reads
+    }
+
     /// Appends every listener of the tables to `listeners`, in their order.
     ///
     /// A caller that polls again passes the listeners that are `known`. That is
@@ -208,6 +217,7 @@ impl ProcNet {
         known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), ProcError> {
+        self.took_several_reads = false;
         let in_use = self.sockstat.read(&mut self.scanner);
         for file in &mut self.files {
             if !file.is_wanted && !file.is_required() {
@@ -219,12 +229,13 @@ impl ProcNet {
             if trust == Trust::Counts && known.is_some_and(is_empty) {
                 continue;
             }
-            let order = file
-                .read(trust, &mut self.scanner, listeners)
-                .map_err(|reason| ProcError {
-                    path: file.path.clone(),
-                    reason,
-                })?;
+            let (order, reads) =
+                file.read(trust, &mut self.scanner, listeners)
+                    .map_err(|reason| ProcError {
+                        path: file.path.clone(),
+                        reason,
+                    })?;
+            self.took_several_reads |= reads > 1;
             if file.table.protocol == Protocol::Tcp
                 && order == Order::Mixed
                 && std::mem::take(&mut self.listeners_first)
@@ -290,7 +301,7 @@ impl TableFile {
         trust: Trust,
         scanner: &mut Scanner,
         listeners: &mut Vec<Listener>,
-    ) -> Result<Order, ProcErrorReason> {
+    ) -> Result<(Order, u32), ProcErrorReason> {
         let before = listeners.len();
         // The other levels also look at what stands behind the first connection
         // in a page, and so check the order.
@@ -317,7 +328,7 @@ impl TableFile {
             Err(error) if self.must_be_readable() => return Err(ProcErrorReason::Io(error)),
             Err(error) => {
                 listeners.truncate(before);
-                return self.leave_out(error).map(|()| Order::default());
+                return self.leave_out(error).map(|()| (Order::default(), 0));
             }
         };
         self.is_forbidden = false;
@@ -335,7 +346,7 @@ impl TableFile {
         }
         self.exists |= contents.lines > 0;
         self.report_skipped(&contents);
-        Ok(contents.order)
+        Ok((contents.order, contents.reads))
     }
 
     /// Leaves out a file that is absent or may not be read.
@@ -417,6 +428,7 @@ impl TableFile {
                 }
             }
         }
+        contents.reads = lines.reads();
         if lines.overlong() > 0 {
             contents.lines += lines.overlong();
             contents.skipped += lines.overlong();
@@ -457,6 +469,8 @@ struct Contents {
     skipped: u64,
     first_error: Option<RowError>,
     order: Order,
+    /// Reads that returned bytes.
+    reads: u32,
     /// How many bytes the lines up to the first connection take. 0 if reading may
     /// not stop there.
     bytes_to_connection: usize,

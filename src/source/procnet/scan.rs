@@ -56,6 +56,7 @@ impl Scanner {
             at_end: false,
             skipping: false,
             overlong: 0,
+            reads: 0,
             consumed: 0,
             first_read: 0,
             ends_on_short_read: false,
@@ -88,6 +89,8 @@ pub struct Lines<'a, R> {
     /// The start of the current line was dropped, since the line does not fit.
     skipping: bool,
     overlong: u64,
+    /// How many reads returned bytes so far.
+    reads: u32,
     consumed: usize,
     /// How many bytes the first read asks for. 0 for as many as fit.
     first_read: usize,
@@ -113,6 +116,12 @@ impl<R: Read> Lines<'_, R> {
     pub fn reading_at_first(mut self, bytes: usize) -> Self {
         self.first_read = bytes;
         self
+    }
+
+    /// How many reads returned bytes so far. The kernel makes what one read returns at
+    /// one go; between two reads, rows can move.
+    pub fn reads(&self) -> u32 {
+        self.reads
     }
 
     /// How many bytes the terminated lines so far had, newlines included. Of an
@@ -158,6 +167,7 @@ impl<R: Read> Lines<'_, R> {
                     let is_short = self.ends_on_short_read && read < SHORT_READ;
                     self.at_end = read == 0 || is_short && room >= PAGE_SIZE;
                     self.end += read;
+                    self.reads += u32::from(read > 0);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
