@@ -8,21 +8,28 @@ use crate::port::{RequiredPort, Serves};
 /// At most this many listeners are named at a time.
 const MOST_NAMED: usize = 3;
 
-/// Why `ports`, of which there is at least one, are not listening, by the
-/// `listeners` that are there. With `of`, only those of that process and its
-/// descendants counted. `after` follows `not listening`, and may be empty.
-pub fn of(ports: &[&RequiredPort], listeners: &[Listener], of: Option<u32>, after: &str) -> String {
+/// What is there instead of the ports that were asked for.
+pub struct Found<'a> {
+    /// The listeners that could have served them.
+    pub listeners: &'a [Listener],
+    /// If only this process and its descendants counted: its id, and all listeners.
+    pub of: Option<(u32, &'a [Listener])>,
+}
+
+/// Why `ports`, of which there is at least one, are not listening. `after` follows
+/// `not listening`, and may be empty.
+pub fn of(ports: &[&RequiredPort], found: &Found<'_>, after: &str) -> String {
     let mut reasons = Vec::new();
     let mut plain: Vec<&RequiredPort> = Vec::new();
     for port in ports {
-        match near_miss(port, listeners, of, after) {
+        match near_miss(port, found, after) {
             Some(reason) => reasons.push(reason),
             None => plain.push(port),
         }
     }
     if let Some(first) = plain.first() {
         let names: Vec<String> = plain.iter().map(ToString::to_string).collect();
-        let others = other_ports(first, listeners);
+        let others = other_ports(first, found.listeners);
         reasons.push(format!(
             "{}: not listening{after}{others}",
             names.join(", ")
@@ -50,27 +57,26 @@ pub fn names(ports: &[&RequiredPort]) -> String {
 
 /// The same port of another process, on another address or of the other protocol,
 /// in this order.
-fn near_miss(
-    port: &RequiredPort,
-    listeners: &[Listener],
-    of: Option<u32>,
-    after: &str,
-) -> Option<String> {
+fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<String> {
+    let is_served = |l: &Listener| port.is_served_by(l) == Serves::Yes;
+    // It came up since the probe looked.
+    if found.listeners.iter().any(is_served) {
+        return None;
+    }
+    if let Some((pid, all)) = found.of
+        && all.iter().any(is_served)
+    {
+        return Some(format!(
+            "{port}: not listening{after} by {pid} or a descendant of it, but by another process"
+        ));
+    }
     let is_same_port = |l: &&Listener| port.distance(l.endpoint.port) == 0;
-    let (mut same, other): (Vec<&Listener>, Vec<&Listener>) = listeners
+    let (mut same, other): (Vec<&Listener>, Vec<&Listener>) = found
+        .listeners
         .iter()
         .filter(is_same_port)
         .partition(|listener| listener.protocol == port.protocol());
     if !same.is_empty() {
-        if same.iter().any(|l| port.is_served_by(l) == Serves::Yes) {
-            // Without `of`, it came up since the probe looked.
-            let by = |pid| {
-                format!(
-                    "{port}: not listening{after} by {pid} or a descendant of it, but by another process"
-                )
-            };
-            return of.map(by);
-        }
         // The wildcard that takes no IPv4 is what explains most.
         let v6_any = Family::V6.wildcard();
         let is_v6_only = |l: &Listener| {
@@ -167,10 +173,18 @@ mod tests {
         ports.iter().map(listener).collect()
     }
 
+    /// All listeners count.
+    fn only(listeners: &[Listener]) -> Found<'_> {
+        Found {
+            listeners,
+            of: None,
+        }
+    }
+
     fn explained(ports: &[&str], there: &[&str]) -> String {
         let port = |text: &&str| RequiredPort::one_of(text.parse().unwrap());
         let ports: Vec<RequiredPort> = ports.iter().map(port).collect();
-        of(&Vec::from_iter(&ports), &listeners(there), None, "")
+        of(&Vec::from_iter(&ports), &only(&listeners(there)), "")
     }
 
     #[test]
@@ -237,7 +251,7 @@ mod tests {
              81/tcp: not listening; 127.0.0.1:80/tcp is"
         );
         let port = |text: &str| RequiredPort::one_of(text.parse().unwrap());
-        let after = |text: &str| of(&[&port(text)], &listeners(&there), None, " after 5.0 s");
+        let after = |text: &str| of(&[&port(text)], &only(&listeners(&there)), " after 5.0 s");
         assert_eq!(after("*:80"), "*:80/tcp: after 5.0 s only 127.0.0.1:80 is");
         assert_eq!(
             after("53"),
@@ -254,7 +268,12 @@ mod tests {
         let port = RequiredPort::one_of("80".parse().unwrap());
         let there = listeners(&["127.0.0.1:80/tcp"]);
         let expected = "80/tcp: not listening by 7 or a descendant of it, but by another process";
-        assert_eq!(of(&[&port], &there, Some(7), ""), expected);
+        let found = |listeners| Found {
+            listeners,
+            of: Some((7, &there)),
+        };
+        assert_eq!(of(&[&port], &found(&[]), ""), expected);
+        assert_eq!(of(&[&port], &found(&there), ""), "80/tcp: not listening");
     }
 
     #[test]

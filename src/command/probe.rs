@@ -4,7 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use super::{explanation, list};
+use super::explanation::{self, Found};
+use super::list;
 use crate::error::{Error, Unknown};
 use crate::listener::{Listener, SocketTable};
 use crate::output::{Format, Output};
@@ -185,21 +186,28 @@ impl Probe {
             }
         }
         if !closed.is_empty() {
-            let everything = SourceOptions {
-                choice: self.options.choice.clone(),
-                ..SourceOptions::default()
-            };
-            let mut snapshot = Snapshot::default();
-            // What the source has to say, it said at the first look.
-            report::silently(|| {
-                let source = Source::new(everything, &self.path);
-                let poll = source.map(|mut s| s.poll(Known::default(), &mut snapshot).result);
+            let (of, choice) = (self.options.of, &self.options.choice);
+            let all = |of| {
+                let options = SourceOptions {
+                    choice: choice.clone(),
+                    of,
+                    ..SourceOptions::default()
+                };
+                let mut snapshot = Snapshot::default();
+                let poll = Source::new(options, &self.path)
+                    .map(|mut source| source.poll(Known::default(), &mut snapshot).result);
                 if !matches!(poll, Ok(Ok(()))) {
                     snapshot.clear();
                 }
-            });
-            let listeners = snapshot.listeners();
-            reasons.push(explanation::of(&closed, listeners, self.options.of, after));
+                snapshot
+            };
+            // What the source has to say, it said at the first look.
+            let (found, whole) = report::silently(|| (all(of), of.map(|_| all(None))));
+            let found = Found {
+                listeners: found.listeners(),
+                of: of.zip(whole.as_ref().map(Snapshot::listeners)),
+            };
+            reasons.push(explanation::of(&closed, &found, after));
         }
         reasons.join("; ")
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::listener::Identity;
+use crate::listener::{Endpoint, Family, Identity, Listener};
 use crate::snapshot::{Change, Snapshot};
 
 /// The changes that were seen, and when each was first seen.
@@ -10,6 +10,8 @@ use crate::snapshot::{Change, Snapshot};
 pub struct Settling {
     /// How long a change must last.
     duration: Duration,
+    /// Whether the address of a listener means nothing, as with `--by-port`.
+    by_port: bool,
     /// When the first poll was.
     started: Option<Instant>,
     /// Since when this identity has been seen open (true) or closed. In the order of
@@ -18,10 +20,12 @@ pub struct Settling {
 }
 
 impl Settling {
-    /// Reports a change once it has lasted for `duration`.
-    pub fn new(duration: Duration) -> Settling {
+    /// Reports a change once it has lasted for `duration`. If it counts `by_port`, a
+    /// port whose widest address changes goes on as before.
+    pub fn new(duration: Duration, by_port: bool) -> Settling {
         Settling {
             duration,
+            by_port,
             started: None,
             seen: Vec::new(),
         }
@@ -38,7 +42,7 @@ impl Settling {
         let mut early = Vec::new();
         for change in reported.changes_to(current) {
             let opens = matches!(change, Change::Opened(_));
-            let change_of = (opens, change.listener().identity());
+            let change_of = (opens, self.key(change.listener()));
             let found = before.binary_search_by_key(&change_of, |(change_of, _)| *change_of);
             let since = found.map_or(now, |index| before[index].1);
             self.seen.push((change_of, since));
@@ -50,6 +54,21 @@ impl Settling {
             current.undo(&early);
         }
         lasts(*self.started.get_or_insert(now))
+    }
+
+    fn key(&self, listener: &Listener) -> Identity {
+        let (protocol, endpoint) = listener.identity();
+        let address = match self.by_port {
+            true => Family::V4.wildcard(),
+            false => endpoint.address,
+        };
+        (
+            protocol,
+            Endpoint {
+                address,
+                ..endpoint
+            },
+        )
     }
 
     /// Whether the last poll saw no change.
@@ -70,7 +89,7 @@ impl Settling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Listener, Protocol};
+    use crate::listener::Protocol;
 
     fn snapshot(ports: &[u16]) -> Snapshot {
         let mut snapshot = Snapshot::default();
@@ -87,7 +106,7 @@ mod tests {
     /// The ports that are reported after each poll that sees these, with a poll
     /// every second.
     fn settled(seconds: u64, seen: &[&[u16]]) -> Vec<Vec<u16>> {
-        let mut settling = Settling::new(Duration::from_secs(seconds));
+        let mut settling = Settling::new(Duration::from_secs(seconds), false);
         let mut reported = Snapshot::default();
         let mut now = Instant::now();
         let report = |ports: &&[u16]| {
@@ -116,10 +135,33 @@ mod tests {
         assert_eq!(reported[2..], vec![vec![1]; 6]);
     }
 
+    #[test]
+    fn by_port_another_address_does_not_start_the_clock_again() {
+        let settled = |by_port| {
+            let mut settling = Settling::new(Duration::from_secs(2), by_port);
+            let (nothing, start) = (Snapshot::default(), Instant::now());
+            let poll = |(seconds, address): (u64, &str)| {
+                let mut current = Snapshot::default();
+                let address = address.parse().unwrap();
+                let listener = Listener::new(Protocol::Tcp, Endpoint { port: 1, address });
+                let fill = |all: &mut Vec<Listener>| {
+                    all.push(listener);
+                    Ok::<_, ()>(())
+                };
+                current.refill(fill).unwrap();
+                settling.hold_back(start + Duration::from_secs(seconds), &nothing, &mut current);
+                current.listeners().len()
+            };
+            [(0, "127.0.0.1"), (1, "0.0.0.0"), (2, "127.0.0.1")].map(poll)
+        };
+        assert_eq!(settled(true), [0, 0, 1]);
+        assert_eq!(settled(false), [0, 0, 0]);
+    }
+
     /// While the output cannot be written, nothing is reported.
     #[test]
     fn a_change_that_has_lasted_stays_due_until_it_is_reported() {
-        let mut settling = Settling::new(Duration::from_secs(1));
+        let mut settling = Settling::new(Duration::from_secs(1), false);
         let nothing = Snapshot::default();
         let start = Instant::now();
         for (seconds, expected) in [(0, 0), (1, 1), (2, 1), (3, 1)] {

@@ -71,7 +71,7 @@ impl Watcher {
             source,
             output,
             parent,
-            settling: Settling::new(options.settle),
+            settling: Settling::new(options.settle, options.by_port),
             options,
             reported: Snapshot::default(),
             current: Snapshot::default(),
@@ -172,22 +172,27 @@ impl Watcher {
             settling,
             ..
         } = self;
-        let now = Instant::now();
-        if self.options.by_port {
-            // Before the ports are merged: each socket has holders of its own.
+        let by_port = self.options.by_port;
+        // Each socket has holders of its own, so they are found before ports are
+        // merged. What is excluded must not settle. Else, what does not last is not
+        // searched for.
+        let is_first = by_port || source.excludes_holders();
+        let mut cost = Duration::ZERO;
+        let mut find_holders = |reported: &mut Snapshot, current: &mut Snapshot| {
             let search = source.find_holders(reported, current);
+            cost = search.cost;
+            search.may_differ
+        };
+        let mut may_differ = is_first && find_holders(reported, current);
+        if by_port {
             current.merge_ports(reported);
-            if search.may_differ {
-                reported.take_over_holders(current);
-            }
-            return (settling.hold_back(now, reported, current), search.cost);
         }
-        let is_settled = settling.hold_back(now, reported, current);
-        let search = source.find_holders(reported, current);
-        if search.may_differ {
+        let is_settled = settling.hold_back(Instant::now(), reported, current);
+        may_differ |= !is_first && find_holders(reported, current);
+        if may_differ {
             reported.take_over_holders(current);
         }
-        (is_settled, search.cost)
+        (is_settled, cost)
     }
 
     /// Whether nothing more can come: the process that was asked about has ended, and

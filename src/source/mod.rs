@@ -127,6 +127,7 @@ pub struct Source {
     /// `None` if it is not asked, or after it was refused.
     netlink: Option<Netlink>,
     ss: Option<Ss>,
+    ss_names_holders: bool,
     proc_net: ProcNet,
     /// Whether `/proc` may answer where another source fails.
     falls_back: bool,
@@ -231,15 +232,20 @@ impl Source {
                 filter.excluded.push(ports);
             }
         }
-        let tree = of.map(|pid| Tree::new(proc_root(&tables), pid)).transpose();
-        let ss_details = match of {
-            Some(_) => SsDetails::Inodes,
-            None if holders => SsDetails::Holders,
-            None => SsDetails::None,
+        let tree = of
+            .map(|pid| Tree::new(proc_root(&tables), pid, &tables))
+            .transpose();
+        // What is decided about a socket once must be known by its inode.
+        let by_inode = of.is_some() || !excluded_holders.is_empty();
+        let ss_details = match (by_inode, holders) {
+            (true, _) => SsDetails::Inodes,
+            (false, true) => SsDetails::Holders,
+            (false, false) => SsDetails::None,
         };
         Ok(Source {
             netlink: asks_netlink.then(|| Netlink::new(|table| filter.wants(table))),
             ss: asks_ss.then(|| Ss::in_path(path, ss_details)),
+            ss_names_holders: ss_details == SsDetails::Holders,
             proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
             falls_back,
             lookup: holders.then(|| Lookup::new(proc_root(&tables), holders::name_in_comm)),
@@ -285,7 +291,7 @@ impl Source {
 
     /// Finds the processes that hold the listeners of `snapshot`, if holders are
     /// asked for, and removes those that only excluded ones hold. Listeners that are
-    /// `known` have been searched for before, and stay.
+    /// `known` have been searched for before.
     pub fn find_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> HolderSearch {
         let started = Instant::now();
         let may_differ = self.lookup.is_some() && self.search_holders(known, snapshot);
@@ -293,6 +299,11 @@ impl Source {
             may_differ,
             cost: started.elapsed(),
         }
+    }
+
+    /// Whether [`Source::find_holders`] removes listeners.
+    pub fn excludes_holders(&self) -> bool {
+        !self.excluded_holders.is_empty()
     }
 
     /// Whether a later poll may tell what this one did not: netlink is asked again.
@@ -410,7 +421,7 @@ impl Source {
 
     /// True if the holders may differ from those of the last search.
     fn search_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> bool {
-        let by_ss = self.answered_by == SourceKind::Ss && self.tree.is_none();
+        let by_ss = self.answered_by == SourceKind::Ss && self.ss_names_holders;
         let is_unheld = |listener: &Listener| listener.holders.is_empty();
         let is_new = |listener: &Listener| known.sockets_of(listener.identity()).is_empty();
         let mut listeners = snapshot.listeners().iter();
@@ -435,7 +446,7 @@ impl Source {
             let mut holders = listener.holders.as_slice().iter();
             !is_unheld(listener) && holders.all(|h| self.excluded_holders.contains(&h.name))
         };
-        snapshot.retain(|listener| !is_new(listener) || !is_excluded(listener));
+        snapshot.retain(|listener| !is_excluded(listener));
         found_new || by_ss
     }
 

@@ -44,7 +44,7 @@ pub struct Ss {
     candidates: Vec<PathBuf>,
     /// This program's own file, as (device, inode).
     own_file: Option<(u64, u64)>,
-    arguments: &'static str,
+    details: SsDetails,
     /// ss timed out and is not run before this moment.
     paused_until: Option<Instant>,
     reader: AnswerReader,
@@ -77,6 +77,8 @@ pub enum SsError {
     NoRows,
     /// It prints the wildcards of IPv4 and IPv6 alike, as iproute2 4.13 does.
     AmbiguousWildcards,
+    /// It was asked for inodes, and a socket has none.
+    NoInode,
 }
 
 impl fmt::Display for SsError {
@@ -93,6 +95,7 @@ impl fmt::Display for SsError {
             SsError::Stderr(line) => write!(f, "ss: wrote to stderr: {line}"),
             SsError::NoHeader => f.write_str("ss: its output has no header"),
             SsError::Line(line) => write!(f, "ss: cannot read its line '{line}'"),
+            SsError::NoInode => f.write_str("ss: tells no inode of a socket"),
             SsError::NoRows => f.write_str("ss: printed no listeners"),
             SsError::AmbiguousWildcards => {
                 f.write_str("ss: this version prints IPv4 and IPv6 wildcards alike")
@@ -114,6 +117,16 @@ pub enum SsDetails {
     Inodes,
 }
 
+impl SsDetails {
+    fn arguments(self) -> &'static str {
+        match self {
+            SsDetails::None => "-lntu",
+            SsDetails::Holders => "-lntup",
+            SsDetails::Inodes => "-lntue",
+        }
+    }
+}
+
 impl Ss {
     /// The ss in the directories of `path`, the value of `PATH`.
     ///
@@ -127,11 +140,7 @@ impl Ss {
                 .map(|directory| directory.join("ss"))
                 .collect(),
             own_file: own_file.map(|file| (file.dev(), file.ino())),
-            arguments: match details {
-                SsDetails::None => "-lntu",
-                SsDetails::Holders => "-lntup",
-                SsDetails::Inodes => "-lntue",
-            },
+            details,
             paused_until: None,
             reader: AnswerReader::new(details == SsDetails::Holders),
         }
@@ -148,10 +157,17 @@ impl Ss {
             return Err(SsError::Paused);
         }
         let deadline = Instant::now() + DEADLINE;
-        let result = Run::spawn(program, self.arguments, deadline).and_then(|mut run| {
+        let result = Run::spawn(program, self.details.arguments(), deadline).and_then(|mut run| {
             let has_header = self.reader.read(&mut run.stdout, listeners)?;
             run.finish()?;
             has_header.then_some(()).ok_or(SsError::NoHeader)
+        });
+        let result = result.and_then(|()| {
+            let needs_inode = |l: &Listener| self.details == SsDetails::Inodes && l.inode == 0;
+            match listeners.iter().any(needs_inode) {
+                true => Err(SsError::NoInode),
+                false => Ok(()),
+            }
         });
         if matches!(result, Err(SsError::TimedOut)) {
             self.paused_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);

@@ -6,14 +6,17 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::holders::{for_each_number, read_some, socket_inode};
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
 
-/// A socket is searched for so often before it counts as one of others. The kernel's
-/// list of children can lack some while others end (proc(5)).
-const MOST_SEARCHES: u8 = 3;
+/// A socket that so many searches in a row have not found is one of others. One search
+/// can miss a process: the kernel's list of children may lack some while others end
+/// (proc(5)).
+const MOST_MISSES: u8 = 3;
 
 /// A process and its descendants, and what is known of the sockets they hold.
 #[derive(Debug)]
@@ -23,6 +26,9 @@ pub struct Tree {
     /// When the root was started, which tells it from a later process with its id.
     start_time: u64,
     has_ended: bool,
+    /// Whether the kernel lists children (`CONFIG_PROC_CHILDREN`). Where it does not,
+    /// all processes are asked for their parent.
+    lists_children: bool,
     /// Sorted by inode.
     sockets: Vec<Socket>,
 }
@@ -32,7 +38,8 @@ pub struct Tree {
 struct Socket {
     inode: u64,
     is_held: bool,
-    searches: u8,
+    /// How many searches in a row have not found it.
+    misses: u8,
 }
 
 /// Why it cannot be told which sockets the tree holds.
@@ -44,6 +51,9 @@ pub enum TreeError {
     Ended(u32),
     /// A file or directory of a process of the tree cannot be read.
     Unreadable(PathBuf, io::Error),
+    /// The process with this id is in another network namespace than the one that is
+    /// looked at.
+    OtherNamespace(u32),
     /// A listener has no inode.
     NoInode,
 }
@@ -64,6 +74,10 @@ impl fmt::Display for TreeError {
                     _ => Ok(()),
                 }
             }
+            TreeError::OtherNamespace(pid) => write!(
+                f,
+                "--of {pid}: the process is in another network namespace (--pid {pid} looks there)"
+            ),
             TreeError::NoInode => f.write_str("--of: a listener has no inode"),
         }
     }
@@ -72,11 +86,13 @@ impl fmt::Display for TreeError {
 impl std::error::Error for TreeError {}
 
 impl Tree {
-    /// The tree of the process with the id `root`, as this `/proc` numbers it.
+    /// The tree of the process with the id `root`, as this `/proc` numbers it. Listeners
+    /// are read from the `net` in `place`: in `/proc`, or in the directory of a process.
     ///
     /// # Errors
-    /// If there is no such process, or its descriptors may not be read.
-    pub fn new(proc_root: &Path, root: u32) -> Result<Tree, TreeError> {
+    /// If there is no such process, if it is in another network namespace, or if its
+    /// descriptors may not be read.
+    pub fn new(proc_root: &Path, root: u32, place: &Path) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
         let stat = read_stat(&directory).map_err(|error| match error.kind() {
             ErrorKind::NotFound => TreeError::NoProcess(root),
@@ -84,6 +100,18 @@ impl Tree {
         })?;
         if stat.has_ended {
             return Err(TreeError::Ended(root));
+        }
+        // A thread has a directory too, but is listed in that of its process only.
+        let task = directory.join("task").join(root.to_string());
+        if !task.exists() {
+            return Err(TreeError::NoProcess(root));
+        }
+        let looked_at = match place == proc_root {
+            true => place.join("self/ns/net"),
+            false => place.join("ns/net"),
+        };
+        if is_elsewhere(&directory, &looked_at) {
+            return Err(TreeError::OtherNamespace(root));
         }
         let descriptors = directory.join("fd");
         match fs::read_dir(&descriptors) {
@@ -93,6 +121,7 @@ impl Tree {
                 root,
                 start_time: stat.start_time,
                 has_ended: false,
+                lists_children: task.join("children").exists(),
                 sockets: Vec::new(),
             }),
         }
@@ -115,8 +144,13 @@ impl Tree {
         if listeners.iter().any(|listener| listener.inode == 0) {
             return Err(TreeError::NoInode);
         }
-        if !self.has_ended && listeners.iter().any(|listener| !self.is_settled(listener)) {
-            self.search(listeners)?;
+        while !self.has_ended && listeners.iter().any(|listener| !self.is_settled(listener)) {
+            let found = self.search(listeners)?;
+            // What was found while the root ended is not its tree.
+            self.has_ended = self.root_has_ended()?;
+            if !self.has_ended {
+                self.sockets = found;
+            }
         }
         snapshot.retain(|listener| self.find(listener).is_some_and(|socket| socket.is_held));
         Ok(())
@@ -139,132 +173,150 @@ impl Tree {
 
     fn is_settled(&self, listener: &Listener) -> bool {
         self.find(listener)
-            .is_some_and(|socket| socket.is_held || socket.searches == MOST_SEARCHES)
+            .is_some_and(|socket| socket.is_held || socket.misses == MOST_MISSES)
     }
 
-    /// Reads the descriptors of the whole tree, and forgets the sockets that are not
-    /// among `listeners`.
-    fn search(&mut self, listeners: &[Listener]) -> Result<(), TreeError> {
+    /// Reads the descriptors of the whole tree. Returns what is known then of the
+    /// sockets of `listeners`.
+    fn search(&self, listeners: &[Listener]) -> Result<Vec<Socket>, TreeError> {
         let mut held: Vec<u64> = Vec::new();
         for pid in self.processes()? {
-            let directory = self.proc_root.join(pid.to_string());
-            let descriptors = directory.join("fd");
-            let read = for_each_number(&descriptors, |_, path| {
-                let link = fs::read_link(path).ok();
-                held.extend(link.as_deref().and_then(socket_inode));
-            });
-            match read {
-                Err(error) if !is_of_ended(&error) && !is_zombie(&directory) => {
-                    return Err(TreeError::Unreadable(descriptors, error));
-                }
-                _ => {}
-            }
+            self.read_descriptors(pid, &mut held)?;
         }
         held.sort_unstable();
         let socket = |listener: &Listener| {
-            let searches = self.find(listener).map_or(0, |socket| socket.searches);
+            let is_held = held.binary_search(&listener.inode).is_ok();
+            let misses = self.find(listener).map_or(0, |socket| socket.misses);
             Socket {
                 inode: listener.inode,
-                is_held: held.binary_search(&listener.inode).is_ok(),
-                searches: MOST_SEARCHES.min(searches + 1),
+                is_held,
+                misses: if is_held {
+                    0
+                } else {
+                    MOST_MISSES.min(misses + 1)
+                },
             }
         };
         let mut sockets: Vec<Socket> = listeners.iter().map(socket).collect();
         sockets.sort_unstable_by_key(|socket| socket.inode);
         sockets.dedup_by_key(|socket| socket.inode);
-        self.sockets = sockets;
+        Ok(sockets)
+    }
+
+    /// Adds the inodes of all sockets that this process holds to `held`.
+    fn read_descriptors(&self, pid: u32, held: &mut Vec<u64>) -> Result<(), TreeError> {
+        /// While a process executes a program or ends, its descriptors belong to root.
+        const MOST_TRIES: usize = 20;
+        let directory = self.proc_root.join(pid.to_string());
+        let descriptors = directory.join("fd");
+        for tries in 1.. {
+            let read = for_each_number(&descriptors, |_, path| {
+                let link = fs::read_link(path).ok();
+                held.extend(link.as_deref().and_then(socket_inode));
+            });
+            match read {
+                Err(error) if !is_of_ended(&error) && !has_ended(&directory) => {
+                    if error.kind() != ErrorKind::PermissionDenied || tries == MOST_TRIES {
+                        return Err(TreeError::Unreadable(descriptors, error));
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+                _ => break,
+            }
+        }
         Ok(())
     }
 
     /// The ids of the root and its descendants.
     fn processes(&self) -> Result<Vec<u32>, TreeError> {
+        match self.lists_children {
+            true => self.walk(|pid| children(&self.proc_root.join(pid.to_string()))),
+            false => {
+                let mut parents: Vec<(u32, u32)> = Vec::new();
+                let read = for_each_number(&self.proc_root, |pid, directory| {
+                    parents.extend(read_stat(directory).ok().map(|stat| (stat.parent, pid)));
+                });
+                read.map_err(|error| TreeError::Unreadable(self.proc_root.clone(), error))?;
+                parents.sort_unstable();
+                self.walk(|pid| {
+                    let start = parents.partition_point(|(parent, _)| *parent < pid);
+                    let of_pid = parents[start..]
+                        .iter()
+                        .take_while(|(parent, _)| *parent == pid);
+                    Ok(of_pid.map(|(_, child)| *child).collect())
+                })
+            }
+        }
+    }
+
+    fn walk(
+        &self,
+        children_of: impl Fn(u32) -> io::Result<Vec<u32>>,
+    ) -> Result<Vec<u32>, TreeError> {
         let mut processes = vec![self.root];
         let mut next = 0;
         while let Some(&pid) = processes.get(next) {
             next += 1;
-            let directory = self.proc_root.join(pid.to_string());
-            match children(&directory) {
+            match children_of(pid) {
                 Ok(children) => {
-                    let is_new = |pid: &u32| !processes.contains(pid);
-                    let children: Vec<u32> = children.into_iter().filter(is_new).collect();
-                    processes.extend(children);
-                }
-                Err(error) if is_of_ended(&error) && directory.exists() => {
-                    return self.processes_by_parent();
+                    for child in children {
+                        // One whose parent ended meanwhile can come twice.
+                        if !processes.contains(&child) {
+                            processes.push(child);
+                        }
+                    }
                 }
                 Err(error) if is_of_ended(&error) => {}
                 Err(error) => {
+                    let directory = self.proc_root.join(pid.to_string());
                     return Err(TreeError::Unreadable(directory.join("task"), error));
                 }
             }
         }
         Ok(processes)
     }
+}
 
-    /// The same where the kernel lists no children (`CONFIG_PROC_CHILDREN`): by the
-    /// parent of every process.
-    fn processes_by_parent(&self) -> Result<Vec<u32>, TreeError> {
-        let mut parents: Vec<(u32, u32)> = Vec::new();
-        let read = for_each_number(&self.proc_root, |pid, directory| {
-            parents.extend(read_stat(directory).ok().map(|stat| (stat.parent, pid)));
-        });
-        read.map_err(|error| TreeError::Unreadable(self.proc_root.clone(), error))?;
-        let mut processes = vec![self.root];
-        let mut next = 0;
-        while let Some(&parent) = processes.get(next) {
-            next += 1;
-            let is_child =
-                |(its_parent, pid): &(u32, u32)| *its_parent == parent && !processes.contains(pid);
-            let children: Vec<u32> = (parents.iter().filter(|p| is_child(p)))
-                .map(|(_, pid)| *pid)
-                .collect();
-            processes.extend(children);
-        }
-        Ok(processes)
-    }
+/// Whether no thread of the process with this directory is in the network namespace
+/// that this link names. False if that cannot be told.
+fn is_elsewhere(directory: &Path, namespace: &Path) -> bool {
+    let Ok(namespace) = fs::read_link(namespace) else {
+        return false;
+    };
+    let mut is_elsewhere = true;
+    let read = for_each_number(&directory.join("task"), |_, thread| {
+        let of_thread = fs::read_link(thread.join("ns/net"));
+        is_elsewhere &= of_thread.is_ok_and(|of_thread| of_thread != namespace);
+    });
+    read.is_ok() && is_elsewhere
 }
 
 /// The children of all threads of the process with this directory.
 fn children(directory: &Path) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
-    let mut result = Ok(());
-    for_each_number(
-        &directory.join("task"),
-        |_, thread| match fs::read_to_string(thread.join("children")) {
-            Ok(text) => children.extend(text.split_whitespace().flat_map(str::parse::<u32>)),
-            Err(error) => result = Err(error),
-        },
-    )?;
-    // A thread that ended has none. A kernel that lists none says so of every thread.
-    match result {
-        Err(error)
-            if !directory
-                .join("task")
-                .join(file_name(directory))
-                .join("children")
-                .exists() =>
-        {
-            Err(error)
-        }
-        _ => Ok(children),
-    }
-}
-
-fn file_name(directory: &Path) -> &Path {
-    Path::new(directory.file_name().unwrap_or_default())
+    for_each_number(&directory.join("task"), |_, thread| {
+        // A thread that ended meanwhile has no such file.
+        let text = fs::read_to_string(thread.join("children")).unwrap_or_default();
+        children.extend(text.split_whitespace().flat_map(str::parse::<u32>));
+    })?;
+    Ok(children)
 }
 
 /// What `/proc/PID/stat` says of a process.
 struct Stat {
-    /// It has ended, and its parent has not waited for it yet.
+    /// It has ended, or is about to. Its descriptors may not be readable any more.
     has_ended: bool,
     parent: u32,
     /// In clock ticks since the boot.
     start_time: u64,
 }
 
+/// The kernel's flag of a process that is ending (`include/linux/sched.h`).
+const PF_EXITING: u32 = 0x4;
+
 /// `PID (NAME) STATE PPID ...`: NAME may hold anything, so what follows its last
-/// parenthesis counts. The start time is the 22nd field (proc(5)).
+/// parenthesis counts. The flags are the 9th field, the start time is the 22nd
+/// (proc(5)).
 fn read_stat(directory: &Path) -> io::Result<Stat> {
     let text = read_some(&directory.join("stat"))?;
     let stat = || {
@@ -272,17 +324,20 @@ fn read_stat(directory: &Path) -> io::Result<Stat> {
         let mut fields = str::from_utf8(&text[end + 1..])
             .ok()?
             .split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let flags: u32 = fields.nth(4)?.parse().ok()?;
         Some(Stat {
-            has_ended: matches!(fields.next()?, "Z" | "X" | "x"),
-            parent: fields.next()?.parse().ok()?,
-            start_time: fields.nth(17)?.parse().ok()?,
+            has_ended: matches!(state, "Z" | "X" | "x") || flags & PF_EXITING != 0,
+            parent,
+            start_time: fields.nth(12)?.parse().ok()?,
         })
     };
     stat().ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
-/// A process that has ended holds nothing, but its descriptors may not be read.
-fn is_zombie(directory: &Path) -> bool {
+/// Whether the process with this directory has ended, so that it holds nothing.
+fn has_ended(directory: &Path) -> bool {
     read_stat(directory).is_ok_and(|stat| stat.has_ended)
 }
 
@@ -362,7 +417,7 @@ mod tests {
             let proc = proc_with(FAMILY, has_children);
             let of = |pid| {
                 held(
-                    &mut Tree::new(proc.path(), pid).unwrap(),
+                    &mut Tree::new(proc.path(), pid, proc.path()).unwrap(),
                     &[1, 10, 11, 12, 20],
                 )
             };
@@ -376,10 +431,8 @@ mod tests {
     #[test]
     fn the_tree_is_read_only_while_a_socket_is_not_settled() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10).unwrap();
-        for _ in 0..MOST_SEARCHES {
-            assert_eq!(held(&mut tree, &[10, 20]), [10]);
-        }
+        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
+        assert_eq!(held(&mut tree, &[10, 20]), [10]);
         // Were the tree read now, this would be an error.
         fs::remove_dir_all(proc.path().join("10/fd")).unwrap();
         fs::write(proc.path().join("10/fd"), "").unwrap();
@@ -389,21 +442,24 @@ mod tests {
         assert!(error.contains("10/fd: Not a directory"), "{error}");
     }
 
+    /// A search that misses a process is one that finds nothing: it is repeated.
     #[test]
-    fn a_socket_that_one_search_misses_is_searched_for_again() {
+    fn a_held_socket_is_not_lost_by_searches_for_others() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10).unwrap();
-        let children = proc.path().join("11/task/11/children");
-        fs::write(&children, "").unwrap();
-        assert_eq!(held(&mut tree, &[12]), [0; 0]);
-        fs::write(&children, "12 ").unwrap();
-        assert_eq!(held(&mut tree, &[12]), [12]);
+        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
+        for stranger in 20..26 {
+            assert_eq!(held(&mut tree, &[12, stranger]), [12]);
+            let socket = tree.sockets.iter().find(|socket| socket.inode == 12);
+            assert_eq!(socket.unwrap().misses, 0);
+        }
+        let missed = tree.search(snapshot(&[12, 13]).listeners()).unwrap();
+        assert!(missed.iter().all(|socket| socket.misses < MOST_MISSES));
     }
 
     #[test]
     fn when_the_root_has_ended_nothing_new_is_held() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10).unwrap();
+        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
         assert_eq!(held(&mut tree, &[11, 12]), [11, 12]);
         assert_eq!(tree.ended_root(), None);
         fs::remove_dir_all(proc.path().join("10")).unwrap();
@@ -414,7 +470,7 @@ mod tests {
     #[test]
     fn a_later_process_with_the_same_id_is_not_the_root() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10).unwrap();
+        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
         let stat = proc.path().join("10/stat");
         let later = fs::read_to_string(&stat).unwrap().replace(" 777", " 778");
         fs::write(stat, later).unwrap();
@@ -428,10 +484,14 @@ mod tests {
         let stat = proc.path().join("20/stat");
         let zombie = fs::read_to_string(&stat).unwrap().replace(" S ", " Z ");
         fs::write(stat, zombie).unwrap();
-        let error = |pid| Tree::new(proc.path(), pid).unwrap_err().to_string();
+        let error = |pid| {
+            Tree::new(proc.path(), pid, proc.path())
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(error(20), "--of 20: the process has ended");
         assert_eq!(error(30), "--of 30: no such process in this PID namespace");
-        let mut tree = Tree::new(proc.path(), 10).unwrap();
+        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
         let unknown = tree.retain_held(&mut snapshot(&[0])).unwrap_err();
         assert_eq!(unknown.to_string(), "--of: a listener has no inode");
     }

@@ -360,4 +360,88 @@ fn a_stream_says_that_it_is_ready_and_once_that_its_source_is_lost_and_back() {
     let mut command = lntu(&["-H", "-i", FAST, "--changes-only", "--proc"]);
     let watcher = Running::start(command.arg(proc.path()));
     watcher.assert_silent_for(A_WHILE);
+    fs::rename(&tcp, tcp.with_extension("away")).unwrap();
+    assert!(watcher.next_error().ends_with("trying again"));
+    fs::rename(tcp.with_extension("away"), &tcp).unwrap();
+    assert_eq!(watcher.next_error(), "lntu: reading listeners again");
+    watcher.assert_silent_for(A_WHILE);
+}
+
+/// A daemon's parent ends, so it is of another tree then: known once the tree is read
+/// again.
+#[test]
+fn a_daemon_that_left_the_tree_no_longer_counts() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let script = "(sh -c 'exec python3 -m http.server 8000 --bind 127.0.0.1' & wait) & \
+                      echo $! >pid; exec sleep 600";
+        let service = Service::start("sh", &["-c", script], directory.path());
+        assert_eq!(run(&mut lntu(&["wait", "8000"])).code(), 0);
+        let listed = || {
+            let pid = service.pid();
+            let listed = run(&mut lntu(&["list", "-H", "--of", &pid, "--source", "proc"]));
+            listed.lines().len()
+        };
+        assert_eq!(listed(), 1);
+        let middle = fs::read_to_string(directory.path().join("pid")).unwrap();
+        let middle = Pid::from_raw(middle.trim().parse().unwrap()).unwrap();
+        kill_process(middle, Signal::KILL).unwrap();
+        wait_for("the daemon to leave", || (listed() == 0).then_some(()));
+        assert_eq!(
+            run(&mut lntu(&["check", "8000"])).code(),
+            0,
+            "it listens on"
+        );
+    });
+}
+
+#[test]
+fn a_process_in_another_network_namespace_is_an_error() {
+    in_private_network(|| {
+        let parent = rustix::process::getppid().unwrap().as_raw_pid().to_string();
+        let refused = run(&mut lntu(&["list", "--of", &parent]));
+        let why = format!(
+            "--of {parent}: the process is in another network namespace (--pid {parent} looks \
+             there)"
+        );
+        assert_eq!(refused.error(), why);
+        let there = run(&mut lntu(&["list", "--of", &parent, "--pid", &parent]));
+        assert_eq!(there.code(), 0, "{there:?}");
+    });
+}
+
+/// An agent and an application share a port: it closes with the application.
+#[test]
+fn a_shared_port_closes_with_the_last_holder_that_is_not_excluded() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let script = "import socket, time; s = socket.socket(); \
+                      s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); \
+                      s.bind(('127.0.0.1', 9000)); s.listen(); time.sleep(600)";
+        let _agent = Service::start("python3", &["-c", script], directory.path());
+        assert_eq!(run(&mut lntu(&["wait", "9000"])).code(), 0);
+        for more in [&[][..], &["--by-port"], &["--settle", "100ms"]] {
+            let watch = ["--exclude-holder", "python3", "-H", "-i", FAST];
+            let watcher = Running::start(&mut lntu(&[&watch[..], more].concat()));
+            let share = |socket: &socket2::Socket| socket.set_reuse_port(true).unwrap();
+            let own = bound(Type::STREAM, "127.0.0.1:9000", share);
+            assert_eq!(
+                event(&watcher.next_line()),
+                "tcp LISTEN 127.0.0.1:9000",
+                "{more:?}"
+            );
+            drop(own);
+            assert_eq!(
+                event(&watcher.next_line()),
+                "tcp CLOSED 127.0.0.1:9000",
+                "{more:?}"
+            );
+        }
+    });
 }

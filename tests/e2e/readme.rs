@@ -270,6 +270,11 @@ fn the_json_schema_holds_for_every_line() {
         ),
         (json!({"type": "back", "timestamp": now}), true),
         (json!({"type": "back"}), false),
+        (json!({"type": "lost", "timestamp": now}), false),
+        (
+            json!({"type": "ready", "timestamp": now, "port": "tcp:*:80"}),
+            false,
+        ),
         (json!({"type": "opened", "timestamp": now}), false),
     ] {
         assert_eq!(is_valid(&line), expected, "{line}");
