@@ -40,7 +40,27 @@ unsafe extern "C" {
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
 }
 
-// The numbers are those of Linux on x86, Arm, RISC-V, PowerPC and s390.
+// Elsewhere the numbers below and those of `output` mean something else. The program
+// would build there, and a FIFO would block it and no request of netlink be answered.
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86",
+        target_arch = "x86_64",
+        target_arch = "arm",
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "powerpc",
+        target_arch = "powerpc64",
+        target_arch = "s390x",
+        target_arch = "loongarch64",
+    )
+)))]
+compile_error!(
+    "lntu knows the numbers of Linux on x86, Arm, RISC-V, PowerPC, s390x and LoongArch only: \
+     those of system calls, signals and flags differ here"
+);
+
 const SIGINT: c_int = 2;
 const SIGKILL: c_int = 9;
 const SIGPIPE: c_int = 13;
@@ -346,5 +366,12 @@ mod without_unwinder {
     never_called! {
         _Unwind_GetDataRelBase _Unwind_GetIP _Unwind_GetIPInfo _Unwind_GetLanguageSpecificData
         _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_Resume _Unwind_SetGR _Unwind_SetIP
+    }
+
+    // 32-bit Arm has an unwinder of its own, with other functions.
+    #[cfg(target_arch = "arm")]
+    never_called! {
+        _Unwind_VRS_Get _Unwind_VRS_Set __aeabi_unwind_cpp_pr0 __aeabi_unwind_cpp_pr1
+        __gnu_unwind_frame
     }
 }
