@@ -320,15 +320,17 @@ pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
 /// # Safety
 /// No value may own one of them.
 unsafe fn close_others(kept: c_int) {
+    // gVisor takes no last number above this one.
+    const LARGEST: c_int = c_int::MAX;
     let flags: c_long = 0;
-    let ranges: [(c_long, c_long); 2] = [(3, c_long::from(kept) - 1), (c_long::from(kept) + 1, -1)];
-    for (first, last) in ranges {
-        // SAFETY: by this function's contract. -1 is the largest number there is.
+    for (first, last) in [(3, kept - 1), (kept + 1, LARGEST)] {
+        // SAFETY: by this function's contract.
         unsafe {
-            if first != last + 1 && syscall(SYS_CLOSE_RANGE, first, last, flags) != 0 {
-                let last = if last < 0 { 65_535 } else { last };
+            let range = (c_long::from(first), c_long::from(last));
+            if first <= last && syscall(SYS_CLOSE_RANGE, range.0, range.1, flags) != 0 {
+                let last = if last == LARGEST { 65_535 } else { last };
                 (first..=last).for_each(|fd| {
-                    close(fd as c_int);
+                    close(fd);
                 });
             }
         }
