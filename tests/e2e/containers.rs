@@ -2,7 +2,7 @@
 //! application. Also beside applications outside of containers.
 
 mod beside;
-mod docker;
+pub mod docker;
 mod hardened;
 mod inherited;
 mod probes;

@@ -8,6 +8,7 @@ mod entrypoint;
 mod fake_ss;
 mod faults;
 mod fixtures;
+mod gvisor;
 mod harness;
 mod list;
 mod manual;
