@@ -14,6 +14,7 @@ mod list;
 mod manual;
 mod netlink;
 mod of;
+mod old_kernels;
 mod probe;
 mod processes;
 mod readme;
