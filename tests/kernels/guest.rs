@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lntu as _;
 use rustix::mount::MountFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::system::RebootCommand;
@@ -155,6 +156,6 @@ fn judge() {
     changes("CLOSED");
 
     let version = fs::read_to_string("/proc/version").unwrap();
-    println!("guest: all as it should be on {version}");
+    println!("\nguest: all as it should be on {version}");
     rustix::system::reboot(RebootCommand::PowerOff).unwrap();
 }
