@@ -40,7 +40,27 @@ unsafe extern "C" {
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
 }
 
-// The numbers are those of Linux on x86, Arm, RISC-V, PowerPC and s390.
+// Elsewhere the numbers below and those of `output` mean something else. The program
+// would build there, and a FIFO would block it and no request of netlink be answered.
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86",
+        target_arch = "x86_64",
+        target_arch = "arm",
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "powerpc",
+        target_arch = "powerpc64",
+        target_arch = "s390x",
+        target_arch = "loongarch64",
+    )
+)))]
+compile_error!(
+    "lntu knows the numbers of Linux on x86, Arm, RISC-V, PowerPC, s390x and LoongArch only: \
+     those of system calls, signals and flags differ here"
+);
+
 const SIGINT: c_int = 2;
 const SIGKILL: c_int = 9;
 const SIGPIPE: c_int = 13;
@@ -300,15 +320,17 @@ pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
 /// # Safety
 /// No value may own one of them.
 unsafe fn close_others(kept: c_int) {
+    // gVisor takes no last number above this one.
+    const LARGEST: c_int = c_int::MAX;
     let flags: c_long = 0;
-    let ranges: [(c_long, c_long); 2] = [(3, c_long::from(kept) - 1), (c_long::from(kept) + 1, -1)];
-    for (first, last) in ranges {
-        // SAFETY: by this function's contract. -1 is the largest number there is.
+    for (first, last) in [(3, kept - 1), (kept + 1, LARGEST)] {
+        // SAFETY: by this function's contract.
         unsafe {
-            if first != last + 1 && syscall(SYS_CLOSE_RANGE, first, last, flags) != 0 {
-                let last = if last < 0 { 65_535 } else { last };
+            let range = (c_long::from(first), c_long::from(last));
+            if first <= last && syscall(SYS_CLOSE_RANGE, range.0, range.1, flags) != 0 {
+                let last = if last == LARGEST { 65_535 } else { last };
                 (first..=last).for_each(|fd| {
-                    close(fd as c_int);
+                    close(fd);
                 });
             }
         }
@@ -346,5 +368,12 @@ mod without_unwinder {
     never_called! {
         _Unwind_GetDataRelBase _Unwind_GetIP _Unwind_GetIPInfo _Unwind_GetLanguageSpecificData
         _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_Resume _Unwind_SetGR _Unwind_SetIP
+    }
+
+    // 32-bit Arm has an unwinder of its own, with other functions.
+    #[cfg(target_arch = "arm")]
+    never_called! {
+        _Unwind_VRS_Get _Unwind_VRS_Set __aeabi_unwind_cpp_pr0 __aeabi_unwind_cpp_pr1
+        __gnu_unwind_frame
     }
 }

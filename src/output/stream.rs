@@ -16,7 +16,7 @@ const PIPE_BUF: usize = 4096;
 const ENXIO: i32 = 6;
 /// write(2): the descriptor is not open for writing.
 const EBADF: i32 = 9;
-/// This is its value on x86, Arm, RISC-V, PowerPC and s390.
+/// This is its value on the architectures that `sys` builds for.
 const O_NONBLOCK: i32 = 0o4000;
 
 /// Where lines are written to.

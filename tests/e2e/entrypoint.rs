@@ -16,7 +16,7 @@ fn beside(options: &[&str], script: &str) -> Command {
 }
 
 /// The lntu processes whose parent is `parent`.
-fn watchers_of(parent: u32) -> Vec<u32> {
+pub fn watchers_of(parent: u32) -> Vec<u32> {
     let children = format!("/proc/{parent}/task/{parent}/children");
     let children = fs::read_to_string(children).unwrap_or_default();
     let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());

@@ -332,9 +332,33 @@ pub fn is_gone(pid: u32) -> bool {
     stat.map_or(true, |stat| stat.contains(") Z "))
 }
 
+/// A TCP listener that no longer listens when it is dropped. To close it would not
+/// do: a process that another test starts holds it too, between fork and exec.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+impl std::ops::Deref for Listener {
+    type Target = TcpListener;
+
+    fn deref(&self) -> &TcpListener {
+        &self.0
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
+}
+
+/// A TCP listener on this port of `address`, or a free one for 0.
+pub fn listen_on(address: &str, port: u16) -> Listener {
+    Listener(TcpListener::bind((address, port)).unwrap())
+}
+
 /// A TCP listener on a free port of `address`.
-pub fn listen(address: &str) -> TcpListener {
-    TcpListener::bind((address, 0)).unwrap()
+pub fn listen(address: &str) -> Listener {
+    listen_on(address, 0)
 }
 
 pub fn port_of(listener: &TcpListener) -> u16 {
@@ -361,8 +385,8 @@ impl FreePort {
         }
     }
 
-    pub fn listen(&self) -> TcpListener {
-        TcpListener::bind(("127.0.0.1", self.number)).unwrap()
+    pub fn listen(&self) -> Listener {
+        listen_on("127.0.0.1", self.number)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -100,8 +99,8 @@ fn the_table_of_options_matches_the_program() {
     assert_eq!(named, known.collect());
 }
 
-fn listen_on(port: u16) -> TcpListener {
-    TcpListener::bind(("127.0.0.1", port)).unwrap()
+fn listen_on(port: u16) -> Listener {
+    crate::harness::listen_on("127.0.0.1", port)
 }
 
 #[test]
@@ -303,7 +302,7 @@ fn a_server_is_found_on_whichever_port_it_takes() {
         // Stands for a server that takes a while, and one of the ports.
         let script = script.replace("npm run dev", "sleep 30");
         let recipe = Recipe::start(&script);
-        let _server = TcpListener::bind("127.0.0.1:3456").unwrap();
+        let _server = listen_on(3456);
         assert!(recipe.0.next_line().starts_with("Netid State"));
         assert!(recipe.0.next_line().contains("127.0.0.1:3456 "));
     });
@@ -316,7 +315,7 @@ fn the_queue_recipe_passes_while_a_server_accepts() {
             panic!("one recipe");
         };
         assert_eq!(run(&mut shell(script)).code(), 1);
-        let _server = TcpListener::bind("127.0.0.1:8080").unwrap();
+        let _server = listen_on(8080);
         assert_eq!(run(&mut shell(script)).code(), 0);
     });
 }

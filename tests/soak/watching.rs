@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
@@ -142,6 +142,9 @@ impl Watching {
 
     /// Ends the watcher and returns everything that it wrote.
     pub fn finish(mut self) -> Record {
+        if self.watched != Watched::Program {
+            self.wait_until_recorded();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let text = self.text();
@@ -149,6 +152,27 @@ impl Watching {
         match self.watched {
             Watched::Program => self.record_of_program(&text, errors),
             Watched::InProcess { .. } => self.record_in_process(&text, errors),
+        }
+    }
+
+    /// Waits until the poll that wrote the last event so far is on record. A watcher
+    /// in process records a poll after its events. Killed between the two, it
+    /// leaves events that belong to no poll.
+    fn wait_until_recorded(&self) {
+        let written = fs::metadata(&self.events).unwrap().len();
+        let is_recorded = |line: &str| {
+            let length = line.split(' ').nth(2).map(str::parse::<u64>);
+            length.is_some_and(|length| length.is_ok_and(|length| length >= written))
+        };
+        let end = Instant::now() + crate::DEADLINE;
+        while !fs::read_to_string(&self.polls)
+            .unwrap()
+            .lines()
+            .next_back()
+            .is_some_and(is_recorded)
+        {
+            assert!(Instant::now() < end, "the last poll is not recorded");
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -1,0 +1,84 @@
+//! What the watcher does on kernels before 5.9, which have no `close_range`, and
+//! before 5.3, which have no `pidfd_open`: strace lets both calls fail as there.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::entrypoint::watchers_of;
+use crate::harness::*;
+
+/// A watcher that looks every `interval` and writes to `lines` in this directory,
+/// beside an application that ends with its stdin, and that has a file open.
+/// strace writes to `calls` there.
+fn beside(interval: &str, port: &str, directory: &Path) -> Running {
+    let script = "exec 9</etc/passwd; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    // Detached, so that the process started here is lntu.
+    command.args(["-c", script, "strace", "-D", "-f", "--seccomp-bpf", "-o"]);
+    command.arg(directory.join("calls"));
+    command.args(["-e", "inject=pidfd_open,close_range:error=ENOSYS"]);
+    command.arg(env!("CARGO_BIN_EXE_lntu")).arg("-o");
+    command.arg(directory.join("lines"));
+    command.args(["-i", interval, "--source", "proc", port, "--", "cat"]);
+    Running::start(command.stdin(Stdio::piped()))
+}
+
+fn wait_for_line(part: &str, directory: &Path) {
+    wait_for(part, || {
+        let text = fs::read_to_string(directory.join("lines")).unwrap_or_default();
+        text.contains(part).then_some(())
+    });
+}
+
+/// Ends the application; the watcher must end with it.
+fn end(mut running: Running, watcher: u32, directory: &Path) {
+    drop(running.child.stdin.take());
+    wait_for("the watcher's end", || is_gone(watcher).then_some(()));
+    assert_eq!(running.finish().code(), 0);
+    let calls = fs::read_to_string(directory.join("calls")).unwrap();
+    for call in ["close_range(", "pidfd_open("] {
+        let mut injected = calls.lines().filter(|line| line.contains(call));
+        let all_failed = injected.all(|line| line.contains("INJECTED"));
+        assert!(calls.contains(call) && all_failed, "{calls}");
+    }
+}
+
+#[test]
+fn without_close_range_the_watcher_holds_nothing_of_the_application() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let listener = listen("127.0.0.1");
+    let running = beside("20ms", &port_of(&listener).to_string(), directory);
+    wait_for_line("LISTEN", directory);
+    let watcher = watchers_of(running.child.id())[0];
+    let open: Vec<String> = fs::read_dir(format!("/proc/{watcher}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.display().to_string())
+        .collect();
+    let is_foreign = |target: &String| target == "/etc/passwd" || target.contains("pidfd");
+    assert!(!open.iter().any(is_foreign), "{open:?}");
+    drop(listener);
+    wait_for_line("CLOSED", directory);
+    end(running, watcher, directory);
+}
+
+/// Also while it sleeps for an hour.
+#[test]
+fn without_pidfds_the_watcher_ends_with_the_application() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let listener = listen("127.0.0.1");
+    let running = beside("1h", &port_of(&listener).to_string(), directory.path());
+    wait_for_line("LISTEN", directory.path());
+    let watcher = watchers_of(running.child.id())[0];
+    end(running, watcher, directory.path());
+}

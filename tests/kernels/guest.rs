@@ -1,0 +1,161 @@
+//! The other program in an initial RAM disk that holds lntu. As `/init` it sets the
+//! machine up and becomes lntu, which is then process 1. That waits, starts the
+//! watcher, and becomes this program again: `/init judge` tries every command.
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lntu as _;
+use rustix::mount::MountFlags;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::system::RebootCommand;
+
+/// An emulated machine is slow.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where the watcher writes.
+const CHANGES: &str = "/changes";
+
+/// What `/init hold` opens, and how lntu writes it.
+const TCP: [(&str, &str); 5] = [
+    ("127.0.0.1:7001", "127.0.0.1:7001 0.0.0.0:*"),
+    ("0.0.0.0:7002", "*:7002 0.0.0.0:*"),
+    ("[::]:7003", "*:7003 [::]:*"),
+    ("[::1]:7004", "[::1]:7004 [::]:*"),
+    ("[::ffff:127.0.0.1]:7005", "[::ffff:127.0.0.1]:7005 [::]:*"),
+];
+const UDP: [(&str, &str); 4] = [
+    ("127.0.0.1:7001", "127.0.0.1:7001 0.0.0.0:*"),
+    ("0.0.0.0:7002", "*:7002 0.0.0.0:*"),
+    ("[::]:7003", "*:7003 [::]:*"),
+    ("[::1]:7004", "[::1]:7004 [::]:*"),
+];
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("hold") => hold(),
+        Some("judge") => judge(),
+        _ => set_up(),
+    }
+}
+
+fn set_up() {
+    for (kind, place) in [("proc", "/proc"), ("devtmpfs", "/dev")] {
+        fs::create_dir_all(place).unwrap();
+        let flags = MountFlags::empty();
+        rustix::mount::mount(kind, place, kind, flags, None::<&CStr>).unwrap();
+    }
+    for module in ["inet_diag", "tcp_diag", "udp_diag"] {
+        // Where it is part of the kernel there is no such file.
+        if let Ok(file) = File::open(format!("/{module}.ko")) {
+            rustix::system::finit_module(&file, c"", 0).expect(module);
+        }
+    }
+    loopback_up().unwrap();
+    Command::new("/init").arg("hold").spawn().unwrap();
+    let wait = ["wait", "--source", "netlink", "--timeout", "60s", "7004"];
+    let watch = ["--", "/lntu", "-H", "-i", "20ms", "-o", CHANGES];
+    let judge = ["--", "/init", "judge"];
+    let mut lntu = Command::new("/lntu");
+    panic!("/lntu: {}", lntu.args(wait).args(watch).args(judge).exec());
+}
+
+/// Sends RTM_NEWLINK for interface 1 with IFF_UP, of which rtnetlink(7) tells. That is
+/// the protocol of netlink with the number 0.
+fn loopback_up() -> io::Result<()> {
+    let [length, kind, flags, up]: [u32; 4] = [32, 16, 1, 1];
+    let mut message = Vec::new();
+    message.extend(length.to_ne_bytes());
+    message.extend((kind as u16).to_ne_bytes());
+    message.extend((flags as u16).to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend([0; 4]);
+    message.extend(1i32.to_ne_bytes());
+    message.extend(up.to_ne_bytes());
+    message.extend(up.to_ne_bytes());
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::send(&socket, &message, SendFlags::empty())?;
+    Ok(())
+}
+
+/// Opens a listener of every kind, the one that is waited for last.
+fn hold() {
+    let datagrams = UDP.map(|(address, _)| UdpSocket::bind(address).expect(address));
+    let mut addresses = TCP.map(|(address, _)| address);
+    addresses.sort_by_key(|address| address.ends_with("7004"));
+    let listeners = addresses.map(|address| TcpListener::bind(address).expect(address));
+    thread::sleep(Duration::MAX);
+    drop((datagrams, listeners));
+}
+
+/// What lntu does with these arguments.
+fn lntu(arguments: &[&str]) -> Output {
+    Command::new("/lntu").args(arguments).output().unwrap()
+}
+
+/// netid, state, local address and peer of each line.
+fn rows(text: &str) -> BTreeSet<String> {
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        [fields[0], fields[1], fields[4], fields[5]].join(" ")
+    };
+    text.lines().map(row).collect()
+}
+
+fn judge() {
+    assert_eq!(std::process::id(), 1);
+    let tcp = TCP.map(|(_, line)| format!("tcp LISTEN {line}"));
+    let udp = UDP.map(|(_, line)| format!("udp UNCONN {line}"));
+    let expected: BTreeSet<String> = tcp.into_iter().chain(udp).collect();
+    for source in ["proc", "netlink", "auto"] {
+        let listed = lntu(&["list", "-H", "--source", source]);
+        let text = String::from_utf8(listed.stdout).unwrap();
+        assert_eq!(rows(&text), expected, "{source}");
+        // It says so where another source answered instead.
+        assert_eq!(String::from_utf8(listed.stderr).unwrap(), "", "{source}");
+
+        for (port, status) in [("7001", 0), ("7003/udp", 0), ("7001/tcp", 0), ("1", 1)] {
+            let checked = lntu(&["check", "-q", "--source", source, port]);
+            assert_eq!(checked.status.code(), Some(status), "{source} {port}");
+        }
+        let held = lntu(&["list", "-Hp", "--source", source, "127.0.0.1:7001/tcp"]);
+        let held = String::from_utf8(held.stdout).unwrap();
+        assert!(held.contains("users:((\"init\",pid="), "{source}: {held}");
+    }
+    let waited = lntu(&["wait", "-q", "--timeout", "100ms", "1"]);
+    assert_eq!(waited.status.code(), Some(1));
+
+    let changes = |part: &str| {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let text = fs::read_to_string(CHANGES).unwrap_or_default();
+            let line = text.lines().find(|line| line.contains(part));
+            if let Some(line) = line.map(str::to_string) {
+                return line;
+            }
+            assert!(Instant::now() < end, "no {part} in {text:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    changes("127.0.0.1:7001");
+    let listener = TcpListener::bind("127.0.0.1:7010").unwrap();
+    assert!(changes("7010").contains("LISTEN"));
+    drop(listener);
+    changes("CLOSED");
+
+    let version = fs::read_to_string("/proc/version").unwrap();
+    println!("\nguest: all as it should be on {version}");
+    rustix::system::reboot(RebootCommand::PowerOff).unwrap();
+}
