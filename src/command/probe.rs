@@ -100,8 +100,11 @@ impl Probe {
         let poll = self.source.poll(known, &mut self.snapshot);
         poll.result?;
         match self.source.ended_root() {
-            Some(pid) => Err(SourceError::Tree(TreeError::Ended(pid)).into()),
-            None => Ok(poll.cost),
+            // What has ended holds nothing, which may be what is waited for.
+            Some(pid) if self.question.wanted != Wanted::None => {
+                Err(SourceError::Tree(TreeError::Ended(pid)).into())
+            }
+            _ => Ok(poll.cost),
         }
     }
 

@@ -349,9 +349,13 @@ impl Source {
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
-        match &mut self.tree {
-            Some(tree) if result.is_ok() => tree.retain_held(snapshot).map_err(SourceError::Tree),
-            _ => result,
+        let Some(tree) = &mut self.tree else {
+            return result;
+        };
+        match result {
+            Ok(()) => tree.retain_held(snapshot).map_err(SourceError::Tree),
+            Err(_) if tree.explains_error() => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -16,7 +16,10 @@ use crate::snapshot::Snapshot;
 /// A socket that so many searches in a row have not found is one of others. One search
 /// can miss a process: the kernel's list of children may lack some while others end
 /// (proc(5)).
-const MOST_MISSES: u8 = 3;
+const MOST_MISSES: u8 = 6;
+/// So many of these searches are made at one poll. The others wait for the next polls:
+/// a socket may just be passed on within the tree.
+const SEARCHES_PER_POLL: u8 = 2;
 
 /// A process and its descendants, and what is known of the sockets they hold.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Tree {
     /// When the root was started, which tells it from a later process with its id.
     start_time: u64,
     has_ended: bool,
+    /// The listeners are read from the directory of the root, which ends with it.
+    ends_with_place: bool,
     /// Whether the kernel lists children (`CONFIG_PROC_CHILDREN`). Where it does not,
     /// all processes are asked for their parent.
     lists_children: bool,
@@ -121,6 +126,7 @@ impl Tree {
                 root,
                 start_time: stat.start_time,
                 has_ended: false,
+                ends_with_place: place == directory,
                 lists_children: task.join("children").exists(),
                 sockets: Vec::new(),
             }),
@@ -144,7 +150,10 @@ impl Tree {
         if listeners.iter().any(|listener| listener.inode == 0) {
             return Err(TreeError::NoInode);
         }
-        while !self.has_ended && listeners.iter().any(|listener| !self.is_settled(listener)) {
+        for _ in 0..SEARCHES_PER_POLL {
+            if self.has_ended || listeners.iter().all(|listener| self.is_settled(listener)) {
+                break;
+            }
             let found = self.search(listeners)?;
             // What was found while the root ended is not its tree.
             self.has_ended = self.root_has_ended()?;
@@ -154,6 +163,15 @@ impl Tree {
         }
         snapshot.retain(|listener| self.find(listener).is_some_and(|socket| socket.is_held));
         Ok(())
+    }
+
+    /// Whether an error of the source means that the root has ended, and with it the
+    /// place that listeners are read from.
+    pub fn explains_error(&mut self) -> bool {
+        if self.ends_with_place && self.root_has_ended().unwrap_or(false) {
+            self.has_ended = true;
+        }
+        self.ends_with_place && self.has_ended
     }
 
     fn root_has_ended(&self) -> Result<bool, TreeError> {
@@ -210,11 +228,17 @@ impl Tree {
         let directory = self.proc_root.join(pid.to_string());
         let descriptors = directory.join("fd");
         for tries in 1.. {
-            let read = for_each_number(&descriptors, |_, path| {
-                let link = fs::read_link(path).ok();
-                held.extend(link.as_deref().and_then(socket_inode));
+            let mut forbidden = None;
+            let read = for_each_number(&descriptors, |_, path| match fs::read_link(path) {
+                Ok(link) => held.extend(socket_inode(&link)),
+                // Root without CAP_SYS_PTRACE can list what it may not read.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    forbidden = Some(error);
+                }
+                // A descriptor that was closed meanwhile.
+                Err(_) => {}
             });
-            match read {
+            match read.and(forbidden.map_or(Ok(()), Err)) {
                 Err(error) if !is_of_ended(&error) && !has_ended(&directory) => {
                     if error.kind() != ErrorKind::PermissionDenied || tries == MOST_TRIES {
                         return Err(TreeError::Unreadable(descriptors, error));

@@ -182,6 +182,15 @@ fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
         assert_eq!(check(&pid), (1, reason));
         let waiting = Running::start(&mut lntu(&["wait", "--of", &pid, "-i", FAST, "8080"]));
         waiting.assert_no_more_errors_for(A_WHILE);
+        let closing = [
+            "wait", "--of", &pid, "--closed", "-i", FAST, "8080", "--", "echo", "freed",
+        ];
+        let closing = Running::start(&mut lntu(&closing));
+        assert_eq!(
+            closing.finish().lines(),
+            ["freed"],
+            "another process holds it"
+        );
         drop(service);
         let ended = waiting.finish();
         assert_eq!(ended.error(), format!("--of {pid}: the process has ended"));
@@ -271,7 +280,10 @@ fn sockets_that_only_an_excluded_holder_has_are_left_out() {
         let watchers = ["ss", "proc", "netlink"]
             .map(|source| Running::start(&mut lntu(&[&watch[..], &["--source", source]].concat())));
         let _server = Service::start("python3", &python, directory.path());
-        assert_eq!(run(&mut lntu(&["wait", "8000"])).code(), 0);
+        assert_eq!(
+            run(&mut lntu(&["wait", "--timeout", "30s", "8000"])).code(),
+            0
+        );
         let _own = bound(Type::STREAM, "127.0.0.1:8001", |_| {});
         for watcher in &watchers {
             assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:8001");
@@ -379,7 +391,10 @@ fn a_daemon_that_left_the_tree_no_longer_counts() {
         let script = "(sh -c 'exec python3 -m http.server 8000 --bind 127.0.0.1' & wait) & \
                       echo $! >pid; exec sleep 600";
         let service = Service::start("sh", &["-c", script], directory.path());
-        assert_eq!(run(&mut lntu(&["wait", "8000"])).code(), 0);
+        assert_eq!(
+            run(&mut lntu(&["wait", "--timeout", "30s", "8000"])).code(),
+            0
+        );
         let listed = || {
             let pid = service.pid();
             let listed = run(&mut lntu(&["list", "-H", "--of", &pid, "--source", "proc"]));
@@ -394,6 +409,60 @@ fn a_daemon_that_left_the_tree_no_longer_counts() {
             run(&mut lntu(&["check", "8000"])).code(),
             0,
             "it listens on"
+        );
+    });
+}
+
+/// Root without CAP_SYS_PTRACE can list the descriptors of another user's process, and
+/// may not read them.
+#[test]
+fn descriptors_that_may_not_be_read_are_an_error_also_where_they_can_be_listed() {
+    if !have_program("services", "setpriv") || !have_program("services", "redis-server") {
+        return;
+    }
+    in_private_network(|| {
+        let server = [
+            "--reuid",
+            "65534",
+            "--clear-groups",
+            "redis-server",
+            "--port",
+            "8000",
+            "--save",
+            "",
+        ];
+        let service = Service::start("setpriv", &server, Path::new("/"));
+        assert_eq!(
+            run(&mut lntu(&["wait", "--timeout", "30s", "8000"])).code(),
+            0
+        );
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]);
+        command
+            .arg(env!("CARGO_BIN_EXE_lntu"))
+            .args(["check", "--of", &service.pid(), "8000"]);
+        let refused = run(&mut command);
+        let error = refused.error();
+        assert!(
+            error.contains("Permission denied") && error.contains("CAP_SYS_PTRACE"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_watcher_of_a_process_and_its_namespace_ends_with_it() {
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let service = Service::start("sleep", &["600"], directory.path());
+        let pid = service.pid();
+        let watcher = Running::start(&mut lntu(&["--pid", &pid, "--of", &pid, "-i", FAST]));
+        assert!(watcher.next_line().starts_with("Netid State"));
+        drop(service);
+        let ended = watcher.finish();
+        assert_eq!(
+            (ended.code(), ended.stderr),
+            (0, format!("lntu: process {pid} has ended\n"))
         );
     });
 }
@@ -425,7 +494,10 @@ fn a_shared_port_closes_with_the_last_holder_that_is_not_excluded() {
                       s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); \
                       s.bind(('127.0.0.1', 9000)); s.listen(); time.sleep(600)";
         let _agent = Service::start("python3", &["-c", script], directory.path());
-        assert_eq!(run(&mut lntu(&["wait", "9000"])).code(), 0);
+        assert_eq!(
+            run(&mut lntu(&["wait", "--timeout", "30s", "9000"])).code(),
+            0
+        );
         for more in [&[][..], &["--by-port"], &["--settle", "100ms"]] {
             let watch = ["--exclude-holder", "python3", "-H", "-i", FAST];
             let watcher = Running::start(&mut lntu(&[&watch[..], more].concat()));
