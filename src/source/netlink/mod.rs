@@ -158,6 +158,64 @@ impl Netlink {
     }
 }
 
+/// Asks sock_diag(7) once for a list of sockets, over a socket of its own, and
+/// passes each row to `take`. `payload` is the request behind its header.
+///
+/// # Errors
+/// Those of [`message::read_dump`]. What `take` got until then is part of a list.
+pub fn dump_sockets(
+    payload: &[u8],
+    take: impl FnMut(&[u8]) -> Option<()>,
+) -> Result<(), AnswerError> {
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    let kind = SOCK_DIAG_BY_FAMILY;
+    dump(NETLINK_SOCK_DIAG, [kind; 2], payload, take)
+}
+
+/// Asks for a list. `kinds` are the types of the request and of what answers it.
+fn dump(
+    protocol: i32,
+    kinds: [u16; 2],
+    payload: &[u8],
+    take: impl FnMut(&[u8]) -> Option<()>,
+) -> Result<(), AnswerError> {
+    let sequence = 1;
+    let [request, answer] = kinds.map(|kind| message::Expected { kind, sequence });
+    let request = message::dump_request(request, payload);
+    let mut socket = Socket::open(protocol)?;
+    if socket.file.write(&request)? != request.len() {
+        return Err(io::Error::from(ErrorKind::WriteZero).into());
+    }
+    message::read_dump(&socket.file, &mut vec![0; BUFFER_SIZE], answer, take)
+}
+
+/// The name of the interface with this number. It is `if` and the number, if the
+/// name cannot be read or printed.
+pub fn interface_name(number: u32) -> Interface {
+    let name = ask_name(number, &mut vec![0; BUFFER_SIZE]);
+    name.unwrap_or_else(|_| Interface::of_number(number))
+}
+
+/// The number of the interface with this name, or with this number behind `if`.
+pub fn interface_number(name: &str) -> Option<u32> {
+    const RTM_NEWLINK: u16 = 16;
+    const RTM_GETLINK: u16 = 18;
+    const IFLA_IFNAME: u16 = 3;
+    /// The length of `struct ifinfomsg`.
+    const INFO_SIZE: usize = 16;
+    let mut found = None;
+    let kinds = [RTM_GETLINK, RTM_NEWLINK];
+    let all = dump(NETLINK_ROUTE, kinds, &[0; INFO_SIZE], |link| {
+        let its = message::attribute(link.get(INFO_SIZE..)?, IFLA_IFNAME)?;
+        if its.strip_suffix(b"\0")? == name.as_bytes() {
+            found = message::array_at(link, 4).map(u32::from_ne_bytes);
+        }
+        Some(())
+    });
+    let of_number = || name.strip_prefix("if")?.parse().ok();
+    all.ok().and(found).or_else(of_number)
+}
+
 /// A netlink socket, and the sequence number of its last request.
 #[derive(Debug)]
 struct Socket {
