@@ -75,8 +75,16 @@ fn condition(condition: &Condition) -> Option<Vec<u8>> {
             program
         }
         Condition::All(filter) => compile(filter)?,
-        // Names are compared where there are no ports, so not by inet_diag.
-        Condition::OnInterface(_) | Condition::IsLike(..) => return None,
+        // The kernel refuses names of Unix sockets, as ss finds out too.
+        Condition::IsLike(end, _) => {
+            let any = Network {
+                family: Some(AddressFamily::Unix),
+                octets: [0; 16],
+                bits: 0,
+            };
+            comparison(by_end(*end, LOCAL_IS, PEER_IS), &host(0, Some(&any)))
+        }
+        Condition::OnInterface(_) => return None,
     })
 }
 

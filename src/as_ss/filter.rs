@@ -444,52 +444,33 @@ impl<'a> Parser<'a> {
             )
         };
         // A number in the order of the machine, as ss keeps it in place of octets.
-        let network = |number: u32| {
+        let network = |number: Option<u32>| {
             let mut octets = [0; 16];
-            octets[..4].copy_from_slice(&number.to_ne_bytes());
+            octets[..4].copy_from_slice(&number.unwrap_or(0).to_ne_bytes());
             Network {
                 family,
                 octets,
-                bits: 32,
+                bits: if number.is_some() { 32 } else { 0 },
             }
+        };
+        let number = |read: fn(&str) -> Option<u32>| {
+            let (text, port) = split();
+            let number = match text.map(read) {
+                None => None,
+                Some(number) => Some(number.ok_or_else(not_covered)?),
+            };
+            Ok((port, Some(network(number))))
         };
         match family {
             Some(AddressFamily::Unix) => like(end, text, value),
-            Some(AddressFamily::Packet) => {
-                let (protocol, port) = split();
-                let protocol = protocol.map(names::link_protocol_number);
-                let protocol = match protocol {
-                    None => None,
-                    Some(number) => Some(network(number.ok_or_else(not_covered)?)),
-                };
-                Ok(Condition::Is(
-                    end,
-                    other_port(text, port, family)?,
-                    protocol,
-                ))
-            }
-            Some(AddressFamily::Netlink) => {
-                let (protocol, port) = split();
-                let protocol = match protocol.map(names::netlink_number) {
-                    None => None,
-                    Some(number) => Some(network(number.ok_or_else(not_covered)?)),
-                };
-                Ok(Condition::Is(
-                    end,
-                    other_port(text, port, family)?,
-                    protocol,
-                ))
-            }
-            Some(AddressFamily::Vsock) => {
-                let (machine, port) = split();
-                let machine = match machine.map(integer) {
-                    None => None,
-                    Some(Some(number)) => {
-                        Some(network(u32::try_from(number).map_err(|_| not_covered())?))
-                    }
-                    Some(None) => return Err(not_covered()),
-                };
-                Ok(Condition::Is(end, other_port(text, port, family)?, machine))
+            Some(AddressFamily::Packet | AddressFamily::Netlink | AddressFamily::Vsock) => {
+                let (port, network) = number(match family {
+                    Some(AddressFamily::Packet) => names::link_protocol_number,
+                    Some(AddressFamily::Netlink) => names::netlink_number,
+                    _ => |text| integer(text)?.try_into().ok(),
+                })?;
+                let port = other_port(text, port, family)?;
+                Ok(Condition::Is(end, port, network))
             }
             Some(AddressFamily::Xdp) => Err(not_covered()),
             None | Some(AddressFamily::Inet | AddressFamily::Inet6) => {
@@ -516,7 +497,12 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 let port = value.strip_prefix(':').unwrap_or(value);
-                Condition::Is(end, other_port(text, port, family)?, None)
+                let any = Network {
+                    family,
+                    octets: [0; 16],
+                    bits: 0,
+                };
+                Condition::Is(end, other_port(text, port, family)?, Some(any))
             }
         };
         let port = match equal {

@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::bytecode;
 use super::filter::{Facts, Place};
 use super::info;
-use super::printer::{Details, Printer};
+use super::printer::{Answered, Details, Printer};
 use super::selection::{AddressFamily, State, States};
 use crate::listener::SsAddress;
-use crate::source::netlink::dump_sockets;
-use crate::source::netlink::message::{AnswerError, array_at, attribute};
+use crate::source::netlink::SocketLists;
+use crate::source::netlink::message::{array_at, attribute};
 
 /// A protocol that inet_diag lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +67,8 @@ const CGROUP: u16 = 21;
 /// Asks for the sockets of `protocol` and writes those that are wanted.
 ///
 /// # Errors
-/// If the kernel does not list them. The number of rows that it gave before comes
-/// with the error.
-pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Result<(), (AnswerError, usize)> {
+/// If the kernel does not list them.
+pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Answered {
     let mut rows = 0;
     let last = printer.selection.last_family;
     // As ss, ask for one family only if it is the last that was named.
@@ -79,17 +78,19 @@ pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Result<(), (AnswerErro
         _ => &[AddressFamily::Inet, AddressFamily::Inet6],
     };
     let mut last_inode = 0;
+    let mut lists = SocketLists::open().map_err(|error| (error.into(), rows))?;
     for family in asked {
         let request = request(protocol, *family, printer);
-        dump_sockets(&request, |row| {
+        let mut show_row = |row: &[u8]| {
             rows += 1;
             let socket = Socket::parse(row)?;
             if printer.selection.families.has(socket.family) {
                 socket.show(protocol, &mut last_inode, printer)?;
             }
             Some(())
-        })
-        .map_err(|error| (error, rows))?;
+        };
+        let answered = lists.dump(&request, &mut show_row);
+        answered.map_err(|error| (error, rows))?;
     }
     Ok(())
 }

@@ -41,13 +41,11 @@ use std::path::Path;
 use crate::cli::UsageError;
 use crate::listener::Protocol;
 use crate::output::{Output, OutputError};
-use crate::source::netlink::dump_sockets;
-use crate::source::netlink::message::AnswerError;
 pub use error::Error;
 use inet::Inet;
 use options::{Command, Request};
 pub use places::Places;
-use printer::{Naming, Printer};
+use printer::{Answered, Naming, Printer};
 use selection::{AddressFamily, Kind, State};
 use services::Services;
 use table::{Table, Write};
@@ -173,7 +171,7 @@ fn show_kinds(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
         from_kernel_only("vsock", "AF_VSOCK", places, || vsock::show(printer))?;
     }
     if has(Kind::Xdp) && has_family(AddressFamily::Xdp) && has_close {
-        from_kernel_only("xdp", "XDP", places, are_no_xdp_sockets)?;
+        from_kernel_only("xdp", "XDP", places, || are_no_xdp_sockets(printer))?;
     }
     if has(Kind::Mptcp) && selection.has_inet() {
         show_inet(Inet::Mptcp, places, printer)?;
@@ -212,9 +210,6 @@ fn show_inet(protocol: Inet, places: &Places, printer: &mut Printer<'_>) -> Resu
     proc_net::show(protocol, places, printer)
 }
 
-/// What asking the kernel led to.
-type Answered = Result<(), (AnswerError, usize)>;
-
 /// Whether the kernel answered. What it did not say at all may be found elsewhere.
 fn is_answered(answered: Option<Answered>, table: &str) -> Result<bool, Error> {
     match answered {
@@ -243,14 +238,9 @@ fn from_kernel_only(
 }
 
 /// Asks for XDP sockets, which cannot be shown.
-fn are_no_xdp_sockets() -> Answered {
+fn are_no_xdp_sockets(printer: &mut Printer<'_>) -> Answered {
     // `struct xdp_diag_req`.
     let mut request = vec![AddressFamily::Xdp.number(), 0, 0, 0];
     request.extend([0; 16]);
-    let mut rows = 0;
-    dump_sockets(&request, |_| {
-        rows += 1;
-        None
-    })
-    .map_err(|error| (error, rows))
+    printer.dump(&request, |_, _| None)
 }

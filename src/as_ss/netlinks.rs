@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use super::filter::{Facts, Place};
 use super::info;
 use super::names;
-use super::printer::Printer;
+use super::printer::{Answered, Printer};
 use super::selection::{AddressFamily, State};
 use crate::source::holders::name_in_stat;
-use crate::source::netlink::dump_sockets;
-use crate::source::netlink::message::{AnswerError, array_at, attribute};
+use crate::source::netlink::message::{array_at, attribute};
 
 /// The length of `struct netlink_diag_msg`; attributes follow.
 const ROW_SIZE: usize = 28;
@@ -26,20 +25,14 @@ const CONNECTED: u8 = 1;
 /// Asks for the sockets of netlink and writes those that are wanted.
 ///
 /// # Errors
-/// If the kernel does not list them. The number of rows that it gave before comes
-/// with the error.
-pub fn show(printer: &mut Printer<'_>) -> Result<(), (AnswerError, usize)> {
+/// If the kernel does not list them.
+pub fn show(printer: &mut Printer<'_>) -> Answered {
     // `struct netlink_diag_req`.
     let mut request = vec![AddressFamily::Netlink.number(), EVERY_PROTOCOL, 0, 0];
     request.extend([0; 4]);
     request.extend((SHOW_MEMORY | SHOW_GROUPS).to_ne_bytes());
     request.extend([0; 8]);
-    let mut rows = 0;
-    dump_sockets(&request, |row| {
-        rows += 1;
-        show_row(row, printer)
-    })
-    .map_err(|error| (error, rows))
+    printer.dump(&request, show_row)
 }
 
 /// `None` if the row cannot be read.

@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use super::filter::{Facts, Place};
 use super::info;
 use super::names;
-use super::printer::{Details, Printer};
+use super::printer::{Answered, Details, Printer};
 use super::selection::{AddressFamily, State};
-use crate::source::netlink::dump_sockets;
-use crate::source::netlink::message::{AnswerError, array_at, attribute};
+use crate::source::netlink::message::{array_at, attribute};
 
 /// The length of `struct packet_diag_msg`; attributes follow.
 const ROW_SIZE: usize = 16;
@@ -33,21 +32,15 @@ const EVERY: u16 = 3;
 /// whichever was asked for.
 ///
 /// # Errors
-/// If the kernel does not list them. The number of rows that it gave before comes
-/// with the error.
-pub fn show(printer: &mut Printer<'_>) -> Result<(), (AnswerError, usize)> {
+/// If the kernel does not list them.
+pub fn show(printer: &mut Printer<'_>) -> Answered {
     // `struct packet_diag_req`.
     let mut request = vec![AddressFamily::Packet.number(), 0, 0, 0];
     request.extend([0; 4]);
     let shown = SHOW_INFO | SHOW_MEMORY | SHOW_RINGS | SHOW_FANOUT;
     request.extend(shown.to_ne_bytes());
     request.extend([0; 8]);
-    let mut rows = 0;
-    dump_sockets(&request, |row| {
-        rows += 1;
-        show_row(row, printer)
-    })
-    .map_err(|error| (error, rows))
+    printer.dump(&request, show_row)
 }
 
 /// `None` if the row cannot be read.

@@ -13,7 +13,8 @@ use super::services::Services;
 use super::table::Table;
 use super::users::Users;
 use crate::listener::{Interface, Protocol};
-use crate::source::netlink;
+use crate::source::netlink::message::AnswerError;
+use crate::source::netlink::{self, SocketLists};
 
 /// What of a socket is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,7 +78,30 @@ pub struct Details {
     pub cgroup: u64,
 }
 
+/// What asking the kernel for a list of sockets led to: with an error, how many rows
+/// came before it.
+pub type Answered = Result<(), (AnswerError, usize)>;
+
 impl<'a> Printer<'a> {
+    /// Asks the kernel for a list of sockets, and has `show_row` write each row of
+    /// it. That returns `None` if it cannot read one.
+    ///
+    /// # Errors
+    /// If the kernel does not list them.
+    pub fn dump(
+        &mut self,
+        request: &[u8],
+        show_row: impl Fn(&[u8], &mut Printer<'a>) -> Option<()>,
+    ) -> Answered {
+        let mut rows = 0;
+        let mut lists = SocketLists::open().map_err(|error| (error.into(), rows))?;
+        let answered = lists.dump(request, &mut |row| {
+            rows += 1;
+            show_row(row, self)
+        });
+        answered.map_err(|error| (error, rows))
+    }
+
     /// Writes to this table.
     pub fn new(
         table: Table<'a>,

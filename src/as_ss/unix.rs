@@ -6,11 +6,10 @@ use super::error::Error;
 use super::filter::{Facts, Place};
 use super::info;
 use super::places::Places;
-use super::printer::Printer;
+use super::printer::{Answered, Printer};
 use super::proc_net::for_each_line;
 use super::selection::{AddressFamily, Kind, State};
-use crate::source::netlink::dump_sockets;
-use crate::source::netlink::message::{AnswerError, array_at, attribute};
+use crate::source::netlink::message::{array_at, attribute};
 
 /// The length of `struct unix_diag_msg`; attributes follow.
 const ROW_SIZE: usize = 16;
@@ -37,9 +36,8 @@ const SEQPACKET: u32 = 5;
 /// Asks for Unix sockets and writes those that are wanted.
 ///
 /// # Errors
-/// If the kernel does not list them. The number of rows that it gave before comes
-/// with the error.
-pub fn show(printer: &mut Printer<'_>) -> Result<(), (AnswerError, usize)> {
+/// If the kernel does not list them.
+pub fn show(printer: &mut Printer<'_>) -> Answered {
     let mut shown = SHOW_NAME | SHOW_PEER | SHOW_QUEUES;
     if printer.show.memory {
         shown |= SHOW_MEMORY;
@@ -53,12 +51,7 @@ pub fn show(printer: &mut Printer<'_>) -> Result<(), (AnswerError, usize)> {
     request.extend([0; 4]);
     request.extend(shown.to_ne_bytes());
     request.extend([0; 8]);
-    let mut rows = 0;
-    dump_sockets(&request, |row| {
-        rows += 1;
-        show_row(row, printer)
-    })
-    .map_err(|error| (error, rows))
+    printer.dump(&request, show_row)
 }
 
 /// `None` if the row cannot be read.

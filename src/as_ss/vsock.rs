@@ -1,10 +1,9 @@
 //! Sockets between virtual machines and their host: vsock_diag of sock_diag(7).
 
 use super::filter::{Facts, Place};
-use super::printer::Printer;
+use super::printer::{Answered, Printer};
 use super::selection::{AddressFamily, Kind};
-use crate::source::netlink::dump_sockets;
-use crate::source::netlink::message::{AnswerError, array_at};
+use crate::source::netlink::message::array_at;
 
 const STREAM: u8 = 1;
 const DATAGRAM: u8 = 2;
@@ -12,19 +11,13 @@ const DATAGRAM: u8 = 2;
 /// Asks for the sockets and writes those that are wanted.
 ///
 /// # Errors
-/// If the kernel does not list them. The number of rows that it gave before comes
-/// with the error.
-pub fn show(printer: &mut Printer<'_>) -> Result<(), (AnswerError, usize)> {
+/// If the kernel does not list them.
+pub fn show(printer: &mut Printer<'_>) -> Answered {
     // `struct vsock_diag_req`.
     let mut request = vec![AddressFamily::Vsock.number(), 0, 0, 0];
     request.extend(printer.selection.states.bits().to_ne_bytes());
     request.extend([0; 16]);
-    let mut rows = 0;
-    dump_sockets(&request, |row| {
-        rows += 1;
-        show_row(row, printer)
-    })
-    .map_err(|error| (error, rows))
+    printer.dump(&request, show_row)
 }
 
 /// Writes a `struct vsock_diag_msg`. `None` if it cannot be read.

@@ -1,0 +1,1 @@
+//! Real programs that call ss, with this one in its place.
