@@ -383,7 +383,7 @@ impl<'a> Parser<'a> {
             "sport" => self.port(End::Local),
             "dport" => self.port(End::Peer),
             "dev" => self.equal_or_not(
-                |word| netlink::interface_number(word).or_else(|| integer(word)?.try_into().ok()),
+                |word| netlink::interface_index(word).or_else(|| integer(word)?.try_into().ok()),
                 Condition::OnInterface,
             ),
             "fwmark" => self.equal_or_not(mark, |(mark, mask)| Condition::Marked { mark, mask }),
@@ -626,7 +626,7 @@ fn other_port(text: &str, port: &str, family: Option<AddressFamily>) -> Result<i
     }
     let number = integer(port).and_then(|number| i32::try_from(number).ok());
     let named = || match family {
-        Some(AddressFamily::Packet) => netlink::interface_number(port)?.try_into().ok(),
+        Some(AddressFamily::Packet) => netlink::interface_index(port)?.try_into().ok(),
         Some(AddressFamily::Netlink) if port == "kernel" => Some(0),
         _ => None,
     };

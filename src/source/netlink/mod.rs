@@ -215,15 +215,15 @@ impl SocketLists {
     }
 }
 
-/// The name of the interface with this number. It is `if` and the number, if the
-/// name cannot be read or printed.
-pub fn interface_name(number: u32) -> Interface {
-    let name = ask_name(number, &mut vec![0; BUFFER_SIZE]);
-    name.unwrap_or_else(|_| Interface::of_number(number))
+/// The name of the interface with this index. If the name cannot be read or printed,
+/// it is `if` and the index, as in ss.
+pub fn interface_name(index: u32) -> Interface {
+    let name = ask_name(index, &mut vec![0; BUFFER_SIZE]);
+    name.unwrap_or_else(|_| Interface::from_index(index))
 }
 
-/// The number of the interface with this name, or with this number behind `if`.
-pub fn interface_number(name: &str) -> Option<u32> {
+/// The index of the interface with this name, or with this index behind `if`.
+pub fn interface_index(name: &str) -> Option<u32> {
     const RTM_NEWLINK: u16 = 16;
     const RTM_GETLINK: u16 = 18;
     const IFLA_IFNAME: u16 = 3;
@@ -238,10 +238,10 @@ pub fn interface_number(name: &str) -> Option<u32> {
         }
         Some(())
     };
-    let of_number = || name.strip_prefix("if")?.parse().ok();
+    let of_index = || name.strip_prefix("if")?.parse().ok();
     let mut links = SocketLists::of(NETLINK_ROUTE).ok()?;
     let all = links.ask(kinds, &[0; INFO_SIZE], &mut take);
-    all.ok().and(found).or_else(of_number)
+    all.ok().and(found).or_else(of_index)
 }
 
 /// A netlink socket, and the sequence number of its last request.
