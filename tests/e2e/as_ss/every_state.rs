@@ -1,5 +1,6 @@
 //! Sockets of every kind in every state, asked for in every way.
 
+use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -38,6 +39,7 @@ const BLACK_HOLE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// is not among them.
 fn zoo() -> Zoo {
     let mut zoo = quiet_zoo();
+    zoo.add_closed();
     zoo.add_half_open();
     zoo.add_lost();
     zoo
@@ -69,8 +71,8 @@ impl Zoo {
         (client, listener.accept().unwrap().0)
     }
 
-    /// Established ones with unread and unsent bytes, half closed ones, and what is
-    /// left of closed ones.
+    /// Established ones with unread bytes, half closed ones, and one that is kept
+    /// alive.
     fn add_connections(&mut self, address: &str) {
         let listener = TcpListener::bind(address).unwrap();
         let (mut client, server) = self.pair(&listener);
@@ -78,10 +80,11 @@ impl Zoo {
         self.others.extend([client.into(), OwnedFd::from(server)]);
         let (client, server) = self.pair(&listener);
         client.shutdown(Shutdown::Write).unwrap();
+        let waiting = ["-Htan", "state", "fin-wait-1"];
+        wait_for("an acknowledgement", || {
+            run(&mut as_ss(&waiting)).lines().is_empty().then_some(())
+        });
         self.others.extend([client.into(), OwnedFd::from(server)]);
-        let (client, server) = self.pair(&listener);
-        drop(client);
-        drop(server);
         let (client, server) = self.pair(&listener);
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(7000));
         socket2::SockRef::from(&client)
@@ -119,6 +122,14 @@ impl Zoo {
         drop(half);
         self.others.extend([server.into(), OwnedFd::from(other)]);
         self.others.push(listener.into());
+    }
+
+    /// What is left of closed ones.
+    fn add_closed(&mut self) {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            drop(self.pair(&listener));
+        }
     }
 
     fn add_unix(&mut self) {
@@ -435,7 +446,15 @@ fn timers_run_down_as_ss_shows_them() {
     }
     in_private_network(|| {
         let _zoo = zoo();
-        let arguments = ["-Htano", "state", "syn-sent", "state", "fin-wait-1"];
+        let arguments = [
+            "-Htane",
+            "state",
+            "time-wait",
+            "state",
+            "syn-sent",
+            "state",
+            "fin-wait-1",
+        ];
         let between = || {
             let theirs = || timers(&run(Command::new("ss").args(arguments)).stdout);
             let (before, ours, after) = (
@@ -458,7 +477,8 @@ fn timers_run_down_as_ss_shows_them() {
 fn timers(table: &str) -> Vec<(String, u32)> {
     let timer = |line: &str| {
         let (before, timer) = line.split_once("timer:(").unwrap();
-        let [name, left, count] = timer.trim_end().split(',').collect::<Vec<_>>()[..] else {
+        let (timer, details) = timer.split_once(')').unwrap();
+        let [name, left, count] = timer.split(',').collect::<Vec<_>>()[..] else {
             panic!("{line}");
         };
         let (seconds, rest) = match left.split_once('.') {
@@ -469,7 +489,94 @@ fn timers(table: &str) -> Vec<(String, u32)> {
         };
         let rest: u32 = rest.strip_suffix("ms").unwrap().parse().unwrap();
         let left = seconds.parse::<u32>().unwrap() * 1000 + rest;
-        (format!("{before} {name} {count}"), left)
+        (
+            format!("{before} {name} {count} {}", details.trim_end()),
+            left,
+        )
     };
     table.lines().map(timer).collect()
+}
+
+/// The milliseconds since something was sent or received are new in every run, so
+/// they are compared by their number of digits.
+#[test]
+fn what_tcp_knows_is_shown_as_by_ss() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _zoo = quiet_zoo();
+        let filter = ["state", "established", "state", "close-wait"];
+        for options in [&["-tin"][..], &["-ti"], &["-tiOen"], &["-tmi"], &["-Htim4"]] {
+            let arguments = [options, &filter].concat();
+            let without_times = |command: &mut Command| {
+                let shown = run(command.args(&arguments)).lines().join("\n");
+                hide(&shown, &["lastsnd:", "lastrcv:", "lastack:"])
+            };
+            wait_for("the same bytes", || {
+                let theirs = without_times(&mut Command::new("ss"));
+                let ours = without_times(&mut as_ss(&[""; 0]));
+                assert!(ours.contains(" rtt:") && ours.contains(" cwnd:"), "{ours}");
+                (ours == theirs).then_some(())
+            });
+        }
+        assert_same(&["-lnui"], &[]);
+        assert_same(&["-wai"], &[]);
+        // Also the one that is a part of Multipath TCP.
+        assert_same(&["-lti"], &[]);
+        assert_same(&["-Mlm"], &[]);
+    });
+}
+
+/// `text` with `#` for each digit behind one of these names.
+fn hide(text: &str, names: &[&str]) -> String {
+    let mut hidden = String::new();
+    for word in text.split_inclusive(' ') {
+        let is_hiding = names.iter().any(|name| word.starts_with(name));
+        let digit = |c: char| if c.is_ascii_digit() { '#' } else { c };
+        match is_hiding {
+            true => hidden.extend(word.chars().map(digit)),
+            false => hidden += word,
+        }
+    }
+    hidden
+}
+
+/// More than ss keeps in memory: it writes such a table in parts, each as wide as
+/// what came until then.
+#[test]
+fn a_long_table_is_written_in_parts_as_by_ss() {
+    if !have_ss() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let table = directory.path().join("tcp");
+    let mut text = String::from("  sl  local_address\n");
+    let mut random = fastrand::Rng::with_seed(1);
+    for row in 0..150_000 {
+        // Addresses get longer on the way.
+        let address = random.u32(..) & if row < 60_000 { 0x0f0f_0f0f } else { u32::MAX };
+        let port = random.u16(..);
+        text += &format!(
+            "{row:4}: {address:08X}:{port:04X} 0100007F:0050 01 00000000:00000000 00:00000000 00000000     0        0 {row} 1 0 20 0 0 10 -1\n"
+        );
+    }
+    fs::write(&table, text).unwrap();
+    for arguments in ["-tan", "-Htn4", "-t4an", "-tane"] {
+        let environment = [
+            ("PROC_NET_TCP", table.as_os_str()),
+            ("PROC_NET_TCP6", "/dev/null".as_ref()),
+        ];
+        let shown = |command: &mut Command| {
+            command.arg(arguments).arg("-4").envs(environment);
+            run(command).stdout
+        };
+        let (ours, theirs) = (shown(&mut as_ss(&[""; 0])), shown(&mut Command::new("ss")));
+        assert!(theirs.len() > 6_000_000);
+        assert!(
+            ours == theirs,
+            "{arguments}: {:?}",
+            ours.lines().zip(theirs.lines()).find(|(a, b)| a != b)
+        );
+    }
 }
