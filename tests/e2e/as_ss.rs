@@ -19,15 +19,16 @@ mod every_state;
 mod programs;
 
 /// The program under test under the name ss, which is also its name in `/proc`.
+static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
+    fs::create_dir_all(&directory).unwrap();
+    let link = directory.join("ss");
+    let _ = fs::remove_file(&link);
+    symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
+    link
+});
+
 fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
-    static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
-        fs::create_dir_all(&directory).unwrap();
-        let link = directory.join("ss");
-        let _ = fs::remove_file(&link);
-        symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
-        link
-    });
     let mut command = Command::new(&*LINK);
     command.args(arguments).stdin(Stdio::null());
     command
