@@ -297,10 +297,17 @@ impl Printer<'_> {
     /// wildcard.
     pub fn endpoint(&mut self, (address, port): (IpAddr, u16), interface: u32, is_v6_only: bool) {
         use std::fmt::Write as _;
-        let is_any = address.is_ipv6() && address.is_unspecified() && !is_v6_only;
-        match is_any {
-            true => self.table.push(b"*"),
-            false => {
+        match address {
+            IpAddr::V4(address) => {
+                for (index, octet) in address.octets().into_iter().enumerate() {
+                    if index > 0 {
+                        self.table.push(b".");
+                    }
+                    self.table.decimal(octet.into());
+                }
+            }
+            IpAddr::V6(any) if any.is_unspecified() && !is_v6_only => self.table.push(b"*"),
+            IpAddr::V6(_) => {
                 let _ = write!(self.table, "{}", SsAddress(address));
             }
         }
@@ -313,8 +320,8 @@ impl Printer<'_> {
     }
 
     fn v6_only(&mut self, v6_only: u8) {
-        use std::fmt::Write as _;
-        let _ = write!(self.table, " v6only:{v6_only}");
+        self.table.push(b" v6only:");
+        self.table.decimal(v6_only.into());
     }
 
     /// Starts the row of an SCTP association, which has states of its own.
@@ -335,9 +342,6 @@ impl Printer<'_> {
         let state = STATES.get(usize::from(state)).unwrap_or(&"UNKNOWN");
         let _ = write!(self.table, "`- {state}");
         self.table.end_cell();
-        for length in [recv_q, send_q] {
-            let _ = write!(self.table, "{:<6}", length as i32);
-            self.table.end_cell();
-        }
+        self.queues(recv_q, send_q);
     }
 }

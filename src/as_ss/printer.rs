@@ -135,9 +135,17 @@ impl<'a> Printer<'a> {
         self.table.start_row();
         self.table.cell(netid);
         self.table.cell(shown_state(state));
-        // Queues are a C `int` to ss.
-        for length in [recv_q, send_q] {
-            let _ = write!(self.table, "{:<6}", length as i32);
+        self.queues(recv_q, send_q);
+    }
+
+    /// The lengths of the queues: two cells. They are a C `int` to ss.
+    pub fn queues(&mut self, recv_q: u32, send_q: u32) {
+        for length in [recv_q as i32, send_q as i32] {
+            if length < 0 {
+                self.table.push(b"-");
+            }
+            self.table.decimal(length.unsigned_abs());
+            self.table.pad(6);
             self.table.end_cell();
         }
     }
@@ -159,9 +167,7 @@ impl<'a> Printer<'a> {
         };
         match name {
             Some(name) => self.table.push(name.as_bytes()),
-            None => {
-                let _ = write!(self.table, "{port}");
-            }
+            None => self.table.decimal(port.into()),
         }
         self.table.end_cell();
     }
@@ -196,9 +202,12 @@ impl<'a> Printer<'a> {
     /// What `-e` says.
     pub fn details(&mut self, details: &Details) {
         if details.uid != 0 {
-            let _ = write!(self.table, " uid:{}", details.uid);
+            self.table.push(b" uid:");
+            self.table.decimal(details.uid);
         }
-        let _ = write!(self.table, " ino:{} sk:{:x}", details.inode, details.cookie);
+        self.table.push(b" ino:");
+        self.table.decimal(details.inode);
+        let _ = write!(self.table, " sk:{:x}", details.cookie);
         if details.mark != 0 {
             let _ = write!(self.table, " fwmark:{:#x}", details.mark);
         }

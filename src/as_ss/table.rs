@@ -126,6 +126,31 @@ impl<'a> Table<'a> {
         self.text.extend_from_slice(bytes);
     }
 
+    /// Adds a number to the current cell. A long table has hundreds of thousands of
+    /// them, so this is worth more than `write!`.
+    pub fn decimal(&mut self, number: u32) {
+        let mut digits = [0; 10];
+        let mut first = digits.len();
+        let mut left = number;
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        self.push(&digits[first..]);
+    }
+
+    /// Fills the current cell with blanks until it is this long.
+    pub fn pad(&mut self, length: usize) {
+        let end = self.start + length;
+        if self.text.len() < end {
+            self.text.resize(end, b' ');
+        }
+    }
+
     /// A cell of `text`.
     pub fn cell(&mut self, text: impl AsRef<[u8]>) {
         self.push(text.as_ref());
