@@ -130,13 +130,21 @@ fn show_kinds(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
     // These have no state but this.
     let has_close = selection.states.has(State::Close as u8);
     if has(Kind::Netlink) && has_family(AddressFamily::Netlink) && has_close {
-        from_kernel_only("netlink", "NETLINK", places, || netlinks::show(printer))?;
+        let asks = places.asks_kernel_for("netlink");
+        let answered = asks.then(|| netlinks::show(printer));
+        if !is_answered(answered, "netlink")? {
+            netlinks::show_file(places, printer)?;
+        }
     }
     if (has(Kind::PacketRaw) || has(Kind::PacketDatagram))
         && has_family(AddressFamily::Packet)
         && has_close
     {
-        from_kernel_only("packet", "PACKET", places, || packet::show(printer))?;
+        let asks = places.asks_kernel_for("packet");
+        let answered = asks.then(|| packet::show(printer));
+        if !is_answered(answered, "packet")? {
+            packet::show_file(places, printer)?;
+        }
     }
     let unix = [Kind::UnixStream, Kind::UnixDatagram, Kind::UnixSeqpacket];
     if unix.into_iter().any(has) && has_family(AddressFamily::Unix) {

@@ -1,11 +1,14 @@
-//! Packet sockets: packet_diag of sock_diag(7).
+//! Packet sockets: packet_diag of sock_diag(7), or the file `/proc/net/packet`.
 
 use std::fmt::Write as _;
 
+use super::error::Error;
 use super::filter::{Facts, Place};
 use super::info;
 use super::names;
+use super::places::Places;
 use super::printer::{Answered, Details, Printer};
+use super::proc_net::for_each_line;
 use super::selection::{AddressFamily, State};
 use crate::source::netlink::message::{array_at, attribute};
 
@@ -45,60 +48,31 @@ pub fn show(printer: &mut Printer<'_>) -> Answered {
 
 /// `None` if the row cannot be read.
 fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let kind = *row.get(1)?;
-    let protocol = array_at(row, 2).map(u16::from_ne_bytes)?;
-    let inode = word(row, 4)?;
     let attributes = row.get(ROW_SIZE..)?;
     let memory = attribute(attributes, MEMORY)?;
     let about = attribute(attributes, INFO);
-    let interface = match about {
-        Some(about) => word(about, 0)?,
-        None => 0,
-    };
-    let mut octets = [0; 16];
-    octets[..4].copy_from_slice(&u32::from(protocol).to_ne_bytes());
-    let facts = Facts {
-        family: AddressFamily::Packet,
-        local: Place {
-            octets,
-            port: interface as i32,
-            name: None,
-        },
-        peer: Place::default(),
-        interface,
-        mark: 0,
-        cgroup: 0,
-    };
-    if !printer.accepts(&facts) {
-        return Some(());
-    }
-    let netid = if kind == RAW { "p_raw" } else { "p_dgr" };
-    printer.start(netid, State::Close as u8, word(memory, 0)?, 0);
-    let shown = match protocol {
-        EVERY => "*".to_string(),
-        _ if printer.show.numeric => format!("[{protocol}]"),
-        _ => names::link_protocol(protocol),
-    };
-    match interface {
-        0 => printer.end(shown, ":", "*"),
-        _ => {
-            let name = printer.interface(interface);
-            printer.end(shown, ":", name.as_str());
-        }
-    }
-    printer.end("", "*", "");
-    printer.users(inode);
-    if printer.show.details {
-        let uid = match attribute(attributes, UID) {
-            Some(uid) => word(uid, 0)?,
+    let socket = Socket {
+        kind: row[1],
+        protocol: array_at(row, 2).map(u16::from_ne_bytes)?,
+        interface: match about {
+            Some(about) => word(about, 0)?,
             None => 0,
-        };
-        printer.details(&Details {
-            uid,
-            inode,
+        },
+        recv_q: word(memory, 0)?,
+        details: Details {
+            uid: match attribute(attributes, UID) {
+                Some(uid) => word(uid, 0)?,
+                None => 0,
+            },
+            inode: word(row, 4)?,
             cookie: u64::from(word(row, 12)?) << 32 | u64::from(word(row, 8)?),
             ..Details::default()
-        });
+        },
+    };
+    if !socket.show(printer) {
+        return Some(());
+    }
+    if printer.show.details {
         if let Some(about) = about {
             show_info(about, printer)?;
         }
@@ -117,6 +91,88 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
         info::show_memory(memory, printer)?;
     }
     Some(())
+}
+
+/// Writes the sockets in `/proc/net/packet` that are wanted.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
+    for_each_line("packet", places, |line| {
+        // sk RefCnt Type Proto Iface R Rmem User Inode
+        let mut fields = line
+            .split(u8::is_ascii_whitespace)
+            .filter(|field| !field.is_empty());
+        let mut number = |skipped, base| {
+            let text = std::str::from_utf8(fields.nth(skipped)?).ok()?;
+            u32::from_str_radix(text, base).ok()
+        };
+        let socket = Socket {
+            kind: number(2, 10)? as u8,
+            protocol: number(0, 16)? as u16,
+            interface: number(0, 10)?,
+            recv_q: number(1, 10)?,
+            details: Details {
+                uid: number(0, 10)?,
+                inode: number(0, 10)?,
+                ..Details::default()
+            },
+        };
+        socket.show(printer);
+        Some(())
+    })
+}
+
+struct Socket {
+    kind: u8,
+    protocol: u16,
+    interface: u32,
+    recv_q: u32,
+    details: Details,
+}
+
+impl Socket {
+    /// Whether it was wanted.
+    fn show(&self, printer: &mut Printer<'_>) -> bool {
+        let (protocol, interface) = (self.protocol, self.interface);
+        let mut octets = [0; 16];
+        octets[..4].copy_from_slice(&u32::from(protocol).to_ne_bytes());
+        let facts = Facts {
+            family: AddressFamily::Packet,
+            local: Place {
+                octets,
+                port: interface as i32,
+                name: None,
+            },
+            peer: Place::default(),
+            interface,
+            mark: 0,
+            cgroup: 0,
+        };
+        if !printer.accepts(&facts) {
+            return false;
+        }
+        let netid = if self.kind == RAW { "p_raw" } else { "p_dgr" };
+        printer.start(netid, State::Close as u8, self.recv_q, 0);
+        let shown = match protocol {
+            EVERY => "*".to_string(),
+            _ if printer.show.numeric => format!("[{protocol}]"),
+            _ => names::link_protocol(protocol),
+        };
+        match interface {
+            0 => printer.end(shown, ":", "*"),
+            _ => {
+                let name = printer.interface(interface);
+                printer.end(shown, ":", name.as_str());
+            }
+        }
+        printer.end("", "*", "");
+        printer.users(self.details.inode);
+        if printer.show.details {
+            printer.details(&self.details);
+        }
+        true
+    }
 }
 
 fn start_line(name: &str, printer: &mut Printer<'_>) {

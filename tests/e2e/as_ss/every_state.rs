@@ -1,5 +1,6 @@
 //! Sockets of every kind in every state, asked for in every way.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -579,4 +580,39 @@ fn a_long_table_is_written_in_parts_as_by_ss() {
             ours.lines().zip(theirs.lines()).find(|(a, b)| a != b)
         );
     }
+}
+
+/// Where ss reads files, they say less, and less is asked of the kernel.
+#[test]
+fn tables_are_read_from_files_as_by_ss() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _zoo = quiet_zoo();
+        let root: (&str, &OsStr) = ("PROC_ROOT", "/proc".as_ref());
+        for arguments in [
+            &["-a"][..],
+            &["-an"],
+            &["-l"],
+            &[],
+            &["-aO", "-A", "netlink,packet", "-e"],
+            &["-0"],
+            &["-0", "src", "arp:*"],
+            &["-wan"],
+            &["-xa"],
+            &["-xle", "src", "*stream"],
+            &["-xp", "state", "established"],
+            &["-tuaen"],
+            &["-tano", "sport gt 80"],
+            &["-s"],
+            &["-tas"],
+        ] {
+            assert_same(arguments, &[root]);
+        }
+        let unix: (&str, &OsStr) = ("PROC_NET_UNIX", "/proc/net/unix".as_ref());
+        assert_same(&["-an", "-A", "unix,tcp"], &[unix]);
+        let recorded = run(as_ss(&["-tan"]).env("TCPDIAG_FILE", "/dev/null"));
+        assert_eq!((recorded.code(), &*recorded.stdout), (255, ""));
+    });
 }
