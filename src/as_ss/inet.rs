@@ -345,3 +345,75 @@ impl Printer<'_> {
         self.queues(recv_q, send_q);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::as_ss::printer::Show;
+    use crate::as_ss::selection::{Kinds, Selection};
+    use crate::as_ss::services::Services;
+    use crate::as_ss::table::Table;
+
+    /// `struct inet_diag_msg`: an IPv4 socket of this state and inode.
+    fn row(state: u8, inode: u32) -> Vec<u8> {
+        let mut row = vec![0; ROW_SIZE];
+        (row[0], row[1]) = (2, state);
+        row[4..6].copy_from_slice(&80u16.to_be_bytes());
+        row[8..12].copy_from_slice(&[127, 0, 0, 1]);
+        row[68..72].copy_from_slice(&inode.to_ne_bytes());
+        row
+    }
+
+    fn shown(protocol: Inet, rows: &[Vec<u8>]) -> String {
+        let mut selection = Selection::default();
+        selection.add_kinds(Kinds::named("inet").unwrap());
+        let services = Services::new("/nonexistent".into(), "/nonexistent".into());
+        let mut text = Vec::new();
+        let mut write = |more: Vec<u8>| {
+            text.extend(more);
+            Ok(())
+        };
+        let table = Table::new(true, true, false, &mut write);
+        let mut printer = Printer::new(table, Show::default(), &selection, None, &services);
+        let mut last_inode = 0;
+        for row in rows {
+            let socket = Socket::parse(row).unwrap();
+            let shown = socket.show(protocol, &mut last_inode, &mut printer);
+            assert_eq!(shown, Some(()));
+        }
+        printer.table.finish().unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn an_association_follows_its_endpoint() {
+        let expected = "sctp LISTEN   0      0      127.0.0.1:80 0.0.0.0:*\n     \
+                        `- ESTAB 0      0      127.0.0.1:80 0.0.0.0:*\n\
+                        sctp ESTAB    0      0      127.0.0.1:80 0.0.0.0:*\n";
+        let rows = [row(10, 7), row(3, 7), row(1, 8)];
+        assert_eq!(shown(Inet::Sctp, &rows), expected);
+    }
+
+    #[test]
+    fn a_raw_socket_is_named_by_the_protocol_that_it_speaks() {
+        let speaking = |protocol: u8| {
+            let mut row = row(7, 1);
+            row.extend(5u16.to_ne_bytes());
+            row.extend(PROTOCOL.to_ne_bytes());
+            row.extend([protocol, 0, 0, 0]);
+            row
+        };
+        let text = shown(Inet::Raw, &[speaking(58), speaking(1)]);
+        let names: Vec<_> = text.lines().map(|line| line.split(' ').next()).collect();
+        assert_eq!(names, [Some("icmp6"), Some("???")]);
+    }
+
+    #[test]
+    fn a_row_that_is_cut_cannot_be_read() {
+        let row = row(10, 7);
+        assert!(Socket::parse(&row).is_some());
+        for length in 0..row.len() {
+            assert!(Socket::parse(&row[..length]).is_none(), "{length}");
+        }
+    }
+}
