@@ -475,6 +475,7 @@ fn processes_are_shown_as_ss_shows_them() {
             assert_same(&[arguments], &[("PROC_ROOT", "/proc".as_ref())]);
             assert_same(&[arguments, "sport gt 0", "--processes"], &[]);
         }
+        assert_same(&["-lntT"], &[]);
         drop(holders);
         assert_same(&["-lntup"], &[]);
     });
