@@ -1,63 +1,114 @@
 //! ss's filters: `sport = :8080 and not src 127.0.0.0/8`.
 //!
-//! The language is that of ss's manual page, ss(8), as far as it speaks of
-//! ports and addresses. Conditions are joined from left to right; `and` does
-//! not bind more tightly than `or`.
+//! The language is that of ss's manual page, ss(8). Conditions are joined from left
+//! to right; `and` does not bind more tightly than `or`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::selection::Selection;
+use super::selection::{AddressFamily, Kind, Selection};
 use super::services::Services;
+use super::{cgroups, names};
 use crate::cli::UsageError;
-use crate::listener::{Endpoint, Family, Listener, Protocol};
+use crate::listener::Protocol;
+use crate::source::netlink;
 
 /// Conditions and how they are joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    first: Condition,
-    rest: Vec<(Join, Condition)>,
+    /// The first condition.
+    pub first: Condition,
+    /// Those that follow, and how each is joined to all before it.
+    pub rest: Vec<(Join, Condition)>,
 }
 
+/// How two conditions are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Join {
+pub enum Join {
+    /// Both must hold.
     And,
+    /// One must hold.
     Or,
 }
 
+/// What a filter asks of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Condition {
-    Is(End, Option<u16>, Option<Network>),
-    AtLeast(End, u16),
-    AtMost(End, u16),
+pub enum Condition {
+    /// An end has this port, and an address in this network. [`ANY_PORT`] is any.
+    Is(End, i32, Option<Network>),
+    /// An end has a name like this pattern. For Unix sockets.
+    IsLike(End, Vec<u8>),
+    /// The port of an end is this or a higher one.
+    AtLeast(End, i32),
+    /// The port of an end is this or a lower one.
+    AtMost(End, i32),
+    /// The socket is bound to the interface of this number.
+    OnInterface(u32),
+    /// The bits of the socket's mark that are in `mask` are `mark`.
+    Marked {
+        /// What they must be.
+        mark: u32,
+        /// Which bits.
+        mask: u32,
+    },
+    /// The socket belongs to the control group of this number.
+    InCgroup(u64),
+    /// The kernel chose the port or the name.
+    AutoBound,
+    /// This does not hold.
     Not(Box<Condition>),
+    /// A filter in parentheses.
     All(Box<Filter>),
 }
 
 /// Which end of a socket is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
+    /// Its own.
     Local,
+    /// The other one.
     Peer,
 }
 
+/// The port in a condition that takes any.
+pub const ANY_PORT: i32 = -1;
+
 /// The addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    /// `None` is either.
-    family: Option<Family>,
-    octets: [u8; 16],
-    bits: usize,
+pub struct Network {
+    /// `None` is any.
+    pub family: Option<AddressFamily>,
+    /// The address. Those of an IPv4 address come first, and zeros follow.
+    pub octets: [u8; 16],
+    /// How many bits of it count.
+    pub bits: usize,
 }
 
-/// Who applies a filter. On netlink the kernel does first, and then ss does again.
-/// On what is read from `/proc` only ss does. They differ where a network is of
-/// another family than the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppliedBy {
-    /// The kernel: it compares addresses of one family.
-    Kernel,
-    /// ss: it compares bits, whatever their family.
-    Ss,
+/// What a filter looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The family of both ends.
+    pub family: AddressFamily,
+    /// The socket's own end.
+    pub local: Place<'a>,
+    /// The other end.
+    pub peer: Place<'a>,
+    /// The number of the interface that it is bound to, or 0.
+    pub interface: u32,
+    /// Its mark, or 0.
+    pub mark: u32,
+    /// The number of its control group, or 0.
+    pub cgroup: u64,
+}
+
+/// One end of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// As in a [`Network`].
+    pub octets: [u8; 16],
+    /// The port, or what ss takes for one.
+    pub port: i32,
+    /// The name of a Unix socket, if it has one.
+    pub name: Option<&'a [u8]>,
 }
 
 /// Parentheses and `not`s nest no deeper than this.
@@ -65,12 +116,11 @@ const MOST_NESTED: usize = 100;
 
 impl Filter {
     /// Reads the arguments that follow the options; none make no filter.
-    /// `selection` is what the options ask for, which `inet:` and `inet6:`
-    /// narrow.
+    /// `selection` is what the options ask for. A condition on a family narrows
+    /// it.
     ///
     /// # Errors
-    /// When it is no filter, or one that speaks of more than ports and
-    /// addresses.
+    /// When it is no filter, or one that is not covered.
     pub fn parse(
         arguments: &[String],
         selection: &mut Selection,
@@ -93,77 +143,141 @@ impl Filter {
         }
     }
 
-    /// Whether `listener` passes the filter, as it is applied `by` one of them.
-    pub fn accepts(&self, listener: &Listener, by: AppliedBy) -> bool {
-        let first = self.first.holds(listener, by);
+    /// Whether a socket passes the filter.
+    pub fn accepts(&self, socket: &Facts<'_>, services: &Services) -> bool {
+        let first = self.first.holds(socket, services);
         self.rest
             .iter()
             .fold(first, |so_far, (join, condition)| match join {
-                Join::And => so_far && condition.holds(listener, by),
-                Join::Or => so_far || condition.holds(listener, by),
+                Join::And => so_far && condition.holds(socket, services),
+                Join::Or => so_far || condition.holds(socket, services),
             })
     }
 }
 
 impl Condition {
-    fn holds(&self, listener: &Listener, by: AppliedBy) -> bool {
+    fn holds(&self, socket: &Facts<'_>, services: &Services) -> bool {
         match self {
             Condition::Is(end, port, network) => {
-                let Endpoint {
-                    port: its_port,
-                    address,
-                } = end.of(listener);
-                port.is_none_or(|port| port == its_port)
-                    && network.is_none_or(|network| network.holds(address, by))
+                let place = end.of(socket);
+                (*port == ANY_PORT || *port == place.port)
+                    && network.is_none_or(|network| network.holds(place, socket.family))
             }
-            Condition::AtLeast(end, port) => end.of(listener).port >= *port,
-            Condition::AtMost(end, port) => end.of(listener).port <= *port,
-            Condition::Not(condition) => !condition.holds(listener, by),
-            Condition::All(filter) => filter.accepts(listener, by),
+            Condition::IsLike(end, pattern) => {
+                is_like(end.of(socket).name.unwrap_or_default(), pattern)
+            }
+            Condition::AtLeast(end, port) => end.of(socket).port >= *port,
+            Condition::AtMost(end, port) => end.of(socket).port <= *port,
+            Condition::OnInterface(number) => socket.interface == *number,
+            Condition::Marked { mark, mask } => socket.mark & mask == *mark,
+            Condition::InCgroup(number) => socket.cgroup == *number,
+            Condition::AutoBound => is_auto_bound(socket, services),
+            Condition::Not(condition) => !condition.holds(socket, services),
+            Condition::All(filter) => filter.accepts(socket, services),
         }
     }
 }
 
 impl End {
-    fn of(self, listener: &Listener) -> Endpoint {
+    fn of<'a>(self, socket: &'a Facts<'a>) -> &'a Place<'a> {
         match self {
-            End::Local => listener.endpoint,
-            End::Peer => listener.peer,
+            End::Local => &socket.local,
+            End::Peer => &socket.peer,
         }
     }
 }
 
 impl Network {
-    fn holds(&self, address: IpAddr, by: AppliedBy) -> bool {
-        let mapped = match address {
-            IpAddr::V6(address) if self.family == Some(Family::V4) => address.to_ipv4_mapped(),
-            _ => None,
-        };
-        let is_mapped_in = || mapped.is_some_and(|address| self.begins(address.into()));
-        let is_other_family = self
-            .family
-            .is_some_and(|family| family != Family::of(address));
-        match by {
-            AppliedBy::Kernel if is_other_family => is_mapped_in(),
-            AppliedBy::Kernel => self.begins(address),
-            AppliedBy::Ss => self.begins(address) || is_mapped_in(),
+    /// ss compares bits, whatever their family, and IPv4 networks also with
+    /// IPv4-mapped addresses.
+    fn holds(&self, place: &Place<'_>, family: AddressFamily) -> bool {
+        // ss compares with where it keeps a name in memory.
+        if place.name.is_some() {
+            return self.bits == 0;
         }
+        let is_mapped = self.family == Some(AddressFamily::Inet)
+            && family == AddressFamily::Inet6
+            && place.octets[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+        self.begins(place.octets)
+            || is_mapped && {
+                let mut octets = [0; 16];
+                octets[..4].copy_from_slice(&place.octets[12..]);
+                self.begins(octets)
+            }
     }
 
-    fn begins(&self, address: IpAddr) -> bool {
-        let difference = u128::from_be_bytes(self.octets) ^ u128::from_be_bytes(octets(address));
+    fn begins(&self, octets: [u8; 16]) -> bool {
+        let difference = u128::from_be_bytes(self.octets) ^ u128::from_be_bytes(octets);
         difference.leading_zeros() as usize >= self.bits
     }
 }
 
-/// Those of an IPv4 address come first, and zeros follow.
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+fn is_auto_bound(socket: &Facts<'_>, services: &Services) -> bool {
+    let Place { port, name, octets } = &socket.local;
+    match socket.family {
+        AddressFamily::Unix => name.is_none_or(|name| {
+            let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            name.len() == 6 && name[0] == b'@' && name[1..].iter().all(is_digit)
+        }),
+        AddressFamily::Packet => *port == 0 && octets[..4] == [0; 4],
+        AddressFamily::Netlink => *port < 0,
+        AddressFamily::Vsock => *port > 1023,
+        _ => services.is_ephemeral(*port),
+    }
+}
+
+/// Whether `name` is like a pattern of fnmatch(3), in any case of letters.
+fn is_like(name: &[u8], pattern: &[u8]) -> bool {
+    let Some((&first, rest)) = pattern.split_first() else {
+        return name.is_empty();
+    };
+    if first == b'*' {
+        return (0..=name.len()).any(|skipped| is_like(&name[skipped..], rest));
+    }
+    let Some((&byte, others)) = name.split_first() else {
+        return false;
+    };
+    let byte = byte.to_ascii_lowercase();
+    let (is_first, rest) = match (first, rest.split_first()) {
+        (b'?', _) => (true, rest),
+        (b'[', _) => match in_brackets(byte, rest) {
+            Some(result) => result,
+            None => (byte == b'[', rest),
+        },
+        (b'\\', Some((escaped, rest))) => (byte == escaped.to_ascii_lowercase(), rest),
+        // A backslash at the end is like nothing.
+        (b'\\', None) => return false,
+        _ => (byte == first.to_ascii_lowercase(), rest),
+    };
+    is_first && is_like(others, rest)
+}
+
+/// Whether `byte` is one of those in brackets, and what follows the brackets.
+/// `None` if they are never closed.
+fn in_brackets(byte: u8, pattern: &[u8]) -> Option<(bool, &[u8])> {
+    let is_negated = matches!(pattern.first(), Some(b'!' | b'^'));
+    let mut rest = &pattern[usize::from(is_negated)..];
+    let mut is_in = false;
+    let mut is_first = true;
+    loop {
+        let (&next, mut after) = rest.split_first()?;
+        if next == b']' && !is_first {
+            return Some((is_in != is_negated, after));
         }
-        IpAddr::V6(address) => address.octets(),
+        is_first = false;
+        let mut from = next;
+        if next == b'\\' {
+            (from, after) = after.split_first().map(|(byte, after)| (*byte, after))?;
+        }
+        let mut to = from;
+        if let [b'-', end, behind @ ..] = after
+            && *end != b']'
+        {
+            (to, after) = (*end, behind);
+        }
+        let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
+        is_in |= (from..=to).contains(&byte);
+        rest = after;
     }
 }
 
@@ -268,6 +382,13 @@ impl<'a> Parser<'a> {
             "dst" => self.address(End::Peer),
             "sport" => self.port(End::Local),
             "dport" => self.port(End::Peer),
+            "dev" => self.equal_or_not(
+                |word| netlink::interface_index(word).or_else(|| integer(word)?.try_into().ok()),
+                Condition::OnInterface,
+            ),
+            "fwmark" => self.equal_or_not(mark, |(mark, mask)| Condition::Marked { mark, mask }),
+            "cgroup" => self.equal_or_not(cgroups::number, Condition::InCgroup),
+            "autobound" => Ok(Condition::AutoBound),
             other => Err(unexpected(other)),
         }
     }
@@ -290,6 +411,22 @@ impl<'a> Parser<'a> {
         comparison.unwrap_or(Comparison::Equal)
     }
 
+    fn equal_or_not<T>(
+        &mut self,
+        read: impl Fn(&str) -> Option<T>,
+        condition: impl Fn(T) -> Condition,
+    ) -> Result<Condition, UsageError> {
+        let comparison = self.comparison();
+        let text = self.next()?;
+        let refuse = |why| UsageError::of_ss(format!("{text}: {why}"));
+        let value = read(text).ok_or_else(|| refuse("there is none such"))?;
+        match comparison {
+            Comparison::Equal => Ok(condition(value)),
+            Comparison::NotEqual => Ok(Condition::Not(Box::new(condition(value)))),
+            _ => Err(refuse("can only be compared with = and !=")),
+        }
+    }
+
     fn address(&mut self, end: End) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
         let text = self.next()?;
@@ -297,80 +434,129 @@ impl<'a> Parser<'a> {
             let why = format!("{text}: an address can only be compared with =");
             return Err(UsageError::of_ss(why));
         }
-        let value = self.narrow(text)?;
-        let (host, port) = split_port(value)
-            .ok_or_else(|| UsageError::of_ss(format!("{text}: no ] follows the address")))?;
-        let network = match host.starts_with('*') || host.is_empty() {
-            true => None,
-            false => Some(self.network(host)?),
+        let (value, family) = self.narrow(text)?;
+        let not_covered = || UsageError::of_ss(format!("{text}: no such address"));
+        let split = || {
+            let (address, port) = value.split_once(':').unwrap_or((value, ""));
+            (
+                Some(address).filter(|address| !matches!(*address, "" | "*")),
+                port,
+            )
         };
-        Ok(Condition::Is(end, self.number(port)?, network))
+        // A number in the order of the machine, as ss keeps it in place of octets.
+        let network = |number: Option<u32>| {
+            let mut octets = [0; 16];
+            octets[..4].copy_from_slice(&number.unwrap_or(0).to_ne_bytes());
+            Network {
+                family,
+                octets,
+                bits: if number.is_some() { 32 } else { 0 },
+            }
+        };
+        let number = |read: fn(&str) -> Option<u32>| {
+            let (text, port) = split();
+            let number = match text.map(read) {
+                None => None,
+                Some(number) => Some(number.ok_or_else(not_covered)?),
+            };
+            Ok((port, Some(network(number))))
+        };
+        match family {
+            Some(AddressFamily::Unix) => like(end, text, value),
+            Some(AddressFamily::Packet | AddressFamily::Netlink | AddressFamily::Vsock) => {
+                let (port, network) = number(match family {
+                    Some(AddressFamily::Packet) => names::link_protocol_number,
+                    Some(AddressFamily::Netlink) => names::netlink_number,
+                    _ => |text| integer(text)?.try_into().ok(),
+                })?;
+                let port = other_port(text, port, family)?;
+                Ok(Condition::Is(end, port, network))
+            }
+            Some(AddressFamily::Xdp) => Err(not_covered()),
+            None | Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+                let (host, port) = split_port(value).ok_or_else(|| {
+                    UsageError::of_ss(format!("{text}: no ] follows the address"))
+                })?;
+                let network = match host.starts_with('*') || host.is_empty() {
+                    true => None,
+                    false => Some(self.network(host)?),
+                };
+                Ok(Condition::Is(end, self.number(port)?, network))
+            }
+        }
     }
 
     fn port(&mut self, end: End) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
         let text = self.next()?;
-        let value = self.narrow(text)?;
-        let port = self.number(value)?;
-        let equal = Condition::Is(end, port, None);
-        let number =
-            || port.ok_or_else(|| UsageError::of_ss(format!("{text}: must be a port here")));
+        let (value, family) = self.narrow(text)?;
+        let equal = match family {
+            Some(AddressFamily::Unix) => like(end, text, value)?,
+            None | Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+                Condition::Is(end, self.number(value)?, None)
+            }
+            _ => {
+                let port = value.strip_prefix(':').unwrap_or(value);
+                let any = Network {
+                    family,
+                    octets: [0; 16],
+                    bits: 0,
+                };
+                Condition::Is(end, other_port(text, port, family)?, Some(any))
+            }
+        };
+        let port = match equal {
+            Condition::Is(_, port, _) => port,
+            _ => ANY_PORT,
+        };
         let not = |condition| Condition::Not(Box::new(condition));
         Ok(match comparison {
             Comparison::Equal => equal,
             Comparison::NotEqual => not(equal),
-            Comparison::AtLeast => Condition::AtLeast(end, number()?),
-            Comparison::AtMost => Condition::AtMost(end, number()?),
-            Comparison::More => not(Condition::AtMost(end, number()?)),
-            Comparison::Less => not(Condition::AtLeast(end, number()?)),
+            Comparison::AtLeast => Condition::AtLeast(end, port),
+            Comparison::AtMost => Condition::AtMost(end, port),
+            Comparison::More => not(Condition::AtMost(end, port)),
+            Comparison::Less => not(Condition::AtLeast(end, port)),
         })
     }
 
     /// Takes off the family that may stand before a value. ss then shows only
     /// that family, and where options name several, only the last of them.
-    fn narrow(&mut self, text: &'a str) -> Result<&'a str, UsageError> {
-        let families = [("inet:", Family::V4), ("inet6:", Family::V6)];
-        let named = families
-            .into_iter()
-            .find_map(|(prefix, family)| Some((text.strip_prefix(prefix)?, family)));
+    fn narrow(&mut self, text: &'a str) -> Result<(&'a str, Option<AddressFamily>), UsageError> {
+        let named = text
+            .split_once(':')
+            .and_then(|(name, value)| Some((value, AddressFamily::named(name)?)));
         let (value, family) = match named {
+            Some((_, AddressFamily::Xdp)) | None => (text, self.selection.last_family),
             Some((value, family)) => (value, Some(family)),
-            None => (text, self.selection.last_family),
         };
-        for other in ["unix:", "link:", "netlink:", "vsock:"] {
-            if text.starts_with(other) {
-                return Err(UsageError::of_ss(format!(
-                    "{text}: not a kind of address that is covered"
-                )));
-            }
-        }
         if let Some(family) = family {
             self.selection.only_family(family);
         }
-        Ok(value)
+        Ok((value, family))
     }
 
     /// `PORT` or `:PORT`; nothing or `*` is any.
-    fn number(&self, text: &str) -> Result<Option<u16>, UsageError> {
+    fn number(&self, text: &str) -> Result<i32, UsageError> {
         let text = text.strip_prefix(':').unwrap_or(text);
         if text.is_empty() || text.starts_with('*') {
-            return Ok(None);
+            return Ok(ANY_PORT);
         }
         let refuse = |why| Err(UsageError::of_ss(format!("{text}: {why}")));
         if let Some(number) = integer(text) {
-            return match u16::try_from(number) {
-                Ok(port) => Ok(Some(port)),
+            return match i32::try_from(number) {
+                Ok(port) => Ok(port),
                 Err(_) => refuse("not a port"),
             };
         }
-        let named = |protocol| {
-            let is_wanted = self.selection.protocols.contains(&protocol);
+        let named = |kind, protocol| {
             let port = || self.services.port(text, protocol);
-            is_wanted.then(port).flatten()
+            self.selection.kinds.has(kind).then(port).flatten()
         };
-        match (named(Protocol::Udp), named(Protocol::Tcp)) {
+        let udp = named(Kind::Udp, Protocol::Udp);
+        match (udp, named(Kind::Tcp, Protocol::Tcp)) {
             (Some(udp), Some(tcp)) if udp != tcp => refuse("another port for UDP than for TCP"),
-            (Some(port), _) | (None, Some(port)) => Ok(Some(port)),
+            (Some(port), _) | (None, Some(port)) => Ok(i32::from(port)),
             (None, None) => refuse("neither a port nor a service of /etc/services"),
         }
     }
@@ -397,20 +583,19 @@ impl<'a> Parser<'a> {
             true => IpAddr::V6(address.parse().map_err(|_| refuse())?),
             false => IpAddr::V4(parse_v4(address).ok_or_else(refuse)?),
         };
-        let its_family = Family::of(address);
+        let (its_family, most) = match address {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
         if family.is_some_and(|family| family != its_family) {
             return Err(UsageError::of_ss(format!(
                 "{text}: not of the family asked for"
             )));
         }
-        let most = match its_family {
-            Family::V4 => 32,
-            Family::V6 => 128,
-        };
         let bits = match bits {
             None => most,
             Some(bits) => match integer(bits) {
-                Some(bits) if bits <= most => bits,
+                Some(bits @ 0..) if bits <= most => bits,
                 _ => return Err(refuse()),
             },
         };
@@ -419,6 +604,53 @@ impl<'a> Parser<'a> {
             octets: octets(address),
             bits: bits as usize,
         })
+    }
+}
+
+/// A pattern for the name of a Unix socket. Sets of characters by name are left to
+/// others.
+fn like(end: End, text: &str, pattern: &str) -> Result<Condition, UsageError> {
+    let is_set = |pair: &[u8]| matches!(pair, [b'[', b':' | b'.' | b'=']);
+    if pattern.as_bytes().windows(2).any(is_set) {
+        let why = format!("{text}: sets of characters by name are not covered");
+        return Err(UsageError::of_ss(why));
+    }
+    Ok(Condition::IsLike(end, pattern.into()))
+}
+
+/// What stands for a port in families that have none: an interface, a process, a
+/// number.
+fn other_port(text: &str, port: &str, family: Option<AddressFamily>) -> Result<i32, UsageError> {
+    if matches!(port, "" | "*") {
+        return Ok(ANY_PORT);
+    }
+    let number = integer(port).and_then(|number| i32::try_from(number).ok());
+    let named = || match family {
+        Some(AddressFamily::Packet) => netlink::interface_index(port)?.try_into().ok(),
+        Some(AddressFamily::Netlink) if port == "kernel" => Some(0),
+        _ => None,
+    };
+    let why = || UsageError::of_ss(format!("{text}: no such port"));
+    number.or_else(named).ok_or_else(why)
+}
+
+/// `MARK` or `MARK/MASK`.
+fn mark(text: &str) -> Option<(u32, u32)> {
+    let number = |text| integer(text).map(|number| number as u32);
+    match text.split_once('/') {
+        None => Some((number(text)?, u32::MAX)),
+        Some((mark, mask)) => Some((number(mark)?, number(mask)?)),
+    }
+}
+
+/// Those of an IPv4 address come first, and zeros follow.
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        IpAddr::V6(address) => address.octets(),
     }
 }
 
@@ -451,8 +683,14 @@ fn parse_v4(text: &str) -> Option<Ipv4Addr> {
     Some(octets.into())
 }
 
-/// A number as C writes them: decimal, octal behind `0`, hexadecimal behind `0x`.
-fn integer(text: &str) -> Option<u32> {
+/// A number as C writes them: decimal, octal behind `0`, hexadecimal behind `0x`,
+/// and all of them behind a sign.
+fn integer(text: &str) -> Option<i64> {
+    let (is_negative, text) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
     let (digits, base) = match text.strip_prefix('0') {
         Some("") | None => (text, 10),
         Some(rest) => match rest.strip_prefix(['x', 'X']) {
@@ -460,38 +698,67 @@ fn integer(text: &str) -> Option<u32> {
             None => (rest, 8),
         },
     };
-    let is_number = digits.bytes().all(|digit| digit.is_ascii_alphanumeric());
-    is_number
-        .then(|| u32::from_str_radix(digits, base).ok())
-        .flatten()
+    if !digits.bytes().all(|digit| digit.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let number = i64::from(u32::from_str_radix(digits, base).ok()?);
+    Some(if is_negative { -number } else { number })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::as_ss::selection::Kinds;
     use std::fs;
+
+    fn services(directory: &tempfile::TempDir) -> Services {
+        let file = directory.path().join("services");
+        let names = "http 80/tcp www\ndomain 53/udp\nodd 1/tcp\nodd 2/udp\n";
+        fs::write(&file, names).unwrap();
+        Services::new(file, "/nonexistent".into())
+    }
 
     /// Parsed where `80/tcp` and `53/udp` have names, and a filter with them.
     fn parsed(text: &str, selection: &mut Selection) -> Result<Filter, UsageError> {
         let directory = tempfile::TempDir::new().unwrap();
-        let file = directory.path().join("services");
-        let names = "http 80/tcp www\ndomain 53/udp\nodd 1/tcp\nodd 2/udp\n";
-        fs::write(&file, names).unwrap();
-        let services = Services::new(file, "/nonexistent".into());
-        selection.protocols = vec![Protocol::Udp, Protocol::Tcp];
+        selection.add_kinds(Kinds::named("inet").unwrap());
+        let services = services(&directory);
         Filter::parse(&[text.to_string()], selection, &services).map(Option::unwrap)
     }
 
-    fn accepts(text: &str, socket: &str, by: AppliedBy) -> bool {
-        let (address, port) = socket.rsplit_once(':').unwrap();
-        let address = address.trim_matches(['[', ']']).parse().unwrap();
-        let port = port.parse().unwrap();
-        let listener = Listener::new(Protocol::Tcp, Endpoint { port, address });
+    fn accepts(text: &str, facts: &Facts<'_>) -> bool {
+        let directory = tempfile::TempDir::new().unwrap();
         let filter = parsed(text, &mut Selection::default());
-        filter.unwrap().accepts(&listener, by)
+        filter.unwrap().accepts(facts, &services(&directory))
     }
 
-    /// Which of some sockets pass, the same whoever applies it.
+    fn facts(family: AddressFamily, local: Place<'_>) -> Facts<'_> {
+        Facts {
+            family,
+            local,
+            peer: Place::default(),
+            interface: 0,
+            mark: 0,
+            cgroup: 0,
+        }
+    }
+
+    fn passes(text: &str, socket: &str) -> bool {
+        let (address, port) = socket.rsplit_once(':').unwrap();
+        let address: IpAddr = address.trim_matches(['[', ']']).parse().unwrap();
+        let family = match address {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let place = Place {
+            octets: octets(address),
+            port: port.parse().unwrap(),
+            name: None,
+        };
+        accepts(text, &facts(family, place))
+    }
+
+    /// Which of some sockets pass.
     fn passing(text: &str) -> Vec<&'static str> {
         let sockets = [
             "127.0.0.1:80",
@@ -500,12 +767,18 @@ mod tests {
             "[::1]:443",
             "[::ffff:127.0.0.1]:1",
         ];
-        let pass = |by| {
-            let passes = |socket: &&str| accepts(text, socket, by);
-            sockets.into_iter().filter(passes).collect::<Vec<_>>()
+        let passes = |socket: &&str| passes(text, socket);
+        sockets.into_iter().filter(passes).collect()
+    }
+
+    /// Whether a Unix socket of this name passes.
+    fn passes_by_name(text: &str, name: &str) -> bool {
+        let name = (!name.is_empty()).then_some(name.as_bytes());
+        let place = Place {
+            name,
+            ..Place::default()
         };
-        assert_eq!(pass(AppliedBy::Kernel), pass(AppliedBy::Ss), "{text}");
-        pass(AppliedBy::Ss)
+        accepts(text, &facts(AddressFamily::Unix, place))
     }
 
     fn refusal(text: &str) -> String {
@@ -572,8 +845,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_kernel_tells_families_apart() {
-        let pass = |text, socket, by| accepts(text, socket, by);
+    fn bits_are_compared_whatever_the_family() {
         for (text, socket) in [
             ("src 0.0.0.0", "[::]:1"),
             ("src 0.0.0.0/8", "[::1]:1"),
@@ -581,14 +853,48 @@ mod tests {
             ("src ::/0", "127.0.0.1:1"),
             ("src 0.0.0.0/0", "[2001:db8::1]:1"),
         ] {
-            assert!(pass(text, socket, AppliedBy::Ss), "{text}");
-            assert!(!pass(text, socket, AppliedBy::Kernel), "{text}");
+            assert!(passes(text, socket), "{text}");
         }
-        assert!(pass(
-            "src 0.0.0.0/0",
-            "[::ffff:1.2.3.4]:1",
-            AppliedBy::Kernel
-        ));
+    }
+
+    #[test]
+    fn names_of_unix_sockets_are_compared_as_a_shell_does() {
+        for (pattern, like, unlike) in [
+            ("/run/*.sock", "/RUN/a/b.sock", "/run/a.socket"),
+            ("@?b", "@ab", "@b"),
+            ("[a-c]*", "b", "d"),
+            ("[!a]", "b", "A"),
+            ("[]a]", "]", "b"),
+            ("a[", "a[", "ab"),
+            ("*", "anything", "\0"),
+        ] {
+            let text = format!("src unix:{pattern}");
+            assert!(passes_by_name(&text, like), "{pattern}");
+            assert_eq!(passes_by_name(&text, unlike), pattern == "*", "{pattern}");
+        }
+        assert!(passes_by_name("src unix:*", "") && !passes_by_name("src unix:?*", ""));
+        assert!(passes_by_name("src 0.0.0.0/0", "a") && !passes_by_name("src 0.0.0.0/8", "a"));
+        assert!(passes_by_name("autobound", "@0af3c") && !passes_by_name("autobound", "@xyzab"));
+    }
+
+    #[test]
+    fn marks_and_interfaces_are_compared() {
+        let marked = Facts {
+            mark: 0x13,
+            interface: 7,
+            ..facts(AddressFamily::Inet, Place::default())
+        };
+        for (text, passes) in [
+            ("fwmark 0x13", true),
+            ("fwmark = 3/0xf", true),
+            ("fwmark != 19", false),
+            ("fwmark 1/0xf", false),
+            ("dev 7", true),
+            ("dev != if7", false),
+            ("dev 8", false),
+        ] {
+            assert_eq!(accepts(text, &marked), passes, "{text}");
+        }
     }
 
     #[test]
@@ -613,11 +919,11 @@ mod tests {
     fn a_family_before_a_value_narrows_what_is_shown() {
         let mut selection = Selection::default();
         parsed("sport = inet:80", &mut selection).unwrap();
-        assert_eq!(selection.last_family, Some(Family::V4));
-        assert!(!selection.wants_of_proc(Family::V6));
+        assert_eq!(selection.last_family, Some(AddressFamily::Inet));
+        assert!(!selection.families.has(AddressFamily::Inet6));
         parsed("src inet6:[::1]:80", &mut selection).unwrap();
-        assert!(!selection.wants_of_proc(Family::V4));
-        assert!(selection.wants_of_proc(Family::V6));
+        assert!(!selection.families.has(AddressFamily::Inet));
+        assert!(selection.families.has(AddressFamily::Inet6));
         let error = parsed("src 127.0.0.1", &mut selection).unwrap_err();
         assert!(
             error
@@ -640,25 +946,16 @@ mod tests {
                 "sport = 80 81",
                 "'81' in the filter: not covered, or not a filter",
             ),
-            (
-                "dev eth0",
-                "'dev' in the filter: not covered, or not a filter",
-            ),
-            (
-                "autobound",
-                "'autobound' in the filter: not covered, or not a filter",
-            ),
-            ("sport = 65536", "65536: not a port"),
+            ("dev nonexistent", "nonexistent: there is none such"),
+            ("dev > lo", "lo: can only be compared with = and !="),
+            ("fwmark 1/", "1/: there is none such"),
+            ("cgroup /nonexistent", "/nonexistent: there is none such"),
+            ("sport = 4294967295", "4294967295: not a port"),
             (
                 "sport = 080",
                 "080: neither a port nor a service of /etc/services",
             ),
-            (
-                "sport = -1",
-                "-1: neither a port nor a service of /etc/services",
-            ),
             ("sport = odd", "odd: another port for UDP than for TCP"),
-            ("sport ge *", "*: must be a port here"),
             (
                 "src != 127.0.0.1",
                 "127.0.0.1: an address can only be compared with =",
@@ -685,9 +982,11 @@ mod tests {
             ),
             ("src [::1", "[::1: no ] follows the address"),
             (
-                "src unix:/a",
-                "unix:/a: not a kind of address that is covered",
+                "src unix:[[:alpha:]]",
+                "unix:[[:alpha:]]: sets of characters by name are not covered",
             ),
+            ("src vsock:x", "vsock:x: no such address"),
+            ("src netlink:rtnl:x", "netlink:rtnl:x: no such port"),
         ] {
             assert_eq!(refusal(text), why, "{text}");
         }

@@ -5,37 +5,68 @@ use std::ffi::OsString;
 use lexopt::Arg::{Long, Short, Value};
 
 use super::filter::Filter;
-use super::selection::Selection;
+use super::printer::Show;
+use super::selection::{AddressFamily, Kinds, Selection, States};
 use super::services::Services;
 use crate::cli::UsageError;
-use crate::listener::{Family, Protocol};
 
 /// What `-h` prints.
 pub const HELP: &str = "\
-Usage: ss -l {-t|-u} [ OPTIONS ] [ FILTER ]
+Usage: ss [ OPTIONS ]
+       ss [ OPTIONS ] [ FILTER ]
    -h, --help          this message
    -V, --version       output version information
-   -l, --listening     display listening sockets: needed here
-   -t, --tcp           display TCP sockets: this, -u or both are needed here
-   -u, --udp           display UDP sockets
    -n, --numeric       don't resolve service names
+   -a, --all           display all sockets
+   -l, --listening     display listening sockets
+   -o, --options       show timer information
+   -e, --extended      show detailed socket information
+   -m, --memory        show socket memory usage
    -p, --processes     show process using socket
+   -T, --threads       show thread using socket
+   -i, --info          show internal TCP information
+   -s, --summary       show socket usage summary
+
    -4, --ipv4          display only IP version 4 sockets
    -6, --ipv6          display only IP version 6 sockets
+   -0, --packet        display PACKET sockets
+   -t, --tcp           display only TCP sockets
+   -M, --mptcp         display only MPTCP sockets
+   -S, --sctp          display only SCTP sockets
+   -u, --udp           display only UDP sockets
+   -d, --dccp          display only DCCP sockets
+   -w, --raw           display only RAW sockets
+   -x, --unix          display only Unix domain sockets
+       --vsock         display only vsock sockets
+       --xdp           display only XDP sockets
    -f, --family=FAMILY display sockets of type FAMILY
-       FAMILY := {inet|inet6}
+       FAMILY := {inet|inet6|link|unix|netlink|vsock|xdp|help}
+   -A, --query=QUERY, --socket=QUERY
+       QUERY := {all|inet|tcp|mptcp|udp|raw|unix|unix_dgram|unix_stream|unix_seqpacket|
+                 packet|packet_raw|packet_dgram|netlink|dccp|sctp|vsock_stream|vsock_dgram|
+                 xdp}[,QUERY]
+
    -H, --no-header     Suppress header line
    -O, --oneline       socket's data printed on a single line
 
-   FILTER := {sport|dport} [OPERATOR] [:]PORT | {src|dst} [=] ADDRESS[/BITS][:PORT]
-             joined by and, or, not, ( and )
+   FILTER := [ state STATE | exclude STATE ]... [ EXPRESSION ]
+   STATE := {all|connected|synchronized|bucket|big|established|syn-sent|syn-recv|
+             fin-wait-{1,2}|time-wait|closed|close-wait|last-ack|listening|closing}
+   EXPRESSION := {sport|dport} [OPERATOR] [:]PORT | {src|dst} [=] ADDRESS[/BITS][:PORT] |
+                 {dev|fwmark|cgroup} [= | !=] VALUE | autobound
+                 joined by and, or, not, ( and )
    OPERATOR := {= eq | != neq | > gt | < lt | >= ge | <= le}
 
-This is lntu under the name ss. It prints what ss prints, or refuses.
+This is lntu under the name ss. It prints what ss of iproute2 6.1 prints, or refuses.
 ";
 
-/// What `-V` prints.
-pub const VERSION: &str = concat!("ss utility, lntu-", env!("CARGO_PKG_VERSION"), "\n");
+/// What `-V` prints. Scripts compare the version of iproute2, so it is that of the
+/// ss whose bytes are printed.
+pub const VERSION: &str = concat!(
+    "ss utility, iproute2-6.1.0 (lntu-",
+    env!("CARGO_PKG_VERSION"),
+    ")\n"
+);
 
 /// The long options of ss and the short ones that they stand for; `\0` where
 /// there is none.
@@ -86,8 +117,8 @@ const LONG_OPTIONS: [(&str, char); 43] = [
 ];
 /// The short options that ss has and this program refuses. Those in the second
 /// list take a value.
-const REFUSED: &str = "abdeEiKmMorsSTwxzZ0";
-const REFUSED_WITH_VALUE: &str = "ADFN";
+const REFUSED: &str = "bEKrzZ";
+const REFUSED_WITH_VALUE: &str = "DFN";
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -103,16 +134,22 @@ pub enum Command {
 /// Which sockets are asked for, and how they are shown.
 #[derive(Debug)]
 pub struct Request {
-    /// By protocol and family.
+    /// Before them, how many there are.
+    pub summary: bool,
+    /// Whether there is a table at all.
+    pub has_table: bool,
+    /// By kind, family and state.
     pub selection: Selection,
     /// Of those, the ones that it accepts.
     pub filter: Option<Filter>,
-    /// Ports as numbers.
-    pub numeric: bool,
+    /// What of them.
+    pub show: Show,
     /// A first line of headings.
     pub has_header: bool,
     /// Who holds a socket.
     pub processes: bool,
+    /// Also each thread.
+    pub threads: bool,
 }
 
 /// Reads the arguments that follow the program's name.
@@ -125,9 +162,11 @@ pub fn parse(
 ) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut selection = Selection::default();
-    let (mut tcp, mut udp, mut listening) = (false, false, false);
-    let (mut numeric, mut has_header, mut processes) = (false, true, false);
-    let mut filter = Vec::new();
+    let mut states = States::default();
+    let mut show = Show::default();
+    let (mut has_header, mut processes, mut threads) = (true, false, false);
+    let (mut summary, mut is_query) = (false, false);
+    let mut words = Vec::new();
     // What follows may still ask for help.
     let mut refused = None;
     while let Some(argument) = parser.next().map_err(UsageError::of_ss)? {
@@ -138,32 +177,66 @@ pub fn parse(
                 (format!("--{name}"), option)
             }
             Value(value) => {
-                filter.push(value.to_string_lossy().into_owned());
+                words.push(value.to_string_lossy().into_owned());
                 continue;
             }
         };
+        let family = match option {
+            '4' => Some(AddressFamily::Inet),
+            '6' => Some(AddressFamily::Inet6),
+            'x' => Some(AddressFamily::Unix),
+            '0' => Some(AddressFamily::Packet),
+            _ => AddressFamily::named(name.trim_start_matches('-')),
+        };
+        if let Some(family) = family {
+            selection.add_family(family);
+            continue;
+        }
         match option {
             'h' => return Ok(Command::Help),
             'V' | 'v' => return Ok(Command::Version),
-            'l' => listening = true,
-            't' => tcp = true,
-            'u' => udp = true,
-            'n' => numeric = true,
+            // Of these two, the last one counts.
+            'a' => states = States::ALL,
+            'l' => states = States::LISTENING,
+            't' => selection.add_kinds(named("tcp")),
+            'u' => selection.add_kinds(named("udp")),
+            'w' => selection.add_kinds(named("raw")),
+            'd' => selection.add_kinds(named("dccp")),
+            'S' => selection.add_kinds(named("sctp")),
+            'M' => selection.add_kinds(named("mptcp")),
+            'n' => show.numeric = true,
+            'o' => show.timers = true,
+            'e' => (show.timers, show.details) = (true, true),
+            'm' => show.memory = true,
+            'i' => show.info = true,
+            'O' => show.one_line = true,
             'p' => processes = true,
-            '4' => selection.add_family(Family::V4),
-            '6' => selection.add_family(Family::V6),
+            'T' => threads = true,
+            's' => summary = true,
             'H' => has_header = false,
-            // What is shown here never takes more than a line.
-            'O' => {}
-            'f' => match parser.value().map_err(UsageError::of_ss)?.to_str() {
-                Some("inet") => selection.add_family(Family::V4),
-                Some("inet6") => selection.add_family(Family::V6),
-                _ => {
-                    return Err(UsageError::of_ss(format!(
-                        "{name}: only inet and inet6 are covered"
-                    )));
+            'f' => {
+                let value = parser.value().map_err(UsageError::of_ss)?;
+                let value = value.to_string_lossy();
+                match AddressFamily::named(&value) {
+                    Some(family) => selection.add_family(family),
+                    None if value == "help" => return Ok(Command::Help),
+                    None => {
+                        let why = format!("{name}: {value} is no family, or not covered");
+                        return Err(UsageError::of_ss(why));
+                    }
                 }
-            },
+            }
+            'A' => {
+                let value = parser.value().map_err(UsageError::of_ss)?;
+                if !is_query {
+                    selection.clear_kinds();
+                    is_query = true;
+                    if states.is_empty() {
+                        states = States::CONNECTIONS;
+                    }
+                }
+                query(&name, &value.to_string_lossy(), &mut selection)?;
+            }
             _ => {
                 if REFUSED_WITH_VALUE.contains(option) {
                     parser.value().map_err(UsageError::of_ss)?;
@@ -179,27 +252,88 @@ pub fn parse(
             "{name}: not covered by lntu as ss"
         )));
     }
-    if !listening {
-        let why = "only listening sockets are covered, so -l is needed";
-        return Err(UsageError::of_ss(why));
+    let has_table = !summary || selection.is_named || !words.is_empty();
+    let expression = states_in(&words, &mut states)?;
+    if !selection.is_named {
+        selection.add_kinds(named("all"));
+        if states.is_empty() {
+            states = States::CONNECTIONS;
+        }
     }
-    if !tcp && !udp {
-        let why = "only TCP and UDP sockets are covered, so -t, -u or both are needed";
-        return Err(UsageError::of_ss(why));
+    if !states.is_empty() {
+        selection.states = states;
     }
-    let protocols = [(udp, Protocol::Udp), (tcp, Protocol::Tcp)];
-    let asked = protocols.into_iter().filter(|(is_asked, _)| *is_asked);
-    selection.protocols = asked.map(|(_, protocol)| protocol).collect();
-    if let Some(word @ ("state" | "exclude" | "excl")) = filter.first().map(String::as_str) {
-        return Err(UsageError::of_ss(format!("{word}: states are not covered")));
+    selection.complete();
+    for (is_empty, what) in [
+        (selection.kinds.is_empty(), "kinds"),
+        (selection.states.is_empty(), "states"),
+    ] {
+        if is_empty {
+            let why = format!("no {what} of sockets are left to show");
+            return Err(UsageError::of_ss(why));
+        }
     }
     Ok(Command::Show(Request {
-        filter: Filter::parse(&filter, &mut selection, services)?,
+        summary,
+        has_table,
+        filter: Filter::parse(expression, &mut selection, services)?,
         selection,
-        numeric,
+        show,
         has_header,
-        processes,
+        processes: processes || threads,
+        threads,
     }))
+}
+
+/// The kinds of one of the names that `-A` knows.
+fn named(name: &str) -> Kinds {
+    Kinds::named(name).unwrap_or_default()
+}
+
+/// The value of `-A`: names of kinds, of which those behind `!` are left out.
+fn query(option: &str, value: &str, selection: &mut Selection) -> Result<(), UsageError> {
+    for item in value.split(',') {
+        let (name, is_wanted) = match item.strip_prefix('!') {
+            Some(name) => (name, false),
+            None => (item, true),
+        };
+        let kinds = Kinds::named(name).ok_or_else(|| {
+            UsageError::of_ss(format!("{option}: {name} is no table, or not covered"))
+        })?;
+        match is_wanted {
+            true => selection.add_kinds(kinds),
+            false => selection.remove_kinds(kinds),
+        }
+    }
+    Ok(())
+}
+
+/// Takes `state STATE` and `exclude STATE` off the front of a filter. The first of
+/// them puts an end to what options said of states.
+fn states_in<'a>(words: &'a [String], states: &mut States) -> Result<&'a [String], UsageError> {
+    let mut rest = words;
+    let mut is_first = true;
+    while let [word, more @ ..] = rest
+        && let "state" | "exclude" | "excl" = word.as_str()
+    {
+        let [name, more @ ..] = more else {
+            return Err(UsageError::of_ss(format!("{word}: which state?")));
+        };
+        let named =
+            States::named(name).ok_or_else(|| UsageError::of_ss(format!("{name}: not a state")))?;
+        let before = match (is_first, word.as_str()) {
+            (false, _) => *states,
+            (true, "state") => States::default(),
+            (true, _) => States::ALL,
+        };
+        *states = match word.as_str() {
+            "state" => before.with(named),
+            _ => before.without(named),
+        };
+        is_first = false;
+        rest = more;
+    }
+    Ok(rest)
 }
 
 /// The option of this name, which may be cut short as long as only one begins so.
@@ -221,6 +355,7 @@ fn long_option(text: &str) -> Result<(&'static str, char), UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::as_ss::selection::Kind;
 
     fn parsed(arguments: &[&str]) -> Result<Command, UsageError> {
         let services = Services::new("/nonexistent".into(), "/nonexistent".into());
@@ -242,17 +377,52 @@ mod tests {
     #[test]
     fn long_options_may_be_cut_short() {
         let request = request(&["--list", "--tc", "--num", "--no", "--proc", "--fam=inet6"]);
-        assert_eq!(request.selection.protocols, [Protocol::Tcp]);
-        assert_eq!(request.selection.last_family, Some(Family::V6));
-        assert!(request.numeric && !request.has_header && request.processes);
+        assert!(request.selection.kinds.has(Kind::Tcp) && request.selection.kinds.is_one());
+        assert_eq!(request.selection.last_family, Some(AddressFamily::Inet6));
+        assert!(request.show.numeric && !request.has_header && request.processes);
         assert_eq!(refusal(&["--ipv"]), "--ipv: could be --ipv4 or --ipv6");
         assert_eq!(refusal(&["--lists"]), "--lists: not an option of ss");
     }
 
     #[test]
-    fn udp_comes_first_whatever_was_asked_for_first() {
-        let both = [Protocol::Udp, Protocol::Tcp];
-        assert_eq!(request(&["-ltu"]).selection.protocols, both);
+    fn the_last_of_all_and_listening_counts_and_a_state_counts_more() {
+        let states = |arguments: &[&str]| request(arguments).selection.states;
+        assert_eq!(states(&["-tal"]), States::LISTENING);
+        assert_eq!(states(&["-lta"]), States::ALL);
+        assert_eq!(states(&["-t"]), States::CONNECTIONS);
+        assert_eq!(states(&[]), States::CONNECTIONS);
+        let listening = States::named("listening").unwrap();
+        assert_eq!(states(&["-ta", "state", "LISTENING"]), listening);
+        assert_eq!(
+            states(&["-t", "exclude", "listening"]),
+            States::ALL.without(listening)
+        );
+        assert_eq!(
+            states(&["state", "all", "excl", "listening", "sport = 1"]),
+            States::ALL.without(listening)
+        );
+        let established = States::named("established").unwrap();
+        assert_eq!(states(&["-u"]), established);
+        assert_eq!(states(&["-u", "-A", "tcp"]), States::CONNECTIONS);
+    }
+
+    #[test]
+    fn a_query_replaces_the_kinds_before_it() {
+        let kinds = |arguments: &[&str]| request(arguments).selection.kinds;
+        assert_eq!(kinds(&["-u", "-A", "tcp"]), named("tcp"));
+        assert_eq!(kinds(&["-A", "tcp", "-u"]), kinds(&["-tu"]));
+        assert_eq!(kinds(&["-A", "inet,!udp", "-A", "!raw"]), kinds(&["-tMdS"]));
+        assert_eq!(kinds(&["-x"]), named("unix"));
+        assert_eq!(kinds(&["-4"]), named("inet"));
+        assert_eq!(kinds(&[]), named("all"));
+        assert_eq!(
+            refusal(&["-A", "tcp,tipc"]),
+            "-A: tipc is no table, or not covered"
+        );
+        assert_eq!(
+            refusal(&["-A", "!tcp"]),
+            "no kinds of sockets are left to show"
+        );
     }
 
     #[test]
@@ -262,44 +432,34 @@ mod tests {
             let option = format!("-{option}");
             assert_eq!(refusal(&["-lnt", &option]), not_covered(&option));
         }
-        for option in ["-A", "-D", "-F", "-N"] {
+        for option in ["-D", "-F", "-N"] {
             assert_eq!(refusal(&[option, "inet", "-lt"]), not_covered(option));
         }
         for option in ["--tos", "--cgroup", "--inet-sockopt", "--tipc", "--kill"] {
             assert_eq!(refusal(&["-lnt", option]), not_covered(option));
         }
         assert_eq!(refusal(&["-lnt", "-q"]), "-q: not an option of ss");
-        let only = "only inet and inet6 are covered";
-        assert_eq!(refusal(&["-lntf", "unix"]), format!("-f: {only}"));
         assert_eq!(
-            refusal(&["-nt"]),
-            "only listening sockets are covered, so -l is needed"
+            refusal(&["-lntf", "tipc"]),
+            "-f: tipc is no family, or not covered"
         );
-        assert_eq!(
-            refusal(&["-ln4"]),
-            "only TCP and UDP sockets are covered, so -t, -u or both are needed"
-        );
-        for word in ["state", "exclude", "excl"] {
-            assert_eq!(
-                refusal(&["-lnt", word, "listening"]),
-                format!("{word}: states are not covered")
-            );
-        }
+        assert_eq!(refusal(&["state"]), "state: which state?");
+        assert_eq!(refusal(&["excl", "open"]), "open: not a state");
     }
 
     #[test]
     fn help_and_version_are_given_even_behind_what_is_refused() {
-        for arguments in [&["-h"][..], &["-ah"], &["-lnt", "--help"]] {
+        for arguments in [&["-h"][..], &["-Kh"], &["-lnt", "--help"], &["-fhelp"]] {
             assert!(matches!(parsed(arguments), Ok(Command::Help)));
         }
-        for arguments in [&["-V"][..], &["-v"], &["-s", "--vers"]] {
+        for arguments in [&["-V"][..], &["-v"], &["-b", "--vers"]] {
             assert!(matches!(parsed(arguments), Ok(Command::Version)));
         }
     }
 
     #[test]
     fn the_short_options_of_long_ones_are_known() {
-        let taken = "hVltunp46fHO";
+        let taken = "aehilmnoptuwdSMTsHOVAf46x0";
         for (name, option) in LONG_OPTIONS {
             let lists = [taken, REFUSED, REFUSED_WITH_VALUE];
             let known = lists.iter().filter(|list| list.contains(option)).count();

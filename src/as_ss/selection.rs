@@ -1,39 +1,475 @@
-//! Which tables a command line asks for. Options and filters both narrow it.
+//! Which sockets a command line asks for: kinds, families and states. Options
+//! and filters both narrow them.
+//!
+//! ss starts from nothing. Each option adds its kind, its family, or both, and
+//! the states that it usually means. What is left open at the end gets defaults.
 
-use crate::listener::{Family, Protocol};
+/// The kinds of sockets that ss tells apart, each a bit of [`Kinds`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP.
+    Tcp,
+    /// Multipath TCP.
+    Mptcp,
+    /// DCCP, which Linux had until 6.15.
+    Dccp,
+    /// UDP.
+    Udp,
+    /// IP without a transport protocol.
+    Raw,
+    /// Unix datagram sockets.
+    UnixDatagram,
+    /// Unix stream sockets.
+    UnixStream,
+    /// Unix sockets of sequenced packets.
+    UnixSeqpacket,
+    /// Packets without their link-level header.
+    PacketDatagram,
+    /// Whole packets.
+    PacketRaw,
+    /// netlink(7).
+    Netlink,
+    /// SCTP.
+    Sctp,
+    /// Streams between virtual machines and their host.
+    VsockStream,
+    /// Datagrams between virtual machines and their host.
+    VsockDatagram,
+    /// Packets around the kernel's network stack.
+    Xdp,
+}
 
-/// Which tables are asked for.
-#[derive(Clone, Debug, Default)]
+impl Kind {
+    /// All kinds, in the order of their bits.
+    const ALL: [Kind; 15] = [
+        Kind::Tcp,
+        Kind::Mptcp,
+        Kind::Dccp,
+        Kind::Udp,
+        Kind::Raw,
+        Kind::UnixDatagram,
+        Kind::UnixStream,
+        Kind::UnixSeqpacket,
+        Kind::PacketDatagram,
+        Kind::PacketRaw,
+        Kind::Netlink,
+        Kind::Sctp,
+        Kind::VsockStream,
+        Kind::VsockDatagram,
+        Kind::Xdp,
+    ];
+
+    /// The families that it belongs to.
+    fn families(self) -> Families {
+        match self {
+            Kind::Tcp | Kind::Mptcp | Kind::Dccp | Kind::Udp | Kind::Raw | Kind::Sctp => {
+                Families(1 << AddressFamily::Inet as u8 | 1 << AddressFamily::Inet6 as u8)
+            }
+            Kind::UnixDatagram | Kind::UnixStream | Kind::UnixSeqpacket => {
+                Families::of(AddressFamily::Unix)
+            }
+            Kind::PacketDatagram | Kind::PacketRaw => Families::of(AddressFamily::Packet),
+            Kind::Netlink => Families::of(AddressFamily::Netlink),
+            Kind::VsockStream | Kind::VsockDatagram => Families::of(AddressFamily::Vsock),
+            Kind::Xdp => Families::of(AddressFamily::Xdp),
+        }
+    }
+
+    /// The states that asking for this kind means.
+    fn usual_states(self) -> States {
+        match self {
+            Kind::Udp | Kind::Raw => States::of(State::Established),
+            Kind::UnixDatagram
+            | Kind::PacketDatagram
+            | Kind::PacketRaw
+            | Kind::Netlink
+            | Kind::Xdp => States::of(State::Close),
+            _ => States::CONNECTIONS,
+        }
+    }
+}
+
+/// Some of the kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(u16);
+
+impl Kinds {
+    /// The kinds that `-A` knows under this name.
+    pub fn named(name: &str) -> Option<Kinds> {
+        let kinds: &[Kind] = match name {
+            "all" => &Kind::ALL,
+            "inet" => &[
+                Kind::Tcp,
+                Kind::Mptcp,
+                Kind::Dccp,
+                Kind::Udp,
+                Kind::Raw,
+                Kind::Sctp,
+            ],
+            "udp" => &[Kind::Udp],
+            "dccp" => &[Kind::Dccp],
+            "tcp" => &[Kind::Tcp],
+            "mptcp" => &[Kind::Mptcp],
+            "sctp" => &[Kind::Sctp],
+            "raw" => &[Kind::Raw],
+            "unix" => &[Kind::UnixStream, Kind::UnixDatagram, Kind::UnixSeqpacket],
+            "unix_stream" | "u_str" => &[Kind::UnixStream],
+            "unix_dgram" | "u_dgr" => &[Kind::UnixDatagram],
+            "unix_seqpacket" | "u_seq" => &[Kind::UnixSeqpacket],
+            "packet" => &[Kind::PacketRaw, Kind::PacketDatagram],
+            "packet_raw" | "p_raw" => &[Kind::PacketRaw],
+            "packet_dgram" | "p_dgr" => &[Kind::PacketDatagram],
+            "netlink" => &[Kind::Netlink],
+            "vsock" => &[Kind::VsockStream, Kind::VsockDatagram],
+            "vsock_stream" | "v_str" => &[Kind::VsockStream],
+            "vsock_dgram" | "v_dgr" => &[Kind::VsockDatagram],
+            "xdp" => &[Kind::Xdp],
+            _ => return None,
+        };
+        let bits = kinds.iter().map(|kind| 1 << *kind as u16);
+        Some(Kinds(bits.fold(0, |all, bit: u16| all | bit)))
+    }
+
+    fn iter(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| self.has(*kind))
+    }
+
+    /// Whether it is one of them.
+    pub fn has(self, kind: Kind) -> bool {
+        self.0 & 1 << kind as u16 != 0
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether there is exactly one.
+    pub fn is_one(self) -> bool {
+        self.0.count_ones() == 1
+    }
+}
+
+/// The families of addresses, each a bit of [`Families`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// Paths and names.
+    Unix,
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+    /// Ports of netlink(7).
+    Netlink,
+    /// Protocols on interfaces.
+    Packet,
+    /// Numbers of virtual machines.
+    Vsock,
+    /// Queues of interfaces.
+    Xdp,
+}
+
+impl AddressFamily {
+    const ALL: [AddressFamily; 7] = [
+        AddressFamily::Unix,
+        AddressFamily::Inet,
+        AddressFamily::Inet6,
+        AddressFamily::Netlink,
+        AddressFamily::Packet,
+        AddressFamily::Vsock,
+        AddressFamily::Xdp,
+    ];
+
+    /// The family that `-f` knows under this name, and a filter before a colon.
+    pub fn named(name: &str) -> Option<AddressFamily> {
+        Some(match name {
+            "unix" => AddressFamily::Unix,
+            "inet" => AddressFamily::Inet,
+            "inet6" => AddressFamily::Inet6,
+            "netlink" => AddressFamily::Netlink,
+            "link" => AddressFamily::Packet,
+            "vsock" => AddressFamily::Vsock,
+            "xdp" => AddressFamily::Xdp,
+            _ => return None,
+        })
+    }
+
+    /// Its number in the kernel.
+    pub fn number(self) -> u8 {
+        match self {
+            AddressFamily::Unix => 1,
+            AddressFamily::Inet => 2,
+            AddressFamily::Inet6 => 10,
+            AddressFamily::Netlink => 16,
+            AddressFamily::Packet => 17,
+            AddressFamily::Vsock => 40,
+            AddressFamily::Xdp => 44,
+        }
+    }
+
+    fn kinds(self) -> Kinds {
+        let bits = Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.families().has(self));
+        Kinds(bits.fold(0, |all, kind| all | 1 << kind as u16))
+    }
+
+    fn usual_states(self) -> States {
+        match self {
+            AddressFamily::Netlink | AddressFamily::Packet | AddressFamily::Xdp => {
+                States::of(State::Close)
+            }
+            _ => States::CONNECTIONS,
+        }
+    }
+}
+
+/// Some of the families.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Families(u8);
+
+impl Families {
+    fn of(family: AddressFamily) -> Families {
+        Families(1 << family as u8)
+    }
+
+    /// Whether it is one of them.
+    pub fn has(self, family: AddressFamily) -> bool {
+        self.0 & Families::of(family).0 != 0
+    }
+}
+
+/// The states of TCP in the kernel's `tcp_states.h`, which ss uses for every
+/// kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum State {
+    Established = 1,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+/// What ss calls each state in a table, by its number.
+const SHOWN: [&str; 12] = [
+    "UNKNOWN",
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "TIME-WAIT",
+    "UNCONN",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    "LISTEN",
+    "CLOSING",
+];
+
+/// What ss calls the state of this number in a table.
+pub fn shown_state(number: u8) -> &'static str {
+    SHOWN.get(usize::from(number)).unwrap_or(&SHOWN[0])
+}
+
+/// Some of the states, each a bit as the kernel numbers them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct States(u16);
+
+impl States {
+    /// All of them.
+    pub const ALL: States = States((1 << 12) - 1);
+    /// What `-l` means.
+    pub const LISTENING: States = States(1 << State::Listen as u16 | 1 << State::Close as u16);
+    /// What ss shows of most kinds if it is not told.
+    pub const CONNECTIONS: States = States::ALL
+        .without(States::LISTENING)
+        .without(States::MINIATURE);
+    /// Those in which the kernel keeps less than a socket.
+    const MINIATURE: States = States(1 << State::SynRecv as u16 | 1 << State::TimeWait as u16);
+
+    /// One state.
+    pub const fn of(state: State) -> States {
+        States(1 << state as u16)
+    }
+
+    /// The states that a filter knows under this name, in any case of letters.
+    pub fn named(name: &str) -> Option<States> {
+        let one = States::of;
+        Some(match name.to_ascii_lowercase().as_str() {
+            "all" => States::ALL,
+            "connected" => States::ALL.without(States::LISTENING),
+            "synchronized" => States::ALL
+                .without(States::LISTENING)
+                .without(one(State::SynSent)),
+            "bucket" => States::MINIATURE,
+            "big" => States::ALL.without(States::MINIATURE),
+            "unknown" => States(1),
+            "established" => one(State::Established),
+            "syn-sent" => one(State::SynSent),
+            "syn-recv" | "syn-rcv" => one(State::SynRecv),
+            "fin-wait-1" => one(State::FinWait1),
+            "fin-wait-2" => one(State::FinWait2),
+            "time-wait" => one(State::TimeWait),
+            "close" | "closed" | "unconnected" => one(State::Close),
+            "close-wait" => one(State::CloseWait),
+            "last-ack" => one(State::LastAck),
+            "listening" => one(State::Listen),
+            "closing" => one(State::Closing),
+            _ => return None,
+        })
+    }
+
+    /// These and those.
+    pub const fn with(self, others: States) -> States {
+        States(self.0 | others.0)
+    }
+
+    /// These but not those.
+    pub const fn without(self, others: States) -> States {
+        States(self.0 & !others.0)
+    }
+
+    /// Whether the state of this number is one of them.
+    pub fn has(self, number: u8) -> bool {
+        number < 16 && self.0 & 1 << number != 0
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether there is exactly one.
+    pub fn is_one(self) -> bool {
+        self.0.count_ones() == 1
+    }
+
+    /// As a request to the kernel has them.
+    pub fn bits(self) -> u32 {
+        u32::from(self.0)
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Selection {
-    /// Each protocol once, in the order in which ss prints them.
-    pub protocols: Vec<Protocol>,
-    families: Vec<Family>,
+    /// The kinds.
+    pub kinds: Kinds,
+    /// The families.
+    pub families: Families,
+    /// The states.
+    pub states: States,
     /// The family that was asked for last, if any was.
-    pub last_family: Option<Family>,
+    pub last_family: Option<AddressFamily>,
+    /// Whether a kind or a family was named.
+    pub is_named: bool,
 }
 
 impl Selection {
+    /// Asks for these kinds too.
+    pub fn add_kinds(&mut self, kinds: Kinds) {
+        self.kinds.0 |= kinds.0;
+        for kind in kinds.iter() {
+            self.states = self.states.with(kind.usual_states());
+        }
+        self.is_named = true;
+    }
+
+    /// Asks no more for these kinds.
+    pub fn remove_kinds(&mut self, kinds: Kinds) {
+        self.kinds.0 &= !kinds.0;
+        self.is_named = true;
+    }
+
+    /// Forgets the kinds that were asked for.
+    pub fn clear_kinds(&mut self) {
+        self.kinds = Kinds::default();
+        self.is_named = true;
+    }
+
     /// Asks for this family too.
-    pub fn add_family(&mut self, family: Family) {
-        self.families.push(family);
+    pub fn add_family(&mut self, family: AddressFamily) {
+        self.families.0 |= Families::of(family).0;
+        self.states = self.states.with(family.usual_states());
         self.last_family = Some(family);
+        self.is_named = true;
     }
 
     /// Asks for this family and for no other.
-    pub fn only_family(&mut self, family: Family) {
-        self.families.clear();
-        self.add_family(family);
+    pub fn only_family(&mut self, family: AddressFamily) {
+        self.families = Families::of(family);
+        self.last_family = Some(family);
     }
 
-    /// Whether ss asks the kernel for `family`: of those that are asked for,
-    /// only the last.
-    pub fn wants_of_kernel(&self, family: Family) -> bool {
-        self.last_family.is_none_or(|last| last == family)
+    /// Gives a family to each kind that has none, and kinds to each family that
+    /// has none.
+    pub fn complete(&mut self) {
+        for kind in self.kinds.iter() {
+            let its = kind.families();
+            if its.0 & self.families.0 == 0 {
+                self.families.0 |= its.0;
+            }
+        }
+        for family in AddressFamily::ALL {
+            let its = family.kinds();
+            if self.families.has(family) && its.0 & self.kinds.0 == 0 {
+                self.kinds.0 |= its.0;
+            }
+        }
     }
 
-    /// Whether ss looks for `family` in `/proc`: if no family or this one was
-    /// asked for.
-    pub fn wants_of_proc(&self, family: Family) -> bool {
-        self.families.is_empty() || self.families.contains(&family)
+    /// Whether IPv4 or IPv6 is asked for.
+    pub fn has_inet(&self) -> bool {
+        self.families.has(AddressFamily::Inet) || self.families.has(AddressFamily::Inet6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(name: &str) -> Kinds {
+        Kinds::named(name).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_open_gets_defaults() {
+        let mut tcp = Selection::default();
+        tcp.add_kinds(kinds("tcp"));
+        tcp.complete();
+        assert!(tcp.families.has(AddressFamily::Inet6) && tcp.kinds.is_one());
+        assert_eq!(tcp.states, States::CONNECTIONS);
+        let mut unix = Selection::default();
+        unix.add_family(AddressFamily::Unix);
+        unix.complete();
+        assert_eq!(unix.kinds, kinds("unix"));
+        let mut v4 = Selection::default();
+        v4.add_family(AddressFamily::Inet);
+        v4.complete();
+        assert_eq!(v4.kinds, kinds("inet"));
+        assert!(!v4.families.has(AddressFamily::Inet6));
+        let mut udp = Selection::default();
+        udp.add_kinds(kinds("udp"));
+        assert!(udp.states.is_one() && udp.states.has(State::Established as u8));
+    }
+
+    #[test]
+    fn states_have_names_in_any_case_and_groups() {
+        assert_eq!(States::named("LISTENING"), States::named("listening"));
+        assert_eq!(States::named("Closed"), Some(States::of(State::Close)));
+        let bucket = States::named("bucket").unwrap();
+        assert_eq!(States::named("big"), Some(States::ALL.without(bucket)));
+        assert!(!States::named("synchronized").unwrap().has(2));
+        assert!(States::named("connected").unwrap().has(2));
+        assert_eq!(States::named("listen"), None);
+        assert_eq!((shown_state(7), shown_state(10)), ("UNCONN", "LISTEN"));
+        assert_eq!(shown_state(12), "UNKNOWN");
     }
 }

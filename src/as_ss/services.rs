@@ -43,16 +43,24 @@ impl Services {
     }
 
     /// The name of `port`, if it has one and is none that the kernel chooses
-    /// for clients: what uses those has nothing to do with their names.
-    pub fn name(&self, port: u16, protocol: Protocol) -> Option<&str> {
+    /// for clients: what uses those has nothing to do with their names. Without a
+    /// protocol, the first name that it has with any.
+    pub fn name(&self, port: u16, protocol: Option<Protocol>) -> Option<&str> {
+        if self.is_ephemeral(i32::from(port)) {
+            return None;
+        }
+        let of_port = |service: &&Service| {
+            service.port == port && protocol.is_none_or(|protocol| protocol == service.protocol)
+        };
+        Some(&self.entries().iter().find(of_port)?.names[0])
+    }
+
+    /// Whether the kernel chooses this port for clients.
+    pub fn is_ephemeral(&self, port: i32) -> bool {
         let ephemeral = self
             .ephemeral
             .get_or_init(|| read_range(&self.range_file).unwrap_or(DEFAULT_RANGE));
-        if ephemeral.contains(&port) {
-            return None;
-        }
-        let of_port = |service: &&Service| (service.port, service.protocol) == (port, protocol);
-        Some(&self.entries().iter().find(of_port)?.names[0])
+        u16::try_from(port).is_ok_and(|port| ephemeral.contains(&port))
     }
 
     /// The port that this is a name or an alias of.
@@ -110,9 +118,9 @@ mod tests {
     #[test]
     fn the_first_line_of_a_port_names_it_and_aliases_find_it() {
         let (_directory, services) = services(SERVICES, "32768\t60999\n");
-        assert_eq!(services.name(80, Protocol::Tcp), Some("http"));
-        assert_eq!(services.name(80, Protocol::Udp), None);
-        assert_eq!(services.name(53, Protocol::Udp), Some("domain"));
+        assert_eq!(services.name(80, Some(Protocol::Tcp)), Some("http"));
+        assert_eq!(services.name(80, Some(Protocol::Udp)), None);
+        assert_eq!(services.name(53, Some(Protocol::Udp)), Some("domain"));
         for name in ["http", "www", "www-data", "web"] {
             assert_eq!(services.port(name, Protocol::Tcp), Some(80), "{name}");
         }
@@ -125,18 +133,18 @@ mod tests {
     fn ports_for_clients_have_no_names() {
         let text = "low 1024/tcp\nhigh 4999/tcp\nweb 80/tcp\n";
         let (_directory, listed) = services(text, "70 90");
-        assert_eq!(listed.name(80, Protocol::Tcp), None);
-        assert_eq!(listed.name(1024, Protocol::Tcp), Some("low"));
+        assert_eq!(listed.name(80, Some(Protocol::Tcp)), None);
+        assert_eq!(listed.name(1024, Some(Protocol::Tcp)), Some("low"));
         let (_directory, unknown) = services(text, "");
-        assert_eq!(unknown.name(80, Protocol::Tcp), Some("web"));
-        assert_eq!(unknown.name(1024, Protocol::Tcp), None);
-        assert_eq!(unknown.name(4999, Protocol::Tcp), None);
+        assert_eq!(unknown.name(80, Some(Protocol::Tcp)), Some("web"));
+        assert_eq!(unknown.name(1024, Some(Protocol::Tcp)), None);
+        assert_eq!(unknown.name(4999, Some(Protocol::Tcp)), None);
     }
 
     #[test]
     fn without_a_file_there_are_no_names() {
         let services = Services::new("/nonexistent".into(), "/nonexistent".into());
-        assert_eq!(services.name(80, Protocol::Tcp), None);
+        assert_eq!(services.name(80, Some(Protocol::Tcp)), None);
         assert_eq!(services.port("http", Protocol::Tcp), None);
     }
 }

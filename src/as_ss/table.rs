@@ -1,13 +1,18 @@
 //! ss's table: the columns of Debian's iproute2 6.1, as wide as what stands in
 //! them, byte for byte as ss writes them to a pipe or a file.
+//!
+//! ss keeps cells until they fill its memory for them, five chunks of 1 MiB. Then
+//! it writes them, as wide as they needed so far. So the widths in a long table
+//! change on the way, and what fills a chunk is part of the format.
 
-use std::net::IpAddr;
+use std::fmt;
 
-use crate::listener::{Holder, Interface, Listener, SsAddress};
+use crate::output::OutputError;
 
+/// The cells of a row. One more follows in ss, which is always empty.
 const COLUMNS: usize = 9;
 const NETID: usize = 0;
-const PROCESS: usize = 8;
+const STATE: usize = 1;
 
 const HEADINGS: [&str; COLUMNS] = [
     "Netid",
@@ -25,183 +30,314 @@ const DELIMITERS: [&str; COLUMNS] = ["", " ", " ", " ", " ", "", " ", "", ""];
 const IS_RIGHT_ALIGNED: [bool; COLUMNS] =
     [false, false, false, false, true, false, true, false, false];
 
-/// The lines of one answer.
-#[derive(Debug, Default)]
-pub struct Table {
-    has_netid: bool,
-    has_header: bool,
-    rows: Vec<[Vec<u8>; COLUMNS]>,
+/// No cell is longer; ss cuts what is.
+const MOST_IN_CELL: usize = u16::MAX as usize;
+/// Text is passed on when it is about this long.
+const WRITTEN_AT_ONCE: usize = 64 * 1024;
+
+/// Where the text of a table goes.
+pub type Write<'a> = &'a mut dyn FnMut(Vec<u8>) -> Result<(), OutputError>;
+
+/// The lines of one answer. What is written to it becomes part of the current
+/// cell.
+pub struct Table<'a> {
+    is_shown: [bool; COLUMNS],
+    /// The longest cell of each column so far.
+    widths: [usize; COLUMNS],
+    /// The cells that are not written yet, one behind the other.
+    text: Vec<u8>,
+    /// Their lengths. Those of columns that are not shown are left out.
+    lengths: Vec<u16>,
+    /// The current cell: its column, and where in `text` it starts. `COLUMNS` is
+    /// behind the last one.
+    column: usize,
+    start: usize,
+    chunks: Chunks,
+    write: Write<'a>,
+    failure: Option<OutputError>,
 }
 
-impl Table {
-    /// A table without rows. `has_netid` says whether it has the column that
-    /// tells protocols apart.
-    pub fn new(has_netid: bool, has_header: bool) -> Table {
+impl<'a> Table<'a> {
+    /// A table without rows. `has_netid` and `has_state` say whether it has the
+    /// columns that tell protocols and states apart.
+    pub fn new(has_netid: bool, has_state: bool, has_header: bool, write: Write<'a>) -> Table<'a> {
+        let mut is_shown = [true; COLUMNS];
+        is_shown[NETID] = has_netid;
+        is_shown[STATE] = has_state;
         let mut table = Table {
-            has_netid,
-            has_header,
-            rows: Vec::new(),
+            is_shown,
+            widths: [0; COLUMNS],
+            text: Vec::new(),
+            lengths: Vec::new(),
+            column: 0,
+            start: 0,
+            chunks: Chunks::default(),
+            write,
+            failure: None,
         };
         if has_header {
-            table.rows.push(HEADINGS.map(Vec::from));
+            for heading in HEADINGS {
+                table.push(heading.as_bytes());
+                table.end_cell();
+            }
         }
         table
     }
 
-    /// Adds the row of `listener`, with its port and that of its peer as they are
-    /// to be written.
-    pub fn push(&mut self, listener: &Listener, port: &str, peer_port: &str) {
-        let v6_only = listener.v6_only == Some(true);
-        let interface = listener.interface.as_ref().map(Interface::as_str);
-        self.rows.push([
-            listener.protocol.name().into(),
-            listener.protocol.listening_state().into(),
-            queue(listener.recv_q),
-            queue(listener.send_q),
-            address(listener.endpoint.address, v6_only, interface),
-            port.into(),
-            address(listener.peer.address, v6_only, None),
-            peer_port.into(),
-            users(listener.holders.as_slice()),
-        ]);
-    }
-
-    /// The text, which ends with a newline if it is not empty.
-    pub fn into_text(self) -> Vec<u8> {
-        let first = if self.has_netid { NETID } else { NETID + 1 };
-        let widths: [usize; COLUMNS] = std::array::from_fn(|column| self.width(column));
-        let mut text = Vec::new();
-        for row in &self.rows {
-            for column in first..COLUMNS {
-                if column > first {
-                    text.extend_from_slice(DELIMITERS[column].as_bytes());
-                }
-                let cell = &row[column];
-                let blanks = widths[column].saturating_sub(cell.len());
-                let (before, after) = match IS_RIGHT_ALIGNED[column] {
-                    true => (blanks, 0),
-                    false => (0, blanks),
-                };
-                text.resize(text.len() + before, b' ');
-                text.extend_from_slice(cell);
-                text.resize(text.len() + after, b' ');
-            }
-            text.push(b'\n');
+    /// Starts a row, which ends the one before it.
+    pub fn start_row(&mut self) {
+        if self.column == 0 {
+            return;
         }
-        text
-    }
-
-    /// ss measures a field when it comes to the next one, and nothing comes
-    /// after the processes of the last socket.
-    fn width(&self, column: usize) -> usize {
-        let rows = match self.rows.split_last() {
-            Some((_, rest)) if column == PROCESS && self.ends_in_a_socket() => rest,
-            _ => &self.rows,
-        };
-        rows.iter().map(|row| row[column].len()).max().unwrap_or(0)
-    }
-
-    fn ends_in_a_socket(&self) -> bool {
-        self.rows.len() > usize::from(self.has_header)
-    }
-}
-
-/// Queues are a C `int` to ss.
-fn queue(length: u32) -> Vec<u8> {
-    format!("{:<6}", length as i32).into()
-}
-
-/// An address as its column holds it, with the colon before the port. A socket
-/// that takes IPv4 too has `*` for the IPv6 wildcard.
-fn address(address: IpAddr, v6_only: bool, interface: Option<&str>) -> Vec<u8> {
-    let is_any = address.is_ipv6() && address.is_unspecified() && !v6_only;
-    let mut text = match is_any {
-        true => "*".to_string(),
-        false => SsAddress(address).to_string(),
-    };
-    if let Some(name) = interface {
-        text.push('%');
-        text.push_str(name);
-    }
-    text.push(':');
-    text.into()
-}
-
-/// ` users:(("NAME",pid=12,fd=3),…)`, or nothing.
-fn users(processes: &[Holder]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for Holder { name, pid, fd } in processes {
-        let before: &[u8] = if text.is_empty() {
-            b" users:((\""
+        while self.column < COLUMNS {
+            self.end_cell();
+        }
+        if self.chunks.are_full() {
+            self.render();
         } else {
-            b",(\""
-        };
-        text.extend_from_slice(before);
-        text.extend_from_slice(name);
-        text.extend_from_slice(format!("\",pid={pid},fd={fd})").as_bytes());
+            self.chunks.take(0);
+        }
+        self.column = 0;
     }
-    if !text.is_empty() {
-        text.push(b')');
+
+    /// Ends the current cell.
+    pub fn end_cell(&mut self) {
+        if !self.is_shown[self.column] {
+            self.text.truncate(self.start);
+        } else {
+            let length = self.close_cell();
+            self.chunks.take(length);
+            let width = &mut self.widths[self.column];
+            *width = length.max(*width);
+        }
+        self.column += 1;
     }
-    text
+
+    fn close_cell(&mut self) -> usize {
+        self.text.truncate(self.start + MOST_IN_CELL);
+        let length = self.text.len() - self.start;
+        self.lengths.push(length as u16);
+        self.start = self.text.len();
+        length
+    }
+
+    /// Adds bytes to the current cell.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    /// Adds a number to the current cell. A long table has hundreds of thousands of
+    /// them, so this is worth more than `write!`.
+    pub fn decimal(&mut self, number: u32) {
+        let mut digits = [0; 10];
+        let mut first = digits.len();
+        let mut left = number;
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        self.push(&digits[first..]);
+    }
+
+    /// Fills the current cell with blanks until it is this long.
+    pub fn pad(&mut self, length: usize) {
+        let end = self.start + length;
+        if self.text.len() < end {
+            self.text.resize(end, b' ');
+        }
+    }
+
+    /// A cell of `text`.
+    pub fn cell(&mut self, text: impl AsRef<[u8]>) {
+        self.push(text.as_ref());
+        self.end_cell();
+    }
+
+    /// Writes what is left. The last cell was not measured, since no other follows
+    /// it.
+    ///
+    /// # Errors
+    /// If some of the table could not be written.
+    pub fn finish(mut self) -> Result<(), OutputError> {
+        if self.column > 0 && self.column < COLUMNS {
+            self.close_cell();
+        }
+        self.render();
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn render(&mut self) {
+        let first = self.is_shown.iter().position(|shown| *shown).unwrap_or(0);
+        let mut out = Vec::new();
+        let mut cells = &self.text[..];
+        let mut column = first;
+        for &length in &self.lengths {
+            let (cell, rest) = cells.split_at(usize::from(length));
+            cells = rest;
+            if column > first {
+                out.extend_from_slice(DELIMITERS[column].as_bytes());
+            }
+            let blanks = self.widths[column].saturating_sub(cell.len());
+            let (before, after) = match IS_RIGHT_ALIGNED[column] {
+                true => (blanks, 0),
+                false => (0, blanks),
+            };
+            out.resize(out.len() + before, b' ');
+            out.extend_from_slice(cell);
+            out.resize(out.len() + after, b' ');
+            column += 1;
+            while column < COLUMNS && !self.is_shown[column] {
+                column += 1;
+            }
+            if column == COLUMNS {
+                out.push(b'\n');
+                column = first;
+                if out.len() >= WRITTEN_AT_ONCE {
+                    let text = std::mem::take(&mut out);
+                    keep(&mut self.failure, (self.write)(text));
+                }
+            }
+        }
+        keep(&mut self.failure, (self.write)(out));
+        self.text.clear();
+        self.lengths.clear();
+        self.start = 0;
+        self.chunks = Chunks::default();
+    }
+}
+
+fn keep(failure: &mut Option<OutputError>, result: Result<(), OutputError>) {
+    if let Err(error) = result {
+        failure.get_or_insert(error);
+    }
+}
+
+impl fmt::Write for Table<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("widths", &self.widths)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How ss's memory for cells fills up. A cell is two bytes of length and its text,
+/// and starts at an even place. One that does not fit in a chunk moves to the next.
+#[derive(Debug, Default)]
+struct Chunks {
+    begun: usize,
+    /// Of the last chunk.
+    used: usize,
+}
+
+impl Chunks {
+    /// A chunk without the two pointers that it starts with on 64-bit machines.
+    const SIZE: usize = 1024 * 1024 - 16;
+    const MOST: usize = 5;
+    const LENGTH_SIZE: usize = 2;
+
+    fn take(&mut self, length: usize) {
+        self.begun = self.begun.max(1);
+        let end = |used| used + Chunks::LENGTH_SIZE + length;
+        if self.used > 0 && length > 0 && end(self.used) >= Chunks::SIZE {
+            self.begin();
+        }
+        self.used = end(self.used).next_multiple_of(2);
+        if self.used + Chunks::LENGTH_SIZE > Chunks::SIZE {
+            self.begin();
+        }
+    }
+
+    fn begin(&mut self) {
+        self.begun += 1;
+        self.used = 0;
+    }
+
+    fn are_full(&self) -> bool {
+        self.begun >= Chunks::MOST
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Holders, Protocol};
 
-    fn listener(address: &str, processes: &[(&str, u32)]) -> Listener {
-        let endpoint = Endpoint {
-            port: 1,
-            address: address.parse().unwrap(),
+    fn text(has_netid: bool, has_state: bool, has_header: bool, rows: &[[&str; 9]]) -> String {
+        let mut text = Vec::new();
+        let mut write = |more: Vec<u8>| {
+            text.extend(more);
+            Ok(())
         };
-        let process = |(name, pid): &(&str, u32)| Holder {
-            name: name.as_bytes().into(),
-            pid: *pid,
-            fd: 3,
-        };
-        Listener {
-            holders: Holders::new(processes.iter().map(process)),
-            ..Listener::new(Protocol::Tcp, endpoint)
+        let mut table = Table::new(has_netid, has_state, has_header, &mut write);
+        for row in rows {
+            table.start_row();
+            for cell in &row[..8] {
+                table.cell(cell);
+            }
+            table.push(row[8].as_bytes());
         }
+        table.finish().unwrap();
+        String::from_utf8(text).unwrap()
     }
 
-    fn text(table: Table) -> String {
-        String::from_utf8(table.into_text()).unwrap()
-    }
+    const ROWS: [[&str; 9]; 2] = [
+        [
+            "tcp",
+            "LISTEN",
+            "0     ",
+            "0     ",
+            "127.0.0.1:",
+            "1",
+            "0.0.0.0:",
+            "*",
+            " a",
+        ],
+        [
+            "tcp",
+            "LISTEN",
+            "0     ",
+            "0     ",
+            "[::1]:",
+            "8080",
+            "*:",
+            "*",
+            " longer than Process",
+        ],
+    ];
 
     #[test]
-    fn the_processes_of_the_last_socket_widen_nothing() {
-        let mut table = Table::new(false, true);
-        table.push(&listener("127.0.0.1", &[("a", 1)]), "1", "*");
-        table.push(&listener("::1", &[("bb", 22), ("c", 1)]), "1", "*");
+    fn the_last_cell_widens_nothing() {
         let expected = "\
-State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess                  \n\
-LISTEN 0      0          127.0.0.1:1         0.0.0.0:*    users:((\"a\",pid=1,fd=3))\n\
-LISTEN 0      0              [::1]:1               *:*    users:((\"bb\",pid=22,fd=3),(\"c\",pid=1,fd=3))\n";
-        assert_eq!(text(table), expected);
+State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n\
+LISTEN 0      0          127.0.0.1:1         0.0.0.0:*    a     \n\
+LISTEN 0      0              [::1]:8080            *:*    longer than Process\n";
+        assert_eq!(text(false, true, true, &ROWS), expected);
     }
 
     #[test]
     fn without_a_header_columns_are_as_wide_as_what_is_in_them() {
-        let mut table = Table::new(true, false);
-        table.push(&listener("::", &[]), "80", "*");
-        let only = Listener {
-            v6_only: Some(true),
-            ..listener("::", &[])
-        };
-        table.push(&only, "8080", "*");
-        let expected = "tcp LISTEN 0      0         *:80      *:*\n\
-                        tcp LISTEN 0      0      [::]:8080 [::]:*\n";
-        assert_eq!(text(table), expected);
-        assert_eq!(text(Table::new(true, false)), "");
+        let expected = "tcp 0      0      127.0.0.1:1    0.0.0.0:* a\n\
+                        tcp 0      0          [::1]:8080       *:* longer than Process\n";
+        assert_eq!(text(true, false, false, &ROWS), expected);
+        assert_eq!(text(true, true, false, &[]), "");
     }
 
     #[test]
-    fn queues_are_signed() {
-        assert_eq!(queue(7), b"7     ");
-        assert_eq!(queue(u32::MAX), b"-1    ");
-        assert_eq!(queue(i32::MAX as u32), b"2147483647");
+    fn a_cell_that_does_not_fit_in_a_chunk_starts_another() {
+        let mut chunks = Chunks::default();
+        chunks.take(Chunks::SIZE - 10);
+        assert_eq!((chunks.begun, chunks.used), (1, Chunks::SIZE - 8));
+        chunks.take(5);
+        assert_eq!((chunks.begun, chunks.used), (2, 0));
     }
 }

@@ -71,8 +71,14 @@ fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Quest
         proc_root: Some(proc.to_path_buf()),
         ..Places::default()
     };
-    let answer = as_ss::answer(arguments.iter().map(OsString::from), &places);
-    let answer = String::from_utf8(answer.expect("a valid question")).expect("text");
+    let mut answer = Vec::new();
+    let mut write = |text: Vec<u8>| {
+        answer.extend(text);
+        Ok(())
+    };
+    let arguments_of_ours = arguments.iter().map(OsString::from);
+    as_ss::answer(arguments_of_ours, &places, &mut write).expect("a valid question");
+    let answer = String::from_utf8(answer).expect("text");
     assert_eq!(answer, ss_answers(proc, arguments), "{arguments:?}");
 }
 

@@ -11,7 +11,27 @@ pub struct Question(pub Vec<String>);
 
 impl<'a> Arbitrary<'a> for Question {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Question> {
-        let protocols = ["-lntu", "-tul", "-lnt", "-tl", "-ul", "-Hlun", "-HOltu"];
+        let protocols = [
+            "-lntu",
+            "-tul",
+            "-lnt",
+            "-tl",
+            "-ul",
+            "-Hlun",
+            "-HOltu",
+            "-tan",
+            "-uan",
+            "-tuna",
+            "-t",
+            "-Hu",
+            "-tna",
+            "-tano",
+            "-tuae",
+            "-Htlne",
+            "-uale",
+            "-Atcp,udp",
+            "-Audp",
+        ];
         let mut arguments = vec![bytes.choose(&protocols)?.to_string()];
         let mut family = None;
         for _ in 0..bytes.int_in_range(0..=2)? {
@@ -23,6 +43,32 @@ impl<'a> Arbitrary<'a> for Question {
             ])?;
             arguments.push(option.to_string());
             family = Some(asked);
+        }
+        for _ in 0..bytes.int_in_range(0..=2)? {
+            let word = *bytes.choose(&["state", "state", "exclude", "excl"])?;
+            let states = [
+                "all",
+                "connected",
+                "synchronized",
+                "bucket",
+                "big",
+                "established",
+                "syn-sent",
+                "syn-recv",
+                "FIN-WAIT-1",
+                "fin-wait-2",
+                "time-wait",
+                "closed",
+                "close-wait",
+                "last-ack",
+                "Listening",
+                "closing",
+            ];
+            let state = *bytes.choose(&states)?;
+            // Nothing would be left, which this program refuses.
+            if !(word.starts_with("excl") && state == "all") {
+                arguments.extend([word, state].map(str::to_string));
+            }
         }
         if bytes.arbitrary()? {
             arguments.extend(filter(bytes, family, 3)?);

@@ -77,6 +77,15 @@ pub fn request<const N: usize>(expected: Expected, dump: bool) -> [u8; N] {
     request
 }
 
+/// A request for a list, with `payload` behind its header.
+pub fn dump_request(expected: Expected, payload: &[u8]) -> Vec<u8> {
+    let header: [u8; HEADER_SIZE] = request(expected, true);
+    let mut request = [&header[..], payload].concat();
+    let length = request.len() as u32;
+    request[..4].copy_from_slice(&length.to_ne_bytes());
+    request
+}
+
 /// Reads a dump to its end and passes the payload of each message to `take`.
 /// `take` returns `None` if it cannot read one. Each read of `answer` must give
 /// one datagram, or fail if there is none.

@@ -158,6 +158,92 @@ impl Netlink {
     }
 }
 
+/// Lists of sockets that sock_diag(7) gives, row by row.
+#[derive(Debug)]
+pub struct SocketLists {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl SocketLists {
+    /// Opens a socket to ask with.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn open() -> io::Result<SocketLists> {
+        SocketLists::of(NETLINK_SOCK_DIAG)
+    }
+
+    fn of(protocol: i32) -> io::Result<SocketLists> {
+        Ok(SocketLists {
+            socket: Socket::open(protocol)?,
+            buffer: vec![0; BUFFER_SIZE],
+        })
+    }
+
+    /// Asks once and passes each row to `take`. `payload` is the request behind its
+    /// header.
+    ///
+    /// # Errors
+    /// Those of [`message::read_dump`]. What `take` got until then is part of a
+    /// list.
+    pub fn dump(
+        &mut self,
+        payload: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Option<()>,
+    ) -> Result<(), AnswerError> {
+        const SOCK_DIAG_BY_FAMILY: u16 = 20;
+        self.ask([SOCK_DIAG_BY_FAMILY; 2], payload, take)
+    }
+
+    /// `kinds` are the types of the request and of what answers it.
+    fn ask(
+        &mut self,
+        kinds: [u16; 2],
+        payload: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Option<()>,
+    ) -> Result<(), AnswerError> {
+        let socket = &mut self.socket;
+        socket.sequence = socket.sequence.wrapping_add(1);
+        let sequence = socket.sequence;
+        let [request, answer] = kinds.map(|kind| message::Expected { kind, sequence });
+        let request = message::dump_request(request, payload);
+        if socket.file.write(&request)? != request.len() {
+            return Err(io::Error::from(ErrorKind::WriteZero).into());
+        }
+        message::read_dump(&socket.file, &mut self.buffer, answer, take)
+    }
+}
+
+/// The name of the interface with this index. If the name cannot be read or printed,
+/// it is `if` and the index, as in ss.
+pub fn interface_name(index: u32) -> Interface {
+    let name = ask_name(index, &mut vec![0; BUFFER_SIZE]);
+    name.unwrap_or_else(|_| Interface::from_index(index))
+}
+
+/// The index of the interface with this name, or with this index behind `if`.
+pub fn interface_index(name: &str) -> Option<u32> {
+    const RTM_NEWLINK: u16 = 16;
+    const RTM_GETLINK: u16 = 18;
+    const IFLA_IFNAME: u16 = 3;
+    /// The length of `struct ifinfomsg`.
+    const INFO_SIZE: usize = 16;
+    let mut found = None;
+    let kinds = [RTM_GETLINK, RTM_NEWLINK];
+    let mut take = |link: &[u8]| {
+        let its = message::attribute(link.get(INFO_SIZE..)?, IFLA_IFNAME)?;
+        if its.strip_suffix(b"\0")? == name.as_bytes() {
+            found = message::array_at(link, 4).map(u32::from_ne_bytes);
+        }
+        Some(())
+    };
+    let of_index = || name.strip_prefix("if")?.parse().ok();
+    let mut links = SocketLists::of(NETLINK_ROUTE).ok()?;
+    let all = links.ask(kinds, &[0; INFO_SIZE], &mut take);
+    all.ok().and(found).or_else(of_index)
+}
+
 /// A netlink socket, and the sequence number of its last request.
 #[derive(Debug)]
 struct Socket {

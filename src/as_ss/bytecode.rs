@@ -1,0 +1,185 @@
+//! A filter as the kernel's program for it (`linux/inet_diag.h`), so that the
+//! kernel passes on only what is asked for.
+//!
+//! The kernel does not judge as ss does: it tells families apart, and it knows
+//! whether it chose a port. As ss, this asks the kernel first and then looks
+//! itself.
+//!
+//! Each instruction says how far to jump if its condition holds and if it does not.
+//! A program that jumps to its end accepts, one that jumps four bytes further
+//! rejects.
+
+use super::filter::{Condition, End, Filter, Join, Network};
+use super::selection::AddressFamily;
+
+const JUMP: u8 = 1;
+const LOCAL_PORT_AT_LEAST: u8 = 2;
+const LOCAL_PORT_AT_MOST: u8 = 3;
+const PEER_PORT_AT_LEAST: u8 = 4;
+const PEER_PORT_AT_MOST: u8 = 5;
+const AUTO_BOUND: u8 = 6;
+const LOCAL_IS: u8 = 7;
+const PEER_IS: u8 = 8;
+const MARKED: u8 = 10;
+const IN_CGROUP: u8 = 11;
+
+/// An instruction's length; what it compares with follows.
+const SIZE: usize = 4;
+
+/// The program for `filter`. `None` if some of it has no instruction, so that the
+/// kernel must pass on everything.
+pub fn compile(filter: &Filter) -> Option<Vec<u8>> {
+    let mut program = condition(&filter.first)?;
+    for (join, next) in &filter.rest {
+        let next = condition(next)?;
+        match join {
+            Join::And => {
+                move_rejection(&mut program, next.len());
+                program.extend(next);
+            }
+            Join::Or => {
+                program.extend(instruction(JUMP, SIZE, next.len() + SIZE, &[]));
+                program.extend(next);
+            }
+        }
+    }
+    Some(program)
+}
+
+fn condition(condition: &Condition) -> Option<Vec<u8>> {
+    let port = |code, port: i32| {
+        // Only 16 bits of a port fit.
+        let [low, high] = (port as u16).to_ne_bytes();
+        comparison(code, &[0, 0, low, high])
+    };
+    Some(match condition {
+        Condition::Is(end, port, network) => {
+            let code = by_end(*end, LOCAL_IS, PEER_IS);
+            comparison(code, &host(*port, network.as_ref()))
+        }
+        Condition::AtLeast(end, number) => port(
+            by_end(*end, LOCAL_PORT_AT_LEAST, PEER_PORT_AT_LEAST),
+            *number,
+        ),
+        Condition::AtMost(end, number) => {
+            port(by_end(*end, LOCAL_PORT_AT_MOST, PEER_PORT_AT_MOST), *number)
+        }
+        Condition::Marked { mark, mask } => {
+            comparison(MARKED, &[mark.to_ne_bytes(), mask.to_ne_bytes()].concat())
+        }
+        Condition::InCgroup(number) => comparison(IN_CGROUP, &number.to_ne_bytes()),
+        Condition::AutoBound => comparison(AUTO_BOUND, &[]),
+        Condition::Not(inner) => {
+            let mut program = self::condition(inner)?;
+            program.extend(instruction(JUMP, SIZE, 2 * SIZE, &[]));
+            program
+        }
+        Condition::All(filter) => compile(filter)?,
+        // The kernel refuses names of Unix sockets, as ss finds out too.
+        Condition::IsLike(end, _) => {
+            let any = Network {
+                family: Some(AddressFamily::Unix),
+                octets: [0; 16],
+                bits: 0,
+            };
+            comparison(by_end(*end, LOCAL_IS, PEER_IS), &host(0, Some(&any)))
+        }
+        Condition::OnInterface(_) => return None,
+    })
+}
+
+fn by_end(end: End, local: u8, peer: u8) -> u8 {
+    match end {
+        End::Local => local,
+        End::Peer => peer,
+    }
+}
+
+/// `struct inet_diag_hostcond`.
+fn host(port: i32, network: Option<&Network>) -> Vec<u8> {
+    let family = network.and_then(|network| network.family);
+    let bits = network.map_or(0, |network| network.bits);
+    let mut host = vec![family.map_or(0, AddressFamily::number), bits as u8, 0, 0];
+    host.extend(port.to_ne_bytes());
+    let octets = network.map_or([0; 16], |network| network.octets);
+    let length = match family {
+        Some(AddressFamily::Inet6) => 16,
+        _ => 4,
+    };
+    host.extend(&octets[..length]);
+    host
+}
+
+/// An instruction that goes on behind itself if it holds, and else rejects.
+fn comparison(code: u8, value: &[u8]) -> Vec<u8> {
+    let length = SIZE + value.len();
+    instruction(code, length, length + SIZE, value)
+}
+
+fn instruction(code: u8, if_so: usize, if_not: usize, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![code, if_so as u8];
+    bytes.extend((if_not as u16).to_ne_bytes());
+    bytes.extend(value);
+    bytes
+}
+
+/// Where `program` rejects, it is to jump `by` further: as many bytes follow it now.
+fn move_rejection(program: &mut [u8], by: usize) {
+    let mut at = 0;
+    while at < program.len() {
+        let rest = program.len() - at;
+        let if_not = u16::from_ne_bytes([program[at + 2], program[at + 3]]);
+        if usize::from(if_not) == rest + SIZE {
+            let moved = (if_not + by as u16).to_ne_bytes();
+            program[at + 2..at + 4].copy_from_slice(&moved);
+        }
+        at += usize::from(program[at + 1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_least(port: i32) -> Condition {
+        Condition::AtLeast(End::Local, port)
+    }
+
+    #[test]
+    fn jumps_lead_to_the_end_or_behind_it() {
+        let jumps = |filter: &Filter| {
+            let program = compile(filter).unwrap();
+            let mut at = 0;
+            let mut jumps = Vec::new();
+            while at < program.len() {
+                let if_not = u16::from_ne_bytes([program[at + 2], program[at + 3]]);
+                jumps.push((at, at + usize::from(if_not)));
+                at += usize::from(program[at + 1]);
+            }
+            jumps
+        };
+        let filter = |rest: Vec<(Join, Condition)>| Filter {
+            first: at_least(1),
+            rest,
+        };
+        assert_eq!(jumps(&filter(vec![])), [(0, 12)]);
+        assert_eq!(
+            jumps(&filter(vec![(Join::And, at_least(2))])),
+            [(0, 20), (8, 20)]
+        );
+        // The jump behind the first accepts.
+        assert_eq!(
+            jumps(&filter(vec![(Join::Or, at_least(2))])),
+            [(0, 12), (8, 20), (12, 24)]
+        );
+        let not = Condition::Not(Box::new(at_least(2)));
+        assert_eq!(
+            jumps(&filter(vec![(Join::And, not)])),
+            [(0, 24), (8, 20), (16, 24)]
+        );
+        assert_eq!(
+            compile(&filter(vec![(Join::And, Condition::OnInterface(1))])),
+            None
+        );
+    }
+}

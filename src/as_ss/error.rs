@@ -1,0 +1,52 @@
+//! Why there is no table, or only part of one.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::cli::UsageError;
+use crate::output::OutputError;
+
+/// Why there is no table, or only part of one.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line is wrong, or asks for what is not covered.
+    Usage(UsageError),
+    /// A source cannot be read: which, and why.
+    Source(String),
+    /// The table could not be written.
+    Output(OutputError),
+}
+
+impl Error {
+    /// What `path` names cannot be read, for this reason.
+    pub fn of_file(path: &Path, reason: impl fmt::Display) -> Error {
+        Error::Source(format!("{}: {reason}", path.display()))
+    }
+
+    /// The exit status, as in ss: 255 for a command line that is not understood,
+    /// otherwise 1.
+    pub fn status(&self) -> u8 {
+        match self {
+            Error::Usage(_) => 255,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(error) => error.fmt(f),
+            Error::Source(error) => error.fmt(f),
+            Error::Output(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<UsageError> for Error {
+    fn from(error: UsageError) -> Error {
+        Error::Usage(error)
+    }
+}

@@ -1,0 +1,413 @@
+//! What `-m` and `-i` add to a row of inet_diag.
+
+use std::fmt::Write as _;
+
+use super::printer::Printer;
+use crate::source::netlink::message::{array_at, attribute};
+
+/// The attribute with sums of a socket's memory, in old kernels.
+pub const MEMORY_SUM: u16 = 1;
+/// The attribute with `struct tcp_info`.
+pub const INFO: u16 = 2;
+/// The attribute with what the congestion control Vegas knows.
+pub const VEGAS: u16 = 3;
+/// The attribute with the name of the congestion control.
+pub const CONGESTION: u16 = 4;
+/// The attribute with a socket's memory.
+pub const MEMORY: u16 = 7;
+/// The attribute with what the congestion control BBR knows.
+const BBR: u16 = 16;
+/// Attributes that are not covered: of DCTCP, and of signed segments.
+const MORE: [u16; 2] = [9, 18];
+/// The attribute with what is put on top of TCP, which has attributes itself.
+const UPPER: u16 = 19;
+
+const TCP: u32 = 6;
+
+/// Writes what was asked for. `None` if it cannot be read, or is not covered.
+pub fn show(protocol: u32, state: u8, attributes: &[u8], printer: &mut Printer<'_>) -> Option<()> {
+    if let Some(memory) = attribute(attributes, MEMORY) {
+        show_memory(memory, printer)?;
+    } else if let Some(sums) = attribute(attributes, MEMORY_SUM) {
+        let word = |at: usize| array_at(sums, 4 * at).map(u32::from_ne_bytes);
+        let (r, w, f, t) = (word(0)?, word(1)?, word(2)?, word(3)?);
+        let _ = write!(printer.table, " mem:(r{r},w{w},f{f},t{t})");
+    }
+    match attribute(attributes, INFO) {
+        Some(info) if printer.show.info => {
+            let is_covered = MORE
+                .iter()
+                .all(|kind| attribute(attributes, *kind).is_none());
+            if protocol != TCP || !is_covered {
+                return None;
+            }
+            show_tcp(&Info(info), state, attributes, printer);
+        }
+        _ => {}
+    }
+    match attribute(attributes, UPPER) {
+        Some(upper) => show_upper(upper, printer),
+        None => Some(()),
+    }
+}
+
+/// Writes what is put on top of TCP. `None` if it is not covered: only Multipath TCP
+/// is, of which the socket is a part.
+fn show_upper(upper: &[u8], printer: &mut Printer<'_>) -> Option<()> {
+    const NAME: u16 = 1;
+    const TLS: u16 = 2;
+    const MULTIPATH: u16 = 3;
+    if let Some(name) = attribute(upper, NAME) {
+        printer.table.push(b" tcp-ulp-");
+        printer.table.push(name.strip_suffix(b"\0").unwrap_or(name));
+    }
+    if attribute(upper, TLS).is_some() {
+        return None;
+    }
+    let Some(part) = attribute(upper, MULTIPATH) else {
+        return Some(());
+    };
+    let word = |kind| array_at(attribute(part, kind)?, 0).map(u32::from_ne_bytes);
+    let byte = |kind| attribute(part, kind)?.first().copied();
+    if let Some(flags @ 1..) = word(8) {
+        printer.table.push(b" flags:");
+        for (bit, letter) in "MmJjBbecv".chars().enumerate() {
+            if flags & 1 << bit != 0 {
+                let _ = printer.table.write_char(letter);
+            }
+        }
+    }
+    if let (Some(peer), Some(own), Some(peer_id), Some(own_id)) =
+        (word(1), word(2), byte(9), byte(10))
+    {
+        let table = &mut printer.table;
+        let _ = write!(
+            table,
+            " token:{peer:04x}(id:{peer_id})/{own:04x}(id:{own_id})"
+        );
+    }
+    if let Some(sequence) = attribute(part, 4).and_then(|number| array_at(number, 0)) {
+        let _ = write!(printer.table, " seq:{:x}", u64::from_ne_bytes(sequence));
+    }
+    for (name, kind) in [("sfseq", 5), ("ssnoff", 6)] {
+        if let Some(number) = word(kind) {
+            let _ = write!(printer.table, " {name}:{number:x}");
+        }
+    }
+    // The kernel has this in two bytes.
+    if let Some(length) = attribute(part, 7) {
+        let length = array_at(length, 0).map(u16::from_ne_bytes)?;
+        let _ = write!(printer.table, " maplen:{length:x}");
+    }
+    Some(())
+}
+
+/// Writes the memory of a socket: `SK_MEMINFO_VARS` of the kernel.
+pub fn show_memory(memory: &[u8], printer: &mut Printer<'_>) -> Option<()> {
+    let names = ["r", ",rb", ",t", ",tb", ",f", ",w", ",o", ",bl", ",d"];
+    if memory.len() < 4 * 7 {
+        return None;
+    }
+    printer.table.push(b" skmem:(");
+    for (index, name) in names.iter().enumerate() {
+        if let Some(word) = array_at(memory, 4 * index).map(u32::from_ne_bytes) {
+            let _ = write!(printer.table, "{name}{word}");
+        }
+    }
+    printer.table.push(b")");
+    Some(())
+}
+
+/// `struct tcp_info`. Old kernels have less of it; what is missing is 0.
+struct Info<'a>(&'a [u8]);
+
+impl Info<'_> {
+    fn byte(&self, at: usize) -> u8 {
+        self.0.get(at).copied().unwrap_or(0)
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        array_at(self.0, at).map_or(0, u32::from_ne_bytes)
+    }
+
+    fn long(&self, at: usize) -> u64 {
+        array_at(self.0, at).map_or(0, u64::from_ne_bytes)
+    }
+}
+
+/// How a number of `struct tcp_info` is written, if it is not 0.
+enum Form {
+    Word,
+    Long,
+    /// Microseconds, as milliseconds.
+    Time,
+}
+
+/// Writes what `tcp_info` says, in the order of ss.
+fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer<'_>) {
+    const LISTEN: u8 = 10;
+    let options = info.byte(5);
+    if printer.show.timers {
+        let names = [
+            (1, " ts"),
+            (2, " sack"),
+            (8, " ecn"),
+            (16, " ecnseen"),
+            (32, " fastopen"),
+        ];
+        for (bit, name) in names {
+            if options & bit != 0 {
+                printer.table.push(name.as_bytes());
+            }
+        }
+    }
+    if let Some(name) = attribute(attributes, CONGESTION) {
+        printer.table.push(b" ");
+        printer.table.push(name.strip_suffix(b"\0").unwrap_or(name));
+    }
+    if options & 4 != 0 {
+        let scales = info.byte(6);
+        let _ = write!(printer.table, " wscale:{},{}", scales & 15, scales >> 4);
+    }
+    if info.word(8) != 3_000_000 {
+        show_field(info, "rto", 8, &Form::Time, printer);
+    }
+    if info.byte(4) != 0 {
+        let _ = write!(printer.table, " backoff:{}", info.byte(4));
+    }
+    let rtt = info.word(68);
+    if rtt != 0 {
+        let (rtt, variance) = (thousandths(rtt), thousandths(info.word(72)));
+        let _ = write!(printer.table, " rtt:{rtt}/{variance}");
+    }
+    let fields = |list: &[(&str, usize)], form: Form, printer: &mut Printer<'_>| {
+        for (name, at) in list {
+            show_field(info, name, *at, &form, printer);
+        }
+    };
+    fields(&[("ato", 12)], Form::Time, printer);
+    fields(
+        &[
+            ("mss", 16),
+            ("pmtu", 60),
+            ("rcvmss", 20),
+            ("advmss", 84),
+            ("cwnd", 80),
+        ],
+        Form::Word,
+        printer,
+    );
+    if info.word(76) < 0xffff {
+        fields(&[("ssthresh", 76)], Form::Word, printer);
+    }
+    fields(
+        &[
+            ("bytes_sent", 200),
+            ("bytes_retrans", 208),
+            ("bytes_acked", 120),
+            ("bytes_received", 128),
+        ],
+        Form::Long,
+        printer,
+    );
+    fields(
+        &[
+            ("segs_out", 136),
+            ("segs_in", 140),
+            ("data_segs_out", 156),
+            ("data_segs_in", 152),
+        ],
+        Form::Word,
+        printer,
+    );
+    if let Some(bbr) = attribute(attributes, BBR) {
+        show_bbr(&Info(bbr), printer);
+    }
+    let sent = f64::from(info.word(80)) * f64::from(info.word(16));
+    let vegas = attribute(attributes, VEGAS).and_then(|vegas| {
+        let word = |at| array_at(vegas, at).map(u32::from_ne_bytes);
+        let rtt = word(8)?;
+        (word(0)? != 0 && rtt != 0 && rtt != 0x7fff_ffff).then_some(rtt)
+    });
+    let rtt = vegas.unwrap_or(rtt);
+    let numeric = printer.show.numeric;
+    if rtt > 0 && sent > 0.0 {
+        let rate = bandwidth(sent * 8e6 / f64::from(rtt), numeric);
+        let _ = write!(printer.table, " send {rate}bps");
+    }
+    fields(
+        &[("lastsnd", 44), ("lastrcv", 52), ("lastack", 56)],
+        Form::Word,
+        printer,
+    );
+    let rate = |at: usize| match info.long(at) {
+        0 | u64::MAX => None,
+        rate => Some(bandwidth(rate as f64 * 8.0, numeric)),
+    };
+    if let Some(pace) = rate(104) {
+        let _ = write!(printer.table, " pacing_rate {pace}bps");
+        if let Some(most) = rate(112) {
+            let _ = write!(printer.table, "/{most}bps");
+        }
+    }
+    if let Some(delivery) = rate(160) {
+        let _ = write!(printer.table, " delivery_rate {delivery}bps");
+    }
+    fields(
+        &[("delivered", 192), ("delivered_ce", 196)],
+        Form::Word,
+        printer,
+    );
+    if info.byte(7) & 1 != 0 {
+        printer.table.push(b" app_limited");
+    }
+    let busy = info.long(168);
+    if busy != 0 {
+        let _ = write!(printer.table, " busy:{}ms", busy / 1000);
+        for (name, at) in [("rwnd_limited", 176), ("sndbuf_limited", 184)] {
+            let limited = info.long(at);
+            if limited != 0 {
+                let tenths = rounded(limited as f64 * 1000.0 / busy as f64);
+                let (whole, tenth) = (tenths / 10, tenths % 10);
+                let milliseconds = limited / 1000;
+                let _ = write!(printer.table, " {name}:{milliseconds}ms({whole}.{tenth}%)");
+            }
+        }
+    }
+    fields(&[("unacked", 24)], Form::Word, printer);
+    let (retransmitted, all) = (info.word(36), info.word(100));
+    if retransmitted != 0 || all != 0 {
+        let _ = write!(printer.table, " retrans:{retransmitted}/{all}");
+    }
+    fields(&[("lost", 32)], Form::Word, printer);
+    if state != LISTEN {
+        fields(&[("sacked", 28)], Form::Word, printer);
+    }
+    fields(&[("dsack_dups", 216), ("fackets", 40)], Form::Word, printer);
+    let reordering = info.word(88);
+    if reordering != 3 {
+        let _ = write!(printer.table, " reordering:{}", reordering as i32);
+    }
+    fields(&[("reord_seen", 220)], Form::Word, printer);
+    fields(&[("rcv_rtt", 92)], Form::Time, printer);
+    fields(
+        &[("rcv_space", 96), ("rcv_ssthresh", 64), ("notsent", 144)],
+        Form::Word,
+        printer,
+    );
+    if info.word(148) != u32::MAX {
+        fields(&[("minrtt", 148)], Form::Time, printer);
+    }
+    fields(
+        &[("rcv_ooopack", 224), ("snd_wnd", 228)],
+        Form::Word,
+        printer,
+    );
+}
+
+/// `struct tcp_bbr_info`.
+fn show_bbr(bbr: &Info<'_>, printer: &mut Printer<'_>) {
+    let rate = u64::from(bbr.word(4)) << 32 | u64::from(bbr.word(0));
+    let rate = bandwidth(rate as f64 * 8.0, printer.show.numeric);
+    let time = thousandths(bbr.word(8));
+    let _ = write!(printer.table, " bbr:(bw:{rate}bps,mrtt:{time}");
+    for (name, at) in [("pacing_gain", 12), ("cwnd_gain", 16)] {
+        let gain = bbr.word(at);
+        if gain != 0 {
+            let gain = significant(f64::from(gain) / 256.0, 6);
+            let _ = write!(printer.table, ",{name}:{gain}");
+        }
+    }
+    printer.table.push(b")");
+}
+
+fn show_field(info: &Info<'_>, name: &str, at: usize, form: &Form, printer: &mut Printer<'_>) {
+    let number = match form {
+        Form::Long => info.long(at),
+        _ => info.word(at).into(),
+    };
+    let _ = match form {
+        _ if number == 0 => Ok(()),
+        Form::Time => write!(printer.table, " {name}:{}", thousandths(number as u32)),
+        _ => write!(printer.table, " {name}:{number}"),
+    };
+}
+
+/// A thousandth of `number` as C's `%g` writes it: six digits.
+fn thousandths(number: u32) -> String {
+    significant(f64::from(number) / 1000.0, 6)
+}
+
+/// `number` as C's `%.Ng` writes it for N `digits`: without zeros at its end. It is
+/// neither negative nor so small that an exponent would say so.
+///
+/// Rust's own way to write a float would be a tenth of what all of this is long.
+fn significant(number: f64, digits: u32) -> String {
+    let whole_digits = match number as u64 {
+        0 => 0,
+        whole => whole.ilog10() + 1,
+    };
+    let decimals = digits.saturating_sub(whole_digits);
+    let scale = 10u64.pow(decimals);
+    let scaled = rounded(number * scale as f64);
+    if scaled >= scale * 10u64.pow(digits) {
+        return format!("1e+0{digits}");
+    }
+    let (whole, part) = (scaled / scale, scaled % scale);
+    if part == 0 {
+        return whole.to_string();
+    }
+    let part = format!("{part:0width$}", width = decimals as usize);
+    format!("{whole}.{}", part.trim_end_matches('0'))
+}
+
+/// The nearest whole number; of two, the even one.
+fn rounded(number: f64) -> u64 {
+    let whole = number as u64;
+    let rest = number - whole as f64;
+    let is_up = rest > 0.5 || rest == 0.5 && whole % 2 == 1;
+    whole + u64::from(is_up)
+}
+
+/// Bits per second as ss writes them: with a unit, or whole.
+fn bandwidth(rate: f64, numeric: bool) -> String {
+    if numeric {
+        return rounded(rate).to_string();
+    }
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.into_iter().find(|(size, _)| rate >= *size) {
+        Some((size, unit)) => significant(rate / size, 3) + unit,
+        None => significant(rate, 6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `printf` of C wrote them.
+    #[test]
+    fn numbers_are_written_as_c_does() {
+        for (number, text) in [
+            (1, "0.001"),
+            (34, "0.034"),
+            (200_000, "200"),
+            (1500, "1.5"),
+            (123_456, "123.456"),
+            (1_234_567, "1234.57"),
+            (12_345_678, "12345.7"),
+        ] {
+            assert_eq!(thousandths(number), text);
+        }
+        for (rate, text) in [
+            (21.824e9, "21.8G"),
+            (999_999_999.0, "1e+03M"),
+            (12_500.0, "12.5k"),
+            (1000.0 / 3.0, "333.333"),
+            (8e6 / 3.0, "2.67M"),
+        ] {
+            assert_eq!(bandwidth(rate, false), text);
+        }
+        assert_eq!(bandwidth(8e6 / 3.0, true), "2666667");
+    }
+}

@@ -1,0 +1,81 @@
+//! `-s`: how many sockets there are, from `/proc/net/sockstat` and
+//! `/proc/net/snmp`.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use super::error::Error;
+use super::places::Places;
+
+/// The text.
+///
+/// # Errors
+/// If a file cannot be read, or lacks what is needed.
+pub fn summary(places: &Places) -> Result<String, Error> {
+    let sockstat = read(places, "sockstat")?;
+    let sockstat6 = match fs::exists(places.file("sockstat6")) {
+        Ok(false) => String::new(),
+        _ => read(places, "sockstat6")?,
+    };
+    let snmp = read(places, "snmp")?;
+    // The number behind this name, in the line that starts so; without the line, 0.
+    let count = |text: &str, line: &str, name: &str| -> i64 {
+        let mut words = text
+            .lines()
+            .find_map(|found| found.strip_prefix(line))
+            .unwrap_or_default()
+            .split_ascii_whitespace();
+        let number = words.find(|word| *word == name).and_then(|_| words.next());
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    let v4 = |line: &str, name: &str| count(&sockstat, line, name);
+    let v6 = |line: &str| count(&sockstat6, line, "inuse");
+    let established = established(&snmp)
+        .ok_or_else(|| Error::of_file(&places.file("snmp"), "does not say CurrEstab"))?;
+    let (tcp4, tcp6) = (v4("TCP:", "inuse"), v6("TCP6:"));
+    let (allocated, waiting) = (v4("TCP:", "alloc"), v4("TCP:", "tw"));
+    let rows = [
+        ("RAW", v4("RAW:", "inuse"), v6("RAW6:")),
+        ("UDP", v4("UDP:", "inuse"), v6("UDP6:")),
+        ("TCP", tcp4, tcp6),
+    ];
+    let (all4, all6) = rows
+        .iter()
+        .fold((0, 0), |(all4, all6), (_, v4, v6)| (all4 + v4, all6 + v6));
+    let more = [
+        ("INET", all4, all6),
+        ("FRAG", v4("FRAG:", "inuse"), v6("FRAG6:")),
+    ];
+    let mut text = format!(
+        "Total: {}\nTCP:   {} (estab {established}, closed {}, orphaned {}, timewait {waiting})\n\n\
+         Transport Total     IP        IPv6\n",
+        v4("sockets:", "used"),
+        allocated + waiting,
+        allocated - (tcp4 + tcp6 - waiting),
+        v4("TCP:", "orphan"),
+    );
+    for (name, v4, v6) in rows.into_iter().chain(more) {
+        text += &format!("{name}\t  {:<9} {v4:<9} {v6:<9}\n", v4 + v6);
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+fn read(places: &Places, name: &str) -> Result<String, Error> {
+    let path = places.file(name);
+    fs::read_to_string(&path).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Error::of_file(&path, "may not be read"),
+        _ => Error::of_file(&path, error),
+    })
+}
+
+/// The number of established connections: one line has names, the next numbers.
+fn established(snmp: &str) -> Option<i64> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let place = lines
+        .next()?
+        .split_ascii_whitespace()
+        .position(|name| name == "CurrEstab")?;
+    let number = lines.next()?.split_ascii_whitespace().nth(place)?;
+    number.parse().ok()
+}

@@ -1,0 +1,221 @@
+//! Real programs that call ss, with this one in its place: they must find what they
+//! find with the ss of iproute2. `.ci/run` installs them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use socket2::{Socket, Type};
+use tempfile::TempDir;
+
+use super::{LINK, bound, have_ss};
+use crate::harness::*;
+
+/// Where `.ci/run` installs programs that are no packages of Debian.
+fn installed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/programs")
+}
+
+fn have_installed(name: &str) -> bool {
+    let path = installed().join(name);
+    let missing = (!path.exists()).then(|| format!("{} is not there", path.display()));
+    have("programs", missing)
+}
+
+/// A directory for PATH with every program but netstat and lsof, which some would
+/// rather call, and with an ss that notes each call.
+fn tools(ss: &Path) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    for from in ["/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"] {
+        for program in fs::read_dir(from).into_iter().flatten().flatten() {
+            let name = program.file_name();
+            if !["ss", "netstat", "lsof"].iter().any(|other| name == *other) {
+                let _ = symlink(program.path(), directory.path().join(name));
+            }
+        }
+    }
+    let calls = directory.path().join("calls");
+    let script = format!(
+        "echo \"$*\" >>{}; exec {} \"$@\"",
+        calls.display(),
+        ss.display()
+    );
+    write_program(&directory.path().join("ss"), &script);
+    directory
+}
+
+/// What `program` prints, and how it called ss.
+fn says(program: &mut Command, ss: &Path) -> (Finished, String) {
+    let tools = tools(ss);
+    program.env("PATH", tools.path()).env("LC_ALL", "C");
+    let said = run(program.stdin(Stdio::null()));
+    let calls = fs::read_to_string(tools.path().join("calls")).unwrap_or_default();
+    (said, calls)
+}
+
+/// With this ss and with the other, `program` calls it and prints the same, in
+/// which is each of `expected`.
+fn assert_finds(program: impl Fn() -> Command, expected: &[&str]) {
+    let theirs = Path::new("/usr/bin/ss");
+    let found = || {
+        let (ours, calls) = says(&mut program(), &LINK);
+        assert!(!calls.is_empty(), "ss was not called: {ours:?}");
+        for expected in expected {
+            assert!(
+                ours.stdout.contains(expected),
+                "{expected} in {ours:?} of {calls}"
+            );
+        }
+        let (theirs, _) = says(&mut program(), theirs);
+        ((ours.code(), ours.stdout) == (theirs.code(), theirs.stdout)).then_some(())
+    };
+    wait_for("the same with both", found);
+}
+
+fn port(socket: &Socket) -> String {
+    socket
+        .local_addr()
+        .unwrap()
+        .as_socket()
+        .unwrap()
+        .port()
+        .to_string()
+}
+
+/// A listener on TCP, one on UDP and a client of the first.
+fn sockets() -> [Socket; 3] {
+    let nothing = |_: &Socket| {};
+    let tcp = bound(Type::STREAM, "127.0.0.1:0", nothing);
+    let udp = bound(Type::DGRAM, "0.0.0.0:0", nothing);
+    let client = Socket::new(socket2::Domain::IPV4, Type::STREAM, None).unwrap();
+    client.connect(&tcp.local_addr().unwrap()).unwrap();
+    [tcp, udp, client]
+}
+
+#[test]
+fn testinfra_finds_tcp_udp_and_unix_sockets() {
+    if !have_ss() || !have_installed("python/bin/py.test") {
+        return;
+    }
+    const SCRIPT: &str = "\
+import sys, testinfra
+host = testinfra.get_host('local://')
+for spec in sys.argv[1:]:
+    socket = host.socket(spec)
+    print(spec, socket.is_listening, socket.clients)
+print(sorted(host.socket.get_listening_sockets()))
+";
+    in_private_network(|| {
+        let [tcp, udp, _client] = sockets();
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let specs = [
+            format!("tcp://127.0.0.1:{}", port(&tcp)),
+            format!("tcp://{}", port(&tcp)),
+            format!("udp://0.0.0.0:{}", port(&udp)),
+            format!("unix://{}", path.display()),
+            "tcp://127.0.0.1:9".to_string(),
+        ];
+        let program = || {
+            let mut python = Command::new(installed().join("python/bin/python"));
+            python.args(["-c", SCRIPT]).args(&specs);
+            python
+        };
+        let [on_tcp, _, on_udp, on_unix, nowhere] = specs.clone();
+        assert_finds(
+            program,
+            &[
+                &format!("{on_tcp} True [('127.0.0.1', "),
+                &format!("{on_udp} True []"),
+                &format!("{on_unix} True"),
+                &format!("{nowhere} False"),
+            ],
+        );
+    });
+}
+
+#[test]
+fn jc_reads_every_table() {
+    if !have_ss() || !have_installed("python/bin/jc") {
+        return;
+    }
+    in_private_network(|| {
+        let [tcp, ..] = sockets();
+        let program = |arguments: &'static [&str]| {
+            move || {
+                let mut jc = Command::new(installed().join("python/bin/jc"));
+                jc.arg("ss").args(arguments);
+                jc
+            }
+        };
+        let local_port = format!("\"local_port\":\"{}\"", port(&tcp));
+        assert_finds(program(&["-tuan"]), &[&local_port]);
+        assert_finds(program(&["-aexn", "-A", "all,!netlink"]), &[&local_port]);
+    });
+}
+
+#[test]
+fn pyinfra_finds_who_holds_a_port() {
+    if !have_ss() || !have_installed("python/bin/pyinfra") {
+        return;
+    }
+    in_private_network(|| {
+        let [tcp, ..] = sockets();
+        let program = || {
+            let mut pyinfra = Command::new(installed().join("python/bin/pyinfra"));
+            let argument = format!("port={}", port(&tcp));
+            let fact = ["@local", "fact", "server.Port", &argument];
+            // What it prints is on stderr.
+            let script = "exec \"$0\" \"$@\" 2>&1";
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", script])
+                .arg(pyinfra.get_program())
+                .args(fact);
+            pyinfra = shell;
+            pyinfra
+        };
+        assert_finds(program, &[&std::process::id().to_string()]);
+    });
+}
+
+#[test]
+fn node_programs_find_listeners_and_who_holds_them() {
+    if !have_ss() || !have_installed("node_modules/pid-port") {
+        return;
+    }
+    const SCRIPT: &str = "\
+import system from 'systeminformation';
+import { portToPid, pidToPorts } from 'pid-port';
+import findProcess from 'find-process';
+const port = Number(process.argv[2]);
+const connections = await system.networkConnections();
+console.log(JSON.stringify(connections));
+console.log('pid-port', await portToPid(port));
+const find = findProcess.default ?? findProcess;
+console.log('find-process', (await find('port', port)).map((found) => found.pid));
+";
+    let script = installed().join("ports.mjs");
+    fs::write(&script, SCRIPT).unwrap();
+    in_private_network(|| {
+        let [tcp, ..] = sockets();
+        let program = || {
+            let mut node = Command::new("node");
+            node.arg(&script).arg(port(&tcp));
+            node
+        };
+        let pid = std::process::id();
+        let local_port = format!("\"localPort\":\"{}\"", port(&tcp));
+        assert_finds(
+            program,
+            &[
+                &local_port,
+                &format!("pid-port {pid}"),
+                &format!("find-process [ {pid} ]"),
+            ],
+        );
+    });
+}
