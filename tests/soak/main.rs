@@ -255,8 +255,10 @@ fn soak(arguments: &[String]) -> ExitCode {
         .iter()
         .filter(|one| names.is_empty() || names.iter().any(|name| one.name.contains(*name)))
         .collect();
+    let runs_lists = names.is_empty() || names.iter().any(|name| LISTS.contains(name.as_str()));
+    let runs = chosen.len() + usize::from(runs_lists);
     let seconds = match std::env::var("LNTU_SOAK_SECONDS") {
-        Ok(total) => total.parse::<f64>().unwrap() / chosen.len() as f64,
+        Ok(total) => total.parse::<f64>().unwrap() / runs as f64,
         Err(_) => SECONDS_EACH,
     };
     let mut failed = false;
@@ -273,7 +275,7 @@ fn soak(arguments: &[String]) -> ExitCode {
         let most = if configuration.must_fail { 10 } else { 1 };
         failed |= !(0..most).any(|_| in_private_network(run).unwrap());
     }
-    if names.is_empty() || names.iter().any(|name| LISTS.contains(name.as_str())) {
+    if runs_lists {
         let lists = || run_lists(Duration::from_secs_f64(seconds));
         failed |= !in_private_network(lists).unwrap();
     }
