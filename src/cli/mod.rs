@@ -3,7 +3,7 @@
 //!
 //! - [`parse`] reads the arguments, by the [`description`] of all commands and
 //!   options.
-//! - [`help`] writes what `--help` prints, from the same description.
+//! - [`help()`] writes what `--help` prints, from the same description.
 //! - `variables` expands the environment variables in a PORT.
 //! - [`UsageError`] is the error of this parser and of the one in `as_ss`.
 //!
@@ -91,7 +91,7 @@ pub enum Command {
         /// What to become then.
         application: Option<Application>,
     },
-    /// Print [`help`].
+    /// Print [`help()`].
     Help,
     /// Print the version.
     Version,
@@ -152,7 +152,7 @@ struct Typed {
 /// of the environment.
 ///
 /// # Errors
-/// If they are not what [`help`] describes.
+/// If they are not what [`help()`] describes.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,

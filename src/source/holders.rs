@@ -12,13 +12,9 @@ use crate::listener::{Holder, Holders, Listener};
 #[derive(Debug)]
 pub struct Lookup {
     proc_root: PathBuf,
-    naming: Naming,
     /// Sorted by inode.
     sockets: Vec<Socket>,
 }
-
-/// Reads the name of the process with this directory in `/proc`.
-type Naming = fn(&Path) -> io::Result<Vec<u8>>;
 
 /// A socket to search for, or one that was searched for.
 #[derive(Debug)]
@@ -31,11 +27,10 @@ struct Socket {
 }
 
 impl Lookup {
-    /// A look-up among the processes below `proc_root`. `naming` reads their names.
-    pub fn new(proc_root: &Path, naming: Naming) -> Lookup {
+    /// A look-up among the processes below `proc_root`.
+    pub fn new(proc_root: &Path) -> Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
-            naming,
             sockets: Vec::new(),
         }
     }
@@ -61,7 +56,7 @@ impl Lookup {
         sockets.dedup_by_key(|socket| socket.inode);
         // An error means that there is nothing to be found there.
         let _ = for_each_number(&self.proc_root, |pid, directory| {
-            let _ = look_into(pid, directory, self.naming, &mut sockets);
+            let _ = look_into(pid, directory, &mut sockets);
         });
         for socket in &mut sockets {
             let found = socket.found.drain(..).rev();
@@ -91,7 +86,7 @@ impl Lookup {
 
 /// Adds the process in `directory` to each of `sockets` that it holds and that is
 /// searched for. `sockets` is sorted by inode.
-fn look_into(pid: u32, directory: &Path, naming: Naming, sockets: &mut [Socket]) -> io::Result<()> {
+fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<()> {
     let mut its_name = None;
     for_each_number(&directory.join("fd"), |fd, path| {
         // A descriptor that was closed meanwhile has no link.
@@ -106,7 +101,7 @@ fn look_into(pid: u32, directory: &Path, naming: Naming, sockets: &mut [Socket])
             && sockets[place].holders.is_none()
         {
             // A process that ended meanwhile has no name.
-            let name = its_name.get_or_insert_with(|| naming(directory).ok());
+            let name = its_name.get_or_insert_with(|| name_in_comm(directory).ok());
             if let Some(name) = name.clone() {
                 sockets[place].found.push(Holder { name, pid, fd });
             }
@@ -223,7 +218,7 @@ mod tests {
                 &[(1, "pipe:[5]"), (2, "socket:[55]"), (3, "socket:[5")],
             ),
         ]);
-        let mut lookup = Lookup::new(proc.path(), name_in_comm);
+        let mut lookup = Lookup::new(proc.path());
         assert!(lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]));
         let of = |inode| lookup.holders_of(&socket(inode)).as_slice().to_vec();
         let (ten, nine) = (process("a) b\n", 12, 10), process("a) b\n", 12, 9));
@@ -235,7 +230,7 @@ mod tests {
     #[test]
     fn only_a_socket_that_is_new_is_looked_for() {
         let proc = proc_with(&[(7, b"one", &[(3, "socket:[5]"), (4, "socket:[6]")])]);
-        let mut lookup = Lookup::new(proc.path(), name_in_comm);
+        let mut lookup = Lookup::new(proc.path());
         assert!(lookup.look_for(&[socket(5), socket(9)]));
         fs::remove_dir_all(proc.path().join("7")).unwrap();
         assert!(!lookup.look_for(&[socket(5), socket(9)]));

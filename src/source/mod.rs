@@ -248,7 +248,7 @@ impl Source {
             ss_names_holders: ss_details == SsDetails::Holders,
             proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
             falls_back,
-            lookup: holders.then(|| Lookup::new(proc_root(&tables), holders::name_in_comm)),
+            lookup: holders.then(|| Lookup::new(proc_root(&tables))),
             excluded_holders,
             tree: tree.map_err(SourceError::Tree)?,
             filter,

@@ -48,8 +48,6 @@ struct TableFile {
     path: PathBuf,
     /// Its listeners are asked for.
     is_wanted: bool,
-    /// It replaces the kernel's file, so `sockstat` does not speak of it.
-    is_replaced: bool,
     /// It was read in this run, or another source had listeners of this table.
     /// So it exists, and a failure to read it is an error.
     exists: bool,
@@ -57,8 +55,6 @@ struct TableFile {
     is_forbidden: bool,
     /// How many rows the last read skipped.
     skipped: u64,
-    /// The last read met a row that it could not read, or text that is no row.
-    has_unreadable_lines: bool,
     /// How many bytes the last read needed up to the first connection. 0 if it
     /// did not stop there.
     bytes_to_connection: usize,
@@ -132,11 +128,9 @@ impl ProcNet {
             table,
             path: net.join(table.name()),
             is_wanted: is_wanted(table),
-            is_replaced: false,
             exists: false,
             is_forbidden: false,
             skipped: 0,
-            has_unreadable_lines: false,
             bytes_to_connection: 0,
         };
         ProcNet {
@@ -148,29 +142,12 @@ impl ProcNet {
         }
     }
 
-    /// Reads `table` from `path`. That file must exist. It is read to its end,
-    /// since it need not be the kernel's.
-    pub fn replace_file(&mut self, table: SocketTable, path: &Path) {
-        let mut files = self.files.iter_mut();
-        if let Some(file) = files.find(|file| file.table == table) {
-            file.path = path.to_path_buf();
-            file.is_replaced = true;
-        }
-    }
-
     /// Another source has these listeners. So their tables exist, and a failure
     /// to read one of them is an error from now on.
     pub fn require_tables_of(&mut self, listeners: &Snapshot) {
         for file in &mut self.files {
             file.exists |= listeners.has_any(file.table);
         }
-    }
-
-    /// A wanted file with lines that the last read could not understand.
-    pub fn file_with_unreadable_lines(&self) -> Option<&Path> {
-        let mut files = self.files.iter();
-        let file = files.find(|file| file.is_wanted && file.has_unreadable_lines)?;
-        Some(&file.path)
     }
 
     /// The file of `table`, if this process may not read it. Its listeners are
@@ -280,12 +257,12 @@ impl TableFile {
 
     /// Whether a failure to read it fails the poll.
     fn must_be_readable(&self) -> bool {
-        self.is_required() || self.exists || self.is_replaced
+        self.is_required() || self.exists
     }
 
     /// How far to trust the kernel about this file.
     fn trust(&self, in_use: &InUse, listeners_first: bool, polls_again: bool) -> Trust {
-        if !in_use.is_readable || self.is_replaced {
+        if !in_use.is_readable {
             Trust::Nothing
         } else if !listeners_first {
             Trust::FullReads
@@ -333,7 +310,6 @@ impl TableFile {
         };
         self.is_forbidden = false;
         self.bytes_to_connection = contents.bytes_to_connection;
-        self.has_unreadable_lines = contents.first_error.is_some();
         match contents.first_error {
             // On WSL 1 all four files exist and have zero bytes.
             _ if contents.lines == 0 && self.must_be_readable() => {
@@ -717,18 +693,6 @@ mod tests {
         source.require_tables_of(&known);
         let error = ports(&mut source).unwrap_err();
         assert!(error.contains("tcp6: No such file"), "{error}");
-    }
-
-    #[test]
-    fn a_table_from_elsewhere_is_read_to_its_end() {
-        let many = many_connections();
-        let late = table(&[SSH, &many, WEB]);
-        let proc = proc_with(&[("tcp", &late), ("other", &late), ("sockstat", SOCKSTAT)]);
-        let mut source = source(&proc);
-        assert_eq!(ports(&mut source), Ok(vec![22]));
-        let other = proc.path().join("net/other");
-        source.replace_file(SocketTable::ALL[0], &other);
-        assert_eq!(ports(&mut source), Ok(vec![22, 80]));
     }
 
     #[test]
