@@ -11,7 +11,7 @@ use crate::watch::{A_WHILE, FAST, event};
 
 /// Runs lntu and makes its calls of `call` fail with `error`. `when` picks
 /// which of them.
-fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
+pub fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     let inject = format!("inject={call}:error={error}{when}");
     command.args([

@@ -14,6 +14,7 @@ use socket2::{Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
+use crate::netlink::failing;
 
 /// Exit status and stderr of a check. It writes nothing to stdout.
 fn check(arguments: &[&str]) -> (i32, String) {
@@ -233,14 +234,7 @@ fn where_netlink_is_refused_proc_answers_without_a_word() {
     in_private_network(|| {
         let _sockets = sockets_of_every_kind(Type::STREAM);
         let check = |arguments: &[&str]| {
-            let mut command = Command::new("strace");
-            command.args(["-qq", "-o", "/dev/null", "-e", "trace=socket"]);
-            command.args([
-                "-e",
-                "inject=socket:error=EPERM",
-                env!("CARGO_BIN_EXE_lntu"),
-            ]);
-            let finished = run(command.arg("check").args(arguments));
+            let finished = run(failing("socket", "EPERM", "", &["check"]).args(arguments));
             (finished.code(), finished.stderr)
         };
         assert_eq!(
@@ -489,14 +483,8 @@ fn a_reason_is_one_line_whatever_else_is_said() {
         return;
     }
     in_private_network(|| {
-        let mut command = Command::new("strace");
-        command.args(["-qq", "-o", "/dev/null", "-e", "trace=socket"]);
-        command.args([
-            "-e",
-            "inject=socket:error=EPERM",
-            env!("CARGO_BIN_EXE_lntu"),
-        ]);
-        let refused = run(command.args(["check", "--source", "netlink", "9"]));
+        let arguments = ["check", "--source", "netlink", "9"];
+        let refused = run(&mut failing("socket", "EPERM", "", &arguments));
         let said = "netlink: socket: Operation not permitted (os error 1)";
         let lines: Vec<&str> = refused.stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{lines:?}");
@@ -519,13 +507,8 @@ fn waiting_goes_on_where_netlink_fails_for_once() {
     }
     in_private_network(|| {
         let _server = bound(Type::STREAM, "[::]:80", |s| s.set_only_v6(false).unwrap());
-        let mut command = Command::new("strace");
-        command.args(["-qq", "-o", "/dev/null", "-e", "trace=socket", "-e"]);
-        command.args([
-            "inject=socket:error=ENOBUFS:when=1",
-            env!("CARGO_BIN_EXE_lntu"),
-        ]);
-        let waited = run(command.args(["wait", "-i", "10ms", "127.0.0.1:80"]));
+        let arguments = ["wait", "-i", "10ms", "127.0.0.1:80"];
+        let waited = run(&mut failing("socket", "ENOBUFS", ":when=1", &arguments));
         assert_eq!(waited.lines(), [""; 0]);
     });
 }
