@@ -18,6 +18,8 @@ pub enum Error {
     Source(SourceError),
     /// Nothing was found that certainly serves this port, for this reason.
     Unknown(RequiredPort, Unknown),
+    /// Some network namespaces are missing from the answer.
+    Partial,
     /// The answer could not be written.
     Output(OutputError),
     /// This program could not be executed.
@@ -67,6 +69,7 @@ impl fmt::Display for Error {
                     "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {plain})"
                 )
             }
+            Error::Partial => f.write_str("the list is not complete: namespaces are missing"),
             Error::Output(error) => error.fmt(f),
             Error::Exec(program, error) => write!(f, "{}: {error}", program.display()),
         }

@@ -1,5 +1,5 @@
 //! What a listening socket is: its table, its identity and order, the interface
-//! it is bound to, and who holds it.
+//! it is bound to, the network namespace it is in, and who holds it.
 //!
 //! Every source makes these types and every output format reads them. Nothing
 //! here knows where a listener came from or how it is printed.
@@ -111,9 +111,13 @@ pub struct Endpoint {
     pub address: IpAddr,
 }
 
-/// Protocol, port, family and address. Two listeners with the same identity are
-/// the same listener, whichever source they came from. Output is in this order.
-pub type Identity = (Protocol, Endpoint);
+/// The [`Namespace::id`], or 0 where one namespace is looked at, protocol, port, family
+/// and address. Two listeners with the same identity are the same listener, whichever
+/// source they came from. Output is in this order.
+pub type Identity = (u64, Protocol, Endpoint);
+
+/// What `--by-port` counts as one: an identity without family and address.
+pub type PortIdentity = (u64, Protocol, u16);
 
 /// A TCP socket in LISTEN or a UDP socket that is bound and not connected.
 ///
@@ -142,6 +146,8 @@ pub struct Listener {
     pub v6_only: Option<bool>,
     /// The processes that hold it, if they were asked for and found.
     pub holders: Holders,
+    /// Its network namespace. `None` where only one is looked at.
+    pub namespace: Option<Arc<Namespace>>,
 }
 
 impl Listener {
@@ -160,17 +166,20 @@ impl Listener {
             inode: 0,
             v6_only: None,
             holders: Holders::default(),
+            namespace: None,
         }
     }
 
     /// What stays the same from poll to poll and from source to source.
     pub fn identity(&self) -> Identity {
-        (self.protocol, self.endpoint)
+        let namespace = self.namespace.as_ref().map_or(0, |namespace| namespace.id);
+        (namespace, self.protocol, self.endpoint)
     }
 
-    /// What `--by-port` counts as one.
-    pub fn protocol_and_port(&self) -> (Protocol, u16) {
-        (self.protocol, self.endpoint.port)
+    /// What stays the same whatever its address.
+    pub fn port_identity(&self) -> PortIdentity {
+        let (namespace, protocol, Endpoint { port, .. }) = self.identity();
+        (namespace, protocol, port)
     }
 
     /// The family of its address.
@@ -185,6 +194,21 @@ impl Listener {
             family: self.family(),
         }
     }
+}
+
+/// A network namespace, and what tells whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// What no other namespace of this host is or was: its cookie (`SO_NETNS_COOKIE`,
+    /// since Linux 5.14). Where that cannot be asked for, its inode, which a namespace
+    /// that is made after this one is gone may get.
+    pub id: u64,
+    /// The inode of `/proc/PID/ns/net`, as lsns(8) prints it.
+    pub inode: u64,
+    /// The lowest id of a process in it, in the PID namespace of `/proc`.
+    pub pid: u32,
+    /// The cgroup of that process: a path of any bytes. Empty if it is not known.
+    pub cgroup: Vec<u8>,
 }
 
 /// A process that holds a socket, and its file descriptor for that socket.
@@ -353,7 +377,7 @@ mod tests {
     fn order_is_protocol_port_family_address() {
         let at = |protocol, port, address: &str| {
             let address = address.parse().unwrap();
-            (protocol, Endpoint { port, address })
+            Listener::new(protocol, Endpoint { port, address }).identity()
         };
         let sorted = [
             at(Protocol::Tcp, 80, "0.0.0.0"),

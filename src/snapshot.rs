@@ -1,6 +1,6 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
-use crate::listener::{Holders, Identity, Listener, Protocol, SocketTable};
+use crate::listener::{Holders, Identity, Listener, PortIdentity, SocketTable};
 
 /// The listeners of one poll, sorted by identity. Several sockets may share an
 /// identity (`SO_REUSEPORT`); the snapshot holds each of them.
@@ -50,7 +50,7 @@ impl Snapshot {
         self.listeners.clear();
     }
 
-    /// Every listener, by protocol, port, family and address.
+    /// Every listener, in the order of [`Identity`].
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
@@ -118,11 +118,11 @@ impl Snapshot {
         &rest[..number]
     }
 
-    /// The sockets of one protocol and port, whatever their address.
-    pub fn on_port(&self, protocol: Protocol, port: u16) -> &[Listener] {
-        let start = (self.listeners).partition_point(|l| l.protocol_and_port() < (protocol, port));
+    /// The sockets of one port, whatever their address.
+    pub fn on_port(&self, port: PortIdentity) -> &[Listener] {
+        let start = (self.listeners).partition_point(|l| l.port_identity() < port);
         let rest = &self.listeners[start..];
-        let number = rest.partition_point(|l| l.protocol_and_port() == (protocol, port));
+        let number = rest.partition_point(|l| l.port_identity() == port);
         &rest[..number]
     }
 
@@ -132,10 +132,10 @@ impl Snapshot {
     pub fn merge_ports(&mut self, reported: &Snapshot) {
         let (mut merged, mut start) = (0, 0);
         while let Some(first) = self.listeners.get(start) {
-            let (protocol, port) = first.protocol_and_port();
-            let sockets = self.on_port(protocol, port);
+            let port = first.port_identity();
+            let sockets = self.on_port(port);
             let end = start + sockets.len();
-            let before = reported.on_port(protocol, port).first();
+            let before = reported.on_port(port).first();
             let narrowness = |l: &&Listener| (!l.endpoint.address.is_unspecified(), l.endpoint);
             let shown = match before {
                 Some(before) => {
@@ -219,7 +219,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Endpoint;
+    use crate::listener::{Endpoint, Protocol};
 
     fn listener(port: u16, address: &str, inode: u64) -> Listener {
         let address = address.parse().unwrap();

@@ -38,6 +38,11 @@ unsafe extern "C" {
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     /// std opens sockets of IP and Unix only, none of netlink.
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    /// std reads few options of its own sockets only.
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut u64, length: *mut u32)
+    -> c_int;
+    /// std knows no namespaces.
+    fn setns(fd: c_int, kind: c_int) -> c_int;
 }
 
 // Elsewhere the numbers below and those of `output` mean something else. The program
@@ -77,6 +82,9 @@ const AF_NETLINK: c_int = 16;
 const SOCK_RAW: c_int = 3;
 const SOCK_NONBLOCK: c_int = 0o4000;
 const SOCK_CLOEXEC: c_int = 0o2000000;
+const SOL_SOCKET: c_int = 1;
+const SO_NETNS_COOKIE: c_int = 71;
+const CLONE_NEWNET: c_int = 0x4000_0000;
 
 /// `struct pollfd` of poll(2).
 #[repr(C)]
@@ -216,6 +224,29 @@ pub(crate) fn netlink_socket(protocol: c_int) -> io::Result<File> {
             -1 => Err(io::Error::last_os_error()),
             fd => Ok(File::from_raw_fd(fd)),
         }
+    }
+}
+
+/// The cookie of the network namespace in which `socket` was opened. No other namespace
+/// has had it since the host was started. `None` before Linux 5.14.
+pub(crate) fn namespace_cookie(socket: &File) -> Option<u64> {
+    let (mut cookie, mut length) = (0, size_of::<u64>() as u32);
+    let (fd, level, name) = (socket.as_raw_fd(), SOL_SOCKET, SO_NETNS_COOKIE);
+    // SAFETY: the value is as long as `length` says.
+    let result = unsafe { getsockopt(fd, level, name, &mut cookie, &mut length) };
+    (result == 0).then_some(cookie)
+}
+
+/// Moves this thread, the only one, into the network namespace that `file` stands for.
+/// What is open stays where it was opened.
+///
+/// # Errors
+/// Those of setns(2).
+pub(crate) fn enter_network_namespace(file: &File) -> io::Result<()> {
+    // SAFETY: the call takes any two integers.
+    match unsafe { setns(file.as_raw_fd(), CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -173,6 +173,7 @@ pub(super) enum Flag {
     Any,
     ByPort,
     Closed,
+    AllNamespaces,
     Processes,
     Json,
     Timestamps,
@@ -323,6 +324,9 @@ pub static GROUPS: [Group; 4] = [
                 "read DIR/net/tcp and the rest instead of /proc/net", Setting::Proc),
             setting(None, "pid", "PID", ValueKind::Any, ALL,
                 "look into the network namespace of this process", Setting::Pid),
+            flag(Some('A'), "all-namespaces", PRINTING,
+                "look into every network namespace in which a process runs, and name it",
+                Flag::AllNamespaces),
         ],
     },
     Group {

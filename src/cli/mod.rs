@@ -214,6 +214,7 @@ impl Typed {
             Flag::Full => self.full = true,
             Flag::Any => self.any = true,
             Flag::Closed => self.closed = true,
+            Flag::AllNamespaces => self.output.format.namespaces = true,
             Flag::Processes => self.output.format.holders = true,
             Flag::ByPort => self.by_port = true,
             Flag::Json => self.output.format.json = true,
@@ -445,6 +446,9 @@ impl Typed {
 
     /// `--proc` and `--pid` name a place that only the `/proc` source can look at.
     fn source_choice(&self) -> Result<SourceChoice, UsageError> {
+        if self.output.format.namespaces {
+            return self.all_namespaces();
+        }
         let (option, root) = match (&self.proc_root, self.pid) {
             (Some(_), Some(_)) => {
                 return Err(UsageError::of_lntu("--pid: not together with --proc"));
@@ -461,6 +465,27 @@ impl Typed {
             (Some(SourceName::Ss), None) => Ok(SourceChoice::Ss),
             (Some(SourceName::Netlink), None) => Ok(SourceChoice::Netlink),
             (Some(SourceName::Auto) | None, None) => Ok(SourceChoice::Auto),
+        }
+    }
+
+    /// The source of `--all-namespaces`, which other options would contradict.
+    fn all_namespaces(&self) -> Result<SourceChoice, UsageError> {
+        let option = "--all-namespaces";
+        let others = [
+            ("--proc DIR", self.proc_root.is_some()),
+            ("--pid PID", self.pid.is_some()),
+            ("--of PID", self.of.is_some()),
+        ];
+        if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
+            return Err(UsageError::of_lntu(format!(
+                "{option}: not together with {other}, which is about one network namespace"
+            )));
+        }
+        match self.source {
+            Some(SourceName::Ss) => Err(sees_its_own_only(option, "ss")),
+            source => Ok(SourceChoice::AllNamespaces {
+                asks_netlink: source != Some(SourceName::Proc),
+            }),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::output::table::Table;
 use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer};
+use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
 use crate::source::{Known, Source, SourceError};
@@ -12,14 +13,22 @@ use crate::source::{Known, Source, SourceError};
 /// for each protocol and port. A reader that goes away before the end is no error.
 ///
 /// # Errors
-/// If the source has no complete answer, or the output cannot be written.
+/// If the source has no complete answer, or the output cannot be written. Where only
+/// some network namespaces are missing, the others are written all the same.
 pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     source.poll(Known::default(), &mut snapshot).result?;
     if let Some(pid) = source.ended_root() {
         return Err(SourceError::Tree(TreeError::Ended(pid)).into());
     }
-    write(&mut source, &mut snapshot, format, by_port, output)
+    write(&mut source, &mut snapshot, format, by_port, output)?;
+    for unreadable in source.unreadable() {
+        report::warn(format_args!("{unreadable}"));
+    }
+    match source.is_partial() || !source.unreadable().is_empty() {
+        true => Err(Error::Partial),
+        false => Ok(()),
+    }
 }
 
 /// Writes every listener of `snapshot`, a snapshot of `source`.

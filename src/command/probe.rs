@@ -94,8 +94,8 @@ impl Probe {
             }
         };
         let known = Known {
-            listeners: None,
             missing: looks_again.then_some(&missing),
+            ..Known::default()
         };
         let poll = self.source.poll(known, &mut self.snapshot);
         poll.result?;
@@ -229,8 +229,8 @@ impl Probe {
         } = &self.question;
         let all = self.snapshot.clone();
         self.snapshot.retain(|listener| {
-            let (protocol, number) = listener.protocol_and_port();
-            let state = |port| state_of_number(port, all.on_port(protocol, number), *max_queued);
+            let sockets = all.on_port(listener.port_identity());
+            let state = |port| state_of_number(port, sockets, *max_queued);
             ports.iter().any(|port| {
                 port.is_served_by(listener) == Serves::Yes
                     && matches!(state(port), State::Listening)
@@ -271,7 +271,7 @@ fn state_of<'a>(
     max_queued: Option<u32>,
 ) -> State<'a> {
     let mut best = State::Closed;
-    let numbers = listeners.chunk_by(|a, b| a.protocol_and_port() == b.protocol_and_port());
+    let numbers = listeners.chunk_by(|a, b| a.port_identity() == b.port_identity());
     for sockets in numbers {
         best = match (state_of_number(port, sockets, max_queued), best) {
             (State::Listening, _) => return State::Listening,

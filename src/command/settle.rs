@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::listener::{Endpoint, Family, Identity, Listener};
+use crate::listener::{Family, Identity, Listener};
 use crate::snapshot::{Change, Snapshot};
 
 /// The changes that were seen, and when each was first seen.
@@ -57,18 +57,11 @@ impl Settling {
     }
 
     fn key(&self, listener: &Listener) -> Identity {
-        let (protocol, endpoint) = listener.identity();
-        let address = match self.by_port {
-            true => Family::V4.wildcard(),
-            false => endpoint.address,
-        };
-        (
-            protocol,
-            Endpoint {
-                address,
-                ..endpoint
-            },
-        )
+        let (namespace, protocol, mut endpoint) = listener.identity();
+        if self.by_port {
+            endpoint.address = Family::V4.wildcard();
+        }
+        (namespace, protocol, endpoint)
     }
 
     /// Whether the last poll saw no change.
@@ -89,7 +82,7 @@ impl Settling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Protocol;
+    use crate::listener::{Endpoint, Protocol};
 
     fn snapshot(ports: &[u16]) -> Snapshot {
         let mut snapshot = Snapshot::default();

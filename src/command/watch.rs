@@ -11,6 +11,7 @@ use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer, Status};
 use crate::report;
 use crate::snapshot::{Change, Snapshot};
+use crate::source::namespaces::Unreadable;
 use crate::source::{Known, Poll, SecondLooks, Source};
 use crate::sys::{self, Parent};
 
@@ -52,6 +53,10 @@ pub struct Watcher {
     source_error: Option<String>,
     /// What was rendered says that no source can be read.
     is_lost: bool,
+    /// The network namespaces that the last poll could not read.
+    unreadable: Vec<Unreadable>,
+    /// What was rendered says that these namespaces cannot be read.
+    lost: Vec<u64>,
     output_fails: bool,
     /// The process that was asked about has ended, which was said.
     root_has_ended: bool,
@@ -82,6 +87,8 @@ impl Watcher {
             started: false,
             source_error: None,
             is_lost: false,
+            unreadable: Vec::new(),
+            lost: Vec::new(),
             output_fails: false,
             root_has_ended: false,
         }
@@ -108,6 +115,7 @@ impl Watcher {
                 if self.source_error.take().is_some() {
                     report::warn(format_args!("reading listeners again"));
                 }
+                self.note_unreadable();
                 let (is_settled, search_cost) = self.refine();
                 cost += search_cost;
                 is_settled
@@ -137,13 +145,16 @@ impl Watcher {
 
     /// Takes a snapshot.
     fn look(&mut self) -> Poll {
-        // While a change settles, no table is skipped: see `Known::listeners`.
+        // While a change settles, no table is skipped: see `Known::may_be_late`.
         let is_steady = self.started && self.settling.is_calm();
         let by_port = self.options.by_port;
         let missing = |current: &Snapshot| {
-            let is_missing = |(protocol, endpoint): &Identity| match by_port {
-                true => current.on_port(*protocol, endpoint.port).is_empty(),
-                false => current.sockets_of((*protocol, *endpoint)).is_empty(),
+            let is_missing = |identity: &Identity| match (by_port, *identity) {
+                (true, (namespace, protocol, endpoint)) => {
+                    let port = (namespace, protocol, endpoint.port);
+                    current.on_port(port).is_empty()
+                }
+                (false, identity) => current.sockets_of(identity).is_empty(),
             };
             let closing = match by_port {
                 true => {
@@ -155,7 +166,8 @@ impl Watcher {
             closing + self.settling.opening().filter(is_missing).count()
         };
         let known = Known {
-            listeners: is_steady.then_some(&self.reported),
+            listeners: Some(&self.reported),
+            may_be_late: is_steady,
             missing: Some(&missing),
         };
         self.source.poll(known, &mut self.current)
@@ -193,6 +205,23 @@ impl Watcher {
             reported.take_over_holders(current);
         }
         (is_settled, cost)
+    }
+
+    /// Says which network namespaces can be read no longer, or again.
+    fn note_unreadable(&mut self) {
+        let (before, now) = (&self.unreadable, self.source.unreadable());
+        let is_in = |all: &[Unreadable], inode| all.iter().any(|one| one.inode == inode);
+        for one in now.iter().filter(|one| !is_in(before, one.inode)) {
+            report::warn(format_args!("{one}; trying again"));
+        }
+        for Unreadable { inode, .. } in before.iter().filter(|one| !is_in(now, one.inode)) {
+            report::warn(format_args!(
+                "network namespace {inode}: can be read again, or is gone"
+            ));
+        }
+        if before != now {
+            self.unreadable = now.to_vec();
+        }
     }
 
     /// Whether nothing more can come: the process that was asked about has ended, and
@@ -236,16 +265,36 @@ impl Watcher {
         }
     }
 
-    /// Renders whether a source can be read, if that is not what was said last.
+    /// Renders whether a source can be read, and each namespace, if that is not what was
+    /// said last.
     fn render_status(&mut self) {
-        let status = match &self.source_error {
-            Some(error) if !self.is_lost => Status::Lost(error),
-            None if self.is_lost => Status::Back,
-            _ => return,
-        };
-        self.renderer
-            .status(status, Timestamp::now(), &mut self.unsent);
-        self.is_lost = !self.is_lost;
+        let Watcher {
+            renderer,
+            unsent,
+            unreadable,
+            lost,
+            ..
+        } = self;
+        let mut say = |status| renderer.status(status, Timestamp::now(), unsent);
+        match &self.source_error {
+            Some(error) if !self.is_lost => say(Status::Lost(None, error)),
+            None if self.is_lost => say(Status::Back(None)),
+            _ => {}
+        }
+        self.is_lost = self.source_error.is_some();
+        lost.retain(|inode| {
+            let is_lost = unreadable.iter().any(|one| one.inode == *inode);
+            if !is_lost {
+                say(Status::Back(Some(*inode)));
+            }
+            is_lost
+        });
+        for Unreadable { inode, reason } in unreadable {
+            if !lost.contains(inode) {
+                say(Status::Lost(Some(*inode), reason));
+                lost.push(*inode);
+            }
+        }
     }
 
     fn render_listeners(&mut self) {

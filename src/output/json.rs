@@ -9,7 +9,8 @@ use crate::listener::{Family, Holder, Interface, Listener, SsAddress};
 use crate::report::is_nonprinting;
 
 /// `listener` as a JSON object without a newline. `event` is its `type`. With
-/// `holders` it has an array of the processes that hold it, which may be empty.
+/// `holders` it has an array of the processes that hold it, which may be empty. It
+/// names its namespace if it has one.
 pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: bool) -> String {
     let protocol = listener.protocol.name();
     let family = match listener.family() {
@@ -37,18 +38,36 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
         false => String::new(),
         true => format!(r#","processes":[{}]"#, array(listener.holders.as_slice())),
     };
+    let namespace = match listener.namespace.as_deref() {
+        None => String::new(),
+        Some(namespace) => {
+            let (inode, pid) = (namespace.inode, namespace.pid);
+            let cgroup = string(&namespace.cgroup);
+            format!(r#","namespace":{inode},"pid":{pid},"cgroup":{cgroup}"#)
+        }
+    };
     format!(
-        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}}}"#
+        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}{namespace}}}"#
     )
 }
 
-/// The status of a watcher as a JSON object without a newline. `kind` is its `type`.
-pub fn status(kind: &str, timestamp: Timestamp, error: Option<&str>) -> String {
+/// The status of a watcher as a JSON object without a newline. `kind` is its `type`. It
+/// may be about one `namespace`, by its inode.
+pub fn status(
+    kind: &str,
+    timestamp: Timestamp,
+    namespace: Option<u64>,
+    error: Option<&str>,
+) -> String {
+    let namespace = match namespace {
+        None => String::new(),
+        Some(inode) => format!(r#","namespace":{inode}"#),
+    };
     let error = match error {
         None => String::new(),
         Some(error) => format!(r#","error":{}"#, string(error.as_bytes())),
     };
-    format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{error}}}"#)
+    format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{namespace}{error}}}"#)
 }
 
 fn array(holders: &[Holder]) -> String {

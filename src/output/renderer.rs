@@ -16,6 +16,8 @@ pub struct Format {
     pub no_header: bool,
     /// Name the processes that hold each listener.
     pub holders: bool,
+    /// Say in which network namespace each listener is.
+    pub namespaces: bool,
 }
 
 /// What a line says about a listener.
@@ -34,10 +36,10 @@ pub enum Event {
 pub enum Status<'a> {
     /// The listeners that were there at the start have been written.
     Ready,
-    /// No source can be read, for this reason.
-    Lost(&'a str),
-    /// A source can be read again.
-    Back,
+    /// No source can be read, or not this namespace, for this reason.
+    Lost(Option<u64>, &'a str),
+    /// A source can be read again, or this namespace can or has gone.
+    Back(Option<u64>),
 }
 
 /// Writes lines in one format, and keeps the widths of the table's columns.
@@ -52,7 +54,7 @@ impl Renderer {
     pub fn new(format: Format, table: Table) -> Renderer {
         Renderer {
             format,
-            table: table.with_holders(format.holders),
+            table: table.showing(format.holders, format.namespaces),
         }
     }
 
@@ -60,12 +62,12 @@ impl Renderer {
     /// take it for a row.
     pub fn status(&self, status: Status<'_>, now: Timestamp, text: &mut Vec<u8>) {
         if self.format.json {
-            let (kind, error) = match status {
-                Status::Ready => ("ready", None),
-                Status::Lost(error) => ("lost", Some(error)),
-                Status::Back => ("back", None),
+            let (kind, namespace, error) = match status {
+                Status::Ready => ("ready", None, None),
+                Status::Lost(namespace, error) => ("lost", namespace, Some(error)),
+                Status::Back(namespace) => ("back", namespace, None),
             };
-            text.extend_from_slice(json::status(kind, now, error).as_bytes());
+            text.extend_from_slice(json::status(kind, now, namespace, error).as_bytes());
             text.push(b'\n');
         }
     }

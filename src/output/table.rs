@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::listener::{Family, Holder, Interface, Listener, SsAddress};
+use crate::listener::{Family, Holder, Interface, Listener, Namespace, SsAddress};
 use crate::report::is_nonprinting;
 
 /// The widths of the columns that grow with their contents. The other columns
@@ -13,8 +13,10 @@ pub struct Table {
     send_q: usize,
     address: usize,
     port: usize,
-    /// Whether the last column names the holders.
+    /// Whether a column names the holders.
     holders: bool,
+    /// Whether the last column names the network namespace.
+    namespaces: bool,
 }
 
 impl Default for Table {
@@ -26,6 +28,7 @@ impl Default for Table {
             address: "Local Address".len(),
             port: "Port".len(),
             holders: false,
+            namespaces: false,
         }
     }
 }
@@ -41,9 +44,13 @@ impl Table {
         }
     }
 
-    /// The same table, with or without a column of holders.
-    pub fn with_holders(self, holders: bool) -> Table {
-        Table { holders, ..self }
+    /// The same table, with or without columns of holders and of namespaces.
+    pub fn showing(self, holders: bool, namespaces: bool) -> Table {
+        Table {
+            holders,
+            namespaces,
+            ..self
+        }
     }
 
     /// Widens the columns to what `listener` needs. They never get narrower.
@@ -60,7 +67,7 @@ impl Table {
             ["Netid", "State", "Recv-Q", "Send-Q"],
             ["Local Address", "Port"],
             ["Peer Address", "Port"],
-            "Process",
+            ["Process", "Namespace"],
         )
     }
 
@@ -76,11 +83,17 @@ impl Table {
             [listener.protocol.name(), state, &recv_q, &send_q],
             [&address(listener), &port(listener)],
             [peer, "*"],
-            &users(listener.holders.as_slice()),
+            [
+                &users(listener.holders.as_slice()),
+                &listener
+                    .namespace
+                    .as_deref()
+                    .map_or_else(String::new, netns),
+            ],
         )
     }
 
-    fn line(&self, left: [&str; 4], local: [&str; 2], peer: [&str; 2], users: &str) -> String {
+    fn line(&self, left: [&str; 4], local: [&str; 2], peer: [&str; 2], last: [&str; 2]) -> String {
         let Table {
             recv_q: recv_width,
             send_q: send_width,
@@ -94,9 +107,12 @@ impl Table {
             "{netid:<5} {state:<6} {recv_q:<recv_width$} {send_q:<send_width$} \
              {address:>address_width$}:{port:<port_width$} {peer_address:>12}:{peer_port}"
         );
-        if self.holders && !users.is_empty() {
-            let padding = "Port".len() - peer_port.len();
-            let _ = write!(line, "{:padding$} {users}", "");
+        let mut padding = "Port".len() - peer_port.len();
+        for (is_shown, text) in [self.holders, self.namespaces].into_iter().zip(last) {
+            if is_shown && !text.is_empty() {
+                let _ = write!(line, "{:padding$} {text}", "");
+                padding = 0;
+            }
         }
         line
     }
@@ -115,6 +131,14 @@ fn users(holders: &[Holder]) -> String {
         .map(|Holder { name, pid, fd }| format!("(\"{}\",pid={pid},fd={fd})", escaped(name)))
         .collect();
     format!("users:({})", users.join(","))
+}
+
+/// `netns:4026532221,pid=12,cgroup=/PATH`. PATH is written as a NAME in [`users`], and a
+/// blank in it as `\x20`, so this is one column.
+fn netns(namespace: &Namespace) -> String {
+    let Namespace { inode, pid, .. } = namespace;
+    let cgroup = escaped(&namespace.cgroup).replace(' ', "\\x20");
+    format!("netns:{inode},pid={pid},cgroup={cgroup}")
 }
 
 fn escaped(name: &[u8]) -> String {
@@ -229,7 +253,7 @@ mod tests {
 
     #[test]
     fn processes_stand_in_the_last_column_safely_written() {
-        let table = Table::default().with_holders(true);
+        let table = Table::default().showing(true, false);
         let process = |name: &[u8], pid| Holder {
             name: name.to_vec(),
             pid,

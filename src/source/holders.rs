@@ -92,7 +92,7 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<(
         // A descriptor that was closed meanwhile has no link.
         let Some(inode) = fs::read_link(path)
             .ok()
-            .and_then(|link| socket_inode(&link))
+            .and_then(|link| inode_of_link(&link, "socket"))
         else {
             return;
         };
@@ -126,9 +126,9 @@ pub(super) fn for_each_number(
     Ok(())
 }
 
-/// The inode in `socket:[123]`, the link of a descriptor of a socket.
-pub(super) fn socket_inode(link: &Path) -> Option<u64> {
-    let link = link.to_str()?.strip_prefix("socket:[")?;
+/// The inode in a link of this kind, such as 123 in `socket:[123]`.
+pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
+    let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;
     link.strip_suffix(']')?.parse().ok()
 }
 

@@ -6,11 +6,13 @@
 //! - [`netlink`] asks the kernel's inet_diag.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
+//! - [`namespaces`] asks every network namespace in which a process runs.
 //!
 //! A caller asks [`Source`] and gets a complete snapshot or an error. What is
 //! printed, and when to ask again, is not decided here.
 
 pub mod holders;
+pub mod namespaces;
 pub mod netlink;
 pub mod procnet;
 pub mod ss;
@@ -27,6 +29,7 @@ use crate::port::{self, Filter, PortSpec};
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use holders::Lookup;
+use namespaces::{Namespaces, NamespacesError, Unreadable};
 use netlink::{Netlink, NetlinkError};
 use procnet::{ProcError, ProcNet};
 use ss::{Ss, SsDetails, SsError};
@@ -49,6 +52,12 @@ pub enum SourceChoice {
     /// inet_diag. Where it is refused, `/proc/net` for the rest of the run, after a
     /// warning.
     Netlink,
+    /// Every network namespace in which a process runs. `/proc` of this process lists
+    /// them.
+    AllNamespaces {
+        /// Ask inet_diag where that is allowed, and read `/proc/PID/net` elsewhere.
+        asks_netlink: bool,
+    },
 }
 
 /// Which listeners are asked for, where, and what about them.
@@ -75,17 +84,15 @@ const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 const FRUITLESS_LOOKS: usize = 3;
 /// It is also gone after this many looks, whatever else they found.
 const MOST_LOOKS: usize = 10;
-/// A table that took several reads is complete once this many more reads in a row
-/// added nothing.
-const FRUITLESS_READS: usize = 2;
 
 /// What a caller knows before a poll. By default, nothing.
 #[derive(Clone, Copy, Default)]
 pub struct Known<'a> {
-    /// The listeners of the last poll, if the caller polls again and again. The
-    /// poll is then cheaper, but an open may be seen one poll later. Nothing that
-    /// is known here can be lost by that.
+    /// The listeners that a caller who polls again knows. Nothing that is known here
+    /// can be lost: a namespace that cannot be read keeps its listeners.
     pub listeners: Option<&'a Snapshot>,
+    /// An open may be seen one poll later. A poll of known `listeners` is then cheaper.
+    pub may_be_late: bool,
     /// Counts the listeners that a snapshot should hold and lacks. The source
     /// looks again for them.
     pub missing: Option<&'a dyn Fn(&Snapshot) -> usize>,
@@ -137,9 +144,10 @@ pub struct Source {
     excluded_holders: Vec<Vec<u8>>,
     /// `None` if the listeners of all processes are asked for.
     tree: Option<Tree>,
+    /// `None` if one namespace is looked at. No other source is asked otherwise.
+    namespaces: Option<Namespaces>,
     details: Details,
     another_look: Snapshot,
-    another_read: Snapshot,
     looks_again: bool,
     second_looks: SecondLooks,
     /// The source of the last snapshot.
@@ -153,6 +161,7 @@ enum SourceKind {
     Ss,
     ProcNet,
     Netlink,
+    Namespaces,
 }
 
 /// Why no source gave a complete snapshot.
@@ -172,6 +181,8 @@ pub enum SourceError {
     NetlinkAndProc(NetlinkError, ProcError),
     /// It cannot be told which listeners the process and its descendants hold.
     Tree(TreeError),
+    /// No network namespace can be read.
+    Namespaces(NamespacesError),
 }
 
 impl fmt::Display for SourceError {
@@ -186,6 +197,7 @@ impl fmt::Display for SourceError {
             SourceError::Netlink(error) => error.fmt(f),
             SourceError::NetlinkAndProc(netlink, proc_net) => write!(f, "{netlink}; {proc_net}"),
             SourceError::Tree(error) => error.fmt(f),
+            SourceError::Namespaces(error) => error.fmt(f),
         }
     }
 }
@@ -221,6 +233,14 @@ impl Source {
         let asks_ss = matches!(choice, SourceChoice::Auto | SourceChoice::Ss);
         let asks_netlink = matches!(choice, SourceChoice::Netlink | SourceChoice::NetlinkOrProc);
         let falls_back = matches!(choice, SourceChoice::Auto | SourceChoice::NetlinkOrProc);
+        let namespaces = match choice {
+            SourceChoice::AllNamespaces { asks_netlink } => {
+                let tables = SocketTable::ALL.into_iter();
+                let tables = tables.filter(|table| filter.wants(*table));
+                Some(Namespaces::new(tables.collect(), asks_netlink))
+            }
+            _ => None,
+        };
         let tables = match choice {
             SourceChoice::Proc(root) => root,
             _ => PathBuf::from("/proc"),
@@ -251,10 +271,10 @@ impl Source {
             lookup: holders.then(|| Lookup::new(proc_root(&tables))),
             excluded_holders,
             tree: tree.map_err(SourceError::Tree)?,
+            namespaces,
             filter,
             details: Details::default(),
             another_look: Snapshot::default(),
-            another_read: Snapshot::default(),
             looks_again: true,
             second_looks: SecondLooks::default(),
             answered_by: SourceKind::ProcNet,
@@ -276,12 +296,15 @@ impl Source {
     pub fn poll(&mut self, known: Known<'_>, snapshot: &mut Snapshot) -> Poll {
         let started = Instant::now();
         self.waited = Duration::ZERO;
-        let mut result = self.look(known.listeners, snapshot, true);
+        if let Some(namespaces) = &mut self.namespaces {
+            namespaces.start_poll();
+        }
+        let mut result = self.look(known, snapshot, true);
         if let Some(missing) = known.missing
             && self.looks_again
             && result.is_ok()
         {
-            result = self.look_again(snapshot, missing);
+            result = self.look_again(known, snapshot, missing);
         }
         Poll {
             result,
@@ -316,6 +339,17 @@ impl Source {
         self.tree.as_ref()?.ended_root()
     }
 
+    /// The network namespaces that the last poll could not read. What it knew of them
+    /// is in the snapshot.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        self.namespaces.as_ref().map_or(&[], Namespaces::unreadable)
+    }
+
+    /// Whether there may be network namespaces that the last poll did not see.
+    pub fn is_partial(&self) -> bool {
+        self.namespaces.as_ref().is_some_and(Namespaces::is_partial)
+    }
+
     /// How often polls had to look again so far.
     pub fn second_looks(&self) -> SecondLooks {
         self.second_looks
@@ -326,7 +360,7 @@ impl Source {
     pub fn forbidden_file(&self, table: SocketTable) -> Option<&Path> {
         match self.answered_by {
             SourceKind::ProcNet => self.proc_net.forbidden_file(table),
-            SourceKind::Ss | SourceKind::Netlink => None,
+            SourceKind::Ss | SourceKind::Netlink | SourceKind::Namespaces => None,
         }
     }
 
@@ -335,17 +369,18 @@ impl Source {
     /// empty.
     fn look(
         &mut self,
-        known: Option<&Snapshot>,
+        known: Known<'_>,
         snapshot: &mut Snapshot,
         completes: bool,
     ) -> Result<(), SourceError> {
         self.answered_by = SourceKind::ProcNet;
         let mut result = self.ask(known, snapshot);
-        if completes && result.is_ok() {
-            result = self.complete(snapshot);
-        }
-        if self.answered_by != SourceKind::ProcNet {
-            self.proc_net.require_tables_of(snapshot);
+        match self.answered_by {
+            SourceKind::ProcNet if completes && self.looks_again && result.is_ok() => {
+                result = self.proc_net.complete(snapshot).map_err(SourceError::Proc);
+            }
+            SourceKind::ProcNet | SourceKind::Namespaces => {}
+            SourceKind::Ss | SourceKind::Netlink => self.proc_net.require_tables_of(snapshot),
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
@@ -359,39 +394,6 @@ impl Source {
         }
     }
 
-    /// Reads `/proc` again, if it answered and a table took several reads, until
-    /// [`FRUITLESS_READS`] in a row add nothing.
-    ///
-    /// The kernel's listing is not atomic over several reads. It finds its place in a
-    /// UDP table by counting rows. So when sockets close during a read, as many others
-    /// are skipped, and often the same ones twice.
-    fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
-        if self.answered_by != SourceKind::ProcNet
-            || !self.proc_net.took_several_reads()
-            || !self.looks_again
-        {
-            return Ok(());
-        }
-        let mut another = std::mem::take(&mut self.another_read);
-        let mut fruitless = 0;
-        let mut result = Ok(());
-        for _ in 0..MOST_LOOKS {
-            if fruitless == FRUITLESS_READS || result.is_err() {
-                break;
-            }
-            let proc_net = &mut self.proc_net;
-            result = another.refill(|listeners| proc_net.read(None, listeners));
-            let before = snapshot.listeners().len();
-            snapshot.add_sockets(&another);
-            fruitless = match snapshot.listeners().len() > before {
-                true => 0,
-                false => fruitless + 1,
-            };
-        }
-        self.another_read = another;
-        result.map_err(SourceError::Proc)
-    }
-
     /// Looks again for missing listeners and adds those that it finds. What is
     /// still missing then is gone: either the last [`FRUITLESS_LOOKS`] looks found
     /// nothing new, or there were [`MOST_LOOKS`].
@@ -400,6 +402,7 @@ impl Source {
     /// this poll has seen was not seen to close, whichever source it came from.
     fn look_again(
         &mut self,
+        known: Known<'_>,
         snapshot: &mut Snapshot,
         missing: &dyn Fn(&Snapshot) -> usize,
     ) -> Result<(), SourceError> {
@@ -407,12 +410,16 @@ impl Source {
         let mut left = at_first;
         let mut fruitless = 0;
         let mut another_look = std::mem::take(&mut self.another_look);
+        let known = Known {
+            may_be_late: false,
+            ..known
+        };
         let mut result = Ok(());
         for _ in 0..MOST_LOOKS {
             if left == 0 || fruitless == FRUITLESS_LOOKS || result.is_err() {
                 break;
             }
-            result = self.look(None, &mut another_look, false);
+            result = self.look(known, &mut another_look, false);
             snapshot.add_missing(&another_look);
             let before = std::mem::replace(&mut left, missing(snapshot));
             fruitless = if left < before { 0 } else { fruitless + 1 };
@@ -458,7 +465,10 @@ impl Source {
     /// in between has no holders in its answer.
     fn ask_for_holders_again(&mut self, snapshot: &mut Snapshot) {
         let mut another_look = std::mem::take(&mut self.another_look);
-        if self.look(None, &mut another_look, false).is_ok() {
+        if self
+            .look(Known::default(), &mut another_look, false)
+            .is_ok()
+        {
             snapshot.set_holders(|listener| match listener.holders.is_empty() {
                 true => Holders::of_all(another_look.sockets_of(listener.identity())),
                 false => listener.holders.clone(),
@@ -468,11 +478,13 @@ impl Source {
     }
 
     /// Asks the sources in their order.
-    fn ask(
-        &mut self,
-        known: Option<&Snapshot>,
-        snapshot: &mut Snapshot,
-    ) -> Result<(), SourceError> {
+    fn ask(&mut self, known: Known<'_>, snapshot: &mut Snapshot) -> Result<(), SourceError> {
+        if let Some(namespaces) = &mut self.namespaces {
+            self.answered_by = SourceKind::Namespaces;
+            let read = snapshot.refill(|listeners| namespaces.read(known.listeners, listeners));
+            return read.map_err(SourceError::Namespaces);
+        }
+        let known = known.listeners.filter(|_| known.may_be_late);
         let netlink_error = match self.ask_netlink(snapshot) {
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) if !self.falls_back => return Err(SourceError::Netlink(error)),

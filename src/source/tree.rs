@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::holders::{for_each_number, read_some, socket_inode};
+use super::holders::{for_each_number, inode_of_link, read_some};
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
 
@@ -230,7 +230,7 @@ impl Tree {
         for tries in 1.. {
             let mut forbidden = None;
             let read = for_each_number(&descriptors, |_, path| match fs::read_link(path) {
-                Ok(link) => held.extend(socket_inode(&link)),
+                Ok(link) => held.extend(inode_of_link(&link, "socket")),
                 // Root without CAP_SYS_PTRACE can list what it may not read.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                     forbidden = Some(error);

@@ -351,8 +351,8 @@ fn a_second_look_that_another_source_answers_adds_to_the_first() {
     };
     let missing = |snapshot: &Snapshot| usize::from(!is_there(snapshot, port));
     let known = Known {
-        listeners: None,
         missing: Some(&missing),
+        ..Known::default()
     };
     source.poll(known, &mut snapshot).result.unwrap();
     assert!(flag.exists(), "ss answered first");

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use lntu::listener::{Identity, Protocol};
+use lntu::listener::Protocol;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::truth::{Lifetime, Log, Nanoseconds, identity, now};
+use crate::truth::{Identity, Lifetime, Log, Nanoseconds, identity, now};
 
 /// What a helper does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,12 +17,12 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lntu::listener::{Identity, Protocol};
+use lntu::listener::Protocol;
 use rustix::process::{Resource, Rlimit, Signal};
 use tempfile::TempDir;
 
 use churn::{Helper, Kind};
-use truth::{Lifetime, Truth, now};
+use truth::{Identity, Lifetime, Truth, now};
 use verdict::{Event, Verdict, judge};
 use watching::{Asked, Record, Scope, Watched, Watching};
 

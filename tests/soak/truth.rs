@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use lntu::listener::{Endpoint, Identity, Protocol};
+use lntu::listener::{Endpoint, Protocol};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -27,6 +27,9 @@ pub struct Lifetime {
     pub closing: Nanoseconds,
     pub closed: Nanoseconds,
 }
+
+/// What a line of ss-format names: protocol, port, family and address.
+pub type Identity = (Protocol, Endpoint);
 
 pub fn identity(protocol: Protocol, address: SocketAddr) -> Identity {
     let (port, address) = (address.port(), address.ip());

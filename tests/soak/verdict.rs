@@ -7,9 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lntu::listener::Identity;
-
-use crate::truth::{Lifetime, Nanoseconds, Truth};
+use crate::truth::{Identity, Lifetime, Nanoseconds, Truth};
 
 /// The first port that the kernel hands out for connections. A UDP socket that
 /// connects is bound for an instant first, and no helper logs that.

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
-use lntu::listener::{Endpoint, Identity, Protocol};
+use lntu::listener::{Endpoint, Protocol};
 use lntu::output::{Format, Output};
 use lntu::report::{self, Verbosity};
 use lntu::source::{SecondLooks, Source, SourceChoice, SourceOptions};
 use serde_json::Value;
 
 use crate::helper_process;
-use crate::truth::{Nanoseconds, now, without_address};
+use crate::truth::{Identity, Nanoseconds, now, without_address};
 use crate::verdict::{Event, Window};
 
 /// Which source the watcher asks.

@@ -113,6 +113,18 @@ impl Netlink {
         Ok(())
     }
 
+    /// Forgets what belongs to the network namespace of the last answer: the socket, which
+    /// would keep it alive, and the names of its interfaces.
+    pub fn leave_namespace(&mut self) {
+        self.socket = None;
+        self.interfaces.names.clear();
+    }
+
+    /// The cookie of the network namespace of the last answer, if the kernel tells.
+    pub fn namespace_cookie(&self) -> Option<u64> {
+        sys::namespace_cookie(&self.socket.as_ref()?.file)
+    }
+
     /// Asks until a dump is not interrupted. An interrupted dump is read to its
     /// end, so nothing of it is left in the socket.
     fn dump(

@@ -28,6 +28,12 @@ use sockstat::{InUse, Sockstat};
 /// sockets is smaller, so a larger file is one without an end.
 const MOST_BYTES: u64 = 1 << 30;
 
+/// A table that took several reads is complete once this many more reads in a row
+/// added nothing.
+const FRUITLESS_READS: usize = 2;
+/// It is read no more often than this, whatever the reads added.
+const MOST_READS: usize = 10;
+
 /// The files `tcp`, `tcp6`, `udp` and `udp6` below one directory.
 #[derive(Debug)]
 pub struct ProcNet {
@@ -38,6 +44,7 @@ pub struct ProcNet {
     listeners_first: bool,
     /// The last read took several reads of one file.
     took_several_reads: bool,
+    another_read: Snapshot,
     scanner: Scanner,
 }
 
@@ -138,6 +145,7 @@ impl ProcNet {
             sockstat: Sockstat::new(&net),
             listeners_first: true,
             took_several_reads: false,
+            another_read: Snapshot::default(),
             scanner: Scanner::default(),
         }
     }
@@ -158,10 +166,36 @@ impl ProcNet {
         Some(&file.path)
     }
 
-    /// Whether the last [`ProcNet::read`] took several reads of one file. Only then
-    /// can the kernel have passed over a row.
-    pub fn took_several_reads(&self) -> bool {
-        self.took_several_reads
+    /// Reads again, if the last [`ProcNet::read`] took several reads of one file, until
+    /// [`FRUITLESS_READS`] in a row add nothing to `snapshot`.
+    ///
+    /// The kernel's listing is not atomic over several reads. It finds its place in a
+    /// UDP table by counting rows. So when sockets close during a read, as many others
+    /// are skipped, and often the same ones twice.
+    ///
+    /// # Errors
+    /// Those of [`ProcNet::read`].
+    pub fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), ProcError> {
+        if !self.took_several_reads {
+            return Ok(());
+        }
+        let mut another = std::mem::take(&mut self.another_read);
+        let mut fruitless = 0;
+        let mut result = Ok(());
+        for _ in 0..MOST_READS {
+            if fruitless == FRUITLESS_READS || result.is_err() {
+                break;
+            }
+            result = another.refill(|listeners| self.read(None, listeners));
+            let before = snapshot.listeners().len();
+            snapshot.add_sockets(&another);
+            fruitless = match snapshot.listeners().len() > before {
+                true => 0,
+                false => fruitless + 1,
+            };
+        }
+        self.another_read = another;
+        result
     }
 
     /// Appends every listener of the tables to `listeners`, in their order.

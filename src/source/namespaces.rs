@@ -1,0 +1,441 @@
+//! The listeners of every network namespace in which a process runs, for
+//! `--all-namespaces`: which namespaces there are, and how each is asked.
+//!
+//! A netlink socket answers for the namespace in which it was opened, and to read the
+//! four tables of `/proc/PID/net` costs some fifty times as much: the kernel walks the
+//! sockets of the whole host for each of them. So netlink is asked where setns(2) is
+//! allowed, and `/proc/PID/net` of a process in the namespace is read elsewhere.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::holders::{for_each_number, inode_of_link, read_some};
+use super::netlink::Netlink;
+use super::procnet::ProcNet;
+use crate::listener::{Listener, Namespace, SocketTable};
+use crate::report::{self, Details};
+use crate::snapshot::Snapshot;
+use crate::sys;
+
+const PROC: &str = "/proc";
+
+/// The inode of the host's PID namespace (`PROC_PID_INIT_INO` of the kernel).
+const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Asks every network namespace for its listeners, as often as it is asked.
+#[derive(Debug)]
+pub struct Namespaces {
+    tables: Vec<SocketTable>,
+    /// `None` if it is not asked, or if this process could not come back from another
+    /// namespace.
+    netlink: Option<(Netlink, Home)>,
+    /// The inode of the namespace of each process, and its id. Sorted.
+    processes: Vec<(u64, u32)>,
+    /// The processes that do not show their namespace to this one, and are in none that
+    /// another process shows.
+    denying: Vec<u32>,
+    said_denying: bool,
+    /// `/proc` does not list the processes of other users.
+    hides_processes: bool,
+    /// The namespaces of the last look, sorted by inode.
+    seen: Vec<Arc<Namespace>>,
+    unreadable: Vec<Unreadable>,
+    details: Details,
+}
+
+/// The network namespace of this process.
+#[derive(Debug)]
+struct Home {
+    file: File,
+    /// This thread is in another one.
+    is_away: bool,
+}
+
+/// A network namespace that could not be read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The inode of its `/proc/PID/ns/net`.
+    pub inode: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "network namespace {}: {}", self.inode, self.reason)
+    }
+}
+
+/// Why no namespace could be read.
+#[derive(Debug)]
+pub enum NamespacesError {
+    /// The processes cannot be listed.
+    Processes(io::Error),
+    /// This process could not come back to its own namespace.
+    Return(io::Error),
+}
+
+impl fmt::Display for NamespacesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NamespacesError::Processes(error) => write!(f, "{PROC}: {error} (is it mounted?)"),
+            NamespacesError::Return(error) => {
+                write!(f, "setns to the own network namespace: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NamespacesError {}
+
+impl Namespaces {
+    /// Asks for the `tables`, by netlink if it `asks_netlink` and may. Says on stderr
+    /// what it lacks to see everything.
+    pub fn new(tables: Vec<SocketTable>, asks_netlink: bool) -> Namespaces {
+        let pid_namespace = fs::read_link("/proc/self/ns/pid");
+        if pid_namespace.is_ok_and(|link| link.as_os_str() != HOST_PID_NAMESPACE) {
+            report::warn(format_args!(
+                "only processes of this PID namespace are seen (the host's take docker run \
+                 --pid=host, or hostPID: true)"
+            ));
+        }
+        let hides_processes = hides_processes();
+        if hides_processes {
+            report::warn(format_args!(
+                "{PROC} hides processes of other users (it is mounted with hidepid; to see them \
+                 takes root or CAP_SYS_PTRACE)"
+            ));
+        }
+        let home = asks_netlink.then(Home::find).flatten();
+        let netlink = home.map(|home| (Netlink::new(|table| tables.contains(&table)), home));
+        Namespaces {
+            tables,
+            netlink,
+            processes: Vec::new(),
+            denying: Vec::new(),
+            said_denying: false,
+            hides_processes,
+            seen: Vec::new(),
+            unreadable: Vec::new(),
+            details: Details::default(),
+        }
+    }
+
+    /// Appends the listeners of every namespace to `listeners`. Of one that cannot be
+    /// read, they are those that are `known`.
+    ///
+    /// # Errors
+    /// If no namespace can be read. `listeners` must then not be used.
+    pub fn read(
+        &mut self,
+        known: Option<&Snapshot>,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<(), NamespacesError> {
+        self.find_processes().map_err(NamespacesError::Processes)?;
+        let known = known.map_or(&[][..], Snapshot::listeners);
+        let mut seen = Vec::with_capacity(self.seen.len());
+        let processes = std::mem::take(&mut self.processes);
+        for in_one in processes.chunk_by(|a, b| a.0 == b.0) {
+            let (inode, before) = (in_one[0].0, listeners.len());
+            match self.read_one(inode, in_one, listeners) {
+                // The last of its processes has ended meanwhile.
+                Ok(None) => listeners.truncate(before),
+                Ok(Some(namespace)) => {
+                    for listener in &mut listeners[before..] {
+                        listener.namespace = Some(Arc::clone(&namespace));
+                    }
+                    seen.push(namespace);
+                }
+                Err(reason) => {
+                    listeners.truncate(before);
+                    seen.extend(self.seen_before(inode).cloned());
+                    self.leave_out(inode, reason, known, listeners);
+                }
+            }
+        }
+        self.processes = processes;
+        // A process that shows its namespace no longer may still be in it.
+        for namespace in std::mem::take(&mut self.seen) {
+            let place = self
+                .processes
+                .partition_point(|(inode, _)| *inode < namespace.inode);
+            let is_found =
+                self.processes.get(place).map(|(inode, _)| *inode) == Some(namespace.inode);
+            if !is_found && self.denying.contains(&namespace.pid) {
+                let reason = format!("process {} does not show its own any more", namespace.pid);
+                self.leave_out(namespace.inode, reason, known, listeners);
+                seen.push(namespace);
+            }
+        }
+        seen.sort_unstable_by_key(|namespace| namespace.inode);
+        self.seen = seen;
+        match &mut self.netlink {
+            Some((_, home)) => home.come_back().map_err(NamespacesError::Return),
+            None => Ok(()),
+        }
+    }
+
+    /// The namespaces that could not be read since the last [`Namespaces::start_poll`].
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
+    /// Begins a poll, of one or several reads.
+    pub fn start_poll(&mut self) {
+        self.unreadable.clear();
+    }
+
+    /// Whether there are processes whose namespaces are not known.
+    pub fn is_partial(&self) -> bool {
+        self.hides_processes || !self.denying.is_empty()
+    }
+
+    /// Finds the namespace of each process.
+    fn find_processes(&mut self) -> io::Result<()> {
+        self.processes.clear();
+        self.denying.clear();
+        for_each_number(Path::new(PROC), |pid, directory| {
+            match fs::read_link(directory.join("ns/net")) {
+                Ok(link) => {
+                    let inode = inode_of_link(&link, "net");
+                    self.processes.extend(inode.map(|inode| (inode, pid)));
+                }
+                // The kernel says so of a process that has just ended, too.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    if directory.exists() {
+                        self.denying.push(pid);
+                    }
+                }
+                // It has ended.
+                Err(_) => {}
+            }
+        })?;
+        self.processes.sort_unstable();
+        if self.denying.is_empty() {
+            return Ok(());
+        }
+        // Anyone may look at the tables of a process. Each namespace has files of its own.
+        let tables_of = |pid| fs::metadata(format!("{PROC}/{pid}/net/tcp")).map(|file| file.ino());
+        let in_each = self.processes.chunk_by(|a, b| a.0 == b.0);
+        let shown: Vec<u64> = in_each.flat_map(|in_one| tables_of(in_one[0].1)).collect();
+        self.denying
+            .retain(|pid| tables_of(*pid).is_ok_and(|tables| !shown.contains(&tables)));
+        if let Some(pid) = self.denying.first()
+            && !std::mem::replace(&mut self.said_denying, true)
+        {
+            report::warn(format_args!(
+                "process {pid} may be in a network namespace that cannot be told (that takes \
+                 root or CAP_SYS_PTRACE)"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Asks one namespace, through the first of its `processes` that still is in it.
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// The reason why its listeners are not known.
+    fn read_one(
+        &mut self,
+        inode: u64,
+        processes: &[(u64, u32)],
+        listeners: &mut Vec<Listener>,
+    ) -> Result<Option<Arc<Namespace>>, String> {
+        let before = listeners.len();
+        for &(_, pid) in processes {
+            let directory = Path::new(PROC).join(pid.to_string());
+            let link = directory.join("ns/net");
+            if let Some((netlink, home)) = &mut self.netlink {
+                let refusal = match home.leave_for(inode, &link) {
+                    Ok(false) => continue,
+                    Ok(true) => {
+                        let answer = netlink.read(listeners);
+                        let cookie = netlink.namespace_cookie();
+                        netlink.leave_namespace();
+                        match answer {
+                            Ok(()) => {
+                                return Ok(Some(self.namespace(inode, pid, cookie, &directory)));
+                            }
+                            Err(error) if error.may_pass() => return Err(error.to_string()),
+                            Err(error) => error.to_string(),
+                        }
+                    }
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                        format!("setns: {error}")
+                    }
+                    Err(error) => return Err(format!("{}: {error}", link.display())),
+                };
+                listeners.truncate(before);
+                let path = directory.display();
+                self.details
+                    .say_once(format_args!("{refusal}; reading {path}/net instead"));
+            }
+            let answer = report::silently(|| self.read_tables(&directory, listeners));
+            // The tables of a process that ended meanwhile may lack some, and its id may
+            // be that of another process now.
+            let now = fs::read_link(&link);
+            if now.is_ok_and(|link| inode_of_link(&link, "net") == Some(inode)) {
+                answer?;
+                return Ok(Some(self.namespace(inode, pid, None, &directory)));
+            }
+            listeners.truncate(before);
+        }
+        Ok(None)
+    }
+
+    /// Reads the tables of the process with this directory.
+    fn read_tables(&self, directory: &Path, listeners: &mut Vec<Listener>) -> Result<(), String> {
+        let mut proc_net = ProcNet::new(directory, |table| self.tables.contains(&table));
+        let mut snapshot = Snapshot::default();
+        let read = snapshot.refill(|listeners| proc_net.read(None, listeners));
+        read.and_then(|()| proc_net.complete(&mut snapshot))
+            .map_err(|error| error.to_string())?;
+        let mut tables = self.tables.iter();
+        if let Some(file) = tables.find_map(|table| proc_net.forbidden_file(*table)) {
+            return Err(format!("{} cannot be read", file.display()));
+        }
+        listeners.extend_from_slice(snapshot.listeners());
+        Ok(())
+    }
+
+    fn seen_before(&self, inode: u64) -> Option<&Arc<Namespace>> {
+        let place = self.seen.binary_search_by_key(&inode, |seen| seen.inode);
+        Some(&self.seen[place.ok()?])
+    }
+
+    /// The namespace with this inode and, if it is known, this cookie.
+    fn namespace(
+        &self,
+        inode: u64,
+        pid: u32,
+        cookie: Option<u64>,
+        directory: &Path,
+    ) -> Arc<Namespace> {
+        let before = self.seen_before(inode);
+        let id = match (before, cookie) {
+            // What is known without its cookie keeps its id when the cookie is told.
+            (Some(before), None) => before.id,
+            (Some(before), Some(_)) if before.id == before.inode => before.id,
+            (_, cookie) => cookie.unwrap_or(inode),
+        };
+        let cgroup = read_cgroup(directory).unwrap_or_default();
+        let is_same = |before: &&Arc<Namespace>| {
+            (before.id, before.pid, &before.cgroup) == (id, pid, &cgroup)
+        };
+        if let Some(before) = before.filter(is_same) {
+            return Arc::clone(before);
+        }
+        Arc::new(Namespace {
+            id,
+            inode,
+            pid,
+            cgroup,
+        })
+    }
+
+    /// Takes the listeners of an unreadable namespace from those that are `known`.
+    fn leave_out(
+        &mut self,
+        inode: u64,
+        reason: String,
+        known: &[Listener],
+        listeners: &mut Vec<Listener>,
+    ) {
+        let is_of_it = |listener: &&Listener| {
+            let namespace = listener.namespace.as_ref();
+            namespace.is_some_and(|namespace| namespace.inode == inode)
+        };
+        listeners.extend(known.iter().filter(is_of_it).cloned());
+        if !self.unreadable.iter().any(|other| other.inode == inode) {
+            self.unreadable.push(Unreadable { inode, reason });
+        }
+    }
+}
+
+impl Home {
+    /// `None`, with a warning, if this process may not enter its own namespace. It could
+    /// then enter others, and not come back.
+    fn find() -> Option<Home> {
+        let file = File::open("/proc/self/ns/net").ok()?;
+        match sys::enter_network_namespace(&file) {
+            Ok(()) => Some(Home {
+                file,
+                is_away: false,
+            }),
+            Err(error) => {
+                report::warn(format_args!(
+                    "network namespaces are read through /proc, which costs far more: setns: \
+                     {error} (that takes root or CAP_SYS_ADMIN)"
+                ));
+                None
+            }
+        }
+    }
+
+    /// Enters the namespace of this `link`. False if the link is not, or no longer, one
+    /// to the namespace with this inode.
+    fn leave_for(&mut self, inode: u64, link: &Path) -> io::Result<bool> {
+        let file = match File::open(link) {
+            Ok(file) => file,
+            // The kernel refuses so, too, if the process has just ended.
+            Err(_) if fs::symlink_metadata(link).is_err() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if file.metadata()?.ino() != inode {
+            return Ok(false);
+        }
+        sys::enter_network_namespace(&file)?;
+        self.is_away = true;
+        Ok(true)
+    }
+
+    fn come_back(&mut self) -> io::Result<()> {
+        if self.is_away {
+            sys::enter_network_namespace(&self.file)?;
+            self.is_away = false;
+        }
+        Ok(())
+    }
+}
+
+/// The cgroup of the process with this directory: in cgroups(7) of version 2 its only
+/// one, in version 1 that of the first hierarchy in which it is below the root.
+fn read_cgroup(directory: &Path) -> Option<Vec<u8>> {
+    let text = read_some(&directory.join("cgroup")).ok()?;
+    let paths = || {
+        let lines = text.split(|byte| *byte == b'\n');
+        lines.filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2))
+    };
+    let unified = text
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"0::"));
+    let is_below_root = |path: &&[u8]| *path != b"/";
+    let path = unified
+        .filter(is_below_root)
+        .or_else(|| paths().find(is_below_root));
+    Some(path.or_else(|| paths().next())?.to_vec())
+}
+
+/// Whether `/proc` leaves out processes that this one may not trace (`hidepid` of
+/// proc(5)).
+fn hides_processes() -> bool {
+    const CAP_SYS_PTRACE: u32 = 19;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let of_proc = mounts
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some(PROC));
+    let hides = of_proc.is_some_and(|line| {
+        line.contains("hidepid=") && !line.contains("hidepid=0") && !line.contains("hidepid=off")
+    });
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:\t"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    hides && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) == 0
+}
