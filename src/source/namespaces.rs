@@ -55,6 +55,14 @@ struct Home {
     is_away: bool,
 }
 
+/// How a network namespace answered.
+struct Answer {
+    /// The process through which it was asked.
+    pid: u32,
+    /// What `SO_NETNS_COOKIE` says, if it was asked over netlink and the kernel tells.
+    cookie: Option<u64>,
+}
+
 /// A network namespace that could not be read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
@@ -136,7 +144,6 @@ impl Namespaces {
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NamespacesError> {
         self.find_processes().map_err(NamespacesError::Processes)?;
-        let known = known.map_or(&[][..], Snapshot::listeners);
         let mut seen = Vec::with_capacity(self.seen.len());
         let processes = std::mem::take(&mut self.processes);
         for in_one in processes.chunk_by(|a, b| a.0 == b.0) {
@@ -144,7 +151,8 @@ impl Namespaces {
             match self.read_one(inode, in_one, listeners) {
                 // The last of its processes has ended meanwhile.
                 Ok(None) => listeners.truncate(before),
-                Ok(Some(namespace)) => {
+                Ok(Some(answer)) => {
+                    let namespace = self.identify(inode, answer, known, &listeners[before..]);
                     for listener in &mut listeners[before..] {
                         listener.namespace = Some(Arc::clone(&namespace));
                     }
@@ -245,7 +253,7 @@ impl Namespaces {
         inode: u64,
         processes: &[(u64, u32)],
         listeners: &mut Vec<Listener>,
-    ) -> Result<Option<Arc<Namespace>>, String> {
+    ) -> Result<Option<Answer>, String> {
         let before = listeners.len();
         for &(_, pid) in processes {
             let directory = Path::new(PROC).join(pid.to_string());
@@ -259,7 +267,7 @@ impl Namespaces {
                         netlink.leave_namespace();
                         match answer {
                             Ok(()) => {
-                                return Ok(Some(self.namespace(inode, pid, cookie, &directory)));
+                                return Ok(Some(Answer { pid, cookie }));
                             }
                             Err(error) if error.may_pass() => return Err(error.to_string()),
                             Err(error) => error.to_string(),
@@ -281,7 +289,7 @@ impl Namespaces {
             let now = fs::read_link(&link);
             if now.is_ok_and(|link| inode_of_link(&link, "net") == Some(inode)) {
                 answer?;
-                return Ok(Some(self.namespace(inode, pid, None, &directory)));
+                return Ok(Some(Answer { pid, cookie: None }));
             }
             listeners.truncate(before);
         }
@@ -308,13 +316,14 @@ impl Namespaces {
         Some(&self.seen[place.ok()?])
     }
 
-    /// The namespace with this inode and, if it is known, this cookie.
-    fn namespace(
+    /// The namespace that gave this answer. The cgroup of its process is read if it has
+    /// listeners that are not `known`: a runtime may move a process after it is there.
+    fn identify(
         &self,
         inode: u64,
-        pid: u32,
-        cookie: Option<u64>,
-        directory: &Path,
+        Answer { pid, cookie }: Answer,
+        known: Option<&Snapshot>,
+        listeners: &[Listener],
     ) -> Arc<Namespace> {
         let before = self.seen_before(inode);
         let id = match (before, cookie) {
@@ -323,19 +332,23 @@ impl Namespaces {
             (Some(before), Some(_)) if before.id == before.inode => before.id,
             (_, cookie) => cookie.unwrap_or(inode),
         };
-        let cgroup = read_cgroup(directory).unwrap_or_default();
-        let is_same = |before: &&Arc<Namespace>| {
-            (before.id, before.pid, &before.cgroup) == (id, pid, &cgroup)
+        let is_known = |listener: &Listener| {
+            let (_, protocol, endpoint) = listener.identity();
+            known.is_some_and(|known| !known.sockets_of((id, protocol, endpoint)).is_empty())
         };
-        if let Some(before) = before.filter(is_same) {
-            return Arc::clone(before);
+        match before {
+            Some(before)
+                if (before.id, before.pid) == (id, pid) && listeners.iter().all(is_known) =>
+            {
+                Arc::clone(before)
+            }
+            _ => Arc::new(Namespace {
+                id,
+                inode,
+                pid,
+                cgroup: read_cgroup(pid).unwrap_or_default(),
+            }),
         }
-        Arc::new(Namespace {
-            id,
-            inode,
-            pid,
-            cgroup,
-        })
     }
 
     /// Takes the listeners of an unreadable namespace from those that are `known`.
@@ -343,13 +356,14 @@ impl Namespaces {
         &mut self,
         inode: u64,
         reason: String,
-        known: &[Listener],
+        known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) {
         let is_of_it = |listener: &&Listener| {
             let namespace = listener.namespace.as_ref();
             namespace.is_some_and(|namespace| namespace.inode == inode)
         };
+        let known = known.map_or(&[][..], Snapshot::listeners);
         listeners.extend(known.iter().filter(is_of_it).cloned());
         if !self.unreadable.iter().any(|other| other.inode == inode) {
             self.unreadable.push(Unreadable { inode, reason });
@@ -403,10 +417,10 @@ impl Home {
     }
 }
 
-/// The cgroup of the process with this directory: in cgroups(7) of version 2 its only
+/// The cgroup of the process with this id: in cgroups(7) of version 2 its only
 /// one, in version 1 that of the first hierarchy in which it is below the root.
-fn read_cgroup(directory: &Path) -> Option<Vec<u8>> {
-    let text = read_some(&directory.join("cgroup")).ok()?;
+fn read_cgroup(pid: u32) -> Option<Vec<u8>> {
+    let text = read_some(Path::new(&format!("{PROC}/{pid}/cgroup"))).ok()?;
     let paths = || {
         let lines = text.split(|byte| *byte == b'\n');
         lines.filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2))

@@ -9,10 +9,15 @@ use crate::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 
 /// The length of a request: a header and `struct inet_diag_req_v2`.
 pub const REQUEST_SIZE: usize = HEADER_SIZE + 56;
+/// The length of a request for both families: a header, `struct inet_diag_req` and an
+/// attribute.
+pub const BOTH_REQUEST_SIZE: usize = HEADER_SIZE + 60 + 8;
 /// The length of `struct inet_diag_msg`; attributes follow.
 const ROW_SIZE: usize = 72;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const TCPDIAG_GETSOCK: u16 = 18;
+const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -46,16 +51,24 @@ impl SocketTable {
         }
     }
 
+    /// The states that are asked for, a bit each.
+    fn states(self) -> u32 {
+        1 << self.state()
+    }
+
+    fn protocol_number(self) -> u8 {
+        match self.protocol {
+            Protocol::Tcp => IPPROTO_TCP,
+            Protocol::Udp => IPPROTO_UDP,
+        }
+    }
+
     /// The request for a dump.
     pub fn request(self, sequence: u32) -> [u8; REQUEST_SIZE] {
         let mut request = message::request(expected(sequence), true);
         request[HEADER_SIZE] = self.address_family();
-        request[HEADER_SIZE + 1] = match self.protocol {
-            Protocol::Tcp => IPPROTO_TCP,
-            Protocol::Udp => IPPROTO_UDP,
-        };
-        let states = 1u32 << self.state();
-        request[HEADER_SIZE + 4..HEADER_SIZE + 8].copy_from_slice(&states.to_ne_bytes());
+        request[HEADER_SIZE + 1] = self.protocol_number();
+        request[HEADER_SIZE + 4..HEADER_SIZE + 8].copy_from_slice(&self.states().to_ne_bytes());
         request
     }
 
@@ -74,17 +87,28 @@ impl SocketTable {
         bound: &mut Vec<(usize, u32)>,
     ) -> Result<(), AnswerError> {
         message::read_dump(answer, buffer, expected(sequence), |row| {
-            let row = self.parse_row(row)?;
-            // A UDP socket may connect between the kernel's check of its state and
-            // the row. It is then no listener any more.
-            if row.state == self.state() {
-                if row.interface != 0 {
-                    bound.push((listeners.len(), row.interface));
-                }
-                listeners.push(row.listener);
-            }
-            Some(())
+            self.take(row, listeners, bound)
         })
+    }
+
+    /// Appends the listener of `row`, if it is one. `None` if the row cannot be read or
+    /// is of another family.
+    fn take(
+        self,
+        row: &[u8],
+        listeners: &mut Vec<Listener>,
+        bound: &mut Vec<(usize, u32)>,
+    ) -> Option<()> {
+        let row = self.parse_row(row)?;
+        // A UDP socket may connect between the kernel's check of its state and
+        // the row. It is then no listener any more.
+        if row.state == self.state() {
+            if row.interface != 0 {
+                bound.push((listeners.len(), row.interface));
+            }
+            listeners.push(row.listener);
+        }
+        Some(())
     }
 
     /// `None` if the row cannot be read or is of another family.
@@ -126,6 +150,56 @@ struct Row {
     /// The number of the interface that it is bound to, or 0.
     interface: u32,
     listener: Listener,
+}
+
+/// The request for the tables of this protocol, IPv4 and IPv6 in one walk of the kernel's
+/// hash table. It has the form that sock_diag(7) replaced: no other names both families.
+/// Linux 5.9 gave it the attribute that names the protocol.
+pub fn request_of_both(protocol: Protocol, sequence: u32) -> [u8; BOTH_REQUEST_SIZE] {
+    let [table, _] = tables_of(protocol);
+    let mut request = message::request(expected_of_both(sequence), true);
+    let mut put = |at: usize, bytes: &[u8]| {
+        request[HEADER_SIZE + at..][..bytes.len()].copy_from_slice(bytes);
+    };
+    put(52, &table.states().to_ne_bytes());
+    put(60, &8u16.to_ne_bytes());
+    put(62, &INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
+    put(64, &u32::from(table.protocol_number()).to_ne_bytes());
+    request
+}
+
+/// Reads the answer to [`request_of_both`], as [`SocketTable::read`] does.
+///
+/// # Errors
+/// Those of [`message::read_dump`].
+pub fn read_both(
+    protocol: Protocol,
+    sequence: u32,
+    answer: impl Read,
+    buffer: &mut [u8],
+    listeners: &mut Vec<Listener>,
+    bound: &mut Vec<(usize, u32)>,
+) -> Result<(), AnswerError> {
+    let [v4, v6] = tables_of(protocol);
+    message::read_dump(answer, buffer, expected_of_both(sequence), |row| {
+        let table = if row.first() == Some(&AF_INET) {
+            v4
+        } else {
+            v6
+        };
+        table.take(row, listeners, bound)
+    })
+}
+
+fn tables_of(protocol: Protocol) -> [SocketTable; 2] {
+    [Family::V4, Family::V6].map(|family| SocketTable { protocol, family })
+}
+
+fn expected_of_both(sequence: u32) -> Expected {
+    Expected {
+        kind: TCPDIAG_GETSOCK,
+        sequence,
+    }
 }
 
 fn expected(sequence: u32) -> Expected {

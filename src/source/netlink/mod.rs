@@ -37,6 +37,8 @@ const ENOBUFS: i32 = 105;
 pub struct Netlink {
     tables: [Option<SocketTable>; 4],
     socket: Option<Socket>,
+    /// `None` until a socket was open.
+    asks_for_both: Option<bool>,
     buffer: Vec<u8>,
     /// The listeners that are bound to an interface: their place in the list, and
     /// the index of the interface.
@@ -90,6 +92,7 @@ impl Netlink {
         Netlink {
             tables: SocketTable::ALL.map(|table| is_wanted(table).then_some(table)),
             socket: None,
+            asks_for_both: None,
             buffer: vec![0; BUFFER_SIZE],
             bound: Vec::new(),
             interfaces: Interfaces::default(),
@@ -103,8 +106,16 @@ impl Netlink {
     /// must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), NetlinkError> {
         self.bound.clear();
-        for table in self.tables.into_iter().flatten() {
-            self.dump(table, listeners)?;
+        let tables = self.tables;
+        for of_protocol in tables.chunks(2) {
+            match *of_protocol {
+                [Some(v4), Some(_)] if self.asks_for_both()? => self.dump(v4, true, listeners)?,
+                _ => {
+                    for table in of_protocol.iter().flatten() {
+                        self.dump(*table, false, listeners)?;
+                    }
+                }
+            }
         }
         for &(place, interface) in &self.bound {
             let name = self.interfaces.name(interface, &mut self.buffer);
@@ -125,29 +136,50 @@ impl Netlink {
         sys::namespace_cookie(&self.socket.as_ref()?.file)
     }
 
-    /// Asks until a dump is not interrupted. An interrupted dump is read to its
-    /// end, so nothing of it is left in the socket.
+    /// Whether one request may ask for both families. The kernel knows it since Linux
+    /// 5.9, and tells cookies since 5.14. An older one would list TCP for UDP.
+    fn asks_for_both(&mut self) -> Result<bool, NetlinkError> {
+        let socket = self.take_socket()?;
+        let file = &self.socket.insert(socket).file;
+        Ok(*self
+            .asks_for_both
+            .get_or_insert_with(|| sys::namespace_cookie(file).is_some()))
+    }
+
+    fn take_socket(&mut self) -> Result<Socket, NetlinkError> {
+        let opened = match self.socket.take() {
+            Some(socket) => Ok(socket),
+            None => Socket::open(NETLINK_SOCK_DIAG),
+        };
+        opened.map_err(|error| NetlinkError {
+            table: None,
+            reason: error.into(),
+        })
+    }
+
+    /// Asks for `table`, or for those of its protocol and `both` families, until a dump
+    /// is not interrupted. An interrupted dump is read to its end, so nothing of it is
+    /// left in the socket.
     fn dump(
         &mut self,
         table: SocketTable,
+        both: bool,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NetlinkError> {
+        let protocol = table.protocol;
         let before = (listeners.len(), self.bound.len());
         let mut tries = 0;
         loop {
-            let mut socket = match self.socket.take() {
-                Some(socket) => socket,
-                None => Socket::open(NETLINK_SOCK_DIAG).map_err(|error| NetlinkError {
-                    table: None,
-                    reason: error.into(),
-                })?,
+            let mut socket = self.take_socket()?;
+            let (buffer, bound) = (&mut self.buffer[..], &mut self.bound);
+            let asked = match both {
+                true => socket.ask(|sequence| diag::request_of_both(protocol, sequence)),
+                false => socket.ask(|sequence| table.request(sequence)),
             };
-            let result = socket
-                .ask(|sequence| table.request(sequence))
-                .and_then(|sequence| {
-                    let (buffer, bound) = (&mut self.buffer, &mut self.bound);
-                    table.read(sequence, &socket.file, buffer, listeners, bound)
-                });
+            let result = asked.and_then(|sequence| match (both, &socket.file) {
+                (true, file) => diag::read_both(protocol, sequence, file, buffer, listeners, bound),
+                (false, file) => table.read(sequence, file, buffer, listeners, bound),
+            });
             tries += 1;
             match result {
                 Ok(()) => {
