@@ -85,12 +85,11 @@ impl Probe {
     /// If the source has no complete answer.
     pub fn look(&mut self, looks_again: bool) -> Result<Duration, Error> {
         let Question { ports, wanted, .. } = &self.question;
-        let missing = |snapshot: &Snapshot| {
+        let missing = |snapshot: &Snapshot, each: &mut dyn FnMut(u64)| {
             let is_missing = |port: &&RequiredPort| !is_served(snapshot, port);
-            let missing = ports.iter().filter(is_missing).count();
-            match wanted {
-                Wanted::Any if missing < ports.len() => 0,
-                _ => missing,
+            let missing = ports.iter().filter(is_missing);
+            if *wanted != Wanted::Any || missing.clone().count() == ports.len() {
+                missing.for_each(|_| each(0));
             }
         };
         let known = Known {

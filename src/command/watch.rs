@@ -148,22 +148,23 @@ impl Watcher {
         // While a change settles, no table is skipped: see `Known::may_be_late`.
         let is_steady = self.started && self.settling.is_calm();
         let by_port = self.options.by_port;
-        let missing = |current: &Snapshot| {
-            let is_missing = |identity: &Identity| match (by_port, *identity) {
-                (true, (namespace, protocol, endpoint)) => {
+        let missing = |current: &Snapshot, each: &mut dyn FnMut(u64)| {
+            let is_missing = |&(namespace, protocol, endpoint): &Identity| match by_port {
+                true => {
                     let port = (namespace, protocol, endpoint.port);
                     current.on_port(port).is_empty()
                 }
-                (false, identity) => current.sockets_of(identity).is_empty(),
+                false => current
+                    .sockets_of((namespace, protocol, endpoint))
+                    .is_empty(),
             };
-            let closing = match by_port {
-                true => {
-                    let reported = self.reported.listeners().iter();
-                    reported.map(Listener::identity).filter(is_missing).count()
-                }
-                false => self.reported.difference(current).count(),
-            };
-            closing + self.settling.opening().filter(is_missing).count()
+            let reported = self.reported.listeners().iter();
+            let known = reported.map(Listener::identity);
+            let opening = self.settling.opening();
+            known
+                .chain(opening)
+                .filter(is_missing)
+                .for_each(|(namespace, ..)| each(namespace));
         };
         let known = Known {
             listeners: Some(&self.reported),

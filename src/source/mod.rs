@@ -93,10 +93,13 @@ pub struct Known<'a> {
     pub listeners: Option<&'a Snapshot>,
     /// An open may be seen one poll later. A poll of known `listeners` is then cheaper.
     pub may_be_late: bool,
-    /// Counts the listeners that a snapshot should hold and lacks. The source
-    /// looks again for them.
-    pub missing: Option<&'a dyn Fn(&Snapshot) -> usize>,
+    /// Finds the listeners that a snapshot should hold and lacks. The source looks again
+    /// for them.
+    pub missing: Option<Missing<'a>>,
 }
+
+/// Passes on, for each listener that a snapshot lacks, the namespace of its identity.
+pub type Missing<'a> = &'a dyn Fn(&Snapshot, &mut dyn FnMut(u64));
 
 /// What became of one poll.
 #[derive(Debug)]
@@ -148,6 +151,8 @@ pub struct Source {
     namespaces: Option<Namespaces>,
     details: Details,
     another_look: Snapshot,
+    /// The namespaces in which the current poll lacks listeners, once for each.
+    lacking: Vec<u64>,
     looks_again: bool,
     second_looks: SecondLooks,
     /// The source of the last snapshot.
@@ -275,6 +280,7 @@ impl Source {
             filter,
             details: Details::default(),
             another_look: Snapshot::default(),
+            lacking: Vec::new(),
             looks_again: true,
             second_looks: SecondLooks::default(),
             answered_by: SourceKind::ProcNet,
@@ -374,7 +380,7 @@ impl Source {
         completes: bool,
     ) -> Result<(), SourceError> {
         self.answered_by = SourceKind::ProcNet;
-        let mut result = self.ask(known, snapshot);
+        let mut result = self.ask(known, snapshot, completes);
         match self.answered_by {
             SourceKind::ProcNet if completes && self.looks_again && result.is_ok() => {
                 result = self.proc_net.complete(snapshot).map_err(SourceError::Proc);
@@ -404,9 +410,9 @@ impl Source {
         &mut self,
         known: Known<'_>,
         snapshot: &mut Snapshot,
-        missing: &dyn Fn(&Snapshot) -> usize,
+        missing: Missing<'_>,
     ) -> Result<(), SourceError> {
-        let at_first = missing(snapshot);
+        let at_first = self.find_lacking(snapshot, missing);
         let mut left = at_first;
         let mut fruitless = 0;
         let mut another_look = std::mem::take(&mut self.another_look);
@@ -421,13 +427,20 @@ impl Source {
             }
             result = self.look(known, &mut another_look, false);
             snapshot.add_missing(&another_look);
-            let before = std::mem::replace(&mut left, missing(snapshot));
+            let before = std::mem::replace(&mut left, self.find_lacking(snapshot, missing));
             fruitless = if left < before { 0 } else { fruitless + 1 };
         }
         self.another_look = another_look;
         self.second_looks.taken += u64::from(at_first > 0);
         self.second_looks.needed += u64::from(left < at_first);
         result
+    }
+
+    /// Notes where `snapshot` lacks listeners, and returns how many.
+    fn find_lacking(&mut self, snapshot: &Snapshot, missing: Missing<'_>) -> usize {
+        self.lacking.clear();
+        missing(snapshot, &mut |namespace| self.lacking.push(namespace));
+        self.lacking.len()
     }
 
     /// True if the holders may differ from those of the last search.
@@ -478,10 +491,17 @@ impl Source {
     }
 
     /// Asks the sources in their order.
-    fn ask(&mut self, known: Known<'_>, snapshot: &mut Snapshot) -> Result<(), SourceError> {
+    fn ask(
+        &mut self,
+        known: Known<'_>,
+        snapshot: &mut Snapshot,
+        is_first: bool,
+    ) -> Result<(), SourceError> {
         if let Some(namespaces) = &mut self.namespaces {
             self.answered_by = SourceKind::Namespaces;
-            let read = snapshot.refill(|listeners| namespaces.read(known.listeners, listeners));
+            let only = (!is_first).then_some(&self.lacking[..]);
+            let read =
+                snapshot.refill(|listeners| namespaces.read(known.listeners, only, listeners));
             return read.map_err(SourceError::Namespaces);
         }
         let known = known.listeners.filter(|_| known.may_be_late);

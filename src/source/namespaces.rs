@@ -133,14 +133,16 @@ impl Namespaces {
         }
     }
 
-    /// Appends the listeners of every namespace to `listeners`. Of one that cannot be
-    /// read, they are those that are `known`.
+    /// Appends the listeners of every namespace to `listeners`, or of those with the ids
+    /// in `only` and of new ones. Of a namespace that cannot be read, they are those that
+    /// are `known`.
     ///
     /// # Errors
     /// If no namespace can be read. `listeners` must then not be used.
     pub fn read(
         &mut self,
         known: Option<&Snapshot>,
+        only: Option<&[u64]>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NamespacesError> {
         self.find_processes().map_err(NamespacesError::Processes)?;
@@ -148,6 +150,12 @@ impl Namespaces {
         let processes = std::mem::take(&mut self.processes);
         for in_one in processes.chunk_by(|a, b| a.0 == b.0) {
             let (inode, before) = (in_one[0].0, listeners.len());
+            if let (Some(only), Some(namespace)) = (only, self.seen_before(inode))
+                && !only.contains(&namespace.id)
+            {
+                seen.push(Arc::clone(namespace));
+                continue;
+            }
             match self.read_one(inode, in_one, listeners) {
                 // The last of its processes has ended meanwhile.
                 Ok(None) => listeners.truncate(before),

@@ -349,7 +349,11 @@ fn a_second_look_that_another_source_answers_adds_to_the_first() {
         let mut listeners = snapshot.listeners().iter();
         listeners.any(|listener| listener.endpoint.port == port)
     };
-    let missing = |snapshot: &Snapshot| usize::from(!is_there(snapshot, port));
+    let missing = |snapshot: &Snapshot, each: &mut dyn FnMut(u64)| {
+        if !is_there(snapshot, port) {
+            each(0);
+        }
+    };
     let known = Known {
         missing: Some(&missing),
         ..Known::default()

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
@@ -605,13 +606,25 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
             (replay.lines > 100).then_some(())
         });
         let before = peak_memory(pid);
-        // A pipe holds 64 KiB. A few of these tables fill it.
-        let until = Instant::now() + 2 * A_WHILE;
+        // A pipe holds 64 KiB. A few of these tables fill it. Then there are some more.
+        let writer = fs::File::options().write(true).open(&fifo).unwrap();
+        let is_full = || {
+            let mut writer = [PollFd::new(&writer, PollFlags::OUT)];
+            poll(&mut writer, Some(&Timespec::default())).unwrap() == 0
+        };
         let mut turn = 0;
-        while Instant::now() < until {
+        let mut next_table = || {
             turn += 1;
             proc.put("tcp", table(ports(turn)));
             thread::sleep(Duration::from_millis(5));
+        };
+        wait_for("a full pipe", || {
+            next_table();
+            is_full().then_some(())
+        });
+        let until = Instant::now() + A_WHILE;
+        while Instant::now() < until {
+            next_table();
         }
         let expected: BTreeSet<u16> = ports(turn).collect();
         wait_for("the table", || {

@@ -49,15 +49,20 @@ pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
     proc
 }
 
-/// Runs the program of [`forbidding_proc`] with these arguments and `--proc
-/// DIR`. A shell starts it, and tries until it can: another test may fork while
-/// the copy is open for writing, and its child then holds the file open.
+/// Runs the program of [`forbidding_proc`] with these arguments and `--proc DIR`.
 pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
+    let root = proc.path().to_str().unwrap();
+    run_copy(proc, &[arguments, &["--proc", root]].concat())
+}
+
+/// Runs the program of [`forbidding_proc`] with these arguments. A shell starts it, and
+/// tries until it can: another test may fork while the copy is open for writing, and its
+/// child then holds the file open.
+pub fn run_copy(proc: &TempDir, arguments: &[&str]) -> Finished {
     let script = "while ! \"$0\" -V >/dev/null; do :; done; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(proc.path().join("lntu"));
-    command.args(arguments).arg("--proc").arg(proc.path());
-    run(without_root(&mut command))
+    run(without_root(command.args(arguments)))
 }
 
 /// Makes `command` run as the user nobody if this is root. Root may read

@@ -12,6 +12,7 @@ mod gvisor;
 mod harness;
 mod list;
 mod manual;
+mod namespaces;
 mod netlink;
 mod of;
 mod old_kernels;

@@ -1,0 +1,512 @@
+//! `--all-namespaces`: processes in network namespaces of their own, as containers
+//! are, on a host that shows no others.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::harness::*;
+use crate::watch::{A_WHILE, FAST, event};
+
+/// A PID namespace with a `/proc` of its own: a host whose processes are those of one
+/// test.
+struct Host(Inside);
+
+/// A process in a [`Host`]. It ends when dropped.
+struct Inside {
+    /// The unshare or nsenter that started it, and takes it along when it ends.
+    starter: Child,
+    /// Its id outside.
+    pid: u32,
+}
+
+impl Host {
+    /// `None` where that is not allowed.
+    fn start() -> Option<Host> {
+        if !rustix::process::geteuid().is_root() {
+            have("netns", Some("not root".to_string()));
+            return None;
+        }
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        Some(Host(Inside::start(unshare.args(["sleep", "1000"]))))
+    }
+
+    /// Runs this program among the processes of the host.
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--target", &self.0.pid.to_string(), "--pid", "--mount"]);
+        nsenter.args(["setpriv", "--pdeathsig", "KILL", program]);
+        nsenter.args(arguments).stdin(Stdio::null());
+        nsenter
+    }
+
+    /// Starts a process that does nothing, in the network namespace of this thread.
+    fn process(&self) -> Inside {
+        Inside::start(&mut self.command("sleep", &["1000"]))
+    }
+
+    /// Runs `make` in a new network namespace. A process is in that namespace
+    /// afterwards, and what `make` opened.
+    fn container<T: Send>(&self, make: impl FnOnce() -> T + Send) -> (Inside, T) {
+        let mut made = None;
+        in_private_network(|| made = Some((self.process(), make())));
+        made.unwrap()
+    }
+
+    /// `lntu watch -A` with these arguments.
+    fn watch(&self, arguments: &[&str]) -> Running {
+        let arguments = [&["-A", "-q", "-i", FAST], arguments].concat();
+        Running::start(&mut self.command(env!("CARGO_BIN_EXE_lntu"), &arguments))
+    }
+
+    /// `lntu list -AH` with these arguments, which finds everything.
+    fn list(&self, arguments: &[&str]) -> String {
+        let arguments = [&["list", "-AH", "-q"], arguments].concat();
+        let listed = run(&mut self.command(env!("CARGO_BIN_EXE_lntu"), &arguments));
+        assert!(
+            listed.status.success() && listed.stderr.is_empty(),
+            "{listed:?}"
+        );
+        listed.stdout
+    }
+}
+
+impl Inside {
+    fn start(command: &mut Command) -> Inside {
+        let starter = command.stdin(Stdio::null()).spawn().unwrap();
+        let pid = child_of(starter.id());
+        wait_for("the program", || {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+            (name == "sleep\n").then_some(())
+        });
+        Inside { starter, pid }
+    }
+
+    /// Its id in the host.
+    fn inner_pid(&self) -> u32 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        ids.unwrap()
+            .split_whitespace()
+            .last()
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    /// The inode of its network namespace.
+    fn namespace(&self) -> u64 {
+        fs::metadata(format!("/proc/{}/ns/net", self.pid))
+            .unwrap()
+            .ino()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = self.starter.kill();
+        let _ = self.starter.wait();
+        // The kernel kills it then. Its listeners count until it is gone.
+        wait_for("the end of a process", || is_gone(self.pid).then_some(()));
+    }
+}
+
+/// The one child of this process, once there is one.
+fn child_of(pid: u32) -> u32 {
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    wait_for("a child", || {
+        fs::read_to_string(&children).unwrap().trim().parse().ok()
+    })
+}
+
+fn tcp(address: &str) -> TcpListener {
+    TcpListener::bind(address).unwrap()
+}
+
+/// The lines about this namespace.
+fn about(namespace: u64, lines: &str) -> Vec<String> {
+    let its = format!("netns:{namespace},");
+    let lines = lines.lines().filter(|line| line.contains(&its));
+    lines.map(str::to_string).collect()
+}
+
+/// The next event about this namespace: the state and the local address.
+fn next_event(watcher: &Running, namespace: u64) -> String {
+    let its = format!("netns:{namespace},");
+    loop {
+        let line = watcher.next_line();
+        if line.contains(&its) {
+            return event(&line);
+        }
+    }
+}
+
+/// Checks that nothing is said about this namespace for a while.
+fn assert_silent_about(watcher: &Running, namespace: u64) {
+    let its = format!("netns:{namespace},");
+    let end = Instant::now() + A_WHILE;
+    while let Some(line) = watcher.line_within(end.saturating_duration_since(Instant::now())) {
+        assert!(!line.contains(&its), "{line}");
+    }
+}
+
+#[test]
+fn each_namespace_has_the_listeners_that_ss_finds_in_it() {
+    let open = || {
+        let v6 = TcpListener::bind("[::1]:80");
+        let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
+        (tcp("127.0.0.1:80"), tcp("0.0.0.0:8080"), udp, v6)
+    };
+    let (Some(host), true) = (Host::start(), have_ss()) else {
+        return;
+    };
+    let ((one, _one), (other, _other)) = (host.container(open), host.container(open));
+    for source in ["auto", "netlink", "proc"] {
+        let listed = host.list(&["--source", source]);
+        for process in [&one, &other] {
+            let mut nsenter = Command::new("nsenter");
+            nsenter.args(["-t", &process.pid.to_string(), "-n", "ss", "-Hlntu"]);
+            let expected = sockets(&run(&mut nsenter).stdout);
+            let about = about(process.namespace(), &listed);
+            assert_eq!(sockets(&about.join("\n")), expected, "{source}");
+            assert!(about.len() >= 3, "{source}: {about:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_names_the_namespace_its_first_process_and_the_cgroup_of_that() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let open = || (tcp("0.0.0.0:80"), host.process());
+    let (first, (_socket, second)) = host.container(open);
+    let (namespace, pid) = (first.namespace(), first.inner_pid());
+    assert!(pid < second.inner_pid());
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", first.pid)).unwrap();
+    let paths = cgroups
+        .lines()
+        .map(|line| line.splitn(3, ':').nth(2).unwrap());
+    let paths: BTreeSet<&str> = paths.collect();
+
+    let json = host.list(&["--json"]);
+    let objects = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of_it: Vec<Value> = objects
+        .filter(|object| object["namespace"] == namespace)
+        .collect();
+    let [object] = &of_it[..] else {
+        panic!("{of_it:?}");
+    };
+    assert_eq!(
+        (&object["port"], &object["pid"]),
+        (&"tcp:*:80".into(), &pid.into())
+    );
+    let cgroup = object["cgroup"].as_str().unwrap();
+    assert!(paths.contains(cgroup), "{cgroup}: {cgroups}");
+    let is_below_root = |path: &str| path != "/";
+    assert_eq!(
+        is_below_root(cgroup),
+        paths.iter().any(|path| is_below_root(path))
+    );
+
+    let arguments = ["list", "-A", "-q"];
+    let table = run(&mut host.command(env!("CARGO_BIN_EXE_lntu"), &arguments)).stdout;
+    let header = table.lines().next().unwrap();
+    assert!(header.ends_with("Peer Address:Port Namespace"), "{header}");
+    let last = format!("netns:{namespace},pid={pid},cgroup={cgroup}");
+    let [line] = &about(namespace, &table)[..] else {
+        panic!("{table}");
+    };
+    assert_eq!(line.split_whitespace().last(), Some(&last[..]));
+    assert_eq!(line.split_whitespace().count(), 7);
+}
+
+#[test]
+fn holders_are_found_in_every_namespace() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let (process, holder) = host.container(|| {
+        let socket = tcp("0.0.0.0:80");
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+        host.process()
+    });
+    let listed = host.list(&["-p"]);
+    let [line] = &about(process.namespace(), &listed)[..] else {
+        panic!("{listed}");
+    };
+    let (line, namespace) = line.rsplit_once(' ').unwrap();
+    let pid = holder.inner_pid();
+    assert!(
+        line.contains(&format!(r#"users:(("sleep",pid={pid},fd="#)),
+        "{line}"
+    );
+    assert!(
+        namespace.contains(&format!(",pid={},", process.inner_pid())),
+        "{namespace}"
+    );
+}
+
+#[test]
+fn a_namespace_opens_its_ports_and_closes_them_with_its_last_process() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let watcher = host.watch(&[]);
+    let (first, (socket, second)) = host.container(|| (tcp("0.0.0.0:80"), host.process()));
+    let namespace = first.namespace();
+    assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
+    // Another process is still in it.
+    drop(first);
+    assert_silent_about(&watcher, namespace);
+    assert_eq!(second.namespace(), namespace);
+    // The socket is open still, but no process is in its namespace.
+    drop(second);
+    assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
+    drop(socket);
+    assert_silent_about(&watcher, namespace);
+}
+
+#[test]
+fn ports_open_and_close_in_each_namespace_for_themselves() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let open = || (tcp("127.0.0.1:80"), tcp("127.0.0.2:80"));
+    let ((one, (first, second)), (other, _sockets)) = (host.container(open), host.container(open));
+    let listed = host.list(&["--by-port"]);
+    for process in [&one, &other] {
+        assert_eq!(about(process.namespace(), &listed).len(), 1, "{listed}");
+    }
+    let watcher = host.watch(&["--by-port", "--settle", "100ms"]);
+    let mut opened: Vec<String> = Vec::new();
+    while opened.len() < 2 {
+        let line = watcher.next_line();
+        for process in [&one, &other] {
+            let its = format!("netns:{},", process.namespace());
+            opened.extend(line.contains(&its).then(|| its.clone()));
+        }
+    }
+    opened.dedup();
+    assert_eq!(opened.len(), 2);
+    drop(first);
+    assert_silent_about(&watcher, one.namespace());
+    drop(second);
+    assert_eq!(
+        next_event(&watcher, one.namespace()),
+        "tcp CLOSED 127.0.0.1:80"
+    );
+    assert_silent_about(&watcher, other.namespace());
+}
+
+/// The kernel gives the inode of a namespace that is gone to the next one.
+#[test]
+fn a_namespace_with_the_inode_of_an_earlier_one_is_another() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let watcher = host.watch(&[]);
+    let lntu = Pid::from_raw(child_of(watcher.child.id()) as i32).unwrap();
+    let open = || tcp("0.0.0.0:80");
+    let (first, socket) = host.container(open);
+    let namespace = first.namespace();
+    assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
+    kill_process(lntu, Signal::STOP).unwrap();
+    drop((first, socket));
+    let mut others = Vec::new();
+    let another = wait_for("the same inode", || {
+        let another = host.container(open);
+        if another.0.namespace() == namespace {
+            return Some(another);
+        }
+        others.push(another);
+        // One that is freed later may get it.
+        others.drain(..others.len().saturating_sub(20));
+        None
+    });
+    kill_process(lntu, Signal::CONT).unwrap();
+    assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
+    assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
+    drop(another);
+    assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
+}
+
+#[test]
+fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
+    let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
+        return;
+    };
+    let (process, socket) = host.container(|| tcp("0.0.0.0:80"));
+    let namespace = process.namespace();
+    let path = format!("/proc/{}/ns/net", process.inner_pid());
+    let inject = "inject=open,openat:error=EMFILE:when=3..9";
+    let lntu = [env!("CARGO_BIN_EXE_lntu"), "-A", "--json", "-i", FAST];
+    let strace = ["-qq", "-o", "/dev/null", "-P", &path, "-e", inject];
+    let strace = [&strace[..], &lntu].concat();
+    let watcher = Running::start(&mut host.command("strace", &strace));
+    let mut said = Vec::new();
+    let next = || {
+        loop {
+            let object: Value = serde_json::from_str(&watcher.next_line()).unwrap();
+            if object["namespace"] == namespace {
+                return object;
+            }
+        }
+    };
+    while said.last().is_none_or(|kind| *kind != "back") {
+        let object = next();
+        if object["type"] == "lost" {
+            let error = object["error"].as_str().unwrap();
+            assert!(error.contains("Too many open files"), "{error}");
+        }
+        said.push(object["type"].clone());
+    }
+    assert_eq!(said, ["listening", "lost", "back"]);
+    drop(socket);
+    assert_eq!(next()["type"], "closed");
+
+    let mut errors = Vec::new();
+    let its = format!("network namespace {namespace}: ");
+    while errors.len() < 2 {
+        errors.extend(
+            watcher
+                .next_error()
+                .strip_prefix("lntu: ")
+                .map(str::to_string),
+        );
+        errors.retain(|error| error.starts_with(&its));
+    }
+    assert!(
+        errors[0].ends_with("(os error 24); trying again"),
+        "{errors:?}"
+    );
+    assert_eq!(errors[1], format!("{its}can be read again, or is gone"));
+}
+
+#[test]
+fn a_namespace_that_may_not_be_entered_is_read_through_proc() {
+    let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
+        return;
+    };
+    let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
+    let namespace = process.namespace();
+    // The first call is the one that enters the own namespace.
+    for (calls, whole) in [("1+", true), ("2+", false)] {
+        let inject = format!("inject=setns:error=EPERM:when={calls}");
+        let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AHv"];
+        let strace = ["-qq", "-o", "/dev/null", "-e", &inject];
+        let strace = [&strace[..], &lntu].concat();
+        let listed = run(&mut host.command("strace", &strace));
+        assert_eq!(about(namespace, &listed.stdout).len(), 1, "{listed:?}");
+        let warning =
+            "setns: Operation not permitted (os error 1) (that takes root or CAP_SYS_ADMIN)";
+        assert_eq!(listed.stderr.contains(warning), whole, "{}", listed.stderr);
+        let detail = format!("; reading /proc/{}/net instead", process.inner_pid());
+        assert_eq!(listed.stderr.contains(&detail), !whole, "{}", listed.stderr);
+    }
+}
+
+/// The own namespace is entered again whatever fails before, and no namespace is kept
+/// alive: a device in it ends with it.
+#[test]
+fn after_a_poll_the_watcher_is_at_home_and_holds_nothing() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let (process, ()) = host.container(|| ());
+    let pid = process.pid.to_string();
+    let device = format!("lntu{pid}");
+    let mut add = Command::new("ip");
+    add.args([
+        "link", "add", &device, "type", "veth", "peer", "name", "inside", "netns", &pid,
+    ]);
+    assert!(run(&mut add).status.success());
+    let watcher = host.watch(&[]);
+    let lntu = child_of(watcher.child.id());
+    let home = fs::read_link("/proc/self/ns/net").unwrap();
+    let link = format!("/proc/{lntu}/ns/net");
+    let held = || {
+        let descriptors = fs::read_dir(format!("/proc/{lntu}/fd")).unwrap();
+        let links = descriptors.flat_map(|entry| fs::read_link(entry.unwrap().path()));
+        let links = links.filter_map(|link| link.to_str().map(str::to_string));
+        links
+            .filter(|link| link.starts_with("net:") || link.starts_with("socket:"))
+            .collect::<Vec<String>>()
+    };
+    // A poll may be under way, so both are looked at until they are as at rest.
+    let is_at_rest = || {
+        wait_for("the watcher at home, with a link to that alone", || {
+            let at_home = fs::read_link(&link).is_ok_and(|link| link == home);
+            (at_home && held() == [home.to_str().unwrap()]).then_some(())
+        });
+    };
+    is_at_rest();
+    drop(process);
+    let device_path = format!("/sys/class/net/{device}");
+    wait_for("the end of the namespace", || {
+        (!fs::exists(&device_path).unwrap()).then_some(())
+    });
+    is_at_rest();
+}
+
+#[test]
+fn without_privileges_the_own_processes_are_seen_with_a_warning() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
+    let proc = forbidding_proc(&[], &[]);
+    let listed = run_copy(&proc, &["list", "-A"]);
+    assert_eq!(listed.code(), 2, "{listed:?}");
+    assert_eq!(about(process.namespace(), &listed.stdout), [""; 0]);
+    let lines: Vec<&str> = listed.stderr.lines().collect();
+    let [setns, processes, last] = lines[..] else {
+        panic!("{listed:?}");
+    };
+    assert!(
+        setns.ends_with("(that takes root or CAP_SYS_ADMIN)"),
+        "{setns}"
+    );
+    assert!(
+        processes.ends_with("(that takes root or CAP_SYS_PTRACE)"),
+        "{processes}"
+    );
+    assert_eq!(
+        last,
+        "lntu: the list is not complete: namespaces are missing"
+    );
+}
+
+/// In a PID namespace of its own, the processes of the host are not there. With
+/// `hidepid`, neither are those of other users.
+#[test]
+fn processes_that_proc_does_not_show_are_missed_with_a_warning() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
+    let script = "mount -t proc -o \"$1\" proc /proc && shift && exec setpriv --bounding-set \
+                  -sys_ptrace --inh-caps -sys_ptrace \"$@\"";
+    for (options, warning, status) in [
+        ("rw", "only processes of this PID namespace are seen", 0),
+        ("hidepid=2", "/proc hides processes of other users", 2),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount", "--pid", "--fork", "sh", "-c", script, "sh", options,
+        ]);
+        let listed = run(command.args([env!("CARGO_BIN_EXE_lntu"), "list", "-A"]));
+        assert!(listed.stderr.contains(warning), "{listed:?}");
+        assert_eq!(about(process.namespace(), &listed.stdout), [""; 0]);
+        assert_eq!(listed.code(), status, "{listed:?}");
+    }
+}
