@@ -100,8 +100,9 @@ fn string(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Holders, Protocol};
+    use crate::listener::{Endpoint, Holders, Namespace, Protocol};
     use serde_json::{Value, json};
+    use std::sync::Arc;
 
     fn listener(address: &str) -> Listener {
         let address = address.parse().unwrap();
@@ -166,6 +167,34 @@ mod tests {
     fn a_scope_of_any_visible_bytes_is_a_json_string() {
         let nasty = br#"a"\b"#;
         assert_eq!(parsed("fe80::1", Some(nasty))["scope"], r#"a"\b"#);
+    }
+
+    #[test]
+    fn a_namespace_is_named_by_inode_process_and_cgroup() {
+        let namespace = Namespace {
+            id: 7,
+            inode: 4026532221,
+            pid: 12,
+            cgroup: b"/a \"b\"\xff".to_vec(),
+        };
+        let listener = Listener {
+            namespace: Some(Arc::new(namespace)),
+            ..listener("::1")
+        };
+        let line = object(&listener, "opened", Timestamp::now(), false);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&value["namespace"], &value["pid"]),
+            (&json!(4026532221u32), &json!(12))
+        );
+        assert_eq!(value["cgroup"], "/a \"b\"\u{fffd}");
+
+        let line = status("lost", Timestamp::now(), Some(4026532221), Some("why"));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&value["namespace"], &value["error"]),
+            (&json!(4026532221u32), &json!("why"))
+        );
     }
 
     #[test]

@@ -284,4 +284,27 @@ mod tests {
         let without = Table::default();
         assert_eq!(without.row(&held, "LISTEN"), lines[2]);
     }
+
+    #[test]
+    fn the_namespace_is_one_word_in_the_last_column() {
+        let namespace = Namespace {
+            id: 7,
+            inode: 4026532221,
+            pid: 12,
+            cgroup: b"/a b\n".to_vec(),
+        };
+        let there = Listener {
+            namespace: Some(std::sync::Arc::new(namespace)),
+            ..listener("127.0.0.1", 80)
+        };
+        let table = Table::default().showing(true, true);
+        assert_eq!(
+            [table.header(), table.row(&there, "LISTEN")],
+            [
+                "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port Process Namespace",
+                "tcp   LISTEN 0      128        127.0.0.1:80        0.0.0.0:*    \
+                 netns:4026532221,pid=12,cgroup=/a\\x20b\\n",
+            ]
+        );
+    }
 }

@@ -354,7 +354,9 @@ impl Namespaces {
                 id,
                 inode,
                 pid,
-                cgroup: read_cgroup(pid).unwrap_or_default(),
+                cgroup: read_some(&Path::new(PROC).join(pid.to_string()).join("cgroup"))
+                    .map(|text| cgroup_in(&text).to_vec())
+                    .unwrap_or_default(),
             }),
         }
     }
@@ -425,22 +427,14 @@ impl Home {
     }
 }
 
-/// The cgroup of the process with this id: in cgroups(7) of version 2 its only
-/// one, in version 1 that of the first hierarchy in which it is below the root.
-fn read_cgroup(pid: u32) -> Option<Vec<u8>> {
-    let text = read_some(Path::new(&format!("{PROC}/{pid}/cgroup"))).ok()?;
-    let paths = || {
-        let lines = text.split(|byte| *byte == b'\n');
-        lines.filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2))
-    };
-    let unified = text
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"));
-    let is_below_root = |path: &&[u8]| *path != b"/";
-    let path = unified
-        .filter(is_below_root)
-        .or_else(|| paths().find(is_below_root));
-    Some(path.or_else(|| paths().next())?.to_vec())
+/// The cgroup in the contents of `/proc/PID/cgroup`: in cgroups(7) of version 2 the only
+/// one, in version 1 that of the first hierarchy in which the process is below the root.
+fn cgroup_in(text: &[u8]) -> &[u8] {
+    let lines = || text.split(|byte| *byte == b'\n');
+    let unified = lines().find_map(|line| line.strip_prefix(b"0::"));
+    let paths = lines().filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
+    let mut paths = unified.into_iter().chain(paths);
+    paths.find(|path| *path != b"/").or(unified).unwrap_or(b"/")
 }
 
 /// Whether `/proc` leaves out processes that this one may not trace (`hidepid` of
@@ -460,4 +454,35 @@ fn hides_processes() -> bool {
         .find_map(|line| line.strip_prefix("CapEff:\t"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok());
     hides && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup_is_the_deepest_that_a_version_tells() {
+        for (text, expected) in [
+            (
+                "0::/system.slice/docker-ab12.scope\n",
+                "/system.slice/docker-ab12.scope",
+            ),
+            ("0::/\n", "/"),
+            (
+                "2:cpu,cpuacct:/docker/ab12\n1:name=systemd:/\n0::/\n",
+                "/docker/ab12",
+            ),
+            (
+                "3:cpuset:/\n2:memory:/a:b\n1:name=systemd:/docker/ab12\n",
+                "/a:b",
+            ),
+            ("2:cpu:/docker/ab12\n0::/system.slice\n", "/system.slice"),
+            (
+                "0::/../cri-containerd-ab12.scope\n",
+                "/../cri-containerd-ab12.scope",
+            ),
+        ] {
+            assert_eq!(cgroup_in(text.as_bytes()), expected.as_bytes(), "{text}");
+        }
+    }
 }

@@ -104,6 +104,27 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             &["check", "-6", "80"],
             "--ipv6: not an option of check; the PORT says it: 127.0.0.1:80 or [::1]:80",
         ),
+        (
+            &["check", "-A", "80"],
+            "--all-namespaces: not an option of check",
+        ),
+        (
+            &["list", "-A", "--pid", "1"],
+            "--all-namespaces: not together with --pid PID, which is about one network namespace",
+        ),
+        (
+            &["list", "-A", "--proc", "/proc"],
+            "--all-namespaces: not together with --proc DIR, which is about one network namespace",
+        ),
+        (
+            &["-A", "--of", "1"],
+            "--all-namespaces: not together with --of PID, which is about one network namespace",
+        ),
+        (
+            &["-A", "--source", "ss"],
+            "--all-namespaces: not together with --source ss, which looks at its own network \
+             namespace",
+        ),
         (&["check"], "check: needs a PORT"),
         (&["wait", "--timeout", "5s"], "wait: needs a PORT"),
         (

@@ -108,13 +108,24 @@ impl Netlink {
         self.bound.clear();
         let tables = self.tables;
         for of_protocol in tables.chunks(2) {
-            match *of_protocol {
-                [Some(v4), Some(_)] if self.asks_for_both()? => self.dump(v4, true, listeners)?,
-                _ => {
-                    for table in of_protocol.iter().flatten() {
-                        self.dump(*table, false, listeners)?;
+            if let [Some(v4), Some(_)] = *of_protocol
+                && self.asks_for_both()?
+            {
+                let before = (listeners.len(), self.bound.len());
+                match self.dump(v4, true, listeners) {
+                    Err(error) if !error.may_pass() => {
+                        self.asks_for_both = Some(false);
+                        listeners.truncate(before.0);
+                        self.bound.truncate(before.1);
+                    }
+                    answer => {
+                        answer?;
+                        continue;
                     }
                 }
+            }
+            for table in of_protocol.iter().flatten() {
+                self.dump(*table, false, listeners)?;
             }
         }
         for &(place, interface) in &self.bound {
@@ -422,6 +433,13 @@ mod tests {
         row
     }
 
+    /// A row of an answer about both families: a UDP socket on this address.
+    fn udp(family: u8, address: &[u8], port: u16) -> Vec<u8> {
+        const TCPDIAG_GETSOCK: u16 = 18;
+        let row = row(family, CLOSE, address, port, 0);
+        message(TCPDIAG_GETSOCK, NLM_F_MULTI, 1, &row)
+    }
+
     /// A row of a dump: a TCP listener on 127.0.0.1.
     fn tcp(sequence: u32, port: u16) -> Vec<u8> {
         let row = row(AF_INET, LISTEN, &[127, 0, 0, 1], port, 0);
@@ -530,6 +548,45 @@ mod tests {
             let error = error_for(&[wrong, done(1)]);
             assert_eq!(error, (unexpected.into(), false));
         }
+    }
+
+    #[test]
+    fn one_request_lists_both_families_of_a_protocol() {
+        let rows = [
+            udp(AF_INET6, &[0; 16], 53),
+            udp(AF_INET, &[127, 0, 0, 1], 54),
+        ];
+        let answer = [&rows.concat()[..], &done(1)].concat();
+        let (mut netlink, kernel) = netlink_with_answers(&[answer]);
+        netlink.tables =
+            SocketTable::ALL.map(|table| (table.protocol == Protocol::Udp).then_some(table));
+        netlink.asks_for_both = Some(true);
+        let mut listeners = Vec::new();
+        netlink.read(&mut listeners).unwrap();
+        let found: Vec<_> = listeners
+            .iter()
+            .map(|l| (l.table().name(), l.endpoint.port))
+            .collect();
+        assert_eq!(found, [("udp6", 53), ("udp", 54)]);
+        // sock_diag(7): the length and the type, the flags of a dump, the states at 52
+        // behind the header, and an attribute of 8 bytes: UDP is 17.
+        let mut request = [0; 100];
+        assert_eq!(kernel.recv(&mut request).unwrap(), 84);
+        assert_eq!((request[4], request[7]), (18, 3));
+        assert_eq!(request[68..72], (1u32 << CLOSE).to_ne_bytes());
+        assert_eq!(request[80..84], 17u32.to_ne_bytes());
+    }
+
+    /// A kernel that knows no request for both is asked for each table from then on.
+    #[test]
+    fn where_the_request_for_both_families_is_refused_each_table_is_asked_for() {
+        let (mut netlink, _kernel) = netlink_with_answers(&[status(NLMSG_ERROR, 1, 22)]);
+        netlink.tables = SocketTable::ALL.map(Some);
+        netlink.asks_for_both = Some(true);
+        let mut listeners = Vec::new();
+        // The kernel of this machine answers then, or refuses each.
+        let _ = netlink.read(&mut listeners);
+        assert_eq!(netlink.asks_for_both, Some(false));
     }
 
     #[test]
