@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
 
@@ -30,15 +31,19 @@ pub enum Kind {
     /// Members of SO_REUSEPORT groups. Each group always has at least one
     /// member.
     Groups,
+    /// Network namespaces, each with a process and two listeners. They close with the
+    /// process.
+    Namespaces,
 }
 
-const KINDS: [(Kind, &str); 6] = [
+const KINDS: [(Kind, &str); 7] = [
     (Kind::Listeners, "listeners"),
     (Kind::Few, "few"),
     (Kind::Datagrams, "datagrams"),
     (Kind::Bursts, "bursts"),
     (Kind::Connections, "connections"),
     (Kind::Groups, "groups"),
+    (Kind::Namespaces, "namespaces"),
 ];
 
 /// One helper: its task, its number, when it ends, and where it logs.
@@ -84,6 +89,7 @@ impl Helper {
             Kind::Connections => connections(self, &mut log)?,
             Kind::Groups => groups(self, &mut log)?,
             Kind::Bursts => bursts(self, &mut addresses, &mut log)?,
+            Kind::Namespaces => namespaces(self, &mut addresses, &mut log)?,
             Kind::Listeners => churn(self, 400, Addresses::any, &mut addresses, &mut log)?,
             Kind::Few => churn(self, 2, Addresses::any, &mut addresses, &mut log)?,
             Kind::Datagrams => churn(self, 600, Addresses::datagram, &mut addresses, &mut log)?,
@@ -346,6 +352,76 @@ fn bursts(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Resu
         thread::sleep(Duration::from_micros(addresses.rng.u64(..3_000)));
     }
     Ok(())
+}
+
+/// A network namespace that exists because a process runs in it.
+struct Inhabited {
+    process: Child,
+    sockets: [(Place, Socket); 2],
+    opening: Nanoseconds,
+    open: Nanoseconds,
+}
+
+impl Inhabited {
+    /// Makes a namespace with listeners on `port`, then starts a process in it.
+    fn start(port: u16) -> io::Result<Inhabited> {
+        let work = || {
+            #[allow(deprecated)] // It affects only later sockets and children.
+            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
+            let open = |place: Place| place.open(false).map(|socket| (place, socket));
+            let sockets = [
+                open(Place::new(Protocol::Tcp, Ipv4Addr::UNSPECIFIED, port))?,
+                open(Place::new(Protocol::Udp, Ipv6Addr::UNSPECIFIED, port))?,
+            ];
+            let opening = now();
+            let process = Command::new("sleep").arg("1000").spawn()?;
+            Ok(Inhabited {
+                process,
+                sockets,
+                opening,
+                open: now(),
+            })
+        };
+        thread::scope(|scope| scope.spawn(work).join().unwrap())
+    }
+
+    fn end(mut self, log: &mut Log) -> io::Result<()> {
+        let closing = now();
+        self.process.kill()?;
+        self.process.wait()?;
+        let life = Lifetime {
+            opening: self.opening,
+            open: self.open,
+            closing,
+            closed: now(),
+        };
+        let mut sockets = self.sockets.iter();
+        sockets.try_for_each(|(place, _)| log.write(place.identity(), life))
+    }
+}
+
+/// Keeps a hundred and more namespaces. Some end together, as when a host is drained.
+fn namespaces(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Result<()> {
+    const MOST: usize = 150;
+    let (first, ports) = ADDRESSED;
+    let mut alive: Vec<Inhabited> = Vec::new();
+    let mut count = 0;
+    while now() < helper.end {
+        // Helpers have ports of their own.
+        alive.push(Inhabited::start(
+            first + (count * 4 + helper.number % 4) % ports,
+        )?);
+        count += 1;
+        let ending = match addresses.rng.u8(..100) {
+            0 => MOST / 2,
+            _ => usize::from(alive.len() > MOST),
+        };
+        for _ in 0..ending.min(alive.len()) {
+            let one = addresses.rng.usize(..alive.len());
+            alive.swap_remove(one).end(log)?;
+        }
+    }
+    alive.into_iter().try_for_each(|one| one.end(log))
 }
 
 /// Connects, accepts and closes, starting from either side. Some connections

@@ -50,7 +50,7 @@ const ALL: &[Kind] = &[
 ];
 const HEAVY: &[Kind] = &[Kind::Datagrams, Kind::Bursts, Kind::Bursts, Kind::Groups];
 
-const CONFIGURATIONS: [Configuration; 15] = [
+const CONFIGURATIONS: [Configuration; 17] = [
     Configuration {
         name: "everything, /proc, in process",
         watched: IN_PROCESS,
@@ -178,6 +178,24 @@ const CONFIGURATIONS: [Configuration; 15] = [
         must_fail: false,
     },
     Configuration {
+        name: "namespaces, netlink, program",
+        watched: Watched::Program,
+        asked: Asked::Netlink,
+        scope: Scope::AllNamespaces,
+        stable: 60,
+        helpers: &[Kind::Namespaces, Kind::Namespaces],
+        must_fail: false,
+    },
+    Configuration {
+        name: "namespaces, /proc, program",
+        watched: Watched::Program,
+        asked: Asked::Proc,
+        scope: Scope::AllNamespaces,
+        stable: 60,
+        helpers: &[Kind::Namespaces],
+        must_fail: false,
+    },
+    Configuration {
         name: "bursts, /proc, without the second look",
         watched: Watched::InProcess { second_look: false },
         asked: Asked::Proc,
@@ -269,6 +287,10 @@ fn soak(arguments: &[String]) -> ExitCode {
             failed |= skipped != ExitCode::SUCCESS;
             continue;
         }
+        if configuration.scope == Scope::AllNamespaces && std::env::var_os(INSIDE).is_none() {
+            failed |= !run_inside(configuration.name, seconds);
+            continue;
+        }
         let run = || run(configuration, Duration::from_secs_f64(seconds));
         // What must be caught is caught by chance: soon on an idle machine, later
         // beside other work.
@@ -280,6 +302,20 @@ fn soak(arguments: &[String]) -> ExitCode {
         failed |= !in_private_network(lists).unwrap();
     }
     ExitCode::from(u8::from(failed))
+}
+
+/// Says that all processes of this PID namespace are those of the soak.
+const INSIDE: &str = "LNTU_SOAK_INSIDE";
+
+/// Runs one configuration where no other namespace has processes.
+fn run_inside(name: &str, seconds: f64) -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child"]);
+    unshare.arg(std::env::current_exe().unwrap()).arg(name);
+    unshare
+        .env(INSIDE, "")
+        .env("LNTU_SOAK_SECONDS", seconds.to_string());
+    unshare.status().unwrap().success()
 }
 
 const LISTS: &str = "waves, list and check by /proc";

@@ -52,6 +52,8 @@ pub enum Scope {
     ByPort,
     /// Those of this process and its descendants.
     Of,
+    /// Those of every network namespace. Their identities differ also without it.
+    AllNamespaces,
 }
 
 impl Scope {
@@ -59,7 +61,7 @@ impl Scope {
     pub fn reported_as(self, identity: Identity) -> Identity {
         match self {
             Scope::ByPort => without_address(identity),
-            Scope::All | Scope::Of => identity,
+            Scope::All | Scope::Of | Scope::AllNamespaces => identity,
         }
     }
 }
@@ -108,6 +110,7 @@ impl Watching {
                     Scope::All => {}
                     Scope::ByPort => drop(command.arg("--by-port")),
                     Scope::Of => drop(command.args(["--of", &std::process::id().to_string()])),
+                    Scope::AllNamespaces => drop(command.arg("--all-namespaces")),
                 }
                 command
             }
