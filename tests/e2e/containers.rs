@@ -1,6 +1,7 @@
 //! The static binary in real containers, in images that hold only lntu and the
 //! application. Also beside applications outside of containers.
 
+mod all_namespaces;
 mod beside;
 pub mod docker;
 mod hardened;

@@ -266,6 +266,10 @@ impl Container {
         docker_says(&["stop", &self.name]);
     }
 
+    pub fn restart(&self) {
+        docker_says(&["restart", "--time", "0", &self.name]);
+    }
+
     /// The ids of the container's processes, as the host sees them.
     pub fn processes(&self) -> Vec<u32> {
         let top = docker_says(&["top", &self.name, "-o", "pid"]);

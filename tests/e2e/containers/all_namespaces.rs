@@ -1,0 +1,92 @@
+//! `--all-namespaces` on a host whose containers come and go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::docker::*;
+use crate::harness::*;
+use crate::watch::A_WHILE;
+
+/// The inode of the network namespace of a container, and a process in it.
+fn namespace(container: &Container) -> (u64, String) {
+    let pid = container.inspect("{{.State.Pid}}");
+    let link = fs::metadata(format!("/proc/{pid}/ns/net"));
+    (link.unwrap().ino(), pid)
+}
+
+#[test]
+fn each_container_opens_its_port_once_and_closes_it_once_however_it_ends() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch();
+    let watcher = Running::start(&mut lntu(&["-A", "-q", "--json", "-i", "50ms", "8080"]));
+    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut hear = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let Some(cgroup) = event["cgroup"].as_str() else {
+            return;
+        };
+        // Docker names the cgroup by the whole id, alone or in `docker-ID.scope`.
+        let words = cgroup.split(['/', '-', '.']);
+        let id = words.max_by_key(|word| word.len()).unwrap().to_string();
+        let events = said.entry(id).or_default();
+        events.push(event["type"].as_str().unwrap().to_string());
+    };
+    let mut wait_for_event = |kind: &str, id: &str| {
+        loop {
+            let line = watcher.next_line();
+            hear(&line);
+            if line.contains(&format!(r#""type":"{kind}""#)) && line.contains(id) {
+                return;
+            }
+        }
+    };
+    let servers = [(); 4].map(|()| {
+        let server = image.start_server(Port::Open, "8080");
+        let id = server.inspect("{{.Id}}");
+        wait_for_event("opened", &id);
+        (server, id)
+    });
+    // `list` says what ss says in each namespace.
+    let listed = run(&mut lntu(&["list", "-A", "-q", "-H", "8080"])).stdout;
+    for (server, id) in &servers {
+        let (inode, pid) = namespace(server);
+        let mut ss = Command::new("nsenter");
+        let expected = run(ss.args(["-t", &pid, "-n", "ss", "-Hlntu"])).stdout;
+        let its = format!("netns:{inode},pid={pid},");
+        let lines: Vec<&str> = listed.lines().filter(|line| line.contains(&its)).collect();
+        assert_eq!(sockets(&lines.join("\n")), sockets(&expected));
+        assert!(!lines.is_empty() && lines[0].contains(id), "{listed}");
+    }
+    let [
+        (stopped, first),
+        (killed, second),
+        (closed, third),
+        (restarted, last),
+    ] = &servers;
+    stopped.stop();
+    wait_for_event("closed", first);
+    killed.signal("KILL");
+    wait_for_event("closed", second);
+    closed.closes_its_port();
+    wait_for_event("closed", third);
+    // It is in another network namespace then, perhaps with the same inode.
+    restarted.restart();
+    wait_for_event("closed", last);
+    wait_for_event("opened", last);
+    restarted.signal("KILL");
+    wait_for_event("closed", last);
+    while let Some(line) = watcher.line_within(A_WHILE) {
+        hear(&line);
+    }
+    let once = ["opened", "closed"];
+    for id in [first, second, third] {
+        assert_eq!(said[id], once, "{id}");
+    }
+    assert_eq!(said[last], [once, once].concat());
+}
