@@ -371,6 +371,12 @@ fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
         said.push(object["type"].clone());
     }
     assert_eq!(said, ["listening", "lost", "back"]);
+    let lntu = child_of(child_of(watcher.child.id()));
+    let home = fs::read_link("/proc/self/ns/net").unwrap();
+    wait_for("the watcher at home after the errors", || {
+        let link = fs::read_link(format!("/proc/{lntu}/ns/net"));
+        link.is_ok_and(|link| link == home).then_some(())
+    });
     drop(socket);
     assert_eq!(next()["type"], "closed");
 
