@@ -92,9 +92,12 @@ fn an_interface_that_is_renamed_is_listed_by_its_new_name() {
         if !have("netns", missing) {
             return;
         }
+        // They stay open: one that took the port of another would change nothing.
+        let mut others = Vec::new();
         wait_for("the new name", || {
             let other = listen("127.0.0.1");
             let its = format!(":{} ", port_of(&other));
+            others.push(other);
             // Lines of earlier tables come first, and port 80 before any other.
             let mut on_80 = String::new();
             loop {
