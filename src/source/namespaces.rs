@@ -33,8 +33,8 @@ pub struct Namespaces {
     /// `None` if it is not asked, or if this process could not come back from another
     /// namespace.
     netlink: Option<(Netlink, Home)>,
-    /// The inode of the namespace of each process, and its id. Sorted.
-    processes: Vec<(u64, u32)>,
+    /// Every process whose namespace is known, by namespace and id.
+    processes: Vec<Process>,
     /// The processes that do not show their namespace to this one, and are in none that
     /// another process shows.
     denying: Vec<u32>,
@@ -45,6 +45,19 @@ pub struct Namespaces {
     seen: Vec<Arc<Namespace>>,
     unreadable: Vec<Unreadable>,
     details: Details,
+}
+
+/// The inode of the network namespace of a process, which has 32 bits, and its id below
+/// that. A number, since each other type that is sorted adds 3 KB to the binary.
+type Process = u64;
+
+fn inode_of(process: Process) -> u64 {
+    process >> 32
+}
+
+/// The processes of each namespace. They are sorted.
+fn by_namespace(processes: &[Process]) -> impl Iterator<Item = &[Process]> {
+    processes.chunk_by(|a, b| inode_of(*a) == inode_of(*b))
 }
 
 /// The network namespace of this process.
@@ -148,8 +161,8 @@ impl Namespaces {
         self.find_processes().map_err(NamespacesError::Processes)?;
         let mut seen = Vec::with_capacity(self.seen.len());
         let processes = std::mem::take(&mut self.processes);
-        for in_one in processes.chunk_by(|a, b| a.0 == b.0) {
-            let (inode, before) = (in_one[0].0, listeners.len());
+        for in_one in by_namespace(&processes) {
+            let (inode, before) = (inode_of(in_one[0]), listeners.len());
             if let (Some(only), Some(namespace)) = (only, self.seen_before(inode))
                 && !only.contains(&namespace.id)
             {
@@ -176,18 +189,15 @@ impl Namespaces {
         self.processes = processes;
         // A process that shows its namespace no longer may still be in it.
         for namespace in std::mem::take(&mut self.seen) {
-            let place = self
-                .processes
-                .partition_point(|(inode, _)| *inode < namespace.inode);
-            let is_found =
-                self.processes.get(place).map(|(inode, _)| *inode) == Some(namespace.inode);
-            if !is_found && self.denying.contains(&namespace.pid) {
-                let reason = format!("process {} does not show its own any more", namespace.pid);
+            let place = seen.binary_search_by_key(&namespace.inode, |seen| seen.inode);
+            if let Err(place) = place
+                && self.denying.contains(&namespace.pid)
+            {
+                let reason = format!("process {} does not show it any more", namespace.pid);
                 self.leave_out(namespace.inode, reason, known, listeners);
-                seen.push(namespace);
+                seen.insert(place, namespace);
             }
         }
-        seen.sort_unstable_by_key(|namespace| namespace.inode);
         self.seen = seen;
         match &mut self.netlink {
             Some((_, home)) => home.come_back().map_err(NamespacesError::Return),
@@ -218,7 +228,8 @@ impl Namespaces {
             match fs::read_link(directory.join("ns/net")) {
                 Ok(link) => {
                     let inode = inode_of_link(&link, "net");
-                    self.processes.extend(inode.map(|inode| (inode, pid)));
+                    let process = inode.map(|inode| inode << 32 | u64::from(pid));
+                    self.processes.extend(process);
                 }
                 // The kernel says so of a process that has just ended, too.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -236,8 +247,10 @@ impl Namespaces {
         }
         // Anyone may look at the tables of a process. Each namespace has files of its own.
         let tables_of = |pid| fs::metadata(format!("{PROC}/{pid}/net/tcp")).map(|file| file.ino());
-        let in_each = self.processes.chunk_by(|a, b| a.0 == b.0);
-        let shown: Vec<u64> = in_each.flat_map(|in_one| tables_of(in_one[0].1)).collect();
+        let in_each = by_namespace(&self.processes);
+        let shown: Vec<u64> = in_each
+            .flat_map(|in_one| tables_of(in_one[0] as u32))
+            .collect();
         self.denying
             .retain(|pid| tables_of(*pid).is_ok_and(|tables| !shown.contains(&tables)));
         if let Some(pid) = self.denying.first()
@@ -259,11 +272,11 @@ impl Namespaces {
     fn read_one(
         &mut self,
         inode: u64,
-        processes: &[(u64, u32)],
+        processes: &[Process],
         listeners: &mut Vec<Listener>,
     ) -> Result<Option<Answer>, String> {
         let before = listeners.len();
-        for &(_, pid) in processes {
+        for pid in processes.iter().map(|process| *process as u32) {
             let directory = Path::new(PROC).join(pid.to_string());
             let link = directory.join("ns/net");
             if let Some((netlink, home)) = &mut self.netlink {
