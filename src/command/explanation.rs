@@ -71,7 +71,7 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         ));
     }
     let is_same_port = |l: &&Listener| port.distance(l.endpoint.port) == 0;
-    let (mut same, other): (Vec<&Listener>, Vec<&Listener>) = found
+    let (same, other): (Vec<&Listener>, Vec<&Listener>) = found
         .listeners
         .iter()
         .filter(is_same_port)
@@ -82,7 +82,9 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         let is_v6_only = |l: &Listener| {
             port.is_ipv4() && l.endpoint.address == v6_any && l.v6_only == Some(true)
         };
-        same.sort_unstable_by_key(|l| !is_v6_only(l));
+        let (mut same, rest): (Vec<&Listener>, Vec<&Listener>) =
+            same.into_iter().partition(|l| is_v6_only(l));
+        same.extend(rest);
         let named = named(&same, |l| {
             let only = if is_v6_only(l) { " (IPv6 only)" } else { "" };
             format!(

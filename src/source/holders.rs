@@ -46,14 +46,12 @@ impl Lookup {
         if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
             return false;
         }
-        let socket = |listener: &Listener| Socket {
-            inode: listener.inode,
-            holders: self.find(listener.inode).cloned(),
+        let socket = |inode| Socket {
+            inode,
+            holders: self.find(inode).cloned(),
             found: Vec::new(),
         };
-        let mut sockets: Vec<Socket> = listeners.iter().map(socket).collect();
-        sockets.sort_unstable_by_key(|socket| socket.inode);
-        sockets.dedup_by_key(|socket| socket.inode);
+        let mut sockets: Vec<Socket> = inodes_of(listeners).into_iter().map(socket).collect();
         // An error means that there is nothing to be found there.
         let _ = for_each_number(&self.proc_root, |pid, directory| {
             let _ = look_into(pid, directory, &mut sockets);
@@ -82,6 +80,17 @@ impl Lookup {
             .binary_search_by_key(&inode, |socket| socket.inode);
         self.sockets[place.ok()?].holders.as_ref()
     }
+}
+
+/// The inodes of `listeners`, sorted, each once.
+///
+/// Numbers are sorted, rather than sockets, because each type that is sorted adds
+/// 3 KB to the binary.
+pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
+    let mut inodes: Vec<u64> = listeners.iter().map(|listener| listener.inode).collect();
+    inodes.sort_unstable();
+    inodes.dedup();
+    inodes
 }
 
 /// Adds the process in `directory` to each of `sockets` that it holds and that is

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::holders::{for_each_number, inode_of_link, read_some};
+use super::holders::{for_each_number, inode_of_link, inodes_of, read_some};
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
 
@@ -161,7 +161,10 @@ impl Tree {
                 self.sockets = found;
             }
         }
-        snapshot.retain(|listener| self.find(listener).is_some_and(|socket| socket.is_held));
+        snapshot.retain(|listener| {
+            self.find(listener.inode)
+                .is_some_and(|socket| socket.is_held)
+        });
         Ok(())
     }
 
@@ -183,14 +186,14 @@ impl Tree {
         }
     }
 
-    fn find(&self, listener: &Listener) -> Option<&Socket> {
+    fn find(&self, inode: u64) -> Option<&Socket> {
         let sockets = &self.sockets;
-        let place = sockets.binary_search_by_key(&listener.inode, |socket| socket.inode);
+        let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
         Some(&sockets[place.ok()?])
     }
 
     fn is_settled(&self, listener: &Listener) -> bool {
-        self.find(listener)
+        self.find(listener.inode)
             .is_some_and(|socket| socket.is_held || socket.misses == MOST_MISSES)
     }
 
@@ -202,11 +205,11 @@ impl Tree {
             self.read_descriptors(pid, &mut held)?;
         }
         held.sort_unstable();
-        let socket = |listener: &Listener| {
-            let is_held = held.binary_search(&listener.inode).is_ok();
-            let misses = self.find(listener).map_or(0, |socket| socket.misses);
+        let socket = |inode: u64| {
+            let is_held = held.binary_search(&inode).is_ok();
+            let misses = self.find(inode).map_or(0, |socket| socket.misses);
             Socket {
-                inode: listener.inode,
+                inode,
                 is_held,
                 misses: if is_held {
                     0
@@ -215,10 +218,7 @@ impl Tree {
                 },
             }
         };
-        let mut sockets: Vec<Socket> = listeners.iter().map(socket).collect();
-        sockets.sort_unstable_by_key(|socket| socket.inode);
-        sockets.dedup_by_key(|socket| socket.inode);
-        Ok(sockets)
+        Ok(inodes_of(listeners).into_iter().map(socket).collect())
     }
 
     /// Adds the inodes of all sockets that this process holds to `held`.
@@ -261,12 +261,8 @@ impl Tree {
                     parents.extend(read_stat(directory).ok().map(|stat| (stat.parent, pid)));
                 });
                 read.map_err(|error| TreeError::Unreadable(self.proc_root.clone(), error))?;
-                parents.sort_unstable();
                 self.walk(|pid| {
-                    let start = parents.partition_point(|(parent, _)| *parent < pid);
-                    let of_pid = parents[start..]
-                        .iter()
-                        .take_while(|(parent, _)| *parent == pid);
+                    let of_pid = parents.iter().filter(|(parent, _)| *parent == pid);
                     Ok(of_pid.map(|(_, child)| *child).collect())
                 })
             }
