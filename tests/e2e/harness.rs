@@ -156,6 +156,11 @@ impl Running {
             .expect("a line on stderr")
     }
 
+    /// The unread lines of stderr, once nothing holds it open any more.
+    pub fn rest_of_errors(&self) -> Vec<String> {
+        self.stderr.iter().collect()
+    }
+
     /// Checks that stdout has no unread line, and that none comes within
     /// `time`.
     pub fn assert_silent_for(&self, time: Duration) {
