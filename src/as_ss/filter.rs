@@ -343,6 +343,36 @@ impl<'a> Parser<'a> {
         Ok(word)
     }
 
+    /// What a condition compares with. ss takes no word of its language for that.
+    fn value(&mut self) -> Result<&'a str, UsageError> {
+        let word = self.next()?;
+        let is_word_of_ss = Comparison::parse(word).is_some()
+            || matches!(
+                word,
+                "!" | "not"
+                    | "&"
+                    | "&&"
+                    | "and"
+                    | "|"
+                    | "||"
+                    | "or"
+                    | "("
+                    | ")"
+                    | "src"
+                    | "dst"
+                    | "sport"
+                    | "dport"
+                    | "dev"
+                    | "fwmark"
+                    | "cgroup"
+                    | "autobound"
+            );
+        match is_word_of_ss {
+            true => Err(unexpected(word)),
+            false => Ok(word),
+        }
+    }
+
     fn filter(&mut self) -> Result<Filter, UsageError> {
         let first = self.condition()?;
         let mut rest = Vec::new();
@@ -417,7 +447,7 @@ impl<'a> Parser<'a> {
         condition: impl Fn(T) -> Condition,
     ) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
-        let text = self.next()?;
+        let text = self.value()?;
         let refuse = |why| UsageError::of_ss(format!("{text}: {why}"));
         let value = read(text).ok_or_else(|| refuse("there is none such"))?;
         match comparison {
@@ -429,7 +459,7 @@ impl<'a> Parser<'a> {
 
     fn address(&mut self, end: End) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
-        let text = self.next()?;
+        let text = self.value()?;
         if comparison != Comparison::Equal {
             let why = format!("{text}: an address can only be compared with =");
             return Err(UsageError::of_ss(why));
@@ -488,7 +518,7 @@ impl<'a> Parser<'a> {
 
     fn port(&mut self, end: End) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
-        let text = self.next()?;
+        let text = self.value()?;
         let (value, family) = self.narrow(text)?;
         let equal = match family {
             Some(AddressFamily::Unix) => like(end, text, value)?,
@@ -989,6 +1019,11 @@ mod tests {
             ("src netlink:rtnl:x", "netlink:rtnl:x: no such port"),
         ] {
             assert_eq!(refusal(text), why, "{text}");
+        }
+        for word in ["or", "&&", "(", "= ge", "src", "autobound"] {
+            let refused = word.trim_start_matches("= ");
+            let why = format!("'{refused}' in the filter: not covered, or not a filter");
+            assert_eq!(refusal(&format!("src unix:a or dst {word}")), why);
         }
         let deep = "( ".repeat(MOST_NESTED + 1);
         assert_eq!(refusal(&deep), "the filter is nested too deeply");
