@@ -49,7 +49,7 @@ fn tools(ss: &Path) -> TempDir {
 /// What `program` prints, and how it called ss.
 fn says(program: &mut Command, ss: &Path) -> (Finished, String) {
     let tools = tools(ss);
-    program.env("PATH", tools.path()).env("LC_ALL", "C");
+    program.env("PATH", tools.path()).env("LC_ALL", "C.UTF-8");
     let said = run(program.stdin(Stdio::null()));
     let calls = fs::read_to_string(tools.path().join("calls")).unwrap_or_default();
     (said, calls)
@@ -84,7 +84,8 @@ fn port(socket: &Socket) -> String {
         .to_string()
 }
 
-/// A listener on TCP, one on UDP and a client of the first.
+/// A listener on TCP, one on UDP and a client of the first, which has no timer as
+/// long as it is held: what is left of it is shown with the seconds it still has.
 fn sockets() -> [Socket; 3] {
     let nothing = |_: &Socket| {};
     let tcp = bound(Type::STREAM, "127.0.0.1:0", nothing);
@@ -143,7 +144,7 @@ fn jc_reads_every_table() {
         return;
     }
     in_private_network(|| {
-        let [tcp, ..] = sockets();
+        let [tcp, _udp, _client] = sockets();
         let program = |arguments: &'static [&str]| {
             move || {
                 let mut jc = Command::new(installed().join("python/bin/jc"));
@@ -163,7 +164,7 @@ fn pyinfra_finds_who_holds_a_port() {
         return;
     }
     in_private_network(|| {
-        let [tcp, ..] = sockets();
+        let [tcp, _udp, _client] = sockets();
         let program = || {
             let mut pyinfra = Command::new(installed().join("python/bin/pyinfra"));
             let argument = format!("port={}", port(&tcp));
@@ -179,6 +180,110 @@ fn pyinfra_finds_who_holds_a_port() {
             pyinfra
         };
         assert_finds(program, &[&std::process::id().to_string()]);
+    });
+}
+
+/// A module of Ansible, Lynis and serverspec are packages of Debian.
+fn have_packaged(program: &str) -> bool {
+    have_ss() && have_program("programs", program)
+}
+
+#[test]
+fn ansible_gathers_facts_of_ports() {
+    if !have_packaged("ansible") {
+        return;
+    }
+    in_private_network(|| {
+        let [tcp, udp, client] = sockets();
+        let home = TempDir::new().unwrap();
+        let program = |arguments: &'static str| {
+            let home = home.path();
+            move || {
+                let mut ansible = Command::new("ansible");
+                ansible
+                    .args(["localhost", "--connection", "local", "--one-line"])
+                    .args(["--module-name", "community.general.listen_ports_facts"])
+                    .args(["--args", arguments])
+                    .env("HOME", home);
+                ansible
+            }
+        };
+        let fact = |address: &str, socket: &Socket| {
+            let (port, pid) = (port(socket), std::process::id());
+            format!("\"pid\": {pid},\"port\": {port},\"protocol\": \"{address}\"")
+        };
+        let [on_tcp, on_udp] = [fact("tcp", &tcp), fact("udp", &udp)];
+        assert_finds(program("command=ss"), &[&on_tcp, &on_udp]);
+        assert_finds(
+            program("command=ss include_non_listening=yes"),
+            &[&on_tcp, &on_udp, &fact("tcp", &client), "\"ESTAB\""],
+        );
+    });
+}
+
+#[test]
+fn lynis_reports_listeners() {
+    if !have_packaged("lynis") {
+        return;
+    }
+    in_private_network(|| {
+        let [tcp, udp, _client] = sockets();
+        let directory = TempDir::new().unwrap();
+        let program = || {
+            let path = |name: &str| directory.path().join(name).display().to_string();
+            let script = "lynis audit system --quick --no-colors --tests NETW-3012 \
+                --log-file $0 --report-file $1 >/dev/null && grep ^network_listen $1 && rm $1";
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script, &path("log"), &path("report")]);
+            shell
+        };
+        assert_finds(
+            program,
+            &[
+                &format!("ss,v1|tcp|127.0.0.1:{}|", port(&tcp)),
+                &format!("ss,v1|udp|0.0.0.0:{}|", port(&udp)),
+            ],
+        );
+    });
+}
+
+#[test]
+fn serverspec_finds_listeners() {
+    if !have_packaged("rspec") {
+        return;
+    }
+    in_private_network(|| {
+        let [tcp, udp, _client] = sockets();
+        let directory = TempDir::new().unwrap();
+        let spec = directory.path().join("port_spec.rb");
+        let script = format!(
+            "require 'serverspec'
+set :backend, :exec
+describe port({}) do
+  it {{ should be_listening }}
+  it {{ should be_listening.on('127.0.0.1').with('tcp') }}
+  it {{ should_not be_listening.with('udp') }}
+end
+describe port({}) do
+  it {{ should be_listening.on('0.0.0.0').with('udp') }}
+end
+",
+            port(&tcp),
+            port(&udp)
+        );
+        fs::write(&spec, script).unwrap();
+        let program = || {
+            let mut rspec = Command::new("rspec");
+            // Its own times are not the same in two runs.
+            rspec.args(["--format", "documentation"]).arg(&spec);
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", "\"$0\" \"$@\" | grep -v ^Finished"])
+                .arg(rspec.get_program())
+                .args(rspec.get_args());
+            shell
+        };
+        assert_finds(program, &["4 examples, 0 failures"]);
     });
 }
 
@@ -201,7 +306,7 @@ console.log('find-process', (await find('port', port)).map((found) => found.pid)
     let script = installed().join("ports.mjs");
     fs::write(&script, SCRIPT).unwrap();
     in_private_network(|| {
-        let [tcp, ..] = sockets();
+        let [tcp, _udp, _client] = sockets();
         let program = || {
             let mut node = Command::new("node");
             node.arg(&script).arg(port(&tcp));
