@@ -90,7 +90,7 @@ pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Answered {
             Some(())
         };
         let answered = lists.dump(&request, &mut show_row);
-        answered.map_err(|error| (error, rows))?;
+        answered.map_err(|error| (printer.why(error), rows))?;
     }
     Ok(())
 }

@@ -17,14 +17,16 @@ pub const CONGESTION: u16 = 4;
 pub const MEMORY: u16 = 7;
 /// The attribute with what the congestion control BBR knows.
 const BBR: u16 = 16;
-/// Attributes that are not covered: of DCTCP, and of signed segments.
-const MORE: [u16; 2] = [9, 18];
+/// Attributes that are not covered.
+const MORE: [(u16, &str); 2] = [(9, "DCTCP"), (18, "signed segments")];
 /// The attribute with what is put on top of TCP, which has attributes itself.
 const UPPER: u16 = 19;
 
 const TCP: u32 = 6;
+const MPTCP: u32 = 262;
 
-/// Writes what was asked for. `None` if it cannot be read, or is not covered.
+/// Writes what was asked for. `None` if it cannot be read, or is not covered, as the
+/// printer then says.
 pub fn show(protocol: u32, state: u8, attributes: &[u8], printer: &mut Printer<'_>) -> Option<()> {
     if let Some(memory) = attribute(attributes, MEMORY) {
         show_memory(memory, printer)?;
@@ -35,13 +37,15 @@ pub fn show(protocol: u32, state: u8, attributes: &[u8], printer: &mut Printer<'
     }
     match attribute(attributes, INFO) {
         Some(info) if printer.show.info => {
-            let is_covered = MORE
-                .iter()
-                .all(|kind| attribute(attributes, *kind).is_none());
-            if protocol != TCP || !is_covered {
-                return None;
+            let mut more = MORE.iter();
+            if let Some((_, what)) = more.find(|(kind, _)| attribute(attributes, *kind).is_some()) {
+                return printer.refuse(what);
             }
-            show_tcp(&Info(info), state, attributes, printer);
+            match protocol {
+                TCP => show_tcp(&Info(info), state, attributes, printer),
+                MPTCP => show_mptcp(&Info(info), printer),
+                _ => return printer.refuse("SCTP"),
+            }
         }
         _ => {}
     }
@@ -62,7 +66,7 @@ fn show_upper(upper: &[u8], printer: &mut Printer<'_>) -> Option<()> {
         printer.table.push(name.strip_suffix(b"\0").unwrap_or(name));
     }
     if attribute(upper, TLS).is_some() {
-        return None;
+        return printer.refuse("TLS");
     }
     let Some(part) = attribute(upper, MULTIPATH) else {
         return Some(());
@@ -303,6 +307,38 @@ fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer
         Form::Word,
         printer,
     );
+}
+
+/// `struct mptcp_info`.
+fn show_mptcp(info: &Info<'_>, printer: &mut Printer<'_>) {
+    let counts = [
+        "subflows",
+        "add_addr_signal",
+        "add_addr_accepted",
+        "subflows_max",
+        "add_addr_signal_max",
+        "add_addr_accepted_max",
+    ];
+    for (at, name) in counts.into_iter().enumerate() {
+        let count = info.byte(at);
+        if count != 0 {
+            let _ = write!(printer.table, " {name}:{count}");
+        }
+    }
+    let (flags, token) = (info.word(8), u64::from(info.word(12)));
+    for (bit, name) in [(1, " fallback"), (2, " remote_key")] {
+        if flags & bit != 0 {
+            printer.table.push(name.as_bytes());
+        }
+    }
+    let sequences = ["write_seq", "snd_una", "rcv_nxt"];
+    let sequences = sequences.into_iter().zip([16, 24, 32]);
+    let sequences = sequences.map(|(name, at)| (name, info.long(at)));
+    for (name, number) in [("token", token)].into_iter().chain(sequences) {
+        if number != 0 {
+            let _ = write!(printer.table, " {name}:{number:x}");
+        }
+    }
 }
 
 /// `struct tcp_bbr_info`.

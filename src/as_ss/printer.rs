@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::fmt::Write as _;
+use std::io;
 use std::path::PathBuf;
 
 use super::cgroups::Cgroups;
@@ -63,6 +64,8 @@ pub struct Printer<'a> {
     pub proc_root: PathBuf,
     cgroups: OnceCell<Cgroups>,
     interfaces: Vec<(u32, Interface)>,
+    /// What a socket has that `-i` cannot show.
+    uncovered: Option<&'static str>,
 }
 
 /// What `-e` says of most sockets.
@@ -102,6 +105,23 @@ impl<'a> Printer<'a> {
         answered.map_err(|error| (error, rows))
     }
 
+    /// Ends the answer: `-i` does not cover this, which a socket has.
+    pub fn refuse(&mut self, what: &'static str) -> Option<()> {
+        self.uncovered = Some(what);
+        None
+    }
+
+    /// Why the answer ended, if it did with this error.
+    pub fn why(&self, error: AnswerError) -> AnswerError {
+        match self.uncovered {
+            None => error,
+            Some(what) => {
+                let why = format!("a socket has {what}, which -i does not cover: leave out -i");
+                io::Error::other(why).into()
+            }
+        }
+    }
+
     /// Writes to this table.
     pub fn new(
         table: Table<'a>,
@@ -121,6 +141,7 @@ impl<'a> Printer<'a> {
             proc_root: PathBuf::from("/proc"),
             cgroups: OnceCell::new(),
             interfaces: Vec::new(),
+            uncovered: None,
         }
     }
 

@@ -535,6 +535,54 @@ fn what_tcp_knows_is_shown_as_by_ss() {
         // Also the one that is a part of Multipath TCP.
         assert_same(&["-lti"], &[]);
         assert_same(&["-Mlm"], &[]);
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+        if let Ok(listener) = socket() {
+            let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            listener.bind(&any.into()).unwrap();
+            listener.listen(3).unwrap();
+            let client = socket().unwrap();
+            client.connect(&listener.local_addr().unwrap()).unwrap();
+            client.send(&[0; 999]).unwrap();
+            let _server = listener.accept().unwrap();
+            let shown = run(&mut as_ss(&["-Mani"]));
+            assert!(shown.stdout.contains(" subflows_max:"), "{shown:?}");
+            assert_same(&["-Mani"], &[]);
+            assert_same(&["-ai", "-Amptcp,udp"], &[]);
+        }
+    });
+}
+
+/// ss shows the key that segments are signed with, and what lies behind it in memory.
+#[test]
+fn what_is_not_covered_of_a_socket_says_what_to_leave_out() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    const TCP_MD5SIG: &str = "14";
+    const SCRIPT: &str = "\
+import socket, struct, sys, time
+listener = socket.create_server(('127.0.0.1', 0))
+address = struct.pack('HH4s', socket.AF_INET, 0, socket.inet_aton('127.0.0.1'))
+key = struct.pack('128sBBHI80s', address, 0, 0, 3, 0, b'key')
+try:
+    listener.setsockopt(socket.IPPROTO_TCP, int(sys.argv[1]), key)
+    print(flush=True)
+except OSError as error:
+    print(error, flush=True)
+time.sleep(1000)
+";
+    in_private_network(|| {
+        let signing = Running::start(Command::new("python3").args(["-c", SCRIPT, TCP_MD5SIG]));
+        let error = signing.next_line();
+        if !have("root", (!error.is_empty()).then_some(error)) {
+            return;
+        }
+        let refused = run(&mut as_ss(&["-lnti"]));
+        let why = "ss: netlink: tcp: a socket has signed segments, which -i does not cover: \
+                   leave out -i\n";
+        let said = (refused.code(), &*refused.stdout, &*refused.stderr);
+        assert_eq!(said, (1, "", why));
+        assert_eq!(run(&mut as_ss(&["-lnt"])).lines().len(), 2);
     });
 }
 
