@@ -133,9 +133,9 @@ pub struct Listener {
     pub interface: Option<Interface>,
     /// TCP: connections waiting to be accepted. UDP: bytes waiting to be read.
     pub recv_q: u32,
-    /// TCP: the backlog. Not known from `/proc`, where it is usually 0. UDP: bytes
-    /// waiting to be sent.
-    pub send_q: u32,
+    /// TCP: the backlog. `None` if the source does not tell: `/proc` never does, nor
+    /// ss where it reads `/proc`. UDP: bytes waiting to be sent.
+    pub send_q: Option<u32>,
     /// The peer: normally the wildcard and port 0. The kernel may keep the peer of
     /// a UDP socket that was connected before.
     pub peer: Endpoint,
@@ -158,7 +158,7 @@ impl Listener {
             endpoint,
             interface: None,
             recv_q: 0,
-            send_q: 0,
+            send_q: None,
             peer: Endpoint {
                 port: 0,
                 address: Family::of(endpoint.address).wildcard(),

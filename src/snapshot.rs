@@ -261,7 +261,7 @@ mod tests {
         let before = listener(80, "0.0.0.0", 1);
         let after = Listener {
             recv_q: 9,
-            send_q: 128,
+            send_q: Some(128),
             inode: 2,
             interface: crate::listener::Interface::new(b"lo"),
             ..before.clone()

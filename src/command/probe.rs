@@ -316,8 +316,8 @@ fn is_served(snapshot: &Snapshot, port: &RequiredPort) -> bool {
 fn queued(port: &RequiredPort, listener: &Listener) -> String {
     let Listener { recv_q, send_q, .. } = listener;
     let backlog = match send_q {
-        0 => String::new(),
-        backlog => format!(" (backlog {backlog})"),
+        None => String::new(),
+        Some(backlog) => format!(" (backlog {backlog})"),
     };
     let (s, verb) = if *recv_q == 1 { ("", "s") } else { ("s", "") };
     format!("{port}: {recv_q} connection{s} wait{verb} to be accepted{backlog}")

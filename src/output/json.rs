@@ -23,7 +23,11 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
         false => SsAddress(address).to_string(),
     };
     let number = listener.endpoint.port;
-    let (recv_q, send_q) = (listener.recv_q, listener.send_q);
+    let recv_q = listener.recv_q;
+    let send_q = match listener.send_q {
+        None => String::new(),
+        Some(send_q) => format!(r#","send_q":{send_q}"#),
+    };
     let scope = match listener.interface.as_ref().map(Interface::as_str) {
         None => String::new(),
         Some(name) => format!(r#","scope":{}"#, string(name.as_bytes())),
@@ -47,7 +51,7 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
         }
     };
     format!(
-        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q},"send_q":{send_q}{processes}{namespace}}}"#
+        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q}{send_q}{processes}{namespace}}}"#
     )
 }
 
@@ -108,7 +112,7 @@ mod tests {
         let address = address.parse().unwrap();
         Listener {
             recv_q: 1,
-            send_q: 2,
+            send_q: Some(2),
             ..Listener::new(Protocol::Udp, Endpoint { port: 53, address })
         }
     }

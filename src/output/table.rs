@@ -56,7 +56,7 @@ impl Table {
     /// Widens the columns to what `listener` needs. They never get narrower.
     pub fn fit(&mut self, listener: &Listener) {
         self.recv_q = self.recv_q.max(listener.recv_q.to_string().len());
-        self.send_q = self.send_q.max(listener.send_q.to_string().len());
+        self.send_q = self.send_q.max(send_q(listener).len());
         self.address = self.address.max(address(listener).chars().count());
         self.port = self.port.max(port(listener).len());
     }
@@ -74,7 +74,7 @@ impl Table {
     /// The row of `listener` with this state, without a newline.
     pub fn row(&self, listener: &Listener, state: &str) -> String {
         let recv_q = listener.recv_q.to_string();
-        let send_q = listener.send_q.to_string();
+        let send_q = send_q(listener);
         let peer = match listener.family() {
             Family::V4 => "0.0.0.0",
             Family::V6 => "[::]",
@@ -171,6 +171,11 @@ fn address(listener: &Listener) -> String {
     }
 }
 
+/// ss writes 0 where it does not know the backlog.
+fn send_q(listener: &Listener) -> String {
+    listener.send_q.unwrap_or_default().to_string()
+}
+
 /// ss writes `*` for port 0.
 fn port(listener: &Listener) -> String {
     match listener.endpoint.port {
@@ -187,7 +192,7 @@ mod tests {
     fn listener(address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();
         Listener {
-            send_q: 128,
+            send_q: Some(128),
             ..Listener::new(Protocol::Tcp, Endpoint { port, address })
         }
     }

@@ -544,7 +544,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     };
     let state = fields.next()?;
     let recv_q = fields.next()?.parse().ok()?;
-    let send_q = fields.next()?.parse().ok()?;
+    let send_q: u32 = fields.next()?.parse().ok()?;
     let local = SsEndpoint::parse(fields.next()?)?;
     let peer = SsEndpoint::parse(fields.next()?)?;
     if state != protocol.listening_state() {
@@ -566,7 +566,8 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     let listener = Listener {
         interface: local.interface,
         recv_q,
-        send_q,
+        // ss writes 0 where it does not know the backlog.
+        send_q: (protocol == Protocol::Udp || has_backlog).then_some(send_q),
         v6_only: is_v6_only.then_some(true),
         inode: fields
             .find_map(|field| field.strip_prefix("ino:")?.parse().ok())
@@ -781,7 +782,7 @@ mod tests {
         AnswerReader::new(false)
             .read(answer.as_bytes(), &mut listeners)
             .unwrap();
-        assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, 4096));
+        assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, Some(4096)));
     }
 
     #[test]

@@ -174,8 +174,38 @@ fn json_lines_hold_every_part() {
         (&json["protocol"], &json["family"]),
         (&"tcp".into(), &4.into())
     );
-    assert_eq!((&json["recv_q"], &json["send_q"]), (&0.into(), &0.into()));
+    assert_eq!(json["recv_q"], 0);
     assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
+}
+
+/// `/proc` does not tell the backlog, nor does ss where it reads `/proc`.
+#[test]
+fn send_q_is_in_json_where_the_source_knows_it() {
+    in_private_network(|| {
+        let _sockets = [
+            bound(Type::STREAM, "127.0.0.1:80", |_| {}),
+            bound(Type::STREAM, "[::1]:81", |socket| {
+                socket.set_only_v6(true).unwrap();
+            }),
+            bound(Type::DGRAM, "127.0.0.1:53", |_| {}),
+        ];
+        let send_q = |source: &str, proc_root: Option<&str>| {
+            let mut list = lntu(&["list", "--json", "--source", source]);
+            let listed = run(list.envs(proc_root.map(|root| ("PROC_ROOT", root))));
+            let value = |line: &&str| {
+                let value: Value = serde_json::from_str(line).unwrap();
+                value.get("send_q").map(|send_q| send_q.as_u64().unwrap())
+            };
+            listed.lines().iter().map(value).collect::<Vec<_>>()
+        };
+        let (all, not_tcp) = ([Some(7), Some(7), Some(0)], [None, None, Some(0)]);
+        assert_eq!(send_q("netlink", None), all);
+        assert_eq!(send_q("proc", None), not_tcp);
+        if have_ss() {
+            assert_eq!(send_q("ss", None), all);
+            assert_eq!(send_q("ss", Some("/proc/")), not_tcp);
+        }
+    });
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl Row {
         };
         Listener {
             recv_q: self.recv_q,
-            send_q: self.send_q,
+            send_q: Some(self.send_q),
             inode: u64::from(self.inode),
             v6_only: Some(self.v6_only),
             peer: endpoint(&self.peer, self.peer_port),

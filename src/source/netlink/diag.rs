@@ -130,7 +130,7 @@ impl SocketTable {
         let attributes = row.get(ROW_SIZE..)?;
         let listener = Listener {
             recv_q: word(56)?,
-            send_q: word(60)?,
+            send_q: Some(word(60)?),
             inode: u64::from(word(68)?),
             peer: endpoint(6, 24)?,
             v6_only: attribute(attributes, INET_DIAG_SKV6ONLY).map(|only| only == [1]),

@@ -640,7 +640,7 @@ mod tests {
             (Protocol::Udp, address)
         );
         assert_eq!(listener.endpoint.port, 53);
-        assert_eq!((listener.recv_q, listener.send_q), (3, 128));
+        assert_eq!((listener.recv_q, listener.send_q), (3, Some(128)));
         assert_eq!((listener.inode, listener.v6_only), (0x9000_0001, None));
         assert_eq!(bound, [(0, 9)]);
 

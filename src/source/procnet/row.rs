@@ -204,7 +204,7 @@ impl Row {
         let listener = Listener::new(protocol, self.local);
         Listener {
             recv_q: self.rx_queue,
-            send_q: self.tx_queue,
+            send_q: (protocol == Protocol::Udp).then_some(self.tx_queue),
             peer: self.peer.unwrap_or(listener.peer),
             inode: self.inode,
             ..listener
