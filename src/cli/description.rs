@@ -321,7 +321,8 @@ pub static GROUPS: [Group; 4] = [
                  fails, /proc), ss, proc or netlink",
                 Setting::Source),
             setting(None, "proc", "DIR", ValueKind::Directory, ALL,
-                "read DIR/net/tcp and the rest instead of /proc/net", Setting::Proc),
+                "read DIR/net/tcp and the rest instead of /proc/net; of a whole /proc that is \
+                 mounted at DIR, what its process 1 sees", Setting::Proc),
             setting(None, "pid", "PID", ValueKind::Any, ALL,
                 "look into the network namespace of this process", Setting::Pid),
             flag(Some('A'), "all-namespaces", PRINTING,

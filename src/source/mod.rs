@@ -46,8 +46,9 @@ pub enum SourceChoice {
     NetlinkOrProc,
     /// ss only.
     Ss,
-    /// Only the tables in `net` below this directory, which is `/proc` or one
-    /// like it.
+    /// Only the tables in `net` below this directory: `/proc`, where those of this
+    /// process are, the directory of a process, or one like it. Of a whole `/proc` that
+    /// is mounted elsewhere, those of its process 1.
     Proc(PathBuf),
     /// inet_diag. Where it is refused, `/proc/net` for the rest of the run, after a
     /// warning.
@@ -209,6 +210,15 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
+/// Where the tables of `root` are. Below a whole `/proc`, `net` follows the reader, so
+/// if it is mounted elsewhere than at `/proc`, its process 1 is meant.
+fn place(root: PathBuf) -> PathBuf {
+    match root != Path::new("/proc") && root.join("self").is_symlink() {
+        true => root.join("1"),
+        false => root,
+    }
+}
+
 /// The `/proc` that `root` is, or that the directory of a process is in.
 fn proc_root(root: &Path) -> &Path {
     match root.parent() {
@@ -247,7 +257,7 @@ impl Source {
             _ => None,
         };
         let tables = match choice {
-            SourceChoice::Proc(root) => root,
+            SourceChoice::Proc(root) => place(root),
             _ => PathBuf::from("/proc"),
         };
         if !filter.excludes_ephemeral.is_empty() {

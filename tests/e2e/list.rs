@@ -208,6 +208,31 @@ fn send_q_is_in_json_where_the_source_knows_it() {
     });
 }
 
+/// Below a mounted `/proc`, `net` follows its reader; `/proc` itself is the reader's.
+#[test]
+fn a_whole_proc_mounted_elsewhere_means_its_process_1() {
+    in_private_network(|| {
+        let _outside = bound(Type::STREAM, "127.0.0.1:80", |_| {});
+        let directory = TempDir::new().unwrap();
+        // The shell is process 1, and lntu is in a network namespace of its own.
+        let script = "mount -t proc proc \"$1\" && unshare --net \"$0\" list -H --proc \"$2\"";
+        let listed = |proc: &str| {
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--pid", "--fork", "--mount", "sh", "-c", script]);
+            unshare
+                .arg(env!("CARGO_BIN_EXE_lntu"))
+                .arg(directory.path());
+            let finished = run(unshare.arg(proc));
+            finished.lines().concat()
+        };
+        let mounted = directory.path().to_str().unwrap();
+        assert!(listed(mounted).contains("127.0.0.1:80 "));
+        for own in ["/proc", "/proc/", &format!("{mounted}/self")] {
+            assert_eq!(listed(own), "", "{own}");
+        }
+    });
+}
+
 #[test]
 fn recv_q_counts_the_connections_that_wait() {
     let listener = listen("127.0.0.1");

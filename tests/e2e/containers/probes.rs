@@ -32,6 +32,30 @@ fn docker_keeps_the_reason_of_a_failed_health_check() {
     });
 }
 
+/// `/host/proc/net` would follow lntu into the network of its container.
+#[test]
+fn the_mounted_proc_of_the_host_shows_the_ports_of_the_host() {
+    if !have_docker() {
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let row = format!(":{:04X} 00000000:0000 0A", port_of(&listener));
+    let of_process_1 = fs::read_to_string("/proc/1/net/tcp").unwrap();
+    let why = "the tests run in another network than process 1";
+    if !have("host", (!of_process_1.contains(&row)).then(|| why.into())) {
+        return;
+    }
+    let port = port_of(&listener).to_string();
+    let listed = |proc: &str| {
+        let list = ["/lntu", "list", "-H", "--proc", proc, &port];
+        let finished = Image::scratch().run(&["--volume=/proc:/host/proc:ro"], &list);
+        finished.lines().concat()
+    };
+    assert!(listed("/host/proc").contains(&format!("127.0.0.1:{port} ")));
+    assert!(listed("/host/proc/1").contains(&format!("127.0.0.1:{port} ")));
+    assert_eq!(listed("/proc"), "");
+}
+
 #[test]
 fn a_probe_answers_where_a_seccomp_profile_forbids_netlink() {
     if !have_docker() {
