@@ -173,9 +173,11 @@ pub struct RequiredPort {
     address: Option<AddressSpec>,
     ports: RangeInclusive<u16>,
     protocol: Protocol,
+    /// Whether it is asked for to be bound.
+    is_to_bind: bool,
 }
 
-/// Whether a listener takes what is sent to a port.
+/// Whether a listener takes what is sent to a port, or keeps one from binding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
     /// It does.
@@ -204,6 +206,16 @@ impl RequiredPort {
             address: spec.address,
             ports: spec.ports,
             protocol: spec.protocol.unwrap_or(Protocol::Tcp),
+            is_to_bind: false,
+        }
+    }
+
+    /// All of the ports that `spec` names, to be bound: every listener counts that may
+    /// keep one from that.
+    pub fn to_bind(spec: PortSpec) -> RequiredPort {
+        RequiredPort {
+            is_to_bind: true,
+            ..RequiredPort::one_of(spec)
         }
     }
 
@@ -218,7 +230,7 @@ impl RequiredPort {
         let address = address.to_canonical();
         let is_served = match self.address {
             None => true,
-            Some(AddressSpec::Wildcard) => address.is_unspecified(),
+            Some(AddressSpec::Wildcard) => self.is_to_bind || address.is_unspecified(),
             Some(AddressSpec::Exactly(wanted)) => {
                 let wanted = wanted.to_canonical();
                 let families = (Family::of(wanted), Family::of(address));
@@ -226,10 +238,17 @@ impl RequiredPort {
                     return match listener.v6_only {
                         Some(false) => Serves::Yes,
                         Some(true) => Serves::No,
+                        None if self.is_to_bind => Serves::Yes,
                         None => Serves::IfNotV6Only,
                     };
                 }
-                address == wanted || address.is_unspecified() && families.0 == families.1
+                let is_one_family = families.0 == families.1;
+                address == wanted
+                    || address.is_unspecified() && is_one_family
+                    // Most servers on `::` take IPv4 too.
+                    || self.is_to_bind
+                        && wanted.is_unspecified()
+                        && (is_one_family || wanted.is_ipv6())
             }
         };
         if is_served { Serves::Yes } else { Serves::No }
@@ -248,20 +267,25 @@ impl RequiredPort {
 
     /// Whether it asks for an IPv4 address, mapped or not.
     pub fn is_ipv4(&self) -> bool {
-        self.family() == Some(Family::V4)
+        self.address().is_some_and(|address| address.is_ipv4())
     }
 
-    fn family(&self) -> Option<Family> {
+    /// The address that it asks for, but `*`.
+    pub fn address(&self) -> Option<IpAddr> {
         match self.address? {
             AddressSpec::Wildcard => None,
-            AddressSpec::Exactly(wanted) => Some(Family::of(wanted.to_canonical())),
+            AddressSpec::Exactly(address) => Some(address.to_canonical()),
         }
     }
 
     /// Whether `table` can hold a listener that serves it. A listener in an IPv6
-    /// table can serve an IPv4 address too.
+    /// table can serve an IPv4 address too, and one in an IPv4 table can keep one
+    /// from binding `::`.
     pub fn can_be_in(&self, table: SocketTable) -> bool {
-        let is_v6 = self.family() == Some(Family::V6);
+        let address = self.address();
+        let is_v6 = address.is_some_and(|address| {
+            address.is_ipv6() && !(self.is_to_bind && address.is_unspecified())
+        });
         table.protocol == self.protocol && !(is_v6 && table.family == Family::V4)
     }
 
@@ -486,6 +510,13 @@ mod tests {
         assert_eq!(tables("127.0.0.1:80"), ["tcp", "tcp6"]);
         assert_eq!(tables("[::1]:80"), ["tcp6"]);
         assert_eq!(tables("80/udp"), ["udp", "udp6"]);
+        let may_keep_from_binding = |text: &str| {
+            let port = RequiredPort::to_bind(spec(text));
+            SocketTable::ALL
+                .into_iter()
+                .any(|t| t.family == Family::V4 && port.can_be_in(t))
+        };
+        assert!(may_keep_from_binding("[::]:80") && !may_keep_from_binding("[::1]:80"));
     }
 
     #[test]

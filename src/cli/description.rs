@@ -289,7 +289,9 @@ pub static GROUPS: [Group; 4] = [
                 Flag::Any),
             setting(None, "max-queued", "N", ValueKind::Any, CHECK,
                 "also fail if more than N connections wait to be accepted", Setting::MaxQueued),
-            flag(None, "closed", WAIT, "until none of the PORTs is listening", Flag::Closed),
+            flag(None, "closed", WAIT,
+                "until nothing listens that would keep one from binding the PORTs",
+                Flag::Closed),
         ],
     },
     Group {

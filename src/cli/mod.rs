@@ -522,7 +522,8 @@ fn required_ports(
     }
     let required = |(text, spec): (String, PortSpec)| {
         match wanted {
-            Wanted::Any | Wanted::None => Ok(RequiredPort::one_of(spec)),
+            Wanted::Any => Ok(RequiredPort::one_of(spec)),
+            Wanted::None => Ok(RequiredPort::to_bind(spec)),
             Wanted::All => RequiredPort::new(spec),
         }
         .map_err(|error| refused("PORT", &text, error))

@@ -55,6 +55,11 @@ pub fn names(ports: &[&RequiredPort]) -> String {
     names.join(", ")
 }
 
+/// What listens: `[::]:80/tcp is`.
+pub fn found(listeners: &[&Listener]) -> String {
+    named(listeners, with_protocol)
+}
+
 /// The same port of another process, on another address or of the other protocol,
 /// in this order.
 fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<String> {
@@ -71,7 +76,7 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         ));
     }
     let is_same_port = |l: &&Listener| port.distance(l.endpoint.port) == 0;
-    let (same, other): (Vec<&Listener>, Vec<&Listener>) = found
+    let (mut same, other): (Vec<&Listener>, Vec<&Listener>) = found
         .listeners
         .iter()
         .filter(is_same_port)
@@ -82,9 +87,9 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         let is_v6_only = |l: &Listener| {
             port.is_ipv4() && l.endpoint.address == v6_any && l.v6_only == Some(true)
         };
-        let (mut same, rest): (Vec<&Listener>, Vec<&Listener>) =
-            same.into_iter().partition(|l| is_v6_only(l));
-        same.extend(rest);
+        if let Some(place) = same.iter().position(|l| is_v6_only(l)) {
+            same[..=place].rotate_right(1);
+        }
         let named = named(&same, |l| {
             let only = if is_v6_only(l) { " (IPv6 only)" } else { "" };
             format!(
@@ -100,8 +105,8 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         return Some(format!("{port}: {after}only {named}"));
     }
     if !other.is_empty() {
-        let named = named(&other, with_protocol);
-        return Some(format!("{port}: not listening{after}, {named}"));
+        let found = self::found(&other);
+        return Some(format!("{port}: not listening{after}, {found}"));
     }
     None
 }
@@ -122,7 +127,7 @@ fn other_ports(port: &RequiredPort, listeners: &[Listener]) -> String {
     }
     match others.is_empty() {
         true => String::new(),
-        false => format!("; {}", named(&others, with_protocol)),
+        false => format!("; {}", found(&others)),
     }
 }
 

@@ -177,7 +177,16 @@ impl Probe {
     pub fn explain(&self, after: &str) -> String {
         let unmet = self.unmet();
         if self.question.wanted == Wanted::None {
-            return format!("{}: still listening{after}", explanation::names(&unmet));
+            let is_in_the_way = |l: &&Listener| {
+                let mut ports = unmet.iter();
+                ports.any(|port| port.is_served_by(l) == Serves::Yes)
+            };
+            let listeners = self.snapshot.listeners().iter().filter(is_in_the_way);
+            let found = explanation::found(&Vec::from_iter(listeners));
+            return format!(
+                "{}: still listening{after}; {found}",
+                explanation::names(&unmet)
+            );
         }
         let mut reasons = Vec::new();
         let mut closed = Vec::new();

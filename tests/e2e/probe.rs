@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use socket2::{Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
@@ -106,6 +106,107 @@ fn check_says_what_a_connection_would_find() {
                 }
             }
         }
+    });
+}
+
+/// Whether one can bind this address and port as they are, and listen there.
+fn can_be_bound(kind: Type, address: IpAddr, port: u16, v6_only: bool) -> bool {
+    let address = std::net::SocketAddr::from((address, port));
+    let socket = Socket::new(Domain::for_address(address), kind, None).unwrap();
+    if address.is_ipv6() {
+        socket.set_only_v6(v6_only).unwrap();
+    }
+    let bound = socket.bind(&address.into());
+    let result = bound.and_then(|()| match kind {
+        Type::STREAM => socket.listen(1),
+        _ => Ok(()),
+    });
+    match result {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::AddrInUse, "{address}");
+            false
+        }
+    }
+}
+
+/// For each kind of listener and each wanted address, the answer is that of bind(2).
+#[test]
+fn closed_says_what_a_server_that_binds_would_find() {
+    in_private_network(|| {
+        let _sockets = [Type::STREAM, Type::DGRAM].map(|kind| {
+            let mut sockets = sockets_of_every_kind(kind);
+            sockets.push(bound(kind, "127.0.0.2:87", |_| {}));
+            sockets
+        });
+        // On port 83, `::` takes no IPv4. `/proc` does not tell, so this may be no answer
+        // of "closed" although one could bind.
+        let is_open = |port, address: IpAddr| port == 83 && address.to_canonical().is_ipv4();
+        let addresses = [
+            "127.0.0.1",
+            "127.0.0.2",
+            "0.0.0.0",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+        ];
+        let mut sources = vec!["auto", "netlink", "proc"];
+        if have_ss() {
+            sources.push("ss");
+        }
+        for (kind, protocol) in [(Type::STREAM, "tcp"), (Type::DGRAM, "udp")] {
+            for port in 80..=87 {
+                for address in addresses.map(|address| address.parse().unwrap()) {
+                    let argument = port_argument(address, port, protocol);
+                    let truth = can_be_bound(kind, address, port, false);
+                    for &source in &sources {
+                        let expected = match source {
+                            "proc" if is_open(port, address) => 1,
+                            _ => i32::from(!truth),
+                        };
+                        let wait = [
+                            "wait",
+                            "-q",
+                            "--closed",
+                            "--timeout",
+                            "0",
+                            "--source",
+                            source,
+                        ];
+                        let code = run(lntu(&wait).arg(&argument)).code();
+                        assert_eq!(code, expected, "{source} {argument}");
+                        // Also a server that would take no IPv4 is never started in vain.
+                        let v6_only = address == IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED);
+                        if v6_only && code == 0 {
+                            assert!(can_be_bound(kind, address, port, true), "{argument}");
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_keeps_a_port_from_being_bound_is_named_and_no_server_started() {
+    in_private_network(|| {
+        let _server = bound(Type::STREAM, "[::]:8080", |s| s.set_only_v6(false).unwrap());
+        let arguments = [
+            "wait",
+            "--closed",
+            "--timeout",
+            "50ms",
+            "127.0.0.1:8080",
+            "--",
+        ];
+        let refused = run(lntu(&arguments).args(["echo", "started"]));
+        assert_eq!((refused.code(), &*refused.stdout), (1, ""));
+        let said = &refused.stderr;
+        assert!(
+            said.starts_with("lntu: 127.0.0.1:8080/tcp: still listening after 0."),
+            "{said}"
+        );
+        assert!(said.ends_with(" s; [::]:8080/tcp is\n"), "{said}");
     });
 }
 
@@ -319,7 +420,10 @@ fn a_port_may_come_from_the_environment() {
     let why = "the variable NONE is not set (${NONE:-8080} has a default)";
     for (argument, reason) in [
         ("$NONE", why),
-        ("$NOT", "'http': a port is a number from 1 to 65535"),
+        (
+            "$NOT",
+            "'http': a port is a number from 1 to 65535, as in 80 or 53/udp",
+        ),
         (
             "${PORT",
             "a variable is written $NAME, ${NAME} or ${NAME:-DEFAULT}",
