@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::listener::{Endpoint, SsAddress};
@@ -20,6 +21,8 @@ pub enum Error {
     Unknown(RequiredPort, Unknown),
     /// Some network namespaces are missing from the answer.
     Partial,
+    /// This address that was asked about is none of this network namespace's.
+    NotOwn(IpAddr),
     /// The answer could not be written.
     Output(OutputError),
     /// This program could not be executed.
@@ -70,6 +73,10 @@ impl fmt::Display for Error {
                 )
             }
             Error::Partial => f.write_str("the list is not complete: namespaces are missing"),
+            Error::NotOwn(address) => write!(
+                f,
+                "{address} is not an address of this network namespace; lntu looks nowhere else"
+            ),
             Error::Output(error) => error.fmt(f),
             Error::Exec(program, error) => write!(f, "{}: {error}", program.display()),
         }

@@ -44,7 +44,8 @@ impl fmt::Display for PortSpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             PortSpecError::Address => {
-                "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)"
+                "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), \
+                 of this network namespace; lntu looks nowhere else"
             }
             PortSpecError::Port => "a port is a number from 1 to 65535",
             PortSpecError::Range => "the range ends before it starts",

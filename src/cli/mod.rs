@@ -653,8 +653,8 @@ mod tests {
             refusal(&["wait", "--timeout", long, "80"]),
             format!("--timeout '{long}': too long")
         );
-        let address =
-            "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)";
+        let address = "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), \
+             of this network namespace; lntu looks nowhere else";
         for port in ["localhost:80", "::1:80", "[127.0.0.1]:80"] {
             assert_eq!(refusal(&[port]), format!("PORT '{port}': {address}"));
         }

@@ -12,8 +12,9 @@ use crate::output::{Format, Output};
 use crate::port::{RequiredPort, Serves};
 use crate::report;
 use crate::snapshot::Snapshot;
+use crate::source::netlink::route;
 use crate::source::tree::TreeError;
-use crate::source::{Known, Source, SourceError, SourceOptions};
+use crate::source::{Known, Source, SourceChoice, SourceError, SourceOptions};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +64,19 @@ impl Probe {
     /// is looked for.
     ///
     /// # Errors
-    /// Those of [`Source::new`].
-    pub fn new(
-        options: SourceOptions,
-        path: &OsStr,
-        question: Question,
-    ) -> Result<Probe, SourceError> {
+    /// Those of [`Source::new`], and [`Error::NotOwn`].
+    pub fn new(options: SourceOptions, path: &OsStr, question: Question) -> Result<Probe, Error> {
+        // Of another namespace, the routes of this one say nothing.
+        let is_elsewhere =
+            matches!(&options.choice, SourceChoice::Proc(root) if root.as_os_str() != "/proc");
+        for port in &question.ports {
+            if let Some(address) = port.address()
+                && !is_elsewhere
+                && !route::is_own(address, port.protocol())
+            {
+                return Err(Error::NotOwn(address));
+            }
+        }
         Ok(Probe {
             source: Source::new(options.clone(), path)?,
             options,

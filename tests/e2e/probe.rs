@@ -210,6 +210,99 @@ fn what_keeps_a_port_from_being_bound_is_named_and_no_server_started() {
     });
 }
 
+/// An address that is none of its own can never have a listener that lntu sees.
+#[test]
+fn an_address_of_another_host_is_an_error_at_once() {
+    in_private_network(|| {
+        let ip = |arguments: &str| {
+            let done = run(Command::new("ip").args(arguments.split(' ')));
+            assert!(done.status.success(), "ip {arguments}: {done:?}");
+        };
+        ip("link add inside type veth peer name outside");
+        ip("link set inside up");
+        ip("link set outside up");
+        ip("address add 10.9.0.1/24 dev inside");
+        ip("address add fd00::1/64 dev inside nodad");
+        ip("route add local 10.8.0.0/16 dev lo");
+        let _sockets = [
+            bound(Type::STREAM, "0.0.0.0:80", |_| {}),
+            bound(Type::DGRAM, "0.0.0.0:80", |_| {}),
+            bound(Type::STREAM, "[::]:81", |s| s.set_only_v6(true).unwrap()),
+        ];
+        let error = |address: &str| {
+            let why = "is not an address of this network namespace; lntu looks nowhere else";
+            format!("{address} {why}")
+        };
+        let foreign = || {
+            // Through the neighbours' network, and without any route.
+            for (port, address) in [
+                ("8.8.8.8:80", "8.8.8.8"),
+                ("10.9.0.2:80", "10.9.0.2"),
+                ("10.9.0.2:80/udp", "10.9.0.2"),
+                ("[::ffff:10.9.0.2]:80", "10.9.0.2"),
+                ("10.9.0.255:80", "10.9.0.255"),
+                ("224.0.0.251:80", "224.0.0.251"),
+                ("[fd00::2]:81", "fd00::2"),
+                ("[2001:db8::1]:81", "2001:db8::1"),
+            ] {
+                for arguments in [
+                    &["check"][..],
+                    &["check", "--source", "proc"],
+                    &["wait"],
+                    &["wait", "--closed"],
+                ] {
+                    let refused = run(lntu(arguments).args(["80", port]));
+                    assert_eq!(refused.error(), error(address), "{arguments:?}");
+                }
+            }
+        };
+        foreign();
+        ip("route add default via 10.9.0.2");
+        ip("route add default via fd00::2");
+        foreign();
+        for port in [
+            "10.9.0.1:80",
+            "127.9.8.7:80",
+            "0.0.0.0:80",
+            "[fd00::1]:81",
+            "[::ffff:10.9.0.1]:80",
+            // A whole network that is local.
+            "10.8.7.6:80",
+            // What only UDP can be bound to.
+            "10.9.0.255:80/udp",
+            "224.0.0.251:80/udp",
+            "255.255.255.255:80/udp",
+        ] {
+            assert_eq!(check(&[port]), (0, String::new()), "{port}");
+        }
+        // Rules that find another route to an own address do not make it a foreign one.
+        ip("rule add pref 1 lookup local");
+        ip("rule del pref 0");
+        ip("route add 10.9.0.1 via 10.9.0.2 table 100");
+        ip("rule add pref 0 lookup 100");
+        let route = run(Command::new("ip").args(["route", "get", "10.9.0.1"]));
+        assert!(route.stdout.contains("via 10.9.0.2"), "{route:?}");
+        assert_eq!(check(&["10.9.0.1:80"]), (0, String::new()));
+        // These look elsewhere, or only leave out.
+        let own = format!("/proc/{}", std::process::id());
+        for arguments in [
+            &["check", "-q", "--pid", "1", "10.9.0.2:80"][..],
+            &["check", "-q", "--proc", &own, "10.9.0.2:80"],
+        ] {
+            assert_ne!(run(&mut lntu(arguments)).code(), 2, "{arguments:?}");
+        }
+        assert_eq!(
+            run(&mut lntu(&["list", "-H", "10.9.0.2:80"])).lines(),
+            [""; 0]
+        );
+        if have_program("strace", "strace") {
+            // The first socket asks for the route.
+            let mut refused = failing("socket", "EPERM", ":when=1", &["check", "10.9.0.2:80"]);
+            assert_eq!(run(&mut refused).lines(), [""; 0]);
+        }
+    });
+}
+
 /// A program that listens, from outside of this project.
 fn start_service(program: &str, arguments: &[&str], directory: &Path) -> Running {
     let mut command = Command::new(program);

@@ -77,9 +77,10 @@ pub fn request<const N: usize>(expected: Expected, dump: bool) -> [u8; N] {
     request
 }
 
-/// A request for a list, with `payload` behind its header.
-pub fn dump_request(expected: Expected, payload: &[u8]) -> Vec<u8> {
-    let header: [u8; HEADER_SIZE] = request(expected, true);
+/// A request for one thing or, as a `dump`, for a list, with `payload` behind its
+/// header.
+pub fn request_with(expected: Expected, dump: bool, payload: &[u8]) -> Vec<u8> {
+    let header: [u8; HEADER_SIZE] = request(expected, dump);
     let mut request = [&header[..], payload].concat();
     let length = request.len() as u32;
     request[..4].copy_from_slice(&length.to_ne_bytes());

@@ -4,10 +4,12 @@
 //! - [`message`] makes a list of datagrams.
 //! - [`diag`] makes a listener of each row of the list.
 //! - [`link`] reads the name of an interface.
+//! - [`route`] tells whether an address is this network namespace's own.
 
 pub mod diag;
 pub mod link;
 pub mod message;
+pub mod route;
 
 use std::fmt;
 use std::fs::File;
@@ -248,13 +250,15 @@ impl SocketLists {
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
     ) -> Result<(), AnswerError> {
         const SOCK_DIAG_BY_FAMILY: u16 = 20;
-        self.ask([SOCK_DIAG_BY_FAMILY; 2], payload, take)
+        self.ask([SOCK_DIAG_BY_FAMILY; 2], true, payload, take)
     }
 
-    /// `kinds` are the types of the request and of what answers it.
+    /// `kinds` are the types of the request and of what answers it. The answer is a
+    /// `dump`, or one row.
     fn ask(
         &mut self,
         kinds: [u16; 2],
+        dump: bool,
         payload: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
     ) -> Result<(), AnswerError> {
@@ -262,11 +266,15 @@ impl SocketLists {
         socket.sequence = socket.sequence.wrapping_add(1);
         let sequence = socket.sequence;
         let [request, answer] = kinds.map(|kind| message::Expected { kind, sequence });
-        let request = message::dump_request(request, payload);
+        let request = message::request_with(request, dump, payload);
         if socket.file.write(&request)? != request.len() {
             return Err(io::Error::from(ErrorKind::WriteZero).into());
         }
-        message::read_dump(&socket.file, &mut self.buffer, answer, take)
+        if dump {
+            return message::read_dump(&socket.file, &mut self.buffer, answer, take);
+        }
+        let row = message::read_one(&socket.file, &mut self.buffer, answer)?;
+        take(row).ok_or(AnswerError::Unexpected)
     }
 }
 
@@ -295,7 +303,7 @@ pub fn interface_index(name: &str) -> Option<u32> {
     };
     let of_index = || name.strip_prefix("if")?.parse().ok();
     let mut links = SocketLists::of(NETLINK_ROUTE).ok()?;
-    let all = links.ask(kinds, &[0; INFO_SIZE], &mut take);
+    let all = links.ask(kinds, true, &[0; INFO_SIZE], &mut take);
     all.ok().and(found).or_else(of_index)
 }
 
