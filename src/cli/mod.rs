@@ -243,7 +243,8 @@ impl Typed {
                 return Err(refused(name, "", "not a file"));
             }
             Setting::Output => {
-                let is_stdout = value == "-" || value == "/dev/stdout";
+                let names = ["-", "/dev/stdout", "/dev/fd/1"];
+                let is_stdout = names.iter().any(|name| value == *name);
                 self.output.path = (!is_stdout).then(|| value.into());
             }
             Setting::Interval => self.interval = Some(parse_value(name, value)?),

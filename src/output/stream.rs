@@ -8,12 +8,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::report;
+
 /// The most bytes that one write to a pipe takes all at once or not at all:
 /// pipe(7).
 const PIPE_BUF: usize = 4096;
 
-/// open(2): the file is a FIFO without a reader.
+/// open(2): the file is a FIFO without a reader, or a socket.
 const ENXIO: i32 = 6;
+/// What to say then.
+const UNREAD: &str = "no process reads it";
 /// write(2): the descriptor is not open for writing.
 const EBADF: i32 = 9;
 /// This is its value on the architectures that `sys` builds for.
@@ -62,17 +66,18 @@ impl Output {
     /// # Errors
     /// If it cannot be opened.
     pub fn open(path: Option<PathBuf>, waits: bool) -> Result<Output, OutputError> {
+        const STDERR: [&str; 2] = ["/dev/stderr", "/dev/fd/2"];
         let mut output = Output {
             target: match path {
                 None => Target::Stdout,
-                Some(path) if path == Path::new("/dev/stderr") => Target::Stderr,
+                Some(path) if STDERR.iter().any(|name| path.as_os_str() == *name) => Target::Stderr,
                 Some(path) => Target::File(path),
             },
             file: None,
             waits,
         };
         match output.reopen() {
-            Err(error) if waits || error.raw_os_error() != Some(ENXIO) => Err(output.error(error)),
+            Err(error) if waits || !is_unread(&error) => Err(output.error(error)),
             _ => Ok(output),
         }
     }
@@ -92,11 +97,22 @@ impl Output {
         let file = match &self.target {
             Target::Stdout => stream(io::stdout().as_fd())?,
             Target::Stderr => stream(io::stderr().as_fd())?,
-            Target::File(path) => File::options()
-                .append(true)
-                .create(true)
-                .custom_flags(if self.waits { 0 } else { O_NONBLOCK })
-                .open(path)?,
+            Target::File(path) => {
+                let open = |flags| {
+                    let mut options = File::options();
+                    options.append(true).create(true).custom_flags(flags);
+                    options.open(path)
+                };
+                let at_once = open(O_NONBLOCK);
+                if self.waits && at_once.as_ref().is_err_and(is_unread) {
+                    report::warn(format_args!("{}: {UNREAD}; waiting", path.display()));
+                }
+                match self.waits {
+                    // The first one is still open, so a reader meets no end.
+                    true => open(0)?,
+                    false => at_once?,
+                }
+            }
         };
         Ok(self.file.insert(file))
     }
@@ -145,6 +161,9 @@ impl Output {
             }
             match self.write_once(&rest[..whole_lines(rest)]) {
                 Ok(written) => out += written,
+                Err(error) if is_unread(&error) => {
+                    break Err(io::Error::new(ErrorKind::NotConnected, UNREAD));
+                }
                 Err(error) => break Err(error),
             }
         };
@@ -184,6 +203,11 @@ impl Output {
             }
         }
     }
+}
+
+/// Whether this is the error of a FIFO that no process reads.
+fn is_unread(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(ENXIO)
 }
 
 /// How many bytes of `text` to write at once: as many whole lines as fit into

@@ -1,8 +1,9 @@
 //! `lntu -- COMMAND`: what the application finds, and the watcher beside it.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -169,7 +170,7 @@ fn output_goes_to_a_fifo_once_someone_reads_it() {
     ];
     let watcher = Running::start(lntu(&arguments).arg(&fifo));
     let error = watcher.next_error();
-    assert!(error.ends_with("fifo: No such device or address (os error 6); trying again"));
+    assert!(error.ends_with("fifo: no process reads it; trying again"));
 
     let mut reader = BufReader::new(File::open(&fifo).unwrap());
     let mut line = String::new();
@@ -221,6 +222,57 @@ fn a_reader_that_comes_late_still_gets_the_changes() {
     let mut lines = BufReader::new(File::open(&fifo).unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().starts_with("Netid"));
     assert!(lines.next().unwrap().unwrap().contains("CLOSED"));
+}
+
+#[test]
+fn a_list_for_a_fifo_says_that_it_waits_for_a_reader() {
+    let directory = TempDir::new().unwrap();
+    let fifo = fifo_in(directory.path());
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let arguments = ["list", "-H", "--source", "proc", &port, "-o"];
+    let list = Running::start(lntu(&arguments).arg(&fifo));
+    let said = list.next_error();
+    assert!(
+        said.ends_with("fifo: no process reads it; waiting"),
+        "{said}"
+    );
+    let mut read = String::new();
+    File::open(&fifo)
+        .unwrap()
+        .read_to_string(&mut read)
+        .unwrap();
+    assert!(
+        read.contains(&port) && read.lines().count() == 1,
+        "{read:?}"
+    );
+    assert_eq!(list.finish().lines(), [""; 0]);
+}
+
+/// A socket cannot be opened, but what a standard stream is can be written to.
+#[test]
+fn a_standard_stream_that_is_a_socket_is_an_output_by_every_name() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    for (fd, name) in [
+        (2, "/dev/stderr"),
+        (2, "/dev/fd/2"),
+        (1, "/dev/stdout"),
+        (1, "/dev/fd/1"),
+    ] {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let mut command = lntu(&["list", "-H", "--source", "proc", &port, "-o", name]);
+        let theirs = Stdio::from(std::os::fd::OwnedFd::from(theirs));
+        match fd {
+            1 => command.stdout(theirs),
+            _ => command.stderr(theirs),
+        };
+        assert_eq!(command.status().unwrap().code(), Some(0), "{name}");
+        drop(command);
+        let mut read = String::new();
+        ours.read_to_string(&mut read).unwrap();
+        assert!(read.contains(&port), "{name}: {read:?}");
+    }
 }
 
 #[test]
