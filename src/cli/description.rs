@@ -337,7 +337,7 @@ pub static GROUPS: [Group; 4] = [
         commands: ALL,
         options: &[
             flag(Some('v'), "verbose", ALL,
-                "say why a source was passed over, a row skipped or no process found",
+                "say why a source was passed over or a row skipped",
                 Flag::Verbose),
             flag(Some('q'), "quiet", ALL,
                 "say nothing on stderr but what ends the program", Flag::Quiet),

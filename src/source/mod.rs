@@ -151,6 +151,7 @@ pub struct Source {
     /// `None` if one namespace is looked at. No other source is asked otherwise.
     namespaces: Option<Namespaces>,
     details: Details,
+    warned_of_unheld: bool,
     another_look: Snapshot,
     /// The namespaces in which the current poll lacks listeners, once for each.
     lacking: Vec<u64>,
@@ -289,6 +290,7 @@ impl Source {
             namespaces,
             filter,
             details: Details::default(),
+            warned_of_unheld: false,
             another_look: Snapshot::default(),
             lacking: Vec::new(),
             looks_again: true,
@@ -470,8 +472,10 @@ impl Source {
         if by_ss {
             snapshot.set_holders(|listener| ss::with_whole_names(&listener.holders));
         }
-        if snapshot.listeners().iter().any(is_unheld) {
-            self.details.say_once(format_args!(
+        if snapshot.listeners().iter().any(is_unheld)
+            && !std::mem::replace(&mut self.warned_of_unheld, true)
+        {
+            report::warn(format_args!(
                 "no process was found for some listeners (to see those of other users takes \
                  root with CAP_SYS_PTRACE, and a /proc that shows them)"
             ));
