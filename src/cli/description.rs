@@ -313,7 +313,7 @@ pub static GROUPS: [Group; 4] = [
         commands: ALL,
         options: &[
             setting(Some('i'), "interval", "D", ValueKind::Any, POLLING,
-                "time between polls (500ms, 5s, 1m; a bare number is seconds): 1s for watch, \
+                "time between polls (500ms, 5s, 1m30s; a bare number is seconds): 1s for watch, \
                  100ms for wait",
                 Setting::Interval),
             setting(None, "timeout", "D", ValueKind::Any, WAIT,

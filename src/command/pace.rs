@@ -49,7 +49,7 @@ pub enum DurationError {
 impl fmt::Display for DurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            DurationError::Form => "not a duration such as 500ms, 5s, 1m, 1h or 0.5 (seconds)",
+            DurationError::Form => "not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
             DurationError::TooShort => "an interval is at least 10ms",
             DurationError::TooLong => "too long",
         })
@@ -58,8 +58,8 @@ impl fmt::Display for DurationError {
 
 impl std::error::Error for DurationError {}
 
-/// Reads `500ms`, `5s`, `1.5m` or `1h`. A bare number is seconds. Digits below a
-/// nanosecond are dropped.
+/// Reads `500ms`, `5s`, `1.5m` or `1h`, or several in a row, which add up: `1m30s`. A
+/// bare number is seconds. Digits below a nanosecond are dropped.
 ///
 /// # Errors
 /// [`DurationError::Form`] and [`DurationError::TooLong`].
@@ -70,27 +70,44 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         ("m", 60_000_000_000),
         ("h", 3_600_000_000_000),
     ];
-    let (number, unit) = UNITS
-        .iter()
-        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
-        .unwrap_or((text, 1_000_000_000));
-    let (whole, fraction) = match number.split_once('.') {
-        None => (number, "0"),
-        Some(parts) => parts,
-    };
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if !is_number(whole) || !is_number(fraction) {
-        return Err(DurationError::Form);
+    let mut sum: u64 = 0;
+    let mut rest = text;
+    loop {
+        let (number, after) = split_at_first(rest, |byte| byte.is_ascii_alphabetic());
+        let (name, after) = split_at_first(after, |byte| !byte.is_ascii_alphabetic());
+        let unit = match UNITS.iter().find(|(known, _)| *known == name) {
+            Some((_, unit)) => *unit,
+            None if number == text => 1_000_000_000,
+            None => return Err(DurationError::Form),
+        };
+        let (whole, fraction) = match number.split_once('.') {
+            None => (number, "0"),
+            Some(("", fraction)) => ("0", fraction),
+            Some(parts) => parts,
+        };
+        if !is_number(whole) || !is_number(fraction) {
+            return Err(DurationError::Form);
+        }
+        let (tail, _) = fraction.bytes().fold((0, unit), |(sum, unit), digit| {
+            let unit = unit / 10;
+            (sum + u64::from(digit - b'0') * unit, unit)
+        });
+        let nanoseconds = whole.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+        sum = nanoseconds
+            .and_then(|n| n.checked_add(tail)?.checked_add(sum))
+            .ok_or(DurationError::TooLong)?;
+        if after.is_empty() {
+            return Ok(Duration::from_nanos(sum));
+        }
+        rest = after;
     }
-    let nanoseconds = whole.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    let (tail, _) = fraction.bytes().fold((0, unit), |(sum, unit), digit| {
-        let unit = unit / 10;
-        (sum + u64::from(digit - b'0') * unit, unit)
-    });
-    nanoseconds
-        .and_then(|n| n.checked_add(tail))
-        .map(Duration::from_nanos)
-        .ok_or(DurationError::TooLong)
+}
+
+/// What stands before the first such byte, and the rest.
+fn split_at_first(text: &str, is_it: fn(&u8) -> bool) -> (&str, &str) {
+    let end = text.bytes().position(|byte| is_it(&byte));
+    text.split_at(end.unwrap_or(text.len()))
 }
 
 #[cfg(test)]
@@ -109,17 +126,25 @@ mod tests {
         assert_eq!(nanoseconds("0.25"), 250_000_000);
         assert_eq!(nanoseconds("1.5m"), 90_000_000_000);
         assert_eq!(nanoseconds("0.0000000019s"), 1);
+        assert_eq!(nanoseconds(".5"), 500_000_000);
+        assert_eq!(nanoseconds("1m30s"), 90_000_000_000);
+        assert_eq!(nanoseconds("1h2m3.5s4ms"), 3_723_504_000_000);
     }
 
     #[test]
     fn everything_else_is_refused() {
         for text in [
-            "", "s", "ms", ".5", "5.", "1.2.3", "-1", "+1", "1 s", " 1", "1d", "1S", "0x10", "1e3",
-            "inf", "NaN", "5ss", "٣",
+            "", ".", "s", "ms", ".s", "5.", "1m30", "1m-1s", "1.2.3", "-1", "+1", "1 s", " 1",
+            "1d", "1S", "0x10", "1e3", "inf", "NaN", "5ss", "٣",
         ] {
             assert_eq!(parse_duration(text), Err(DurationError::Form), "{text:?}");
         }
-        for text in ["18446744073709551616", "18446744074s", "99999999999999h"] {
+        for text in [
+            "18446744073709551616",
+            "18446744074s",
+            "18446744073s1s",
+            "99999999999999h",
+        ] {
             assert_eq!(parse_duration(text), Err(DurationError::TooLong), "{text}");
         }
     }

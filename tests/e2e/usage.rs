@@ -76,7 +76,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["-i", "-1"],
-            "--interval '-1': not a duration such as 500ms, 5s, 1m, 1h or 0.5 (seconds)",
+            "--interval '-1': not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
         ),
         (&["0"], "PORT '0': a port is a number from 1 to 65535"),
         (
@@ -173,7 +173,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         (&["--proc", ""], "--proc '': not a directory"),
         (
             &["wait", "--timeout", "5x", "80"],
-            "--timeout '5x': not a duration such as 500ms, 5s, 1m, 1h or 0.5 (seconds)",
+            "--timeout '5x': not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
         ),
         (
             &["80", "list"],
@@ -210,7 +210,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["--settle=+1"],
-            "--settle '+1': not a duration such as 500ms, 5s, 1m, 1h or 0.5 (seconds)",
+            "--settle '+1': not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
         ),
         (&["--pid", "0"], "--pid '0': not a process id"),
         (&["--pid", "self"], "--pid 'self': not a process id"),

@@ -48,25 +48,34 @@ fn again(port: &impl Display) -> PortSpec {
         .expect("it was written by this program")
 }
 
-/// Compares the result with the same calculation in floating point.
+/// Compares the result with the sum of its parts in floating point.
 fn duration(text: &str) {
     let result = parse_duration(text);
     let interval = text.parse::<Interval>();
     match result {
         Ok(duration) => {
             assert_eq!(interval.is_ok(), duration >= Interval::SHORTEST);
-            let end = text.trim_end_matches(char::is_alphabetic);
-            let unit = match &text[end.len()..] {
-                "ms" => 0.001,
-                "" | "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                unit => panic!("{unit} is no unit"),
-            };
-            let expected = end.parse::<f64>().expect("a number") * unit;
+            let mut expected = 0.0;
+            let mut rest = text;
+            while !rest.is_empty() {
+                let letter = rest.find(char::is_alphabetic).unwrap_or(rest.len());
+                let (number, after) = rest.split_at(letter);
+                let digit = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
+                let (unit, after) = after.split_at(digit);
+                let unit = match unit {
+                    "ms" => 0.001,
+                    "" if number == text => 1.0,
+                    "s" => 1.0,
+                    "m" => 60.0,
+                    "h" => 3600.0,
+                    unit => panic!("{unit} is no unit"),
+                };
+                expected += number.parse::<f64>().expect("a number") * unit;
+                rest = after;
+            }
             let difference = (duration.as_secs_f64() - expected).abs();
-            // The two differ by at most a nanosecond, which is cut off, and the
-            // rounding of a float.
+            // The two differ by at most a nanosecond for each part, which is cut off,
+            // and the rounding of floats.
             assert!(
                 difference <= expected * 1e-12 + 1e-7,
                 "{text}: {duration:?}"
