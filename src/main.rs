@@ -87,7 +87,7 @@ fn run(command: Command) -> Result<bool, Error> {
             let probe = Probe::new(source, &path(), question)?;
             return wait::run(probe, options, format, application);
         }
-        Command::Help => print(&cli::help())?,
+        Command::Help(of) => print(&cli::help(of))?,
         Command::Version => print(concat!("lntu ", env!("CARGO_PKG_VERSION"), "\n"))?,
     }
     Ok(true)

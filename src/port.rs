@@ -15,6 +15,8 @@ use crate::listener::{Endpoint, Family, Listener, Protocol, SocketTable, SsAddre
 pub struct PortSpec {
     address: Option<AddressSpec>,
     ports: RangeInclusive<u16>,
+    /// Written as a range, even if of one port.
+    is_range: bool,
     protocol: Option<Protocol>,
 }
 
@@ -30,6 +32,10 @@ enum AddressSpec {
 pub enum PortSpecError {
     /// The address is no IPv4 address, bracketed IPv6 address or `*`.
     Address,
+    /// An address or a protocol without a port.
+    NoPort,
+    /// Several ports, with commas between them.
+    Commas,
     /// The port is no number from 1 to 65535.
     Port,
     /// The range ends before it starts.
@@ -47,7 +53,9 @@ impl fmt::Display for PortSpecError {
                 "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), \
                  of this network namespace; lntu looks nowhere else"
             }
-            PortSpecError::Port => "a port is a number from 1 to 65535",
+            PortSpecError::NoPort => "a port is missing, as in 127.0.0.1:80 or 53/udp (for all of them, list has --tcp and --udp)",
+            PortSpecError::Commas => "blanks separate PORTs, as in 80 443",
+            PortSpecError::Port => "a port is a number from 1 to 65535, as in 80 or 53/udp",
             PortSpecError::Range => "the range ends before it starts",
             PortSpecError::RangeNotTaken => "a range needs --any (one of its ports is then enough) or --closed (none may listen)",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
@@ -61,27 +69,30 @@ impl FromStr for PortSpec {
     type Err = PortSpecError;
 
     fn from_str(text: &str) -> Result<PortSpec, PortSpecError> {
+        if text.contains(',') {
+            return Err(PortSpecError::Commas);
+        }
         let (rest, protocol) = match text.rsplit_once('/') {
             None => (text, None),
             Some((rest, name)) => (rest, Some(parse_protocol(name)?)),
         };
         let (address, ports) = match rest.rsplit_once(':') {
+            None if rest.parse::<Ipv4Addr>().is_ok() || parse_protocol(rest).is_ok() => {
+                return Err(PortSpecError::NoPort);
+            }
             None => (None, rest),
             Some((address, ports)) => (Some(parse_address(address)?), ports),
         };
-        let ports = match ports.split_once('-') {
-            None => {
-                let port = parse_port(ports)?;
-                port..=port
-            }
-            Some((first, last)) => parse_port(first)?..=parse_port(last)?,
-        };
+        let ends = ports.split_once('-');
+        let (first, last) = ends.unwrap_or((ports, ports));
+        let ports = parse_port(first)?..=parse_port(last)?;
         if ports.is_empty() {
             return Err(PortSpecError::Range);
         }
         Ok(PortSpec {
             address,
             ports,
+            is_range: ends.is_some(),
             protocol,
         })
     }
@@ -131,6 +142,7 @@ impl PortSpec {
         PortSpec {
             address: None,
             ports,
+            is_range: true,
             protocol: Some(protocol),
         }
     }
@@ -158,7 +170,7 @@ impl fmt::Display for PortSpec {
         }
         let (first, last) = (self.ports.start(), self.ports.end());
         write!(f, "{first}")?;
-        if first != last {
+        if self.is_range {
             write!(f, "-{last}")?;
         }
         match self.protocol {
@@ -195,9 +207,9 @@ impl RequiredPort {
     /// # Errors
     /// [`PortSpecError::RangeNotTaken`] if it is a range.
     pub fn new(spec: PortSpec) -> Result<RequiredPort, PortSpecError> {
-        match spec.ports.start() == spec.ports.end() {
-            true => Ok(RequiredPort::one_of(spec)),
-            false => Err(PortSpecError::RangeNotTaken),
+        match spec.is_range {
+            false => Ok(RequiredPort::one_of(spec)),
+            true => Err(PortSpecError::RangeNotTaken),
         }
     }
 
@@ -223,6 +235,11 @@ impl RequiredPort {
     /// Whether `listener` takes what is sent to this port: its address is the one
     /// asked for, or the wildcard of that family, or `::` if it takes IPv4 too. An
     /// IPv4-mapped address is an IPv4 one.
+    ///
+    /// If the port is to be bound, whether the two addresses overlap: they are the
+    /// same, or one is a wildcard that covers the other (`inet_rcv_saddr_equal` in the
+    /// kernel). A listener that may overlap does, so that no one starts a server in
+    /// vain.
     pub fn is_served_by(&self, listener: &Listener) -> Serves {
         let Endpoint { port, address } = listener.endpoint;
         if !self.ports.contains(&port) || listener.protocol != self.protocol {
@@ -304,6 +321,7 @@ impl fmt::Display for RequiredPort {
         let spec = PortSpec {
             address: self.address,
             ports: self.ports.clone(),
+            is_range: self.ports.start() != self.ports.end(),
             protocol: Some(self.protocol),
         };
         spec.fmt(f)
@@ -369,11 +387,12 @@ mod tests {
             "127.0.0.1:8080",
             "[::1]:8080/tcp",
             "*:1-65535/udp",
+            "80-80",
         ] {
             assert_eq!(spec(text).to_string(), text);
         }
         assert_eq!(spec("80/TCP"), spec("80/tcp"));
-        assert_eq!(spec("80-80"), spec("80"));
+        assert_ne!(spec("80-80"), spec("80"), "it is a range");
         assert_eq!(spec("[0:0::1]:80"), spec("[::1]:80"));
     }
 
@@ -395,10 +414,14 @@ mod tests {
             "[127.0.0.1]:80",
             "[::1:80",
             "1.2.3:80",
+            "[::1]",
         ] {
             assert_eq!(error(text), PortSpecError::Address, "{text:?}");
         }
-        assert_eq!(error("[::1]"), PortSpecError::Address);
+        for text in ["127.0.0.1", "tcp", "UDP"] {
+            assert_eq!(error(text), PortSpecError::NoPort, "{text:?}");
+        }
+        assert_eq!(error("80,443"), PortSpecError::Commas);
         assert_eq!(error("127.0.0.1:"), PortSpecError::Port);
     }
 
@@ -495,8 +518,10 @@ mod tests {
 
     #[test]
     fn a_required_port_is_a_single_one() {
-        let range = RequiredPort::new(spec("80-81"));
-        assert_eq!(range, Err(PortSpecError::RangeNotTaken));
+        for text in ["80-81", "80-80"] {
+            let range = RequiredPort::new(spec(text));
+            assert_eq!(range, Err(PortSpecError::RangeNotTaken));
+        }
         assert_eq!(required("127.0.0.1:80").to_string(), "127.0.0.1:80/tcp");
     }
 

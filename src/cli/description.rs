@@ -74,8 +74,8 @@ pub static COMMANDS: [CommandSpec; 5] = [
     },
     CommandSpec {
         name: CommandName::Help,
-        usage: "lntu help",
-        summary: "print this help",
+        usage: "lntu help [COMMAND]",
+        summary: "print this help, or that of one command",
     },
 ];
 
@@ -178,6 +178,8 @@ pub(super) enum Flag {
     Json,
     Timestamps,
     NoHeader,
+    /// Changes nothing.
+    Habit,
     Verbose,
     Quiet,
 }
@@ -265,6 +267,8 @@ pub static GROUPS: [Group; 4] = [
         options: &[
             flag(Some('t'), "tcp", PRINTING, "only TCP", Flag::Tcp),
             flag(Some('u'), "udp", PRINTING, "only UDP", Flag::Udp),
+            flag(Some('l'), "listening", PRINTING, "changes nothing: lntu shows no others",
+                Flag::Habit),
             flag(Some('4'), "ipv4", PRINTING, "only IPv4", Flag::Ipv4),
             flag(Some('6'), "ipv6", PRINTING, "only IPv6", Flag::Ipv6),
             setting(None, "exclude", "PORT", ValueKind::Words(&EXCLUDED), PRINTING,
@@ -300,6 +304,8 @@ pub static GROUPS: [Group; 4] = [
         options: &[
             flag(Some('p'), "processes", ALL,
                 "say which process holds each socket", Flag::Processes),
+            flag(Some('n'), "numeric", PRINTING, "changes nothing: lntu looks up no names",
+                Flag::Habit),
             flag(None, "json", ALL, "JSON Lines instead of ss-format", Flag::Json),
             flag(None, "timestamps", PRINTING,
                 "start each line with the UTC time", Flag::Timestamps),

@@ -11,12 +11,16 @@ const WIDTH: usize = 80;
 /// Where explanations start.
 const COLUMN: usize = 23;
 
-/// The text, made from the description of the command line.
-pub fn help() -> String {
+/// The text, made from the description of the command line: that of one command, or of
+/// all.
+pub fn help(of: Option<CommandName>) -> String {
+    let is_of_others = |commands: &[CommandName]| of.is_some_and(|name| !commands.contains(&name));
     let mut text = String::new();
     push(&mut text, &["lntu: ", ABOUT, "\n\nUsage:\n"]);
     for command in &COMMANDS {
-        item(&mut text, command.usage, command.summary);
+        if !is_of_others(&[command.name]) {
+            item(&mut text, command.usage, command.summary);
+        }
     }
     push(&mut text, &["\nPORT is ", PORT_FORM, ":\n"]);
     for example in PORT_EXAMPLES {
@@ -26,14 +30,20 @@ pub fn help() -> String {
     fill(&mut text, 0, 0, PORT_MEANING);
     for group in &GROUPS {
         push(&mut text, &["\n", group.title]);
-        if !group.is_for_all() {
+        if of.is_none() && !group.is_for_all() {
             text.push_str(" (");
             push_names(&mut text, group.commands);
             text.push(')');
         }
         text.push_str(":\n");
         for option in group.options {
-            item(&mut text, &spelling(option), &explanation(group, option));
+            let explanation = match of {
+                None => explanation(group, option),
+                Some(_) => option.help.to_string(),
+            };
+            if !is_of_others(option.commands) {
+                item(&mut text, &spelling(option), &explanation);
+            }
         }
     }
     text.push_str("\nExit status:\n");

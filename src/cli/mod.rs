@@ -91,8 +91,8 @@ pub enum Command {
         /// What to become then.
         application: Option<Application>,
     },
-    /// Print [`help()`].
-    Help,
+    /// Print [`help()`]: that of this command, or of all.
+    Help(Option<CommandName>),
     /// Print the version.
     Version,
 }
@@ -120,6 +120,8 @@ enum SourceName {
 /// What was typed, before it is known which command it is for.
 #[derive(Default)]
 struct Typed {
+    /// `help` stands before the command.
+    asks_for_help: bool,
     command: Option<CommandName>,
     options: Vec<&'static OptionSpec>,
     protocols: [bool; 2],
@@ -165,7 +167,7 @@ pub fn parse(
             && rest.peek() == Some("--".as_ref())
         {
             rest.next();
-            let program = rest.next();
+            let program = rest.next().filter(|program| !program.is_empty());
             let program = program.ok_or_else(|| UsageError::of_lntu("--: needs a COMMAND"))?;
             let arguments = rest.collect();
             typed.application = Some(Application { program, arguments });
@@ -180,23 +182,35 @@ pub fn parse(
             Arg::Value(_) => false,
         };
         let Some(option) = description::options().find(is_it) else {
+            let is_digit = matches!(argument, Arg::Short('0'..='9'));
             let Arg::Value(value) = argument else {
-                return Err(UsageError::of_lntu(argument.unexpected()));
+                let error = UsageError::of_lntu(argument.unexpected());
+                return Err(match is_digit {
+                    true => error.with("; a PORT is a word of its own"),
+                    false => error,
+                });
             };
             typed.take_operand(value, &variable)?;
-            if typed.command == Some(CommandName::Help) {
-                return Ok(typed.asking_for(Command::Help));
-            }
             continue;
         };
+        let is_given = typed
+            .options
+            .iter()
+            .any(|given| std::ptr::eq(*given, option));
         typed.options.push(option);
         match option.action {
-            Action::Help => return Ok(typed.asking_for(Command::Help)),
+            Action::Help => {
+                let of = typed.command;
+                return Ok(typed.asking_for(Command::Help(of)));
+            }
             Action::Version => return Ok(typed.asking_for(Command::Version)),
             Action::Set(flag) => typed.set(flag),
             Action::Take(setting, _) => {
                 let name = format!("--{}", option.long);
                 let value = parser.value().map_err(UsageError::of_lntu)?;
+                if is_given && !matches!(setting, Setting::Exclude | Setting::ExcludeHolder) {
+                    return Err(refused(&name, &value.to_string_lossy(), "given twice"));
+                }
                 typed.take(setting, &name, value, &variable)?;
             }
         }
@@ -220,6 +234,7 @@ impl Typed {
             Flag::Json => self.output.format.json = true,
             Flag::Timestamps => self.output.format.timestamps = true,
             Flag::NoHeader => self.output.format.no_header = true,
+            Flag::Habit => {}
             Flag::Verbose => self.verbosity = Verbosity::Verbose,
             Flag::Quiet => self.verbosity = Verbosity::Quiet,
         }
@@ -265,6 +280,9 @@ impl Typed {
         let is_of_port = |byte: &u8| byte.is_ascii_digit() || *byte == b'$';
         let command = COMMANDS.iter().find(|command| value == command.name.text());
         match command {
+            Some(command) if is_first && command.name == CommandName::Help => {
+                self.asks_for_help = true;
+            }
             Some(command) if is_first => self.command = Some(command.name),
             // Without a digit or a variable it was hardly meant as a port.
             _ if is_first && !value.as_encoded_bytes().iter().any(is_of_port) => {
@@ -274,7 +292,19 @@ impl Typed {
                 return Err(UsageError::of_lntu(format!("'{text}': {why}")));
             }
             _ => {
-                let spec = parse_port("PORT", &value, variable)?;
+                let spec = parse_port("PORT", &value, variable).map_err(|error| {
+                    let first = value.as_encoded_bytes().first();
+                    let is_word =
+                        first.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'/');
+                    match self.command.unwrap_or_default() {
+                        CommandName::Watch | CommandName::Wait
+                            if is_word && !self.ports.is_empty() =>
+                        {
+                            error.with("; put -- before a COMMAND")
+                        }
+                        _ => error,
+                    }
+                })?;
                 self.ports
                     .push((value.to_string_lossy().into_owned(), spec));
             }
@@ -308,6 +338,10 @@ impl Typed {
     }
 
     fn into_command_line(mut self) -> Result<CommandLine, UsageError> {
+        if self.asks_for_help {
+            let of = self.command;
+            return Ok(self.asking_for(Command::Help(of)));
+        }
         let name = self.command.unwrap_or_default();
         self.refuse_options_of_others(name)?;
         let mut source = SourceOptions {
@@ -330,7 +364,7 @@ impl Typed {
         let output = std::mem::take(&mut self.output);
         let application = self.application.take();
         let command = match name {
-            CommandName::Help => Command::Help,
+            CommandName::Help => Command::Help(None),
             CommandName::Watch => {
                 source.filter.ports = specs(ports);
                 Command::Watch {
@@ -438,6 +472,7 @@ impl Typed {
             "--tcp" => "; the PORT says it: 80/tcp (and a timeout is --timeout D)",
             "--udp" => "; the PORT says it: 53/udp",
             "--ipv4" | "--ipv6" => "; the PORT says it: 127.0.0.1:80 or [::1]:80",
+            "-- COMMAND" => "; wait takes one, and a shell's && runs one after check",
             _ => "",
         };
         Err(UsageError::of_lntu(format!(
@@ -570,7 +605,11 @@ fn parse_source(name: &str, value: &OsStr) -> Result<SourceName, UsageError> {
 }
 
 fn parse_pid(name: &str, value: &OsStr) -> Result<u32, UsageError> {
-    parse_number(name, value, 1..=u32::MAX, "not a process id")
+    let why = match value == "0" {
+        true => "not a process id (Docker says 0 of a container that does not run)",
+        false => "not a process id",
+    };
+    parse_number(name, value, 1..=u32::MAX, why)
 }
 
 /// Reads the name of a process, as `/proc/PID/comm` has it.

@@ -27,6 +27,12 @@ impl UsageError {
             reason: reason.to_string(),
         }
     }
+
+    /// The same, with this at the end of the reason.
+    pub fn with(mut self, hint: &str) -> UsageError {
+        self.reason.push_str(hint);
+        self
+    }
 }
 
 impl fmt::Display for UsageError {

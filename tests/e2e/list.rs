@@ -233,6 +233,23 @@ fn a_whole_proc_mounted_elsewhere_means_its_process_1() {
     });
 }
 
+/// What fingers type for ss.
+#[test]
+fn l_and_n_change_nothing() {
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let list = |arguments: &[&str]| {
+        let all = [&["list", "--source", "proc", &port], arguments].concat();
+        run(&mut lntu(&all)).lines().join("\n")
+    };
+    assert!(list(&["-p"]).contains("users:(("));
+    assert_eq!(list(&["-lntup"]), list(&["-p"]));
+    assert_eq!(list(&["--listening", "--numeric"]), list(&[]));
+    let watcher = Running::start(&mut lntu(&["-lntu", "--source", "proc", &port]));
+    assert!(watcher.next_line().starts_with("Netid"));
+    assert!(watcher.next_line().contains(&port));
+}
+
 #[test]
 fn recv_q_counts_the_connections_that_wait() {
     let listener = listen("127.0.0.1");

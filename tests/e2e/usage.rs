@@ -1,6 +1,7 @@
 //! The command line: what it takes and what it refuses.
 
-use lntu::cli::{self, description, description::ValueKind};
+use lntu::cli::description::{COMMANDS, CommandName, ValueKind};
+use lntu::cli::{self, description};
 
 use crate::harness::*;
 
@@ -54,6 +55,53 @@ fn every_word_that_an_option_names_is_taken() {
     }
 }
 
+/// The help of one command names its options and no others.
+#[test]
+fn help_of_one_command_is_about_that_command() {
+    for command in &COMMANDS {
+        if command.name == CommandName::Help {
+            continue;
+        }
+        let name = command.name.text();
+        let help = run(&mut lntu(&[name, "--help"]));
+        let lines = help.lines();
+        assert_eq!(run(&mut lntu(&["help", name])).lines(), lines);
+        let usages = lines.iter().filter(|line| line.starts_with("  lntu "));
+        let usages: Vec<&str> = usages.map(|line| line.trim()).collect();
+        assert_eq!(usages, [command.usage]);
+        for option in description::options() {
+            let long = format!("--{}", option.long);
+            let is_of_it = option.commands.contains(&command.name);
+            // Each option stands in a column of its own.
+            let mut rows = lines
+                .iter()
+                .filter(|line| line.len() > 6 && line.starts_with("  "));
+            let is_there = rows.any(|line| line.split_at(6).1.split(' ').next() == Some(&long));
+            assert_eq!(is_there, is_of_it, "{name} {long}");
+        }
+    }
+    let all = run(&mut lntu(&["help"]));
+    assert_eq!(run(&mut lntu(&["--help"])).lines(), all.lines());
+}
+
+/// To say something twice is no contradiction where it is a flag or may be repeated.
+#[test]
+fn a_flag_may_be_given_twice() {
+    let arguments = [
+        "list",
+        "-H",
+        "-H",
+        "-t",
+        "--tcp",
+        "--exclude=1",
+        "--exclude=2",
+        "-q",
+        "-q",
+    ];
+    let listed = run(lntu(&arguments).args(["--source", "proc", "1"]));
+    assert_eq!(listed.lines(), [""; 0]);
+}
+
 #[test]
 fn what_makes_no_sense_is_one_line_and_status_2() {
     for (arguments, message) in [
@@ -78,10 +126,13 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             &["-i", "-1"],
             "--interval '-1': not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
         ),
-        (&["0"], "PORT '0': a port is a number from 1 to 65535"),
+        (
+            &["0"],
+            "PORT '0': a port is a number from 1 to 65535, as in 80 or 53/udp",
+        ),
         (
             &["list", "list"],
-            "PORT 'list': a port is a number from 1 to 65535",
+            "PORT 'list': a port is a number from 1 to 65535, as in 80 or 53/udp",
         ),
         (
             &["lst"],
@@ -162,14 +213,116 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["--exclude", "local"],
-            "--exclude 'local': a port is a number from 1 to 65535",
+            "--exclude 'local': a port is a number from 1 to 65535, as in 80 or 53/udp",
         ),
         (
             &["check", "80", "--", "true"],
-            "-- COMMAND: not an option of check",
+            "-- COMMAND: not an option of check; wait takes one, and a shell's && runs one after \
+             check",
         ),
         (&["--closed"], "--closed: not an option of watch"),
         (&["--"], "--: needs a COMMAND"),
+        (
+            &["wait", "8080", "echo", "hi"],
+            "PORT 'echo': a port is a number from 1 to 65535, as in 80 or 53/udp; put -- before a COMMAND",
+        ),
+        (
+            &["8080", "python3", "app.py"],
+            "PORT 'python3': a port is a number from 1 to 65535, as in 80 or 53/udp; put -- before a COMMAND",
+        ),
+        (
+            &["wait", "8080", "/app/server"],
+            "PORT '/app/server': the protocol must be tcp or udp; put -- before a COMMAND",
+        ),
+        (
+            &["wait", "8080", "99999"],
+            "PORT '99999': a port is a number from 1 to 65535, as in 80 or 53/udp",
+        ),
+        (
+            &["check", "8080", "echo"],
+            "PORT 'echo': a port is a number from 1 to 65535, as in 80 or 53/udp",
+        ),
+        (
+            &["check", "http"],
+            "PORT 'http': a port is a number from 1 to 65535, as in 80 or 53/udp",
+        ),
+        (
+            &["8080,9090"],
+            "PORT '8080,9090': blanks separate PORTs, as in 80 443",
+        ),
+        (
+            &["check", "8080,9090"],
+            "PORT '8080,9090': blanks separate PORTs, as in 80 443",
+        ),
+        (
+            &["list", "127.0.0.1"],
+            "PORT '127.0.0.1': a port is missing, as in 127.0.0.1:80 or 53/udp (for all of them, list has --tcp and --udp)",
+        ),
+        (
+            &["check", "[::1]"],
+            "PORT '[::1]': the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), of this network namespace; lntu looks nowhere else",
+        ),
+        (
+            &["list", "tcp"],
+            "PORT 'tcp': a port is missing, as in 127.0.0.1:80 or 53/udp (for all of them, list has --tcp and --udp)",
+        ),
+        (
+            &["-p8080"],
+            "invalid option '-8'; a PORT is a word of its own",
+        ),
+        (
+            &["--of", "0"],
+            "--of '0': not a process id (Docker says 0 of a container that does not run)",
+        ),
+        (&["wait", "8080", "--", ""], "--: needs a COMMAND"),
+        (
+            &["check", "8080-8080"],
+            "PORT '8080-8080': a range needs --any (one of its ports is then enough) or --closed (none may listen)",
+        ),
+        (
+            &["wait", "db:5432"],
+            "PORT 'db:5432': the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), of this network namespace; lntu looks nowhere else",
+        ),
+        (
+            &["wait", "80", "--timeout", "1m30"],
+            "--timeout '1m30': not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
+        ),
+        (
+            &["list", "80", "--", "true"],
+            "-- COMMAND: not an option of list; wait takes one, and a shell's && runs one after check",
+        ),
+        (
+            &["help", "lst"],
+            "'lst': neither a command (watch, list, check, wait, help) nor a PORT",
+        ),
+        (
+            &["--output", "a", "--output", "b"],
+            "--output 'b': given twice",
+        ),
+        (&["list", "-oa", "--output=a"], "--output 'a': given twice"),
+        (
+            &["-i", "1s", "--interval", "2s"],
+            "--interval '2s': given twice",
+        ),
+        (
+            &["--settle", "1s", "--settle", "2s"],
+            "--settle '2s': given twice",
+        ),
+        (
+            &["wait", "80", "--timeout", "1", "--timeout", "1"],
+            "--timeout '1': given twice",
+        ),
+        (&["--of", "1", "--of", "2"], "--of '2': given twice"),
+        (
+            &["--source", "ss", "--source", "proc"],
+            "--source 'proc': given twice",
+        ),
+        (&["--pid", "1", "--pid", "2"], "--pid '2': given twice"),
+        (&["--proc", "a", "--proc", "b"], "--proc 'b': given twice"),
+        (
+            &["check", "--max-queued", "1", "--max-queued", "2", "80"],
+            "--max-queued '2': given twice",
+        ),
         (&["--proc", ""], "--proc '': not a directory"),
         (
             &["wait", "--timeout", "5x", "80"],
@@ -177,11 +330,11 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["80", "list"],
-            "PORT 'list': a port is a number from 1 to 65535",
+            "PORT 'list': a port is a number from 1 to 65535, as in 80 or 53/udp; put -- before a COMMAND",
         ),
         (
             &["99999"],
-            "PORT '99999': a port is a number from 1 to 65535",
+            "PORT '99999': a port is a number from 1 to 65535, as in 80 or 53/udp",
         ),
         (&["90-80"], "PORT '90-80': the range ends before it starts"),
         (
@@ -212,7 +365,10 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             &["--settle=+1"],
             "--settle '+1': not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
         ),
-        (&["--pid", "0"], "--pid '0': not a process id"),
+        (
+            &["--pid", "0"],
+            "--pid '0': not a process id (Docker says 0 of a container that does not run)",
+        ),
         (&["--pid", "self"], "--pid 'self': not a process id"),
         (
             &["--pid", "1", "--proc", "/proc"],
