@@ -126,7 +126,7 @@ fn the_man_page_formats_without_warnings_and_has_every_option() {
         assert!(text.contains(command.usage), "{}", command.usage);
     }
     assert!(
-        text.contains("CMD [\"/lntu\", \"check\", \"8080\"]"),
+        text.contains("CMD [\"/lntu\", \"check\", \"${PORT:-8080}\"]"),
         "{text}"
     );
 }

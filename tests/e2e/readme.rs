@@ -1,43 +1,125 @@
-//! What the README shows, run exactly as it stands there.
+//! What the README and the manual show, run exactly as it stands there. Only names that
+//! stand for something else (an image, a server, a container) are replaced.
+
+mod containers;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{Shutdown, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use boon::{Compiler, Schemas};
-use lntu::cli::description;
+use lntu::cli::description::{self, COMMANDS, CommandName};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
 
 const README: &str = include_str!("../../README.md");
+const MANUAL: &str = include_str!("../manual/lntu.1.in");
 
-/// The code blocks in this language under a heading, in order.
-fn blocks(heading: &str, language: &str) -> Vec<&'static str> {
+/// The code blocks in this language under a heading of the README, which are as many
+/// as the test knows.
+fn blocks<const N: usize>(heading: &str, language: &str) -> [&'static str; N] {
     let section = README
-        .split_once(&format!("\n### {heading}\n"))
+        .split_once(&format!("# {heading}\n"))
         .expect(heading)
         .1;
+    let section = section.split("\n## ").next().unwrap();
     let section = section.split("\n### ").next().unwrap();
-    let fence = format!("\n```{language}\n");
-    let starts = section.split(&fence).skip(1);
-    let blocks: Vec<_> = starts
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect();
-    assert!(!blocks.is_empty(), "{heading} has no {language}");
+    let fences = section.split("\n```").skip(1).step_by(2);
+    let blocks = fences.filter_map(|fence| fence.strip_prefix(&format!("{language}\n")));
+    known(heading, blocks.collect())
+}
+
+/// The same of the manual.
+fn examples<const N: usize>(heading: &str) -> [&'static str; N] {
+    let section = MANUAL
+        .split_once(&format!("\n.SS {heading}\n"))
+        .expect(heading)
+        .1;
+    let section = section.split("\n.S").next().unwrap();
+    let starts = section.split(".EX\n").skip(1);
+    let blocks = starts.map(|rest| rest.split("\n.EE").next().unwrap());
+    known(heading, blocks.collect())
+}
+
+fn known<const N: usize>(heading: &str, blocks: Vec<&'static str>) -> [&'static str; N] {
+    let count = blocks.len();
     blocks
+        .try_into()
+        .unwrap_or_else(|_| panic!("{heading}: {count} blocks, of which the test knows {N}"))
+}
+
+#[test]
+fn no_block_is_without_a_test() {
+    let tests = [
+        include_str!("readme.rs"),
+        include_str!("readme/containers.rs"),
+    ];
+    let is_asked_for = |call: &str| tests.iter().any(|tests| tests.contains(call));
+    let (mut heading, mut is_fenced, mut count) = ("", false, 0);
+    for line in README.lines() {
+        if let Some(language) = line.strip_prefix("```") {
+            is_fenced = !is_fenced;
+            let call = format!("blocks(\"{heading}\", \"{language}\")");
+            assert!(!is_fenced || is_asked_for(&call), "{call}");
+            count += usize::from(is_fenced);
+        } else if !is_fenced && line.starts_with('#') {
+            heading = line.trim_start_matches('#').trim();
+        }
+    }
+    for line in MANUAL.lines() {
+        if let Some(name) = line.strip_prefix(".SS ") {
+            heading = name;
+        } else if line == ".EX" {
+            let call = format!("examples(\"{heading}\")");
+            assert!(is_asked_for(&call), "{call}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} blocks");
+}
+
+#[test]
+fn the_synopsis_matches_the_program() {
+    let [synopsis] = blocks("Commands and options", "");
+    let commands = COMMANDS
+        .iter()
+        .filter(|command| command.name != CommandName::Help);
+    let usages = commands.map(|command| command.usage);
+    for (line, usage) in synopsis.trim().lines().zip(usages) {
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(line.starts_with(usage), "{line}");
+    }
+    assert_eq!(synopsis.trim().lines().count(), 4);
+}
+
+/// A reader who stops after 30 lines has a health check, and one who reads all of it
+/// has not read long.
+#[test]
+fn the_readme_is_short() {
+    let first = README.lines().take(30).collect::<Vec<_>>().join("\n");
+    let [dockerfile] = blocks("Get it", "dockerfile");
+    assert!(first.contains(&format!("{dockerfile}\n```")), "{first}");
+    assert!(README.lines().count() <= 250);
+}
+
+/// `program`, with lntu in its PATH.
+fn with_lntu(program: &str) -> Command {
+    let lntu = Path::new(env!("CARGO_BIN_EXE_lntu"));
+    let mut command = Command::new(program);
+    command.env("PATH", path_with(lntu.parent().unwrap()));
+    command
 }
 
 /// A shell that runs `script`, with lntu in its PATH.
 pub fn shell(script: &str) -> Command {
-    let program = Path::new(env!("CARGO_BIN_EXE_lntu"));
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", script])
-        .env("PATH", path_with(program.parent().unwrap()));
+    let mut shell = with_lntu("sh");
+    shell.args(["-c", script]);
     // The shell leads a process group, so that everything it starts can be
     // ended with it.
     std::os::unix::process::CommandExt::process_group(&mut shell, 0);
@@ -109,19 +191,26 @@ fn listen_on(port: u16) -> Listener {
 }
 
 #[test]
-fn ports_are_followed_from_a_shell_and_with_jq() {
-    if !have_program("services", "jq") {
+fn ports_are_followed_from_a_shell() {
+    if !have_program("services", "jq") || !have_program("services", "mawk") {
         return;
     }
     in_private_network(|| {
         let there = listen_on(8080);
-        let recipes = blocks("Follow ports from a shell", "sh");
-        let [by_shell, by_jq] = [0, 1].map(|index| Recipe::start(recipes[index]));
+        let [recipes] = blocks("Report ports as they open and close", "sh");
+        let recipes = recipes.lines().map(Recipe::start).collect::<Vec<_>>();
+        let [by_shell, by_jq, by_mawk, by_grep] = &recipes[..] else {
+            panic!("four recipes");
+        };
         assert_eq!(by_shell.0.next_line(), "tcp 127.0.0.1:8080 is LISTEN");
         assert_eq!(by_jq.0.next_line(), "listening tcp:127.0.0.1:8080");
+        assert_eq!(by_mawk.0.next_line(), "LISTEN 127.0.0.1:8080");
+        assert!(by_grep.0.next_line().contains("LISTEN"));
         drop(there);
         assert_eq!(by_shell.0.next_line(), "tcp 127.0.0.1:8080 is CLOSED");
         assert_eq!(by_jq.0.next_line(), "closed tcp:127.0.0.1:8080");
+        assert_eq!(by_mawk.0.next_line(), "CLOSED 127.0.0.1:8080");
+        assert!(by_grep.0.next_line().contains("CLOSED"));
     });
 }
 
@@ -129,7 +218,8 @@ fn ports_are_followed_from_a_shell_and_with_jq() {
 fn a_command_runs_when_a_port_opens() {
     in_private_network(|| {
         let _there = listen_on(3000);
-        let recipe = Recipe::start(blocks("Run a command when a port opens", "sh")[0]);
+        let [recipe] = examples("Run a command when a port opens");
+        let recipe = Recipe::start(recipe);
         // The recipe reports no port that is open when it first looks. So open
         // new ports until it reports one.
         let mut ports = 3001..;
@@ -156,7 +246,8 @@ fn the_process_that_holds_8080_is_named() {
         let _held = listen_on(8080);
         let name = fs::read_to_string("/proc/self/comm").unwrap();
         let (name, pid) = (name.trim_end(), std::process::id());
-        let said = run(&mut shell(blocks("Which process holds 8080", "sh")[0]));
+        let [recipe] = examples("Which process holds 8080");
+        let said = run(&mut shell(recipe));
         let lines = said.lines();
         let cell = format!("users:((\"{name}\",pid={pid},fd=");
         assert!(lines[0].contains(&cell), "{lines:?}");
@@ -166,16 +257,18 @@ fn the_process_that_holds_8080_is_named() {
 
 #[test]
 fn a_port_is_free_or_taken_before_the_start() {
-    let heading = "A port that must be free before the start, or must have been freed";
     in_private_network(|| {
-        let recipe = blocks(heading, "sh")[0];
+        let [recipe] = examples("A port that nobody may listen on before the start");
         let free = run(&mut shell(recipe));
-        assert_eq!((free.code(), &*free.stdout), (0, "8080 is free\n"));
+        assert_eq!(
+            (free.code(), &*free.stdout),
+            (0, "nothing listens on 8080\n")
+        );
         let taken = listen_on(8080);
         let recipe = Recipe::start(recipe);
-        assert_eq!(recipe.0.next_line(), "8080 is taken");
+        assert_eq!(recipe.0.next_line(), "something listens on 8080");
         drop(taken);
-        assert_eq!(recipe.0.next_line(), "8080 is free");
+        assert_eq!(recipe.0.next_line(), "nothing listens on 8080");
     });
 }
 
@@ -189,9 +282,9 @@ fn a_log_of_ports_can_be_rotated() {
     let directory = TempDir::new().unwrap();
     let log = directory.path().join("ports.jsonl");
     let elsewhere = |text: &str| text.replace("/var/log/ports.jsonl", log.to_str().unwrap());
-    let heading = "A log of ports";
+    let [command, conf] = examples("A log of ports");
     let configuration = directory.path().join("logrotate.conf");
-    fs::write(&configuration, elsewhere(blocks(heading, "conf")[0])).unwrap();
+    fs::write(&configuration, elsewhere(conf)).unwrap();
     in_private_network(|| {
         let lines = |path: &Path| {
             let text = fs::read_to_string(path).unwrap_or_default();
@@ -206,7 +299,7 @@ fn a_log_of_ports_can_be_rotated() {
             wait_for("the log", || (lines(&log) == expected).then_some(()));
         };
         let listener = listen_on(8080);
-        let _recipe = Recipe::start(&elsewhere(blocks(heading, "sh")[0]));
+        let _recipe = Recipe::start(&elsewhere(command));
         written(&["listening", "ready"]);
         let mut logrotate = Command::new("logrotate");
         logrotate
@@ -221,17 +314,10 @@ fn a_log_of_ports_can_be_rotated() {
     });
 }
 
-/// The README's schema accepts real lines and rejects others.
+/// The schema accepts real lines and rejects others.
 #[test]
 fn the_json_schema_holds_for_every_line() {
-    let section = README.split_once("As a [JSON Schema]").unwrap().1;
-    let schema = section
-        .split("```json\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
+    let schema = include_str!("../../src/output/line.schema.json");
     let mut schemas = Schemas::new();
     let mut compiler = Compiler::new();
     let schema = serde_json::from_str(schema).unwrap();
@@ -239,11 +325,8 @@ fn the_json_schema_holds_for_every_line() {
     let schema = compiler.compile("line.json", &mut schemas).unwrap();
     let is_valid = |line: &Value| schemas.validate(line, schema).is_ok();
 
-    let example = README
-        .split("```json\n")
-        .find(|block| block.starts_with("{\"type\":\"opened\""))
-        .unwrap();
-    let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+    let [example] = examples("JSON Lines");
+    let example: Value = serde_json::from_str(example).unwrap();
     assert!(is_valid(&example), "{example}");
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
     let mut checked = 0;
@@ -301,9 +384,7 @@ fn the_json_schema_holds_for_every_line() {
 #[test]
 fn a_server_is_found_on_whichever_port_it_takes() {
     in_private_network(|| {
-        let [script] = blocks("Wait for whichever port a server takes", "sh")[..] else {
-            panic!("one recipe");
-        };
+        let [script] = examples("Whichever port a server takes");
         // Stands for a server that takes a while, and one of the ports.
         let script = script.replace("npm run dev", "sleep 30");
         let recipe = Recipe::start(&script);
@@ -316,9 +397,7 @@ fn a_server_is_found_on_whichever_port_it_takes() {
 #[test]
 fn the_queue_recipe_passes_while_a_server_accepts() {
     in_private_network(|| {
-        let [script] = blocks("Notice a server that no longer answers", "sh")[..] else {
-            panic!("one recipe");
-        };
+        let [script] = examples("A queue that fills up");
         assert_eq!(run(&mut shell(script)).code(), 1);
         let _server = listen_on(8080);
         assert_eq!(run(&mut shell(script)).code(), 0);
@@ -327,17 +406,154 @@ fn the_queue_recipe_passes_while_a_server_accepts() {
 
 #[test]
 fn the_recipes_of_processes_and_ports_run() {
-    for heading in ["Which ports a process opened", "One event for each port"] {
-        let [script] = blocks(heading, "sh")[..] else {
-            panic!("one recipe");
-        };
-        let mut recipe = Recipe::start(script);
-        let header = recipe.0.next_line();
-        assert!(header.starts_with("Netid State"), "{header}");
-        let status = wait_for("its end", || recipe.0.child.try_wait().unwrap());
-        // What it started in the background keeps its streams open.
-        recipe.kill();
-        assert!(status.success(), "{status}");
-        assert_eq!(recipe.0.rest_of_errors(), [""; 0]);
+    let [of_a_process] = examples("Which ports a process opens");
+    let [by_port] = examples("One event for each port");
+    in_private_network(|| {
+        for script in [of_a_process, by_port] {
+            let mut recipe = Recipe::start(script);
+            let header = recipe.0.next_line();
+            assert!(header.starts_with("Netid State"), "{header}");
+            let status = wait_for("its end", || recipe.0.child.try_wait().unwrap());
+            // What it started in the background keeps its streams open.
+            recipe.kill();
+            assert!(status.success(), "{status}");
+            assert_eq!(recipe.0.rest_of_errors(), [""; 0]);
+        }
+    });
+}
+
+/// Stands for process 1 of a container. With "serve" it holds TCP port 8080 on all
+/// addresses and UDP port 53. Then it runs a command and exits as that does.
+const PROCESS_1: &str = "
+import socket, subprocess, sys
+if sys.argv[1] == 'serve':
+    tcp = socket.create_server(('::', 8080), family=socket.AF_INET6, dualstack_ipv6=True)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(('0.0.0.0', 53))
+sys.exit(subprocess.call(sys.argv[2:]))
+";
+
+#[test]
+fn each_check_is_a_yes_and_a_no_in_every_shell() {
+    let shells: [&[&str]; 3] = [
+        &["sh", "-c"],
+        &["zsh", "-fc"],
+        &["fish", "--no-config", "-c"],
+    ];
+    let have_all = ["zsh", "fish"].map(|name| have_program(name, name));
+    if have_all != [true; 2] || !have_program("services", "python3") {
+        return;
     }
+    let [checks, _] = blocks("A health check", "sh");
+    in_private_network(|| {
+        for (state, expected) in [("serve", 0), ("idle", 1)] {
+            for (check, shell) in checks
+                .lines()
+                .flat_map(|check| shells.map(|shell| (check, shell)))
+            {
+                let mut command = with_lntu("unshare");
+                command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+                command
+                    .args(["python3", "-c", PROCESS_1, state])
+                    .args(shell)
+                    .arg(check);
+                let checked = run(&mut command);
+                assert_eq!(
+                    checked.code(),
+                    expected,
+                    "{state}, {shell:?}, {check}: {checked:?}"
+                );
+            }
+        }
+        // Without the quotes, a shell that expands the pattern never starts lntu.
+        for (shell, port) in [(1, "*:8080"), (1, "[::1]:8080"), (2, "*:8080")] {
+            let [name, options @ ..] = shells[shell] else {
+                panic!("a shell");
+            };
+            let mut command = with_lntu(name);
+            let refused = run(command.args(options).arg(format!("lntu check {port}")));
+            assert!(
+                refused.code() > 0 && !refused.stderr.contains("lntu: "),
+                "{refused:?}"
+            );
+        }
+    });
+}
+
+/// Runs the recipe with this script as its server. The shell and all that it started
+/// end when the recipe is dropped.
+fn wait_for_a_server(server: &str) -> (Recipe, TempDir) {
+    let [script] = blocks("Wait for a port", "sh");
+    let programs = TempDir::new().unwrap();
+    write_program(&programs.path().join("server"), server);
+    let mut shell = shell(&format!(
+        "PATH={}:$PATH\n{script}",
+        programs.path().display()
+    ));
+    (Recipe(Running::start(&mut shell)), programs)
+}
+
+#[test]
+fn a_script_waits_for_its_server_and_notices_its_death() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let (recipe, _programs) =
+            wait_for_a_server("exec python3 -m http.server 8080 >/dev/null 2>&1");
+        assert!(recipe.0.next_line().starts_with("Netid State"));
+        assert!(recipe.0.next_line().contains(":8080 "));
+        drop(recipe);
+
+        let (mut recipe, _programs) = wait_for_a_server("exit 3");
+        let status = wait_for("the script's end", || recipe.0.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(2));
+        let error = recipe.0.next_error();
+        assert!(
+            error.starts_with("lntu: ") && error.contains("process"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn what_listens_is_listed() {
+    let [recipes] = blocks("See what listens", "sh");
+    // The last looks into a container.
+    let here = recipes.lines().take(4);
+    in_private_network(|| {
+        let _there = [
+            listen_on(8080),
+            crate::harness::listen_on("127.0.0.2", 8080),
+        ];
+        let listed = here.map(|line| run(&mut shell(line)).lines().join("\n"));
+        let listed = listed.collect::<Vec<_>>();
+        assert_eq!(listed[0].matches(":8080 ").count(), 2, "{listed:?}");
+        assert_eq!(listed[1].matches("users:").count(), 2, "{listed:?}");
+        assert_eq!(listed[2].lines().count(), 1, "{listed:?}");
+        assert_eq!(listed[3].matches("tcp:127.0.0.").count(), 1, "{listed:?}");
+    });
+}
+
+#[test]
+fn the_lines_of_the_manual_are_what_is_printed() {
+    let [expected] = examples("Lines");
+    in_private_network(|| {
+        let listen = |address: &str, backlog| {
+            let address: SocketAddr = address.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+            socket.bind(&address.into()).unwrap();
+            socket.listen(backlog).unwrap();
+            socket
+        };
+        let _stays = listen("127.0.0.1:5432", 128);
+        let closes = listen("[::]:8080", 511);
+        let watcher = Running::start(&mut lntu(&["--source", "netlink"]));
+        let mut lines = expected.lines();
+        for line in lines.by_ref().take(3) {
+            assert_eq!(watcher.next_line(), line);
+        }
+        closes.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(Some(&*watcher.next_line()), lines.next());
+    });
 }

@@ -393,7 +393,11 @@ fn a_watcher_that_can_read_nothing_at_first_goes_on_trying() {
 #[test]
 fn signals_end_the_watcher_at_once_with_128_plus_their_number() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let watcher = Running::start(&mut lntu(&["-i", "1h", "--source", "proc"]));
+        // Where the tests run in the background of a script, the shell ignores SIGINT
+        // for them.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_lntu")]);
+        let watcher = Running::start(command.args(["-i", "1h", "--source", "proc"]));
         assert!(watcher.next_line().starts_with("Netid"));
         kill_process(watcher.pid(), signal).unwrap();
         let finished = watcher.finish();

@@ -2,76 +2,89 @@
 
 use lntu::cli::description::{
     ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, OptionSpec,
-    PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
+    PORT_EXAMPLES, PORT_FORM, PORT_MEANING, options,
 };
 
-/// What only the manual says, one paragraph per item.
-const DESCRIPTION: &[&str] = &[
-    "lntu says which TCP ports are listening and which UDP ports are bound in a network \
-     namespace, and says so again whenever that changes. It is one static binary, for containers \
-     that may hold nothing else: a health check, a way to wait for a port, and a port watcher.",
-    "It asks \"ss -lntu\" and, where that is missing or fails, reads /proc/net itself. The answer \
-     is the same either way. It never connects to a port.",
-    "Under the name ss, as a link or a copy, it takes the options of ss(8) and prints what that \
-     prints of listening TCP and UDP sockets, or refuses in one line.",
-];
+/// The manual, but for what the description of the command line says. It is roff with
+/// less to write: a line that starts with a dot is a request, the line after `.TP` is
+/// a term, `@NAME@` stands for what is made here, and all else is text as it is read.
+const TEMPLATE: &str = include_str!("lntu.1.in");
 
-const OUTPUT: &[&str] = &[
-    "A listener is a line in the columns of ss(8): protocol, state, the two queues, local and \
-     peer address. Wildcards are written \"*\". watch prints the listeners that are there, then a \
-     line for each change: one that opened as a plain line, one that closed as the same line with \
-     the state CLOSED.",
-    "With --json, each listener is an object on a line of its own, whose \"type\" is \
-     \"listening\", \"opened\" or \"closed\".",
-    "With --processes, a last column, or the member \"processes\", names those that hold the \
-     socket.",
-    "Only data goes to standard output. An error is one line on standard error, \
-     \"lntu: WHAT: WHY\".",
-];
-
-const EXAMPLES: &[(&str, &str)] = &[
-    ("Print the listeners once:", "lntu list"),
+/// What only the manual says of an option, by its long name.
+const DETAILS: &[(&str, &str)] = &[
     (
-        "Follow all TCP ports from 3000 to 3999, as JSON Lines:",
-        "lntu --json 3000-3999/tcp",
+        "exclude",
+        "The word loopback leaves out loopback addresses: what only the container itself can \
+         reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the ports that the kernel \
+         chooses by itself, such as those of DNS look-ups, by the setting of the network \
+         namespace in which lntu runs, also with --pid.",
     ),
     (
-        "Be the health check of a container, in its Dockerfile:",
-        "HEALTHCHECK CMD [\"/lntu\", \"check\", \"8080\"]",
+        "of",
+        "A worker that inherits a socket counts, a daemon that left the tree does not. watch and \
+         wait end when the tree has ended; wait then with 2, at once. It needs the right to read \
+         the descriptors of the tree (see SECURITY).",
     ),
     (
-        "Start an application once a database in the same network namespace listens:",
-        "lntu wait --timeout 60s 5432 -- /app",
+        "exclude-holder",
+        "NAME is what /proc/PID/comm says, at most 15 bytes. Sockets whose holders cannot be read \
+         stay.",
     ),
     (
-        "Start an application, and report its ports beside it:",
-        "lntu --json --output /dev/stderr -- /app",
-    ),
-];
-
-const ENVIRONMENT: &[(&str, &str)] = &[(
-    "PATH",
-    "The absolute directories in which ss and COMMAND are looked for. ss is never taken from a \
-     relative or empty entry.",
-)];
-
-const FILES: &[(&str, &str)] = &[
-    (
-        "/proc/net/tcp, /proc/net/tcp6, /proc/net/udp, /proc/net/udp6",
-        "The tables that are read where ss does not answer. tcp must be readable; the others may \
-         be absent.",
+        "by-port",
+        "The line is that of a wildcard if there is one, and of IPv4 before IPv6, as it was when \
+         the port opened. A port opens with its first socket on any address, and closes with its \
+         last.",
     ),
     (
-        "/proc/net/sockstat, /proc/net/sockstat6",
-        "How many sockets there are, which can spare the reading of a table.",
+        "full",
+        "Each table stands under its header; with --no-header, an empty line ends each.",
+    ),
+    ("settle", "The first lines come after D, too."),
+    (
+        "any",
+        "With -- COMMAND, wait prints nothing and becomes COMMAND.",
     ),
     (
-        "/proc/PID/fd, /proc/PID/comm",
-        "Where --processes finds who holds a socket, and what it is called.",
+        "max-queued",
+        "Of several sockets on one port, the longest queue counts. gVisor always says 0.",
     ),
     (
-        "/proc/sys/net/ipv4/ip_local_port_range",
-        "The ports that --exclude ephemeral leaves out.",
+        "closed",
+        "Every listener that overlaps counts: for an address also one on a wildcard that takes \
+         its family, for a wildcard one on any address. PORTs may be ranges. What else can keep \
+         a server from binding is said under LIMITS.",
+    ),
+    (
+        "json",
+        "check and wait take it, --no-header and --processes with --any only.",
+    ),
+    (
+        "output",
+        "/dev/stderr works. At a FIFO, list waits for its reader; watch holds its lines until \
+         there is one, which it looks for at each poll.",
+    ),
+    ("interval", "Never under 10 ms."),
+    (
+        "source",
+        "netlink asks the kernel as ss does, but for listeners only. See SOURCES.",
+    ),
+    (
+        "proc",
+        "Where DIR is a whole /proc that is mounted elsewhere (a host's, in a container), its \
+         process 1 is meant: net there would be that of lntu itself.",
+    ),
+    (
+        "pid",
+        "It needs the right to read /proc/PID/net, and nothing in the container of that process.",
+    ),
+    (
+        "quiet",
+        "Of --verbose and --quiet, the last one given counts.",
+    ),
+    (
+        "help",
+        "Behind a command, it is about that command alone, as \"lntu help check\" is.",
     ),
 ];
 
@@ -80,78 +93,19 @@ pub fn page() -> String {
     let mut page = Page(format!(
         ".TH LNTU 1 \"\" \"lntu {version}\" \"User Commands\"\n"
     ));
-    page.request(".SH NAME");
-    page.line(&format!("lntu \\- {}", escaped(ABOUT)));
-
-    page.request(".SH SYNOPSIS");
-    page.request(".nf");
-    for command in &COMMANDS {
-        page.line(&usage(command.usage));
-    }
-    page.request(".fi");
-
-    page.request(".SH DESCRIPTION");
-    page.paragraphs(DESCRIPTION);
-
-    page.request(".SH COMMANDS");
-    for command in &COMMANDS {
-        let name = command.name.text();
-        let default = match command.name == CommandName::default() {
-            true => " (the command if none is named)",
-            false => "",
-        };
-        page.item(&format!("\\fB{name}\\fR{default}"), command.summary);
-    }
-
-    page.request(".SH PORT");
-    page.line(&format!("A PORT is {}, such as", usage(PORT_FORM)));
-    page.line(&format!("{}.", escaped(&PORT_EXAMPLES.join(", "))));
-    page.prose(PORT_MEANING);
-
-    page.request(".SH OPTIONS");
-    for group in &GROUPS {
-        page.request(&format!(".SS {}", escaped(group.title)));
-        for option in group.options {
-            let commands: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
-            let help = match group.is_for_all() && option.commands == group.commands {
-                true => option.help.to_string(),
-                false => format!("{}: {}", commands.join(", "), option.help),
-            };
-            page.item(&spelling(option), &help);
+    let mut is_term = false;
+    for line in TEMPLATE.lines() {
+        match line
+            .strip_prefix('@')
+            .and_then(|line| line.strip_suffix('@'))
+        {
+            Some(name) => page.part(name),
+            None if line.starts_with('.') => page.request(line),
+            None if is_term => page.line(&bold(line)),
+            None => page.line(&escaped(line)),
         }
+        is_term = line == ".TP";
     }
-
-    page.request(".SH OUTPUT");
-    page.paragraphs(OUTPUT);
-
-    page.request(".SH \"EXIT STATUS\"");
-    for (status, meaning) in EXIT_STATUS {
-        page.item(&bold(status), meaning);
-    }
-    page.request(".PP");
-    page.prose(EXIT_STATUS_OF_COMMAND);
-
-    page.request(".SH EXAMPLES");
-    for (index, (what, typed)) in EXAMPLES.iter().enumerate() {
-        if index > 0 {
-            page.request(".PP");
-        }
-        page.prose(what);
-        page.request(".PP\n.RS 4\n.nf");
-        page.line(&bold(typed));
-        page.request(".fi\n.RE");
-    }
-
-    page.request(".SH ENVIRONMENT");
-    for (name, meaning) in ENVIRONMENT {
-        page.item(&bold(name), meaning);
-    }
-    page.request(".SH FILES");
-    for (name, meaning) in FILES {
-        page.item(&format!("\\fI{}\\fR", escaped(name)), meaning);
-    }
-    page.request(".SH \"SEE ALSO\"");
-    page.line("\\fBss\\fR(8), \\fBproc\\fR(5)");
     page.0
 }
 
@@ -180,12 +134,60 @@ impl Page {
         }
     }
 
-    fn paragraphs(&mut self, texts: &[&str]) {
-        for (index, text) in texts.iter().enumerate() {
-            if index > 0 {
-                self.request(".PP");
+    /// Adds what the description of the command line says of this.
+    fn part(&mut self, name: &str) {
+        match name {
+            "NAME" => self.line(&format!("lntu \\- {}", escaped(ABOUT))),
+            "SYNOPSIS" => {
+                self.request(".nf");
+                for command in &COMMANDS {
+                    self.line(&usage(command.usage));
+                }
+                self.request(".fi");
             }
-            self.prose(text);
+            "COMMANDS" => {
+                for command in &COMMANDS {
+                    let name = bold(command.name.text());
+                    let default = match command.name == CommandName::default() {
+                        true => " (the command if none is named)",
+                        false => "",
+                    };
+                    self.item(&format!("{name}{default}"), command.summary);
+                }
+            }
+            "PORT" => {
+                self.line(&format!("A PORT is {}, such as", usage(PORT_FORM)));
+                self.line(&format!("{}.", escaped(&PORT_EXAMPLES.join(", "))));
+                self.prose(PORT_MEANING);
+            }
+            "OPTIONS" => self.options(),
+            "EXIT_STATUS" => {
+                for (status, meaning) in EXIT_STATUS {
+                    self.item(&bold(status), meaning);
+                }
+                self.request(".PP");
+                self.prose(EXIT_STATUS_OF_COMMAND);
+            }
+            _ => panic!("{name} stands for nothing"),
+        }
+    }
+
+    fn options(&mut self) {
+        for group in &GROUPS {
+            self.request(&format!(".SS {}", escaped(group.title)));
+            for option in group.options {
+                let commands: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
+                let help = match group.is_for_all() && option.commands == group.commands {
+                    true => format!("{}.", option.help),
+                    false => format!("{}: {}.", commands.join(", "), option.help),
+                };
+                self.item(&spelling(option), &help);
+                let details = DETAILS.iter().filter(|(long, _)| *long == option.long);
+                details.for_each(|(_, details)| self.prose(details));
+            }
+        }
+        for (long, _) in DETAILS {
+            assert!(options().any(|option| option.long == *long), "--{long}");
         }
     }
 

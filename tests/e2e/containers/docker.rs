@@ -92,35 +92,42 @@ pub fn docker(arguments: &[&str]) -> Command {
 }
 
 /// Runs docker, which must succeed, and returns the first line it prints.
-fn docker_says(arguments: &[&str]) -> String {
+pub fn docker_says(arguments: &[&str]) -> String {
     let said = run(&mut docker(arguments));
     assert!(said.status.success(), "docker {arguments:?}: {said:?}");
     said.stdout.trim().to_string()
 }
 
 /// A name that no other test run uses.
-fn unique_name() -> String {
+pub fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("lntu-test-{}-{count}", process::id())
 }
 
-/// A Docker image. It is removed when dropped.
-pub struct Image {
+/// A Docker image. It is removed once this, and each container that was made of it, is
+/// dropped: while a container runs, Docker would only take its name.
+pub struct Image(Arc<Built>);
+
+struct Built {
     name: String,
     /// The image below this one. It must live longer.
     _base: Option<Arc<Image>>,
 }
 
 impl Image {
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// Builds an image with these arguments of `docker build`.
     pub fn build(arguments: &[&str], base: Option<Arc<Image>>) -> Image {
-        let image = Image {
+        let image = Image(Arc::new(Built {
             name: unique_name(),
             _base: base,
-        };
+        }));
         // Do not use the cache: another test may be removing a cached layer.
-        let build = ["build", "--quiet", "--no-cache", "--tag", &image.name];
+        let build = ["build", "--quiet", "--no-cache", "--tag", image.name()];
         docker_says(&[&build, arguments].concat());
         image
     }
@@ -163,28 +170,31 @@ impl Image {
     pub fn scratch_with(lines: &str) -> Image {
         let base = Image::scratch();
         let context = TempDir::new().unwrap();
-        let dockerfile = format!("FROM {}\n{lines}\n", base.name);
+        let dockerfile = format!("FROM {}\n{lines}\n", base.name());
         fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
         Image::build(&[context.path().to_str().unwrap()], Some(base))
     }
 
+    fn new_container(&self) -> Container {
+        Container {
+            name: unique_name(),
+            _image: self.0.clone(),
+        }
+    }
+
     /// Runs `command` in a container and waits for its end.
     pub fn run(&self, options: &[&str], command: &[&str]) -> Finished {
-        let container = Container {
-            name: unique_name(),
-        };
+        let container = self.new_container();
         let run = ["run", "--name", &container.name];
-        let arguments = [&run, options, &[&self.name], command].concat();
+        let arguments = [&run, options, &[self.name()], command].concat();
         Running::start(&mut docker(&arguments)).finish()
     }
 
     /// Starts `command` in a container.
     pub fn start(&self, options: &[&str], command: &[&str]) -> Container {
-        let container = Container {
-            name: unique_name(),
-        };
+        let container = self.new_container();
         let run = ["run", "--detach", "--name", &container.name];
-        docker_says(&[&run, options, &[&self.name], command].concat());
+        docker_says(&[&run, options, &[self.name()], command].concat());
         container
     }
 
@@ -208,7 +218,7 @@ pub enum Port {
     Closed,
 }
 
-impl Drop for Image {
+impl Drop for Built {
     fn drop(&mut self) {
         let _ = docker(&["rmi", "--force", &self.name]).output();
     }
@@ -217,9 +227,14 @@ impl Drop for Image {
 /// A running container. It is killed and removed when dropped.
 pub struct Container {
     name: String,
+    _image: Arc<Built>,
 }
 
 impl Container {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The option that puts another container into this container's network
     /// namespace.
     pub fn network(&self) -> String {

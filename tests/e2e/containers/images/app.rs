@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::{self, Command};
@@ -33,6 +33,7 @@ fn main() {
 /// What one step leaves for the next.
 struct App {
     ports: Vec<(u16, Option<TcpListener>)>,
+    bound: Vec<UdpSocket>,
     /// The environment for `exec`, in order and unchanged. std would not keep
     /// it so.
     environment: Vec<CString>,
@@ -47,6 +48,7 @@ impl Default for App {
         };
         App {
             ports: Vec::new(),
+            bound: Vec::new(),
             environment: std::env::vars_os().map(pair).collect(),
         }
     }
@@ -58,6 +60,7 @@ impl App {
         match step {
             "say" => println!("{}", next()),
             "listen" => self.ports.push(listen(number(&next()))),
+            "bind" => self.bound.push(bind(number(&next()))),
             "reserve" => self.ports.push((number(&next()), None)),
             "connect" => drop(TcpStream::connect(("127.0.0.1", number(&next()))).unwrap()),
             "serve" => self.serve(),
@@ -143,6 +146,10 @@ fn signal(name: &str) -> Signal {
 
 fn listen(port: u16) -> (u16, Option<TcpListener>) {
     (port, Some(TcpListener::bind(("0.0.0.0", port)).unwrap()))
+}
+
+fn bind(port: u16) -> UdpSocket {
+    UdpSocket::bind(("0.0.0.0", port)).unwrap()
 }
 
 /// Prints each connection.

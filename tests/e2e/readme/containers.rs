@@ -1,0 +1,514 @@
+//! The recipes that need containers: Docker, Compose, Podman, Kubernetes, and systemd in
+//! a container of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{blocks, examples, shell};
+use crate::containers::docker::*;
+use crate::harness::*;
+
+/// The image that the README names in `COPY --from=`.
+const RELEASED: &str = "lntu:0.1.0-amd64";
+
+fn have_root() -> bool {
+    let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
+    have("root", missing)
+}
+
+fn becomes(container: &Container, health: &str) {
+    wait_for(health, || {
+        (container.inspect("{{.State.Health.Status}}") == health).then_some(())
+    });
+}
+
+/// An image that holds `/lntu`, as the released one does.
+fn released() -> Image {
+    Image::of(
+        "FROM scratch\nCOPY lntu /\nENTRYPOINT [\"/lntu\"]\n",
+        &[&binaries().lntu],
+    )
+}
+
+#[test]
+fn what_is_released_is_checked_and_unpacked() {
+    if !have_docker() {
+        return;
+    }
+    let [script] = blocks("Get it", "sh");
+    let directory = TempDir::new().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let image = released();
+    let oci = directory.path().join(format!("lntu-{version}-oci.tar"));
+    docker_says(&["save", "--output", oci.to_str().unwrap(), image.name()]);
+    // What stands in an archive, and how its name is made, is in .ci/release.
+    let name = format!("lntu-{version}-x86_64-unknown-linux-musl");
+    fs::create_dir(directory.path().join(&name)).unwrap();
+    fs::copy(&binaries().lntu, directory.path().join(&name).join("lntu")).unwrap();
+    let prepare = format!(
+        "tar -czf {name}.tar.gz {name} && rm -r {name} && sha256sum * >SHA256SUMS &&
+         echo \"$(printf %064d 0)  lntu_{version}_armhf.deb\" >>SHA256SUMS"
+    );
+    let here = |script: &str| {
+        let mut shell = shell(&format!("set -e\n{script}"));
+        run(shell.current_dir(&directory))
+    };
+    assert!(here(&prepare).status.success());
+    let got = here(script);
+    assert_eq!((got.code(), &*got.stderr), (0, ""));
+    assert!(
+        got.stdout
+            .contains(&format!("Loaded image: {}", image.name()))
+    );
+    assert_eq!(here("./lntu -V").lines(), [format!("lntu {version}")]);
+
+    fs::write(&oci, "something else").unwrap();
+    assert_eq!(here(script).code(), 1);
+}
+
+#[test]
+fn the_first_dockerfile_makes_a_healthy_container() {
+    if !have_docker() {
+        return;
+    }
+    let [dockerfile] = blocks("Get it", "dockerfile");
+    let lntu = released();
+    let image = Image::of(
+        &dockerfile.replace(RELEASED, lntu.name()),
+        &[&binaries().app],
+    );
+    let server = image.start(&[], &["listen", "8080", "serve"]);
+    becomes(&server, "healthy");
+}
+
+#[test]
+fn docker_keeps_the_reason_of_a_failed_check() {
+    if !have_docker() {
+        return;
+    }
+    let [_, inspect] = blocks("A health check", "sh");
+    let image = Image::scratch_with(
+        "HEALTHCHECK --interval=1s --retries=1 CMD [\"/lntu\", \"check\", \"${PORT:-8080}\"]",
+    );
+    let server = image.start(&[], &["/app", "listen", "3000", "serve"]);
+    becomes(&server, "unhealthy");
+    let said = run(&mut shell(&inspect.replace("CONTAINER", server.name())));
+    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:3000/tcp is";
+    assert!(said.stdout.starts_with(reason), "{said:?}");
+}
+
+/// A project of Docker Compose. Nothing of it is left when it is dropped.
+struct Project {
+    directory: TempDir,
+    name: String,
+}
+
+impl Project {
+    fn compose(&self, arguments: &[&str]) -> Command {
+        let mut compose = Command::new("docker-compose");
+        compose.args(["--project-name", &self.name]).args(arguments);
+        compose.current_dir(&self.directory);
+        compose
+    }
+
+    /// The id of a service's container, once there is one.
+    fn container(&self, service: &str) -> Option<String> {
+        let project = format!("label=com.docker.compose.project={}", self.name);
+        let service = format!("label=com.docker.compose.service={service}");
+        let id = docker_says(&[
+            "ps", "--all", "--quiet", "--filter", &project, "--filter", &service,
+        ]);
+        (!id.is_empty()).then_some(id)
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = self
+            .compose(&["down", "--volumes", "--timeout", "0"])
+            .output();
+    }
+}
+
+#[test]
+fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
+    if !have_docker() || !have_program("services", "docker-compose") {
+        return;
+    }
+    let [file, _] = blocks("A health check", "yaml");
+    let Binaries { lntu, app, .. } = binaries();
+    let db = "FROM scratch\nCOPY app /\nCMD [\"/app\", \"reserve\", \"5432\", \"serve\"]\n";
+    let db = Image::of(db, &[app]);
+    let client = Image::scratch_with("CMD [\"/app\", \"say\", \"started\"]");
+    let project = Project {
+        directory: TempDir::new().unwrap(),
+        name: unique_name(),
+    };
+    let file = file
+        .replace("postgres:17", db.name())
+        .replace("your/app", client.name());
+    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    fs::copy(lntu, project.directory.path().join("lntu")).unwrap();
+
+    let up = Running::start(&mut project.compose(&["up", "--detach"]));
+    let db = wait_for("the database", || project.container("db"));
+    wait_for("its start", || {
+        docker_says(&["logs", &db])
+            .contains("serving")
+            .then_some(())
+    });
+    let health = || docker_says(&["inspect", "--format", "{{.State.Health.Status}}", &db]);
+    assert_eq!(health(), "starting");
+    assert_eq!(project.container("app"), None);
+    docker_says(&["kill", "--signal", "USR2", &db]);
+    let up = up.finish();
+    assert!(up.status.success(), "{up:?}");
+    assert_eq!(health(), "healthy");
+    let app = project.container("app").expect("the application");
+    assert_eq!(docker_says(&["wait", &app]), "0");
+    assert_eq!(docker_says(&["logs", &app]), "started");
+}
+
+#[test]
+fn an_image_without_a_path_waits_watches_and_becomes_its_application() {
+    if !have_docker() {
+        return;
+    }
+    let [entrypoint] = blocks("Wait for a port", "dockerfile");
+    let [_, alone, ..] = examples::<4>("In a Dockerfile");
+    let server = Image::scratch().start_server(Port::Closed, "5432");
+    let containers = [entrypoint, alone].map(|line| {
+        let image = Image::scratch_with(line);
+        let application = ["say", "started", "serve", "exit", "42"];
+        let container = image.start(&[&server.network()], &application);
+        assert!(container.is_running());
+        assert_eq!(container.logs().stdout, "");
+        (container, image)
+    });
+    server.opens_its_port();
+    for (container, _image) in &containers {
+        container.wait_for_line("started");
+        container.stop();
+        assert_eq!(container.status(), 42);
+    }
+    let watched = containers[0].0.logs().stdout;
+    assert!(
+        watched.contains("LISTEN") && watched.contains(":5432"),
+        "{watched}"
+    );
+}
+
+/// What an application sees of its watcher: a child with lntu's command line, which has
+/// its own within it.
+#[test]
+fn the_application_has_one_more_child_with_its_own_command_line_within() {
+    if !have_docker() || !have_root() {
+        return;
+    }
+    let [entrypoint] = blocks("Report ports as they open and close", "dockerfile");
+    let image = Image::scratch_with(entrypoint);
+    let app = ["reserve", "8080", "serve", "exit", "42"];
+    for options in [&[][..], &["--init"]] {
+        let container = image.start(options, &app);
+        container.wait_for_line("serving");
+        container.wait_for_line("\"ready\"");
+        container.opens_its_port();
+        container.wait_for_line("\"opened\"");
+        let top = docker_says(&["top", container.name(), "-o", "pid,ppid,args"]);
+        let processes = top
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let of = |program| processes.clone().find(|words| words[2] == program).unwrap();
+        let (application, watcher) = (of("/app"), of("/lntu"));
+        assert_eq!(watcher[1], application[0], "{top}");
+        assert!(watcher.contains(&"/app"), "{top}");
+
+        let stat = format!("/proc/{}/stat", watcher[0]);
+        let pid = Pid::from_raw(watcher[0].parse().unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        wait_for("a zombie", || {
+            fs::read_to_string(&stat)
+                .unwrap()
+                .contains(") Z ")
+                .then_some(())
+        });
+        container.stop();
+        assert_eq!(container.status(), 42, "{options:?}");
+    }
+}
+
+#[test]
+fn the_lines_for_a_dockerfile_make_images_that_work() {
+    if !have_docker() || !have_program("services", "tini-static") {
+        return;
+    }
+    let [checks, _, under_tini, as_ss] = examples("In a Dockerfile");
+    let images = checks.lines().map(Image::scratch_with).collect::<Vec<_>>();
+    let starts: [&[&str]; 2] = [
+        &["/app", "listen", "8080", "serve"],
+        &["/app", "bind", "53", "serve"],
+    ];
+    let containers = images
+        .iter()
+        .zip(starts)
+        .map(|(image, app)| image.start(&[], app));
+    let containers = containers.collect::<Vec<_>>();
+
+    let directory = TempDir::new().unwrap();
+    let tini = directory.path().join("tini");
+    fs::copy("/usr/bin/tini-static", &tini).unwrap();
+    let Binaries { lntu, app, .. } = binaries();
+    let dockerfile = format!("FROM scratch\nCOPY tini lntu app /\n{under_tini}\n");
+    let image = Image::of(&dockerfile, &[&tini, lntu, app]);
+    let watched = image.start(&[], &["listen", "8080", "serve", "exit", "42"]);
+    watched.wait_for_line("\"tcp:*:8080\"");
+    watched.stop();
+    assert_eq!(watched.status(), 42);
+
+    let released = released();
+    let copy = as_ss.replace("from=lntu", &format!("from={}", released.name()));
+    let image = Image::of(&format!("FROM scratch\n{copy}\n"), &[]);
+    let listed = image.run(&[&containers[0].network()], &["/usr/bin/ss", "-Hlnt"]);
+    assert!(listed.lines()[0].contains("0.0.0.0:8080"), "{listed:?}");
+
+    for container in &containers {
+        becomes(container, "healthy");
+    }
+}
+
+#[test]
+fn the_host_lists_a_container_and_a_container_the_host() {
+    if !have_docker() {
+        return;
+    }
+    let [of_a_container, of_the_host] = examples("A container, from the host");
+    let [recipes] = blocks("See what listens", "sh");
+    let server = Image::scratch().start_server(Port::Open, "8080");
+    for line in [of_a_container, recipes.lines().last().unwrap()] {
+        let listed = run(&mut shell(&line.replace("CONTAINER", server.name())));
+        let lines = listed.lines();
+        assert!(lines.len() == 2 && lines[1].contains("*:8080"), "{lines:?}");
+    }
+    let there = listen("127.0.0.1");
+    let command = of_the_host.replace("lntu ", "/lntu ");
+    let command = command.split(' ').collect::<Vec<_>>();
+    let listed = Image::scratch().run(&["--volume=/proc:/host/proc:ro"], &command);
+    let local = format!("127.0.0.1:{} ", port_of(&there));
+    assert!(listed.lines().join("\n").contains(&local), "{listed:?}");
+}
+
+/// The pod of the README, and one with the sidecar of the manual.
+fn pods() -> [String; 2] {
+    let [_, pod] = blocks("A health check", "yaml");
+    let [containers] = examples("A Kubernetes sidecar before version 1.29");
+    let head = "apiVersion: v1\nkind: Pod\nmetadata: { name: app }\nspec:\n  ";
+    [
+        pod.to_string(),
+        head.to_string() + &containers.replace('\n', "\n  "),
+    ]
+}
+
+/// Against the schemas of Kubernetes: each name is known, each value of its type.
+#[test]
+fn kubernetes_knows_every_field_of_the_pods() {
+    let validate = repository().join("target/programs/python/bin/kubernetes-validate");
+    let missing = (!validate.exists()).then(|| format!("{} is not there", validate.display()));
+    if !have("programs", missing) {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("pod.yaml");
+    let validated = |pod: &str| {
+        fs::write(&file, pod).unwrap();
+        run(Command::new(&validate).arg("--strict").arg(&file))
+    };
+    for pod in pods() {
+        let said = validated(&pod);
+        assert!(said.status.success(), "{pod}\n{said:?}");
+        assert!(!validated(&pod.replace("args:", "arg:")).status.success());
+    }
+}
+
+/// Podman with a store of its own. Nothing of it is left when it is dropped.
+struct Podman(TempDir);
+
+impl Podman {
+    fn new() -> Podman {
+        let podman = Podman(TempDir::new().unwrap());
+        // Limits that need no privilege to set.
+        let conf = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
+        fs::write(podman.0.path().join("containers.conf"), conf).unwrap();
+        podman
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let at = |name| self.0.path().join(name);
+        let mut podman = Command::new("podman");
+        podman.env("CONTAINERS_CONF", at("containers.conf"));
+        podman
+            .arg("--root")
+            .arg(at("root"))
+            .arg("--runroot")
+            .arg(at("run"));
+        podman.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs"]);
+        podman
+            .args(["--events-backend=none", "--runtime=runc"])
+            .args(arguments);
+        podman
+    }
+
+    fn says(&self, arguments: &[&str]) -> String {
+        let said = run(&mut self.command(arguments));
+        assert!(said.status.success(), "podman {arguments:?}: {said:?}");
+        said.stdout
+    }
+
+    /// Takes over an image of Docker, and returns its name here.
+    fn load(&self, image: &Image) -> String {
+        let tar = self.0.path().join("image.tar");
+        docker_says(&["save", "--output", tar.to_str().unwrap(), image.name()]);
+        self.says(&["load", "--input", tar.to_str().unwrap()]);
+        fs::remove_file(tar).unwrap();
+        format!("localhost/{}:latest", image.name())
+    }
+}
+
+impl Podman {
+    fn remove_pods(&self) {
+        let pods = run(&mut self.command(&["pod", "ps", "--quiet", "--no-trunc"])).stdout;
+        let _ = self.command(&["pod", "rm", "--force", "--all"]).output();
+        // It leaves their control groups where systemd would remove them. The monitors of
+        // containers may stay a moment longer.
+        let until = Instant::now() + DEADLINE;
+        for group in pods.lines().chain(["conmon", ""]) {
+            while !remove_control_groups(group) && Instant::now() < until {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Removes this group of Podman's from each hierarchy. Whether there is none now.
+fn remove_control_groups(name: &str) -> bool {
+    let top = Path::new("/sys/fs/cgroup");
+    let mut all_gone = true;
+    let hierarchies = fs::read_dir(top).into_iter().flatten().flatten();
+    for hierarchy in hierarchies.map(|entry| entry.path()).chain([top.into()]) {
+        let group = hierarchy.join("libpod_parent").join(name);
+        all_gone &= fs::remove_dir(&group).is_ok() || !group.exists();
+    }
+    all_gone
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        self.remove_pods();
+        // It mounts its store upon itself.
+        let mut umount = Command::new("umount");
+        let _ = umount
+            .arg("--lazy")
+            .arg(self.0.path().join("root"))
+            .output();
+    }
+}
+
+/// Podman 4.3 knows neither a startup probe nor a native sidecar, which is a second
+/// container here, and takes an exec probe for a shell command.
+#[test]
+fn podman_plays_the_pods() {
+    if !have_docker() || !have_program("services", "podman") || !have_root() {
+        return;
+    }
+    let Some(busybox) = Image::busybox() else {
+        return;
+    };
+    let served = "CMD [\"/app\", \"listen\", \"8080\", \"serve\"]";
+    let served = Image::of(&format!("FROM {}\n{served}\n", busybox.name()), &[]);
+    let podman = Podman::new();
+    let (ports, app) = (podman.load(&released()), podman.load(&served));
+    for pod in pods() {
+        let file = podman.0.path().join("pod.yaml");
+        let pod = pod
+            .replace("your/app", &app)
+            .replace("your/lntu:0.1.0", &ports);
+        let pod = match pod.split_once("\n  containers:") {
+            Some((init, rest)) if init.contains("initContainers") => {
+                let init = init.replace("initContainers", "containers");
+                init.replace(", restartPolicy: Always", "") + rest
+            }
+            _ => pod,
+        };
+        fs::write(&file, &pod).unwrap();
+        podman.says(&["kube", "play", "--network=none", file.to_str().unwrap()]);
+        wait_for("the ports of the pod", || {
+            let lines = podman.says(&["logs", "app-ports"]);
+            lines.contains("\"tcp:*:8080\"").then_some(())
+        });
+        if pod.contains("livenessProbe") {
+            podman.says(&["healthcheck", "run", "app-app"]);
+            let inspected = podman.says(&["inspect", "app-app"]);
+            let inspected: Value = serde_json::from_str(&inspected).unwrap();
+            let test = &inspected[0]["Config"]["Healthcheck"]["Test"];
+            assert_eq!(test[0], "CMD-SHELL", "{test}");
+        }
+        podman.remove_pods();
+    }
+}
+
+/// systemd is process 1 of a container that has the host's libraries, and mounts control
+/// groups of its own.
+#[test]
+fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
+    if !have_docker() || !have_program("services", "systemd-analyze") {
+        return;
+    }
+    let [service] = examples("A systemd service");
+    let directory = TempDir::new().unwrap();
+    let unit = directory.path().join("server.service");
+    fs::write(&unit, service).unwrap();
+    let mount = |from: &Path, to: &str| format!("--volume={}:{to}:ro", from.display());
+    let image = Image::scratch();
+    let start = |script: &str| {
+        let server = directory.path().join("server");
+        fs::write(&server, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut options = ["/run", "/tmp", "/etc", "/sys/fs/cgroup"]
+            .map(|path| format!("--tmpfs={path}"))
+            .to_vec();
+        for path in ["/usr/lib", "/lib", "/lib64", "/bin/sh", "/bin/systemctl"] {
+            options.push(mount(Path::new(path), path));
+        }
+        options.push(mount(&binaries().lntu, "/usr/bin/lntu"));
+        options.push(mount(&server, "/usr/local/bin/server"));
+        options.push(mount(&unit, "/etc/systemd/system/server.service"));
+        let mounts = "--cap-add=SYS_ADMIN --cgroupns=private \
+                      --security-opt=seccomp=unconfined --security-opt=apparmor=unconfined";
+        options.extend(mounts.split(' ').map(str::to_string));
+        let options = options.iter().map(String::as_str).collect::<Vec<_>>();
+        image.start(
+            &options,
+            &["/usr/lib/systemd/systemd", "--unit=server.service"],
+        )
+    };
+    for (script, states) in [
+        ("exec /app listen 8080 serve", ["active", "running"]),
+        ("exec /app say dead exit 3", ["failed", "failed"]),
+    ] {
+        let container = start(script);
+        let expected = states.map(|state| format!("={state}\n")).concat();
+        wait_for(&expected, || {
+            let show = ["exec", container.name(), "/bin/systemctl", "show"];
+            let properties = ["--property=ActiveState", "--property=SubState", "server"];
+            let shown = run(&mut docker(&[&show[..], &properties].concat())).stdout;
+            (shown.replace("ActiveState", "").replace("SubState", "") == expected).then_some(())
+        });
+    }
+}
