@@ -1,8 +1,8 @@
 //! Arguments become a call, and what it returns becomes an exit status.
+#![no_main]
 
 use std::env;
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use lntu::as_ss::{self, Places};
 use lntu::cli::{self, Command};
@@ -16,16 +16,21 @@ use lntu::report::{self, Verbosity};
 use lntu::source::{Source, SourceOptions};
 use lntu::sys;
 
-fn main() -> ExitCode {
-    let mut arguments = env::args_os();
+lntu::program!(program);
+
+#[global_allocator]
+static MEMORY: sys::Memory = sys::Memory;
+
+/// Returns the exit status.
+fn program(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     if arguments.next().is_some_and(|name| as_ss::is_name(&name)) {
         report::set_verbosity(Verbosity::Quiet);
         let places = Places::from_environment(|name| env::var_os(name));
         return match as_ss::run(arguments, &places) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 report::error_as("ss", format_args!("{error}"));
-                ExitCode::from(error.status())
+                error.status()
             }
         };
     }
@@ -33,16 +38,15 @@ fn main() -> ExitCode {
         Ok(command_line) => command_line,
         Err(error) => {
             report::error(format_args!("{error}"));
-            return ExitCode::from(2);
+            return 2;
         }
     };
     report::set_verbosity(command_line.verbosity);
     match run(command_line.command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(is_yes) => u8::from(!is_yes),
         Err(error) => {
             report::error(format_args!("{error}"));
-            ExitCode::from(error.status())
+            error.status()
         }
     }
 }

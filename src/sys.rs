@@ -2,13 +2,20 @@
 //! make. Each declaration says why it is needed.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int, c_long, c_short, c_ulong};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::ffi::{
+    CStr, CString, OsStr, OsString, c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void,
+};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::iter;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt as _, parent_id};
-use std::process::Command;
+use std::os::unix::process::parent_id;
+use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,7 +35,8 @@ unsafe extern "C" {
     /// std starts no session, so a terminal's signals would reach the watcher.
     fn setsid() -> c_int;
     /// std closes only what it opened, and gives no pidfd of a parent. As
-    /// system calls, since older C libraries lack `close_range` and `pidfd_open`.
+    /// system calls, since older C libraries lack `close_range` and `pidfd_open`, and
+    /// a signal mask is shown without the signals that the library uses itself.
     fn syscall(number: c_long, ...) -> c_long;
     /// What `close_range` does, one by one, for kernels before 5.9.
     fn close(fd: c_int) -> c_int;
@@ -43,6 +51,12 @@ unsafe extern "C" {
     -> c_int;
     /// std knows no namespaces.
     fn setns(fd: c_int, kind: c_int) -> c_int;
+    /// std's `exec` gives up where it cannot reset SIGPIPE.
+    fn execvp(program: *const c_char, arguments: *const *const c_char) -> c_int;
+    /// std's `sleep` panics where the kernel refuses to.
+    fn usleep(microseconds: c_uint) -> c_int;
+    /// std's stderr may allocate, and this is for when there is no memory.
+    fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
 }
 
 // Elsewhere the numbers below and those of `output` mean something else. The program
@@ -75,6 +89,21 @@ const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
 const SYS_PIDFD_OPEN: c_long = 434;
 const SYS_CLOSE_RANGE: c_long = 436;
+const SYS_RT_SIGPROCMASK: c_long = if cfg!(target_arch = "x86_64") {
+    14
+} else if cfg!(any(
+    target_arch = "x86",
+    target_arch = "arm",
+    target_arch = "s390x"
+)) {
+    175
+} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    174
+} else {
+    135
+};
+const SIG_BLOCK: c_long = 0;
+const SIG_SETMASK: c_long = 2;
 const POLLIN: c_short = 1;
 const F_GETFD: c_int = 1;
 const O_RDONLY_CLOEXEC: c_int = 0o2000000;
@@ -94,34 +123,132 @@ struct PollFd {
     revents: c_short,
 }
 
-/// Runs before std's start-up code. That code ignores SIGPIPE, and it opens
-/// `/dev/null` for each standard stream that is closed, or aborts if there is no
-/// `/dev/null`. An application that is started later must find both as they were.
-/// SIGCHLD gets its default here: a child cannot be waited for if it is ignored.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEFORE_STD: extern "C" fn() = {
-    extern "C" fn before_std() {
-        // SAFETY: no other thread runs yet; SIG_IGN and what `signal` returned
-        // are valid dispositions; the path is a C string.
-        unsafe {
-            ORIGINAL_SIGPIPE.store(signal(SIGPIPE, SIG_IGN), Ordering::Relaxed);
-            ORIGINAL_SIGCHLD.store(signal(SIGCHLD, SIG_DFL), Ordering::Relaxed);
-            // The lowest free number is that of the closed stream. Reading and
-            // writing fail on it, and exec closes it.
-            for fd in 0..=2 {
-                if fcntl(fd, F_GETFD) == -1 {
-                    open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
-                }
+/// Makes a function the program: the C function `main`. The function gets the
+/// arguments and returns the exit status.
+///
+/// std's own `main` would first make calls that only itself needs. Where one of them
+/// fails, it aborts, and an application that waits behind `--` could not start. It
+/// also ignores SIGPIPE and opens `/dev/null` for each standard stream that is
+/// closed, and the application must find both as they were.
+#[macro_export]
+macro_rules! program {
+    ($run:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main(count: i32, arguments: *const *const std::ffi::c_char) -> i32 {
+            // SAFETY: the C library calls this once, with as many C strings as it
+            // says, while there is one thread.
+            i32::from($run(unsafe { $crate::sys::start(count, arguments) }))
+        }
+    };
+}
+
+/// Prepares the process, and returns its arguments.
+///
+/// SIGCHLD gets its default: a child cannot be waited for if it is ignored.
+///
+/// # Safety
+/// For [`program`] only.
+pub unsafe fn start(
+    count: c_int,
+    arguments: *const *const c_char,
+) -> impl Iterator<Item = OsString> {
+    // SAFETY: SIG_IGN and what `signal` returned are valid dispositions; the path is
+    // a C string.
+    unsafe {
+        ORIGINAL_SIGPIPE.store(signal(SIGPIPE, SIG_IGN), Ordering::Relaxed);
+        ORIGINAL_SIGCHLD.store(signal(SIGCHLD, SIG_DFL), Ordering::Relaxed);
+        let (mut mask, nothing) = (0u64, ptr::null::<u64>());
+        let (of, size) = (&raw mut mask, size_of::<u64>());
+        if syscall(SYS_RT_SIGPROCMASK, SIG_BLOCK, nothing, of, size) == 0 {
+            let _ = ORIGINAL_MASK.set(mask);
+        }
+        // The lowest free number is that of the closed stream. Reading and
+        // writing fail on it, and exec closes it.
+        for fd in 0..=2 {
+            if fcntl(fd, F_GETFD) == -1 {
+                open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
             }
         }
     }
-    before_std
-};
+    (0..count as usize).map(move |place| {
+        // SAFETY: by this function's contract, there are `count` C strings.
+        let argument = unsafe { CStr::from_ptr(*arguments.add(place)) };
+        OsString::from_vec(argument.to_bytes().to_vec())
+    })
+}
+
+/// The memory of the system. Where that gives none, there is a small reserve: enough
+/// to start an application, or to read a short table. Where that is used up too, one
+/// line says so, and the process ends with "could not tell".
+#[derive(Debug)]
+pub struct Memory;
+
+/// In pages that cost nothing until they are used.
+struct Reserve(UnsafeCell<[u8; Reserve::SIZE]>);
+
+static RESERVE: Reserve = Reserve(UnsafeCell::new([0; Reserve::SIZE]));
+static RESERVE_USED: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: each of its bytes is given away at most once.
+unsafe impl Sync for Reserve {}
+
+impl Reserve {
+    const SIZE: usize = 64 * 1024;
+
+    /// The next `layout.size()` bytes that are free.
+    fn take(&self, layout: Layout) -> Option<*mut u8> {
+        let start = self.0.get().cast::<u8>();
+        let take = |used: usize| {
+            let skipped = start.wrapping_add(used).align_offset(layout.align());
+            used.checked_add(skipped)?
+                .checked_add(layout.size())
+                .filter(|used| *used <= Reserve::SIZE)
+        };
+        let before = RESERVE_USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let end = take(before.ok()?)?;
+        Some(start.wrapping_add(end - layout.size()))
+    }
+
+    fn holds(&self, memory: *mut u8) -> bool {
+        let start = self.0.get().cast::<u8>();
+        (start..start.wrapping_add(Reserve::SIZE)).contains(&memory)
+    }
+}
+
+// SAFETY: what it returns comes from the system's allocator, to which it is given
+// back, or from the reserve, each byte of which is given away once.
+unsafe impl GlobalAlloc for Memory {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by this function's contract.
+        let memory = unsafe { System.alloc(layout) };
+        if !memory.is_null() {
+            return memory;
+        }
+        RESERVE.take(layout).unwrap_or_else(|| {
+            const MESSAGE: &[u8] = b"lntu: out of memory\n";
+            // SAFETY: the message has that many bytes.
+            unsafe {
+                write(2, MESSAGE.as_ptr().cast(), MESSAGE.len());
+                _exit(2)
+            }
+        })
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        if !RESERVE.holds(memory) {
+            // SAFETY: by this function's contract, it came from `alloc`.
+            unsafe { System.dealloc(memory, layout) }
+        }
+    }
+}
 
 /// What these signals did when the program was started.
 static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(SIG_DFL);
 static ORIGINAL_SIGCHLD: AtomicUsize = AtomicUsize::new(SIG_DFL);
+
+/// The signals that were blocked then. musl unblocks one that it uses itself, number
+/// 34, wherever a handler is set.
+static ORIGINAL_MASK: OnceLock<u64> = OnceLock::new();
 
 /// How often a child without a pidfd checks whether its parent still runs.
 const PARENT_CHECK: Duration = Duration::from_millis(500);
@@ -208,6 +335,12 @@ pub fn wait_until_gone(
     }
 }
 
+/// Sleeps for 200 microseconds.
+pub(crate) fn sleep_briefly() {
+    // SAFETY: the call takes any integer.
+    unsafe { usleep(200) };
+}
+
 /// Opens a socket of netlink(7). A write is a request to the kernel, and a read is
 /// one datagram of its answer. The first is there when the write returns, each
 /// further one when the one before it was read. So a read never waits: it fails if
@@ -250,23 +383,36 @@ pub(crate) fn enter_network_namespace(file: &File) -> io::Result<()> {
     }
 }
 
-/// Becomes `command`. It keeps this process's id, descriptors and signal mask, and
-/// gets the signal dispositions that this process was started with. Returns only
-/// if that fails, with the error.
-pub fn exec(command: &mut Command) -> io::Error {
-    // SAFETY: the closure runs after std has set SIGPIPE to its default, in
-    // this same process; `signal` may be called anywhere.
+/// Becomes `program`, which is looked for in `PATH` unless it has a slash. It keeps
+/// this process's id, descriptors and signal mask, and gets the signal dispositions
+/// that this process was started with. Returns only if that fails, with the error.
+pub fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    let all = iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
+    let texts: Result<Vec<CString>, _> = all.map(|text| CString::new(text.as_bytes())).collect();
+    let texts = match texts {
+        Ok(texts) => texts,
+        Err(error) => return error.into(),
+    };
+    let ends = iter::once(ptr::null());
+    let pointers: Vec<_> = texts.iter().map(|text| text.as_ptr()).chain(ends).collect();
+    // SAFETY: the dispositions are valid; the array holds C strings, of which the
+    // first is the program, and ends with a null pointer.
     unsafe {
-        command.pre_exec(|| {
-            signal(SIGPIPE, ORIGINAL_SIGPIPE.load(Ordering::Relaxed));
-            // Where SIGCHLD is blocked, that of an ss is still pending:
-            // ignoring the signal discards it.
-            signal(SIGCHLD, SIG_IGN);
-            signal(SIGCHLD, ORIGINAL_SIGCHLD.load(Ordering::Relaxed));
-            Ok(())
-        });
+        signal(SIGPIPE, ORIGINAL_SIGPIPE.load(Ordering::Relaxed));
+        // Where SIGCHLD is blocked, that of an ss is still pending:
+        // ignoring the signal discards it.
+        signal(SIGCHLD, SIG_IGN);
+        signal(SIGCHLD, ORIGINAL_SIGCHLD.load(Ordering::Relaxed));
+        if let Some(mask) = ORIGINAL_MASK.get() {
+            let (mask, nothing) = (ptr::from_ref(mask), ptr::null::<u64>());
+            let size = size_of::<u64>();
+            syscall(SYS_RT_SIGPROCMASK, SIG_SETMASK, mask, nothing, size);
+        }
+        execvp(pointers[0], pointers.as_ptr());
+        let error = io::Error::last_os_error();
+        signal(SIGPIPE, SIG_IGN);
+        error
     }
-    command.exec()
 }
 
 /// In which of the two processes `fork_child` returned.
@@ -308,7 +454,7 @@ impl Parent {
 /// privileges.
 ///
 /// # Errors
-/// Those of fork(2) and socketpair(2).
+/// Those of fork(2) and socketpair(2), and that of a child that could not be set up.
 pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
     let id = std::process::id();
     let (mut ours, mut theirs) = UnixStream::pair()?;
@@ -330,18 +476,24 @@ pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
                 let pidfd = syscall(SYS_PIDFD_OPEN, pid, flags) as c_int;
                 (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd))
             };
-            // Exec closes the other end, and a failure to sends a byte.
-            let is_set_up = theirs.write_all(&[0]);
-            if is_set_up.is_err() || !matches!(theirs.read(&mut [0]), Ok(0)) {
+            // Exec closes the other end, and a failure to sends a byte. Each is tried
+            // once: the parent waits for what becomes of this.
+            let is_started = theirs.write(&[0]).and_then(|_| theirs.read(&mut [0]));
+            if !matches!(is_started, Ok(0)) {
                 std::process::exit(0);
             }
             Ok(Forked::Child(Parent { id, pidfd }))
         }
         _ => {
             drop(theirs);
-            // If the child was killed meanwhile, this reads nothing.
-            let _ = ours.read(&mut [0]);
-            Ok(Forked::Parent(ours))
+            match ours.read(&mut [0]) {
+                Ok(0) => Err(io::Error::other("it ended at once")),
+                Ok(_) => Ok(Forked::Parent(ours)),
+                Err(error) => {
+                    let _ = ours.write(&[0]);
+                    Err(error)
+                }
+            }
         }
     }
 }

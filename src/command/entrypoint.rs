@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::process::Command;
 
 use crate::error::Error;
 use crate::report;
@@ -22,9 +21,7 @@ impl Application {
     /// descriptors, working directory, signal mask and signal dispositions.
     /// Returns only if that fails, with the error.
     pub fn exec(self) -> Error {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments);
-        let error = sys::exec(&mut command);
+        let error = sys::exec(&self.program, &self.arguments);
         Error::Exec(self.program, error)
     }
 

@@ -1,6 +1,5 @@
 //! `lntu wait`: wait until ports are listening, or until none is.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::entrypoint::Application;
@@ -9,6 +8,7 @@ use super::probe::{Probe, Wanted};
 use crate::error::Error;
 use crate::output::Format;
 use crate::report;
+use crate::sys;
 
 /// How often a line on stderr says that the waiting goes on.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -72,6 +72,11 @@ fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
         }
         let pause = options.interval.pause_after(cost);
         let until_timeout = options.timeout.map(|timeout| timeout - waited);
-        thread::sleep(until_timeout.map_or(pause, |left| left.min(pause)));
+        // Not std's `sleep`, which panics where the kernel refuses to.
+        sys::wait_until_gone(
+            until_timeout.map_or(pause, |left| left.min(pause)),
+            None,
+            None,
+        );
     }
 }

@@ -15,7 +15,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::holders;
@@ -244,7 +243,7 @@ impl Run {
                     return status.success().then_some(()).ok_or(SsError::Exit(status));
                 }
                 None if Instant::now() >= self.stderr.deadline => return Err(SsError::TimedOut),
-                None => thread::sleep(Duration::from_micros(200)),
+                None => sys::sleep_briefly(),
             }
         }
     }
