@@ -52,7 +52,7 @@ pub fn error(message: fmt::Arguments<'_>) {
 /// nothing can be done about it.
 pub fn error_as(program: &str, message: fmt::Arguments<'_>) {
     let line = format!("{program}: {}\n", Escaped(&message.to_string()));
-    let _ = io::stderr().write_all(line.as_bytes());
+    let _ = io::stderr().write(line.as_bytes());
 }
 
 /// Says what a user should know, unless `-q` was given.

@@ -13,6 +13,8 @@ use crate::report;
 /// The most bytes that one write to a pipe takes all at once or not at all:
 /// pipe(7).
 const PIPE_BUF: usize = 4096;
+/// After this many interrupted writes in a row, writing fails.
+const MOST_TRIES: u32 = 100;
 
 /// open(2): the file is a FIFO without a reader, or a socket.
 const ENXIO: i32 = 6;
@@ -189,10 +191,13 @@ impl Output {
             Some(file) => file,
             None => self.reopen()?,
         };
+        let mut tries = 1;
         loop {
             match file.write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted && tries < MOST_TRIES => {
+                    tries += 1;
+                }
                 Err(error) => {
                     if error.kind() == ErrorKind::BrokenPipe && self.stream().is_none() {
                         self.file = None;

@@ -15,6 +15,8 @@ const PAGE_SIZE: usize = 4096;
 /// A read of fewer bytes is short. The kernel had room for another row and had
 /// none.
 const SHORT_READ: usize = 2048;
+/// After this many interrupted reads in a row, reading fails.
+const MOST_INTERRUPTED: u32 = 100;
 
 /// The buffer for splitting readers into lines. One scanner serves many readers,
 /// one after the other.
@@ -57,6 +59,7 @@ impl Scanner {
             skipping: false,
             overlong: 0,
             reads: 0,
+            interrupted: 0,
             consumed: 0,
             first_read: 0,
             ends_on_short_read: false,
@@ -91,6 +94,8 @@ pub struct Lines<'a, R> {
     overlong: u64,
     /// How many reads returned bytes so far.
     reads: u32,
+    /// How many reads in a row were interrupted.
+    interrupted: u32,
     consumed: usize,
     /// How many bytes the first read asks for. 0 for as many as fit.
     first_read: usize,
@@ -134,7 +139,7 @@ impl<R: Read> Lines<'_, R> {
     /// skipped and counted.
     ///
     /// # Errors
-    /// Those of the reader, except `Interrupted`: such a read is repeated.
+    /// Those of the reader. A read that is interrupted is repeated, but not for ever.
     // Not an `Iterator`: the line borrows the buffer until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
@@ -168,8 +173,14 @@ impl<R: Read> Lines<'_, R> {
                     self.at_end = read == 0 || is_short && room >= PAGE_SIZE;
                     self.end += read;
                     self.reads += u32::from(read > 0);
+                    self.interrupted = 0;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error)
+                    if error.kind() == ErrorKind::Interrupted
+                        && self.interrupted < MOST_INTERRUPTED =>
+                {
+                    self.interrupted += 1;
+                }
                 Err(error) => return Err(error),
             }
         }
