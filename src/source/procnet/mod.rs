@@ -29,7 +29,7 @@ use sockstat::{InUse, Sockstat};
 const MOST_BYTES: u64 = 1 << 30;
 
 /// A table that took several reads is complete once this many more reads in a row
-/// added nothing.
+/// listed as much as the one before, and added nothing.
 const FRUITLESS_READS: usize = 2;
 /// It is read no more often than this, whatever the reads added.
 const MOST_READS: usize = 10;
@@ -167,7 +167,8 @@ impl ProcNet {
     }
 
     /// Reads again, if the last [`ProcNet::read`] took several reads of one file, until
-    /// [`FRUITLESS_READS`] in a row add nothing to `snapshot`.
+    /// [`FRUITLESS_READS`] in a row list as much as the one before and add nothing to
+    /// `snapshot`.
     ///
     /// The kernel's listing is not atomic over several reads. It finds its place in a
     /// UDP table by counting rows. So when sockets close during a read, as many others
@@ -181,6 +182,7 @@ impl ProcNet {
         }
         let mut another = std::mem::take(&mut self.another_read);
         let mut fruitless = 0;
+        let mut listed = snapshot.listeners().len();
         let mut result = Ok(());
         for _ in 0..MOST_READS {
             if fruitless == FRUITLESS_READS || result.is_err() {
@@ -189,10 +191,10 @@ impl ProcNet {
             result = another.refill(|listeners| self.read(None, listeners));
             let before = snapshot.listeners().len();
             snapshot.add_sockets(&another);
-            fruitless = match snapshot.listeners().len() > before {
-                true => 0,
-                false => fruitless + 1,
-            };
+            let listed_before = std::mem::replace(&mut listed, another.listeners().len());
+            // While sockets close, reads add nothing and pass over the most.
+            let is_steady = listed == listed_before && snapshot.listeners().len() == before;
+            fruitless = if is_steady { fruitless + 1 } else { 0 };
         }
         self.another_read = another;
         result
