@@ -3,6 +3,7 @@
 
 mod as_ss;
 mod check;
+mod conditions;
 mod containers;
 mod entrypoint;
 mod fake_ss;
@@ -10,6 +11,7 @@ mod faults;
 mod fixtures;
 mod gvisor;
 mod harness;
+mod injected;
 mod list;
 mod manual;
 mod namespaces;

@@ -1,0 +1,311 @@
+//! Every system call that a command makes, made to fail: strace injects the error. The
+//! answer is still complete, or there is an error. It is never a wrong one, and an
+//! application starts.
+//!
+//! By default some of the faults are tried, by a seed that is printed.
+//! `LNTU_TEST_FAULTS=all` tries all of them, and `LNTU_TEST_FAULTS=SEED` the same
+//! again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use socket2::Type;
+use tempfile::TempDir;
+
+use crate::containers::docker::{binaries, have_static};
+use crate::harness::*;
+
+const ERRORS: [&str; 7] = [
+    "EINTR", "EAGAIN", "EIO", "ENOMEM", "EMFILE", "EPERM", "ENOSYS",
+];
+
+/// How many faults are tried by default.
+const SAMPLE: usize = 400;
+
+/// What no fault can tell anything about. Two are made by the C library before any code
+/// of the program, and without the first of them it crashes. One is the start of the
+/// application itself. One cannot fail, and one the kernel makes. And a `close` that
+/// fails has closed its descriptor, which strace does not do.
+const LEFT_OUT: [&str; 6] = [
+    "arch_prctl",
+    "set_tid_address",
+    "execve",
+    "exit_group",
+    "restart_syscall",
+    "close",
+];
+
+/// Failed from the start on, these once kept a command from ending or an application
+/// from starting. They are always tried: a place in `CASES`, a call and its error.
+const ALWAYS: [(usize, &str, &str); 8] = [
+    (0, "read", "EINTR"),
+    (1, "write", "EINTR"),
+    (5, "write", "EINTR"),
+    (3, "mmap", "ENOMEM"),
+    (6, "poll", "EIO"),
+    (8, "poll", "EIO"),
+    (8, "mmap", "ENOMEM"),
+    (8, "rt_sigaction", "EPERM"),
+];
+
+/// std repeats these for ever where they are interrupted for ever, which no kernel
+/// does to them.
+const REPEATED_BY_STD: [&str; 2] = ["open", "wait4"];
+
+/// What a command must do beside a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    /// Print the two listeners, or end with an error.
+    List,
+    /// Answer with this status, or end with an error.
+    Answer(i32),
+    /// Become the application, or end with an error.
+    StartOrSayWhy,
+    /// Become the application.
+    Start,
+}
+
+/// A command, and what strace is told besides.
+struct Case {
+    arguments: &'static [&'static str],
+    duty: Duty,
+    /// Whether faults also hit the processes that it starts, the watcher among them.
+    follows: bool,
+}
+
+const CASES: [Case; 10] = [
+    case(&["list", "-H", "--source", "proc"], Duty::List),
+    case(&["list", "-H", "--source", "netlink"], Duty::List),
+    case(&["list", "-H"], Duty::List),
+    case(&["check", "80", "53/udp"], Duty::Answer(0)),
+    case(&["check", "--source", "proc", "80"], Duty::Answer(0)),
+    case(&["check", "81"], Duty::Answer(1)),
+    case(&["wait", "80", "--", "APP"], Duty::StartOrSayWhy),
+    case(
+        &["wait", "--source", "proc", "80", "--", "APP"],
+        Duty::StartOrSayWhy,
+    ),
+    case(&["-qo/dev/null", "--", "APP"], Duty::Start),
+    Case {
+        follows: true,
+        ..case(
+            &["-qo/dev/null", "--source", "proc", "--", "APP"],
+            Duty::Start,
+        )
+    },
+];
+
+const fn case(arguments: &'static [&'static str], duty: Duty) -> Case {
+    Case {
+        arguments,
+        duty,
+        follows: false,
+    }
+}
+
+/// One failure, or with `onward` all from there on.
+#[derive(Clone)]
+struct Fault {
+    case: usize,
+    call: String,
+    number: usize,
+    error: &'static str,
+    onward: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let case = &CASES[self.case];
+        write!(f, "{} [{}]", case.arguments.join(" "), self.injection())
+    }
+}
+
+impl Fault {
+    fn injection(&self) -> String {
+        let onward = if self.onward { "+" } else { "" };
+        let (call, error, number) = (&self.call, self.error, self.number);
+        format!("inject={call}:error={error}:when={number}{onward}")
+    }
+}
+
+/// The command of a case under strace, which writes to `log`.
+fn traced(case: &Case, log: &str, options: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "20", "strace", "-qq", "-o", log]);
+    command.args(case.follows.then_some("-f")).args(options);
+    command.arg(&binaries().lntu);
+    command.args(case.arguments.iter().map(|argument| match *argument {
+        "APP" => binaries().app.to_str().unwrap(),
+        argument => argument,
+    }));
+    command
+}
+
+/// The name of the call that starts in this line of a log.
+fn call(line: &str) -> Option<&str> {
+    let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+    let (name, _) = line.split_once('(')?;
+    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some(name)
+}
+
+/// How often each call is made up to the application's start. Of two processes, the
+/// one that makes it more often counts.
+fn made(case: &Case, directory: &str) -> BTreeMap<String, usize> {
+    let log = format!("{directory}/made");
+    let finished = run(&mut traced(case, &log, &[]));
+    assert!(finished.code() < 2, "{finished:?}");
+    let log = fs::read_to_string(log).unwrap();
+    let mut made: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut execs = 0;
+    for line in log.lines() {
+        let (process, _) = line.split_once(' ').unwrap();
+        let process = if case.follows { process } else { "" };
+        let Some(name) = call(line) else { continue };
+        execs += usize::from(name == "execve");
+        let is_over = execs == 2 && name != "execve";
+        if is_over || execs == 1 && name == "execve" {
+            continue;
+        }
+        *made.entry((process, name)).or_default() += 1;
+    }
+    let mut most = BTreeMap::new();
+    for ((_, name), count) in made {
+        let most = most.entry(name.to_string()).or_default();
+        *most = count.max(*most);
+    }
+    most
+}
+
+fn faults(directory: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (number_of_case, case) in CASES.iter().enumerate() {
+        for (call, count) in made(case, directory) {
+            if LEFT_OUT.contains(&&*call) {
+                continue;
+            }
+            for number in 1..=count {
+                for error in ERRORS {
+                    for onward in [false, true] {
+                        let is_endless = error == "EINTR" && REPEATED_BY_STD.contains(&&*call);
+                        if onward && is_endless {
+                            continue;
+                        }
+                        faults.push(Fault {
+                            case: number_of_case,
+                            call: call.clone(),
+                            number,
+                            error,
+                            onward,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// Why what the command did beside this fault is wrong.
+fn complaint(fault: &Fault, directory: &str, listed: &str) -> Option<String> {
+    let case = &CASES[fault.case];
+    let log = format!("{directory}/{:?}", thread::current().id());
+    let trace = format!("trace=execve,{}", fault.call);
+    let options = ["-e", &trace, "-e", &fault.injection()];
+    let finished = run(&mut traced(case, &log, &options));
+    let log = fs::read_to_string(&log).unwrap_or_default();
+    let is_exec = |line: &&str| line.contains("execve") && line.ends_with("= 0");
+    let started = log.lines().filter(is_exec).count() == 2;
+    let said = finished.stderr.lines().count();
+    // It cannot say why where it cannot write. That another source is asked, it says
+    // before.
+    let says = fault.call == "write" || (1..=2).contains(&said);
+    let is_error = finished.status.code() == Some(2) && finished.stdout.is_empty() && says;
+    let is_right = match case.duty {
+        Duty::List => {
+            // A table that may not be read is left out, and named.
+            let is_named = |row: &&str| {
+                let table = row.split_whitespace().next().unwrap();
+                let mut said = finished.stderr.lines();
+                let start = format!("lntu: /proc/net/{table}: ");
+                said.any(|line| line.starts_with(&start) && line.ends_with("are left out"))
+            };
+            let rest: Vec<&str> = listed.lines().filter(|row| !is_named(row)).collect();
+            let is_whole = || sockets(&finished.stdout) == sockets(&rest.join("\n"));
+            is_error || finished.status.success() && is_whole()
+        }
+        Duty::Answer(status) => {
+            let says = status == 0 || says;
+            is_error || finished.status.code() == Some(status) && says
+        }
+        Duty::StartOrSayWhy => started || is_error,
+        Duty::Start => started,
+    };
+    let are_messages = started
+        || finished
+            .stderr
+            .lines()
+            .all(|line| line.starts_with("lntu: "));
+    (!is_right || !are_messages).then(|| {
+        let log: String = log.chars().take(2000).collect();
+        format!("{fault}: {finished:?}\n{log}")
+    })
+}
+
+#[test]
+fn whatever_call_fails_the_answer_is_complete_or_an_error_and_the_application_starts() {
+    if !have_program("strace", "strace") || !have_ss() || !have_static() {
+        return;
+    }
+    let _ = binaries();
+    in_private_network(|| {
+        let _tcp = bound(Type::STREAM, "127.0.0.1:80", |_| {});
+        let _udp = bound(Type::DGRAM, "127.0.0.1:53", |_| {});
+        let listed = run(Command::new(&binaries().lntu).args(["list", "-H"]));
+        assert_eq!(listed.lines().len(), 2);
+        let directory = TempDir::new().unwrap();
+        let directory = directory.path().to_str().unwrap();
+        let mut faults = faults(directory);
+        let all = faults.len();
+        let chosen = std::env::var("LNTU_TEST_FAULTS").unwrap_or_default();
+        if chosen != "all" {
+            let seed = chosen.parse().unwrap_or_else(|_| fastrand::u64(..));
+            fastrand::Rng::with_seed(seed).shuffle(&mut faults);
+            faults.truncate(SAMPLE);
+            let _ = writeln!(io::stderr(), "LNTU_TEST_FAULTS={seed}");
+        }
+        faults.extend(ALWAYS.map(|(case, call, error)| Fault {
+            case,
+            call: call.to_string(),
+            number: 1,
+            error,
+            onward: true,
+        }));
+        let (tried, start) = (faults.len(), Instant::now());
+        let left = Mutex::new(faults.into_iter());
+        let complaints = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    loop {
+                        let next = left.lock().unwrap().next();
+                        let Some(fault) = next else { return };
+                        if let Some(complaint) = complaint(&fault, directory, &listed.stdout) {
+                            complaints.lock().unwrap().push(complaint);
+                        }
+                    }
+                });
+            }
+        });
+        let seconds = start.elapsed().as_secs();
+        let _ = writeln!(io::stderr(), "{tried} of {all} faults in {seconds} s");
+        let complaints = complaints.into_inner().unwrap();
+        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    });
+}
