@@ -15,6 +15,9 @@ const PAGE_SIZE: usize = 4096;
 /// A read of fewer bytes is short. The kernel had room for another row and had
 /// none.
 const SHORT_READ: usize = 2048;
+/// No row of these tables is longer. A read that leaves less room than this may have
+/// left out a row.
+const LONGEST_ROW: usize = 256;
 /// After this many interrupted reads in a row, reading fails.
 const MOST_INTERRUPTED: u32 = 100;
 
@@ -59,6 +62,7 @@ impl Scanner {
             skipping: false,
             overlong: 0,
             reads: 0,
+            was_full: false,
             interrupted: 0,
             consumed: 0,
             first_read: 0,
@@ -92,8 +96,10 @@ pub struct Lines<'a, R> {
     /// The start of the current line was dropped, since the line does not fit.
     skipping: bool,
     overlong: u64,
-    /// How many reads returned bytes so far.
+    /// See [`Lines::reads`].
     reads: u32,
+    /// The last read had no room for another row.
+    was_full: bool,
     /// How many reads in a row were interrupted.
     interrupted: u32,
     consumed: usize,
@@ -123,8 +129,9 @@ impl<R: Read> Lines<'_, R> {
         self
     }
 
-    /// How many reads returned bytes so far. The kernel makes what one read returns at
-    /// one go; between two reads, rows can move.
+    /// How many reads it took so far. The kernel makes what one read returns at one go;
+    /// between two reads, rows can move. So a read that returns nothing counts too if
+    /// the one before had no room for another row: there may have been more.
     pub fn reads(&self) -> u32 {
         self.reads
     }
@@ -172,7 +179,8 @@ impl<R: Read> Lines<'_, R> {
                     let is_short = self.ends_on_short_read && read < SHORT_READ;
                     self.at_end = read == 0 || is_short && room >= PAGE_SIZE;
                     self.end += read;
-                    self.reads += u32::from(read > 0);
+                    self.reads += u32::from(read > 0 || self.was_full);
+                    self.was_full = read + LONGEST_ROW > room.min(PAGE_SIZE);
                     self.interrupted = 0;
                 }
                 Err(error)
@@ -288,6 +296,22 @@ mod tests {
             let (lines, overlong) = scan(b"first\n\nthird line\n", 16, step);
             assert_eq!(lines, terminated(&["first", "", "third line"]));
             assert_eq!(overlong, 0);
+        }
+    }
+
+    /// Whoever reads a table again does so if it took several reads.
+    #[test]
+    fn a_read_of_nothing_counts_where_the_one_before_had_no_room_for_a_row() {
+        for (length, expected) in [(0, 0), (2000, 1), (3800, 1), (3900, 2), (8000, 3)] {
+            let mut scanner = Scanner::default();
+            let data = b"x\n".repeat(length / 2);
+            let mut lines = scanner.lines(InPieces {
+                data: &data,
+                step: PAGE_SIZE,
+                interrupt: false,
+            });
+            while lines.next().unwrap().is_some() {}
+            assert_eq!(lines.reads(), expected, "{length}");
         }
     }
 
