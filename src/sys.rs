@@ -215,23 +215,32 @@ impl Reserve {
     }
 }
 
+/// What the system gave, or where it gave nothing, part of the reserve.
+fn or_reserved(memory: *mut u8, layout: Layout) -> *mut u8 {
+    if !memory.is_null() {
+        return memory;
+    }
+    RESERVE.take(layout).unwrap_or_else(|| {
+        const MESSAGE: &[u8] = b"lntu: out of memory\n";
+        // SAFETY: the message has that many bytes.
+        unsafe {
+            write(2, MESSAGE.as_ptr().cast(), MESSAGE.len());
+            _exit(2)
+        }
+    })
+}
+
 // SAFETY: what it returns comes from the system's allocator, to which it is given
 // back, or from the reserve, each byte of which is given away once.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by this function's contract.
-        let memory = unsafe { System.alloc(layout) };
-        if !memory.is_null() {
-            return memory;
-        }
-        RESERVE.take(layout).unwrap_or_else(|| {
-            const MESSAGE: &[u8] = b"lntu: out of memory\n";
-            // SAFETY: the message has that many bytes.
-            unsafe {
-                write(2, MESSAGE.as_ptr().cast(), MESSAGE.len());
-                _exit(2)
-            }
-        })
+        or_reserved(unsafe { System.alloc(layout) }, layout)
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by this function's contract. The reserve is zeros.
+        or_reserved(unsafe { System.alloc_zeroed(layout) }, layout)
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
