@@ -409,16 +409,19 @@ fn the_recipes_of_processes_and_ports_run() {
     let [of_a_process] = examples("Which ports a process opens");
     let [by_port] = examples("One event for each port");
     in_private_network(|| {
-        for script in [of_a_process, by_port] {
-            let mut recipe = Recipe::start(script);
+        let start = |script| {
+            let recipe = Recipe::start(script);
             let header = recipe.0.next_line();
             assert!(header.starts_with("Netid State"), "{header}");
-            let status = wait_for("its end", || recipe.0.child.try_wait().unwrap());
-            // What it started in the background keeps its streams open.
-            recipe.kill();
-            assert!(status.success(), "{status}");
-            assert_eq!(recipe.0.rest_of_errors(), [""; 0]);
-        }
+            recipe
+        };
+        start(by_port).0.assert_no_more_errors();
+        let mut lists = start(of_a_process);
+        let status = wait_for("its end", || lists.0.child.try_wait().unwrap());
+        // What it started in the background keeps its streams open.
+        lists.kill();
+        assert!(status.success(), "{status}");
+        assert_eq!(lists.0.rest_of_errors(), [""; 0]);
     });
 }
 

@@ -316,6 +316,22 @@ fn pods() -> [String; 2] {
     ]
 }
 
+#[test]
+fn a_container_lists_the_listeners_of_all_others() {
+    if !have_docker() {
+        return;
+    }
+    let [listing] = blocks("See every container of a host", "sh");
+    let image = released();
+    let server = Image::scratch().start_server(Port::Open, "8080");
+    let listed = run(&mut shell(&listing.replace(RELEASED, image.name())));
+    let id = server.inspect("{{.Id}}");
+    let of_it = |line: &&str| line.contains(":8080 ") && line.contains(&id);
+    assert_eq!(listed.stdout.lines().filter(of_it).count(), 1, "{listed:?}");
+    // With these capabilities it needs no other source.
+    assert!(!listed.stderr.contains("setns"), "{listed:?}");
+}
+
 /// Against the schemas of Kubernetes: each name is known, each value of its type.
 #[test]
 fn kubernetes_knows_every_field_of_the_pods() {
@@ -330,7 +346,8 @@ fn kubernetes_knows_every_field_of_the_pods() {
         fs::write(&file, pod).unwrap();
         run(Command::new(&validate).arg("--strict").arg(&file))
     };
-    for pod in pods() {
+    let [daemon_set] = blocks("See every container of a host", "yaml");
+    for pod in pods().into_iter().chain([daemon_set.to_string()]) {
         let said = validated(&pod);
         assert!(said.status.success(), "{pod}\n{said:?}");
         assert!(!validated(&pod.replace("args:", "arg:")).status.success());
