@@ -44,9 +44,9 @@ fn split_reference(text: &str) -> Option<(&str, Option<&str>, &str)> {
         }
         Some(text) => {
             let (inside, rest) = text.split_once('}')?;
-            match inside.split_once(":-") {
+            match inside.split_once(':') {
                 None => (inside, None, rest),
-                Some((name, default)) => (name, Some(default), rest),
+                Some((name, default)) => (name, Some(default.strip_prefix('-')?), rest),
             }
         }
     };
@@ -85,6 +85,7 @@ mod tests {
             ("${PORT:-1}", "8080"),
             ("${NONE:-1}-${EMPTY:-2}", "1-2"),
             ("${NONE:-}", ""),
+            ("${NONE:-[::1]:-}", "[::1]:-"),
             ("$DOLLAR", "$PORT"),
         ] {
             assert_eq!(expanded(text).as_deref(), Ok(expected), "{text}");
@@ -110,6 +111,8 @@ mod tests {
             "${PORT",
             "$1",
             "${PORT-1}",
+            "${PORT:1}",
+            "${PORT:+:-1}",
             "$(id)",
             "${A B}",
             "$-",
