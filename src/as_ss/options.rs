@@ -117,8 +117,8 @@ const LONG_OPTIONS: [(&str, char); 43] = [
 ];
 /// The short options that ss has and this program refuses. Those in the second
 /// list take a value.
-const REFUSED: &str = "bEKrzZ";
-const REFUSED_WITH_VALUE: &str = "DFN";
+const REFUSED: &[char] = &['b', 'E', 'K', 'r', 'z', 'Z'];
+const REFUSED_WITH_VALUE: &[char] = &['D', 'F', 'N'];
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -238,9 +238,9 @@ pub fn parse(
                 query(&name, &value.to_string_lossy(), &mut selection)?;
             }
             _ => {
-                if REFUSED_WITH_VALUE.contains(option) {
+                if REFUSED_WITH_VALUE.contains(&option) {
                     parser.value().map_err(UsageError::of_ss)?;
-                } else if option != '\0' && !REFUSED.contains(option) {
+                } else if option != '\0' && !REFUSED.contains(&option) {
                     return Err(UsageError::of_ss(format!("{name}: not an option of ss")));
                 }
                 refused.get_or_insert(name);
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn what_is_not_covered_is_refused() {
         let not_covered = |name: &str| format!("{name}: not covered by lntu as ss");
-        for option in REFUSED.chars() {
+        for option in REFUSED {
             let option = format!("-{option}");
             assert_eq!(refusal(&["-lnt", &option]), not_covered(&option));
         }
@@ -459,10 +459,10 @@ mod tests {
 
     #[test]
     fn the_short_options_of_long_ones_are_known() {
-        let taken = "aehilmnoptuwdSMTsHOVAf46x0";
+        let taken: Vec<char> = "aehilmnoptuwdSMTsHOVAf46x0".chars().collect();
         for (name, option) in LONG_OPTIONS {
-            let lists = [taken, REFUSED, REFUSED_WITH_VALUE];
-            let known = lists.iter().filter(|list| list.contains(option)).count();
+            let lists = [&taken, REFUSED, REFUSED_WITH_VALUE];
+            let known = lists.iter().filter(|list| list.contains(&option)).count();
             assert_eq!(known, usize::from(option != '\0'), "{name}");
         }
     }
