@@ -19,7 +19,7 @@ pub enum Error {
     Source(SourceError),
     /// Nothing was found that certainly serves this port, for this reason.
     Unknown(RequiredPort, Unknown),
-    /// Some network namespaces are missing from the answer.
+    /// Network namespaces may be missing from the answer.
     Partial,
     /// This address that was asked about is none of this network namespace's.
     NotOwn(IpAddr),
@@ -72,7 +72,7 @@ impl fmt::Display for Error {
                     "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {plain})"
                 )
             }
-            Error::Partial => f.write_str("the list is not complete: namespaces are missing"),
+            Error::Partial => f.write_str("the list may lack network namespaces"),
             Error::NotOwn(address) => write!(
                 f,
                 "{address} is not an address of this network namespace; lntu looks nowhere else"

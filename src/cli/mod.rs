@@ -514,7 +514,7 @@ impl Typed {
         ];
         if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
             return Err(UsageError::of_lntu(format!(
-                "{option}: not together with {other}, which is about one network namespace"
+                "{option}: not together with {other}, which looks into one network namespace"
             )));
         }
         match self.source {

@@ -158,13 +158,20 @@ impl Watcher {
                     .sockets_of((namespace, protocol, endpoint))
                     .is_empty(),
             };
-            let reported = self.reported.listeners().iter();
-            let known = reported.map(Listener::identity);
+            let mut each = |(namespace, ..): Identity| each(namespace);
+            match by_port {
+                true => {
+                    let reported = self.reported.listeners().iter();
+                    let reported = reported.map(Listener::identity);
+                    reported.filter(is_missing).for_each(&mut each);
+                }
+                false => {
+                    let closing = self.reported.difference(current);
+                    closing.for_each(|listener| each(listener.identity()));
+                }
+            }
             let opening = self.settling.opening();
-            known
-                .chain(opening)
-                .filter(is_missing)
-                .for_each(|(namespace, ..)| each(namespace));
+            opening.filter(is_missing).for_each(each);
         };
         let known = Known {
             listeners: Some(&self.reported),
@@ -216,9 +223,11 @@ impl Watcher {
             report::warn(format_args!("{one}; trying again"));
         }
         for Unreadable { inode, .. } in before.iter().filter(|one| !is_in(now, one.inode)) {
-            report::warn(format_args!(
-                "network namespace {inode}: can be read again, or is gone"
-            ));
+            let what = match self.source.is_there(*inode) {
+                true => "reading its listeners again",
+                false => "no process is in it any more",
+            };
+            report::warn(format_args!("network namespace {inode}: {what}"));
         }
         if before != now {
             self.unreadable = now.to_vec();

@@ -141,7 +141,8 @@ pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
     link.strip_suffix(']')?.parse().ok()
 }
 
-/// The contents of `file`, at most 4096 bytes: `comm` and `stat` are shorter.
+/// The contents of `file`, at most 4096 bytes. `comm` and `stat` are shorter, and of
+/// `cgroup` the first lines suffice.
 pub(super) fn read_some(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(4096).read_to_end(&mut bytes)?;

@@ -89,8 +89,8 @@ const MOST_LOOKS: usize = 10;
 /// What a caller knows before a poll. By default, nothing.
 #[derive(Clone, Copy, Default)]
 pub struct Known<'a> {
-    /// The listeners that a caller who polls again knows. Nothing that is known here
-    /// can be lost: a namespace that cannot be read keeps its listeners.
+    /// The listeners that a caller who polls again knows. A namespace that cannot be read
+    /// keeps its own of them.
     pub listeners: Option<&'a Snapshot>,
     /// An open may be seen one poll later. A poll of known `listeners` is then cheaper.
     pub may_be_late: bool,
@@ -153,7 +153,7 @@ pub struct Source {
     details: Details,
     warned_of_unheld: bool,
     another_look: Snapshot,
-    /// The namespaces in which the current poll lacks listeners, once for each.
+    /// The id of the namespace of each listener that the current poll lacks.
     lacking: Vec<u64>,
     looks_again: bool,
     second_looks: SecondLooks,
@@ -249,12 +249,8 @@ impl Source {
         let asks_ss = matches!(choice, SourceChoice::Auto | SourceChoice::Ss);
         let asks_netlink = matches!(choice, SourceChoice::Netlink | SourceChoice::NetlinkOrProc);
         let falls_back = matches!(choice, SourceChoice::Auto | SourceChoice::NetlinkOrProc);
-        let namespaces = match choice {
-            SourceChoice::AllNamespaces { asks_netlink } => {
-                let tables = SocketTable::ALL.into_iter();
-                let tables = tables.filter(|table| filter.wants(*table));
-                Some(Namespaces::new(tables.collect(), asks_netlink))
-            }
+        let of_all = match choice {
+            SourceChoice::AllNamespaces { asks_netlink } => Some(asks_netlink),
             _ => None,
         };
         let tables = match choice {
@@ -278,6 +274,7 @@ impl Source {
             (false, true) => SsDetails::Holders,
             (false, false) => SsDetails::None,
         };
+        let namespaces = of_all.map(|asks_netlink| Namespaces::new(filter.clone(), asks_netlink));
         Ok(Source {
             netlink: asks_netlink.then(|| Netlink::new(|table| filter.wants(table))),
             ss: asks_ss.then(|| Ss::in_path(path, ss_details)),
@@ -363,6 +360,12 @@ impl Source {
         self.namespaces.as_ref().map_or(&[], Namespaces::unreadable)
     }
 
+    /// Whether the last look found a process in the network namespace with this inode.
+    pub fn is_there(&self, inode: u64) -> bool {
+        let namespaces = self.namespaces.as_ref();
+        namespaces.is_some_and(|namespaces| namespaces.is_there(inode))
+    }
+
     /// Whether there may be network namespaces that the last poll did not see.
     pub fn is_partial(&self) -> bool {
         self.namespaces.as_ref().is_some_and(Namespaces::is_partial)
@@ -382,19 +385,18 @@ impl Source {
         }
     }
 
-    /// Fills `snapshot` once, and if it `completes` it, with what the kernel passed
-    /// over. A look that is one of several need not. On an error the snapshot is
-    /// empty.
+    /// Fills `snapshot`. The first look of a poll also finds what the kernel passed over.
+    /// On an error the snapshot is empty.
     fn look(
         &mut self,
         known: Known<'_>,
         snapshot: &mut Snapshot,
-        completes: bool,
+        is_first: bool,
     ) -> Result<(), SourceError> {
         self.answered_by = SourceKind::ProcNet;
-        let mut result = self.ask(known, snapshot, completes);
+        let mut result = self.ask(known, snapshot, is_first);
         match self.answered_by {
-            SourceKind::ProcNet if completes && self.looks_again && result.is_ok() => {
+            SourceKind::ProcNet if is_first && self.looks_again && result.is_ok() => {
                 result = self.proc_net.complete(snapshot).map_err(SourceError::Proc);
             }
             SourceKind::ProcNet | SourceKind::Namespaces => {}

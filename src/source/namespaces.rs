@@ -17,6 +17,7 @@ use super::holders::{for_each_number, inode_of_link, read_some};
 use super::netlink::Netlink;
 use super::procnet::ProcNet;
 use crate::listener::{Listener, Namespace, SocketTable};
+use crate::port::Filter;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use crate::sys;
@@ -29,9 +30,9 @@ const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// Asks every network namespace for its listeners, as often as it is asked.
 #[derive(Debug)]
 pub struct Namespaces {
-    tables: Vec<SocketTable>,
-    /// `None` if it is not asked, or if this process could not come back from another
-    /// namespace.
+    filter: Filter,
+    /// `None` if it is not asked, or if this process may not enter its own namespace: it
+    /// could not come back from another.
     netlink: Option<(Netlink, Home)>,
     /// Every process whose namespace is known, by namespace and id.
     processes: Vec<Process>,
@@ -42,7 +43,7 @@ pub struct Namespaces {
     /// `/proc` does not list the processes of other users.
     hides_processes: bool,
     /// The namespaces of the last look, sorted by inode.
-    seen: Vec<Arc<Namespace>>,
+    seen: Vec<Seen>,
     unreadable: Vec<Unreadable>,
     details: Details,
 }
@@ -66,6 +67,14 @@ struct Home {
     file: File,
     /// This thread is in another one.
     is_away: bool,
+}
+
+/// A network namespace of an earlier look.
+#[derive(Clone, Debug)]
+struct Seen {
+    namespace: Arc<Namespace>,
+    /// `None` as long as the kernel has not told it.
+    cookie: Option<u64>,
 }
 
 /// How a network namespace answered.
@@ -114,14 +123,14 @@ impl fmt::Display for NamespacesError {
 impl std::error::Error for NamespacesError {}
 
 impl Namespaces {
-    /// Asks for the `tables`, by netlink if it `asks_netlink` and may. Says on stderr
-    /// what it lacks to see everything.
-    pub fn new(tables: Vec<SocketTable>, asks_netlink: bool) -> Namespaces {
+    /// Asks for the tables that `filter` wants, by netlink if it `asks_netlink` and may.
+    /// Says on stderr what it lacks to see everything.
+    pub fn new(filter: Filter, asks_netlink: bool) -> Namespaces {
         let pid_namespace = fs::read_link("/proc/self/ns/pid");
         if pid_namespace.is_ok_and(|link| link.as_os_str() != HOST_PID_NAMESPACE) {
             report::warn(format_args!(
-                "only processes of this PID namespace are seen (the host's take docker run \
-                 --pid=host, or hostPID: true)"
+                "only processes of this PID namespace are seen (to see those of the host takes \
+                 docker run --pid=host, or hostPID: true)"
             ));
         }
         let hides_processes = hides_processes();
@@ -132,9 +141,9 @@ impl Namespaces {
             ));
         }
         let home = asks_netlink.then(Home::find).flatten();
-        let netlink = home.map(|home| (Netlink::new(|table| tables.contains(&table)), home));
+        let netlink = home.map(|home| (Netlink::new(|table| filter.wants(table)), home));
         Namespaces {
-            tables,
+            filter,
             netlink,
             processes: Vec::new(),
             denying: Vec::new(),
@@ -159,25 +168,25 @@ impl Namespaces {
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NamespacesError> {
         self.find_processes().map_err(NamespacesError::Processes)?;
-        let mut seen = Vec::with_capacity(self.seen.len());
+        let mut seen: Vec<Seen> = Vec::with_capacity(self.seen.len());
         let processes = std::mem::take(&mut self.processes);
         for in_one in by_namespace(&processes) {
             let (inode, before) = (inode_of(in_one[0]), listeners.len());
-            if let (Some(only), Some(namespace)) = (only, self.seen_before(inode))
-                && !only.contains(&namespace.id)
+            if let (Some(only), Some(earlier)) = (only, self.seen_before(inode))
+                && !only.contains(&earlier.namespace.id)
             {
-                seen.push(Arc::clone(namespace));
+                seen.push(earlier.clone());
                 continue;
             }
             match self.read_one(inode, in_one, listeners) {
                 // The last of its processes has ended meanwhile.
                 Ok(None) => listeners.truncate(before),
                 Ok(Some(answer)) => {
-                    let namespace = self.identify(inode, answer, known, &listeners[before..]);
+                    let found = self.identify(in_one, answer, known, &listeners[before..]);
                     for listener in &mut listeners[before..] {
-                        listener.namespace = Some(Arc::clone(&namespace));
+                        listener.namespace = Some(Arc::clone(&found.namespace));
                     }
-                    seen.push(namespace);
+                    seen.push(found);
                 }
                 Err(reason) => {
                     listeners.truncate(before);
@@ -188,14 +197,15 @@ impl Namespaces {
         }
         self.processes = processes;
         // A process that shows its namespace no longer may still be in it.
-        for namespace in std::mem::take(&mut self.seen) {
-            let place = seen.binary_search_by_key(&namespace.inode, |seen| seen.inode);
+        for earlier in std::mem::take(&mut self.seen) {
+            let Namespace { inode, pid, .. } = *earlier.namespace;
+            let place = seen.binary_search_by_key(&inode, |seen| seen.namespace.inode);
             if let Err(place) = place
-                && self.denying.contains(&namespace.pid)
+                && self.denying.contains(&pid)
             {
-                let reason = format!("process {} does not show it any more", namespace.pid);
-                self.leave_out(namespace.inode, reason, known, listeners);
-                seen.insert(place, namespace);
+                let reason = format!("process {pid} does not show it any more");
+                self.leave_out(inode, reason, known, listeners);
+                seen.insert(place, earlier);
             }
         }
         self.seen = seen;
@@ -208,6 +218,11 @@ impl Namespaces {
     /// The namespaces that could not be read since the last [`Namespaces::start_poll`].
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
+    }
+
+    /// Whether the last look found a process in the namespace with this inode.
+    pub fn is_there(&self, inode: u64) -> bool {
+        self.seen_before(inode).is_some()
     }
 
     /// Begins a poll, of one or several reads.
@@ -225,43 +240,60 @@ impl Namespaces {
         self.processes.clear();
         self.denying.clear();
         for_each_number(Path::new(PROC), |pid, directory| {
+            let mut take = |pid: u32, link: &Path| {
+                let inode = inode_of_link(link, "net");
+                let process = inode.map(|inode| inode << 32 | u64::from(pid));
+                self.processes.extend(process);
+            };
             match fs::read_link(directory.join("ns/net")) {
-                Ok(link) => {
-                    let inode = inode_of_link(&link, "net");
-                    let process = inode.map(|inode| inode << 32 | u64::from(pid));
-                    self.processes.extend(process);
-                }
+                Ok(link) => take(pid, &link),
                 // The kernel says so of a process that has just ended, too.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                     if directory.exists() {
                         self.denying.push(pid);
                     }
                 }
-                // It has ended.
-                Err(_) => {}
+                // It has ended, or only its first thread has. Each other stands for the
+                // process then: `/proc` has it by its own number.
+                Err(_) => {
+                    let _ = for_each_number(&directory.join("task"), |thread, directory| {
+                        if let Ok(link) = fs::read_link(directory.join("ns/net")) {
+                            take(thread, &link);
+                        }
+                    });
+                }
             }
         })?;
         self.processes.sort_unstable();
+        self.keep_denying();
+        Ok(())
+    }
+
+    /// Keeps those of the denying processes that may be in a namespace of their own, and
+    /// says once that there are some.
+    fn keep_denying(&mut self) {
         if self.denying.is_empty() {
-            return Ok(());
+            return;
         }
         // Anyone may look at the tables of a process. Each namespace has files of its own.
         let tables_of = |pid| fs::metadata(format!("{PROC}/{pid}/net/tcp")).map(|file| file.ino());
-        let in_each = by_namespace(&self.processes);
-        let shown: Vec<u64> = in_each
-            .flat_map(|in_one| tables_of(in_one[0] as u32))
-            .collect();
-        self.denying
-            .retain(|pid| tables_of(*pid).is_ok_and(|tables| !shown.contains(&tables)));
+        let shown = by_namespace(&self.processes).filter_map(|in_one| {
+            let mut pids = in_one.iter().map(|process| *process as u32);
+            pids.find_map(|pid| tables_of(pid).ok())
+        });
+        let shown: Vec<u64> = shown.collect();
+        self.denying.retain(|pid| match tables_of(*pid) {
+            Ok(tables) => !shown.contains(&tables),
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        });
         if let Some(pid) = self.denying.first()
             && !std::mem::replace(&mut self.said_denying, true)
         {
             report::warn(format_args!(
-                "process {pid} may be in a network namespace that cannot be told (that takes \
-                 root or CAP_SYS_PTRACE)"
+                "the network namespace of process {pid}, and perhaps of others, may not be \
+                 read (that takes root or CAP_SYS_PTRACE, and no profile that forbids it)"
             ));
         }
-        Ok(())
     }
 
     /// Asks one namespace, through the first of its `processes` that still is in it.
@@ -319,59 +351,67 @@ impl Namespaces {
 
     /// Reads the tables of the process with this directory.
     fn read_tables(&self, directory: &Path, listeners: &mut Vec<Listener>) -> Result<(), String> {
-        let mut proc_net = ProcNet::new(directory, |table| self.tables.contains(&table));
+        let mut proc_net = ProcNet::new(directory, |table| self.filter.wants(table));
         let mut snapshot = Snapshot::default();
         let read = snapshot.refill(|listeners| proc_net.read(None, listeners));
         read.and_then(|()| proc_net.complete(&mut snapshot))
             .map_err(|error| error.to_string())?;
-        let mut tables = self.tables.iter();
-        if let Some(file) = tables.find_map(|table| proc_net.forbidden_file(*table)) {
+        let mut tables = SocketTable::ALL.into_iter();
+        if let Some(file) = tables.find_map(|table| proc_net.forbidden_file(table)) {
             return Err(format!("{} cannot be read", file.display()));
         }
         listeners.extend_from_slice(snapshot.listeners());
         Ok(())
     }
 
-    fn seen_before(&self, inode: u64) -> Option<&Arc<Namespace>> {
-        let place = self.seen.binary_search_by_key(&inode, |seen| seen.inode);
-        Some(&self.seen[place.ok()?])
+    fn seen_before(&self, inode: u64) -> Option<&Seen> {
+        let seen = &self.seen;
+        let place = seen.binary_search_by_key(&inode, |seen| seen.namespace.inode);
+        Some(&seen[place.ok()?])
     }
 
-    /// The namespace that gave this answer. The cgroup of its process is read if it has
-    /// listeners that are not `known`: a runtime may move a process after it is there.
+    /// The namespace that gave this answer through one of the processes `in_one`. Its
+    /// cgroup is read if it has listeners that are asked for and not `known`: a runtime
+    /// may move a process after it is there.
     fn identify(
         &self,
-        inode: u64,
+        in_one: &[Process],
         Answer { pid, cookie }: Answer,
         known: Option<&Snapshot>,
         listeners: &[Listener],
-    ) -> Arc<Namespace> {
-        let before = self.seen_before(inode);
-        let id = match (before, cookie) {
-            // What is known without its cookie keeps its id when the cookie is told.
-            (Some(before), None) => before.id,
-            (Some(before), Some(_)) if before.id == before.inode => before.id,
-            (_, cookie) => cookie.unwrap_or(inode),
-        };
+    ) -> Seen {
+        let inode = inode_of(in_one[0]);
+        // A later namespace may have the inode. The cookies tell, if both are known.
+        let before = self.seen_before(inode).filter(|seen| {
+            let cookies = seen.cookie.zip(cookie);
+            cookies.is_none_or(|(before, now)| before == now)
+        });
+        let id = before.map_or(cookie.unwrap_or(inode), |seen| seen.namespace.id);
+        let cookie = cookie.or(before.and_then(|seen| seen.cookie));
         let is_known = |listener: &Listener| {
             let (_, protocol, endpoint) = listener.identity();
-            known.is_some_and(|known| !known.sockets_of((id, protocol, endpoint)).is_empty())
+            let is_there =
+                |known: &Snapshot| !known.sockets_of((id, protocol, endpoint)).is_empty();
+            known.is_some_and(is_there) || !self.filter.matches(listener)
         };
-        match before {
-            Some(before)
-                if (before.id, before.pid) == (id, pid) && listeners.iter().all(is_known) =>
-            {
-                Arc::clone(before)
+        let same = before.filter(|seen| seen.namespace.pid == pid);
+        let namespace = match same {
+            Some(seen) if listeners.iter().all(is_known) => Arc::clone(&seen.namespace),
+            _ => {
+                // A process that has ended meanwhile tells nothing of this namespace.
+                let pids = in_one.iter().map(|process| *process as u32);
+                let mut pids = pids.skip_while(|first| *first != pid);
+                let found = pids.find_map(|pid| Some((pid, cgroup_of(pid, inode)?)));
+                let (pid, cgroup) = found.unwrap_or((pid, Vec::new()));
+                Arc::new(Namespace {
+                    id,
+                    inode,
+                    pid,
+                    cgroup,
+                })
             }
-            _ => Arc::new(Namespace {
-                id,
-                inode,
-                pid,
-                cgroup: read_some(&Path::new(PROC).join(pid.to_string()).join("cgroup"))
-                    .map(|text| cgroup_in(&text).to_vec())
-                    .unwrap_or_default(),
-            }),
-        }
+        };
+        Seen { namespace, cookie }
     }
 
     /// Takes the listeners of an unreadable namespace from those that are `known`.
@@ -398,9 +438,10 @@ impl Home {
     /// `None`, with a warning, if this process may not enter its own namespace. It could
     /// then enter others, and not come back.
     fn find() -> Option<Home> {
-        let file = File::open("/proc/self/ns/net").ok()?;
-        match sys::enter_network_namespace(&file) {
-            Ok(()) => Some(Home {
+        let own = File::open("/proc/self/ns/net");
+        let entered = own.and_then(|file| sys::enter_network_namespace(&file).map(|()| file));
+        match entered {
+            Ok(file) => Some(Home {
                 file,
                 is_away: false,
             }),
@@ -419,7 +460,9 @@ impl Home {
     fn leave_for(&mut self, inode: u64, link: &Path) -> io::Result<bool> {
         let file = match File::open(link) {
             Ok(file) => file,
-            // The kernel refuses so, too, if the process has just ended.
+            // Who has ended is in no namespace, also while its parent has not waited. The
+            // kernel may refuse, too, if the process is gone.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(_) if fs::symlink_metadata(link).is_err() => return Ok(false),
             Err(error) => return Err(error),
         };
@@ -440,6 +483,15 @@ impl Home {
     }
 }
 
+/// The cgroup of this process. `None` if it is not in the namespace with this inode, or
+/// no longer.
+fn cgroup_of(pid: u32, inode: u64) -> Option<Vec<u8>> {
+    let directory = Path::new(PROC).join(pid.to_string());
+    let text = read_some(&directory.join("cgroup")).unwrap_or_default();
+    let link = fs::read_link(directory.join("ns/net")).ok()?;
+    (inode_of_link(&link, "net") == Some(inode)).then(|| cgroup_in(&text).to_vec())
+}
+
 /// The cgroup in the contents of `/proc/PID/cgroup`: in cgroups(7) of version 2 the only
 /// one, in version 1 that of the first hierarchy in which the process is below the root.
 fn cgroup_in(text: &[u8]) -> &[u8] {
@@ -454,6 +506,8 @@ fn cgroup_in(text: &[u8]) -> &[u8] {
 /// proc(5)).
 fn hides_processes() -> bool {
     const CAP_SYS_PTRACE: u32 = 19;
+    /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
+    const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let of_proc = mounts
         .lines()
@@ -466,7 +520,11 @@ fn hides_processes() -> bool {
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:\t"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    hides && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) == 0
+    // In another user namespace, a capability says nothing about processes of the host.
+    let of_user = fs::read_link("/proc/self/ns/user");
+    let is_of_host = of_user.is_ok_and(|link| link.as_os_str() == HOST_USER_NAMESPACE);
+    let may_trace = is_of_host && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) != 0;
+    hides && !may_trace
 }
 
 #[cfg(test)]
@@ -474,7 +532,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cgroup_is_the_deepest_that_a_version_tells() {
+    fn the_cgroup_is_the_first_below_the_root() {
         for (text, expected) in [
             (
                 "0::/system.slice/docker-ab12.scope\n",

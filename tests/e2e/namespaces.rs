@@ -126,6 +126,16 @@ fn child_of(pid: u32) -> u32 {
     })
 }
 
+/// The lntu that this nsenter runs under strace, which starts others first.
+fn traced(strace: &Running) -> Pid {
+    wait_for("lntu", || {
+        let pid = child_of(child_of(strace.child.id()));
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        let is_it = name.is_ok_and(|name| name == "lntu\n");
+        is_it.then(|| Pid::from_raw(pid as i32).unwrap())
+    })
+}
+
 fn tcp(address: &str) -> TcpListener {
     TcpListener::bind(address).unwrap()
 }
@@ -320,7 +330,7 @@ fn a_namespace_with_the_inode_of_an_earlier_one_is_another() {
     let (first, socket) = host.container(open);
     let namespace = first.namespace();
     assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
-    kill_process(lntu, Signal::STOP).unwrap();
+    stop_at_rest(lntu);
     drop((first, socket));
     let mut others = Vec::new();
     let another = wait_for("the same inode", || {
@@ -371,7 +381,7 @@ fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
         said.push(object["type"].clone());
     }
     assert_eq!(said, ["listening", "lost", "back"]);
-    let lntu = child_of(child_of(watcher.child.id()));
+    let lntu = traced(&watcher).as_raw_nonzero();
     let home = fs::read_link("/proc/self/ns/net").unwrap();
     wait_for("the watcher at home after the errors", || {
         let link = fs::read_link(format!("/proc/{lntu}/ns/net"));
@@ -395,7 +405,7 @@ fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
         errors[0].ends_with("(os error 24); trying again"),
         "{errors:?}"
     );
-    assert_eq!(errors[1], format!("{its}can be read again, or is gone"));
+    assert_eq!(errors[1], format!("{its}reading its listeners again"));
 }
 
 #[test]
@@ -448,20 +458,148 @@ fn after_a_poll_the_watcher_is_at_home_and_holds_nothing() {
             .filter(|link| link.starts_with("net:") || link.starts_with("socket:"))
             .collect::<Vec<String>>()
     };
-    // A poll may be under way, so both are looked at until they are as at rest.
+    let pid = Pid::from_raw(lntu as i32).unwrap();
     let is_at_rest = || {
-        wait_for("the watcher at home, with a link to that alone", || {
-            let at_home = fs::read_link(&link).is_ok_and(|link| link == home);
-            (at_home && held() == [home.to_str().unwrap()]).then_some(())
-        });
+        stop_at_rest(pid);
+        assert_eq!(fs::read_link(&link).unwrap(), home);
+        assert_eq!(held(), [home.to_str().unwrap()]);
+        kill_process(pid, Signal::CONT).unwrap();
     };
-    is_at_rest();
+    (0..20).for_each(|_| is_at_rest());
     drop(process);
     let device_path = format!("/sys/class/net/{device}");
     wait_for("the end of the namespace", || {
         (!fs::exists(&device_path).unwrap()).then_some(())
     });
     is_at_rest();
+}
+
+/// Stops the process while it waits between two polls.
+fn stop_at_rest(pid: Pid) {
+    let number = pid.as_raw_nonzero();
+    wait_for("a pause", || {
+        kill_process(pid, Signal::STOP).unwrap();
+        wait_for("the stop", || (state_of(pid) == 'T').then_some(()));
+        // The number of poll(2), or of ppoll(2) where there is no such call.
+        let call = fs::read_to_string(format!("/proc/{number}/syscall")).unwrap();
+        let number_of_poll = if cfg!(target_arch = "x86_64") {
+            "7 "
+        } else {
+            "73 "
+        };
+        if call.starts_with(number_of_poll) {
+            return Some(());
+        }
+        kill_process(pid, Signal::CONT).unwrap();
+        None
+    });
+}
+
+fn state_of(pid: Pid) -> char {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+}
+
+/// Until its parent waits for it, a process that has ended still has a directory.
+#[test]
+fn a_process_that_ends_during_a_poll_is_no_error_while_another_is_there() {
+    let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
+        return;
+    };
+    let (first, (_socket, second)) = host.container(|| (tcp("0.0.0.0:80"), host.process()));
+    let path = format!("/proc/{}/ns/net", first.inner_pid());
+    // It stops once it knows in which namespace the process is.
+    let stops = "inject=readlink,readlinkat:signal=STOP:when=1";
+    let strace = ["-qq", "-o", "/dev/null", "-P", &path, "-e", stops];
+    let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AH", "-q"];
+    let mut list = Running::start(&mut host.command("strace", &[&strace[..], &lntu].concat()));
+    let lntu = traced(&list);
+    // Strace stops it at each call, too, but briefly.
+    let mut stops = 0;
+    wait_for("the stop", || {
+        stops = if state_of(lntu) == 't' { stops + 1 } else { 0 };
+        (stops == 50).then_some(())
+    });
+    let starter = Pid::from_child(&first.starter);
+    kill_process(starter, Signal::STOP).unwrap();
+    wait_for("the stop", || (state_of(starter) == 'T').then_some(()));
+    let ended = Pid::from_raw(first.pid as i32).unwrap();
+    kill_process(ended, Signal::KILL).unwrap();
+    wait_for("its end", || (state_of(ended) == 'Z').then_some(()));
+    wait_for("the list", || {
+        let _ = kill_process(lntu, Signal::CONT);
+        list.child.try_wait().unwrap()
+    });
+    let listed = list.finish();
+    kill_process(starter, Signal::CONT).unwrap();
+    assert_eq!((listed.code(), &*listed.stderr), (0, ""));
+    let [line] = &about(second.namespace(), &listed.stdout)[..] else {
+        panic!("{listed:?}");
+    };
+    assert!(
+        line.contains(&format!(",pid={},", second.inner_pid())),
+        "{line}"
+    );
+}
+
+/// `/proc` shows no namespace in the directory of a process whose first thread has ended.
+#[test]
+fn a_process_whose_first_thread_has_ended_is_still_in_its_namespace() {
+    let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
+        return;
+    };
+    let script = "
+import ctypes, platform, socket, threading, time
+listener = socket.create_server(('', 80))
+threading.Thread(target=lambda: (print('here', flush=True), time.sleep(1000))).start()
+ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)
+";
+    in_private_network(|| {
+        let server = Running::start(&mut host.command("python3", &["-c", script]));
+        assert_eq!(server.next_line(), "here");
+        let pid = Pid::from_raw(child_of(server.child.id()) as i32).unwrap();
+        wait_for("the end of its first thread", || {
+            (state_of(pid) == 'Z').then_some(())
+        });
+        for source in ["auto", "proc"] {
+            let listed = host.list(&["--source", source]);
+            assert_eq!(listed.matches("*:80 ").count(), 1, "{source}: {listed}");
+        }
+    });
+}
+
+#[test]
+fn a_list_that_lacks_a_namespace_says_so_with_status_2() {
+    let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
+        return;
+    };
+    let ((one, _one), (other, _other)) = (
+        host.container(|| tcp("0.0.0.0:80")),
+        host.container(|| tcp("0.0.0.0:80")),
+    );
+    let list = |strace: &[&str]| {
+        let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AH"];
+        let options = ["-qq", "-o", "/dev/null"];
+        let arguments = [&options, strace, &lntu].concat();
+        run(&mut host.command("strace", &arguments))
+    };
+    let path = format!("/proc/{}/ns/net", one.inner_pid());
+    let listed = list(&["-P", &path, "-e", "inject=open,openat:error=ENOMEM"]);
+    assert_eq!(listed.code(), 2, "{listed:?}");
+    assert_eq!(about(one.namespace(), &listed.stdout), [""; 0]);
+    assert_eq!(about(other.namespace(), &listed.stdout).len(), 1);
+    let [_of_pids, why, last] = listed.stderr.lines().collect::<Vec<_>>()[..] else {
+        panic!("{listed:?}");
+    };
+    let namespace = format!("lntu: network namespace {}: ", one.namespace());
+    assert!(why.starts_with(&namespace) && why.contains(&path), "{why}");
+    assert_eq!(last, "lntu: the list may lack network namespaces");
+
+    // The own namespace is entered first and last, and between the two each of three.
+    let listed = list(&["-e", "inject=setns:error=ENOMEM:when=5"]);
+    let last = listed.stderr.lines().last();
+    let why = "lntu: setns to the own network namespace: Cannot allocate memory (os error 12)";
+    assert_eq!((listed.code(), last), (2, Some(why)), "{listed:?}");
 }
 
 #[test]
@@ -482,14 +620,9 @@ fn without_privileges_the_own_processes_are_seen_with_a_warning() {
         setns.ends_with("(that takes root or CAP_SYS_ADMIN)"),
         "{setns}"
     );
-    assert!(
-        processes.ends_with("(that takes root or CAP_SYS_PTRACE)"),
-        "{processes}"
-    );
-    assert_eq!(
-        last,
-        "lntu: the list is not complete: namespaces are missing"
-    );
+    let needs = "(that takes root or CAP_SYS_PTRACE, and no profile that forbids it)";
+    assert!(processes.ends_with(needs), "{processes}");
+    assert_eq!(last, "lntu: the list may lack network namespaces");
 }
 
 /// In a PID namespace of its own, the processes of the host are not there. With

@@ -161,15 +161,15 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["list", "-A", "--pid", "1"],
-            "--all-namespaces: not together with --pid PID, which is about one network namespace",
+            "--all-namespaces: not together with --pid PID, which looks into one network namespace",
         ),
         (
             &["list", "-A", "--proc", "/proc"],
-            "--all-namespaces: not together with --proc DIR, which is about one network namespace",
+            "--all-namespaces: not together with --proc DIR, which looks into one network namespace",
         ),
         (
             &["-A", "--of", "1"],
-            "--all-namespaces: not together with --of PID, which is about one network namespace",
+            "--all-namespaces: not together with --of PID, which looks into one network namespace",
         ),
         (
             &["-A", "--source", "ss"],

@@ -311,9 +311,11 @@ fn parse(line: &str) -> Option<(Identity, bool, String)> {
     if value["type"] == "ready" {
         return None;
     }
-    let protocol = match value["protocol"].as_str().unwrap() {
-        "tcp" => Protocol::Tcp,
-        _ => Protocol::Udp,
+    let protocol = match value["protocol"].as_str() {
+        Some("tcp") => Protocol::Tcp,
+        Some(_) => Protocol::Udp,
+        // A source that cannot be read, say.
+        None => panic!("the watcher said {line}"),
     };
     let address: IpAddr = value["address"].as_str().unwrap().parse().unwrap();
     let port = value["number"].as_u64().unwrap() as u16;
