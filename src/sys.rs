@@ -1,5 +1,6 @@
 //! The only `unsafe` code: the few system calls that the standard library does not
-//! make. Each declaration says why it is needed.
+//! make, and how this program starts and gets its memory. Each declaration says why it
+//! is needed.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,7 +14,8 @@ use std::iter;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::parent_id;
+use std::os::unix::process::{ExitStatusExt as _, parent_id};
+use std::process::ExitStatus;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
@@ -40,7 +42,7 @@ unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     /// What `close_range` does, one by one, for kernels before 5.9.
     fn close(fd: c_int) -> c_int;
-    /// std cannot open a file before its own start-up code has run.
+    /// std repeats an open that is interrupted, for ever.
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     /// std cannot ask whether a descriptor is open.
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
@@ -51,8 +53,14 @@ unsafe extern "C" {
     -> c_int;
     /// std knows no namespaces.
     fn setns(fd: c_int, kind: c_int) -> c_int;
+    /// As `dup2`. Unlike `execvp`, it starts no shell for a file that it cannot execute.
+    fn execv(program: *const c_char, arguments: *const *const c_char) -> c_int;
     /// std's `exec` gives up where it cannot reset SIGPIPE.
     fn execvp(program: *const c_char, arguments: *const *const c_char) -> c_int;
+    /// std's `Command` is a twelfth of the binary: it can change the environment, which
+    /// takes a sorted map.
+    fn dup2(fd: c_int, new: c_int) -> c_int;
+    fn waitpid(id: c_int, status: *mut c_int, options: c_int) -> c_int;
     /// std's `sleep` panics where the kernel refuses to.
     fn usleep(microseconds: c_uint) -> c_int;
     /// std's stderr may allocate, and this is for when there is no memory.
@@ -87,6 +95,8 @@ const SIGTERM: c_int = 15;
 const SIGCHLD: c_int = 17;
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
+const SIG_ERR: usize = usize::MAX;
+const WNOHANG: c_int = 1;
 const SYS_PIDFD_OPEN: c_long = 434;
 const SYS_CLOSE_RANGE: c_long = 436;
 const SYS_RT_SIGPROCMASK: c_long = if cfg!(target_arch = "x86_64") {
@@ -152,8 +162,7 @@ pub unsafe fn start(
     count: c_int,
     arguments: *const *const c_char,
 ) -> impl Iterator<Item = OsString> {
-    // SAFETY: SIG_IGN and what `signal` returned are valid dispositions; the path is
-    // a C string.
+    // SAFETY: SIG_IGN and SIG_DFL are valid dispositions; the path is a C string.
     unsafe {
         ORIGINAL_SIGPIPE.store(signal(SIGPIPE, SIG_IGN), Ordering::Relaxed);
         ORIGINAL_SIGCHLD.store(signal(SIGCHLD, SIG_DFL), Ordering::Relaxed);
@@ -193,7 +202,7 @@ static RESERVE_USED: AtomicUsize = AtomicUsize::new(0);
 unsafe impl Sync for Reserve {}
 
 impl Reserve {
-    const SIZE: usize = 64 * 1024;
+    const SIZE: usize = 256 * 1024;
 
     /// The next `layout.size()` bytes that are free.
     fn take(&self, layout: Layout) -> Option<*mut u8> {
@@ -243,6 +252,23 @@ unsafe impl GlobalAlloc for Memory {
         or_reserved(unsafe { System.alloc_zeroed(layout) }, layout)
     }
 
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: by this function's contract. What cannot grow stays as it was, and is
+        // given back once its bytes are in the new memory.
+        unsafe {
+            if !RESERVE.holds(memory) {
+                let grown = System.realloc(memory, layout, size);
+                if !grown.is_null() {
+                    return grown;
+                }
+            }
+            let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            ptr::copy_nonoverlapping(memory, new, size.min(layout.size()));
+            self.dealloc(memory, layout);
+            new
+        }
+    }
+
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         if !RESERVE.holds(memory) {
             // SAFETY: by this function's contract, it came from `alloc`.
@@ -251,12 +277,13 @@ unsafe impl GlobalAlloc for Memory {
     }
 }
 
-/// What these signals did when the program was started.
-static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(SIG_DFL);
-static ORIGINAL_SIGCHLD: AtomicUsize = AtomicUsize::new(SIG_DFL);
+/// What these signals did when the program was started. `SIG_ERR` if that could not be
+/// asked: they still do it then.
+static ORIGINAL_SIGPIPE: AtomicUsize = AtomicUsize::new(SIG_ERR);
+static ORIGINAL_SIGCHLD: AtomicUsize = AtomicUsize::new(SIG_ERR);
 
-/// The signals that were blocked then. musl unblocks one that it uses itself, number
-/// 34, wherever a handler is set.
+/// The signals that were blocked then. musl unblocks two that it uses itself, 33 and 34,
+/// when a handler is first set.
 static ORIGINAL_MASK: OnceLock<u64> = OnceLock::new();
 
 /// How often a child without a pidfd checks whether its parent still runs.
@@ -334,6 +361,9 @@ pub fn wait_until_gone(
         let timeout = milliseconds.min(i32::MAX as u128) as c_int;
         // SAFETY: the array holds as many valid `struct pollfd` as the count says.
         let ready = unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout) };
+        if ready < 0 {
+            sleep_briefly();
+        }
         if ready > 0 || parent.is_some_and(Parent::is_gone) {
             return true;
         }
@@ -396,22 +426,19 @@ pub(crate) fn enter_network_namespace(file: &File) -> io::Result<()> {
 /// this process's id, descriptors and signal mask, and gets the signal dispositions
 /// that this process was started with. Returns only if that fails, with the error.
 pub fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
-    let all = iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
-    let texts: Result<Vec<CString>, _> = all.map(|text| CString::new(text.as_bytes())).collect();
-    let texts = match texts {
-        Ok(texts) => texts,
-        Err(error) => return error.into(),
+    let words = iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
+    let (_texts, pointers) = match c_strings(words) {
+        Ok(strings) => strings,
+        Err(error) => return error,
     };
-    let ends = iter::once(ptr::null());
-    let pointers: Vec<_> = texts.iter().map(|text| text.as_ptr()).chain(ends).collect();
     // SAFETY: the dispositions are valid; the array holds C strings, of which the
     // first is the program, and ends with a null pointer.
     unsafe {
-        signal(SIGPIPE, ORIGINAL_SIGPIPE.load(Ordering::Relaxed));
+        restore(SIGPIPE, &ORIGINAL_SIGPIPE);
         // Where SIGCHLD is blocked, that of an ss is still pending:
         // ignoring the signal discards it.
         signal(SIGCHLD, SIG_IGN);
-        signal(SIGCHLD, ORIGINAL_SIGCHLD.load(Ordering::Relaxed));
+        restore(SIGCHLD, &ORIGINAL_SIGCHLD);
         if let Some(mask) = ORIGINAL_MASK.get() {
             let (mask, nothing) = (ptr::from_ref(mask), ptr::null::<u64>());
             let size = size_of::<u64>();
@@ -421,6 +448,115 @@ pub fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
         let error = io::Error::last_os_error();
         signal(SIGPIPE, SIG_IGN);
         error
+    }
+}
+
+/// Lets a signal do what it did when the program was started.
+fn restore(number: c_int, original: &AtomicUsize) {
+    match original.load(Ordering::Relaxed) {
+        SIG_ERR => {}
+        // SAFETY: `signal` returned this disposition.
+        disposition => unsafe {
+            signal(number, disposition);
+        },
+    }
+}
+
+/// A program, its arguments, and a null pointer at the end, as exec(3) takes them.
+fn c_strings<'a>(
+    words: impl Iterator<Item = &'a OsStr>,
+) -> io::Result<(Vec<CString>, Vec<*const c_char>)> {
+    let texts: Result<Vec<CString>, _> = words.map(|word| CString::new(word.as_bytes())).collect();
+    let texts = texts?;
+    let ends = iter::once(ptr::null());
+    let pointers = texts.iter().map(|text| text.as_ptr()).chain(ends).collect();
+    Ok((texts, pointers))
+}
+
+/// A started program. It is reaped when it was waited for, or is dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// Its process id, which is that of its process group too.
+    pub(crate) id: u32,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    /// Starts the file `program` with one argument, in a session of its own. `streams`
+    /// are its stdin, stdout and stderr. SIGPIPE ends it.
+    ///
+    /// # Errors
+    /// Those of fork(2), socketpair(2) and execve(2).
+    pub(crate) fn spawn(
+        program: &OsStr,
+        argument: &str,
+        streams: &[OwnedFd; 3],
+    ) -> io::Result<Child> {
+        let (_texts, pointers) = c_strings([program, argument.as_ref()].into_iter())?;
+        let (mut ours, mut theirs) = UnixStream::pair()?;
+        // SAFETY: the process has one thread, so the child may do anything. No stream has
+        // the number of a standard one: [`start`] left none of these free. The array holds
+        // C strings, and ends with a null pointer.
+        let id = match unsafe { fork() } {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => unsafe {
+                setsid();
+                for (number, stream) in (0..).zip(streams) {
+                    dup2(stream.as_raw_fd(), number);
+                }
+                signal(SIGPIPE, SIG_DFL);
+                execv(pointers[0], pointers.as_ptr());
+                let error = io::Error::last_os_error()
+                    .raw_os_error()
+                    .unwrap_or_default();
+                let _ = theirs.write(&error.to_ne_bytes());
+                _exit(127)
+            },
+            id => id as u32,
+        };
+        drop(theirs);
+        let mut child = Child { id, status: None };
+        // Exec closes the other end, and a failure to sends its number.
+        let mut error = [0; 4];
+        match ours.read(&mut error) {
+            Ok(0) => Ok(child),
+            Err(error) => {
+                // SAFETY: the call takes any two integers.
+                unsafe { kill(id as c_int, SIGKILL) };
+                Err(error)
+            }
+            Ok(_) => {
+                child.wait_with(0)?;
+                Err(io::Error::from_raw_os_error(i32::from_ne_bytes(error)))
+            }
+        }
+    }
+
+    /// Its exit status, if it has ended.
+    ///
+    /// # Errors
+    /// Those of waitpid(2).
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.wait_with(WNOHANG)
+    }
+
+    fn wait_with(&mut self, options: c_int) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            let mut status = 0;
+            // SAFETY: `status` outlives the call.
+            match unsafe { waitpid(self.id as c_int, &mut status, options) } {
+                -1 => return Err(io::Error::last_os_error()),
+                0 => {}
+                _ => self.status = Some(ExitStatus::from_raw(status)),
+            }
+        }
+        Ok(self.status)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.wait_with(0);
     }
 }
 

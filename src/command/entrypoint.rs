@@ -38,8 +38,9 @@ impl Application {
             Ok(Forked::Child(parent)) => Ok(parent),
             Ok(Forked::Parent(mut child)) => {
                 let error = self.exec();
-                // There is nothing to watch for. This ends the child.
-                let _ = child.write_all(&[0]);
+                // There is nothing to watch for. This ends the child, as the end of this
+                // process does.
+                let _ = child.write(&[0]);
                 Err(error)
             }
             Err(error) => {

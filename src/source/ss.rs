@@ -12,15 +12,14 @@ use std::net::{IpAddr, Shutdown};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::holders;
 use super::procnet::scan::Scanner;
 use crate::listener::{Endpoint, Family, Holder, Holders, Interface, Listener, Protocol};
-use crate::sys;
+use crate::sys::{self, Child};
 
 /// How long one run may take, from its start to its exit.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -186,7 +185,7 @@ impl Ss {
     }
 }
 
-/// A running ss. Dropping it kills its process group and reaps it.
+/// A running ss. Dropping it kills its process group, and then reaps it.
 struct Run {
     child: Child,
     stdout: DeadlineStream,
@@ -205,14 +204,9 @@ impl Run {
             stdin.shutdown(Shutdown::Both)?;
             let (stdout, its_stdout) = UnixStream::pair()?;
             let (stderr, its_stderr) = UnixStream::pair()?;
-            let child = Command::new(program)
-                .arg(arguments)
-                .stdin(OwnedFd::from(its_stdin))
-                .stdout(OwnedFd::from(its_stdout))
-                .stderr(OwnedFd::from(its_stderr))
-                .process_group(0)
-                .spawn()?;
-            sys::set_child_group(child.id());
+            let its_streams = [its_stdin, its_stdout, its_stderr].map(OwnedFd::from);
+            let child = Child::spawn(program.as_os_str(), arguments, &its_streams)?;
+            sys::set_child_group(child.id);
             let with_deadline = |stream| DeadlineStream { stream, deadline };
             Ok(Run {
                 child,
@@ -253,7 +247,6 @@ impl Drop for Run {
     fn drop(&mut self) {
         sys::kill_child_group();
         sys::set_child_group(0);
-        let _ = self.child.wait();
     }
 }
 

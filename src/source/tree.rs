@@ -6,12 +6,12 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use super::holders::{for_each_number, inode_of_link, inodes_of, read_some};
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
+use crate::sys;
 
 /// A socket that so many searches in a row have not found is one of others. One search
 /// can miss a process: the kernel's list of children may lack some while others end
@@ -243,7 +243,7 @@ impl Tree {
                     if error.kind() != ErrorKind::PermissionDenied || tries == MOST_TRIES {
                         return Err(TreeError::Unreadable(descriptors, error));
                     }
-                    thread::sleep(Duration::from_millis(1));
+                    sys::wait_until_gone(Duration::from_millis(1), None, None);
                 }
                 _ => break,
             }
