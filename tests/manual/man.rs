@@ -17,7 +17,7 @@ const DETAILS: &[(&str, &str)] = &[
         "The word loopback leaves out loopback addresses: what only the container itself can \
          reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the ports that the kernel \
          chooses by itself, such as those of DNS look-ups, by the setting of the network \
-         namespace in which lntu runs, also with --pid.",
+         namespace in which lntu runs, also with --pid and --all-namespaces.",
     ),
     (
         "of",
@@ -68,6 +68,12 @@ const DETAILS: &[(&str, &str)] = &[
     (
         "source",
         "netlink asks the kernel as ss does, but for listeners only. See SOURCES.",
+    ),
+    (
+        "all-namespaces",
+        "Of the processes that /proc shows, those of other containers too if it is the host's. \
+         PORT, --exclude, --settle and --by-port count in each namespace for itself. See SOURCES \
+         and SECURITY.",
     ),
     (
         "proc",
