@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::listener::{Endpoint, SsAddress};
 use crate::output::OutputError;
 use crate::port::RequiredPort;
-use crate::source::SourceError;
+use crate::source::{self, SourceError};
 
 /// Why a command ended without an answer.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl fmt::Display for Error {
                     "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {plain})"
                 )
             }
-            Error::Partial => f.write_str("the list may lack network namespaces"),
+            Error::Partial => f.write_str(source::PARTIAL),
             Error::NotOwn(address) => write!(
                 f,
                 "{address} is not an address of this network namespace; lntu looks nowhere else"

@@ -34,8 +34,9 @@ pub enum Event {
 /// How a watcher stands: whether its silence means that nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status<'a> {
-    /// The listeners that were there at the start have been written.
-    Ready,
+    /// The listeners that were there at the start have been written. Some may be missing,
+    /// for this reason.
+    Ready(Option<&'a str>),
     /// No source can be read, or not this namespace, for this reason.
     Lost(Option<u64>, &'a str),
     /// A source can be read again, or this namespace can or has gone.
@@ -63,7 +64,7 @@ impl Renderer {
     pub fn status(&self, status: Status<'_>, now: Timestamp, text: &mut Vec<u8>) {
         if self.format.json {
             let (kind, namespace, error) = match status {
-                Status::Ready => ("ready", None, None),
+                Status::Ready(error) => ("ready", None, error),
                 Status::Lost(namespace, error) => ("lost", namespace, Some(error)),
                 Status::Back(namespace) => ("back", namespace, None),
             };

@@ -81,6 +81,9 @@ pub struct SourceOptions {
 /// be read (`Documentation/networking/ip-sysctl.rst`).
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
+/// What is said where [`Source::is_partial`].
+pub const PARTIAL: &str = "network namespaces may be missing";
+
 /// A missing listener is gone once this many looks in a row found nothing new.
 const FRUITLESS_LOOKS: usize = 3;
 /// It is also gone after this many looks, whatever else they found.

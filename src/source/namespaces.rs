@@ -40,7 +40,7 @@ pub struct Namespaces {
     /// another process shows.
     denying: Vec<u32>,
     said_denying: bool,
-    /// `/proc` does not list the processes of other users.
+    /// `/proc` does not list every process of the host.
     hides_processes: bool,
     /// The namespaces of the last look, sorted by inode.
     seen: Vec<Seen>,
@@ -127,17 +127,18 @@ impl Namespaces {
     /// Says on stderr what it lacks to see everything.
     pub fn new(filter: Filter, asks_netlink: bool) -> Namespaces {
         let pid_namespace = fs::read_link("/proc/self/ns/pid");
-        if pid_namespace.is_ok_and(|link| link.as_os_str() != HOST_PID_NAMESPACE) {
+        let is_inside = pid_namespace.is_ok_and(|link| link.as_os_str() != HOST_PID_NAMESPACE);
+        if is_inside {
             report::warn(format_args!(
                 "only processes of this PID namespace are seen (to see those of the host takes \
                  docker run --pid=host, or hostPID: true)"
             ));
         }
-        let hides_processes = hides_processes();
-        if hides_processes {
+        let hides_from_users = hides_processes();
+        if hides_from_users {
             report::warn(format_args!(
                 "{PROC} hides processes of other users (it is mounted with hidepid; to see them \
-                 takes root or CAP_SYS_PTRACE)"
+                 takes root with CAP_SYS_PTRACE)"
             ));
         }
         let home = asks_netlink.then(Home::find).flatten();
@@ -148,7 +149,7 @@ impl Namespaces {
             processes: Vec::new(),
             denying: Vec::new(),
             said_denying: false,
-            hides_processes,
+            hides_processes: is_inside || hides_from_users,
             seen: Vec::new(),
             unreadable: Vec::new(),
             details: Details::default(),
@@ -291,7 +292,7 @@ impl Namespaces {
         {
             report::warn(format_args!(
                 "the network namespace of process {pid}, and perhaps of others, may not be \
-                 read (that takes root or CAP_SYS_PTRACE, and no profile that forbids it)"
+                 read (that takes root with CAP_SYS_PTRACE, and no profile that forbids it)"
             ));
         }
     }
@@ -448,7 +449,7 @@ impl Home {
             Err(error) => {
                 report::warn(format_args!(
                     "network namespaces are read through /proc, which costs far more: setns: \
-                     {error} (that takes root or CAP_SYS_ADMIN)"
+                     {error} (that takes root with CAP_SYS_ADMIN)"
                 ));
                 None
             }
