@@ -108,10 +108,16 @@ impl fmt::Display for ProcError {
         match &self.reason {
             ProcErrorReason::Io(error) => {
                 write!(f, "{error}")?;
-                if error.kind() == ErrorKind::NotFound && self.path.starts_with("/proc/net") {
-                    f.write_str(" (is /proc mounted?)")?;
+                let place = self.path.ancestors().nth(2);
+                match error.kind() {
+                    ErrorKind::NotFound if self.path.starts_with("/proc/net") => {
+                        f.write_str(" (is /proc mounted?)")
+                    }
+                    ErrorKind::NotFound if place.is_some_and(|place| !place.exists()) => {
+                        f.write_str(" (is there such a process, or directory?)")
+                    }
+                    _ => Ok(()),
                 }
-                Ok(())
             }
             ProcErrorReason::Empty => {
                 f.write_str("is empty, without even a header (does this kernel fill it?)")
