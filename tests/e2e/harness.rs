@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 
 /// How long a test waits for something that must happen.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The program under test. It looks for ss in the PATH of this process.
 pub fn lntu(arguments: &[&str]) -> Command {
