@@ -90,6 +90,7 @@ fn known_listeners_change_nothing(proc: &Path) {
     poll.result.expect("valid tables");
     let known = Known {
         listeners: Some(&first),
+        may_be_late: true,
         missing: None,
     };
     let poll = source.poll(known, &mut second);
