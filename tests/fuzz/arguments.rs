@@ -60,7 +60,9 @@ fn duration(text: &str) {
             while !rest.is_empty() {
                 let letter = rest.find(char::is_alphabetic).unwrap_or(rest.len());
                 let (number, after) = rest.split_at(letter);
-                let digit = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
+                let digit = after
+                    .find(|c: char| !c.is_alphabetic())
+                    .unwrap_or(after.len());
                 let (unit, after) = after.split_at(digit);
                 let unit = match unit {
                     "ms" => 0.001,

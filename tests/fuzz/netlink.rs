@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
-use lntu::source::netlink::link;
 use lntu::source::netlink::message::{AnswerError, BUFFER_SIZE};
+use lntu::source::netlink::{diag, link};
 
 const SEQUENCE: u32 = 7;
 
@@ -26,8 +26,15 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     let mut buffer = [0; BUFFER_SIZE];
-    let kernel = Kernel(datagrams.iter());
-    let _ = link::read_name(1, SEQUENCE, kernel, &mut buffer);
+    let kernel = || Kernel(datagrams.iter());
+    let _ = link::read_name(1, SEQUENCE, kernel(), &mut buffer);
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let (mut listeners, mut bound) = (Vec::new(), Vec::new());
+        let (all, places) = (&mut listeners, &mut bound);
+        if diag::read_both(protocol, SEQUENCE, kernel(), &mut buffer, all, places).is_ok() {
+            assert!(listeners.iter().all(|one| one.protocol == protocol));
+        }
+    }
     let mut bytes = Unstructured::new(input);
     if let Ok(table) = bytes.choose(&SocketTable::ALL) {
         let _ = read_back(*table, &mut bytes);

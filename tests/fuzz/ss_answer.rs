@@ -13,8 +13,8 @@ use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use lntu::as_ss;
 use lntu::listener::{Endpoint, Holder, Holders, Interface, Listener, Protocol, SsAddress};
-use lntu::source::ss::AnswerReader;
 use lntu::output::table::Table;
+use lntu::source::ss::AnswerReader;
 use pieces::Pieces;
 
 fuzz_target!(|input: &[u8]| {
@@ -41,7 +41,9 @@ fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
     match AnswerReader::new(true).read(answer, &mut listeners) {
         Ok(_) => {
             // Zeros alone do not tell whether ss knows backlogs.
-            listeners.iter_mut().for_each(|l| l.send_q = l.send_q.or(Some(0)));
+            listeners
+                .iter_mut()
+                .for_each(|l| l.send_q = l.send_q.or(Some(0)));
             Ok(listeners)
         }
         Err(error) => Err(error.to_string()),
@@ -66,12 +68,16 @@ fn assert_read_back(listeners: &[Listener]) {
             Ok(())
         };
         let mut table = as_ss::table::Table::new(true, true, true, &mut write);
-        listeners.iter().for_each(|listener| push(&mut table, listener));
+        listeners
+            .iter()
+            .for_each(|listener| push(&mut table, listener));
         table.finish().expect("a vector takes everything");
         let shown = String::from_utf8_lossy(&text);
         // ss tells of some `*` that they take IPv4.
         let read = read(&text[..]).map(|mut listeners| {
-            listeners.iter_mut().for_each(|listener| listener.v6_only = None);
+            listeners
+                .iter_mut()
+                .for_each(|listener| listener.v6_only = None);
             listeners
         });
         assert_eq!(read.as_deref(), Ok(listeners), "{shown}");
@@ -97,7 +103,11 @@ fn push(table: &mut as_ss::table::Table<'_>, listener: &Listener) {
     table.cell("*");
     let mut users = Vec::new();
     for Holder { name, pid, fd } in listener.holders.as_slice() {
-        let before: &[u8] = if users.is_empty() { b" users:((\"" } else { b",(\"" };
+        let before: &[u8] = if users.is_empty() {
+            b" users:((\""
+        } else {
+            b",(\""
+        };
         users.extend_from_slice(before);
         users.extend_from_slice(name);
         users.extend_from_slice(format!("\",pid={pid},fd={fd})").as_bytes());
