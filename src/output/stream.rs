@@ -2,10 +2,10 @@
 //! Writes are whole lines, so lines never mix with those of another writer.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::report;
@@ -103,7 +103,13 @@ impl Output {
                 let open = |flags| {
                     let mut options = File::options();
                     options.append(true).create(true).custom_flags(flags);
-                    options.open(path)
+                    options.open(path).map_err(|error| {
+                        let file = fs::metadata(path).map(|file| file.file_type());
+                        match is_unread(&error) && !file.is_ok_and(|file| file.is_fifo()) {
+                            true => io::Error::other("a socket or a device, not a file or a FIFO"),
+                            false => error,
+                        }
+                    })
                 };
                 let at_once = open(O_NONBLOCK);
                 if self.waits && at_once.as_ref().is_err_and(is_unread) {

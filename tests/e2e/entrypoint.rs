@@ -157,6 +157,22 @@ fn output_goes_to_the_end_of_a_file() {
 }
 
 /// Readers come and go. Lines that nobody read are written again.
+/// A socket cannot be opened, so nothing is to be waited for.
+#[test]
+fn a_socket_is_no_output() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let _server = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    for command in [&["list", "-o"][..], &["-o"]] {
+        let refused = run(lntu(command).arg(&path));
+        let why = format!(
+            "{}: a socket or a device, not a file or a FIFO",
+            path.display()
+        );
+        assert_eq!(refused.error(), why, "{command:?}");
+    }
+}
+
 #[test]
 fn output_goes_to_a_fifo_once_someone_reads_it() {
     let directory = TempDir::new().unwrap();
