@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::listener::{Endpoint, Family, Listener, Protocol, SocketTable, SsAddress};
+use crate::listener::{Family, Listener, Protocol, SocketTable, SsAddress};
 
 /// A parsed PORT argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,10 @@ enum AddressSpec {
 pub enum PortSpecError {
     /// The address is no IPv4 address, bracketed IPv6 address or `*`.
     Address,
+    /// A name instead of an address.
+    Name,
+    /// A colon without an address before it.
+    NoAddress,
     /// An address or a protocol without a port.
     NoPort,
     /// Several ports, with commas between them.
@@ -50,14 +54,15 @@ impl fmt::Display for PortSpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             PortSpecError::Address => {
-                "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), \
-                 of this network namespace; lntu looks nowhere else"
+                "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)"
             }
+            PortSpecError::Name => "a name; lntu looks only at addresses of its own network namespace",
+            PortSpecError::NoAddress => "an address is missing, as in 127.0.0.1:80 or *:80",
             PortSpecError::NoPort => "a port is missing, as in 127.0.0.1:80 or 53/udp (for all of them, list has --tcp and --udp)",
-            PortSpecError::Commas => "blanks separate PORTs, as in 80 443",
+            PortSpecError::Commas => "one PORT each: 80 443, or --exclude 80 --exclude 443",
             PortSpecError::Port => "a port is a number from 1 to 65535, as in 80 or 53/udp",
             PortSpecError::Range => "the range ends before it starts",
-            PortSpecError::RangeNotTaken => "a range needs --any (one of its ports is then enough) or --closed (none may listen)",
+            PortSpecError::RangeNotTaken => "a range needs --any (one of its ports is then enough)",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
         })
     }
@@ -77,7 +82,7 @@ impl FromStr for PortSpec {
             Some((rest, name)) => (rest, Some(parse_protocol(name)?)),
         };
         let (address, ports) = match rest.rsplit_once(':') {
-            None if rest.parse::<Ipv4Addr>().is_ok() || parse_protocol(rest).is_ok() => {
+            _ if parse_address(rest).is_ok() || parse_protocol(rest).is_ok() => {
                 return Err(PortSpecError::NoPort);
             }
             None => (None, rest),
@@ -115,9 +120,16 @@ fn parse_address(text: &str) -> Result<AddressSpec, PortSpecError> {
         Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         None => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     };
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     address
         .map(AddressSpec::Exactly)
-        .ok_or(PortSpecError::Address)
+        .ok_or(match text.as_bytes().first() {
+            None => PortSpecError::NoAddress,
+            Some(first) if first.is_ascii_alphabetic() && text.bytes().all(is_of_name) => {
+                PortSpecError::Name
+            }
+            Some(_) => PortSpecError::Address,
+        })
 }
 
 /// Digits only: `u16::from_str` would also take a sign.
@@ -186,11 +198,9 @@ pub struct RequiredPort {
     address: Option<AddressSpec>,
     ports: RangeInclusive<u16>,
     protocol: Protocol,
-    /// Whether it is asked for to be bound.
-    is_to_bind: bool,
 }
 
-/// Whether a listener takes what is sent to a port, or keeps one from binding it.
+/// Whether a listener takes what is sent to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
     /// It does.
@@ -213,63 +223,59 @@ impl RequiredPort {
         }
     }
 
-    /// Any one of the ports that `spec` names, of TCP if it names no protocol.
+    /// The ports that `spec` names, of TCP if it names no protocol.
     pub fn one_of(spec: PortSpec) -> RequiredPort {
         RequiredPort {
             address: spec.address,
             ports: spec.ports,
             protocol: spec.protocol.unwrap_or(Protocol::Tcp),
-            is_to_bind: false,
-        }
-    }
-
-    /// All of the ports that `spec` names, to be bound: every listener counts that may
-    /// keep one from that.
-    pub fn to_bind(spec: PortSpec) -> RequiredPort {
-        RequiredPort {
-            is_to_bind: true,
-            ..RequiredPort::one_of(spec)
         }
     }
 
     /// Whether `listener` takes what is sent to this port: its address is the one
     /// asked for, or the wildcard of that family, or `::` if it takes IPv4 too. An
     /// IPv4-mapped address is an IPv4 one.
-    ///
-    /// If the port is to be bound, whether the two addresses overlap: they are the
-    /// same, or one is a wildcard that covers the other (`inet_rcv_saddr_equal` in the
-    /// kernel). A listener that may overlap does, so that no one starts a server in
-    /// vain.
     pub fn is_served_by(&self, listener: &Listener) -> Serves {
-        let Endpoint { port, address } = listener.endpoint;
-        if !self.ports.contains(&port) || listener.protocol != self.protocol {
-            return Serves::No;
-        }
-        let address = address.to_canonical();
-        let is_served = match self.address {
-            None => true,
-            Some(AddressSpec::Wildcard) => self.is_to_bind || address.is_unspecified(),
-            Some(AddressSpec::Exactly(wanted)) => {
-                let wanted = wanted.to_canonical();
-                let families = (Family::of(wanted), Family::of(address));
-                if families == (Family::V4, Family::V6) && address.is_unspecified() {
-                    return match listener.v6_only {
-                        Some(false) => Serves::Yes,
-                        Some(true) => Serves::No,
-                        None if self.is_to_bind => Serves::Yes,
-                        None => Serves::IfNotV6Only,
-                    };
+        let address = listener.endpoint.address.to_canonical();
+        let is_served = self.is_on(listener)
+            && match self.address {
+                None => true,
+                Some(AddressSpec::Wildcard) => address.is_unspecified(),
+                Some(AddressSpec::Exactly(wanted)) => {
+                    let wanted = wanted.to_canonical();
+                    if wanted.is_ipv4() && address == Family::V6.wildcard() {
+                        return match listener.v6_only {
+                            Some(false) => Serves::Yes,
+                            Some(true) => Serves::No,
+                            None => Serves::IfNotV6Only,
+                        };
+                    }
+                    address == wanted
+                        || address.is_unspecified() && wanted.is_ipv4() == address.is_ipv4()
                 }
-                let is_one_family = families.0 == families.1;
-                address == wanted
-                    || address.is_unspecified() && is_one_family
-                    // Most servers on `::` take IPv4 too.
-                    || self.is_to_bind
-                        && wanted.is_unspecified()
-                        && (is_one_family || wanted.is_ipv6())
+            };
+        if is_served { Serves::Yes } else { Serves::No }
+    }
+
+    /// Whether `listener` keeps a server from binding this port. It does if it serves
+    /// the port, and also if the port is on a wildcard that covers the address of the
+    /// listener (`inet_rcv_saddr_equal` in the kernel). What cannot be told counts, so
+    /// that no one starts a server in vain: most servers on `::` take IPv4 too.
+    pub fn is_kept_by(&self, listener: &Listener) -> bool {
+        let covers = match self.address {
+            None => false,
+            Some(AddressSpec::Wildcard) => true,
+            Some(AddressSpec::Exactly(wanted)) => {
+                let (wanted, address) = (wanted.to_canonical(), listener.endpoint.address);
+                wanted.is_unspecified() && (wanted.is_ipv6() || address.to_canonical().is_ipv4())
             }
         };
-        if is_served { Serves::Yes } else { Serves::No }
+        covers && self.is_on(listener) || self.is_served_by(listener) != Serves::No
+    }
+
+    /// Whether `listener` is on one of these ports, whatever its address.
+    fn is_on(&self, listener: &Listener) -> bool {
+        self.ports.contains(&listener.endpoint.port) && listener.protocol == self.protocol
     }
 
     /// Its protocol.
@@ -296,14 +302,13 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `table` can hold a listener that serves it. A listener in an IPv6
-    /// table can serve an IPv4 address too, and one in an IPv4 table can keep one
-    /// from binding `::`.
-    pub fn can_be_in(&self, table: SocketTable) -> bool {
+    /// Whether `table` can hold a listener that serves it, or with `to_bind` keeps it. A
+    /// listener in an IPv6 table can serve an IPv4 address too, and one in an IPv4 table
+    /// can keep one from binding `::`.
+    pub fn can_be_in(&self, table: SocketTable, to_bind: bool) -> bool {
         let address = self.address();
-        let is_v6 = address.is_some_and(|address| {
-            address.is_ipv6() && !(self.is_to_bind && address.is_unspecified())
-        });
+        let is_v6 = address
+            .is_some_and(|address| address.is_ipv6() && !(to_bind && address.is_unspecified()));
         table.protocol == self.protocol && !(is_v6 && table.family == Family::V4)
     }
 
@@ -367,6 +372,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::Endpoint;
 
     fn spec(text: &str) -> PortSpec {
         text.parse().unwrap()
@@ -408,17 +414,19 @@ mod tests {
         assert_eq!(error("80/sctp"), PortSpecError::Protocol);
         assert_eq!(error("80/"), PortSpecError::Protocol);
         for text in [
-            ":80",
-            "localhost:80",
+            "fe80::1:80",
             "::1:80",
             "[127.0.0.1]:80",
             "[::1:80",
             "1.2.3:80",
-            "[::1]",
         ] {
             assert_eq!(error(text), PortSpecError::Address, "{text:?}");
         }
-        for text in ["127.0.0.1", "tcp", "UDP"] {
+        for text in ["localhost:80", "db-1.svc_a:80"] {
+            assert_eq!(error(text), PortSpecError::Name, "{text:?}");
+        }
+        assert_eq!(error(":80"), PortSpecError::NoAddress);
+        for text in ["127.0.0.1", "[::1]", "*", "tcp", "UDP", "[::]/tcp"] {
             assert_eq!(error(text), PortSpecError::NoPort, "{text:?}");
         }
         assert_eq!(error("80,443"), PortSpecError::Commas);
@@ -529,7 +537,9 @@ mod tests {
     fn a_required_port_can_be_in_the_tables_of_its_protocol_and_family() {
         let tables = |text: &str| {
             let port = required(text);
-            let tables = SocketTable::ALL.into_iter().filter(|t| port.can_be_in(*t));
+            let tables = SocketTable::ALL
+                .into_iter()
+                .filter(|t| port.can_be_in(*t, false));
             Vec::from_iter(tables.map(SocketTable::name))
         };
         assert_eq!(tables("80"), ["tcp", "tcp6"]);
@@ -537,10 +547,10 @@ mod tests {
         assert_eq!(tables("[::1]:80"), ["tcp6"]);
         assert_eq!(tables("80/udp"), ["udp", "udp6"]);
         let may_keep_from_binding = |text: &str| {
-            let port = RequiredPort::to_bind(spec(text));
+            let port = RequiredPort::one_of(spec(text));
             SocketTable::ALL
                 .into_iter()
-                .any(|t| t.family == Family::V4 && port.can_be_in(t))
+                .any(|t| t.family == Family::V4 && port.can_be_in(t, true))
         };
         assert!(may_keep_from_binding("[::]:80") && !may_keep_from_binding("[::1]:80"));
     }

@@ -2,6 +2,8 @@
 //! options up here, and `--help`, the man page and the completions are written
 //! from it.
 
+use std::ffi::OsStr;
+
 /// A command, as it is typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommandName {
@@ -19,6 +21,12 @@ pub enum CommandName {
 }
 
 impl CommandName {
+    /// The command that is typed so.
+    pub fn of(text: &OsStr) -> Option<CommandName> {
+        let mut names = COMMANDS.iter().map(|command| command.name);
+        names.find(|name| text == name.text())
+    }
+
     /// What is typed for it.
     pub fn text(self) -> &'static str {
         match self {
@@ -374,11 +382,26 @@ pub const PORT_EXAMPLES: &[&str] = &[
     "[::1]:8080/tcp",
 ];
 
-/// What a PORT means.
-pub const PORT_MEANING: &str = "For watch and list, PORTs leave out every other listener. \
-    For check and wait, PROTO is tcp if not given, a range needs --any, and a wildcard that \
-    takes its family serves an ADDRESS too. $NAME, ${NAME} and ${NAME:-DEFAULT} in a PORT are \
-    environment variables.";
+/// What a PORT means: the commands that this is about, where it is not about all, and
+/// what is said of them.
+pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
+    (
+        PRINTING,
+        "For watch and list, ",
+        "PORTs leave out every other listener.",
+    ),
+    (
+        PROBES,
+        "For check and wait, ",
+        "PROTO is tcp if not given, a range needs --any, and a wildcard that takes its family \
+         serves an ADDRESS too.",
+    ),
+    (
+        ALL,
+        "",
+        "$NAME, ${NAME} and ${NAME:-DEFAULT} in a PORT are environment variables.",
+    ),
+];
 
 /// Each exit status, and what it says.
 pub const EXIT_STATUS: &[(&str, &str)] = &[
@@ -389,6 +412,10 @@ pub const EXIT_STATUS: &[(&str, &str)] = &[
         "could not tell (bad usage, or no source could be read)",
     ),
     ("128 + signal", "when SIGINT or SIGTERM ends it"),
+];
+
+/// The same, where there is a COMMAND to be started.
+pub const EXIT_STATUS_OF_START: &[(&str, &str)] = &[
     ("126", "COMMAND cannot be executed"),
     ("127", "COMMAND is not found"),
 ];

@@ -1,8 +1,8 @@
 //! What `lntu --help` prints.
 
 use super::description::{
-    ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, Group, OptionSpec,
-    PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
+    ABOUT, COMMANDS, CommandName, CommandSpec, EXIT_STATUS, EXIT_STATUS_OF_COMMAND,
+    EXIT_STATUS_OF_START, GROUPS, Group, OptionSpec, PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
 };
 
 /// No line is wider.
@@ -27,7 +27,7 @@ pub fn help(of: Option<CommandName>) -> String {
         push(&mut text, &["  ", example]);
     }
     text.push('\n');
-    fill(&mut text, 0, 0, PORT_MEANING);
+    fill(&mut text, 0, 0, &port_meaning(of));
     for group in &GROUPS {
         push(&mut text, &["\n", group.title]);
         if of.is_none() && !group.is_for_all() {
@@ -39,6 +39,10 @@ pub fn help(of: Option<CommandName>) -> String {
         for option in group.options {
             let explanation = match of {
                 None => explanation(group, option),
+                // These print listeners only then.
+                Some(CommandName::Check | CommandName::Wait) if option.is_for_found() => {
+                    [option.help, " (only with --any)"].concat()
+                }
                 Some(_) => option.help.to_string(),
             };
             if !is_of_others(option.commands) {
@@ -50,7 +54,28 @@ pub fn help(of: Option<CommandName>) -> String {
     for (status, meaning) in EXIT_STATUS {
         item(&mut text, status, meaning);
     }
-    fill(&mut text, 0, 0, EXIT_STATUS_OF_COMMAND);
+    let takes_application =
+        |spec: &&CommandSpec| !is_of_others(&[spec.name]) && spec.takes_application();
+    if COMMANDS.iter().any(|spec| takes_application(&spec)) {
+        for (status, meaning) in EXIT_STATUS_OF_START {
+            item(&mut text, status, meaning);
+        }
+        fill(&mut text, 0, 0, EXIT_STATUS_OF_COMMAND);
+    }
+    text
+}
+
+/// What a PORT means to one command, or to all.
+pub fn port_meaning(of: Option<CommandName>) -> String {
+    let mut text = String::new();
+    for (commands, whose, meaning) in PORT_MEANING {
+        let separator = if text.is_empty() { "" } else { " " };
+        match of {
+            None => push(&mut text, &[separator, whose, meaning]),
+            Some(name) if commands.contains(&name) => push(&mut text, &[separator, meaning]),
+            Some(_) => {}
+        }
+    }
     text
 }
 

@@ -34,7 +34,7 @@ mod usage;
 mod variables;
 
 use description::{Action, COMMANDS, CommandName, Flag, OptionSpec, SOURCES, Setting};
-pub use help::help;
+pub use help::{help, port_meaning};
 pub use usage::UsageError;
 
 /// A whole command line.
@@ -162,6 +162,7 @@ pub fn parse(
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut typed = Typed::default();
     loop {
+        let is_in_cluster = parser.try_raw_args().is_none();
         // lexopt consumes `--` and does not tell where it was.
         if let Some(mut rest) = parser.try_raw_args()
             && rest.peek() == Some("--".as_ref())
@@ -181,13 +182,20 @@ pub fn parse(
             Arg::Long(name) => option.long == name,
             Arg::Value(_) => false,
         };
-        let Some(option) = description::options().find(is_it) else {
-            let is_digit = matches!(argument, Arg::Short('0'..='9'));
+        let is_digit = matches!(argument, Arg::Short('0'..='9'));
+        // Behind `p` a digit is hardly meant for `-4` or `-6`.
+        let last = typed.options.last();
+        let is_port = is_digit && is_in_cluster && last.is_some_and(|last| last.short == Some('p'));
+        let option = description::options().find(is_it);
+        let Some(option) = option.filter(|_| !is_port) else {
             let Arg::Value(value) = argument else {
                 let error = UsageError::of_lntu(argument.unexpected());
-                return Err(match is_digit {
-                    true => error.with("; a PORT is a word of its own"),
-                    false => error,
+                return Err(match (is_digit, typed.command) {
+                    (true, Some(CommandName::Wait)) => {
+                        error.with("; a PORT is a word of its own, and a timeout is --timeout D")
+                    }
+                    (true, _) => error.with("; a PORT is a word of its own"),
+                    (false, _) => error,
                 });
             };
             typed.take_operand(value, &variable)?;
@@ -200,7 +208,8 @@ pub fn parse(
         typed.options.push(option);
         match option.action {
             Action::Help => {
-                let of = typed.command;
+                let next = || CommandName::of(parser.try_raw_args()?.next()?.as_os_str());
+                let of = typed.command.or_else(next);
                 return Ok(typed.asking_for(Command::Help(of)));
             }
             Action::Version => return Ok(typed.asking_for(Command::Version)),
@@ -209,7 +218,10 @@ pub fn parse(
                 let name = format!("--{}", option.long);
                 let value = parser.value().map_err(UsageError::of_lntu)?;
                 if is_given && !matches!(setting, Setting::Exclude | Setting::ExcludeHolder) {
-                    return Err(refused(&name, &value.to_string_lossy(), "given twice"));
+                    let value = value.to_string_lossy();
+                    return Err(UsageError::of_lntu(format!(
+                        "{name}: given twice ('{value}')"
+                    )));
                 }
                 typed.take(setting, &name, value, &variable)?;
             }
@@ -278,12 +290,13 @@ impl Typed {
     fn take_operand(&mut self, value: OsString, variable: Variable<'_>) -> Result<(), UsageError> {
         let is_first = self.command.is_none() && self.ports.is_empty();
         let is_of_port = |byte: &u8| byte.is_ascii_digit() || *byte == b'$';
-        let command = COMMANDS.iter().find(|command| value == command.name.text());
-        match command {
-            Some(command) if is_first && command.name == CommandName::Help => {
+        match CommandName::of(&value) {
+            Some(CommandName::Help) if is_first => {
                 self.asks_for_help = true;
+                // What stands before is about another command.
+                self.options.clear();
             }
-            Some(command) if is_first => self.command = Some(command.name),
+            Some(name) if is_first => self.command = Some(name),
             // Without a digit or a variable it was hardly meant as a port.
             _ if is_first && !value.as_encoded_bytes().iter().any(is_of_port) => {
                 let text = value.to_string_lossy();
@@ -294,8 +307,8 @@ impl Typed {
             _ => {
                 let spec = parse_port("PORT", &value, variable).map_err(|error| {
                     let first = value.as_encoded_bytes().first();
-                    let is_word =
-                        first.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'/');
+                    let is_word = first
+                        .is_some_and(|byte| byte.is_ascii_alphabetic() || b"./".contains(byte));
                     match self.command.unwrap_or_default() {
                         CommandName::Watch | CommandName::Wait
                             if is_word && !self.ports.is_empty() =>
@@ -338,11 +351,10 @@ impl Typed {
     }
 
     fn into_command_line(mut self) -> Result<CommandLine, UsageError> {
-        if self.asks_for_help {
-            let of = self.command;
-            return Ok(self.asking_for(Command::Help(of)));
-        }
-        let name = self.command.unwrap_or_default();
+        let name = match self.asks_for_help {
+            true => CommandName::Help,
+            false => self.command.unwrap_or_default(),
+        };
         self.refuse_options_of_others(name)?;
         let mut source = SourceOptions {
             choice: self.source_choice()?,
@@ -354,7 +366,7 @@ impl Typed {
                 excludes_loopback: self.excludes_loopback,
                 excludes_ephemeral: std::mem::take(&mut self.excludes_ephemeral),
             },
-            holders: self.output.format.holders || !self.excluded_holders.is_empty(),
+            holders: self.output.format.holders,
             of: self.of,
             excluded_holders: std::mem::take(&mut self.excluded_holders),
         };
@@ -364,7 +376,10 @@ impl Typed {
         let output = std::mem::take(&mut self.output);
         let application = self.application.take();
         let command = match name {
-            CommandName::Help => Command::Help(None),
+            CommandName::Help => match ports.first() {
+                Some((text, _)) => return Err(refused("help", text, "not a command")),
+                None => Command::Help(self.command),
+            },
             CommandName::Watch => {
                 source.filter.ports = specs(ports);
                 Command::Watch {
@@ -467,8 +482,8 @@ impl Typed {
             }
             None => "-- COMMAND".to_string(),
         };
-        let name = name.text();
         let instead = match what.as_str() {
+            _ if name == CommandName::Help => "",
             "--tcp" => "; the PORT says it: 80/tcp (and a timeout is --timeout D)",
             "--udp" => "; the PORT says it: 53/udp",
             "--ipv4" | "--ipv6" => "; the PORT says it: 127.0.0.1:80 or [::1]:80",
@@ -476,7 +491,8 @@ impl Typed {
             _ => "",
         };
         Err(UsageError::of_lntu(format!(
-            "{what}: not an option of {name}{instead}"
+            "{what}: not an option of {}{instead}",
+            name.text()
         )))
     }
 
@@ -558,18 +574,24 @@ fn required_ports(
     }
     let required = |(text, spec): (String, PortSpec)| {
         match wanted {
-            Wanted::Any => Ok(RequiredPort::one_of(spec)),
-            Wanted::None => Ok(RequiredPort::to_bind(spec)),
+            Wanted::Any | Wanted::None => Ok(RequiredPort::one_of(spec)),
             Wanted::All => RequiredPort::new(spec),
         }
-        .map_err(|error| refused("PORT", &text, error))
+        .map_err(|error| {
+            let error = refused("PORT", &text, error);
+            match name {
+                CommandName::Wait => error.with(" or --closed (none may listen)"),
+                _ => error,
+            }
+        })
     };
     let ports: Vec<RequiredPort> = specs.into_iter().map(required).collect::<Result<_, _>>()?;
     let first = ports[0].protocol();
     if ports.iter().all(|port| port.protocol() == first) {
         filter.protocol = Some(first);
     }
-    let is_needed = |table: &SocketTable| ports.iter().any(|port| port.can_be_in(*table));
+    let to_bind = wanted == Wanted::None;
+    let is_needed = |table: &SocketTable| ports.iter().any(|port| port.can_be_in(*table, to_bind));
     let mut tables = SocketTable::ALL.into_iter().filter(is_needed);
     if tables.all(|table| table.family == Family::V6) {
         filter.family = Some(Family::V6);
@@ -679,7 +701,7 @@ mod tests {
         assert_eq!(refusal(&["wait", "--", "app"]), "wait: needs a PORT");
         assert_eq!(
             refusal(&["check", "80-81"]),
-            "PORT '80-81': a range needs --any (one of its ports is then enough) or --closed (none may listen)"
+            "PORT '80-81': a range needs --any (one of its ports is then enough)"
         );
         let hint = "--tcp: not an option of wait; the PORT says it: 80/tcp (and a timeout is \
                     --timeout D)";
@@ -693,9 +715,9 @@ mod tests {
             refusal(&["wait", "--timeout", long, "80"]),
             format!("--timeout '{long}': too long")
         );
-        let address = "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), \
-             of this network namespace; lntu looks nowhere else";
-        for port in ["localhost:80", "::1:80", "[127.0.0.1]:80"] {
+        let address =
+            "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)";
+        for port in ["1.2.3:80", "::1:80", "[127.0.0.1]:80"] {
             assert_eq!(refusal(&[port]), format!("PORT '{port}': {address}"));
         }
     }

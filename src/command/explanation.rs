@@ -55,8 +55,8 @@ pub fn names(ports: &[&RequiredPort]) -> String {
     names.join(", ")
 }
 
-/// What listens: `[::]:80/tcp is`.
-pub fn found(listeners: &[&Listener]) -> String {
+/// What listens: `[::]:80/tcp`, and the verb that follows.
+pub fn found(listeners: &[&Listener]) -> (String, &'static str) {
     named(listeners, with_protocol)
 }
 
@@ -90,7 +90,7 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         if let Some(place) = same.iter().position(|l| is_v6_only(l)) {
             same[..=place].rotate_right(1);
         }
-        let named = named(&same, |l| {
+        let (named, verb) = named(&same, |l| {
             let only = if is_v6_only(l) { " (IPv6 only)" } else { "" };
             format!(
                 "{}:{}{only}",
@@ -102,11 +102,11 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
             None => String::new(),
             Some(after) => format!("{after} "),
         };
-        return Some(format!("{port}: {after}only {named}"));
+        return Some(format!("{port}: {after}only {named} {verb}"));
     }
     if !other.is_empty() {
-        let found = self::found(&other);
-        return Some(format!("{port}: not listening{after}, {found}"));
+        let (found, verb) = self::found(&other);
+        return Some(format!("{port}: not listening{after}, {found} {verb}"));
     }
     None
 }
@@ -125,9 +125,10 @@ fn other_ports(port: &RequiredPort, listeners: &[Listener]) -> String {
             others[start..=nearest].rotate_right(1);
         }
     }
+    let (found, verb) = found(&others);
     match others.is_empty() {
         true => String::new(),
-        false => format!("; {}", found(&others)),
+        false => format!("; {found} {verb}"),
     }
 }
 
@@ -137,8 +138,8 @@ fn with_protocol(listener: &Listener) -> String {
     format!("{}:{port}/{}", SsAddress(address), listener.protocol.name())
 }
 
-/// `A is`, `A and B are`, `A, B, C and 7 more are`.
-fn named(listeners: &[&Listener], name: impl Fn(&Listener) -> String) -> String {
+/// `A`, `A and B` or `A, B, C and 7 more`, and the verb that follows.
+fn named(listeners: &[&Listener], name: impl Fn(&Listener) -> String) -> (String, &'static str) {
     let mut names: Vec<String> = listeners.iter().map(|listener| name(listener)).collect();
     // Several sockets can share an address.
     names.dedup();
@@ -148,9 +149,9 @@ fn named(listeners: &[&Listener], name: impl Fn(&Listener) -> String) -> String 
         names.push(format!("{more} more"));
     }
     match names.split_last() {
-        None => String::new(),
-        Some((only, [])) => format!("{only} is"),
-        Some((last, rest)) => format!("{} and {last} are", rest.join(", ")),
+        None => (String::new(), ""),
+        Some((only, [])) => (only.clone(), "is"),
+        Some((last, rest)) => (format!("{} and {last}", rest.join(", ")), "are"),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::netlink::route;
 use crate::source::tree::TreeError;
-use crate::source::{Known, Source, SourceChoice, SourceError, SourceOptions};
+use crate::source::{Known, Source, SourceError, SourceOptions};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,7 @@ pub struct Probe {
     path: OsString,
     question: Question,
     snapshot: Snapshot,
+    has_looked: bool,
 }
 
 /// What is known about a port.
@@ -59,30 +60,36 @@ enum State<'a> {
     Unknown(Unknown),
 }
 
+impl Question {
+    /// Whether `listener` serves this port, or keeps one from binding it where that is
+    /// the question.
+    fn counts(&self, port: &RequiredPort, listener: &Listener) -> bool {
+        match self.wanted {
+            Wanted::None => port.is_kept_by(listener),
+            Wanted::All | Wanted::Any => port.is_served_by(listener) == Serves::Yes,
+        }
+    }
+
+    fn has_listener(&self, port: &RequiredPort, snapshot: &Snapshot) -> bool {
+        let mut listeners = snapshot.listeners().iter();
+        listeners.any(|listener| self.counts(port, listener))
+    }
+}
+
 impl Probe {
     /// A probe that has not looked yet. `path` is the value of `PATH`, in which ss
     /// is looked for.
     ///
     /// # Errors
-    /// Those of [`Source::new`], and [`Error::NotOwn`].
+    /// Those of [`Source::new`].
     pub fn new(options: SourceOptions, path: &OsStr, question: Question) -> Result<Probe, Error> {
-        // Of another namespace, the routes of this one say nothing.
-        let is_elsewhere =
-            matches!(&options.choice, SourceChoice::Proc(root) if root.as_os_str() != "/proc");
-        for port in &question.ports {
-            if let Some(address) = port.address()
-                && !is_elsewhere
-                && !route::is_own(address, port.protocol())
-            {
-                return Err(Error::NotOwn(address));
-            }
-        }
         Ok(Probe {
             source: Source::new(options.clone(), path)?,
             options,
             path: path.to_os_string(),
             question,
             snapshot: Snapshot::default(),
+            has_looked: false,
         })
     }
 
@@ -90,13 +97,14 @@ impl Probe {
     /// source looks again for ports that are missing, before they count as closed.
     ///
     /// # Errors
-    /// If the source has no complete answer.
+    /// If the source has no complete answer. At the first look, [`Error::NotOwn`].
     pub fn look(&mut self, looks_again: bool) -> Result<Duration, Error> {
-        let Question { ports, wanted, .. } = &self.question;
+        let question = &self.question;
+        let ports = &question.ports;
         let missing = |snapshot: &Snapshot, each: &mut dyn FnMut(u64)| {
-            let is_missing = |port: &&RequiredPort| !is_served(snapshot, port);
+            let is_missing = |port: &&RequiredPort| !question.has_listener(port, snapshot);
             let missing = ports.iter().filter(is_missing);
-            if *wanted != Wanted::Any || missing.clone().count() == ports.len() {
+            if question.wanted != Wanted::Any || missing.clone().count() == ports.len() {
                 missing.for_each(|_| each(0));
             }
         };
@@ -106,6 +114,9 @@ impl Probe {
         };
         let poll = self.source.poll(known, &mut self.snapshot);
         poll.result?;
+        if !std::mem::replace(&mut self.has_looked, true) {
+            self.require_own_addresses()?;
+        }
         match self.source.ended_root() {
             // What has ended holds nothing, which may be what is waited for.
             Some(pid) if self.question.wanted != Wanted::None => {
@@ -113,6 +124,32 @@ impl Probe {
             }
             _ => Ok(poll.cost),
         }
+    }
+
+    /// Checks that each address is one that can have a listener. One that has a listener
+    /// can, whatever the routes say (`IP_FREEBIND`).
+    fn require_own_addresses(&self) -> Result<(), Error> {
+        // Of another namespace, the routes of this one say nothing.
+        if self.source.is_elsewhere() {
+            return Ok(());
+        }
+        let to_bind = self.question.wanted == Wanted::None;
+        for port in &self.question.ports {
+            let Some(address) = port.address() else {
+                continue;
+            };
+            let mut listeners = self.snapshot.listeners().iter();
+            let is_bound = |l: &Listener| {
+                l.endpoint.address.to_canonical() == address && self.question.counts(port, l)
+            };
+            if !(listeners.any(is_bound)
+                || to_bind && route::binds_any(address)
+                || route::is_own(address, port.protocol()))
+            {
+                return Err(Error::NotOwn(address));
+            }
+        }
+        Ok(())
     }
 
     /// Which ports must listen.
@@ -185,14 +222,11 @@ impl Probe {
     pub fn explain(&self, after: &str) -> String {
         let unmet = self.unmet();
         if self.question.wanted == Wanted::None {
-            let is_in_the_way = |l: &&Listener| {
-                let mut ports = unmet.iter();
-                ports.any(|port| port.is_served_by(l) == Serves::Yes)
-            };
+            let is_in_the_way = |l: &&Listener| unmet.iter().any(|port| port.is_kept_by(l));
             let listeners = self.snapshot.listeners().iter().filter(is_in_the_way);
-            let found = explanation::found(&Vec::from_iter(listeners));
+            let (found, _) = explanation::found(&Vec::from_iter(listeners));
             return format!(
-                "{}: still listening{after}; {found}",
+                "{}: still taken{after} by {found}",
                 explanation::names(&unmet)
             );
         }
@@ -266,12 +300,17 @@ impl Probe {
     }
 
     fn state(&self, port: &RequiredPort) -> State<'_> {
-        let state = state_of(port, self.snapshot.listeners(), self.question.max_queued);
+        let to_bind = self.question.wanted == Wanted::None;
+        let state = match to_bind {
+            true if self.question.has_listener(port, &self.snapshot) => State::Listening,
+            true => State::Closed,
+            false => state_of(port, self.snapshot.listeners(), self.question.max_queued),
+        };
         if !matches!(state, State::Closed) {
             return state;
         }
         let tables = SocketTable::ALL.into_iter();
-        let mut tables = tables.filter(|table| port.can_be_in(*table));
+        let mut tables = tables.filter(|table| port.can_be_in(*table, to_bind));
         match tables.find_map(|table| self.source.forbidden_file(table)) {
             Some(file) => State::Unknown(Unknown::File(file.to_path_buf())),
             None => State::Closed,
@@ -322,11 +361,6 @@ fn state_of_number<'a>(
     } else {
         State::Closed
     }
-}
-
-fn is_served(snapshot: &Snapshot, port: &RequiredPort) -> bool {
-    let mut listeners = snapshot.listeners().iter();
-    listeners.any(|listener| port.is_served_by(listener) == Serves::Yes)
 }
 
 /// Of a listener whose accept queue is too long.

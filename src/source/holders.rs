@@ -74,6 +74,20 @@ impl Lookup {
         known.unwrap_or(&listener.holders).clone()
     }
 
+    /// Whether this process may not read the descriptors of some process.
+    pub fn is_refused_some(&self) -> bool {
+        let is_refusal = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let mut is_refused = false;
+        let _ = for_each_number(&self.proc_root, |_, directory| {
+            let read = for_each_number(&directory.join("fd"), |_, path| {
+                // Root without CAP_SYS_PTRACE can list what it may not read.
+                is_refused |= fs::read_link(path).is_err_and(is_refusal);
+            });
+            is_refused |= read.is_err_and(is_refusal);
+        });
+        is_refused
+    }
+
     fn find(&self, inode: u64) -> Option<&Holders> {
         let place = self
             .sockets
@@ -123,6 +137,11 @@ pub(super) fn for_each_number(
     directory: &Path,
     mut each: impl FnMut(u32, &Path),
 ) -> io::Result<()> {
+    // One copy in the binary, whatever is called.
+    for_each_number_dyn(directory, &mut each)
+}
+
+fn for_each_number_dyn(directory: &Path, each: &mut dyn FnMut(u32, &Path)) -> io::Result<()> {
     let mut path = directory.to_path_buf();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();

@@ -20,7 +20,9 @@ pub mod tree;
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::{self, File};
 use std::ops::RangeInclusive;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,14 +70,16 @@ pub struct SourceOptions {
     pub choice: SourceChoice,
     /// Which listeners are asked for.
     pub filter: Filter,
-    /// Whether to find the processes that hold them.
+    /// Whether to find the processes that hold them, to name them.
     pub holders: bool,
     /// Only listeners that this process holds, or one that descends from it.
     pub of: Option<u32>,
-    /// Not the listeners all of whose holders have one of these names. Needs
-    /// `holders`.
+    /// Not the listeners all of whose holders have one of these names.
     pub excluded_holders: Vec<Vec<u8>>,
 }
+
+/// Where the tables of this process's own network namespace are.
+const OWN: &str = "/proc";
 
 /// The kernel's default range of ephemeral ports, taken where its setting cannot
 /// be read (`Documentation/networking/ip-sysctl.rst`).
@@ -143,6 +147,7 @@ pub struct Source {
     ss: Option<Ss>,
     ss_names_holders: bool,
     proc_net: ProcNet,
+    is_elsewhere: bool,
     /// Whether `/proc` may answer where another source fails.
     falls_back: bool,
     filter: Filter,
@@ -214,12 +219,17 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// Where the tables of `root` are. Below a whole `/proc`, `net` follows the reader, so
-/// if it is mounted elsewhere than at `/proc`, its process 1 is meant.
+/// Where the tables of `root` are: `/proc`, however it is spelled, or elsewhere. Below a
+/// whole `/proc`, `net` follows the reader, so if it is mounted elsewhere than at `/proc`,
+/// its process 1 is meant.
 fn place(root: PathBuf) -> PathBuf {
-    match root != Path::new("/proc") && root.join("self").is_symlink() {
-        true => root.join("1"),
-        false => root,
+    // std's `canonicalize` is larger.
+    let real = File::open(&root)
+        .and_then(|opened| fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd())));
+    match real {
+        Ok(real) if real.as_os_str() == OWN => real,
+        _ if root.join("self").is_symlink() => root.join("1"),
+        _ => root,
     }
 }
 
@@ -258,7 +268,7 @@ impl Source {
         };
         let tables = match choice {
             SourceChoice::Proc(root) => place(root),
-            _ => PathBuf::from("/proc"),
+            _ => PathBuf::from(OWN),
         };
         if !filter.excludes_ephemeral.is_empty() {
             let range = ephemeral_ports(proc_root(&tables));
@@ -283,14 +293,17 @@ impl Source {
             ss: asks_ss.then(|| Ss::in_path(path, ss_details)),
             ss_names_holders: ss_details == SsDetails::Holders,
             proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
+            is_elsewhere: tables.as_os_str() != OWN,
             falls_back,
-            lookup: holders.then(|| Lookup::new(proc_root(&tables))),
+            lookup: (holders || !excluded_holders.is_empty())
+                .then(|| Lookup::new(proc_root(&tables))),
             excluded_holders,
             tree: tree.map_err(SourceError::Tree)?,
             namespaces,
             filter,
             details: Details::default(),
-            warned_of_unheld: false,
+            // Without a column of processes none is empty.
+            warned_of_unheld: !holders,
             another_look: Snapshot::default(),
             lacking: Vec::new(),
             looks_again: true,
@@ -340,6 +353,11 @@ impl Source {
             may_differ,
             cost: started.elapsed(),
         }
+    }
+
+    /// Whether it looks at a place that may be in another network namespace.
+    pub fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
     }
 
     /// Whether [`Source::find_holders`] removes listeners.
@@ -480,7 +498,12 @@ impl Source {
         if snapshot.listeners().iter().any(is_unheld)
             && !std::mem::replace(&mut self.warned_of_unheld, true)
         {
-            report::warn(format_args!(
+            // Else they closed before the look-up, or belong to what /proc does not show.
+            let say = match lookup.is_refused_some() {
+                true => report::warn,
+                false => report::detail,
+            };
+            say(format_args!(
                 "no process was found for some listeners (to see those of other users takes \
                  root with CAP_SYS_PTRACE, and a /proc that shows them)"
             ));
@@ -619,7 +642,6 @@ fn ephemeral_ports(proc_root: &Path) -> RangeInclusive<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn the_directory_of_a_process_stands_for_the_proc_that_it_is_in() {

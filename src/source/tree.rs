@@ -115,8 +115,16 @@ impl Tree {
             true => place.join("self/ns/net"),
             false => place.join("ns/net"),
         };
-        if is_elsewhere(&directory, &looked_at) {
-            return Err(TreeError::OtherNamespace(root));
+        let namespace = fs::read_link(&looked_at);
+        match namespace {
+            Ok(namespace) if is_elsewhere(&directory, &namespace) => {
+                return Err(TreeError::OtherNamespace(root));
+            }
+            // A saved `/proc` has none.
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(TreeError::Unreadable(looked_at, error));
+            }
+            _ => {}
         }
         let descriptors = directory.join("fd");
         match fs::read_dir(&descriptors) {
@@ -298,11 +306,8 @@ impl Tree {
 }
 
 /// Whether no thread of the process with this directory is in the network namespace
-/// that this link names. False if that cannot be told.
+/// with this link. False if that cannot be told.
 fn is_elsewhere(directory: &Path, namespace: &Path) -> bool {
-    let Ok(namespace) = fs::read_link(namespace) else {
-        return false;
-    };
     let mut is_elsewhere = true;
     let read = for_each_number(&directory.join("task"), |_, thread| {
         let of_thread = fs::read_link(thread.join("ns/net"));

@@ -111,6 +111,14 @@ pub fn run(command: &mut Command) -> Finished {
     }
 }
 
+/// A message with the time that it names, as in `after 0.3 s`, as `after N s`.
+pub fn without_time(message: &str) -> String {
+    let (before, rest) = message.split_once(" after ").expect(message);
+    let (time, rest) = rest.split_once(" s").expect(message);
+    assert!(time.parse::<f32>().is_ok(), "{message}");
+    format!("{before} after N s{rest}")
+}
+
 /// A running program. Its lines are read as they come. It is killed when
 /// dropped.
 pub struct Running {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -480,6 +481,33 @@ fn a_process_in_another_network_namespace_is_an_error() {
         let there = run(&mut lntu(&["list", "--of", &parent, "--pid", &parent]));
         assert_eq!(there.code(), 0, "{there:?}");
     });
+}
+
+/// As the host's `/proc`, in a container that may not look at its process 1.
+#[test]
+fn a_place_whose_namespace_cannot_be_read_is_an_error() {
+    let missing = fs::read_to_string("/proc/1/comm").err();
+    if !have(
+        "proc",
+        missing.map(|error| format!("/proc/1/comm: {error}")),
+    ) {
+        return;
+    }
+    let process = Running::start(without_root(Command::new("sleep").arg("300")));
+    let pid = process.child.id().to_string();
+    let proc = forbidding_proc(&[], &[]);
+    fs::remove_dir(proc.path().join("net")).unwrap();
+    for (link, target) in [
+        ("self", "1"),
+        ("1", "/proc/1"),
+        (&pid, &format!("/proc/{pid}")),
+    ] {
+        symlink(target, proc.path().join(link)).unwrap();
+    }
+    let refused = run_forbidden(&proc, &["check", "--of", &pid, "1"]);
+    let error = refused.error();
+    assert!(error.starts_with("--of: "), "{error}");
+    assert!(error.contains("/1/ns/net: Permission denied"), "{error}");
 }
 
 /// An agent and an application share a port: it closes with the application.

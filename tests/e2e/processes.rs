@@ -275,6 +275,17 @@ fn processes_of_other_users_are_left_out() {
         (cell(list.stdout.trim_end()), list.stderr),
         (None, format!("{why}\n"))
     );
+    let mut excluding = Command::new(&copy);
+    excluding.args([
+        "list",
+        "-H",
+        "--exclude-holder",
+        "x",
+        "--source",
+        "proc",
+        &port,
+    ]);
+    assert_eq!(run(excluding.uid(65534).gid(65534)).lines().len(), 1);
     let quiet = run(&mut as_nobody(&["list", "-qH"]));
     assert_eq!(cell(quiet.lines()[0]), None);
     let json = run(&mut as_nobody(&["list", "--json", "-q"]));
@@ -284,6 +295,25 @@ fn processes_of_other_users_are_left_out() {
     watcher.next_line();
     assert_eq!(watcher.next_error(), why);
     watcher.assert_no_more_errors_for(crate::watch::A_WHILE);
+}
+
+/// What has none closed meanwhile, or belongs to what this `/proc` does not show.
+#[test]
+fn an_empty_cell_is_a_detail_to_who_may_look_at_every_process() {
+    let proc = TempDir::new().unwrap();
+    fs::create_dir(proc.path().join("net")).unwrap();
+    fs::copy("fixtures/proc/no-ipv6/net/tcp", proc.path().join("net/tcp")).unwrap();
+    let list = |arguments: &[&str]| {
+        let root = ["--proc", proc.path().to_str().unwrap()];
+        run(lntu(&["list", "-H"]).args(root).args(arguments))
+    };
+    let why = "no process was found for some listeners";
+    assert_eq!(list(&["-p"]).lines().len(), 1);
+    let said = list(&["-pv"]).stderr;
+    assert!(said.contains(why), "{said}");
+    // It asks for no column of processes.
+    let said = list(&["-v", "--exclude-holder", "other"]).stderr;
+    assert!(!said.contains(why), "{said}");
 }
 
 /// With `--pid`, lntu finds the processes of another network namespace and

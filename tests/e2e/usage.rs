@@ -66,6 +66,23 @@ fn help_of_one_command_is_about_that_command() {
         let help = run(&mut lntu(&[name, "--help"]));
         let lines = help.lines();
         assert_eq!(run(&mut lntu(&["help", name])).lines(), lines);
+        assert_eq!(run(&mut lntu(&["--help", name])).lines(), lines);
+        let has = |text: &str| help.stdout.contains(text);
+        assert_eq!(has("  126 "), command.takes_application(), "{name}");
+        assert_eq!(has("With a COMMAND"), command.takes_application(), "{name}");
+        assert_eq!(has("PORTs leave out"), ["watch", "list"].contains(&name));
+        assert_eq!(has("PROTO is tcp if"), ["check", "wait"].contains(&name));
+        assert!(!has("For watch and list") && has("$NAME"), "{name}");
+        // Without it, they refuse these.
+        let with_any = help.stdout.matches("(only with --any)").count();
+        assert_eq!(
+            with_any,
+            if ["check", "wait"].contains(&name) {
+                3
+            } else {
+                0
+            }
+        );
         let usages = lines.iter().filter(|line| line.starts_with("  lntu "));
         let usages: Vec<&str> = usages.map(|line| line.trim()).collect();
         assert_eq!(usages, [command.usage]);
@@ -81,7 +98,19 @@ fn help_of_one_command_is_about_that_command() {
         }
     }
     let all = run(&mut lntu(&["help"]));
+    assert!(all.stdout.contains("For watch and list, PORTs leave out"));
     assert_eq!(run(&mut lntu(&["--help"])).lines(), all.lines());
+}
+
+/// In a cluster with others, `-p` takes what it takes alone.
+#[test]
+fn letters_may_follow_p_and_digits_may_stand_before_it() {
+    for arguments in [&["-pH"][..], &["-4Hp"], &["-Hp", "-4"]] {
+        let listed = run(lntu(&["list"])
+            .args(arguments)
+            .args(["--source", "proc", "1"]));
+        assert_eq!(listed.lines(), [""; 0], "{arguments:?}");
+    }
 }
 
 /// To say something twice is no contradiction where it is a flag or may be repeated.
@@ -248,11 +277,11 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["8080,9090"],
-            "PORT '8080,9090': blanks separate PORTs, as in 80 443",
+            "PORT '8080,9090': one PORT each: 80 443, or --exclude 80 --exclude 443",
         ),
         (
             &["check", "8080,9090"],
-            "PORT '8080,9090': blanks separate PORTs, as in 80 443",
+            "PORT '8080,9090': one PORT each: 80 443, or --exclude 80 --exclude 443",
         ),
         (
             &["list", "127.0.0.1"],
@@ -260,7 +289,48 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["check", "[::1]"],
-            "PORT '[::1]': the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), of this network namespace; lntu looks nowhere else",
+            "PORT '[::1]': a port is missing, as in 127.0.0.1:80 or 53/udp (for all of them, list has --tcp and --udp)",
+        ),
+        (
+            &["check", ":8080"],
+            "PORT ':8080': an address is missing, as in 127.0.0.1:80 or *:80",
+        ),
+        (
+            &["list", "1.2.3:80"],
+            "PORT '1.2.3:80': the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)",
+        ),
+        (
+            &["--exclude", "80,443"],
+            "--exclude '80,443': one PORT each: 80 443, or --exclude 80 --exclude 443",
+        ),
+        (
+            &["wait", "8080", "./server"],
+            "PORT './server': the protocol must be tcp or udp; put -- before a COMMAND",
+        ),
+        (
+            &["wait", "-t5", "8080"],
+            "invalid option '-5'; a PORT is a word of its own, and a timeout is --timeout D",
+        ),
+        (
+            &["wait", "-t60", "8080"],
+            "invalid option '-0'; a PORT is a word of its own, and a timeout is --timeout D",
+        ),
+        (
+            &["list", "-p4646"],
+            "invalid option '-4'; a PORT is a word of its own",
+        ),
+        (
+            &["-Hp6"],
+            "invalid option '-6'; a PORT is a word of its own",
+        ),
+        (&["help", "8080"], "help '8080': not a command"),
+        (&["help", "list", "8080"], "help '8080': not a command"),
+        (&["help", "--closed"], "--closed: not an option of help"),
+        (&["help", "-t"], "--tcp: not an option of help"),
+        (&["help", "--", "true"], "-- COMMAND: not an option of help"),
+        (
+            &["wait", "::1:5432"],
+            "PORT '::1:5432': the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)",
         ),
         (
             &["list", "tcp"],
@@ -277,11 +347,11 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         (&["wait", "8080", "--", ""], "--: needs a COMMAND"),
         (
             &["check", "8080-8080"],
-            "PORT '8080-8080': a range needs --any (one of its ports is then enough) or --closed (none may listen)",
+            "PORT '8080-8080': a range needs --any (one of its ports is then enough)",
         ),
         (
             &["wait", "db:5432"],
-            "PORT 'db:5432': the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80), of this network namespace; lntu looks nowhere else",
+            "PORT 'db:5432': a name; lntu looks only at addresses of its own network namespace",
         ),
         (
             &["wait", "80", "--timeout", "1m30"],
@@ -297,31 +367,34 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["--output", "a", "--output", "b"],
-            "--output 'b': given twice",
+            "--output: given twice ('b')",
         ),
-        (&["list", "-oa", "--output=a"], "--output 'a': given twice"),
+        (
+            &["list", "-oa", "--output=a"],
+            "--output: given twice ('a')",
+        ),
         (
             &["-i", "1s", "--interval", "2s"],
-            "--interval '2s': given twice",
+            "--interval: given twice ('2s')",
         ),
         (
             &["--settle", "1s", "--settle", "2s"],
-            "--settle '2s': given twice",
+            "--settle: given twice ('2s')",
         ),
         (
             &["wait", "80", "--timeout", "1", "--timeout", "1"],
-            "--timeout '1': given twice",
+            "--timeout: given twice ('1')",
         ),
-        (&["--of", "1", "--of", "2"], "--of '2': given twice"),
+        (&["--of", "1", "--of", "2"], "--of: given twice ('2')"),
         (
             &["--source", "ss", "--source", "proc"],
-            "--source 'proc': given twice",
+            "--source: given twice ('proc')",
         ),
-        (&["--pid", "1", "--pid", "2"], "--pid '2': given twice"),
-        (&["--proc", "a", "--proc", "b"], "--proc 'b': given twice"),
+        (&["--pid", "1", "--pid", "2"], "--pid: given twice ('2')"),
+        (&["--proc", "a", "--proc", "b"], "--proc: given twice ('b')"),
         (
             &["check", "--max-queued", "1", "--max-queued", "2", "80"],
-            "--max-queued '2': given twice",
+            "--max-queued: given twice ('2')",
         ),
         (&["--proc", ""], "--proc '': not a directory"),
         (

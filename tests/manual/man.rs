@@ -1,9 +1,10 @@
 //! The man page, in roff with the man(7) macros.
 
 use lntu::cli::description::{
-    ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, GROUPS, OptionSpec,
-    PORT_EXAMPLES, PORT_FORM, PORT_MEANING, options,
+    ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, EXIT_STATUS_OF_START,
+    GROUPS, OptionSpec, PORT_EXAMPLES, PORT_FORM, options,
 };
+use lntu::cli::port_meaning;
 
 /// The manual, but for what the description of the command line says. It is roff with
 /// less to write: a line that starts with a dot is a request, the line after `.TP` is
@@ -164,11 +165,11 @@ impl Page {
             "PORT" => {
                 self.line(&format!("A PORT is {}, such as", usage(PORT_FORM)));
                 self.line(&format!("{}.", escaped(&PORT_EXAMPLES.join(", "))));
-                self.prose(PORT_MEANING);
+                self.prose(&port_meaning(None));
             }
             "OPTIONS" => self.options(),
             "EXIT_STATUS" => {
-                for (status, meaning) in EXIT_STATUS {
+                for (status, meaning) in EXIT_STATUS.iter().chain(EXIT_STATUS_OF_START) {
                     self.item(&bold(status), meaning);
                 }
                 self.request(".PP");

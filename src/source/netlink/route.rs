@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::message::{AnswerError, attribute};
 use super::{NETLINK_ROUTE, SocketLists};
 use crate::listener::Protocol;
+use crate::source::holders::read_some;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
@@ -18,6 +19,17 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+
+/// Whether a socket can be bound to any address of this one's family, also to one that
+/// is not, or not yet, its own.
+pub fn binds_any(address: IpAddr) -> bool {
+    let setting = match address {
+        IpAddr::V4(_) => "/proc/sys/net/ipv4/ip_nonlocal_bind",
+        IpAddr::V6(_) => "/proc/sys/net/ipv6/ip_nonlocal_bind",
+    };
+    let setting = read_some(setting.as_ref());
+    setting.is_ok_and(|setting| setting.starts_with(b"1"))
+}
 
 /// Whether `address` is this network namespace's own, so that a socket of `protocol` can
 /// be bound to it. UDP can be bound to a broadcast or multicast address too. True where
@@ -65,10 +77,15 @@ pub fn is_own(address: IpAddr, protocol: Protocol) -> bool {
     match lists.ask([RTM_GETROUTE, RTM_NEWROUTE], false, request, &mut take) {
         Ok(()) if is_own => return true,
         Ok(()) => {}
-        // There is no route, or one that says so.
+        // There is no route, or one that says so: unreachable, a blackhole, prohibited.
         Err(AnswerError::Io(error))
-            if [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable]
-                .contains(&error.kind()) => {}
+            if matches!(
+                error.kind(),
+                ErrorKind::NetworkUnreachable
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::InvalidInput
+                    | ErrorKind::PermissionDenied
+            ) => {}
         Err(_) => return true,
     }
     let mut take = |row: &[u8]| {
