@@ -223,8 +223,13 @@ fn lines_of(stream: impl io::Read + Send + 'static) -> Receiver<String> {
 }
 
 /// Asks again and again until there is an answer, for at most [`DEADLINE`].
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_within(DEADLINE, what, ask)
+}
+
+/// The same for at most `time`, where what must happen takes long by itself.
+pub fn wait_within<T>(time: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + time;
     loop {
         if let Some(answer) = ask() {
             return answer;

@@ -24,8 +24,11 @@ fn have_root() -> bool {
     have("root", missing)
 }
 
+/// How long a container may take whose health is asked for every 10 s.
+const SLOW: Duration = Duration::from_secs(120);
+
 fn becomes(container: &Container, health: &str) {
-    wait_for(health, || {
+    wait_within(SLOW, health, || {
         (container.inspect("{{.State.Health.Status}}") == health).then_some(())
     });
 }
@@ -119,13 +122,16 @@ impl Project {
         compose
     }
 
-    /// The id of a service's container, once there is one.
+    /// The id of a service's container, once it runs or has run. Compose 2 creates it long
+    /// before.
     fn container(&self, service: &str) -> Option<String> {
         let project = format!("label=com.docker.compose.project={}", self.name);
         let service = format!("label=com.docker.compose.service={service}");
-        let id = docker_says(&[
+        let labels = [
             "ps", "--all", "--quiet", "--filter", &project, "--filter", &service,
-        ]);
+        ];
+        let states = ["--filter=status=running", "--filter=status=exited"];
+        let id = docker_says(&[&labels[..], &states].concat());
         (!id.is_empty()).then_some(id)
     }
 }
@@ -169,6 +175,9 @@ fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
     assert_eq!(health(), "starting");
     assert_eq!(project.container("app"), None);
     docker_says(&["kill", "--signal", "USR2", &db]);
+    wait_within(SLOW, "a healthy database", || {
+        (health() == "healthy").then_some(())
+    });
     let up = up.finish();
     assert!(up.status.success(), "{up:?}");
     assert_eq!(health(), "healthy");
@@ -441,7 +450,13 @@ impl Drop for Podman {
 /// container here, and takes an exec probe for a shell command.
 #[test]
 fn podman_plays_the_pods() {
-    if !have_docker() || !have_program("services", "podman") || !have_root() {
+    let programs = ["podman", "runc", "catatonit"];
+    let have_programs = || {
+        programs
+            .iter()
+            .all(|program| have_program("services", program))
+    };
+    if !have_docker() || !have_programs() || !have_root() {
         return;
     }
     let Some(busybox) = Image::busybox() else {
@@ -515,17 +530,35 @@ fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
             &["/usr/lib/systemd/systemd", "--unit=server.service"],
         )
     };
-    for (script, states) in [
-        ("exec /app listen 8080 serve", ["active", "running"]),
-        ("exec /app say dead exit 3", ["failed", "failed"]),
+    for (signal, states, status) in [
+        ("USR2", ["active", "running"], "status=0"),
+        ("KILL", ["failed", "failed"], "status=2"),
     ] {
-        let container = start(script);
-        let expected = states.map(|state| format!("={state}\n")).concat();
-        wait_for(&expected, || {
-            let show = ["exec", container.name(), "/bin/systemctl", "show"];
-            let properties = ["--property=ActiveState", "--property=SubState", "server"];
-            let shown = run(&mut docker(&[&show[..], &properties].concat())).stdout;
-            (shown.replace("ActiveState", "").replace("SubState", "") == expected).then_some(())
+        let container = start("exec /app reserve 8080 serve >/run/said");
+        let exec = |arguments: &[&str]| {
+            run(&mut docker(
+                &[&["exec", container.name()], arguments].concat(),
+            ))
+        };
+        let systemctl = |arguments: &[&str]| exec(&[&["/bin/systemctl"], arguments].concat());
+        let becomes = |[active, sub]: [&str; 2]| {
+            let expected = format!("ActiveState={active}\nSubState={sub}\n");
+            wait_for(&expected, || {
+                let properties = ["show", "--property=ActiveState", "--property=SubState"];
+                let shown = systemctl(&[&properties[..], &["server"]].concat()).stdout;
+                (shown == expected).then_some(())
+            });
+        };
+        // The server runs, and does not listen yet.
+        becomes(["activating", "start-post"]);
+        wait_for("its server", || {
+            let said = exec(&["/bin/sh", "-c", "read -r line </run/said && echo \"$line\""]);
+            (said.stdout == "serving\n").then_some(())
         });
+        let kill = ["kill", "--kill-who=main", "--signal", signal, "server"];
+        assert!(systemctl(&kill).status.success());
+        becomes(states);
+        let post = systemctl(&["show", "--property=ExecStartPost", "server"]).stdout;
+        assert!(post.contains(status), "{post}");
     }
 }
