@@ -41,7 +41,7 @@ pub fn help(of: Option<CommandName>) -> String {
                 None => explanation(group, option),
                 // These print listeners only then.
                 Some(CommandName::Check | CommandName::Wait) if option.is_for_found() => {
-                    [option.help, " (only with --any)"].concat()
+                    option.help.to_string() + " (only with --any)"
                 }
                 Some(_) => option.help.to_string(),
             };

@@ -53,8 +53,10 @@ const DETAILS: &[(&str, &str)] = &[
     (
         "closed",
         "Every listener that overlaps counts: for an address also one on a wildcard that takes \
-         its family, for a wildcard one on any address. PORTs may be ranges. What else can keep \
-         a server from binding is said under LIMITS.",
+         its family, for a wildcard one on any address of its family, and for [::] one on any \
+         address at all. So [::] counts those on IPv4 for a server that takes IPv6 only, too; \
+         and read from /proc, one on :: counts against IPv4 even if it takes IPv6 only. PORTs \
+         may be ranges. What else can keep a server from binding is said under LIMITS.",
     ),
     (
         "json",
