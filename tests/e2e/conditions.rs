@@ -5,11 +5,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use socket2::Type;
 use tempfile::TempDir;
@@ -27,13 +26,14 @@ const QUESTIONS: [(&str, &[&str]); 6] = [
     ("wait", &["wait", "--timeout", "30s", "80"]),
 ];
 
-/// Those that write to stdout.
-const LISTS: &[&str] = &["list", "list proc", "list netlink", "watch"];
-const ALL: &[&str] = &[
+/// All names. The first four write to stdout, and the fifth starts an ss without which
+/// it fails.
+const ALL: [&str; 8] = [
     "list",
     "list proc",
     "list netlink",
     "watch",
+    "wait ss",
     "check",
     "check no",
     "wait",
@@ -62,7 +62,6 @@ fn conditions() -> Vec<Condition> {
     };
     let as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     let mut all = vec![
-        condition("exec \"$@\"", &[]),
         condition(mounted("umount -l /proc", ""), &["list proc"]),
         condition(
             mounted("mount -t proc -o subset=pid proc /proc", ""),
@@ -73,10 +72,17 @@ fn conditions() -> Vec<Condition> {
             &[],
         ),
     ];
-    for descriptors in 3..=8 {
+    // A container may forbid mounts.
+    all.retain(|condition| {
+        let tried = under(condition, &["true"]);
+        have("netns", (!tried.status.success()).then_some(tried.stderr))
+    });
+    all.push(condition("exec \"$@\"", &[]));
+    for descriptors in 3..=12 {
         let may_fail = match descriptors {
-            3 => ALL,
-            4 => LISTS,
+            3 => &ALL[..],
+            4 => &ALL[..5],
+            5..12 => &["wait ss"],
             _ => &[],
         };
         all.push(condition(
@@ -96,55 +102,51 @@ fn conditions() -> Vec<Condition> {
             hides_stderr: stderr,
             ..condition(
                 format!("exec \"$@\"{first}{second}{third}"),
-                if stdout { LISTS } else { &[] },
+                if stdout { &ALL[..4] } else { &[] },
             )
         });
     }
     // Of the others, two cannot be ignored and two belong to the C library.
     let signals = (1..=64).filter(|number| ![9, 19, 32, 33].contains(number));
     for number in signals {
-        let options = format!("--ignore-signal={number} --block-signal={number}");
-        all.push(condition(format!("exec env {options} \"$@\""), &[]));
+        let block = format!("--block-signal={number}");
+        let both = format!("--ignore-signal={number} {block}");
+        for options in [block, both] {
+            all.push(condition(format!("exec env {options} \"$@\""), &[]));
+        }
     }
     all
 }
 
-/// A control group that may use so much memory. It is removed when dropped.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(bytes: u64) -> Result<Cgroup, String> {
-        let root = Path::new("/sys/fs/cgroup");
-        let name = format!("lntu-test-{}", std::process::id());
-        let (parent, limit) = match root.join("memory").is_dir() {
-            true => (root.join("memory"), "memory.limit_in_bytes"),
-            false => (root.to_path_buf(), "memory.max"),
-        };
-        let group = Cgroup(parent.join(name));
-        // Version 1 has no such file.
-        let _ = fs::write(root.join("cgroup.subtree_control"), "+memory");
-        fs::create_dir(&group.0)
-            .and_then(|()| fs::write(group.0.join(limit), bytes.to_string()))
-            .map_err(|error| format!("{}: {error}", group.0.display()))?;
-        Ok(group)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A process that has just ended may still count.
-        let _ = (0..100).find(|_| {
-            thread::sleep(Duration::from_millis(10));
-            fs::remove_dir(&self.0).is_ok()
-        });
-    }
+/// Where control groups with a limit of memory can be made, and the file of the limit.
+fn parent_of_groups() -> Result<(&'static Path, &'static str), String> {
+    let (first, second) = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup");
+    let enabled = fs::read_to_string(format!("{second}/cgroup.subtree_control"));
+    let found = match Path::new(first).join("memory.limit_in_bytes").exists() {
+        true => (Path::new(first), "memory.limit_in_bytes"),
+        false if enabled.is_ok_and(|controllers| controllers.contains("memory")) => {
+            (Path::new(second), "memory.max")
+        }
+        false => return Err(format!("{second}: its groups have no limit of memory")),
+    };
+    let made = TempDir::with_prefix_in("lntu-test-", found.0);
+    let group = made.map_err(|error| format!("{}: {error}", found.0.display()))?;
+    // The files in it go with it.
+    let _ = fs::remove_dir(group.keep());
+    Ok(found)
 }
 
 /// Runs this command under the condition.
 fn under(condition: &Condition, command: &[&str]) -> Finished {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &condition.script, "sh"]).args(command);
-    run(shell.stdin(Stdio::null()))
+    let mut shell = bounded_shell(&condition.script);
+    run(shell.args(command).stdin(Stdio::null()))
+}
+
+/// A shell that runs this script, but not for ever.
+fn bounded_shell(script: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "60", "sh", "-c", script, "sh"]);
+    command
 }
 
 fn is_message(line: &str) -> bool {
@@ -182,8 +184,8 @@ fn assert_answers(condition: &Condition, lntu: &str, listed: &str) {
     }
     // The watcher ends when nobody reads its lines any more.
     let watch = "script=$1; shift; sh -c \"$script\" sh \"$@\" 2>&1 | head -n 1";
-    let mut shell = Command::new("sh");
-    shell.args(["-c", watch, "sh", &condition.script, lntu]);
+    let mut shell = bounded_shell(watch);
+    shell.args([&condition.script, lntu]);
     let watched = run(shell.args(["watch", "-H", "-i", "20ms", "80"]));
     let is_right = watched.stdout.contains("LISTEN");
     let is_error = match condition.hides_stderr {
@@ -244,9 +246,13 @@ fn assert_starts(condition: &Condition, lntu: &str, directory: &Path) {
     let beside = found(condition, &[lntu, "-qo/dev/null", "--"], directory);
     let script = &condition.script;
     assert_eq!(beside.unwrap(), alone, "{script}");
-    match found(condition, &[lntu, "wait", "80", "--"], directory) {
-        Ok(after) => assert_eq!(after, alone, "{script}"),
-        Err(error) => assert!(condition.may_fail.contains(&"wait"), "{script}: {error:?}"),
+    // Only ss is a child of the one that then becomes the application.
+    for (name, source) in [("wait", "netlink"), ("wait ss", "ss")] {
+        let wait = [lntu, "wait", "--source", source, "80", "--"];
+        match found(condition, &wait, directory) {
+            Ok(after) => assert_eq!(after, alone, "{script}: {name}"),
+            Err(error) => assert!(condition.may_fail.contains(&name), "{script}: {error:?}"),
+        }
     }
 }
 
@@ -265,13 +271,7 @@ fn under_every_condition_the_answer_is_right_or_an_error_and_the_application_sta
     let copied = run(Command::new("cp").arg(&binaries().lntu).arg(&lntu));
     assert!(copied.status.success(), "{copied:?}");
     let lntu = lntu.to_str().unwrap();
-    let mut conditions = conditions();
-    let group = Cgroup::new(2 << 20);
-    if have("cgroup", group.as_ref().err().cloned()) {
-        let group = group.as_ref().unwrap().0.join("cgroup.procs");
-        let script = format!("echo $$ >{}; exec \"$@\"", group.display());
-        conditions.push(condition(script, &[]));
-    }
+    let conditions = conditions();
     in_private_network(|| {
         let _tcp = bound(Type::STREAM, "127.0.0.1:80", |_| {});
         let _udp = bound(Type::DGRAM, "127.0.0.1:53", |_| {});
@@ -289,5 +289,70 @@ fn under_every_condition_the_answer_is_right_or_an_error_and_the_application_sta
                 });
             }
         });
+    });
+}
+
+/// Memory that is enough for a static application. There is no ss, which needs more.
+#[test]
+fn in_little_memory_the_answer_is_right_or_an_error_and_the_application_starts() {
+    if !have_static() {
+        return;
+    }
+    let lntu = binaries().lntu.to_str().unwrap();
+    let exec = "export PATH=/nonexistent; exec \"$@\"";
+    // Where there is no more address space, the kernel refuses memory.
+    let mut conditions: Vec<Condition> = (640..=1536)
+        .step_by(64)
+        .map(|kibibytes| {
+            let may_fail = if kibibytes < 1024 { &ALL[..] } else { &[] };
+            condition(format!("ulimit -v {kibibytes}; {exec}"), may_fail)
+        })
+        .collect();
+    // A control group does not refuse: it kills. What is left of one run would count
+    // in the next, so each has a group of its own.
+    let parent = parent_of_groups();
+    if have("cgroup", parent.as_ref().err().cloned()) {
+        let (parent, limit) = parent.unwrap();
+        let script = format!(
+            "group=$(mktemp -d {}/lntu-test-XXXXXX) && echo 2M >$group/{limit} || exit
+             (echo 0 >$group/cgroup.procs; {exec})
+             status=$?
+             until rmdir $group 2>/dev/null; do sleep 0.01; done
+             exit $status",
+            parent.display()
+        );
+        conditions.push(condition(script, &[]));
+    }
+    let application = [binaries().app.to_str().unwrap(), "exit", "42"];
+    in_private_network(|| {
+        let _tcp = bound(Type::STREAM, "127.0.0.1:80", |_| {});
+        let _udp = bound(Type::DGRAM, "127.0.0.1:53", |_| {});
+        let listed = run(Command::new(lntu).args(["list", "-H"]));
+        assert_eq!(listed.lines().len(), 2);
+        let mut started = 0;
+        for condition in &conditions {
+            assert_answers(condition, lntu, &listed.stdout);
+            let starts = |before: &[&str]| {
+                let finished = under(condition, &[before, &application].concat());
+                (finished.status.code() == Some(42))
+                    .then_some(())
+                    .ok_or(finished)
+            };
+            if starts(&[]).is_err() {
+                continue;
+            }
+            started += 1;
+            let script = &condition.script;
+            let beside = starts(&[lntu, "-qo/dev/null", "--"]);
+            assert!(beside.is_ok(), "{script}: {beside:?}");
+            if let Err(finished) = starts(&[lntu, "wait", "80", "--"]) {
+                let may_fail = condition.may_fail.contains(&"wait");
+                assert!(
+                    may_fail && is_error(condition, &finished),
+                    "{script}: {finished:?}"
+                );
+            }
+        }
+        assert!(started > 5, "{started}");
     });
 }
