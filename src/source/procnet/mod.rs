@@ -28,9 +28,9 @@ use sockstat::{InUse, Sockstat};
 /// sockets is smaller, so a larger file is one without an end.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// A table that took several reads is complete once this many more reads in a row
-/// listed as much as the one before, and added nothing.
-const FRUITLESS_READS: usize = 2;
+/// A table that took several reads is complete after this many steady ones in a row:
+/// each lists as much as the one before, and adds nothing.
+const STEADY_READS: usize = 2;
 /// It is read no more often than this, whatever the reads added.
 const MOST_READS: usize = 10;
 
@@ -173,8 +173,7 @@ impl ProcNet {
     }
 
     /// Reads again, if the last [`ProcNet::read`] took several reads of one file, until
-    /// [`FRUITLESS_READS`] in a row list as much as the one before and add nothing to
-    /// `snapshot`.
+    /// [`STEADY_READS`] in a row add nothing to `snapshot`.
     ///
     /// The kernel's listing is not atomic over several reads. It finds its place in a
     /// UDP table by counting rows. So when sockets close during a read, as many others
@@ -187,20 +186,19 @@ impl ProcNet {
             return Ok(());
         }
         let mut another = std::mem::take(&mut self.another_read);
-        let mut fruitless = 0;
-        let mut listed = snapshot.listeners().len();
+        let mut reads = Reads {
+            listed: listed(snapshot),
+            steady: 0,
+        };
         let mut result = Ok(());
         for _ in 0..MOST_READS {
-            if fruitless == FRUITLESS_READS || result.is_err() {
-                break;
-            }
             result = another.refill(|listeners| self.read(None, listeners));
             let before = snapshot.listeners().len();
             snapshot.add_sockets(&another);
-            let listed_before = std::mem::replace(&mut listed, another.listeners().len());
-            // While sockets close, reads add nothing and pass over the most.
-            let is_steady = listed == listed_before && snapshot.listeners().len() == before;
-            fruitless = if is_steady { fruitless + 1 } else { 0 };
+            let added = snapshot.listeners().len() - before;
+            if result.is_err() || reads.are_complete(listed(&another), added) {
+                break;
+            }
         }
         self.another_read = another;
         result
@@ -265,6 +263,34 @@ impl ProcNet {
             }
         }
         Ok(())
+    }
+}
+
+/// How many listeners of each table there are.
+fn listed(listeners: &Snapshot) -> [usize; 4] {
+    SocketTable::ALL.map(|table| {
+        let all = listeners.listeners().iter();
+        all.filter(|listener| listener.table() == table).count()
+    })
+}
+
+/// What reads of the same tables found.
+struct Reads {
+    /// How many listeners the last one listed.
+    listed: [usize; 4],
+    /// How many in a row were steady.
+    steady: usize,
+}
+
+impl Reads {
+    /// Whether they are complete with one more, which lists so many listeners, of which
+    /// so many are new.
+    fn are_complete(&mut self, listed: [usize; 4], added: usize) -> bool {
+        // While sockets close, reads add nothing and pass over the most.
+        let is_steady = added == 0 && listed == self.listed;
+        self.listed = listed;
+        self.steady = if is_steady { self.steady + 1 } else { 0 };
+        self.steady == STEADY_READS
     }
 }
 
@@ -487,7 +513,7 @@ struct Contents {
     skipped: u64,
     first_error: Option<RowError>,
     order: Order,
-    /// Reads that returned bytes.
+    /// See [`Lines::reads`].
     reads: u32,
     /// How many bytes the lines up to the first connection take. 0 if reading may
     /// not stop there.
@@ -646,6 +672,26 @@ mod tests {
     /// unless someone reads on.
     fn many_connections() -> String {
         CONNECTION.repeat(1000)
+    }
+
+    #[test]
+    fn reads_are_complete_after_two_that_list_as_much_as_before_and_add_nothing() {
+        let complete_at = |counts: &[([usize; 4], usize)]| {
+            let (listed, steady) = ([0, 0, 400, 0], 0);
+            let mut reads = Reads { listed, steady };
+            let mut counts = counts.iter();
+            counts.position(|(listed, added)| reads.are_complete(*listed, *added))
+        };
+        let of_udp = |count| [0, 0, count, 0];
+        assert_eq!(complete_at(&[(of_udp(400), 0); 2]), Some(1));
+        // While sockets close, nothing is added and listeners are passed over.
+        let shrinking = [400, 300, 200, 200, 200].map(|count| (of_udp(count), 0));
+        assert_eq!(complete_at(&shrinking), Some(4));
+        assert_eq!(complete_at(&shrinking[..4]), None);
+        let adding = [(of_udp(400), 0), (of_udp(400), 1), (of_udp(400), 0)];
+        assert_eq!(complete_at(&adding), None);
+        // One that TCP gains makes up for none that UDP lacks.
+        assert_eq!(complete_at(&[(of_udp(400), 0), ([1, 0, 399, 0], 0)]), None);
     }
 
     #[test]
