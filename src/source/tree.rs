@@ -239,12 +239,10 @@ impl Tree {
             let mut forbidden = None;
             let read = for_each_number(&descriptors, |_, path| match fs::read_link(path) {
                 Ok(link) => held.extend(inode_of_link(&link, "socket")),
-                // Root without CAP_SYS_PTRACE can list what it may not read.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    forbidden = Some(error);
-                }
                 // A descriptor that was closed meanwhile.
-                Err(_) => {}
+                Err(error) if is_of_ended(&error) => {}
+                // Root without CAP_SYS_PTRACE can list what it may not read.
+                Err(error) => forbidden = Some(error),
             });
             match read.and(forbidden.map_or(Ok(()), Err)) {
                 Err(error) if !is_of_ended(&error) && !has_ended(&directory) => {
