@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::holders::{for_each_number, inode_of_link, read_some};
 use super::netlink::Netlink;
 use super::procnet::ProcNet;
+use super::tree::is_of_ended;
 use crate::listener::{Listener, Namespace, SocketTable};
 use crate::port::Filter;
 use crate::report::{self, Details};
@@ -112,7 +113,13 @@ pub enum NamespacesError {
 impl fmt::Display for NamespacesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NamespacesError::Processes(error) => write!(f, "{PROC}: {error} (is it mounted?)"),
+            NamespacesError::Processes(error) => {
+                write!(f, "{PROC}: {error}")?;
+                match error.kind() {
+                    ErrorKind::NotFound => f.write_str(" (is it mounted?)"),
+                    _ => Ok(()),
+                }
+            }
             NamespacesError::Return(error) => {
                 write!(f, "setns to the own network namespace: {error}")
             }
@@ -240,6 +247,7 @@ impl Namespaces {
     fn find_processes(&mut self) -> io::Result<()> {
         self.processes.clear();
         self.denying.clear();
+        let mut failure = None;
         for_each_number(Path::new(PROC), |pid, directory| {
             let mut take = |pid: u32, link: &Path| {
                 let inode = inode_of_link(link, "net");
@@ -256,15 +264,19 @@ impl Namespaces {
                 }
                 // It has ended, or only its first thread has. Each other stands for the
                 // process then: `/proc` has it by its own number.
-                Err(_) => {
+                Err(error) if is_of_ended(&error) => {
                     let _ = for_each_number(&directory.join("task"), |thread, directory| {
                         if let Ok(link) = fs::read_link(directory.join("ns/net")) {
                             take(thread, &link);
                         }
                     });
                 }
+                Err(error) => failure = Some(error),
             }
         })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
         self.processes.sort_unstable();
         self.keep_denying();
         Ok(())

@@ -366,7 +366,7 @@ fn has_ended(directory: &Path) -> bool {
 
 /// Whether this is the error of a file of a process that has ended (`ENOENT`,
 /// `ESRCH`).
-fn is_of_ended(error: &io::Error) -> bool {
+pub(super) fn is_of_ended(error: &io::Error) -> bool {
     const ESRCH: i32 = 3;
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }

@@ -599,6 +599,12 @@ fn a_list_that_lacks_a_namespace_says_so_with_status_2() {
     assert!(why.starts_with(&namespace) && why.contains(&path), "{why}");
     assert_eq!(last, "lntu: network namespaces may be missing");
 
+    // Whether it has ended, or is in which namespace, cannot be told then.
+    let listed = list(&["-P", &path, "-e", "inject=readlink,readlinkat:error=ENOMEM"]);
+    let last = listed.stderr.lines().last();
+    let why = "lntu: /proc: Cannot allocate memory (os error 12)";
+    assert_eq!((listed.code(), last), (2, Some(why)), "{listed:?}");
+
     // The own namespace is entered first and last, and between the two each of three.
     let listed = list(&["-e", "inject=setns:error=ENOMEM:when=5"]);
     let last = listed.stderr.lines().last();
