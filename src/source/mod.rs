@@ -21,6 +21,7 @@ pub mod tree;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
+use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -224,12 +225,18 @@ impl std::error::Error for SourceError {}
 /// its process 1 is meant.
 fn place(root: PathBuf) -> PathBuf {
     // std's `canonicalize` is larger.
-    let real = File::open(&root)
-        .and_then(|opened| fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd())));
-    match real {
-        Ok(real) if real.as_os_str() == OWN => real,
-        _ if root.join("self").is_symlink() => root.join("1"),
-        _ => root,
+    let is_link_to_own = || {
+        let opened = File::open(&root)?;
+        let real = fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd()))?;
+        Ok::<_, io::Error>(real.as_os_str() == OWN)
+    };
+    // As it is spelled by default it needs no look, which could fail.
+    if root == Path::new(OWN) || is_link_to_own().unwrap_or(false) {
+        OWN.into()
+    } else if root.join("self").is_symlink() {
+        root.join("1")
+    } else {
+        root
     }
 }
 
