@@ -294,21 +294,29 @@ fn random_questions_are_answered_as_by_ss() {
     };
     let mut left = number("LNTU_TEST_QUESTIONS", 600);
     let mut random = fastrand::Rng::with_seed(number("LNTU_TEST_SEED", 15));
+    let (mut asked_in_all, mut answered) = (0_u64, 0);
     while left > 0 {
         // The kernel gives up some of the sockets after a minute.
         let asked = left.min(100);
         left -= asked;
         in_private_network(|| {
             let _zoo = zoo();
-            let answered = (0..asked).filter(|_| is_answered_as_by_ss(question(&mut random)));
-            let answered = answered.count() as u64;
-            assert!(answered > asked / 2, "{answered} of {asked}");
+            let questions = (0..asked).map(|_| question(&mut random));
+            answered += questions.filter(|q| is_answered_as_by_ss(q)).count() as u64;
+            asked_in_all += asked;
         });
     }
+    // About one of eight is refused. Of few questions it can be more, by chance.
+    let refused = asked_in_all - answered;
+    assert!(
+        refused <= 10 + asked_in_all / 5,
+        "{refused} of {asked_in_all}"
+    );
 }
 
 /// False if it is refused. That is no answer, and ss may give one.
-fn is_answered_as_by_ss(mut arguments: Vec<String>) -> bool {
+fn is_answered_as_by_ss(question: &[String]) -> bool {
+    let mut arguments = question.to_vec();
     let ours = run(&mut as_ss(&arguments));
     // ss gives its own socket other buffers.
     if ours.stdout.lines().any(|line| line.starts_with("nl")) {
@@ -574,12 +582,11 @@ time.sleep(1000)
     in_private_network(|| {
         let signing = Running::start(Command::new("python3").args(["-c", SCRIPT, TCP_MD5SIG]));
         let error = signing.next_line();
-        if !have("root", (!error.is_empty()).then_some(error)) {
+        if !have("tcp-md5", (!error.is_empty()).then_some(error)) {
             return;
         }
         let refused = run(&mut as_ss(&["-lnti"]));
-        let why = "ss: netlink: tcp: a socket has signed segments, which -i does not cover: \
-                   leave out -i\n";
+        let why = "ss: netlink: tcp: -i does not cover signed segments: leave out -i\n";
         let said = (refused.code(), &*refused.stdout, &*refused.stderr);
         assert_eq!(said, (1, "", why));
         assert_eq!(run(&mut as_ss(&["-lnt"])).lines().len(), 2);

@@ -84,8 +84,8 @@ fn port(socket: &Socket) -> String {
         .to_string()
 }
 
-/// A listener on TCP, one on UDP and a client of the first, which has no timer as
-/// long as it is held: what is left of it is shown with the seconds it still has.
+/// A listener on TCP, a UDP socket, and a client of the listener. The client is held: a
+/// connection that was closed has a timer, whose seconds differ from run to run.
 fn sockets() -> [Socket; 3] {
     let nothing = |_: &Socket| {};
     let tcp = bound(Type::STREAM, "127.0.0.1:0", nothing);
@@ -183,7 +183,7 @@ fn pyinfra_finds_who_holds_a_port() {
     });
 }
 
-/// A module of Ansible, Lynis and serverspec are packages of Debian.
+/// Whether a program is there that is a package of Debian: Ansible, Lynis or serverspec.
 fn have_packaged(program: &str) -> bool {
     have_ss() && have_program("programs", program)
 }
