@@ -227,16 +227,34 @@ fn is_auto_bound(socket: &Facts<'_>, services: &Services) -> bool {
 }
 
 /// Whether `name` is like a pattern of fnmatch(3), in any case of letters.
-fn is_like(name: &[u8], pattern: &[u8]) -> bool {
-    let Some((&first, rest)) = pattern.split_first() else {
-        return name.is_empty();
-    };
-    if first == b'*' {
-        return (0..=name.len()).any(|skipped| is_like(&name[skipped..], rest));
+fn is_like<'a>(mut name: &'a [u8], mut pattern: &'a [u8]) -> bool {
+    // What is left of both behind the last `*`, which takes nothing at first.
+    let mut behind_star: Option<(&[u8], &[u8])> = None;
+    loop {
+        if let [b'*', rest @ ..] = pattern {
+            pattern = rest;
+            behind_star = Some((name, pattern));
+            continue;
+        }
+        let Some((&byte, others)) = name.split_first() else {
+            return pattern.is_empty();
+        };
+        if let Some(rest) = behind(byte, pattern) {
+            (name, pattern) = (others, rest);
+            continue;
+        }
+        // That `*` takes a byte more. What those before it take does not matter.
+        let Some((left, rest)) = behind_star else {
+            return false;
+        };
+        (name, pattern) = (&left[1..], rest);
+        behind_star = Some((name, pattern));
     }
-    let Some((&byte, others)) = name.split_first() else {
-        return false;
-    };
+}
+
+/// What is left of the pattern behind what stands for `byte` at its start.
+fn behind(byte: u8, pattern: &[u8]) -> Option<&[u8]> {
+    let (&first, rest) = pattern.split_first()?;
     let byte = byte.to_ascii_lowercase();
     let (is_first, rest) = match (first, rest.split_first()) {
         (b'?', _) => (true, rest),
@@ -246,10 +264,10 @@ fn is_like(name: &[u8], pattern: &[u8]) -> bool {
         },
         (b'\\', Some((escaped, rest))) => (byte == escaped.to_ascii_lowercase(), rest),
         // A backslash at the end is like nothing.
-        (b'\\', None) => return false,
+        (b'\\', None) => return None,
         _ => (byte == first.to_ascii_lowercase(), rest),
     };
-    is_first && is_like(others, rest)
+    is_first.then_some(rest)
 }
 
 /// Whether `byte` is one of those in brackets, and what follows the brackets.
@@ -326,6 +344,42 @@ impl Comparison {
     }
 }
 
+/// A word of the language that is no comparison.
+enum Word {
+    Open,
+    Close,
+    Not,
+    And,
+    Or,
+    Address(End),
+    Port(End),
+    Device,
+    Mark,
+    Cgroup,
+    AutoBound,
+}
+
+impl Word {
+    fn parse(word: &str) -> Option<Word> {
+        Some(match word {
+            "(" => Word::Open,
+            ")" => Word::Close,
+            "!" | "not" => Word::Not,
+            "&" | "&&" | "and" => Word::And,
+            "|" | "||" | "or" => Word::Or,
+            "src" => Word::Address(End::Local),
+            "dst" => Word::Address(End::Peer),
+            "sport" => Word::Port(End::Local),
+            "dport" => Word::Port(End::Peer),
+            "dev" => Word::Device,
+            "fwmark" => Word::Mark,
+            "cgroup" => Word::Cgroup,
+            "autobound" => Word::AutoBound,
+            _ => return None,
+        })
+    }
+}
+
 struct Parser<'a> {
     words: &'a [String],
     nested: usize,
@@ -346,28 +400,7 @@ impl<'a> Parser<'a> {
     /// What a condition compares with. ss takes no word of its language for that.
     fn value(&mut self) -> Result<&'a str, UsageError> {
         let word = self.next()?;
-        let is_word_of_ss = Comparison::parse(word).is_some()
-            || matches!(
-                word,
-                "!" | "not"
-                    | "&"
-                    | "&&"
-                    | "and"
-                    | "|"
-                    | "||"
-                    | "or"
-                    | "("
-                    | ")"
-                    | "src"
-                    | "dst"
-                    | "sport"
-                    | "dport"
-                    | "dev"
-                    | "fwmark"
-                    | "cgroup"
-                    | "autobound"
-            );
-        match is_word_of_ss {
+        match Comparison::parse(word).is_some() || Word::parse(word).is_some() {
             true => Err(unexpected(word)),
             false => Ok(word),
         }
@@ -376,24 +409,26 @@ impl<'a> Parser<'a> {
     fn filter(&mut self) -> Result<Filter, UsageError> {
         let first = self.condition()?;
         let mut rest = Vec::new();
-        loop {
-            let join = match self.words.first().map(String::as_str) {
-                None | Some(")") => return Ok(Filter { first, rest }),
-                Some("|" | "||" | "or") => Some(Join::Or),
-                Some("&" | "&&" | "and") => Some(Join::And),
+        while let Some(word) = self.words.first() {
+            let join = match Word::parse(word) {
+                Some(Word::Close) => break,
+                Some(Word::Or) => Some(Join::Or),
+                Some(Word::And) => Some(Join::And),
                 // Conditions that follow each other must all hold.
-                Some(_) => None,
+                _ => None,
             };
             if join.is_some() {
                 self.next()?;
             }
             rest.push((join.unwrap_or(Join::And), self.condition()?));
         }
+        Ok(Filter { first, rest })
     }
 
     fn condition(&mut self) -> Result<Condition, UsageError> {
-        match self.next()? {
-            "(" => {
+        let text = self.next()?;
+        match Word::parse(text) {
+            Some(Word::Open) => {
                 self.nest()?;
                 let filter = self.filter()?;
                 self.nested -= 1;
@@ -402,24 +437,24 @@ impl<'a> Parser<'a> {
                     other => Err(unexpected(other)),
                 }
             }
-            "!" | "not" => {
+            Some(Word::Not) => {
                 self.nest()?;
                 let condition = self.condition()?;
                 self.nested -= 1;
                 Ok(Condition::Not(Box::new(condition)))
             }
-            "src" => self.address(End::Local),
-            "dst" => self.address(End::Peer),
-            "sport" => self.port(End::Local),
-            "dport" => self.port(End::Peer),
-            "dev" => self.equal_or_not(
+            Some(Word::Address(end)) => self.address(end),
+            Some(Word::Port(end)) => self.port(end),
+            Some(Word::Device) => self.equal_or_not(
                 |word| netlink::interface_index(word).or_else(|| integer(word)?.try_into().ok()),
                 Condition::OnInterface,
             ),
-            "fwmark" => self.equal_or_not(mark, |(mark, mask)| Condition::Marked { mark, mask }),
-            "cgroup" => self.equal_or_not(cgroups::number, Condition::InCgroup),
-            "autobound" => Ok(Condition::AutoBound),
-            other => Err(unexpected(other)),
+            Some(Word::Mark) => {
+                self.equal_or_not(mark, |(mark, mask)| Condition::Marked { mark, mask })
+            }
+            Some(Word::Cgroup) => self.equal_or_not(cgroups::number, Condition::InCgroup),
+            Some(Word::AutoBound) => Ok(Condition::AutoBound),
+            Some(Word::Close | Word::And | Word::Or) | None => Err(unexpected(text)),
         }
     }
 
@@ -902,6 +937,20 @@ mod tests {
             assert!(passes_by_name(&text, like), "{pattern}");
             assert_eq!(passes_by_name(&text, unlike), pattern == "*", "{pattern}");
         }
+        // Neither takes for ever, nor more of the stack than there is.
+        let stars = "*".repeat(120_000);
+        for (end, is_like) in [("b", true), ("$", false)] {
+            let text = format!("src unix:a{stars}{end}");
+            assert_eq!(passes_by_name(&text, "aab/aaab"), is_like, "{end}");
+            let text = format!("src unix:{}{end}", "*a".repeat(40));
+            assert_eq!(
+                passes_by_name(&text, &("a".repeat(60) + "b")),
+                is_like,
+                "{end}"
+            );
+        }
+        assert!(passes_by_name("src unix:*ab*[!a]", "aab/aaab"));
+        assert!(!passes_by_name("src unix:*ab?b*", "aab/aaab"));
         assert!(passes_by_name("src unix:*", "") && !passes_by_name("src unix:?*", ""));
         assert!(passes_by_name("src 0.0.0.0/0", "a") && !passes_by_name("src 0.0.0.0/8", "a"));
         assert!(passes_by_name("autobound", "@0af3c") && !passes_by_name("autobound", "@xyzab"));

@@ -22,7 +22,7 @@ const MORE: [(u16, &str); 2] = [(9, "DCTCP"), (18, "signed segments")];
 /// The attribute with what is put on top of TCP, which has attributes itself.
 const UPPER: u16 = 19;
 
-const TCP: u32 = 6;
+const SCTP: u32 = 132;
 const MPTCP: u32 = 262;
 
 /// Writes what was asked for. `None` if it cannot be read, or is not covered, as the
@@ -42,9 +42,10 @@ pub fn show(protocol: u32, state: u8, attributes: &[u8], printer: &mut Printer<'
                 return printer.refuse(what);
             }
             match protocol {
-                TCP => show_tcp(&Info(info), state, attributes, printer),
+                SCTP => return printer.refuse("sockets of SCTP"),
                 MPTCP => show_mptcp(&Info(info), printer),
-                _ => return printer.refuse("SCTP"),
+                // Those of DCCP too.
+                _ => show_tcp(&Info(info), state, attributes, printer),
             }
         }
         _ => {}

@@ -105,7 +105,7 @@ impl<'a> Printer<'a> {
         answered.map_err(|error| (error, rows))
     }
 
-    /// Ends the answer: `-i` does not cover this, which a socket has.
+    /// Ends the answer: `-i` does not cover this.
     pub fn refuse(&mut self, what: &'static str) -> Option<()> {
         self.uncovered = Some(what);
         None
@@ -116,7 +116,7 @@ impl<'a> Printer<'a> {
         match self.uncovered {
             None => error,
             Some(what) => {
-                let why = format!("a socket has {what}, which -i does not cover: leave out -i");
+                let why = format!("-i does not cover {what}: leave out -i");
                 io::Error::other(why).into()
             }
         }

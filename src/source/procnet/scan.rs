@@ -185,7 +185,7 @@ impl<R: Read> Lines<'_, R> {
                 }
                 Err(error)
                     if error.kind() == ErrorKind::Interrupted
-                        && self.interrupted < MOST_INTERRUPTED =>
+                        && self.interrupted + 1 < MOST_INTERRUPTED =>
                 {
                     self.interrupted += 1;
                 }
@@ -443,6 +443,22 @@ mod tests {
         }
         let error = Scanner::default().lines(Broken).next().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn interrupted_for_ever_it_fails_after_so_many_reads() {
+        struct Interrupted<'a>(&'a mut u32);
+        impl Read for Interrupted<'_> {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                *self.0 += 1;
+                Err(ErrorKind::Interrupted.into())
+            }
+        }
+        let mut reads = 0;
+        let mut scanner = Scanner::default();
+        let error = scanner.lines(Interrupted(&mut reads)).next().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+        assert_eq!(reads, MOST_INTERRUPTED);
     }
 
     #[test]
