@@ -300,8 +300,9 @@ fn in_little_memory_the_answer_is_right_or_an_error_and_the_application_starts()
     }
     let lntu = binaries().lntu.to_str().unwrap();
     let exec = "export PATH=/nonexistent; exec \"$@\"";
-    // Where there is no more address space, the kernel refuses memory.
-    let mut conditions: Vec<Condition> = (640..=1536)
+    // Where there is no more address space, the kernel refuses memory. Below 768 KiB,
+    // there can be too little for the stack, and it kills.
+    let mut conditions: Vec<Condition> = (768..=1536)
         .step_by(64)
         .map(|kibibytes| {
             let may_fail = if kibibytes < 1024 { &ALL[..] } else { &[] };
