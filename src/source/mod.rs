@@ -224,6 +224,10 @@ impl std::error::Error for SourceError {}
 /// whole `/proc`, `net` follows the reader, so if it is mounted elsewhere than at `/proc`,
 /// its process 1 is meant.
 fn place(root: PathBuf) -> PathBuf {
+    // This needs no look, which can fail.
+    if root.as_os_str() == OWN {
+        return root;
+    }
     // std's `canonicalize` is larger.
     let is_link_to_own = || {
         let opened = File::open(&root)?;

@@ -100,10 +100,13 @@ static CASES: [Case; 13] = [
         always: &[("poll", "EIO")],
         ..case(&["wait", "80", "--", "APP"], Duty::StartOrSayWhy)
     },
-    case(
-        &["wait", "--source", "proc", "80", "--", "APP"],
-        Duty::StartOrSayWhy,
-    ),
+    Case {
+        always: &[("readlink", "EINTR")],
+        ..case(
+            &["wait", "--source", "proc", "80", "--", "APP"],
+            Duty::StartOrSayWhy,
+        )
+    },
     Case {
         always: &[
             ("poll", "EIO"),
