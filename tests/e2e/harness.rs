@@ -205,6 +205,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // What strace traces would go on without it.
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            let child = child.parse().ok().and_then(rustix::process::Pid::from_raw);
+            let kill = |pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _ = child.map(kill);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

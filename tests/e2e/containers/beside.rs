@@ -191,7 +191,11 @@ fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
         // The watcher's own descriptor, through which it writes.
         (3, stdout),
     ];
-    assert_eq!(descriptors(watcher), BTreeSet::from(expected));
+    let expected = BTreeSet::from(expected);
+    // A poll opens others, and closes them.
+    wait_for("the watcher with its own descriptors", || {
+        (descriptors(watcher) == expected).then_some(())
+    });
     drop(writer);
     kill_process(app.pid(), Signal::TERM).unwrap();
     assert_eq!(app.finish().code(), 0);

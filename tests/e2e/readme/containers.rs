@@ -413,12 +413,14 @@ impl Podman {
         let _ = self.command(&["pod", "rm", "--force", "--all"]).output();
         // It leaves their control groups where systemd would remove them. The monitors of
         // containers may stay a moment longer.
-        let until = Instant::now() + DEADLINE;
-        for group in pods.lines().chain(["conmon", ""]) {
+        let until = Instant::now() + Duration::from_secs(10);
+        for group in pods.lines().chain(["conmon"]) {
             while !remove_control_groups(group) && Instant::now() < until {
                 thread::sleep(Duration::from_millis(5));
             }
         }
+        // Others may have groups below this one.
+        remove_control_groups("");
     }
 }
 
