@@ -66,6 +66,7 @@ fn by_namespace(processes: &[Process]) -> impl Iterator<Item = &[Process]> {
 #[derive(Debug)]
 struct Home {
     file: File,
+    inode: u64,
     /// This thread is in another one.
     is_away: bool,
 }
@@ -451,13 +452,19 @@ impl Home {
     /// `None`, with a warning, if this process may not enter its own namespace. It could
     /// then enter others, and not come back.
     fn find() -> Option<Home> {
-        let own = File::open("/proc/self/ns/net");
-        let entered = own.and_then(|file| sys::enter_network_namespace(&file).map(|()| file));
-        match entered {
-            Ok(file) => Some(Home {
+        let find = || {
+            let file = File::open("/proc/self/ns/net")?;
+            sys::enter_network_namespace(&file)?;
+            let inode = file.metadata()?.ino();
+            Ok(Home {
                 file,
+                inode,
                 is_away: false,
-            }),
+            })
+        };
+        let found: io::Result<Home> = find();
+        match found {
+            Ok(home) => Some(home),
             Err(error) => {
                 report::warn(format_args!(
                     "network namespaces are read through /proc, which costs far more: setns: \
@@ -471,6 +478,11 @@ impl Home {
     /// Enters the namespace of this `link`. False if the link is not, or no longer, one
     /// to the namespace with this inode.
     fn leave_for(&mut self, inode: u64, link: &Path) -> io::Result<bool> {
+        // This process may be the only one in it, and its link says where it is now.
+        if inode == self.inode {
+            self.come_back()?;
+            return Ok(true);
+        }
         let file = match File::open(link) {
             Ok(file) => file,
             // Who has ended is in no namespace, also while its parent has not waited. The
