@@ -176,6 +176,7 @@ impl Namespaces {
         only: Option<&[u64]>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NamespacesError> {
+        self.come_home()?;
         self.find_processes().map_err(NamespacesError::Processes)?;
         let mut seen: Vec<Seen> = Vec::with_capacity(self.seen.len());
         let processes = std::mem::take(&mut self.processes);
@@ -218,6 +219,11 @@ impl Namespaces {
             }
         }
         self.seen = seen;
+        self.come_home()
+    }
+
+    /// Comes back, also from where an earlier read could not.
+    fn come_home(&mut self) -> Result<(), NamespacesError> {
         match &mut self.netlink {
             Some((_, home)) => home.come_back().map_err(NamespacesError::Return),
             None => Ok(()),
