@@ -580,7 +580,8 @@ mod tests {
         // behind the header, and an attribute of 8 bytes: UDP is 17.
         let mut request = [0; 100];
         assert_eq!(kernel.recv(&mut request).unwrap(), 84);
-        assert_eq!((request[4], request[7]), (18, 3));
+        assert_eq!(request[4..6], 18u16.to_ne_bytes());
+        assert_eq!(request[6..8], 0x301u16.to_ne_bytes());
         assert_eq!(request[68..72], (1u32 << CLOSE).to_ne_bytes());
         assert_eq!(request[80..84], 17u32.to_ne_bytes());
     }
