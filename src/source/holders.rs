@@ -14,6 +14,8 @@ pub struct Lookup {
     proc_root: PathBuf,
     /// Sorted by inode.
     sockets: Vec<Socket>,
+    /// `None` before the first search.
+    is_refused_some: Option<bool>,
 }
 
 /// A socket to search for, or one that was searched for.
@@ -32,6 +34,7 @@ impl Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
             sockets: Vec::new(),
+            is_refused_some: None,
         }
     }
 
@@ -52,10 +55,7 @@ impl Lookup {
             found: Vec::new(),
         };
         let mut sockets: Vec<Socket> = inodes_of(listeners).into_iter().map(socket).collect();
-        // An error means that there is nothing to be found there.
-        let _ = for_each_number(&self.proc_root, |pid, directory| {
-            let _ = look_into(pid, directory, &mut sockets);
-        });
+        self.is_refused_some = Some(search(&self.proc_root, &mut sockets));
         for socket in &mut sockets {
             let found = socket.found.drain(..).rev();
             socket.holders.get_or_insert_with(|| Holders::new(found));
@@ -74,18 +74,13 @@ impl Lookup {
         known.unwrap_or(&listener.holders).clone()
     }
 
-    /// Whether this process may not read the descriptors of some process.
-    pub fn is_refused_some(&self) -> bool {
-        let is_refusal = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-        let mut is_refused = false;
-        let _ = for_each_number(&self.proc_root, |_, directory| {
-            let read = for_each_number(&directory.join("fd"), |_, path| {
-                // Root without CAP_SYS_PTRACE can list what it may not read.
-                is_refused |= fs::read_link(path).is_err_and(is_refusal);
-            });
-            is_refused |= read.is_err_and(is_refusal);
-        });
-        is_refused
+    /// Whether this process may not read the descriptors of some process: as of the last
+    /// search, if there was one.
+    pub fn is_refused_some(&mut self) -> bool {
+        let proc_root = &self.proc_root;
+        *self
+            .is_refused_some
+            .get_or_insert_with(|| search(proc_root, &mut []))
     }
 
     fn find(&self, inode: u64) -> Option<&Holders> {
@@ -107,16 +102,28 @@ pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
     inodes
 }
 
+/// Looks into every process for the `sockets`. Whether one of them may not be read.
+fn search(proc_root: &Path, sockets: &mut [Socket]) -> bool {
+    let mut is_refused = false;
+    // An error means that there is nothing to be found there.
+    let _ = for_each_number(proc_root, |pid, directory| {
+        is_refused |= look_into(pid, directory, sockets);
+    });
+    is_refused
+}
+
 /// Adds the process in `directory` to each of `sockets` that it holds and that is
-/// searched for. `sockets` is sorted by inode.
-fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<()> {
+/// searched for. `sockets` is sorted by inode. Whether its descriptors may not be read.
+fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> bool {
+    let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let mut is_refused = false;
     let mut its_name = None;
-    for_each_number(&directory.join("fd"), |fd, path| {
+    let read = for_each_number(&directory.join("fd"), |fd, path| {
+        let link = fs::read_link(path);
+        // Root without CAP_SYS_PTRACE can list what it may not read.
+        is_refused |= link.as_ref().is_err_and(is_refusal);
         // A descriptor that was closed meanwhile has no link.
-        let Some(inode) = fs::read_link(path)
-            .ok()
-            .and_then(|link| inode_of_link(&link, "socket"))
-        else {
+        let Some(inode) = link.ok().and_then(|link| inode_of_link(&link, "socket")) else {
             return;
         };
         let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
@@ -129,7 +136,8 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> io::Result<(
                 sockets[place].found.push(Holder { name, pid, fd });
             }
         }
-    })
+    });
+    is_refused || read.as_ref().is_err_and(is_refusal)
 }
 
 /// Calls `each` with every entry of `directory` whose name is a number.

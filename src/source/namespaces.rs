@@ -62,6 +62,10 @@ fn by_namespace(processes: &[Process]) -> impl Iterator<Item = &[Process]> {
     processes.chunk_by(|a, b| inode_of(*a) == inode_of(*b))
 }
 
+fn pids(processes: &[Process]) -> impl Iterator<Item = u32> {
+    processes.iter().map(|process| *process as u32)
+}
+
 /// The network namespace of this process.
 #[derive(Debug)]
 struct Home {
@@ -297,10 +301,8 @@ impl Namespaces {
         }
         // Anyone may look at the tables of a process. Each namespace has files of its own.
         let tables_of = |pid| fs::metadata(format!("{PROC}/{pid}/net/tcp")).map(|file| file.ino());
-        let shown = by_namespace(&self.processes).filter_map(|in_one| {
-            let mut pids = in_one.iter().map(|process| *process as u32);
-            pids.find_map(|pid| tables_of(pid).ok())
-        });
+        let shown = by_namespace(&self.processes)
+            .filter_map(|in_one| pids(in_one).find_map(|pid| tables_of(pid).ok()));
         let shown: Vec<u64> = shown.collect();
         self.denying.retain(|pid| match tables_of(*pid) {
             Ok(tables) => !shown.contains(&tables),
@@ -328,7 +330,7 @@ impl Namespaces {
         listeners: &mut Vec<Listener>,
     ) -> Result<Option<Answer>, String> {
         let before = listeners.len();
-        for pid in processes.iter().map(|process| *process as u32) {
+        for pid in pids(processes) {
             let directory = Path::new(PROC).join(pid.to_string());
             let link = directory.join("ns/net");
             if let Some((netlink, home)) = &mut self.netlink {
@@ -359,8 +361,7 @@ impl Namespaces {
             let answer = report::silently(|| self.read_tables(&directory, listeners));
             // The tables of a process that ended meanwhile may lack some, and its id may
             // be that of another process now.
-            let now = fs::read_link(&link);
-            if now.is_ok_and(|link| inode_of_link(&link, "net") == Some(inode)) {
+            if is_to(&link, inode) {
                 answer?;
                 return Ok(Some(Answer { pid, cookie: None }));
             }
@@ -419,8 +420,7 @@ impl Namespaces {
             Some(seen) if listeners.iter().all(is_known) => Arc::clone(&seen.namespace),
             _ => {
                 // A process that has ended meanwhile tells nothing of this namespace.
-                let pids = in_one.iter().map(|process| *process as u32);
-                let mut pids = pids.skip_while(|first| *first != pid);
+                let mut pids = pids(in_one).skip_while(|first| *first != pid);
                 let found = pids.find_map(|pid| Some((pid, cgroup_of(pid, inode)?)));
                 let (pid, cgroup) = found.unwrap_or((pid, Vec::new()));
                 Arc::new(Namespace {
@@ -519,8 +519,13 @@ impl Home {
 fn cgroup_of(pid: u32, inode: u64) -> Option<Vec<u8>> {
     let directory = Path::new(PROC).join(pid.to_string());
     let text = read_some(&directory.join("cgroup")).unwrap_or_default();
-    let link = fs::read_link(directory.join("ns/net")).ok()?;
-    (inode_of_link(&link, "net") == Some(inode)).then(|| cgroup_in(&text).to_vec())
+    is_to(&directory.join("ns/net"), inode).then(|| cgroup_in(&text).to_vec())
+}
+
+/// Whether this link of a process is one to the namespace with this inode.
+fn is_to(link: &Path, inode: u64) -> bool {
+    let link = fs::read_link(link);
+    link.is_ok_and(|link| inode_of_link(&link, "net") == Some(inode))
 }
 
 /// The cgroup in the contents of `/proc/PID/cgroup`: in cgroups(7) of version 2 the only

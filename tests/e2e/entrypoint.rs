@@ -18,11 +18,9 @@ fn beside(options: &[&str], script: &str) -> Command {
 
 /// The lntu processes whose parent is `parent`.
 pub fn watchers_of(parent: u32) -> Vec<u32> {
-    let children = format!("/proc/{parent}/task/{parent}/children");
-    let children = fs::read_to_string(children).unwrap_or_default();
-    let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
-    pids.filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "lntu\n"))
-        .collect()
+    let is_lntu =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "lntu\n");
+    children_of(parent).into_iter().filter(is_lntu).collect()
 }
 
 #[test]

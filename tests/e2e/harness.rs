@@ -206,16 +206,22 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // What strace traces would go on without it.
-        let pid = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        for child in children.unwrap_or_default().split_whitespace() {
-            let child = child.parse().ok().and_then(rustix::process::Pid::from_raw);
+        for child in children_of(self.child.id()) {
+            let child = rustix::process::Pid::from_raw(child as i32);
             let kill = |pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             let _ = child.map(kill);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The children of this process, by its first thread.
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    pids.collect()
 }
 
 fn lines_of(stream: impl io::Read + Send + 'static) -> Receiver<String> {

@@ -121,9 +121,9 @@ impl Drop for Inside {
 
 /// The one child of this process, once there is one.
 fn child_of(pid: u32) -> u32 {
-    let children = format!("/proc/{pid}/task/{pid}/children");
-    wait_for("a child", || {
-        fs::read_to_string(&children).unwrap().trim().parse().ok()
+    wait_for("a child", || match children_of(pid)[..] {
+        [child] => Some(child),
+        _ => None,
     })
 }
 
