@@ -48,6 +48,17 @@ unsafe extern "C" {
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     /// std opens sockets of IP and Unix only, none of netlink.
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    /// Likewise, std knows no address of netlink: it neither connects to one nor says
+    /// which one a datagram came from.
+    fn connect(fd: c_int, address: *const NetlinkAddress, length: u32) -> c_int;
+    fn recvfrom(
+        fd: c_int,
+        buffer: *mut c_void,
+        length: usize,
+        flags: c_int,
+        sender: *mut NetlinkAddress,
+        sender_length: *mut u32,
+    ) -> isize;
     /// std reads few options of its own sockets only.
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut u64, length: *mut u32)
     -> c_int;
@@ -131,6 +142,26 @@ struct PollFd {
     fd: c_int,
     events: c_short,
     revents: c_short,
+}
+
+/// `struct sockaddr_nl` of netlink(7).
+#[repr(C)]
+struct NetlinkAddress {
+    family: u16,
+    padding: u16,
+    /// The port id, 0 for the kernel. A process never has this one.
+    port: u32,
+    groups: u32,
+}
+
+impl NetlinkAddress {
+    const KERNEL: NetlinkAddress = NetlinkAddress {
+        family: AF_NETLINK as u16,
+        padding: 0,
+        port: 0,
+        groups: 0,
+    };
+    const SIZE: u32 = size_of::<NetlinkAddress>() as u32;
 }
 
 /// Makes a function the program: the C function `main`. The function gets the
@@ -380,22 +411,49 @@ pub(crate) fn sleep_briefly() {
     unsafe { usleep(200) };
 }
 
-/// Opens a socket of netlink(7). A write is a request to the kernel, and a read is
-/// one datagram of its answer. The first is there when the write returns, each
-/// further one when the one before it was read. So a read never waits: it fails if
-/// there is nothing.
+/// Opens a socket of netlink(7) that is connected to the kernel. A write is a request,
+/// and [`receive_from_kernel`] reads one datagram of the answer. The first datagram is
+/// there when the write returns, and each further one when the one before it was read.
+/// So a read never waits: it fails if there is nothing.
+///
+/// The kernel delivers to an unconnected socket whatever anyone sends who has
+/// CAP_NET_ADMIN over the network namespace, and any user can make a namespace and have
+/// CAP_NET_ADMIN over it.
 ///
 /// # Errors
-/// Those of socket(2).
+/// Those of socket(2) and connect(2).
 pub(crate) fn netlink_socket(protocol: c_int) -> io::Result<File> {
     let kind = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
     // SAFETY: the call takes any three integers, and nothing else owns the
     // descriptor that it opened.
-    unsafe {
+    let socket = unsafe {
         match socket(AF_NETLINK, kind, protocol) {
-            -1 => Err(io::Error::last_os_error()),
-            fd => Ok(File::from_raw_fd(fd)),
+            -1 => return Err(io::Error::last_os_error()),
+            fd => File::from_raw_fd(fd),
         }
+    };
+    let (fd, kernel) = (socket.as_raw_fd(), &NetlinkAddress::KERNEL);
+    // SAFETY: the address is as long as its size says.
+    match unsafe { connect(fd, kernel, NetlinkAddress::SIZE) } {
+        0 => Ok(socket),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Reads one datagram from a socket of [`netlink_socket`], and returns its length. `None`
+/// if a process sent it: connect(2) gives the socket its port id first and connects it
+/// then, and a datagram may arrive in between.
+///
+/// # Errors
+/// Those of recvfrom(2).
+pub(crate) fn receive_from_kernel(socket: &File, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let (mut sender, mut size) = (NetlinkAddress::KERNEL, NetlinkAddress::SIZE);
+    let (fd, length) = (socket.as_raw_fd(), buffer.len());
+    let bytes = buffer.as_mut_ptr().cast();
+    // SAFETY: the buffer and the address are as long as the call is told.
+    match unsafe { recvfrom(fd, bytes, length, 0, &mut sender, &mut size) } {
+        -1 => Err(io::Error::last_os_error()),
+        length => Ok((sender.port == 0).then_some(length as usize)),
     }
 }
 

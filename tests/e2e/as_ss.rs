@@ -19,7 +19,7 @@ mod every_state;
 mod programs;
 
 /// The program under test under the name ss, which is also its name in `/proc`.
-static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
+pub static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
     fs::create_dir_all(&directory).unwrap();
     let link = directory.join("ss");

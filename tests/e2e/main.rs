@@ -9,6 +9,7 @@ mod entrypoint;
 mod fake_ss;
 mod faults;
 mod fixtures;
+mod forger;
 mod gvisor;
 mod harness;
 mod injected;

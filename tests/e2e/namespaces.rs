@@ -19,10 +19,10 @@ const PARTIAL: &str = "lntu: network namespaces may be missing\n";
 
 /// A PID namespace with a `/proc` of its own: a host whose processes are those of one
 /// test.
-struct Host(Inside);
+pub struct Host(Inside);
 
 /// A process in a [`Host`]. It ends when dropped.
-struct Inside {
+pub struct Inside {
     /// The unshare or nsenter that started it, and takes it along when it ends.
     starter: Child,
     /// Its id outside.
@@ -31,7 +31,7 @@ struct Inside {
 
 impl Host {
     /// `None` where that is not allowed.
-    fn start() -> Option<Host> {
+    pub fn start() -> Option<Host> {
         if !rustix::process::geteuid().is_root() {
             have("netns", Some("not root".to_string()));
             return None;
@@ -42,7 +42,7 @@ impl Host {
     }
 
     /// Runs this program among the processes of the host.
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["--target", &self.0.pid.to_string(), "--pid", "--mount"]);
         nsenter.args(["setpriv", "--pdeathsig", "KILL", program]);
@@ -120,7 +120,7 @@ impl Drop for Inside {
 }
 
 /// The one child of this process, once there is one.
-fn child_of(pid: u32) -> u32 {
+pub fn child_of(pid: u32) -> u32 {
     wait_for("a child", || match children_of(pid)[..] {
         [child] => Some(child),
         _ => None,

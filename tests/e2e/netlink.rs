@@ -1,11 +1,14 @@
 //! `--source netlink`: real sockets, and kernels that refuse it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 
 use socket2::{Socket, Type};
+use tempfile::TempDir;
 
+use crate::as_ss::LINK;
 use crate::harness::*;
 use crate::watch::{A_WHILE, FAST, event};
 
@@ -112,6 +115,80 @@ fn an_interface_that_is_renamed_is_listed_by_its_new_name() {
     });
 }
 
+/// Checks that this command connects each of its netlink sockets to the kernel before
+/// anything else, and asks who sent each datagram that it reads from one. `protocols` are
+/// those of its sockets.
+fn assert_hears_only_the_kernel(command: &[&str], protocols: &[&str]) {
+    let directory = TempDir::new().unwrap();
+    let trace = directory.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-e", "trace=network,read,write,close", "-o"]);
+    let traced = run(strace.arg(&trace).args(command));
+    // Where not all namespaces are seen, the status is 2.
+    assert!(matches!(traced.code(), 0..=2), "{traced:?}");
+    let trace = fs::read_to_string(&trace).unwrap();
+    let mut seen = BTreeSet::new();
+    let mut sockets: Vec<&str> = Vec::new();
+    let mut lines = trace.lines();
+    while let Some(line) = lines.next() {
+        if let Some(opened) = line.strip_prefix("socket(AF_NETLINK, ") {
+            let (arguments, fd) = opened.split_once(") = ").expect(line);
+            let connected = lines.next().unwrap();
+            let to_kernel = format!("connect({fd}, {{sa_family=AF_NETLINK, nl_pid=0, ");
+            assert!(connected.starts_with(&to_kernel), "{line}: {connected}");
+            assert!(connected.ends_with(" = 0"), "{connected}");
+            seen.insert(arguments.rsplit(", ").next().unwrap());
+            sockets.push(fd);
+            continue;
+        }
+        let (call, arguments) = line.split_once('(').unwrap_or((line, ""));
+        let fd = arguments.split([',', ')']).next().unwrap();
+        if !sockets.contains(&fd) {
+            continue;
+        }
+        match call {
+            "close" => sockets.retain(|socket| *socket != fd),
+            "recvfrom" => assert!(line.contains("{sa_family=AF_NETLINK, nl_pid=0, "), "{line}"),
+            "write" | "getsockopt" => {}
+            _ => panic!("{line}"),
+        }
+    }
+    assert_eq!(
+        seen,
+        BTreeSet::from_iter(protocols.iter().copied()),
+        "{command:?}"
+    );
+}
+
+#[test]
+fn every_netlink_socket_hears_only_the_kernel() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let _socket = bound(Type::STREAM, "127.0.0.1:80", |socket| {
+            socket.bind_device(Some(b"lo")).unwrap();
+        });
+        let (lntu, ss) = (env!("CARGO_BIN_EXE_lntu"), LINK.to_str().unwrap());
+        let (diag, route) = ("NETLINK_SOCK_DIAG", "NETLINK_ROUTE");
+        let both = [diag, route];
+        for source in ["auto", "netlink"] {
+            assert_hears_only_the_kernel(&[lntu, "check", "--source", source, "80"], &both);
+        }
+        assert_hears_only_the_kernel(&[lntu, "list", "--source", "netlink"], &both);
+        assert_hears_only_the_kernel(&[lntu, "list", "-A"], &both);
+        assert_hears_only_the_kernel(&[lntu, "check", "10.9.0.2:81"], &both);
+        assert_hears_only_the_kernel(&[ss, "-tlnp"], &both);
+        assert_hears_only_the_kernel(&[ss, "-anO", "-A", "all"], &both);
+        for kind in [
+            "udp", "mptcp", "raw", "sctp", "unix", "packet", "netlink", "vsock",
+        ] {
+            assert_hears_only_the_kernel(&[ss, "-anA", kind], &[diag]);
+        }
+        assert_hears_only_the_kernel(&[ss, "-tln", "dev = lo"], &both);
+    });
+}
+
 #[test]
 fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
     if !have_program("strace", "strace") {
@@ -176,7 +253,7 @@ fn a_watcher_whose_dump_fails_once_keeps_its_snapshot_and_asks_again() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let arguments = ["-H", "-i", FAST, "--source", "netlink", &port];
-    let mut command = failing("read", "ENOBUFS", ":when=100", &arguments);
+    let mut command = failing("recvfrom", "ENOBUFS", ":when=100", &arguments);
     let watcher = Running::start(&mut command);
     assert!(watcher.next_line().contains("LISTEN"));
     let error = watcher.next_error();

@@ -13,7 +13,7 @@ pub mod route;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::listener::{Interface, Listener, SocketTable};
@@ -22,6 +22,9 @@ use message::{AnswerError, BUFFER_SIZE};
 
 /// After this many interrupted dumps, the poll fails.
 const MOST_TRIES: usize = 10;
+/// After this many datagrams in a row that did not come from the kernel, a read fails.
+/// Only those that arrived while the socket was being connected are left to discard.
+const MOST_FOREIGN: usize = 1000;
 /// How long the name of an interface is remembered.
 const NAMES_LAST: Duration = Duration::from_secs(1);
 
@@ -189,9 +192,10 @@ impl Netlink {
                 true => socket.ask(|sequence| diag::request_of_both(protocol, sequence)),
                 false => socket.ask(|sequence| table.request(sequence)),
             };
-            let result = asked.and_then(|sequence| match (both, &socket.file) {
-                (true, file) => diag::read_both(protocol, sequence, file, buffer, listeners, bound),
-                (false, file) => table.read(sequence, file, buffer, listeners, bound),
+            let answer = &socket;
+            let result = asked.and_then(|sequence| match both {
+                true => diag::read_both(protocol, sequence, answer, buffer, listeners, bound),
+                false => table.read(sequence, answer, buffer, listeners, bound),
             });
             tries += 1;
             match result {
@@ -271,9 +275,9 @@ impl SocketLists {
             return Err(io::Error::from(ErrorKind::WriteZero).into());
         }
         if dump {
-            return message::read_dump(&socket.file, &mut self.buffer, answer, take);
+            return message::read_dump(&*socket, &mut self.buffer, answer, take);
         }
-        let row = message::read_one(&socket.file, &mut self.buffer, answer)?;
+        let row = message::read_one(&*socket, &mut self.buffer, answer)?;
         take(row).ok_or(AnswerError::Unexpected)
     }
 }
@@ -333,6 +337,19 @@ impl Socket {
     }
 }
 
+impl Read for &Socket {
+    /// Reads the next datagram from the kernel, and discards what others sent.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        for _ in 0..MOST_FOREIGN {
+            if let Some(length) = sys::receive_from_kernel(&self.file, buffer)? {
+                return Ok(length);
+            }
+        }
+        // They left no room for the kernel's, as the kernel itself would say.
+        Err(io::Error::from_raw_os_error(ENOBUFS))
+    }
+}
+
 /// The names of interfaces, by index. An interface can be renamed, and its index
 /// reused. So names are forgotten after [`NAMES_LAST`].
 #[derive(Debug, Default)]
@@ -369,7 +386,7 @@ impl Interfaces {
 fn ask_name(interface: u32, buffer: &mut [u8]) -> Result<Interface, AnswerError> {
     let mut socket = Socket::open(NETLINK_ROUTE)?;
     let sequence = socket.ask(|sequence| link::request(interface, sequence))?;
-    link::read_name(interface, sequence, &socket.file, buffer)
+    link::read_name(interface, sequence, &socket, buffer)
 }
 
 #[cfg(test)]
@@ -379,6 +396,10 @@ mod tests {
     use std::net::IpAddr;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixDatagram;
+    use std::path::{Path, PathBuf};
+    use std::thread;
+
+    use tempfile::TempDir;
 
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const RTM_NEWLINK: u16 = 16;
@@ -495,6 +516,43 @@ mod tests {
             [80],
             "in one datagram"
         );
+    }
+
+    /// A socket, its address, and another that sends to it. As an address of netlink, the
+    /// path of the other is one with a port id.
+    fn socket_and_stranger(directory: &Path) -> (Socket, PathBuf, UnixDatagram) {
+        let path = directory.join("ours");
+        let file = File::from(OwnedFd::from(UnixDatagram::bind(&path).unwrap()));
+        let stranger = UnixDatagram::bind(directory.join("stranger")).unwrap();
+        stranger.connect(&path).unwrap();
+        (Socket { file, sequence: 0 }, path, stranger)
+    }
+
+    #[test]
+    fn a_datagram_from_a_process_is_discarded() {
+        let directory = TempDir::new().unwrap();
+        let (socket, path, stranger) = socket_and_stranger(directory.path());
+        let kernel = UnixDatagram::unbound().unwrap();
+        for round in 0..3 {
+            stranger.send(b"forged").unwrap();
+            stranger.send(b"").unwrap();
+            kernel.send_to(&[round], &path).unwrap();
+            let mut buffer = [0; 16];
+            assert_eq!((&socket).read(&mut buffer).unwrap(), 1);
+            assert_eq!(buffer[0], round);
+        }
+    }
+
+    /// It never finds the socket empty: its reads wait here.
+    #[test]
+    fn a_read_ends_though_a_process_sends_without_end() {
+        let directory = TempDir::new().unwrap();
+        let (socket, _, stranger) = socket_and_stranger(directory.path());
+        let sending = thread::spawn(move || while stranger.send(b"forged").is_ok() {});
+        let error = (&socket).read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(ENOBUFS));
+        drop(socket);
+        sending.join().unwrap();
     }
 
     #[test]
