@@ -21,7 +21,7 @@ const AUTO_BOUND: u8 = 6;
 const LOCAL_IS: u8 = 7;
 const PEER_IS: u8 = 8;
 const MARKED: u8 = 10;
-const IN_CGROUP: u8 = 11;
+const IN_CGROUP: u8 = 13;
 
 /// An instruction's length; what it compares with follows.
 const SIZE: usize = 4;

@@ -254,6 +254,53 @@ fn random_filters_choose_as_those_of_ss_do() {
     });
 }
 
+/// The directory of this process's control group. `None` without cgroup v2.
+fn own_cgroup() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let mut mounts = mounts.lines().map(|line| line.split(' '));
+    let root = mounts.find_map(|mut fields| {
+        let path = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then_some(path)
+    })?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let directory = Path::new(root).join(own.trim_start_matches('/'));
+    directory.is_dir().then_some(directory)
+}
+
+#[test]
+fn sockets_of_a_cgroup_are_found() {
+    let cgroup = own_cgroup();
+    let missing = cgroup.is_none().then(|| "no cgroup v2".to_string());
+    if !have_ss() || !have("cgroup2", missing) {
+        return;
+    }
+    let cgroup = cgroup.unwrap();
+    in_private_network(|| {
+        let nothing = |_: &Socket| {};
+        let _sockets = [
+            bound(Type::STREAM, "127.0.0.1:80", nothing),
+            bound(Type::STREAM, "[::1]:80", nothing),
+            bound(Type::DGRAM, "127.0.0.1:53", nothing),
+        ];
+        let multipath = Some(socket2::Protocol::MPTCP);
+        let multipath = Socket::new(Domain::IPV4, Type::STREAM, multipath).and_then(|socket| {
+            socket.listen(1)?;
+            Ok(socket)
+        });
+        // Such a socket has one of TCP below it.
+        let count = if multipath.is_ok() { 5 } else { 3 };
+        let its = format!("cgroup = {}", cgroup.display());
+        let not_its = format!("cgroup != {}", cgroup.display());
+        let listed = |filter: &str| {
+            let arguments = ["-HlntuM", filter];
+            assert_same(&arguments, &[]);
+            output(&mut as_ss(&arguments)).lines().len()
+        };
+        assert_eq!((listed(&its), listed(&not_its)), (count, 0));
+    });
+}
+
 fn with_slash(path: &Path) -> OsString {
     let mut root = OsString::from(path);
     root.push("/");
