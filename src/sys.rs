@@ -127,7 +127,7 @@ const SIG_BLOCK: c_long = 0;
 const SIG_SETMASK: c_long = 2;
 const POLLIN: c_short = 1;
 const F_GETFD: c_int = 1;
-const O_RDONLY_CLOEXEC: c_int = 0o2000000;
+const O_CLOEXEC: c_int = 0o2000000;
 const AF_NETLINK: c_int = 16;
 const SOCK_RAW: c_int = 3;
 const SOCK_NONBLOCK: c_int = 0o4000;
@@ -206,7 +206,7 @@ pub unsafe fn start(
         // writing fail on it, and exec closes it.
         for fd in 0..=2 {
             if fcntl(fd, F_GETFD) == -1 {
-                open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
+                open(c"/".as_ptr(), O_CLOEXEC);
             }
         }
     }
@@ -673,7 +673,7 @@ pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
                 close_others(theirs.as_raw_fd());
                 for fd in 0..=c_int::from(!keeps_stdout) {
                     close(fd);
-                    open(c"/".as_ptr(), O_RDONLY_CLOEXEC);
+                    open(c"/".as_ptr(), O_CLOEXEC);
                 }
                 let (pid, flags): (c_long, c_long) = (id as c_long, 0);
                 let pidfd = syscall(SYS_PIDFD_OPEN, pid, flags) as c_int;

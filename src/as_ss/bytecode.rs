@@ -12,19 +12,19 @@
 use super::filter::{Condition, End, Filter, Join, Network};
 use super::selection::AddressFamily;
 
-const JUMP: u8 = 1;
-const LOCAL_PORT_AT_LEAST: u8 = 2;
-const LOCAL_PORT_AT_MOST: u8 = 3;
-const PEER_PORT_AT_LEAST: u8 = 4;
-const PEER_PORT_AT_MOST: u8 = 5;
-const AUTO_BOUND: u8 = 6;
-const LOCAL_IS: u8 = 7;
-const PEER_IS: u8 = 8;
-const MARKED: u8 = 10;
-const IN_CGROUP: u8 = 13;
+const INET_DIAG_BC_JMP: u8 = 1;
+const INET_DIAG_BC_S_GE: u8 = 2;
+const INET_DIAG_BC_S_LE: u8 = 3;
+const INET_DIAG_BC_D_GE: u8 = 4;
+const INET_DIAG_BC_D_LE: u8 = 5;
+const INET_DIAG_BC_AUTO: u8 = 6;
+const INET_DIAG_BC_S_COND: u8 = 7;
+const INET_DIAG_BC_D_COND: u8 = 8;
+const INET_DIAG_BC_MARK_COND: u8 = 10;
+const INET_DIAG_BC_CGROUP_COND: u8 = 13;
 
-/// An instruction's length; what it compares with follows.
-const SIZE: usize = 4;
+/// The length of `struct inet_diag_bc_op`; what it compares with follows.
+const INET_DIAG_BC_OP_SIZE: usize = 4;
 
 /// The program for `filter`. `None` if some of it has no instruction, so that the
 /// kernel must pass on everything.
@@ -38,7 +38,12 @@ pub fn compile(filter: &Filter) -> Option<Vec<u8>> {
                 program.extend(next);
             }
             Join::Or => {
-                program.extend(instruction(JUMP, SIZE, next.len() + SIZE, &[]));
+                program.extend(instruction(
+                    INET_DIAG_BC_JMP,
+                    INET_DIAG_BC_OP_SIZE,
+                    next.len() + INET_DIAG_BC_OP_SIZE,
+                    &[],
+                ));
                 program.extend(next);
             }
         }
@@ -54,24 +59,29 @@ fn condition(condition: &Condition) -> Option<Vec<u8>> {
     };
     Some(match condition {
         Condition::Is(end, port, network) => {
-            let code = by_end(*end, LOCAL_IS, PEER_IS);
+            let code = by_end(*end, INET_DIAG_BC_S_COND, INET_DIAG_BC_D_COND);
             comparison(code, &host(*port, network.as_ref()))
         }
-        Condition::AtLeast(end, number) => port(
-            by_end(*end, LOCAL_PORT_AT_LEAST, PEER_PORT_AT_LEAST),
-            *number,
-        ),
+        Condition::AtLeast(end, number) => {
+            port(by_end(*end, INET_DIAG_BC_S_GE, INET_DIAG_BC_D_GE), *number)
+        }
         Condition::AtMost(end, number) => {
-            port(by_end(*end, LOCAL_PORT_AT_MOST, PEER_PORT_AT_MOST), *number)
+            port(by_end(*end, INET_DIAG_BC_S_LE, INET_DIAG_BC_D_LE), *number)
         }
-        Condition::Marked { mark, mask } => {
-            comparison(MARKED, &[mark.to_ne_bytes(), mask.to_ne_bytes()].concat())
-        }
-        Condition::InCgroup(number) => comparison(IN_CGROUP, &number.to_ne_bytes()),
-        Condition::AutoBound => comparison(AUTO_BOUND, &[]),
+        Condition::Marked { mark, mask } => comparison(
+            INET_DIAG_BC_MARK_COND,
+            &[mark.to_ne_bytes(), mask.to_ne_bytes()].concat(),
+        ),
+        Condition::InCgroup(number) => comparison(INET_DIAG_BC_CGROUP_COND, &number.to_ne_bytes()),
+        Condition::AutoBound => comparison(INET_DIAG_BC_AUTO, &[]),
         Condition::Not(inner) => {
             let mut program = self::condition(inner)?;
-            program.extend(instruction(JUMP, SIZE, 2 * SIZE, &[]));
+            program.extend(instruction(
+                INET_DIAG_BC_JMP,
+                INET_DIAG_BC_OP_SIZE,
+                2 * INET_DIAG_BC_OP_SIZE,
+                &[],
+            ));
             program
         }
         Condition::All(filter) => compile(filter)?,
@@ -82,7 +92,10 @@ fn condition(condition: &Condition) -> Option<Vec<u8>> {
                 octets: [0; 16],
                 bits: 0,
             };
-            comparison(by_end(*end, LOCAL_IS, PEER_IS), &host(0, Some(&any)))
+            comparison(
+                by_end(*end, INET_DIAG_BC_S_COND, INET_DIAG_BC_D_COND),
+                &host(0, Some(&any)),
+            )
         }
         Condition::OnInterface(_) => return None,
     })
@@ -112,8 +125,8 @@ fn host(port: i32, network: Option<&Network>) -> Vec<u8> {
 
 /// An instruction that goes on behind itself if it holds, and else rejects.
 fn comparison(code: u8, value: &[u8]) -> Vec<u8> {
-    let length = SIZE + value.len();
-    instruction(code, length, length + SIZE, value)
+    let length = INET_DIAG_BC_OP_SIZE + value.len();
+    instruction(code, length, length + INET_DIAG_BC_OP_SIZE, value)
 }
 
 fn instruction(code: u8, if_so: usize, if_not: usize, value: &[u8]) -> Vec<u8> {
@@ -129,7 +142,7 @@ fn move_rejection(program: &mut [u8], by: usize) {
     while at < program.len() {
         let rest = program.len() - at;
         let if_not = u16::from_ne_bytes([program[at + 2], program[at + 3]]);
-        if usize::from(if_not) == rest + SIZE {
+        if usize::from(if_not) == rest + INET_DIAG_BC_OP_SIZE {
             let moved = (if_not + by as u16).to_ne_bytes();
             program[at + 2..at + 4].copy_from_slice(&moved);
         }

@@ -5,12 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bytecode;
 use super::filter::{Facts, Place};
-use super::info;
+use super::info::{self, IPPROTO_MPTCP, IPPROTO_SCTP};
 use super::printer::{Answered, Details, Printer};
 use super::selection::{AddressFamily, State, States};
 use crate::listener::SsAddress;
 use crate::source::netlink::SocketLists;
 use crate::source::netlink::message::{array_at, attribute};
+
+const IPPROTO_IP: u32 = 0;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+const IPPROTO_DCCP: u32 = 33;
+const IPPROTO_ICMPV6: u32 = 58;
+const IPPROTO_RAW: u32 = 255;
 
 /// A protocol that inet_diag lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +35,12 @@ impl Inet {
     /// Its number, which for one of them is longer than a byte.
     fn number(self) -> u32 {
         match self {
-            Inet::Tcp => 6,
-            Inet::Udp => 17,
-            Inet::Dccp => 33,
-            Inet::Sctp => 132,
-            Inet::Raw => 255,
-            Inet::Mptcp => 262,
+            Inet::Tcp => IPPROTO_TCP,
+            Inet::Udp => IPPROTO_UDP,
+            Inet::Dccp => IPPROTO_DCCP,
+            Inet::Sctp => IPPROTO_SCTP,
+            Inet::Raw => IPPROTO_RAW,
+            Inet::Mptcp => IPPROTO_MPTCP,
         }
     }
 
@@ -50,19 +57,19 @@ impl Inet {
     }
 }
 
-/// `struct inet_diag_req_v2` behind its first four bytes and the states.
-const ID_SIZE: usize = 48;
+/// The length of `struct inet_diag_sockid`, which ends a request.
+const INET_DIAG_SOCKID_SIZE: usize = 48;
 /// The length of `struct inet_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 72;
+const INET_DIAG_MSG_SIZE: usize = 72;
 
-const REQUEST_BYTECODE: u16 = 1;
-const REQUEST_PROTOCOL: u16 = 3;
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
+const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 
-const SHUTDOWN: u16 = 8;
-const PROTOCOL: u16 = 10;
-const V6_ONLY: u16 = 11;
-const MARK: u16 = 15;
-const CGROUP: u16 = 21;
+const INET_DIAG_SHUTDOWN: u16 = 8;
+const INET_DIAG_PROTOCOL: u16 = 10;
+const INET_DIAG_SKV6ONLY: u16 = 11;
+const INET_DIAG_MARK: u16 = 15;
+const INET_DIAG_CGROUP_ID: u16 = 21;
 
 /// Asks for the sockets of `protocol` and writes those that are wanted.
 ///
@@ -103,17 +110,17 @@ fn request(protocol: Inet, family: AddressFamily, printer: &Printer<'_>) -> Vec<
             .bits()
             .to_ne_bytes(),
     );
-    request.resize(request.len() + ID_SIZE, 0);
+    request.resize(request.len() + INET_DIAG_SOCKID_SIZE, 0);
     let mut attribute = |kind: u16, value: &[u8]| {
         request.extend((4 + value.len() as u16).to_ne_bytes());
         request.extend(kind.to_ne_bytes());
         request.extend(value);
     };
     if let Some(program) = printer.filter.and_then(bytecode::compile) {
-        attribute(REQUEST_BYTECODE, &program);
+        attribute(INET_DIAG_REQ_BYTECODE, &program);
     }
     if number > 255 {
-        attribute(REQUEST_PROTOCOL, &number.to_ne_bytes());
+        attribute(INET_DIAG_REQ_PROTOCOL, &number.to_ne_bytes());
     }
     request
 }
@@ -122,11 +129,13 @@ fn request(protocol: Inet, family: AddressFamily, printer: &Printer<'_>) -> Vec<
 fn extensions(printer: &Printer<'_>) -> u8 {
     let bit = |kind: u16| 1 << (kind - 1);
     let memory = match printer.show.memory {
-        true => bit(info::MEMORY_SUM) | bit(info::MEMORY),
+        true => bit(info::INET_DIAG_MEMINFO) | bit(info::INET_DIAG_SKMEMINFO),
         false => 0,
     };
     let info = match printer.show.info {
-        true => bit(info::INFO) | bit(info::VEGAS) | bit(info::CONGESTION),
+        true => {
+            bit(info::INET_DIAG_INFO) | bit(info::INET_DIAG_VEGASINFO) | bit(info::INET_DIAG_CONG)
+        }
         false => 0,
     };
     memory | info
@@ -158,7 +167,7 @@ impl<'a> Socket<'a> {
         let family = [AddressFamily::Inet, AddressFamily::Inet6]
             .into_iter()
             .find(|family| row.first() == Some(&family.number()))?;
-        let attributes = row.get(ROW_SIZE..)?;
+        let attributes = row.get(INET_DIAG_MSG_SIZE..)?;
         let end = |port, address| {
             let port = u16::from_be_bytes(array_at(row, port)?);
             let address = match family {
@@ -183,12 +192,12 @@ impl<'a> Socket<'a> {
     }
 
     fn mark(&self) -> u32 {
-        let mark = attribute(self.attributes, MARK);
+        let mark = attribute(self.attributes, INET_DIAG_MARK);
         mark.and_then(|mark| word(mark, 0)).unwrap_or(0)
     }
 
     fn cgroup(&self) -> u64 {
-        let number = attribute(self.attributes, CGROUP);
+        let number = attribute(self.attributes, INET_DIAG_CGROUP_ID);
         let number = number.and_then(|number| array_at(number, 0));
         number.map_or(0, u64::from_ne_bytes)
     }
@@ -210,7 +219,9 @@ impl<'a> Socket<'a> {
             }
         }
         let inode = word(row, 68)?;
-        let number = self.byte(PROTOCOL).map_or(protocol.number(), u32::from);
+        let number = self
+            .byte(INET_DIAG_PROTOCOL)
+            .map_or(protocol.number(), u32::from);
         let (recv_q, send_q) = (word(row, 56)?, word(row, 60)?);
         // Associations follow their endpoint and share its inode.
         let is_association = protocol == Inet::Sctp && inode != 0 && inode == *last_inode;
@@ -220,7 +231,7 @@ impl<'a> Socket<'a> {
             false => printer.start(netid(number), self.state, recv_q, send_q),
         }
         let v6_only = match self.family {
-            AddressFamily::Inet6 => self.byte(V6_ONLY),
+            AddressFamily::Inet6 => self.byte(INET_DIAG_SKV6ONLY),
             _ => None,
         };
         let is_v6_only = v6_only.unwrap_or(0) != 0;
@@ -247,7 +258,7 @@ impl<'a> Socket<'a> {
             if let Some(v6_only) = v6_only {
                 printer.v6_only(v6_only);
             }
-            if let Some(shut) = self.byte(SHUTDOWN) {
+            if let Some(shut) = self.byte(INET_DIAG_SHUTDOWN) {
                 printer.directions(shut);
             }
         }
@@ -281,13 +292,13 @@ pub fn place((address, port): (IpAddr, u16)) -> Place<'static> {
 /// speaks.
 fn netid(number: u32) -> &'static str {
     match number {
-        0 => "raw",
-        6 => "tcp",
-        17 => "udp",
-        33 => "dccp",
-        58 => "icmp6",
-        132 => "sctp",
-        262 => "mptcp",
+        IPPROTO_IP => "raw",
+        IPPROTO_TCP => "tcp",
+        IPPROTO_UDP => "udp",
+        IPPROTO_DCCP => "dccp",
+        IPPROTO_ICMPV6 => "icmp6",
+        IPPROTO_SCTP => "sctp",
+        IPPROTO_MPTCP => "mptcp",
         _ => "???",
     }
 }
@@ -356,7 +367,7 @@ mod tests {
 
     /// `struct inet_diag_msg`: an IPv4 socket of this state and inode.
     fn row(state: u8, inode: u32) -> Vec<u8> {
-        let mut row = vec![0; ROW_SIZE];
+        let mut row = vec![0; INET_DIAG_MSG_SIZE];
         (row[0], row[1]) = (2, state);
         row[4..6].copy_from_slice(&80u16.to_be_bytes());
         row[8..12].copy_from_slice(&[127, 0, 0, 1]);
@@ -399,7 +410,7 @@ mod tests {
         let speaking = |protocol: u8| {
             let mut row = row(7, 1);
             row.extend(5u16.to_ne_bytes());
-            row.extend(PROTOCOL.to_ne_bytes());
+            row.extend(INET_DIAG_PROTOCOL.to_ne_bytes());
             row.extend([protocol, 0, 0, 0]);
             row
         };

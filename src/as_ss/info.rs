@@ -6,51 +6,58 @@ use super::printer::Printer;
 use crate::source::netlink::message::{array_at, attribute};
 
 /// The attribute with sums of a socket's memory, in old kernels.
-pub const MEMORY_SUM: u16 = 1;
+pub const INET_DIAG_MEMINFO: u16 = 1;
 /// The attribute with `struct tcp_info`.
-pub const INFO: u16 = 2;
+pub const INET_DIAG_INFO: u16 = 2;
 /// The attribute with what the congestion control Vegas knows.
-pub const VEGAS: u16 = 3;
+pub const INET_DIAG_VEGASINFO: u16 = 3;
 /// The attribute with the name of the congestion control.
-pub const CONGESTION: u16 = 4;
+pub const INET_DIAG_CONG: u16 = 4;
 /// The attribute with a socket's memory.
-pub const MEMORY: u16 = 7;
+pub const INET_DIAG_SKMEMINFO: u16 = 7;
 /// The attribute with what the congestion control BBR knows.
-const BBR: u16 = 16;
+const INET_DIAG_BBRINFO: u16 = 16;
+const INET_DIAG_DCTCPINFO: u16 = 9;
+const INET_DIAG_MD5SIG: u16 = 18;
 /// Attributes that are not covered.
-const MORE: [(u16, &str); 2] = [(9, "DCTCP"), (18, "signed segments")];
+const MORE: [(u16, &str); 2] = [
+    (INET_DIAG_DCTCPINFO, "DCTCP"),
+    (INET_DIAG_MD5SIG, "signed segments"),
+];
 /// The attribute with what is put on top of TCP, which has attributes itself.
-const UPPER: u16 = 19;
+const INET_DIAG_ULP_INFO: u16 = 19;
 
-const SCTP: u32 = 132;
-const MPTCP: u32 = 262;
+/// SCTP, whose rows have attributes of their own.
+pub const IPPROTO_SCTP: u32 = 132;
+/// Multipath TCP. Its number is longer than a byte.
+pub const IPPROTO_MPTCP: u32 = 262;
 
 /// Writes what was asked for. `None` if it cannot be read, or is not covered, as the
 /// printer then says.
 pub fn show(protocol: u32, state: u8, attributes: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    if let Some(memory) = attribute(attributes, MEMORY) {
+    if let Some(memory) = attribute(attributes, INET_DIAG_SKMEMINFO) {
         show_memory(memory, printer)?;
-    } else if let Some(sums) = attribute(attributes, MEMORY_SUM) {
+    } else if let Some(sums) = attribute(attributes, INET_DIAG_MEMINFO) {
         let word = |at: usize| array_at(sums, 4 * at).map(u32::from_ne_bytes);
         let (r, w, f, t) = (word(0)?, word(1)?, word(2)?, word(3)?);
         let _ = write!(printer.table, " mem:(r{r},w{w},f{f},t{t})");
     }
-    match attribute(attributes, INFO) {
+    match attribute(attributes, INET_DIAG_INFO) {
         Some(info) if printer.show.info => {
             let mut more = MORE.iter();
             if let Some((_, what)) = more.find(|(kind, _)| attribute(attributes, *kind).is_some()) {
                 return printer.refuse(what);
             }
             match protocol {
-                SCTP => return printer.refuse("sockets of SCTP"),
-                MPTCP => show_mptcp(&Info(info), printer),
+                IPPROTO_SCTP => return printer.refuse("sockets of SCTP"),
+                IPPROTO_MPTCP => show_mptcp(&Info(info), printer),
                 // Those of DCCP too.
                 _ => show_tcp(&Info(info), state, attributes, printer),
             }
         }
         _ => {}
     }
-    match attribute(attributes, UPPER) {
+    match attribute(attributes, INET_DIAG_ULP_INFO) {
         Some(upper) => show_upper(upper, printer),
         None => Some(()),
     }
@@ -59,22 +66,31 @@ pub fn show(protocol: u32, state: u8, attributes: &[u8], printer: &mut Printer<'
 /// Writes what is put on top of TCP. `None` if it is not covered: only Multipath TCP
 /// is, of which the socket is a part.
 fn show_upper(upper: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    const NAME: u16 = 1;
-    const TLS: u16 = 2;
-    const MULTIPATH: u16 = 3;
-    if let Some(name) = attribute(upper, NAME) {
+    const INET_ULP_INFO_NAME: u16 = 1;
+    const INET_ULP_INFO_TLS: u16 = 2;
+    const INET_ULP_INFO_MPTCP: u16 = 3;
+    const MPTCP_SUBFLOW_ATTR_TOKEN_REM: u16 = 1;
+    const MPTCP_SUBFLOW_ATTR_TOKEN_LOC: u16 = 2;
+    const MPTCP_SUBFLOW_ATTR_MAP_SEQ: u16 = 4;
+    const MPTCP_SUBFLOW_ATTR_MAP_SFSEQ: u16 = 5;
+    const MPTCP_SUBFLOW_ATTR_SSN_OFFSET: u16 = 6;
+    const MPTCP_SUBFLOW_ATTR_MAP_DATALEN: u16 = 7;
+    const MPTCP_SUBFLOW_ATTR_FLAGS: u16 = 8;
+    const MPTCP_SUBFLOW_ATTR_ID_REM: u16 = 9;
+    const MPTCP_SUBFLOW_ATTR_ID_LOC: u16 = 10;
+    if let Some(name) = attribute(upper, INET_ULP_INFO_NAME) {
         printer.table.push(b" tcp-ulp-");
         printer.table.push(name.strip_suffix(b"\0").unwrap_or(name));
     }
-    if attribute(upper, TLS).is_some() {
+    if attribute(upper, INET_ULP_INFO_TLS).is_some() {
         return printer.refuse("TLS");
     }
-    let Some(part) = attribute(upper, MULTIPATH) else {
+    let Some(part) = attribute(upper, INET_ULP_INFO_MPTCP) else {
         return Some(());
     };
     let word = |kind| array_at(attribute(part, kind)?, 0).map(u32::from_ne_bytes);
     let byte = |kind| attribute(part, kind)?.first().copied();
-    if let Some(flags @ 1..) = word(8) {
+    if let Some(flags @ 1..) = word(MPTCP_SUBFLOW_ATTR_FLAGS) {
         printer.table.push(b" flags:");
         for (bit, letter) in "MmJjBbecv".chars().enumerate() {
             if flags & 1 << bit != 0 {
@@ -82,25 +98,33 @@ fn show_upper(upper: &[u8], printer: &mut Printer<'_>) -> Option<()> {
             }
         }
     }
-    if let (Some(peer), Some(own), Some(peer_id), Some(own_id)) =
-        (word(1), word(2), byte(9), byte(10))
-    {
+    if let (Some(peer), Some(own), Some(peer_id), Some(own_id)) = (
+        word(MPTCP_SUBFLOW_ATTR_TOKEN_REM),
+        word(MPTCP_SUBFLOW_ATTR_TOKEN_LOC),
+        byte(MPTCP_SUBFLOW_ATTR_ID_REM),
+        byte(MPTCP_SUBFLOW_ATTR_ID_LOC),
+    ) {
         let table = &mut printer.table;
         let _ = write!(
             table,
             " token:{peer:04x}(id:{peer_id})/{own:04x}(id:{own_id})"
         );
     }
-    if let Some(sequence) = attribute(part, 4).and_then(|number| array_at(number, 0)) {
+    if let Some(sequence) =
+        attribute(part, MPTCP_SUBFLOW_ATTR_MAP_SEQ).and_then(|number| array_at(number, 0))
+    {
         let _ = write!(printer.table, " seq:{:x}", u64::from_ne_bytes(sequence));
     }
-    for (name, kind) in [("sfseq", 5), ("ssnoff", 6)] {
+    for (name, kind) in [
+        ("sfseq", MPTCP_SUBFLOW_ATTR_MAP_SFSEQ),
+        ("ssnoff", MPTCP_SUBFLOW_ATTR_SSN_OFFSET),
+    ] {
         if let Some(number) = word(kind) {
             let _ = write!(printer.table, " {name}:{number:x}");
         }
     }
     // The kernel has this in two bytes.
-    if let Some(length) = attribute(part, 7) {
+    if let Some(length) = attribute(part, MPTCP_SUBFLOW_ATTR_MAP_DATALEN) {
         let length = array_at(length, 0).map(u16::from_ne_bytes)?;
         let _ = write!(printer.table, " maplen:{length:x}");
     }
@@ -150,15 +174,21 @@ enum Form {
 
 /// Writes what `tcp_info` says, in the order of ss.
 fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer<'_>) {
-    const LISTEN: u8 = 10;
+    const TCP_LISTEN: u8 = 10;
+    const TCPI_OPT_TIMESTAMPS: u8 = 1;
+    const TCPI_OPT_SACK: u8 = 2;
+    const TCPI_OPT_WSCALE: u8 = 4;
+    const TCPI_OPT_ECN: u8 = 8;
+    const TCPI_OPT_ECN_SEEN: u8 = 16;
+    const TCPI_OPT_SYN_DATA: u8 = 32;
     let options = info.byte(5);
     if printer.show.timers {
         let names = [
-            (1, " ts"),
-            (2, " sack"),
-            (8, " ecn"),
-            (16, " ecnseen"),
-            (32, " fastopen"),
+            (TCPI_OPT_TIMESTAMPS, " ts"),
+            (TCPI_OPT_SACK, " sack"),
+            (TCPI_OPT_ECN, " ecn"),
+            (TCPI_OPT_ECN_SEEN, " ecnseen"),
+            (TCPI_OPT_SYN_DATA, " fastopen"),
         ];
         for (bit, name) in names {
             if options & bit != 0 {
@@ -166,11 +196,11 @@ fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer
             }
         }
     }
-    if let Some(name) = attribute(attributes, CONGESTION) {
+    if let Some(name) = attribute(attributes, INET_DIAG_CONG) {
         printer.table.push(b" ");
         printer.table.push(name.strip_suffix(b"\0").unwrap_or(name));
     }
-    if options & 4 != 0 {
+    if options & TCPI_OPT_WSCALE != 0 {
         let scales = info.byte(6);
         let _ = write!(printer.table, " wscale:{},{}", scales & 15, scales >> 4);
     }
@@ -225,11 +255,11 @@ fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer
         Form::Word,
         printer,
     );
-    if let Some(bbr) = attribute(attributes, BBR) {
+    if let Some(bbr) = attribute(attributes, INET_DIAG_BBRINFO) {
         show_bbr(&Info(bbr), printer);
     }
     let sent = f64::from(info.word(80)) * f64::from(info.word(16));
-    let vegas = attribute(attributes, VEGAS).and_then(|vegas| {
+    let vegas = attribute(attributes, INET_DIAG_VEGASINFO).and_then(|vegas| {
         let word = |at| array_at(vegas, at).map(u32::from_ne_bytes);
         let rtt = word(8)?;
         (word(0)? != 0 && rtt != 0 && rtt != 0x7fff_ffff).then_some(rtt)
@@ -285,7 +315,7 @@ fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer
         let _ = write!(printer.table, " retrans:{retransmitted}/{all}");
     }
     fields(&[("lost", 32)], Form::Word, printer);
-    if state != LISTEN {
+    if state != TCP_LISTEN {
         fields(&[("sacked", 28)], Form::Word, printer);
     }
     fields(&[("dsack_dups", 216), ("fackets", 40)], Form::Word, printer);
@@ -312,6 +342,8 @@ fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer
 
 /// `struct mptcp_info`.
 fn show_mptcp(info: &Info<'_>, printer: &mut Printer<'_>) {
+    const MPTCP_INFO_FLAG_FALLBACK: u32 = 1;
+    const MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED: u32 = 2;
     let counts = [
         "subflows",
         "add_addr_signal",
@@ -327,7 +359,10 @@ fn show_mptcp(info: &Info<'_>, printer: &mut Printer<'_>) {
         }
     }
     let (flags, token) = (info.word(8), u64::from(info.word(12)));
-    for (bit, name) in [(1, " fallback"), (2, " remote_key")] {
+    for (bit, name) in [
+        (MPTCP_INFO_FLAG_FALLBACK, " fallback"),
+        (MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED, " remote_key"),
+    ] {
         if flags & bit != 0 {
             printer.table.push(name.as_bytes());
         }

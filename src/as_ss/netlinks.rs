@@ -15,16 +15,15 @@ use crate::source::holders::name_in_stat;
 use crate::source::netlink::message::{array_at, attribute};
 
 /// The length of `struct netlink_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 28;
+const NETLINK_DIAG_MSG_SIZE: usize = 28;
 
-const EVERY_PROTOCOL: u8 = 255;
-const SHOW_MEMORY: u32 = 1;
-const SHOW_GROUPS: u32 = 2;
+const NDIAG_PROTO_ALL: u8 = 255;
+const NDIAG_SHOW_MEMINFO: u32 = 1;
+const NDIAG_SHOW_GROUPS: u32 = 2;
 
-const MEMORY: u16 = 0;
-const GROUPS: u16 = 1;
-/// `NETLINK_CONNECTED` of the kernel.
-const CONNECTED: u8 = 1;
+const NETLINK_DIAG_MEMINFO: u16 = 0;
+const NETLINK_DIAG_GROUPS: u16 = 1;
+const NETLINK_CONNECTED: u8 = 1;
 
 /// Asks for the sockets of netlink and writes those that are wanted.
 ///
@@ -32,22 +31,22 @@ const CONNECTED: u8 = 1;
 /// If the kernel does not list them.
 pub fn show(printer: &mut Printer<'_>) -> Answered {
     // `struct netlink_diag_req`.
-    let mut request = vec![AddressFamily::Netlink.number(), EVERY_PROTOCOL, 0, 0];
+    let mut request = vec![AddressFamily::Netlink.number(), NDIAG_PROTO_ALL, 0, 0];
     request.extend([0; 4]);
-    request.extend((SHOW_MEMORY | SHOW_GROUPS).to_ne_bytes());
+    request.extend((NDIAG_SHOW_MEMINFO | NDIAG_SHOW_GROUPS).to_ne_bytes());
     request.extend([0; 8]);
     printer.dump(&request, show_row)
 }
 
 /// `None` if the row cannot be read.
 fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let attributes = row.get(ROW_SIZE..)?;
-    let memory = attribute(attributes, MEMORY);
+    let attributes = row.get(NETLINK_DIAG_MSG_SIZE..)?;
+    let memory = attribute(attributes, NETLINK_DIAG_MEMINFO);
     let (recv_q, send_q) = match memory {
         Some(memory) => (word(memory, 0)?, word(memory, 8)?),
         None => (0, 0),
     };
-    let is_connected = row[3] == CONNECTED;
+    let is_connected = row[3] == NETLINK_CONNECTED;
     let socket = Socket {
         protocol: row[2],
         port: word(row, 4)? as i32,
@@ -55,7 +54,7 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
         peer: is_connected.then_some((word(row, 12)? as i32, word(row, 8)? as i32)),
         recv_q,
         send_q,
-        groups: attribute(attributes, GROUPS)
+        groups: attribute(attributes, NETLINK_DIAG_GROUPS)
             .and_then(|groups| word(groups, 0))
             .unwrap_or(0),
         addresses: (0, 0),

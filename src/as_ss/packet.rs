@@ -13,23 +13,23 @@ use super::selection::{AddressFamily, State};
 use crate::source::netlink::message::{array_at, attribute};
 
 /// The length of `struct packet_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 16;
+const PACKET_DIAG_MSG_SIZE: usize = 16;
 
-const SHOW_INFO: u32 = 1;
-const SHOW_RINGS: u32 = 4;
-const SHOW_FANOUT: u32 = 8;
-const SHOW_MEMORY: u32 = 16;
+const PACKET_SHOW_INFO: u32 = 1;
+const PACKET_SHOW_RING_CFG: u32 = 4;
+const PACKET_SHOW_FANOUT: u32 = 8;
+const PACKET_SHOW_MEMINFO: u32 = 16;
 
-const INFO: u16 = 0;
-const RECEIVING_RING: u16 = 2;
-const SENDING_RING: u16 = 3;
-const FANOUT: u16 = 4;
-const UID: u16 = 5;
-const MEMORY: u16 = 6;
+const PACKET_DIAG_INFO: u16 = 0;
+const PACKET_DIAG_RX_RING: u16 = 2;
+const PACKET_DIAG_TX_RING: u16 = 3;
+const PACKET_DIAG_FANOUT: u16 = 4;
+const PACKET_DIAG_UID: u16 = 5;
+const PACKET_DIAG_MEMINFO: u16 = 6;
 
-const RAW: u8 = 3;
+const SOCK_RAW: u8 = 3;
 /// The protocol of a socket that gets every packet.
-const EVERY: u16 = 3;
+const ETH_P_ALL: u16 = 3;
 
 /// Asks for packet sockets and writes those that are wanted. ss shows both kinds
 /// whichever was asked for.
@@ -40,7 +40,7 @@ pub fn show(printer: &mut Printer<'_>) -> Answered {
     // `struct packet_diag_req`.
     let mut request = vec![AddressFamily::Packet.number(), 0, 0, 0];
     request.extend([0; 4]);
-    let shown = SHOW_INFO | SHOW_MEMORY | SHOW_RINGS | SHOW_FANOUT;
+    let shown = PACKET_SHOW_INFO | PACKET_SHOW_MEMINFO | PACKET_SHOW_RING_CFG | PACKET_SHOW_FANOUT;
     request.extend(shown.to_ne_bytes());
     request.extend([0; 8]);
     printer.dump(&request, show_row)
@@ -48,9 +48,9 @@ pub fn show(printer: &mut Printer<'_>) -> Answered {
 
 /// `None` if the row cannot be read.
 fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let attributes = row.get(ROW_SIZE..)?;
-    let memory = attribute(attributes, MEMORY)?;
-    let about = attribute(attributes, INFO);
+    let attributes = row.get(PACKET_DIAG_MSG_SIZE..)?;
+    let memory = attribute(attributes, PACKET_DIAG_MEMINFO)?;
+    let about = attribute(attributes, PACKET_DIAG_INFO);
     let socket = Socket {
         kind: row[1],
         protocol: array_at(row, 2).map(u16::from_ne_bytes)?,
@@ -60,7 +60,7 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
         },
         recv_q: word(memory, 0)?,
         details: Details {
-            uid: match attribute(attributes, UID) {
+            uid: match attribute(attributes, PACKET_DIAG_UID) {
                 Some(uid) => word(uid, 0)?,
                 None => 0,
             },
@@ -76,13 +76,16 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
         if let Some(about) = about {
             show_info(about, printer)?;
         }
-        for (kind, name) in [(RECEIVING_RING, "ring_rx("), (SENDING_RING, "ring_tx(")] {
+        for (kind, name) in [
+            (PACKET_DIAG_RX_RING, "ring_rx("),
+            (PACKET_DIAG_TX_RING, "ring_tx("),
+        ] {
             if let Some(ring) = attribute(attributes, kind) {
                 start_line(name, printer);
                 show_ring(ring, printer)?;
             }
         }
-        if let Some(fanout) = attribute(attributes, FANOUT) {
+        if let Some(fanout) = attribute(attributes, PACKET_DIAG_FANOUT) {
             start_line("fanout(", printer);
             show_fanout(word(fanout, 0)?, printer);
         }
@@ -152,10 +155,14 @@ impl Socket {
         if !printer.accepts(&facts) {
             return false;
         }
-        let netid = if self.kind == RAW { "p_raw" } else { "p_dgr" };
+        let netid = if self.kind == SOCK_RAW {
+            "p_raw"
+        } else {
+            "p_dgr"
+        };
         printer.start(netid, State::Close as u8, self.recv_q, 0);
         let shown = match protocol {
-            EVERY => "*".to_string(),
+            ETH_P_ALL => "*".to_string(),
             _ if printer.show.numeric => format!("[{protocol}]"),
             _ => names::link_protocol(protocol),
         };

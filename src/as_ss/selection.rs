@@ -196,14 +196,21 @@ impl AddressFamily {
 
     /// Its number in the kernel.
     pub fn number(self) -> u8 {
+        const AF_UNIX: u8 = 1;
+        const AF_INET: u8 = 2;
+        const AF_INET6: u8 = 10;
+        const AF_NETLINK: u8 = 16;
+        const AF_PACKET: u8 = 17;
+        const AF_VSOCK: u8 = 40;
+        const AF_XDP: u8 = 44;
         match self {
-            AddressFamily::Unix => 1,
-            AddressFamily::Inet => 2,
-            AddressFamily::Inet6 => 10,
-            AddressFamily::Netlink => 16,
-            AddressFamily::Packet => 17,
-            AddressFamily::Vsock => 40,
-            AddressFamily::Xdp => 44,
+            AddressFamily::Unix => AF_UNIX,
+            AddressFamily::Inet => AF_INET,
+            AddressFamily::Inet6 => AF_INET6,
+            AddressFamily::Netlink => AF_NETLINK,
+            AddressFamily::Packet => AF_PACKET,
+            AddressFamily::Vsock => AF_VSOCK,
+            AddressFamily::Xdp => AF_XDP,
         }
     }
 

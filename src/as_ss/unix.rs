@@ -12,38 +12,38 @@ use super::selection::{AddressFamily, Kind, State};
 use crate::source::netlink::message::{array_at, attribute};
 
 /// The length of `struct unix_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 16;
+const UNIX_DIAG_MSG_SIZE: usize = 16;
 
-const SHOW_NAME: u32 = 1;
-const SHOW_FILE: u32 = 2;
-const SHOW_PEER: u32 = 4;
-const SHOW_PENDING: u32 = 8;
-const SHOW_QUEUES: u32 = 16;
-const SHOW_MEMORY: u32 = 32;
+const UDIAG_SHOW_NAME: u32 = 1;
+const UDIAG_SHOW_VFS: u32 = 2;
+const UDIAG_SHOW_PEER: u32 = 4;
+const UDIAG_SHOW_ICONS: u32 = 8;
+const UDIAG_SHOW_RQLEN: u32 = 16;
+const UDIAG_SHOW_MEMINFO: u32 = 32;
 
-const NAME: u16 = 0;
-const FILE: u16 = 1;
-const PEER: u16 = 2;
-const PENDING: u16 = 3;
-const QUEUES: u16 = 4;
-const MEMORY: u16 = 5;
-const SHUTDOWN: u16 = 6;
+const UNIX_DIAG_NAME: u16 = 0;
+const UNIX_DIAG_VFS: u16 = 1;
+const UNIX_DIAG_PEER: u16 = 2;
+const UNIX_DIAG_ICONS: u16 = 3;
+const UNIX_DIAG_RQLEN: u16 = 4;
+const UNIX_DIAG_MEMINFO: u16 = 5;
+const UNIX_DIAG_SHUTDOWN: u16 = 6;
 
-const STREAM: u32 = 1;
-const DATAGRAM: u32 = 2;
-const SEQPACKET: u32 = 5;
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const SOCK_SEQPACKET: u32 = 5;
 
 /// Asks for Unix sockets and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
 pub fn show(printer: &mut Printer<'_>) -> Answered {
-    let mut shown = SHOW_NAME | SHOW_PEER | SHOW_QUEUES;
+    let mut shown = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
     if printer.show.memory {
-        shown |= SHOW_MEMORY;
+        shown |= UDIAG_SHOW_MEMINFO;
     }
     if printer.show.details {
-        shown |= SHOW_FILE | SHOW_PENDING;
+        shown |= UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS;
     }
     // `struct unix_diag_req`.
     let mut request = vec![AddressFamily::Unix.number(), 0, 0, 0];
@@ -58,16 +58,16 @@ pub fn show(printer: &mut Printer<'_>) -> Answered {
 fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
     let (kind, state) = (u32::from(*row.get(1)?), *row.get(2)?);
     let inode = word(row, 4)?;
-    let attributes = row.get(ROW_SIZE..)?;
-    let name = attribute(attributes, NAME).map(shown_name);
-    let peer = match attribute(attributes, PEER) {
+    let attributes = row.get(UNIX_DIAG_MSG_SIZE..)?;
+    let name = attribute(attributes, UNIX_DIAG_NAME).map(shown_name);
+    let peer = match attribute(attributes, UNIX_DIAG_PEER) {
         Some(peer) => word(peer, 0)?,
         None => 0,
     };
     if !is_wanted(kind, inode as i32, peer as i32, name.as_deref(), printer) {
         return Some(());
     }
-    let (recv_q, send_q) = match attribute(attributes, QUEUES) {
+    let (recv_q, send_q) = match attribute(attributes, UNIX_DIAG_RQLEN) {
         Some(queues) => (word(queues, 0)?, word(queues, 4)?),
         None => (0, 0),
     };
@@ -77,21 +77,21 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
     printer.end("*", " ", (peer as i32).to_string());
     printer.users(inode);
     if printer.show.memory
-        && let Some(memory) = attribute(attributes, MEMORY)
+        && let Some(memory) = attribute(attributes, UNIX_DIAG_MEMINFO)
     {
         info::show_memory(memory, printer)?;
     }
     if printer.show.details {
-        if let Some(shut) = attribute(attributes, SHUTDOWN) {
+        if let Some(shut) = attribute(attributes, UNIX_DIAG_SHUTDOWN) {
             printer.directions(*shut.first()?);
         }
-        if let Some(file) = attribute(attributes, FILE) {
+        if let Some(file) = attribute(attributes, UNIX_DIAG_VFS) {
             let (inode, device) = (word(file, 0)?, word(file, 4)?);
             // ss splits the number as the C library does.
             let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
             let _ = write!(printer.table, " ino:{inode} dev:{major}/{minor}");
         }
-        if let Some(pending) = attribute(attributes, PENDING) {
+        if let Some(pending) = attribute(attributes, UNIX_DIAG_ICONS) {
             printer.table.push(b" peers:");
             for at in (0..pending.len()).step_by(4) {
                 let _ = write!(printer.table, " {}", word(pending, at)?);
@@ -121,9 +121,9 @@ fn shown_name(name: &[u8]) -> Vec<u8> {
 fn is_wanted(kind: u32, port: i32, peer: i32, name: Option<&[u8]>, printer: &Printer<'_>) -> bool {
     let kinds = printer.selection.kinds;
     let is_selected = match kind {
-        STREAM => kinds.has(Kind::UnixStream),
-        DATAGRAM => kinds.has(Kind::UnixDatagram),
-        SEQPACKET => kinds.has(Kind::UnixSeqpacket),
+        SOCK_STREAM => kinds.has(Kind::UnixStream),
+        SOCK_DGRAM => kinds.has(Kind::UnixDatagram),
+        SOCK_SEQPACKET => kinds.has(Kind::UnixSeqpacket),
         _ => true,
     };
     let place = |port, name| Place {
@@ -144,8 +144,8 @@ fn is_wanted(kind: u32, port: i32, peer: i32, name: Option<&[u8]>, printer: &Pri
 
 fn netid(kind: u32) -> &'static str {
     match kind {
-        STREAM => "u_str",
-        SEQPACKET => "u_seq",
+        SOCK_STREAM => "u_str",
+        SOCK_SEQPACKET => "u_seq",
         _ => "u_dgr",
     }
 }
@@ -205,7 +205,11 @@ struct Line {
 impl Line {
     /// `Num: RefCount Protocol Flags Type St Inode [Path]`
     fn parse(line: &[u8]) -> Option<Line> {
-        const LISTENS: u32 = 1 << 16;
+        const __SO_ACCEPTCON: u32 = 1 << 16;
+        const SS_UNCONNECTED: u32 = 1;
+        const SS_CONNECTING: u32 = 2;
+        const SS_CONNECTED: u32 = 3;
+        const SS_DISCONNECTING: u32 = 4;
         let mut fields = line
             .split(|byte| matches!(byte, b' ' | b'\t'))
             .filter(|field| !field.is_empty());
@@ -215,11 +219,11 @@ impl Line {
         let inode = text(fields.next()?)?.parse().ok()?;
         let name = fields.next().unwrap_or_default().to_vec();
         let state = match state {
-            _ if flags & LISTENS != 0 => State::Listen as u8,
-            1 => State::Close as u8,
-            2 => State::SynSent as u8,
-            3 => State::Established as u8,
-            4 => State::Closing as u8,
+            _ if flags & __SO_ACCEPTCON != 0 => State::Listen as u8,
+            SS_UNCONNECTED => State::Close as u8,
+            SS_CONNECTING => State::SynSent as u8,
+            SS_CONNECTED => State::Established as u8,
+            SS_DISCONNECTING => State::Closing as u8,
             other => other as u8,
         };
         Some(Line {

@@ -5,8 +5,8 @@ use super::printer::{Answered, Printer};
 use super::selection::{AddressFamily, Kind};
 use crate::source::netlink::message::array_at;
 
-const STREAM: u8 = 1;
-const DATAGRAM: u8 = 2;
+const SOCK_STREAM: u8 = 1;
+const SOCK_DGRAM: u8 = 2;
 
 /// Asks for the sockets and writes those that are wanted.
 ///
@@ -28,8 +28,8 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
     let inode = word(20)?;
     let kinds = printer.selection.kinds;
     let (netid, is_selected) = match kind {
-        STREAM => ("v_str", kinds.has(Kind::VsockStream)),
-        DATAGRAM => ("v_dgr", kinds.has(Kind::VsockDatagram)),
+        SOCK_STREAM => ("v_str", kinds.has(Kind::VsockStream)),
+        SOCK_DGRAM => ("v_dgr", kinds.has(Kind::VsockDatagram)),
         _ => ("???", true),
     };
     let place = |(machine, port): (u32, u32)| {
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_row_is_shown_with_its_machines_and_ports() {
-        let mut row = vec![40, STREAM, 10, 0];
+        let mut row = vec![40, SOCK_STREAM, 10, 0];
         for word in [u32::MAX, 1024, 7, u32::MAX, 99, 0, 0] {
             row.extend(word.to_ne_bytes());
         }

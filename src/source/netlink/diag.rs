@@ -4,16 +4,19 @@
 use std::io::Read;
 use std::net::IpAddr;
 
-use super::message::{self, AnswerError, Expected, HEADER_SIZE, array_at, attribute};
+use super::message::{self, AnswerError, Expected, NLMSG_HDRLEN, array_at, attribute};
 use crate::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 
 /// The length of a request: a header and `struct inet_diag_req_v2`.
-pub const REQUEST_SIZE: usize = HEADER_SIZE + 56;
+pub const REQUEST_SIZE: usize = NLMSG_HDRLEN + INET_DIAG_REQ_V2_SIZE;
 /// The length of a request for both families: a header, `struct inet_diag_req` and an
 /// attribute.
-pub const BOTH_REQUEST_SIZE: usize = HEADER_SIZE + 60 + 8;
+pub const BOTH_REQUEST_SIZE: usize = NLMSG_HDRLEN + INET_DIAG_REQ_SIZE + 8;
+/// The lengths of the structures that requests hold.
+const INET_DIAG_REQ_V2_SIZE: usize = 56;
+const INET_DIAG_REQ_SIZE: usize = 60;
 /// The length of `struct inet_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 72;
+const INET_DIAG_MSG_SIZE: usize = 72;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const TCPDIAG_GETSOCK: u16 = 18;
@@ -66,9 +69,9 @@ impl SocketTable {
     /// The request for a dump.
     pub fn request(self, sequence: u32) -> [u8; REQUEST_SIZE] {
         let mut request = message::request(expected(sequence), true);
-        request[HEADER_SIZE] = self.address_family();
-        request[HEADER_SIZE + 1] = self.protocol_number();
-        request[HEADER_SIZE + 4..HEADER_SIZE + 8].copy_from_slice(&self.states().to_ne_bytes());
+        request[NLMSG_HDRLEN] = self.address_family();
+        request[NLMSG_HDRLEN + 1] = self.protocol_number();
+        request[NLMSG_HDRLEN + 4..NLMSG_HDRLEN + 8].copy_from_slice(&self.states().to_ne_bytes());
         request
     }
 
@@ -127,7 +130,7 @@ impl SocketTable {
                 },
             })
         };
-        let attributes = row.get(ROW_SIZE..)?;
+        let attributes = row.get(INET_DIAG_MSG_SIZE..)?;
         let listener = Listener {
             recv_q: word(56)?,
             send_q: Some(word(60)?),
@@ -159,12 +162,18 @@ pub fn request_of_both(protocol: Protocol, sequence: u32) -> [u8; BOTH_REQUEST_S
     let [table, _] = tables_of(protocol);
     let mut request = message::request(expected_of_both(sequence), true);
     let mut put = |at: usize, bytes: &[u8]| {
-        request[HEADER_SIZE + at..][..bytes.len()].copy_from_slice(bytes);
+        request[NLMSG_HDRLEN + at..][..bytes.len()].copy_from_slice(bytes);
     };
     put(52, &table.states().to_ne_bytes());
-    put(60, &8u16.to_ne_bytes());
-    put(62, &INET_DIAG_REQ_PROTOCOL.to_ne_bytes());
-    put(64, &u32::from(table.protocol_number()).to_ne_bytes());
+    put(INET_DIAG_REQ_SIZE, &8u16.to_ne_bytes());
+    put(
+        INET_DIAG_REQ_SIZE + 2,
+        &INET_DIAG_REQ_PROTOCOL.to_ne_bytes(),
+    );
+    put(
+        INET_DIAG_REQ_SIZE + 4,
+        &u32::from(table.protocol_number()).to_ne_bytes(),
+    );
     request
 }
 

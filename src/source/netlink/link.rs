@@ -2,13 +2,13 @@
 
 use std::io::Read;
 
-use super::message::{self, AnswerError, Expected, HEADER_SIZE, array_at, attribute};
+use super::message::{self, AnswerError, Expected, NLMSG_HDRLEN, array_at, attribute};
 use crate::listener::Interface;
 
 /// The length of a request: a header and `struct ifinfomsg`.
-pub const REQUEST_SIZE: usize = HEADER_SIZE + INFO_SIZE;
+pub const REQUEST_SIZE: usize = NLMSG_HDRLEN + IFINFOMSG_SIZE;
 /// The length of `struct ifinfomsg`; attributes follow.
-const INFO_SIZE: usize = 16;
+const IFINFOMSG_SIZE: usize = 16;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
@@ -18,7 +18,7 @@ const IFLA_IFNAME: u16 = 3;
 pub fn request(index: u32, sequence: u32) -> [u8; REQUEST_SIZE] {
     let kind = RTM_GETLINK;
     let mut request = message::request(Expected { kind, sequence }, false);
-    request[HEADER_SIZE + 4..HEADER_SIZE + 8].copy_from_slice(&index.to_ne_bytes());
+    request[NLMSG_HDRLEN + 4..NLMSG_HDRLEN + 8].copy_from_slice(&index.to_ne_bytes());
     request
 }
 
@@ -39,7 +39,7 @@ pub fn read_name(
         if array_at(link, 4).map(u32::from_ne_bytes) != Some(index) {
             return None;
         }
-        let name = attribute(link.get(INFO_SIZE..)?, IFLA_IFNAME)?;
+        let name = attribute(link.get(IFINFOMSG_SIZE..)?, IFLA_IFNAME)?;
         Interface::new(name.strip_suffix(b"\0")?)
     };
     name().ok_or(AnswerError::Unexpected)

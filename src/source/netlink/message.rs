@@ -12,7 +12,7 @@ use std::io::{self, Read};
 pub const BUFFER_SIZE: usize = 32 * 1024;
 
 /// The length of `struct nlmsghdr`.
-pub const HEADER_SIZE: usize = 16;
+pub const NLMSG_HDRLEN: usize = 16;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -80,7 +80,7 @@ pub fn request<const N: usize>(expected: Expected, dump: bool) -> [u8; N] {
 /// A request for one thing or, as a `dump`, for a list, with `payload` behind its
 /// header.
 pub fn request_with(expected: Expected, dump: bool, payload: &[u8]) -> Vec<u8> {
-    let header: [u8; HEADER_SIZE] = request(expected, dump);
+    let header: [u8; NLMSG_HDRLEN] = request(expected, dump);
     let mut request = [&header[..], payload].concat();
     let length = request.len() as u32;
     request[..4].copy_from_slice(&length.to_ne_bytes());
@@ -157,7 +157,7 @@ impl<'a> Message<'a> {
         let truncated = AnswerError::Truncated;
         let length = u32::from_ne_bytes(array_at(bytes, 0).ok_or(AnswerError::Truncated)?);
         let length = usize::try_from(length).map_err(|_| AnswerError::Truncated)?;
-        let body = bytes.get(HEADER_SIZE..length).ok_or(truncated)?;
+        let body = bytes.get(NLMSG_HDRLEN..length).ok_or(truncated)?;
         // The last message need not be padded.
         *datagram = bytes.get(aligned(length)..).unwrap_or_default();
         let header = |at| array_at(bytes, at).map(u16::from_ne_bytes);
@@ -194,10 +194,10 @@ impl<'a> Message<'a> {
 /// The value of the first attribute of type `kind` in `bytes`. `None` if there is
 /// none, or if one before it cannot be read.
 pub fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    const ATTRIBUTE_HEADER_SIZE: usize = 4;
+    const NLA_HDRLEN: usize = 4;
     loop {
         let length = usize::from(u16::from_ne_bytes(array_at(bytes, 0)?));
-        let value = bytes.get(ATTRIBUTE_HEADER_SIZE..length)?;
+        let value = bytes.get(NLA_HDRLEN..length)?;
         if u16::from_ne_bytes(array_at(bytes, 2)?) & NLA_TYPE_MASK == kind {
             return Some(value);
         }

@@ -295,11 +295,11 @@ pub fn interface_index(name: &str) -> Option<u32> {
     const RTM_GETLINK: u16 = 18;
     const IFLA_IFNAME: u16 = 3;
     /// The length of `struct ifinfomsg`.
-    const INFO_SIZE: usize = 16;
+    const IFINFOMSG_SIZE: usize = 16;
     let mut found = None;
     let kinds = [RTM_GETLINK, RTM_NEWLINK];
     let mut take = |link: &[u8]| {
-        let its = message::attribute(link.get(INFO_SIZE..)?, IFLA_IFNAME)?;
+        let its = message::attribute(link.get(IFINFOMSG_SIZE..)?, IFLA_IFNAME)?;
         if its.strip_suffix(b"\0")? == name.as_bytes() {
             found = message::array_at(link, 4).map(u32::from_ne_bytes);
         }
@@ -307,7 +307,7 @@ pub fn interface_index(name: &str) -> Option<u32> {
     };
     let of_index = || name.strip_prefix("if")?.parse().ok();
     let mut links = SocketLists::of(NETLINK_ROUTE).ok()?;
-    let all = links.ask(kinds, true, &[0; INFO_SIZE], &mut take);
+    let all = links.ask(kinds, true, &[0; IFINFOMSG_SIZE], &mut take);
     all.ok().and(found).or_else(of_index)
 }
 
@@ -413,8 +413,8 @@ mod tests {
     const IFLA_TXQLEN: u16 = 13;
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
-    const CLOSE: u8 = 7;
-    const LISTEN: u8 = 10;
+    const TCP_CLOSE: u8 = 7;
+    const TCP_LISTEN: u8 = 10;
 
     /// A message with this `nlmsghdr`. Its length is that of the header and `body`.
     fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
@@ -465,13 +465,13 @@ mod tests {
     /// A row of an answer about both families: a UDP socket on this address.
     fn udp(family: u8, address: &[u8], port: u16) -> Vec<u8> {
         const TCPDIAG_GETSOCK: u16 = 18;
-        let row = row(family, CLOSE, address, port, 0);
+        let row = row(family, TCP_CLOSE, address, port, 0);
         message(TCPDIAG_GETSOCK, NLM_F_MULTI, 1, &row)
     }
 
     /// A row of a dump: a TCP listener on 127.0.0.1.
     fn tcp(sequence: u32, port: u16) -> Vec<u8> {
-        let row = row(AF_INET, LISTEN, &[127, 0, 0, 1], port, 0);
+        let row = row(AF_INET, TCP_LISTEN, &[127, 0, 0, 1], port, 0);
         message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, sequence, &row)
     }
 
@@ -508,7 +508,7 @@ mod tests {
         let answer = [[tcp(1, 80), tcp(1, 81)].concat(), tcp(1, 82), done(1)];
         assert_eq!(ports(&answer).unwrap(), [80, 81, 82]);
         assert_eq!(ports(&[done(1)]).unwrap(), [0; 0]);
-        let closed = row(AF_INET, CLOSE, &[127, 0, 0, 1], 81, 5);
+        let closed = row(AF_INET, TCP_CLOSE, &[127, 0, 0, 1], 81, 5);
         let closed = message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, 1, &closed);
         assert_eq!(ports(&[tcp(1, 80), closed, done(1)]).unwrap(), [80]);
         assert_eq!(
@@ -605,11 +605,11 @@ mod tests {
                 19,
                 NLM_F_MULTI,
                 1,
-                &row(AF_INET, LISTEN, &[127, 0, 0, 1], 80, 0),
+                &row(AF_INET, TCP_LISTEN, &[127, 0, 0, 1], 80, 0),
             ),
             status(NLMSG_ERROR, 1, 0),
-            as_listener(&row(AF_INET6, LISTEN, &[0; 16], 80, 0)),
-            as_listener(&row(AF_INET, LISTEN, &[0; 4], 80, 0)[..71]),
+            as_listener(&row(AF_INET6, TCP_LISTEN, &[0; 16], 80, 0)),
+            as_listener(&row(AF_INET, TCP_LISTEN, &[0; 4], 80, 0)[..71]),
         ] {
             let error = error_for(&[wrong, done(1)]);
             assert_eq!(error, (unexpected.into(), false));
@@ -640,7 +640,7 @@ mod tests {
         assert_eq!(kernel.recv(&mut request).unwrap(), 84);
         assert_eq!(request[4..6], 18u16.to_ne_bytes());
         assert_eq!(request[6..8], 0x301u16.to_ne_bytes());
-        assert_eq!(request[68..72], (1u32 << CLOSE).to_ne_bytes());
+        assert_eq!(request[68..72], (1u32 << TCP_CLOSE).to_ne_bytes());
         assert_eq!(request[80..84], 17u32.to_ne_bytes());
     }
 
@@ -659,7 +659,7 @@ mod tests {
     #[test]
     fn an_interrupted_dump_is_repeated_as_a_whole() {
         let interrupted = |sequence: u32| {
-            let row = row(AF_INET, LISTEN, &[127, 0, 0, 1], 79, 5);
+            let row = row(AF_INET, TCP_LISTEN, &[127, 0, 0, 1], 79, 5);
             let first = message(
                 SOCK_DIAG_BY_FAMILY,
                 NLM_F_MULTI | NLM_F_DUMP_INTR,
@@ -699,7 +699,7 @@ mod tests {
         let (listener, bound) = read(
             Protocol::Udp,
             Family::V4,
-            row(AF_INET, CLOSE, &[127, 0, 0, 53], 53, 9),
+            row(AF_INET, TCP_CLOSE, &[127, 0, 0, 53], 53, 9),
         );
         let address: IpAddr = "127.0.0.53".parse().unwrap();
         assert_eq!(
@@ -713,7 +713,7 @@ mod tests {
 
         let mapped: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
         for (only, is_only) in [(0, false), (1, true)] {
-            let mut row = row(AF_INET6, LISTEN, &mapped, 80, 0);
+            let mut row = row(AF_INET6, TCP_LISTEN, &mapped, 80, 0);
             row[6..8].copy_from_slice(&81u16.to_be_bytes());
             row[24..40].copy_from_slice(&[9; 16]);
             // Another attribute comes first, and needs padding.

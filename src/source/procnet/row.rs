@@ -112,8 +112,8 @@ pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Socket, 
     let peer = fields.next().ok_or(RowError::TooFewFields)?;
     let state = fields.next().ok_or(RowError::TooFewFields)?;
     match (protocol, decode_state(state)?) {
-        (Protocol::Tcp, LISTEN) | (Protocol::Udp, CLOSE) => {}
-        (Protocol::Tcp, SYN_RECV) => return Ok(Socket::SynRecv),
+        (Protocol::Tcp, TCP_LISTEN) | (Protocol::Udp, TCP_CLOSE) => {}
+        (Protocol::Tcp, TCP_SYN_RECV) => return Ok(Socket::SynRecv),
         _ => return Ok(Socket::Connection),
     }
     let local = decode_endpoint(local)?;
@@ -132,9 +132,9 @@ pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Socket, 
 }
 
 // The states in the kernel's `tcp_states.h`.
-const SYN_RECV: u8 = 0x03;
-const CLOSE: u8 = 0x07;
-const LISTEN: u8 = 0x0A;
+const TCP_SYN_RECV: u8 = 0x03;
+const TCP_CLOSE: u8 = 0x07;
+const TCP_LISTEN: u8 = 0x0A;
 
 /// Decodes `ADDRESS:PORT` in hex. The address has 8 digits for IPv4 and 32 for
 /// IPv6, the port 1 to 4.
