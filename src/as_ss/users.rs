@@ -7,30 +7,26 @@ use std::path::Path;
 
 use crate::source::holders::name_in_stat;
 
-/// How many chains the holders are spread over.
-const CHAINS: usize = 1024;
-
 /// The holders of all sockets.
 #[derive(Debug)]
 pub struct Users {
     /// In the order in which they were found.
     holders: Vec<Holder>,
-    /// For each remainder of an inode, the holder that was found last.
-    chains: Vec<Option<usize>>,
+    /// The inode of each holder, and below it in 32 bits the index of the holder.
+    /// Sorted: one socket can have a million holders, and any number of other sockets
+    /// must not cost a walk past them.
+    by_inode: Vec<u64>,
     names: Vec<Vec<u8>>,
     shows_threads: bool,
 }
 
 #[derive(Debug)]
 struct Holder {
-    inode: u32,
     name: usize,
     pid: u32,
     /// The thread, if it is not the first of its process.
     tid: u32,
     fd: u32,
-    /// The one of the same chain that was found before it.
-    before: Option<usize>,
 }
 
 impl Users {
@@ -40,7 +36,7 @@ impl Users {
     pub fn read(proc_root: &Path, shows_threads: bool) -> Users {
         let mut users = Users {
             holders: Vec::new(),
-            chains: vec![None; CHAINS],
+            by_inode: Vec::new(),
             names: Vec::new(),
             shows_threads,
         };
@@ -55,6 +51,7 @@ impl Users {
                 });
             }
         });
+        users.by_inode.sort_unstable();
         users
     }
 
@@ -73,32 +70,21 @@ impl Users {
                 self.names.push(name);
                 self.names.len() - 1
             });
-            let chain = &mut self.chains[inode as usize % CHAINS];
-            let before = chain.replace(self.holders.len());
-            self.holders.push(Holder {
-                inode,
-                name,
-                pid,
-                tid,
-                fd,
-                before,
-            });
+            self.by_inode.push(key(inode, self.holders.len()));
+            self.holders.push(Holder { name, pid, tid, fd });
         })
     }
 
     /// ` users:(("NAME",pid=12,fd=3),…)`, the last found first, or nothing.
     pub fn shown(&self, inode: u32) -> Vec<u8> {
         let mut text = Vec::new();
+        let start = self.by_inode.partition_point(|&one| one < key(inode, 0));
+        let rest = &self.by_inode[start..];
+        let number = rest.partition_point(|one| one >> 32 == u64::from(inode));
         // A socket without an inode is held by none.
-        let mut next = match inode {
-            0 => None,
-            inode => self.chains[inode as usize % CHAINS],
-        };
-        while let Some(holder) = next.map(|place| &self.holders[place]) {
-            next = holder.before;
-            if holder.inode != inode {
-                continue;
-            }
+        let number = if inode == 0 { 0 } else { number };
+        for &one in rest[..number].iter().rev() {
+            let holder = &self.holders[one as u32 as usize];
             let before: &[u8] = if text.is_empty() {
                 b" users:((\""
             } else {
@@ -119,6 +105,11 @@ impl Users {
         }
         text
     }
+}
+
+/// What [`Users::by_inode`] has for a holder of this socket.
+fn key(inode: u32, holder: usize) -> u64 {
+    u64::from(inode) << 32 | holder as u64
 }
 
 /// Calls `each` with every entry of `directory` whose name is a number.
