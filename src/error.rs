@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::listener::{Endpoint, SsAddress};
 use crate::output::OutputError;
 use crate::port::RequiredPort;
-use crate::source::{self, SourceError};
+use crate::source::SourceError;
 
 /// Why a command ended without an answer.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub enum Error {
     Source(SourceError),
     /// Nothing was found that certainly serves this port, for this reason.
     Unknown(RequiredPort, Unknown),
-    /// Network namespaces may be missing from the answer.
-    Partial,
+    /// The answer was written, but lacks something or may lack it: this says what.
+    Partial(&'static str),
     /// This address that was asked about is none of this network namespace's.
     NotOwn(IpAddr),
     /// The answer could not be written.
@@ -72,7 +72,7 @@ impl fmt::Display for Error {
                     "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {plain})"
                 )
             }
-            Error::Partial => f.write_str(source::PARTIAL),
+            Error::Partial(what) => f.write_str(what),
             Error::NotOwn(address) => write!(
                 f,
                 "{address} is not an address of this network namespace; lntu looks nowhere else"

@@ -230,29 +230,55 @@ impl Holder {
     }
 }
 
-/// The holders of one socket, or of all sockets that share an identity. They are
-/// sorted as ss lists them, and each descriptor is there once.
+/// The holders of one socket, or of all sockets that share an identity: the first
+/// [`Holders::MOST`] in the order of ss, and how many more there are.
 ///
-/// Clones share one allocation: a snapshot is cloned at every poll.
+/// A process can hold one socket a million times, so no more are kept. Clones share
+/// one allocation: a snapshot is cloned at every poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holders(Option<Arc<[Holder]>>);
+pub struct Holders(Option<Arc<SomeHolders>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct SomeHolders {
+    /// Sorted, each descriptor once.
+    first: Vec<Holder>,
+    more: usize,
+}
 
 impl Holders {
+    /// How many holders are kept.
+    pub const MOST: usize = 64;
+
     /// These `holders`, in any order.
     pub fn new(holders: impl IntoIterator<Item = Holder>) -> Holders {
-        let mut sorted: Vec<Holder> = Vec::new();
-        for holder in holders {
-            let place = sorted.binary_search_by_key(&holder.order(), Holder::order);
-            if let Err(place) = place {
-                sorted.insert(place, holder);
-            }
-        }
-        Holders((!sorted.is_empty()).then(|| sorted.into()))
+        let mut all = Holders::default();
+        holders.into_iter().for_each(|holder| all.add(&holder));
+        all
     }
 
-    /// All of them, sorted.
-    pub fn as_slice(&self) -> &[Holder] {
-        self.0.as_deref().unwrap_or_default()
+    /// Adds a holder. One that is among the first already is not added again.
+    pub fn add(&mut self, holder: &Holder) {
+        let all = Arc::make_mut(self.0.get_or_insert_default());
+        let place = (all.first).binary_search_by_key(&holder.order(), Holder::order);
+        let Err(place) = place else { return };
+        if all.first.len() == Holders::MOST {
+            all.more += 1;
+            if place == Holders::MOST {
+                return;
+            }
+            all.first.pop();
+        }
+        all.first.insert(place, holder.clone());
+    }
+
+    /// The first of them, sorted.
+    pub fn first(&self) -> &[Holder] {
+        self.0.as_ref().map_or(&[], |all| &all.first)
+    }
+
+    /// How many there are besides the first.
+    pub fn more(&self) -> usize {
+        self.0.as_ref().map_or(0, |all| all.more)
     }
 
     /// Whether there are none.
@@ -262,13 +288,29 @@ impl Holders {
 
     /// The holders of all these sockets.
     pub fn of_all(sockets: &[Listener]) -> Holders {
-        match sockets {
-            [socket] => socket.holders.clone(),
-            sockets => {
-                let all = sockets.iter().flat_map(|socket| socket.holders.as_slice());
-                Holders::new(all.cloned())
+        if let [socket] = sockets {
+            return socket.holders.clone();
+        }
+        let mut all = Holders::default();
+        for Listener { holders, .. } in sockets {
+            holders.first().iter().for_each(|holder| all.add(holder));
+            if let Some(all) = &mut all.0 {
+                Arc::make_mut(all).more += holders.more();
             }
         }
+        all
+    }
+
+    /// The same holders, those among the first with the names that `name` gives them.
+    pub fn renamed(mut self, name: impl Fn(&Holder) -> Option<Vec<u8>>) -> Holders {
+        if let Some(all) = &mut self.0 {
+            for holder in &mut Arc::make_mut(all).first {
+                if let Some(name) = name(holder) {
+                    holder.name = name;
+                }
+            }
+        }
+        self
     }
 }
 
@@ -426,6 +468,39 @@ mod tests {
             ..Listener::new(Protocol::Tcp, endpoint)
         };
         let sockets = [held(&[1]), held(&[1, 2])];
-        assert_eq!(Holders::of_all(&sockets).as_slice(), [holder(2), holder(1)]);
+        assert_eq!(Holders::of_all(&sockets).first(), [holder(2), holder(1)]);
+    }
+
+    #[test]
+    fn of_many_holders_the_first_are_kept_and_the_rest_counted() {
+        let holder = |fd| Holder {
+            name: b"name".to_vec(),
+            pid: 7,
+            fd,
+        };
+        let descriptors = |holders: &Holders| -> Vec<u32> {
+            let first = holders.first().iter();
+            first.map(|holder| holder.fd).collect()
+        };
+        let expected: Vec<u32> = (937..=1000).rev().collect();
+        let rising = Holders::new((1..=1000).map(holder));
+        let falling = Holders::new((1..=1000).rev().map(holder));
+        assert_eq!((descriptors(&rising), rising.more()), (expected, 936));
+        assert_eq!(rising, falling);
+        let exact = Holders::new((1..=64).map(holder));
+        assert_eq!((exact.first().len(), exact.more()), (64, 0));
+
+        let endpoint = Endpoint {
+            port: 1,
+            address: "::1".parse().unwrap(),
+        };
+        let held = |descriptors: std::ops::RangeInclusive<u32>| Listener {
+            holders: Holders::new(descriptors.map(holder)),
+            ..Listener::new(Protocol::Tcp, endpoint)
+        };
+        let sockets = [held(1..=100), held(201..=300), held(101..=103)];
+        let all = Holders::of_all(&sockets);
+        assert_eq!(descriptors(&all), Vec::from_iter((237..=300).rev()));
+        assert_eq!(all.more(), 203 - 64);
     }
 }

@@ -201,7 +201,7 @@ impl Snapshot {
     /// can tell that. The sort is unstable because a stable one allocates.
     fn sort(&mut self) {
         self.listeners.sort_unstable_by_key(|l| {
-            let holder = l.holders.as_slice().first();
+            let holder = l.holders.first().first();
             let holder = holder.map(|holder| (holder.pid, holder.fd));
             (l.identity(), l.interface, holder, l.inode)
         });

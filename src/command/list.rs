@@ -7,14 +7,14 @@ use crate::output::{Event, Format, Output, Renderer};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
-use crate::source::{Known, Source, SourceError};
+use crate::source::{self, Known, Source, SourceError};
 
 /// Polls `source` once and writes every listener to `output`, or with `by_port` one
 /// for each protocol and port. A reader that goes away before the end is no error.
 ///
 /// # Errors
 /// If the source has no complete answer, or the output cannot be written. Where only
-/// some network namespaces are missing, the others are written all the same.
+/// some network namespaces or holders are missing, the others are written all the same.
 pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     source.poll(Known::default(), &mut snapshot).result?;
@@ -25,9 +25,11 @@ pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) ->
     for unreadable in source.unreadable() {
         report::warn(format_args!("{unreadable}"));
     }
-    match source.is_partial() || !source.unreadable().is_empty() {
-        true => Err(Error::Partial),
-        false => Ok(()),
+    let is_unreadable = !source.unreadable().is_empty();
+    let unreadable = is_unreadable.then_some(source::NAMESPACES_MISSING);
+    match unreadable.or(source.may_be_missing()) {
+        Some(what) => Err(Error::Partial(what)),
+        None => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::output::{Event, Format, Output, Renderer, Status};
 use crate::report;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::namespaces::Unreadable;
-use crate::source::{self, Known, Poll, SecondLooks, Source};
+use crate::source::{Known, Poll, SecondLooks, Source};
 use crate::sys::{self, Parent};
 
 /// What the watcher writes, and when.
@@ -270,9 +270,9 @@ impl Watcher {
             self.render_listeners();
         }
         if is_first {
-            let partial = self.source.is_partial().then_some(source::PARTIAL);
+            let ready = Status::Ready(self.source.may_be_missing());
             self.renderer
-                .status(Status::Ready(partial), Timestamp::now(), &mut self.unsent);
+                .status(ready, Timestamp::now(), &mut self.unsent);
         }
     }
 

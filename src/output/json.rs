@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::timestamp::Timestamp;
-use crate::listener::{Family, Holder, Interface, Listener, SsAddress};
+use crate::listener::{Family, Holder, Holders, Interface, Listener, SsAddress};
 use crate::report::is_nonprinting;
 
 /// `listener` as a JSON object without a newline. `event` is its `type`. With
@@ -40,7 +40,7 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
     };
     let processes = match holders {
         false => String::new(),
-        true => format!(r#","processes":[{}]"#, array(listener.holders.as_slice())),
+        true => processes(&listener.holders),
     };
     let namespace = match listener.namespace.as_deref() {
         None => String::new(),
@@ -74,14 +74,20 @@ pub fn status(
     format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{namespace}{error}}}"#)
 }
 
-fn array(holders: &[Holder]) -> String {
+/// The member `processes`, and `more_processes` if there are more.
+fn processes(holders: &Holders) -> String {
     let objects: Vec<String> = holders
+        .first()
         .iter()
         .map(|Holder { name, pid, fd }| {
             format!(r#"{{"name":{},"pid":{pid},"fd":{fd}}}"#, string(name))
         })
         .collect();
-    objects.join(",")
+    let more = match holders.more() {
+        0 => String::new(),
+        more => format!(r#","more_processes":{more}"#),
+    };
+    format!(r#","processes":[{}]{more}"#, objects.join(","))
 }
 
 /// A JSON string of `bytes`. What is not UTF-8 becomes U+FFFD.
@@ -104,7 +110,7 @@ fn string(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Holders, Namespace, Protocol};
+    use crate::listener::{Endpoint, Namespace, Protocol};
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -224,5 +230,26 @@ mod tests {
         let control = b"\\\x00\x1b\x7f\xc2\x9b\xff\xc3\xa9";
         let expected = "\\\0\x1b\x7f\u{9b}\u{fffd}é";
         assert_eq!(processes(&[control])[0]["name"], expected);
+    }
+
+    #[test]
+    fn processes_that_are_not_named_are_counted() {
+        let counted = |number| {
+            let process = |fd| Holder {
+                name: b"name".to_vec(),
+                pid: 12,
+                fd,
+            };
+            let listener = Listener {
+                holders: Holders::new((0..number).map(process)),
+                ..listener("::1")
+            };
+            let line = object(&listener, "opened", Timestamp::now(), true);
+            let value: Value = serde_json::from_str(&line).unwrap();
+            let named = value["processes"].as_array().unwrap().len();
+            (named, value.get("more_processes").cloned())
+        };
+        assert_eq!(counted(64), (64, None));
+        assert_eq!(counted(1000), (64, Some(json!(936))));
     }
 }

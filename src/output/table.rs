@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::listener::{Family, Holder, Interface, Listener, Namespace, SsAddress};
+use crate::listener::{Family, Holder, Holders, Interface, Listener, Namespace, SsAddress};
 use crate::report::is_nonprinting;
 
 /// The widths of the columns that grow with their contents. The other columns
@@ -84,7 +84,7 @@ impl Table {
             [&address(listener), &port(listener)],
             [peer, "*"],
             [
-                &users(listener.holders.as_slice()),
+                &users(&listener.holders),
                 &listener
                     .namespace
                     .as_deref()
@@ -118,18 +118,24 @@ impl Table {
     }
 }
 
-/// `users:(("NAME",pid=12,fd=3),…)`, or nothing for none.
+/// `users:(("NAME",pid=12,fd=3),…)`, or nothing for none. If there are more holders than
+/// are named, `(more=936)` comes last: a word without blanks and without `pid=`, so a
+/// program that reads the cells of ss does not see a process in it.
 ///
 /// In a NAME, quotes and backslashes follow a backslash, nonprinting characters are
 /// written as in Rust, and bytes that are not UTF-8 as `\xNN`.
-fn users(holders: &[Holder]) -> String {
+fn users(holders: &Holders) -> String {
     if holders.is_empty() {
         return String::new();
     }
-    let users: Vec<String> = holders
+    let mut users: Vec<String> = holders
+        .first()
         .iter()
         .map(|Holder { name, pid, fd }| format!("(\"{}\",pid={pid},fd={fd})", escaped(name)))
         .collect();
+    if holders.more() > 0 {
+        users.push(format!("(more={})", holders.more()));
+    }
     format!("users:({})", users.join(","))
 }
 
@@ -187,7 +193,7 @@ fn port(listener: &Listener) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Holders, Protocol};
+    use crate::listener::{Endpoint, Protocol};
 
     fn listener(address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();
@@ -288,6 +294,23 @@ mod tests {
         assert_eq!(lines, expected);
         let without = Table::default();
         assert_eq!(without.row(&held, "LISTEN"), lines[2]);
+    }
+
+    #[test]
+    fn processes_that_are_not_named_are_counted_in_the_cell() {
+        let process = |fd| Holder {
+            name: b"name".to_vec(),
+            pid: 12,
+            fd,
+        };
+        let cell = |number| users(&Holders::new((0..number).map(process)));
+        assert!(cell(64).ends_with(r#",("name",pid=12,fd=0))"#));
+        let more = cell(1000);
+        assert!(
+            more.ends_with(r#",("name",pid=12,fd=936),(more=936))"#),
+            "{more}"
+        );
+        assert_eq!(more.matches("pid=").count(), 64);
     }
 
     #[test]

@@ -3,38 +3,48 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::listener::{Holder, Holders, Listener};
+
+/// How long one search may take. A process can open as many descriptors as its limits
+/// allow, and reading a million of them takes seconds.
+pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Finds the holders of sockets and remembers them by inode. It reads processes
 /// only when there is a socket that it has not searched for before.
 #[derive(Debug)]
 pub struct Lookup {
     proc_root: PathBuf,
+    excluded: Vec<Vec<u8>>,
     /// Sorted by inode.
     sockets: Vec<Socket>,
     /// `None` before the first search.
     is_refused_some: Option<bool>,
+    is_incomplete: bool,
 }
 
 /// A socket to search for, or one that was searched for.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 struct Socket {
     inode: u64,
-    /// `None` until the search is over.
-    holders: Option<Holders>,
-    /// What the current search has found so far, in its order.
-    found: Vec<Holder>,
+    is_searched: bool,
+    holders: Holders,
+    /// Whether a process whose name is not excluded holds it, or may hold it.
+    may_have_other: bool,
 }
 
 impl Lookup {
-    /// A look-up among the processes below `proc_root`.
-    pub fn new(proc_root: &Path) -> Lookup {
+    /// Searches the processes below `proc_root`. Holders with these names are `excluded`.
+    pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>) -> Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
+            excluded,
             sockets: Vec::new(),
             is_refused_some: None,
+            is_incomplete: false,
         }
     }
 
@@ -49,45 +59,78 @@ impl Lookup {
         if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
             return false;
         }
-        let socket = |inode| Socket {
-            inode,
-            holders: self.find(inode).cloned(),
-            found: Vec::new(),
+        let socket = |inode| match self.find(inode) {
+            Some(known) => known.clone(),
+            None => Socket {
+                inode,
+                ..Socket::default()
+            },
         };
-        let mut sockets: Vec<Socket> = inodes_of(listeners).into_iter().map(socket).collect();
-        self.is_refused_some = Some(search(&self.proc_root, &mut sockets));
-        for socket in &mut sockets {
-            let found = socket.found.drain(..).rev();
-            socket.holders.get_or_insert_with(|| Holders::new(found));
-        }
-        self.sockets = sockets;
+        let sockets = inodes_of(listeners).into_iter().map(socket).collect();
+        self.search(sockets, Instant::now() + DEADLINE);
         true
+    }
+
+    /// Searches for those of `sockets` that are new, until the deadline. Then these are
+    /// the sockets that are remembered.
+    fn search(&mut self, sockets: Vec<Socket>, deadline: Instant) {
+        let mut search = Search {
+            sockets,
+            excluded: &self.excluded,
+            deadline,
+            is_over: false,
+            is_refused: false,
+        };
+        search.read_processes(&self.proc_root);
+        self.is_refused_some = Some(search.is_refused);
+        for socket in search.sockets.iter_mut().filter(|one| !one.is_searched) {
+            socket.is_searched = true;
+            socket.may_have_other |= search.is_over;
+            self.is_incomplete |= search.is_over;
+        }
+        self.sockets = search.sockets;
     }
 
     /// The holders of `listener`. If its inode is not known, they are those that it
     /// names already.
     pub fn holders_of(&self, listener: &Listener) -> Holders {
-        let known = match listener.inode {
-            0 => None,
-            inode => self.find(inode),
-        };
-        known.unwrap_or(&listener.holders).clone()
+        let known = self.find(listener.inode);
+        known
+            .map_or(&listener.holders, |socket| &socket.holders)
+            .clone()
+    }
+
+    /// Whether `listener` has holders, and all of them are excluded.
+    pub fn excludes(&self, listener: &Listener) -> bool {
+        let is_excluded = |socket: &Socket| !socket.holders.is_empty() && !socket.may_have_other;
+        self.find(listener.inode).is_some_and(is_excluded)
+    }
+
+    /// Whether it can exclude listeners.
+    pub fn excludes_any(&self) -> bool {
+        !self.excluded.is_empty()
+    }
+
+    /// Whether a search reached its deadline, so that holders may be missing.
+    pub fn is_incomplete(&self) -> bool {
+        self.is_incomplete
     }
 
     /// Whether this process may not read the descriptors of some process: as of the last
     /// search, if there was one.
     pub fn is_refused_some(&mut self) -> bool {
-        let proc_root = &self.proc_root;
-        *self
-            .is_refused_some
-            .get_or_insert_with(|| search(proc_root, &mut []))
+        if self.is_refused_some.is_none() {
+            self.search(Vec::new(), Instant::now() + DEADLINE);
+        }
+        self.is_refused_some == Some(true)
     }
 
-    fn find(&self, inode: u64) -> Option<&Holders> {
+    /// The socket with this inode, if it was searched for. No socket has the inode 0.
+    fn find(&self, inode: u64) -> Option<&Socket> {
         let place = self
             .sockets
             .binary_search_by_key(&inode, |socket| socket.inode);
-        self.sockets[place.ok()?].holders.as_ref()
+        Some(&self.sockets[place.ok()?]).filter(|_| inode != 0)
     }
 }
 
@@ -102,42 +145,67 @@ pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
     inodes
 }
 
-/// Looks into every process for the `sockets`. Whether one of them may not be read.
-fn search(proc_root: &Path, sockets: &mut [Socket]) -> bool {
-    let mut is_refused = false;
-    // An error means that there is nothing to be found there.
-    let _ = for_each_number(proc_root, |pid, directory| {
-        is_refused |= look_into(pid, directory, sockets);
-    });
-    is_refused
+/// One search of all processes.
+struct Search<'a> {
+    /// Sorted by inode.
+    sockets: Vec<Socket>,
+    excluded: &'a [Vec<u8>],
+    deadline: Instant,
+    /// Whether the deadline has passed.
+    is_over: bool,
+    /// Whether the descriptors of some process may not be read.
+    is_refused: bool,
 }
 
-/// Adds the process in `directory` to each of `sockets` that it holds and that is
-/// searched for. `sockets` is sorted by inode. Whether its descriptors may not be read.
-fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> bool {
-    let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    let mut is_refused = false;
-    let mut its_name = None;
-    let read = for_each_number(&directory.join("fd"), |fd, path| {
-        let link = fs::read_link(path);
-        // Root without CAP_SYS_PTRACE can list what it may not read.
-        is_refused |= link.as_ref().is_err_and(is_refusal);
-        // A descriptor that was closed meanwhile has no link.
-        let Some(inode) = link.ok().and_then(|link| inode_of_link(&link, "socket")) else {
-            return;
-        };
-        let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
-        if let Ok(place) = place
-            && sockets[place].holders.is_none()
-        {
-            // A process that ended meanwhile has no name.
-            let name = its_name.get_or_insert_with(|| name_in_comm(directory).ok());
-            if let Some(name) = name.clone() {
-                sockets[place].found.push(Holder { name, pid, fd });
+impl Search<'_> {
+    fn read_processes(&mut self, proc_root: &Path) {
+        // An error means that there is nothing to be found there.
+        let _ = for_each_number_until(proc_root, &mut |pid, directory| {
+            self.read_process(pid, directory);
+            self.go_on()
+        });
+    }
+
+    /// Adds the process in `directory` to each new socket that it holds.
+    fn read_process(&mut self, pid: u32, directory: &Path) {
+        let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let mut holder = None;
+        let read = for_each_number_until(&directory.join("fd"), &mut |fd, path| {
+            let link = fs::read_link(path);
+            // Root without CAP_SYS_PTRACE can list what it may not read.
+            self.is_refused |= link.as_ref().is_err_and(is_refusal);
+            // A descriptor that was closed meanwhile has no link.
+            let inode = link.ok().and_then(|link| inode_of_link(&link, "socket"));
+            if let Some(socket) = inode.and_then(|inode| new_socket(&mut self.sockets, inode)) {
+                let holder = holder.get_or_insert_with(|| {
+                    // A process that ended meanwhile has no name.
+                    let name = name_in_comm(directory).ok()?;
+                    Some(Holder { name, pid, fd })
+                });
+                if let Some(holder) = holder {
+                    holder.fd = fd;
+                    socket.holders.add(holder);
+                    socket.may_have_other |= !self.excluded.contains(&holder.name);
+                }
             }
+            self.go_on()
+        });
+        self.is_refused |= read.as_ref().is_err_and(is_refusal);
+    }
+
+    fn go_on(&mut self) -> ControlFlow<()> {
+        self.is_over |= Instant::now() >= self.deadline;
+        match self.is_over {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
-    });
-    is_refused || read.as_ref().is_err_and(is_refusal)
+    }
+}
+
+/// The socket with this inode among `sockets`, if it is searched for.
+fn new_socket(sockets: &mut [Socket], inode: u64) -> Option<&mut Socket> {
+    let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
+    Some(&mut sockets[place.ok()?]).filter(|socket| !socket.is_searched)
 }
 
 /// Calls `each` with every entry of `directory` whose name is a number.
@@ -145,18 +213,28 @@ pub(super) fn for_each_number(
     directory: &Path,
     mut each: impl FnMut(u32, &Path),
 ) -> io::Result<()> {
-    // One copy in the binary, whatever is called.
-    for_each_number_dyn(directory, &mut each)
+    for_each_number_until(directory, &mut |number, path| {
+        each(number, path);
+        ControlFlow::Continue(())
+    })
 }
 
-fn for_each_number_dyn(directory: &Path, each: &mut dyn FnMut(u32, &Path)) -> io::Result<()> {
+/// Calls `each` with the entries of `directory` whose names are numbers, until it breaks.
+fn for_each_number_until(
+    directory: &Path,
+    // Not a generic: so there is one copy in the binary, whatever is called.
+    each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
+) -> io::Result<()> {
     let mut path = directory.to_path_buf();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
         if let Some(number) = name.to_str().and_then(|name| name.parse().ok()) {
             path.push(name);
-            each(number, &path);
+            let flow = each(number, &path);
             path.pop();
+            if flow.is_break() {
+                break;
+            }
         }
     }
     Ok(())
@@ -255,9 +333,9 @@ mod tests {
                 &[(1, "pipe:[5]"), (2, "socket:[55]"), (3, "socket:[5")],
             ),
         ]);
-        let mut lookup = Lookup::new(proc.path());
+        let mut lookup = Lookup::new(proc.path(), Vec::new());
         assert!(lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]));
-        let of = |inode| lookup.holders_of(&socket(inode)).as_slice().to_vec();
+        let of = |inode| lookup.holders_of(&socket(inode)).first().to_vec();
         let (ten, nine) = (process("a) b\n", 12, 10), process("a) b\n", 12, 9));
         assert_eq!(of(5), [ten, nine, process("init", 7, 3)]);
         assert_eq!(of(6), [process("a) b\n", 12, 4)]);
@@ -267,7 +345,7 @@ mod tests {
     #[test]
     fn only_a_socket_that_is_new_is_looked_for() {
         let proc = proc_with(&[(7, b"one", &[(3, "socket:[5]"), (4, "socket:[6]")])]);
-        let mut lookup = Lookup::new(proc.path());
+        let mut lookup = Lookup::new(proc.path(), Vec::new());
         assert!(lookup.look_for(&[socket(5), socket(9)]));
         fs::remove_dir_all(proc.path().join("7")).unwrap();
         assert!(!lookup.look_for(&[socket(5), socket(9)]));
@@ -276,6 +354,45 @@ mod tests {
         assert!(lookup.look_for(&[socket(9), socket(6)]));
         assert!(lookup.holders_of(&socket(5)).is_empty(), "forgotten");
         assert_eq!(lookup.sockets.len(), 2);
+    }
+
+    /// Only the 64 highest are kept. The last one that is read is not among them.
+    #[test]
+    fn a_socket_with_one_holder_that_is_not_excluded_is_not() {
+        let many: Vec<(u32, &str)> = (0..100).map(|fd| (fd, "socket:[5]")).collect();
+        let also: Vec<(u32, &str)> = (0..100).map(|fd| (fd, "socket:[6]")).collect();
+        let proc = proc_with(&[
+            (7, b"app", &[(3, "socket:[5]")]),
+            (12, b"agent", &many),
+            (13, b"agent", &also),
+        ]);
+        let mut lookup = Lookup::new(proc.path(), vec![b"agent".to_vec()]);
+        lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]);
+        let holders = lookup.holders_of(&socket(5));
+        assert!(holders.first().iter().all(|holder| holder.pid == 12));
+        assert_eq!((holders.first().len(), holders.more()), (64, 37));
+        let excluded = [5, 6, 8, 0].map(|inode| lookup.excludes(&socket(inode)));
+        assert_eq!(excluded, [false, true, false, false]);
+        assert!(!lookup.is_incomplete());
+    }
+
+    #[test]
+    fn a_search_that_was_cut_short_excludes_nothing() {
+        let proc = proc_with(&[(7, b"agent", &[(3, "socket:[5]"), (4, "socket:[5]")])]);
+        let mut lookup = Lookup::new(proc.path(), vec![b"agent".to_vec()]);
+        let five = Socket {
+            inode: 5,
+            ..Socket::default()
+        };
+        lookup.search(vec![five], Instant::now());
+        assert!(lookup.is_incomplete());
+        let found = lookup.holders_of(&socket(5));
+        assert_eq!(found.first().len(), 1, "the deadline had passed");
+        assert!(!lookup.excludes(&socket(5)));
+        assert!(
+            !lookup.look_for(&[socket(5)]),
+            "it is not searched for again"
+        );
     }
 
     #[test]

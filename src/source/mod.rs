@@ -86,8 +86,8 @@ const OWN: &str = "/proc";
 /// be read (`Documentation/networking/ip-sysctl.rst`).
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
-/// What is said where [`Source::is_partial`].
-pub const PARTIAL: &str = "network namespaces may be missing";
+/// What is said where network namespaces cannot be seen or read.
+pub const NAMESPACES_MISSING: &str = "network namespaces may be missing";
 
 /// A missing listener is gone once this many looks in a row found nothing new.
 const FRUITLESS_LOOKS: usize = 3;
@@ -154,13 +154,13 @@ pub struct Source {
     filter: Filter,
     /// `None` if holders are not asked for.
     lookup: Option<Lookup>,
-    excluded_holders: Vec<Vec<u8>>,
     /// `None` if the listeners of all processes are asked for.
     tree: Option<Tree>,
     /// `None` if one namespace is looked at. No other source is asked otherwise.
     namespaces: Option<Namespaces>,
     details: Details,
     warned_of_unheld: bool,
+    warned_of_deadline: bool,
     another_look: Snapshot,
     /// The id of the namespace of each listener that the current poll lacks.
     lacking: Vec<u64>,
@@ -307,14 +307,14 @@ impl Source {
             is_elsewhere: tables.as_os_str() != OWN,
             falls_back,
             lookup: (holders || !excluded_holders.is_empty())
-                .then(|| Lookup::new(proc_root(&tables))),
-            excluded_holders,
+                .then(|| Lookup::new(proc_root(&tables), excluded_holders)),
             tree: tree.map_err(SourceError::Tree)?,
             namespaces,
             filter,
             details: Details::default(),
             // Without a column of processes none is empty.
             warned_of_unheld: !holders,
+            warned_of_deadline: false,
             another_look: Snapshot::default(),
             lacking: Vec::new(),
             looks_again: true,
@@ -373,7 +373,7 @@ impl Source {
 
     /// Whether [`Source::find_holders`] removes listeners.
     pub fn excludes_holders(&self) -> bool {
-        !self.excluded_holders.is_empty()
+        self.lookup.as_ref().is_some_and(Lookup::excludes_any)
     }
 
     /// Whether a later poll may tell what this one did not: netlink is asked again.
@@ -398,9 +398,14 @@ impl Source {
         namespaces.is_some_and(|namespaces| namespaces.is_there(inode))
     }
 
-    /// Whether there may be network namespaces that the last poll did not see.
-    pub fn is_partial(&self) -> bool {
-        self.namespaces.as_ref().is_some_and(Namespaces::is_partial)
+    /// What to say if something may be missing from what was found: network namespaces
+    /// that the last poll did not see, or holders.
+    pub fn may_be_missing(&self) -> Option<&'static str> {
+        if self.namespaces.as_ref().is_some_and(Namespaces::is_partial) {
+            return Some(NAMESPACES_MISSING);
+        }
+        let is_incomplete = self.lookup.as_ref().is_some_and(Lookup::is_incomplete);
+        is_incomplete.then_some("holders may be missing")
     }
 
     /// How often polls had to look again so far.
@@ -506,7 +511,14 @@ impl Source {
         if by_ss {
             snapshot.set_holders(|listener| ss::with_whole_names(&listener.holders));
         }
-        if snapshot.listeners().iter().any(is_unheld)
+        if lookup.is_incomplete() {
+            if !std::mem::replace(&mut self.warned_of_deadline, true) {
+                let seconds = holders::DEADLINE.as_secs();
+                report::warn(format_args!(
+                    "some processes were not searched for holders: a search ends after {seconds} s"
+                ));
+            }
+        } else if snapshot.listeners().iter().any(is_unheld)
             && !std::mem::replace(&mut self.warned_of_unheld, true)
         {
             // Else they closed before the look-up, or belong to what /proc does not show.
@@ -519,11 +531,7 @@ impl Source {
                  root with CAP_SYS_PTRACE, and a /proc that shows them)"
             ));
         }
-        let is_excluded = |listener: &Listener| {
-            let mut holders = listener.holders.as_slice().iter();
-            !is_unheld(listener) && holders.all(|h| self.excluded_holders.contains(&h.name))
-        };
-        snapshot.retain(|listener| !is_excluded(listener));
+        snapshot.retain(|listener| !lookup.excludes(listener));
         found_new || by_ss
     }
 

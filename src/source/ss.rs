@@ -358,7 +358,7 @@ impl AnswerReader {
                 let processes = parse_processes(self.cell.trim_ascii_end());
                 let processes = processes.ok_or_else(|| SsError::line(&self.cell))?;
                 if let SsRow::Listener(listener) | SsRow::UnknownFamily(listener) = &mut row {
-                    listener.holders = Holders::new(processes);
+                    listener.holders = processes;
                 }
             }
             match row {
@@ -408,9 +408,9 @@ const PROCESSES: &[u8] = b"users:((";
 ///
 /// ss does not escape a NAME, but cuts it off before its first `)`. So the first
 /// `)` ends a process, whatever its NAME holds.
-fn parse_processes(cell: &[u8]) -> Option<Vec<Holder>> {
+fn parse_processes(cell: &[u8]) -> Option<Holders> {
     let mut rest = cell.strip_prefix(PROCESSES)?;
-    let mut processes = Vec::new();
+    let mut processes = Holders::default();
     loop {
         let end = memchr::memchr(b')', rest)?;
         let mut parts = rest[..end].rsplitn(3, |byte| *byte == b',');
@@ -423,7 +423,7 @@ fn parse_processes(cell: &[u8]) -> Option<Vec<Holder>> {
         // No process has a longer name. Here ss cut the column off within a name,
         // and the text of the next row follows.
         let name = (name.len() <= LONGEST_NAME).then(|| name.to_vec())?;
-        processes.push(Holder { name, pid, fd });
+        processes.add(&Holder { name, pid, fd });
         rest = match &rest[end + 1..] {
             b")" => return Some(processes),
             more => more.strip_prefix(b",(")?,
@@ -443,11 +443,7 @@ pub fn with_whole_names(holders: &Holders) -> Holders {
         let cut = whole.split(|byte| *byte == b')').next();
         (cut == Some(&holder.name)).then_some(whole)
     };
-    let renamed = holders.as_slice().iter().map(|holder| Holder {
-        name: whole(holder).unwrap_or_else(|| holder.name.clone()),
-        ..*holder
-    });
-    Holders::new(renamed)
+    holders.clone().renamed(whole)
 }
 
 /// Whether `line` starts with the columns that [`parse_row`] reads, in their order.

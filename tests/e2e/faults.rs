@@ -21,7 +21,7 @@ use crate::harness::*;
 use crate::watch::{A_WHILE, FAST, SwitchableSs, event, watch};
 
 const SS_HEADER: &str = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port";
-const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
+pub const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
 
 /// A directory that stands in for `/proc`.
 struct FakeProc(TempDir);
@@ -554,13 +554,6 @@ impl Replay {
             assert!(is_news, "told twice: {line:?}");
         }
     }
-}
-
-fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = peak.unwrap().trim().strip_suffix(" kB").unwrap();
-    kibibytes.parse().unwrap()
 }
 
 /// With a FIFO, each write fails until the reader continues. With a pipe, the

@@ -216,6 +216,14 @@ impl Drop for Running {
     }
 }
 
+/// The most memory that a process ever used (VmHWM), in KiB.
+pub fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = peak.unwrap().trim().strip_suffix(" kB").unwrap();
+    kibibytes.parse().unwrap()
+}
+
 /// The children of this process, by its first thread.
 pub fn children_of(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));

@@ -1,12 +1,14 @@
 //! `--processes`: which process holds a socket, as ss and `/proc` tell it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::faults::PROC_HEADER;
 use crate::harness::*;
 use crate::readme::{Recipe, shell};
 use crate::watch::{FAST, watch};
@@ -89,6 +91,135 @@ fn any_name_is_written_safely_and_the_same_from_either_source() {
             "{source}"
         );
     }
+}
+
+/// The cell names 64 processes and counts `more`, without a blank.
+fn assert_counts(cell: &str, more: usize) {
+    assert_eq!(cell.matches("\",pid=").count(), 64, "{cell}");
+    let end = format!("),(more={more}))");
+    assert!(cell.ends_with(&end) && !cell.contains(' '), "{cell}");
+}
+
+/// Two sockets share a port. Four processes hold each of them 200 times. Many more would
+/// slow down the ss of other tests.
+#[test]
+fn holders_that_are_not_named_are_counted() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let script = "import os, signal, socket
+port, sockets = 0, []
+for _ in range(2):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(('127.0.0.1', port))
+    listener.listen()
+    port = listener.getsockname()[1]
+    sockets += [listener] + [listener.dup() for _ in range(199)]
+for _ in range(3):
+    if os.fork() == 0:
+        signal.pause()
+print(port, flush=True)
+signal.pause()";
+    let holders = Running::start(Command::new("python3").args(["-c", script]));
+    let port = holders.next_line();
+    for source in ["ss", "proc", "netlink"] {
+        if source == "ss" && !have_ss() {
+            continue;
+        }
+        let list = |by_port: Option<&str>| {
+            let mut command = lntu(&["list", "-Hp", "--source", source, &port]);
+            run(command.args(by_port))
+        };
+        let (two, one) = (list(None), list(Some("--by-port")));
+        assert_eq!((two.lines().len(), one.lines().len()), (2, 1), "{source}");
+        for line in two.lines() {
+            assert_counts(cell(line).unwrap(), 800 - 64);
+        }
+        assert_counts(cell(one.lines()[0]).unwrap(), 1600 - 64);
+    }
+}
+
+/// In this `/proc`, ten processes hold each of two sockets 3000 times.
+#[test]
+fn memory_does_not_grow_with_the_number_of_holders() {
+    let proc = TempDir::new().unwrap();
+    let path = |name: &str| proc.path().join(name);
+    fs::create_dir(path("net")).unwrap();
+    let rows = [1, 2].map(|inode| {
+        format!(
+            "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
+             0 0 {inode} 1 0 100 0 0 10 0\n"
+        )
+    });
+    fs::write(path("net/tcp"), format!("{PROC_HEADER}{}", rows.concat())).unwrap();
+    fs::create_dir(path("descriptors")).unwrap();
+    for fd in 0..6000 {
+        let link = path("descriptors").join(fd.to_string());
+        symlink(format!("socket:[{}]", fd % 2 + 1), link).unwrap();
+    }
+    for pid in 1..=10 {
+        let directory = path(&pid.to_string());
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("comm"), "name\n").unwrap();
+        symlink("../descriptors", directory.join("fd")).unwrap();
+    }
+    let watcher = watch(&["--json", "-p", "--proc", proc.path().to_str().unwrap()]);
+    let line = watcher.next_line();
+    let value: Value = serde_json::from_str(&line).unwrap();
+    let highest = (5936..6000).rev();
+    let highest = highest.map(|fd| json!({"name": "name", "pid": 10, "fd": fd}));
+    assert_eq!(value["processes"], Value::from_iter(highest));
+    assert_eq!(value["more_processes"], 60_000 - 64);
+    let peak = peak_memory(watcher.child.id());
+    assert!(peak < 8192, "{peak} KiB");
+}
+
+/// strace holds up the first descriptor for longer than a search may take.
+#[test]
+fn a_search_that_takes_too_long_says_so() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let trace = TempDir::new().unwrap();
+    let slow = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new("strace");
+        command.args(["-e", "trace=?readlink,readlinkat"]);
+        command.args([
+            "-e",
+            "inject=?readlink,readlinkat:delay_enter=6000000:when=1",
+        ]);
+        command.arg("-o").arg(trace.path().join(name));
+        command.arg(env!("CARGO_BIN_EXE_lntu")).args(arguments);
+        Running::start(command.args(["--json", "--source", "proc", &port]))
+    };
+    let own = fs::read_to_string("/proc/self/comm").unwrap();
+    let [list, exclude, watch] = [
+        slow("list", &["list", "-p"]),
+        slow("exclude", &["list", "--exclude-holder", own.trim_end()]),
+        slow("watch", &["-p", "-i", FAST]),
+    ];
+    let why = "lntu: some processes were not searched for holders: a search ends after 5 s";
+    let missing = "holders may be missing";
+    for list in [list, exclude] {
+        let listed = list.finish();
+        assert_eq!(listed.code(), 2);
+        assert_eq!(listed.stdout.lines().count(), 1, "what is certain is shown");
+        assert_eq!(listed.stderr, format!("{why}\nlntu: {missing}\n"));
+    }
+    let [first, ready] = [(); 2].map(|()| -> Value {
+        let line = watch.next_line();
+        serde_json::from_str(&line).unwrap()
+    });
+    assert_eq!(first["type"], "listening");
+    assert_eq!(
+        (&ready["type"], &ready["error"]),
+        (&json!("ready"), &json!(missing))
+    );
+    assert_eq!(watch.next_error(), why);
+    watch.assert_no_more_errors_for(crate::watch::A_WHILE);
 }
 
 /// Runs the stream through jq, a real JSON parser.

@@ -377,6 +377,7 @@ fn the_json_schema_holds_for_every_line() {
         ("address", json!("*")),
         ("number", json!(0)),
         ("processes", json!([{"name": "a"}])),
+        ("more_processes", json!(0)),
     ] {
         let mut line = example.clone();
         line[member] = wrong;

@@ -102,7 +102,7 @@ fn push(table: &mut as_ss::table::Table<'_>, listener: &Listener) {
     table.cell(format!("{}:", address(listener.peer.address)));
     table.cell("*");
     let mut users = Vec::new();
-    for Holder { name, pid, fd } in listener.holders.as_slice() {
+    for Holder { name, pid, fd } in listener.holders.first() {
         let before: &[u8] = if users.is_empty() {
             b" users:((\""
         } else {
