@@ -66,10 +66,10 @@ impl fmt::Display for Error {
                 }),
             ) => {
                 let address = SsAddress(*address);
-                let plain = port.on_any_address();
+                let relaxed = port.relaxed();
                 write!(
                     f,
-                    "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {plain})"
+                    "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {relaxed})"
                 )
             }
             Error::Partial(what) => f.write_str(what),

@@ -232,18 +232,25 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `listener` takes what is sent to this port: its address is the one
-    /// asked for, or the wildcard of that family, or `::` if it takes IPv4 too. An
-    /// IPv4-mapped address is an IPv4 one.
+    /// Whether `listener` accepts what is sent to this port: its address is the one
+    /// asked for, or the wildcard of that family, or `::` if it accepts IPv4 too. An
+    /// IPv4-mapped address is an IPv4 one. `*` asks for a wildcard that accepts IPv4, as
+    /// a published port needs it.
     pub fn is_served_by(&self, listener: &Listener) -> Serves {
         let address = listener.endpoint.address.to_canonical();
+        let is_v6_wildcard = address == Family::V6.wildcard();
         let is_served = self.is_on(listener)
             && match self.address {
                 None => true,
-                Some(AddressSpec::Wildcard) => address.is_unspecified(),
+                // Not `IfNotV6Only` where the source does not say: most servers on `::`
+                // accept IPv4, and where `/proc` is all there is (gVisor), each of them
+                // would be unhealthy. `0.0.0.0` is the strict form.
+                Some(AddressSpec::Wildcard) => {
+                    address.is_unspecified() && !(is_v6_wildcard && listener.v6_only == Some(true))
+                }
                 Some(AddressSpec::Exactly(wanted)) => {
                     let wanted = wanted.to_canonical();
-                    if wanted.is_ipv4() && address == Family::V6.wildcard() {
+                    if wanted.is_ipv4() && is_v6_wildcard {
                         return match listener.v6_only {
                             Some(false) => Serves::Yes,
                             Some(true) => Serves::No,
@@ -289,9 +296,13 @@ impl RequiredPort {
         below.max(port.saturating_sub(*self.ports.end()))
     }
 
-    /// Whether it asks for an IPv4 address, mapped or not.
-    pub fn is_ipv4(&self) -> bool {
-        self.address().is_some_and(|address| address.is_ipv4())
+    /// Whether only a listener that accepts IPv4 serves it: it asks for an IPv4 address,
+    /// mapped or not, or for `*`.
+    pub fn needs_ipv4(&self) -> bool {
+        match self.address() {
+            Some(address) => address.is_ipv4(),
+            None => self.address == Some(AddressSpec::Wildcard),
+        }
     }
 
     /// The address that it asks for, but `*`.
@@ -312,10 +323,14 @@ impl RequiredPort {
         table.protocol == self.protocol && !(is_v6 && table.family == Family::V4)
     }
 
-    /// The same ports on any address.
-    pub fn on_any_address(&self) -> RequiredPort {
+    /// The same ports, but served also by a `::` that may be v6only: on any address, or
+    /// on `*` if it asks for a wildcard.
+    pub fn relaxed(&self) -> RequiredPort {
+        let is_wildcard = self
+            .address()
+            .is_some_and(|address| address.is_unspecified());
         RequiredPort {
-            address: None,
+            address: is_wildcard.then_some(AddressSpec::Wildcard),
             ..self.clone()
         }
     }
@@ -502,7 +517,7 @@ mod tests {
             assert_eq!(serves(Some(true)), Serves::No, "{text}");
             assert_eq!(serves(None), Serves::IfNotV6Only, "{text}");
         }
-        for text in ["80", "*:80", "[::]:80", "[::1]:80"] {
+        for text in ["80", "[::]:80", "[::1]:80"] {
             for v6_only in [Some(false), Some(true), None] {
                 assert_eq!(
                     required(text).is_served_by(&any(v6_only)),
@@ -510,6 +525,30 @@ mod tests {
                     "{text}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_star_needs_a_wildcard_not_known_to_be_ipv6_only() {
+        for (address, v6_only, expected) in [
+            ("0.0.0.0", None, Serves::Yes),
+            ("::ffff:0.0.0.0", Some(true), Serves::Yes),
+            ("::", Some(false), Serves::Yes),
+            ("::", None, Serves::Yes),
+            ("::", Some(true), Serves::No),
+            ("127.0.0.1", None, Serves::No),
+        ] {
+            let listener = Listener {
+                v6_only,
+                ..listener(Protocol::Tcp, address, 80)
+            };
+            let port = required("*:80");
+            assert_eq!(port.is_served_by(&listener), expected, "{listener:?}");
+            assert!(
+                spec("*:80").matches(&listener)
+                    == address.parse::<IpAddr>().unwrap().is_unspecified()
+            );
+            assert!(port.is_kept_by(&listener), "{listener:?}");
         }
     }
 

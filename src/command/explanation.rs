@@ -82,10 +82,10 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         .filter(is_same_port)
         .partition(|listener| listener.protocol == port.protocol());
     if !same.is_empty() {
-        // The wildcard that takes no IPv4 is what explains most.
+        // The wildcard that accepts no IPv4 is what explains most.
         let v6_any = Family::V6.wildcard();
         let is_v6_only = |l: &Listener| {
-            port.is_ipv4() && l.endpoint.address == v6_any && l.v6_only == Some(true)
+            port.needs_ipv4() && l.endpoint.address == v6_any && l.v6_only == Some(true)
         };
         if let Some(place) = same.iter().position(|l| is_v6_only(l)) {
             same[..=place].rotate_right(1);
@@ -217,6 +217,11 @@ mod tests {
         }
         let v6_only = explained(&["127.0.0.1:80"], &["[::]:80/tcp"]);
         assert_eq!(v6_only, "127.0.0.1:80/tcp: only [::]:80 (IPv6 only) is");
+        let v6_only = explained(&["*:80"], &["127.0.0.1:80/tcp", "[::]:80/tcp"]);
+        assert_eq!(
+            v6_only,
+            "*:80/tcp: only [::]:80 (IPv6 only) and 127.0.0.1:80 are"
+        );
         let other_family = explained(&["[::1]:80"], &["0.0.0.0:80/tcp"]);
         assert_eq!(other_family, "[::1]:80/tcp: only 0.0.0.0:80 is");
     }

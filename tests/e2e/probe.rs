@@ -77,6 +77,53 @@ fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
     ]
 }
 
+/// As a published port needs it: Docker reaches the container by IPv4.
+#[test]
+fn a_star_is_a_wildcard_that_accepts_ipv4() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
+        // Whether a second address is served, too, tells the wildcards.
+        let [first, second, _] = ADDRESSES.map(|address| address.parse().unwrap());
+        for port in 80..=86 {
+            for protocol in ["tcp", "udp"] {
+                let is_served = |address| match protocol {
+                    "tcp" => takes_tcp(address, port),
+                    _ => takes_udp(address, port),
+                };
+                let argument = format!("*:{port}/{protocol}");
+                let expected = i32::from(!(is_served(first) && is_served(second)));
+                for source in ["auto", "netlink", "ss"] {
+                    let answer = check(&["-q", "--source", source, &argument]).0;
+                    assert_eq!(answer, expected, "{source}, {argument}");
+                }
+                // `/proc` does not say whether `::` accepts IPv4. `0.0.0.0` is strict.
+                let by_proc = |argument: &str| check(&["--source", "proc", argument]);
+                let expected = if port == 83 { 0 } else { expected };
+                assert_eq!(by_proc(&argument).0, expected, "{argument}");
+                if [82, 83].contains(&port) {
+                    let strict = format!("0.0.0.0:{port}/{protocol}");
+                    let unknown = format!(
+                        "lntu: {strict}: could not tell whether [::]:{port} takes IPv4 (ask for \
+                         {argument})\n"
+                    );
+                    assert_eq!(by_proc(&strict), (2, unknown));
+                }
+            }
+        }
+        // A server that binds `::` for both families would fail.
+        let wait = ["wait", "--closed", "--timeout", "0", "*:83"];
+        let taken = run(&mut lntu(&wait));
+        let reason = "lntu: *:83/tcp: still taken after N s by [::]:83/tcp\n";
+        assert_eq!((taken.code(), &*without_time(&taken.stderr)), (1, reason));
+        assert_eq!(check(&["[::]:83"]).0, 0, "the form for IPv6");
+        let listed = run(&mut lntu(&["list", "-H", "--tcp", "*:80-86"]));
+        assert_eq!(listed.lines().len(), 3, "a filter names every wildcard");
+    });
+}
+
 #[test]
 fn check_says_what_a_connection_would_find() {
     in_private_network(|| {
@@ -544,6 +591,7 @@ fn a_check_that_fails_says_what_listens_instead() {
         ];
         for (port, reason) in [
             ("*:81", "*:81/tcp: only 127.0.0.1:81 is"),
+            ("*:83", "*:83/tcp: only [::]:83 (IPv6 only) is"),
             (
                 "127.0.0.1:83",
                 "127.0.0.1:83/tcp: only [::]:83 (IPv6 only) is",

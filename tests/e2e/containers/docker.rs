@@ -263,6 +263,13 @@ impl Container {
         });
     }
 
+    /// Runs `command` in the container, with these options of `docker exec`.
+    pub fn exec(&self, options: &[&str], command: &[&str]) -> Finished {
+        run(&mut docker(
+            &[&["exec"], options, &[self.name()], command].concat(),
+        ))
+    }
+
     pub fn signal(&self, name: &str) {
         docker_says(&["kill", "--signal", name, &self.name]);
     }

@@ -1,7 +1,9 @@
 //! Probes as Docker runs them: what it keeps of a failed one, the port from the
-//! image's environment, and a container that may not use netlink.
+//! image's environment, an IPv6-only server, and a container that may not use netlink.
 
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpStream;
 
 use tempfile::TempDir;
 
@@ -86,4 +88,45 @@ fn a_probe_answers_where_a_seccomp_profile_forbids_netlink() {
     assert_eq!(probe(&["wait", "8080"]), yes);
     let reason = "lntu: 8081/tcp: not listening; 0.0.0.0:8080/tcp is\n";
     assert_eq!(probe(&["check", "8081"]), (1, reason.to_string()));
+}
+
+/// nginx with `listen [::]:8080;` is such a server.
+#[test]
+fn a_published_port_of_an_ipv6_only_server_is_unhealthy() {
+    if !have_docker() {
+        return;
+    }
+    let image = Image::scratch_with(
+        "HEALTHCHECK --interval=1s --retries=1 CMD [\"/lntu\", \"check\", \"*:8080\"]",
+    );
+    let publish = ["--publish=127.0.0.1::8080"];
+    let server = |step: &str, expected: &str| {
+        let server = image.start(&publish, &["/app", step, "8080", "serve"]);
+        server.wait_for_line("serving");
+        wait_for(expected, || {
+            (server.inspect("{{.State.Health.Status}}") == expected).then_some(())
+        });
+        server
+    };
+    let address = |server: &Container| docker_says(&["port", server.name(), "8080/tcp"]);
+    let reaches = |server: &Container| {
+        // Docker's proxy accepts any connection, and ends it if the container does not.
+        if let Ok(mut client) = TcpStream::connect(address(server)) {
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+        server.logs().stdout.contains("connection from")
+    };
+    let healthy = server("listen", "healthy");
+    wait_for("a connection", || reaches(&healthy).then_some(()));
+
+    let unhealthy = server("listen-ipv6-only", "unhealthy");
+    let log = unhealthy.inspect("{{range .State.Health.Log}}{{.Output}}{{end}}");
+    let reason = "lntu: *:8080/tcp: only [::]:8080 (IPv6 only) is";
+    assert!(log.lines().any(|line| line == reason), "{log}");
+    assert!(!reaches(&unhealthy));
+    let check = |port| unhealthy.exec(&[], &["/lntu", "check", port]).code();
+    assert_eq!(
+        (check("[::]:8080"), check("8080"), check("0.0.0.0:8080")),
+        (0, 0, 1)
+    );
 }

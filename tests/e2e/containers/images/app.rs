@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::{self, Command};
@@ -15,6 +15,7 @@ use std::time::Duration;
 use nix::sys::signal::{self, SigSet, Signal};
 use nix::unistd::execve;
 use rustix::mount::UnmountFlags;
+use rustix::net::{AddressFamily, SocketType, socket, sockopt};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::Uid;
 
@@ -60,6 +61,7 @@ impl App {
         match step {
             "say" => println!("{}", next()),
             "listen" => self.ports.push(listen(number(&next()))),
+            "listen-ipv6-only" => self.ports.push(listen_ipv6_only(number(&next()))),
             "bind" => self.bound.push(bind(number(&next()))),
             "reserve" => self.ports.push((number(&next()), None)),
             "connect" => drop(TcpStream::connect(("127.0.0.1", number(&next()))).unwrap()),
@@ -146,6 +148,15 @@ fn signal(name: &str) -> Signal {
 
 fn listen(port: u16) -> (u16, Option<TcpListener>) {
     (port, Some(TcpListener::bind(("0.0.0.0", port)).unwrap()))
+}
+
+fn listen_ipv6_only(port: u16) -> (u16, Option<TcpListener>) {
+    let socket = socket(AddressFamily::INET6, SocketType::STREAM, None).unwrap();
+    sockopt::set_ipv6_v6only(&socket, true).unwrap();
+    let address = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
+    rustix::net::bind(&socket, &address).unwrap();
+    rustix::net::listen(&socket, 9).unwrap();
+    (port, Some(socket.into()))
 }
 
 fn bind(port: u16) -> UdpSocket {
