@@ -20,7 +20,7 @@ pub enum Error {
     /// Nothing was found that certainly serves this port, for this reason.
     Unknown(RequiredPort, Unknown),
     /// The answer was written, but lacks something or may lack it: this says what.
-    Partial(&'static str),
+    Partial(String),
     /// This address that was asked about is none of this network namespace's.
     NotOwn(IpAddr),
     /// The answer could not be written.
@@ -36,6 +36,9 @@ pub enum Unknown {
     File(PathBuf),
     /// This listener on `::` serves it if it takes IPv4. The source does not tell.
     V6Only(Endpoint),
+    /// The process of `--of` or a descendant may hold a listener that serves it. Who holds
+    /// that listener cannot be read, for this reason.
+    Holder(String),
 }
 
 impl Error {
@@ -71,6 +74,9 @@ impl fmt::Display for Error {
                     f,
                     "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {relaxed})"
                 )
+            }
+            Error::Unknown(port, Unknown::Holder(reason)) => {
+                write!(f, "{port}: could not tell who listens: {reason}")
             }
             Error::Partial(what) => f.write_str(what),
             Error::NotOwn(address) => write!(

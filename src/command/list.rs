@@ -13,8 +13,8 @@ use crate::source::{self, Known, Source, SourceError};
 /// for each protocol and port. A reader that goes away before the end is no error.
 ///
 /// # Errors
-/// If the source has no complete answer, or the output cannot be written. Where only
-/// some network namespaces or holders are missing, the others are written all the same.
+/// If the source has no complete answer, or the output cannot be written. Where some
+/// listeners may be missing, the others are written all the same.
 pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     source.poll(Known::default(), &mut snapshot).result?;
@@ -26,8 +26,8 @@ pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) ->
         report::warn(format_args!("{unreadable}"));
     }
     let is_unreadable = !source.unreadable().is_empty();
-    let unreadable = is_unreadable.then_some(source::NAMESPACES_MISSING);
-    match unreadable.or(source.may_be_missing()) {
+    let unreadable = is_unreadable.then(|| source::NAMESPACES_MISSING.into());
+    match unreadable.or_else(|| source.may_be_missing()) {
         Some(what) => Err(Error::Partial(what)),
         None => Ok(()),
     }

@@ -309,6 +309,13 @@ impl Probe {
         if !matches!(state, State::Closed) {
             return state;
         }
+        let may_count = |listener: &Listener| match to_bind {
+            true => port.is_kept_by(listener),
+            false => port.is_served_by(listener) != Serves::No,
+        };
+        if let Some(reason) = self.source.unknown_holder(&may_count) {
+            return State::Unknown(Unknown::Holder(reason.into()));
+        }
         let tables = SocketTable::ALL.into_iter();
         let mut tables = tables.filter(|table| port.can_be_in(*table, to_bind));
         match tables.find_map(|table| self.source.forbidden_file(table)) {

@@ -55,6 +55,8 @@ pub struct Watcher {
     is_lost: bool,
     /// The network namespaces that the last poll could not read.
     unreadable: Vec<Unreadable>,
+    /// That listeners of the process that was asked about may be missing was said.
+    said_missing: bool,
     /// What was rendered says that these namespaces cannot be read.
     lost: Vec<u64>,
     output_fails: bool,
@@ -88,6 +90,7 @@ impl Watcher {
             source_error: None,
             is_lost: false,
             unreadable: Vec::new(),
+            said_missing: false,
             lost: Vec::new(),
             output_fails: false,
             root_has_ended: false,
@@ -215,8 +218,16 @@ impl Watcher {
         (is_settled, cost)
     }
 
-    /// Says which network namespaces can be read no longer, or again.
+    /// Says which network namespaces can be read no longer, or again. Says once that
+    /// listeners of the process that was asked about may be missing.
     fn note_unreadable(&mut self) {
+        if !self.said_missing
+            && self.source.unknown_holder(&|_| true).is_some()
+            && let Some(missing) = self.source.may_be_missing()
+        {
+            report::warn(format_args!("{missing}"));
+            self.said_missing = true;
+        }
         let (before, now) = (&self.unreadable, self.source.unreadable());
         let is_in = |all: &[Unreadable], inode| all.iter().any(|one| one.inode == inode);
         for one in now.iter().filter(|one| !is_in(before, one.inode)) {
@@ -270,7 +281,8 @@ impl Watcher {
             self.render_listeners();
         }
         if is_first {
-            let ready = Status::Ready(self.source.may_be_missing());
+            let missing = self.source.may_be_missing();
+            let ready = Status::Ready(missing.as_deref());
             self.renderer
                 .status(ready, Timestamp::now(), &mut self.unsent);
         }

@@ -398,14 +398,24 @@ impl Source {
         namespaces.is_some_and(|namespaces| namespaces.is_there(inode))
     }
 
+    /// Why it is not known whether the process of [`SourceOptions::of`] or a descendant
+    /// holds a listener that `counts`, if the last poll found such a listener.
+    pub fn unknown_holder(&self, counts: &dyn Fn(&Listener) -> bool) -> Option<&str> {
+        self.tree.as_ref()?.unknown_holder(counts)
+    }
+
     /// What to say if something may be missing from what was found: network namespaces
-    /// that the last poll did not see, or holders.
-    pub fn may_be_missing(&self) -> Option<&'static str> {
+    /// that the last poll did not see, listeners of the process that was asked about, or
+    /// holders.
+    pub fn may_be_missing(&self) -> Option<String> {
         if self.namespaces.as_ref().is_some_and(Namespaces::is_partial) {
-            return Some(NAMESPACES_MISSING);
+            return Some(NAMESPACES_MISSING.into());
+        }
+        if let Some(reason) = self.unknown_holder(&|_| true) {
+            return Some(format!("--of: listeners may be missing: {reason}"));
         }
         let is_incomplete = self.lookup.as_ref().is_some_and(Lookup::is_incomplete);
-        is_incomplete.then_some("holders may be missing")
+        is_incomplete.then(|| "holders may be missing".into())
     }
 
     /// How often polls had to look again so far.

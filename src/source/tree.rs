@@ -20,6 +20,10 @@ const MOST_MISSES: u8 = 6;
 /// So many of these searches are made at one poll. The others wait for the next polls:
 /// a socket may just be passed on within the tree.
 const SEARCHES_PER_POLL: u8 = 2;
+/// While a process executes a program or ends, its files belong to root. So what is
+/// refused is tried so often, with this pause between two tries.
+const MOST_TRIES: usize = 20;
+const RETRY: Duration = Duration::from_millis(1);
 
 /// A process and its descendants, and what is known of the sockets they hold.
 #[derive(Debug)]
@@ -36,6 +40,30 @@ pub struct Tree {
     lists_children: bool,
     /// Sorted by inode.
     sockets: Vec<Socket>,
+    /// Why the network namespace of the root may not be read, if it may not. Its listeners
+    /// may then be in another one.
+    namespace_refusal: Option<String>,
+    /// What the last search was not allowed to read.
+    refused: Refused,
+    /// The listeners of the last snapshot that a refused process may hold, and that no
+    /// other process of the tree holds.
+    uncertain: Vec<Listener>,
+}
+
+/// The processes of the tree whose descriptors this process may not read.
+#[derive(Debug, Default)]
+struct Refused {
+    pids: Vec<u32>,
+    /// Why, for the first of them.
+    reason: String,
+}
+
+/// What one search found.
+#[derive(Debug)]
+struct Found {
+    /// Sorted by inode.
+    sockets: Vec<Socket>,
+    refused: Refused,
 }
 
 /// A socket that was searched for.
@@ -43,7 +71,8 @@ pub struct Tree {
 struct Socket {
     inode: u64,
     is_held: bool,
-    /// How many searches in a row have not found it.
+    /// How many searches in a row have not found it. Only those count that could read
+    /// every process.
     misses: u8,
 }
 
@@ -71,13 +100,7 @@ impl fmt::Display for TreeError {
             }
             TreeError::Ended(pid) => write!(f, "--of {pid}: the process has ended"),
             TreeError::Unreadable(path, error) => {
-                write!(f, "--of: {}: {error}", path.display())?;
-                match error.kind() {
-                    ErrorKind::PermissionDenied => {
-                        f.write_str(" (needs the process's user, or root with CAP_SYS_PTRACE)")
-                    }
-                    _ => Ok(()),
-                }
+                write!(f, "--of: {}", reason(path, error))
             }
             TreeError::OtherNamespace(pid) => write!(
                 f,
@@ -90,13 +113,25 @@ impl fmt::Display for TreeError {
 
 impl std::error::Error for TreeError {}
 
+/// Why this file cannot be read, and what reading it needs.
+fn reason(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            format!("{path}: {error} (needs the process's user, or root with CAP_SYS_PTRACE)")
+        }
+        _ => format!("{path}: {error}"),
+    }
+}
+
 impl Tree {
     /// The tree of the process with the id `root`, as this `/proc` numbers it. Listeners
     /// are read from the `net` in `place`: in `/proc`, or in the directory of a process.
     ///
     /// # Errors
-    /// If there is no such process, if it is in another network namespace, or if its
-    /// descriptors may not be read.
+    /// If there is no such process, or if it is in another network namespace. A process
+    /// whose descriptors may not be read is no error, because a descendant that can be read
+    /// may hold the same sockets.
     pub fn new(proc_root: &Path, root: u32, place: &Path) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
         let stat = read_stat(&directory).map_err(|error| match error.kind() {
@@ -115,30 +150,32 @@ impl Tree {
             true => place.join("self/ns/net"),
             false => place.join("ns/net"),
         };
-        let namespace = fs::read_link(&looked_at);
-        match namespace {
-            Ok(namespace) if is_elsewhere(&directory, &namespace) => {
-                return Err(TreeError::OtherNamespace(root));
-            }
+        let mut namespace_refusal = None;
+        match fs::read_link(&looked_at) {
+            Ok(namespace) => match is_in(&directory, &namespace) {
+                Ok(true) => {}
+                Ok(false) => return Err(TreeError::OtherNamespace(root)),
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    namespace_refusal = Some(reason(&directory.join("ns/net"), &error));
+                }
+                Err(_) => {}
+            },
             // A saved `/proc` has none.
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(TreeError::Unreadable(looked_at, error));
-            }
-            _ => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(TreeError::Unreadable(looked_at, error)),
         }
-        let descriptors = directory.join("fd");
-        match fs::read_dir(&descriptors) {
-            Err(error) => Err(TreeError::Unreadable(descriptors, error)),
-            Ok(_) => Ok(Tree {
-                proc_root: proc_root.to_path_buf(),
-                root,
-                start_time: stat.start_time,
-                has_ended: false,
-                ends_with_place: place == directory,
-                lists_children: task.join("children").exists(),
-                sockets: Vec::new(),
-            }),
-        }
+        Ok(Tree {
+            proc_root: proc_root.to_path_buf(),
+            root,
+            start_time: stat.start_time,
+            has_ended: false,
+            ends_with_place: place == directory,
+            lists_children: task.join("children").exists(),
+            sockets: Vec::new(),
+            namespace_refusal,
+            refused: Refused::default(),
+            uncertain: Vec::new(),
+        })
     }
 
     /// The root, if it has ended, as of the last call of [`Tree::retain_held`].
@@ -146,13 +183,27 @@ impl Tree {
         self.has_ended.then_some(self.root)
     }
 
-    /// Keeps only the listeners of `snapshot` that the tree holds. The tree is read
-    /// if there is a socket that is not known yet. When the root has ended, nothing
-    /// new belongs to the tree.
+    /// Why it is not known whether the tree holds a listener that `counts`, if the last
+    /// snapshot had such a listener. When the root has ended, all is known.
+    pub fn unknown_holder(&self, counts: &dyn Fn(&Listener) -> bool) -> Option<&str> {
+        if self.has_ended {
+            return None;
+        }
+        if self.uncertain.iter().any(counts) {
+            return Some(&self.refused.reason);
+        }
+        self.namespace_refusal.as_deref()
+    }
+
+    /// Keeps only the listeners of `snapshot` that the tree certainly holds: one process
+    /// that can be read is enough for each. The tree is read if there is a socket that is
+    /// not known yet. When the root has ended, nothing new belongs to the tree.
     ///
     /// # Errors
-    /// If a process of the tree cannot be read, or a listener has no inode.
+    /// If the tree cannot be read for another reason than a lack of permission, or a
+    /// listener has no inode.
     pub fn retain_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
+        self.uncertain.clear();
         self.has_ended = self.has_ended || self.root_has_ended()?;
         let listeners = snapshot.listeners();
         if listeners.iter().any(|listener| listener.inode == 0) {
@@ -166,8 +217,17 @@ impl Tree {
             // What was found while the root ended is not its tree.
             self.has_ended = self.root_has_ended()?;
             if !self.has_ended {
-                self.sockets = found;
+                self.sockets = found.sockets;
+                self.refused = found.refused;
             }
+            // The next search would be refused the same.
+            if !self.refused.pids.is_empty() {
+                break;
+            }
+        }
+        if !self.refused.pids.is_empty() {
+            let unsettled = listeners.iter().filter(|l| !self.is_settled(l));
+            self.uncertain = unsettled.cloned().collect();
         }
         snapshot.retain(|listener| {
             self.find(listener.inode)
@@ -207,35 +267,60 @@ impl Tree {
 
     /// Reads the descriptors of the whole tree. Returns what is known then of the
     /// sockets of `listeners`.
-    fn search(&self, listeners: &[Listener]) -> Result<Vec<Socket>, TreeError> {
+    fn search(&self, listeners: &[Listener]) -> Result<Found, TreeError> {
+        let inodes = inodes_of(listeners);
         let mut held: Vec<u64> = Vec::new();
-        for pid in self.processes()? {
-            self.read_descriptors(pid, &mut held)?;
+        let mut refused = Refused {
+            pids: self.processes()?,
+            ..Refused::default()
+        };
+        for tries in 1.. {
+            refused = self.read_descriptors(refused.pids, &mut held)?;
+            held.sort_unstable();
+            let is_found = |inode: &u64| held.binary_search(inode).is_ok();
+            let was_refused = |pid: &u32| self.refused.pids.contains(pid);
+            if tries == MOST_TRIES
+                || inodes.iter().all(is_found)
+                || refused.pids.iter().all(was_refused)
+            {
+                break;
+            }
+            sys::wait_until_gone(RETRY, None, None);
         }
-        held.sort_unstable();
         let socket = |inode: u64| {
-            let is_held = held.binary_search(&inode).is_ok();
-            let misses = self.find(inode).map_or(0, |socket| socket.misses);
+            let (was_held, misses) = match self.find(inode) {
+                Some(socket) => (socket.is_held, socket.misses),
+                None => (false, 0),
+            };
+            let is_found = held.binary_search(&inode).is_ok();
+            // Nothing is lost because something may not be read.
+            let (is_held, misses) = match refused.pids.is_empty() {
+                _ if is_found => (true, 0),
+                true => (false, MOST_MISSES.min(misses + 1)),
+                false => (was_held, misses),
+            };
             Socket {
                 inode,
                 is_held,
-                misses: if is_held {
-                    0
-                } else {
-                    MOST_MISSES.min(misses + 1)
-                },
+                misses,
             }
         };
-        Ok(inodes_of(listeners).into_iter().map(socket).collect())
+        let sockets = inodes.into_iter().map(socket).collect();
+        Ok(Found { sockets, refused })
     }
 
-    /// Adds the inodes of all sockets that this process holds to `held`.
-    fn read_descriptors(&self, pid: u32, held: &mut Vec<u64>) -> Result<(), TreeError> {
-        /// While a process executes a program or ends, its descriptors belong to root.
-        const MOST_TRIES: usize = 20;
-        let directory = self.proc_root.join(pid.to_string());
-        let descriptors = directory.join("fd");
-        for tries in 1.. {
+    /// Adds the inodes of all sockets that these processes hold to `held`. Returns those
+    /// processes whose descriptors may not be read.
+    fn read_descriptors(
+        &self,
+        mut pids: Vec<u32>,
+        held: &mut Vec<u64>,
+    ) -> Result<Refused, TreeError> {
+        let mut first = None;
+        let mut failure = None;
+        pids.retain(|pid| {
+            let directory = self.proc_root.join(pid.to_string());
+            let descriptors = directory.join("fd");
             let mut forbidden = None;
             let read = for_each_number(&descriptors, |_, path| match fs::read_link(path) {
                 Ok(link) => held.extend(inode_of_link(&link, "socket")),
@@ -244,17 +329,27 @@ impl Tree {
                 // Root without CAP_SYS_PTRACE can list what it may not read.
                 Err(error) => forbidden = Some(error),
             });
-            match read.and(forbidden.map_or(Ok(()), Err)) {
-                Err(error) if !is_of_ended(&error) && !has_ended(&directory) => {
-                    if error.kind() != ErrorKind::PermissionDenied || tries == MOST_TRIES {
-                        return Err(TreeError::Unreadable(descriptors, error));
-                    }
-                    sys::wait_until_gone(Duration::from_millis(1), None, None);
-                }
-                _ => break,
+            let Err(error) = read.and(forbidden.map_or(Ok(()), Err)) else {
+                return false;
+            };
+            if is_of_ended(&error) || has_ended(&directory) {
+                return false;
             }
+            match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    first.get_or_insert_with(|| reason(&descriptors, &error));
+                }
+                _ => failure = Some(TreeError::Unreadable(descriptors, error)),
+            }
+            true
+        });
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(Refused {
+                pids,
+                reason: first.unwrap_or_default(),
+            }),
         }
-        Ok(())
     }
 
     /// The ids of the root and its descendants.
@@ -292,7 +387,10 @@ impl Tree {
                         }
                     }
                 }
-                Err(error) if is_of_ended(&error) => {}
+                // Where threads may not be listed, descriptors may not be either, so
+                // `read_descriptors` reports this process as refused.
+                Err(error)
+                    if is_of_ended(&error) || error.kind() == ErrorKind::PermissionDenied => {}
                 Err(error) => {
                     let directory = self.proc_root.join(pid.to_string());
                     return Err(TreeError::Unreadable(directory.join("task"), error));
@@ -303,15 +401,32 @@ impl Tree {
     }
 }
 
-/// Whether no thread of the process with this directory is in the network namespace
-/// with this link. False if that cannot be told.
-fn is_elsewhere(directory: &Path, namespace: &Path) -> bool {
-    let mut is_elsewhere = true;
-    let read = for_each_number(&directory.join("task"), |_, thread| {
-        let of_thread = fs::read_link(thread.join("ns/net"));
-        is_elsewhere &= of_thread.is_ok_and(|of_thread| of_thread != namespace);
-    });
-    read.is_ok() && is_elsewhere
+/// Whether a thread of the process with this directory is in the network namespace with
+/// this link.
+///
+/// # Errors
+/// If no thread was found there, and the namespace of one cannot be read.
+fn is_in(directory: &Path, namespace: &Path) -> io::Result<bool> {
+    let look = || {
+        let mut is_in = Ok(false);
+        for_each_number(&directory.join("task"), |_, thread| {
+            match fs::read_link(thread.join("ns/net")) {
+                Ok(of_thread) if of_thread == namespace => is_in = Ok(true),
+                Err(error) if matches!(is_in, Ok(false)) => is_in = Err(error),
+                _ => {}
+            }
+        })?;
+        is_in
+    };
+    for _ in 1..MOST_TRIES {
+        match look() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                sys::wait_until_gone(RETRY, None, None);
+            }
+            answer => return answer,
+        }
+    }
+    look()
 }
 
 /// The children of all threads of the process with this directory.
@@ -478,7 +593,12 @@ mod tests {
             assert_eq!(socket.unwrap().misses, 0);
         }
         let missed = tree.search(snapshot(&[12, 13]).listeners()).unwrap();
-        assert!(missed.iter().all(|socket| socket.misses < MOST_MISSES));
+        assert!(
+            missed
+                .sockets
+                .iter()
+                .all(|socket| socket.misses < MOST_MISSES)
+        );
     }
 
     #[test]

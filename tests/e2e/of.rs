@@ -199,7 +199,7 @@ fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
 }
 
 #[test]
-fn a_process_that_cannot_be_followed_is_an_error_and_no_empty_list() {
+fn a_process_that_cannot_be_followed_is_an_error() {
     // No process has an id above the kernel's PID_MAX_LIMIT.
     for command in ["watch", "list", "check", "wait"] {
         let mut arguments = vec![command, "--of", "4194305"];
@@ -227,10 +227,16 @@ fn a_process_that_cannot_be_followed_is_an_error_and_no_empty_list() {
             .args(["-c", script])
             .arg(program)
             .args(["list", "--of", "1"]);
+        // What is certain is nothing here, and the status says that it is not all.
         let refused = run(without_root(&mut command));
-        let why = "--of: /proc/1/fd: Permission denied (os error 13) (needs the process's \
-                   user, or root with CAP_SYS_PTRACE)";
-        assert_eq!(refused.error(), why);
+        assert_eq!((refused.code(), refused.stdout.lines().count()), (2, 1));
+        let (start, end) = (
+            "lntu: --of: listeners may be missing: /proc/1/",
+            ": Permission denied (os error 13) (needs the process's user, or root with \
+             CAP_SYS_PTRACE)\n",
+        );
+        let why = &refused.stderr;
+        assert!(why.starts_with(start) && why.ends_with(end), "{why}");
     }
 }
 
@@ -437,17 +443,179 @@ fn descriptors_that_may_not_be_read_are_an_error_also_where_they_can_be_listed()
             run(&mut lntu(&["wait", "--timeout", "30s", "8000"])).code(),
             0
         );
-        let mut command = Command::new("setpriv");
-        command.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]);
-        command
-            .arg(env!("CARGO_BIN_EXE_lntu"))
-            .args(["check", "--of", &service.pid(), "8000"]);
-        let refused = run(&mut command);
+        let check = ["check", "--of", &service.pid(), "8000"];
+        let refused = run(&mut without_ptrace(&check));
         let error = refused.error();
         assert!(
             error.contains("Permission denied") && error.contains("CAP_SYS_PTRACE"),
             "{error}"
         );
+    });
+}
+
+/// A tree whose root holds 127.0.0.1:8000, also after SIGUSR1, when it becomes another
+/// user. Its child, of that user from the start, holds 8000 too, and 8001 alone.
+const TREE_OF_TWO_USERS: &str = "
+import os, signal, socket, time
+both = socket.create_server(('127.0.0.1', 8000))
+if os.fork():
+    signal.signal(signal.SIGUSR1, lambda *_: os.setuid(65534))
+else:
+    os.setuid(65534)
+    own = socket.create_server(('127.0.0.1', 8001))
+while True:
+    time.sleep(600)
+";
+
+fn tree_of_two_users() -> Service {
+    let python = ["python3", "-c", TREE_OF_TWO_USERS];
+    let service = Service::start(
+        "setpriv",
+        &[&WITHOUT_PTRACE[..], &python].concat(),
+        Path::new("/"),
+    );
+    let both = ["wait", "--timeout", "30s", "8000", "8001"];
+    assert_eq!(run(&mut lntu(&both)).code(), 0);
+    service
+}
+
+/// Options of setpriv: without CAP_SYS_PTRACE, as in a container. Root may not read the
+/// descriptors of other users' processes then, nor of those with more capabilities.
+const WITHOUT_PTRACE: [&str; 4] = ["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"];
+
+fn without_ptrace(arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(WITHOUT_PTRACE);
+    command.arg(env!("CARGO_BIN_EXE_lntu")).args(arguments);
+    command
+}
+
+fn have_two_users() -> bool {
+    let not_root = (!rustix::process::geteuid().is_root()).then(|| "this is not root".into());
+    have("root", not_root)
+        && ["python3", "setpriv"].map(|name| have_program("services", name)) == [true; 2]
+}
+
+/// How the reason ends where descriptors may not be read.
+const NEEDS: &str =
+    ": Permission denied (os error 13) (needs the process's user, or root with CAP_SYS_PTRACE)";
+
+#[test]
+fn a_holder_that_can_be_read_is_enough_for_a_yes() {
+    if !have_two_users() {
+        return;
+    }
+    in_private_network(|| {
+        let service = tree_of_two_users();
+        let pid = service.pid();
+        let _neighbour = bound(Type::STREAM, "127.0.0.1:8003", |_| {});
+        let says = |arguments: &[&str]| {
+            let said = run(&mut without_ptrace(
+                &[arguments, &["--of", &pid, "--source", "proc"]].concat(),
+            ));
+            (said.code(), said.stderr)
+        };
+        let yes = (0, String::new());
+        let assert_unknown = |arguments: &[&str], port: &str| {
+            let (code, stderr) = says(arguments);
+            let start = format!("lntu: {port}/tcp: could not tell who listens: /proc/");
+            let end = format!("/fd{NEEDS}\n");
+            let is_said = stderr.starts_with(&start) && stderr.ends_with(&end);
+            assert!(code == 2 && is_said, "{arguments:?}: {code}, {stderr}");
+        };
+        assert_eq!(says(&["check", "8000"]), yes);
+        assert_eq!(says(&["wait", "8000"]), yes);
+        // Its holder may not be read, or it may be of another tree.
+        for port in ["8001", "8003"] {
+            assert_unknown(&["check", port], port);
+            assert_unknown(&["wait", port], port);
+            assert_unknown(&["wait", "--closed", port], port);
+        }
+        // On a port that nobody listens on, no one's descriptors matter.
+        let reason = "lntu: 8002/tcp: not listening; 127.0.0.1:8000/tcp is\n";
+        assert_eq!(says(&["check", "8002"]), (1, reason.into()));
+        assert_eq!(says(&["wait", "--closed", "8002"]), yes);
+        assert_eq!(says(&["check", "8001", "8002"]).0, 1, "one is certain");
+        assert_eq!(says(&["check", "--any", "8000", "8001"]).0, 0);
+    });
+}
+
+#[test]
+fn a_list_of_a_tree_says_that_more_may_be_missing() {
+    if !have_two_users() {
+        return;
+    }
+    in_private_network(|| {
+        let service = tree_of_two_users();
+        let pid = service.pid();
+        for source in ["auto", "ss", "proc", "netlink"] {
+            let list = ["list", "-H", "--of", &pid, "--source", source];
+            let listed = run(&mut without_ptrace(&list));
+            let lines: Vec<String> = listed.stdout.lines().map(event).collect();
+            assert_eq!(lines, ["tcp LISTEN 127.0.0.1:8000"], "{source}");
+            let start = "lntu: --of: listeners may be missing: /proc/";
+            assert_eq!(listed.code(), 2);
+            assert!(listed.stderr.starts_with(start), "{listed:?}");
+            assert_eq!(listed.stderr.lines().count(), 1, "{listed:?}");
+            // All that are asked for are certain.
+            let listed = run(&mut without_ptrace(&[&list[..], &["8000"]].concat()));
+            assert_eq!(listed.lines().len(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_watcher_of_a_tree_is_ready_with_an_error() {
+    if !have_two_users() {
+        return;
+    }
+    in_private_network(|| {
+        let service = tree_of_two_users();
+        let watch = ["--json", "-i", FAST, "--of", &service.pid()];
+        let watcher = Running::start(&mut without_ptrace(&watch));
+        let next = || serde_json::from_str::<Value>(&watcher.next_line()).unwrap();
+        let first = next();
+        assert_eq!(
+            (&first["type"], &first["port"]),
+            (&"listening".into(), &"tcp:127.0.0.1:8000".into())
+        );
+        let ready = next();
+        let error = ready["error"].as_str().unwrap();
+        assert!(
+            error.starts_with("--of: listeners may be missing: "),
+            "{ready}"
+        );
+        assert_eq!(watcher.next_error(), format!("lntu: {error}"));
+        watcher.assert_silent_for(A_WHILE);
+        watcher.assert_no_more_errors();
+    });
+}
+
+#[test]
+fn nothing_closes_because_its_holder_cannot_be_read() {
+    if !have_two_users() {
+        return;
+    }
+    in_private_network(|| {
+        let service = tree_of_two_users();
+        let port = "8000";
+        let watch = ["-H", "-i", FAST, "--of", &service.pid(), port, "8003"];
+        let watcher = Running::start(&mut without_ptrace(&watch));
+        assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:8000");
+        watcher.assert_no_more_errors();
+        kill_process(Pid::from_child(&service.0), Signal::USR1).unwrap();
+        let status = format!("/proc/{}/status", service.pid());
+        wait_for("another user", || {
+            let status = fs::read_to_string(&status).unwrap();
+            status.contains("Uid:\t65534").then_some(())
+        });
+        // What is new is searched for, in a tree of which nothing can be read now.
+        let _neighbour = bound(Type::STREAM, "127.0.0.1:8003", |_| {});
+        let said = watcher.next_error();
+        assert!(said.contains("listeners may be missing"), "{said}");
+        watcher.assert_silent_for(A_WHILE);
+        drop(service);
+        assert_eq!(event(&watcher.next_line()), "tcp CLOSED 127.0.0.1:8000");
     });
 }
 

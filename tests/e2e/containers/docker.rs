@@ -98,6 +98,26 @@ pub fn docker_says(arguments: &[&str]) -> String {
     said.stdout.trim().to_string()
 }
 
+/// The options with which a container finds the programs of this machine, and `/data` to
+/// write to, as any user.
+pub fn with_programs() -> Vec<String> {
+    let files = [
+        "/usr",
+        "/bin",
+        "/lib",
+        "/lib64",
+        "/etc/passwd",
+        "/etc/group",
+    ];
+    let linker = ["/etc/ld.so.cache", "/etc/alternatives"];
+    let there = files.iter().chain(&linker);
+    let there = there.filter(|file| Path::new(file).exists());
+    let mounts = there.map(|file| format!("--volume={file}:{file}:ro"));
+    mounts
+        .chain(["--tmpfs=/data:mode=1777".into(), "--tmpfs=/tmp".into()])
+        .collect()
+}
+
 /// A name that no other test run uses.
 pub fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);

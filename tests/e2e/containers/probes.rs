@@ -1,5 +1,5 @@
 //! Probes as Docker runs them: what it keeps of a failed one, the port from the
-//! image's environment, an IPv6-only server, and a container that may not use netlink.
+//! image's environment, servers of another user, and a container that may not use netlink.
 
 use std::fs;
 use std::io::Read as _;
@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use tempfile::TempDir;
 
 use super::docker::*;
+use super::services::postgresql;
 use crate::harness::*;
 
 #[test]
@@ -129,4 +130,98 @@ fn a_published_port_of_an_ipv6_only_server_is_unhealthy() {
         (check("[::]:8080"), check("8080"), check("0.0.0.0:8080")),
         (0, 0, 1)
     );
+}
+
+/// Starts a server among the programs of this machine, and waits for its port.
+fn start_program(options: &[&str], command: &[&str], port: &str) -> Container {
+    let programs = with_programs();
+    let mounts = programs.iter().map(String::as_str);
+    let options: Vec<&str> = mounts.chain(options.iter().copied()).collect();
+    let server = Image::scratch().start(&options, command);
+    let waited = server.exec(&[], &["/lntu", "wait", "--timeout", "60s", port]);
+    assert!(waited.status.success(), "{waited:?}, {:?}", server.logs());
+    server
+}
+
+/// Root in a container has no CAP_SYS_PTRACE, so it may not read nginx's workers, which
+/// hold the socket too.
+#[test]
+fn nginx_is_probed_by_its_root_beside_workers_of_another_user() {
+    if !have_docker() || !have_program("services", "nginx") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let text = "user nobody nogroup; worker_processes 2; daemon off; pid /data/pid;
+        error_log stderr; events {}
+        http {
+            access_log off; client_body_temp_path /data/body; proxy_temp_path /data/proxy;
+            fastcgi_temp_path /data/fastcgi; uwsgi_temp_path /data/uwsgi;
+            scgi_temp_path /data/scgi; server { listen 8081; }
+        }";
+    fs::write(directory.path().join("nginx.conf"), text).unwrap();
+    let volume = format!("--volume={}:/conf:ro", directory.path().display());
+    let nginx = ["/usr/sbin/nginx", "-p", "/data", "-c", "/conf/nginx.conf"];
+    let server = start_program(&[&volume], &nginx, "8081");
+    // Before a worker runs, there is nothing that may not be read.
+    wait_for("two workers", || {
+        (server.processes().len() == 3).then_some(())
+    });
+    let check = |port: &str| {
+        let checked = server.exec(&[], &["/lntu", "check", "--of", "1", port]);
+        (checked.code(), checked.stderr)
+    };
+    assert_eq!(check("8081"), (0, String::new()));
+    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:8081/tcp is\n";
+    assert_eq!(check("8080"), (1, reason.into()));
+    let listed = server.exec(&[], &["/lntu", "list", "-H", "--of", "1"]);
+    assert_eq!(super::events(&listed.lines().join("\n")), ["LISTEN *:8081"]);
+
+    let beside = ["/lntu", "--of", "1", "--json", "-i", "100ms", "--"];
+    let beside = start_program(&[&volume], &[&beside[..], &nginx].concat(), "8081");
+    beside.wait_for_line("\"port\":\"tcp:*:8081\"");
+    assert!(!beside.logs().stdout.contains("\"lost\""));
+}
+
+/// Probes a server that runs as process 1 of user 65534, as redis and postgres do in their
+/// images, which start as root.
+fn assert_probed(command: &[&str], port: &str) {
+    let of_user = [
+        "/usr/bin/setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let command = [&of_user, command].concat();
+    let check = ["/lntu", "check", "--of", "1", port];
+    let server = start_program(&[], &command, port);
+    // What reads no descriptor knows no holder. It never says no.
+    let by_root = server.exec(&[], &check);
+    let start = format!("{port}/tcp: could not tell who listens: /proc/1/fd: Permission denied");
+    assert!(by_root.error().starts_with(&start), "{by_root:?}");
+    assert!(by_root.error().ends_with("CAP_SYS_PTRACE)"), "{by_root:?}");
+    assert_eq!(
+        server.exec(&["--user=65534:65534"], &check).lines(),
+        [""; 0]
+    );
+    drop(server);
+    let server = start_program(&["--cap-add=SYS_PTRACE"], &command, port);
+    assert_eq!(server.exec(&[], &check).lines(), [""; 0]);
+}
+
+#[test]
+fn redis_is_probed_by_its_user_and_by_root_with_ptrace() {
+    if have_docker() && have_program("services", "redis-server") {
+        assert_probed(&["redis-server", "--port", "6379", "--save", ""], "6379");
+    }
+}
+
+#[test]
+fn postgresql_is_probed_by_its_user_and_by_root_with_ptrace() {
+    let [initdb, postgres] = ["initdb", "postgres"].map(postgresql);
+    if !have_docker() || !have_program("services", &postgres) {
+        return;
+    }
+    let script = "\"$0\" -A trust -N -D /data/db >/dev/null && exec \"$1\" -D /data/db -k /data";
+    let [initdb, postgres] = [&initdb, &postgres].map(|path| path.to_str().unwrap());
+    assert_probed(&["/bin/sh", "-c", script, initdb, postgres], "5432");
 }

@@ -170,7 +170,7 @@ fn postgresql_is_followed() {
 
 /// A program of the newest installed PostgreSQL. Debian keeps these out of
 /// PATH.
-fn postgresql(program: &str) -> PathBuf {
+pub fn postgresql(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let newest = versions.flatten().map(|entry| entry.path()).max();
     newest.unwrap_or_default().join("bin").join(program)
