@@ -1,10 +1,11 @@
 //! Which processes hold a socket: those with a link to the socket's inode in
 //! `/proc/PID/fd`. Their names come from `/proc/PID/comm`, or from `stat` as in ss.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::kernel::proc::process::{for_each_number, inode_of_link, name_in_comm};
 use crate::listener::{Holder, Holders, Listener};
 
 /// Finds the holders of sockets and remembers them by inode. It reads processes
@@ -140,68 +141,6 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> bool {
     is_refused || read.as_ref().is_err_and(is_refusal)
 }
 
-/// Calls `each` with every entry of `directory` whose name is a number.
-pub(super) fn for_each_number(
-    directory: &Path,
-    mut each: impl FnMut(u32, &Path),
-) -> io::Result<()> {
-    // One copy in the binary, whatever is called.
-    for_each_number_dyn(directory, &mut each)
-}
-
-fn for_each_number_dyn(directory: &Path, each: &mut dyn FnMut(u32, &Path)) -> io::Result<()> {
-    let mut path = directory.to_path_buf();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        if let Some(number) = name.to_str().and_then(|name| name.parse().ok()) {
-            path.push(name);
-            each(number, &path);
-            path.pop();
-        }
-    }
-    Ok(())
-}
-
-/// The inode in a link of this kind, such as 123 in `socket:[123]`.
-pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
-    let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;
-    link.strip_suffix(']')?.parse().ok()
-}
-
-/// The contents of `file`, at most 4096 bytes. `comm` and `stat` are shorter, and of
-/// `cgroup` the first lines suffice.
-pub(super) fn read_some(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(4096).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The whole name of the process with this directory in `/proc`, from `comm`.
-///
-/// # Errors
-/// If the file cannot be read: the process may have ended.
-pub fn name_in_comm(directory: &Path) -> io::Result<Vec<u8>> {
-    let mut name = read_some(&directory.join("comm"))?;
-    name.pop_if(|last| *last == b'\n');
-    Ok(name)
-}
-
-/// The name of the process as ss reads it, from `stat`: in `PID (NAME) S ...` what
-/// stands before the first `)`, even if the name holds one.
-///
-/// # Errors
-/// As [`name_in_comm`].
-pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
-    let stat = read_some(&directory.join("stat"))?;
-    let mut parts = stat.splitn(2, |byte| *byte == b'(');
-    let name = parts.nth(1).unwrap_or_default();
-    Ok(name
-        .split(|byte| *byte == b')')
-        .next()
-        .unwrap_or_default()
-        .to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,19 +215,5 @@ mod tests {
         assert!(lookup.look_for(&[socket(9), socket(6)]));
         assert!(lookup.holders_of(&socket(5)).is_empty(), "forgotten");
         assert_eq!(lookup.sockets.len(), 2);
-    }
-
-    #[test]
-    fn ss_finds_a_name_up_to_its_first_closing_parenthesis() {
-        let directory = TempDir::new().unwrap();
-        let name_in = |stat: &[u8]| {
-            fs::write(directory.path().join("stat"), stat).unwrap();
-            name_in_stat(directory.path()).unwrap()
-        };
-        assert_eq!(name_in(b"12 (nginx) S 1 12"), b"nginx");
-        assert_eq!(name_in(b"12 ((sd-pam)) S 1 12"), b"(sd-pam");
-        assert_eq!(name_in(b"12 (a\n\\) b) S 1 12"), b"a\n\\");
-        assert_eq!(name_in(b"12 ()) S 1 12"), b"");
-        assert_eq!(name_in(b""), b"");
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::source::holders::name_in_stat;
+use crate::kernel::proc::process::name_in_stat;
 
 /// How many chains the holders are spread over.
 const CHAINS: usize = 1024;
