@@ -33,6 +33,7 @@ pub mod as_ss;
 pub mod cli;
 pub mod command;
 pub mod error;
+pub mod kernel;
 pub mod listener;
 pub mod output;
 pub mod port;

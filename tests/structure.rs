@@ -13,13 +13,14 @@ use walkdir::WalkDir;
 /// The rooms of the house, from the top down. What stands in one line is on one
 /// floor, and does not import its neighbours. `lib` only declares the others.
 const FLOORS: &[&[&str]] = &[
-    &["main"],
+    &["main", "manual"],
     &["as_ss"],
     &["cli"],
     &["command"],
     &["error"],
     &["output", "source"],
     &["snapshot", "port"],
+    &["kernel"],
     &["listener"],
     &["report", "sys"],
 ];
@@ -236,6 +237,164 @@ impl<'ast> Visit<'ast> for ImportFinder<'_> {
 fn is_for_tests(attribute: &Attribute) -> bool {
     let is_test = |condition: syn::Path| condition.is_ident("test");
     attribute.path().is_ident("cfg") && attribute.parse_args().is_ok_and(is_test)
+}
+
+/// The most lines of a function.
+const MOST_LINES: usize = 80;
+/// The most levels of branches, loops and closures within each other.
+const MOST_LEVELS: usize = 4;
+
+#[test]
+fn functions_are_short_and_flat() {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(source_directory()) {
+        let path = entry.unwrap().into_path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let file = path.strip_prefix(source_directory()).unwrap().display();
+            let text = fs::read_to_string(&path).unwrap();
+            found.extend(long_or_deep(&file.to_string(), &text));
+        }
+    }
+    assert_eq!(found, [""; 0]);
+}
+
+/// The check itself.
+#[test]
+fn a_long_or_deep_function_is_found() {
+    let long = |lines: usize| format!("fn long() {{\n{}}}\n", "call();\n".repeat(lines - 2));
+    assert_eq!(long_or_deep("a.rs", &long(MOST_LINES)), [""; 0]);
+    assert_eq!(
+        long_or_deep("a.rs", &long(MOST_LINES + 1)),
+        ["a.rs: long has 81 lines"]
+    );
+    let deep = |levels: usize| {
+        let (open, close) = ("loop {".repeat(levels), "}".repeat(levels));
+        format!("impl A {{ fn deep() {{ {open} {close} }} }}")
+    };
+    assert_eq!(long_or_deep("a.rs", &deep(MOST_LEVELS)), [""; 0]);
+    assert_eq!(
+        long_or_deep("a.rs", &deep(MOST_LEVELS + 1)),
+        ["a.rs: deep has 5 levels"]
+    );
+    let chain = "fn f() { if a {} else if b {} else if c {} else if d {} else if e {} }";
+    assert_eq!(long_or_deep("a.rs", chain), [""; 0]);
+}
+
+/// The functions that are too long or too deep. Tests do not count.
+fn long_or_deep(file: &str, text: &str) -> Vec<String> {
+    let mut finder = FunctionFinder::default();
+    finder.visit_file(&syn::parse_file(text).unwrap());
+    let describe = |function: &Function| {
+        let Function {
+            name,
+            lines,
+            levels,
+        } = function;
+        if *lines > MOST_LINES {
+            Some(format!("{file}: {name} has {lines} lines"))
+        } else if *levels > MOST_LEVELS {
+            Some(format!("{file}: {name} has {levels} levels"))
+        } else {
+            None
+        }
+    };
+    finder.functions.iter().filter_map(describe).collect()
+}
+
+/// How large a function is.
+struct Function {
+    name: String,
+    lines: usize,
+    levels: usize,
+}
+
+/// Collects the functions of a file.
+#[derive(Default)]
+struct FunctionFinder {
+    functions: Vec<Function>,
+    level: usize,
+    deepest: usize,
+}
+
+impl FunctionFinder {
+    fn add(&mut self, signature: &syn::Signature, body: &syn::Block) {
+        let outer = (self.level, self.deepest);
+        (self.level, self.deepest) = (0, 0);
+        visit::visit_block(self, body);
+        let first = signature.fn_token.span.start().line;
+        self.functions.push(Function {
+            name: signature.ident.to_string(),
+            lines: body.brace_token.span.close().end().line + 1 - first,
+            levels: self.deepest,
+        });
+        (self.level, self.deepest) = outer;
+    }
+
+    fn deeper(&mut self, visit: impl FnOnce(&mut Self)) {
+        self.level += 1;
+        self.deepest = self.deepest.max(self.level);
+        visit(self);
+        self.level -= 1;
+    }
+}
+
+impl<'ast> Visit<'ast> for FunctionFinder {
+    fn visit_item(&mut self, item: &'ast Item) {
+        match item {
+            Item::Mod(ItemMod { attrs, .. }) if attrs.iter().any(is_for_tests) => {}
+            _ => visit::visit_item(self, item),
+        }
+    }
+
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        self.add(&function.sig, &function.block);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        self.add(&function.sig, &function.block);
+    }
+
+    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
+        if let Some(body) = &function.default {
+            self.add(&function.sig, body);
+        }
+    }
+
+    fn visit_expr_if(&mut self, expression: &'ast syn::ExprIf) {
+        self.visit_expr(&expression.cond);
+        self.deeper(|finder| visit::visit_block(finder, &expression.then_branch));
+        match expression.else_branch.as_ref().map(|(_, branch)| &**branch) {
+            // A chain of conditions is one level.
+            Some(syn::Expr::If(next)) => self.visit_expr_if(next),
+            Some(other) => self.deeper(|finder| finder.visit_expr(other)),
+            None => {}
+        }
+    }
+
+    fn visit_expr_match(&mut self, expression: &'ast syn::ExprMatch) {
+        self.deeper(|finder| visit::visit_expr_match(finder, expression));
+    }
+
+    fn visit_expr_loop(&mut self, expression: &'ast syn::ExprLoop) {
+        self.deeper(|finder| visit::visit_expr_loop(finder, expression));
+    }
+
+    fn visit_expr_while(&mut self, expression: &'ast syn::ExprWhile) {
+        self.deeper(|finder| visit::visit_expr_while(finder, expression));
+    }
+
+    fn visit_expr_for_loop(&mut self, expression: &'ast syn::ExprForLoop) {
+        self.deeper(|finder| visit::visit_expr_for_loop(finder, expression));
+    }
+
+    fn visit_expr_closure(&mut self, expression: &'ast syn::ExprClosure) {
+        match &*expression.body {
+            syn::Expr::Block(_) => {
+                self.deeper(|finder| visit::visit_expr_closure(finder, expression));
+            }
+            _ => visit::visit_expr_closure(self, expression),
+        }
+    }
 }
 
 /// The modules of one circle, if there is any.

@@ -14,26 +14,11 @@
 //!
 //! If a source cannot be read, ss prints a table that may lack rows. This fails.
 
-pub mod bytecode;
-pub mod cgroups;
+pub mod ask;
 pub mod error;
-pub mod filter;
-pub mod inet;
-pub mod info;
-pub mod names;
-pub mod netlinks;
-pub mod options;
-pub mod packet;
+pub mod kinds;
 pub mod places;
-pub mod printer;
-pub mod proc_net;
-pub mod selection;
-pub mod services;
-pub mod summary;
-pub mod table;
-pub mod unix;
-pub mod users;
-pub mod vsock;
+pub mod show;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -41,15 +26,16 @@ use std::path::Path;
 use crate::cli::UsageError;
 use crate::listener::Protocol;
 use crate::output::{Output, OutputError};
+use ask::options::{self, Command, Request};
+use ask::selection::{AddressFamily, Kind, State};
 pub use error::Error;
-use inet::Inet;
-use options::{Command, Request};
+use kinds::inet::{self, Inet};
+use kinds::{netlinks, packet, proc_net, summary, unix, vsock};
 pub use places::Places;
-use printer::{Answered, Naming, Printer};
-use selection::{AddressFamily, Kind, State};
-use services::Services;
-use table::{Table, Write};
-use users::Users;
+use show::printer::{Answered, Naming, Printer};
+use show::services::Services;
+use show::table::{Table, Write};
+use show::users::Users;
 
 /// Whether a program with this first argument was started under the name `ss`.
 pub fn is_name(program: &OsStr) -> bool {

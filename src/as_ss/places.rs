@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::services::Services;
+use super::show::services::Services;
 
 /// The files that ss reads.
 #[derive(Clone, Debug, Default)]

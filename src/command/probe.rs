@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::explanation::{self, Found};
 use super::list;
 use crate::error::{Error, Unknown};
+use crate::kernel::netlink::route;
 use crate::listener::{Listener, SocketTable};
 use crate::output::{Format, Output};
 use crate::port::{RequiredPort, Serves};
 use crate::report;
 use crate::snapshot::Snapshot;
-use crate::source::netlink::route;
 use crate::source::tree::TreeError;
 use crate::source::{Known, Source, SourceError, SourceOptions};
 

@@ -1,12 +1,13 @@
 //! Which processes hold a socket: those with a link to the socket's inode in
 //! `/proc/PID/fd`. Their names come from `/proc/PID/comm`, or from `stat` as in ss.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::kernel::proc::process::{for_each_number_until, inode_of_link, name_in_comm};
 use crate::listener::{Holder, Holders, Listener};
 
 /// How long one search may take. A process can open as many descriptors as its limits
@@ -208,78 +209,6 @@ fn new_socket(sockets: &mut [Socket], inode: u64) -> Option<&mut Socket> {
     Some(&mut sockets[place.ok()?]).filter(|socket| !socket.is_searched)
 }
 
-/// Calls `each` with every entry of `directory` whose name is a number.
-pub(super) fn for_each_number(
-    directory: &Path,
-    mut each: impl FnMut(u32, &Path),
-) -> io::Result<()> {
-    for_each_number_until(directory, &mut |number, path| {
-        each(number, path);
-        ControlFlow::Continue(())
-    })
-}
-
-/// Calls `each` with the entries of `directory` whose names are numbers, until it breaks.
-fn for_each_number_until(
-    directory: &Path,
-    // Not a generic: so there is one copy in the binary, whatever is called.
-    each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
-) -> io::Result<()> {
-    let mut path = directory.to_path_buf();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        if let Some(number) = name.to_str().and_then(|name| name.parse().ok()) {
-            path.push(name);
-            let flow = each(number, &path);
-            path.pop();
-            if flow.is_break() {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The inode in a link of this kind, such as 123 in `socket:[123]`.
-pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
-    let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;
-    link.strip_suffix(']')?.parse().ok()
-}
-
-/// The contents of `file`, at most 4096 bytes. `comm` and `stat` are shorter, and of
-/// `cgroup` the first lines suffice.
-pub(super) fn read_some(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(4096).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The whole name of the process with this directory in `/proc`, from `comm`.
-///
-/// # Errors
-/// If the file cannot be read: the process may have ended.
-pub fn name_in_comm(directory: &Path) -> io::Result<Vec<u8>> {
-    let mut name = read_some(&directory.join("comm"))?;
-    name.pop_if(|last| *last == b'\n');
-    Ok(name)
-}
-
-/// The name of the process as ss reads it, from `stat`: in `PID (NAME) S ...` what
-/// stands before the first `)`, even if the name holds one.
-///
-/// # Errors
-/// As [`name_in_comm`].
-pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
-    let stat = read_some(&directory.join("stat"))?;
-    let mut parts = stat.splitn(2, |byte| *byte == b'(');
-    let name = parts.nth(1).unwrap_or_default();
-    Ok(name
-        .split(|byte| *byte == b')')
-        .next()
-        .unwrap_or_default()
-        .to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,58 +283,5 @@ mod tests {
         assert!(lookup.look_for(&[socket(9), socket(6)]));
         assert!(lookup.holders_of(&socket(5)).is_empty(), "forgotten");
         assert_eq!(lookup.sockets.len(), 2);
-    }
-
-    /// Only the 64 highest are kept. The last one that is read is not among them.
-    #[test]
-    fn a_socket_with_one_holder_that_is_not_excluded_is_not() {
-        let many: Vec<(u32, &str)> = (0..100).map(|fd| (fd, "socket:[5]")).collect();
-        let also: Vec<(u32, &str)> = (0..100).map(|fd| (fd, "socket:[6]")).collect();
-        let proc = proc_with(&[
-            (7, b"app", &[(3, "socket:[5]")]),
-            (12, b"agent", &many),
-            (13, b"agent", &also),
-        ]);
-        let mut lookup = Lookup::new(proc.path(), vec![b"agent".to_vec()]);
-        lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]);
-        let holders = lookup.holders_of(&socket(5));
-        assert!(holders.first().iter().all(|holder| holder.pid == 12));
-        assert_eq!((holders.first().len(), holders.more()), (64, 37));
-        let excluded = [5, 6, 8, 0].map(|inode| lookup.excludes(&socket(inode)));
-        assert_eq!(excluded, [false, true, false, false]);
-        assert!(!lookup.is_incomplete());
-    }
-
-    #[test]
-    fn a_search_that_was_cut_short_excludes_nothing() {
-        let proc = proc_with(&[(7, b"agent", &[(3, "socket:[5]"), (4, "socket:[5]")])]);
-        let mut lookup = Lookup::new(proc.path(), vec![b"agent".to_vec()]);
-        let five = Socket {
-            inode: 5,
-            ..Socket::default()
-        };
-        lookup.search(vec![five], Instant::now());
-        assert!(lookup.is_incomplete());
-        let found = lookup.holders_of(&socket(5));
-        assert_eq!(found.first().len(), 1, "the deadline had passed");
-        assert!(!lookup.excludes(&socket(5)));
-        assert!(
-            !lookup.look_for(&[socket(5)]),
-            "it is not searched for again"
-        );
-    }
-
-    #[test]
-    fn ss_finds_a_name_up_to_its_first_closing_parenthesis() {
-        let directory = TempDir::new().unwrap();
-        let name_in = |stat: &[u8]| {
-            fs::write(directory.path().join("stat"), stat).unwrap();
-            name_in_stat(directory.path()).unwrap()
-        };
-        assert_eq!(name_in(b"12 (nginx) S 1 12"), b"nginx");
-        assert_eq!(name_in(b"12 ((sd-pam)) S 1 12"), b"(sd-pam");
-        assert_eq!(name_in(b"12 (a\n\\) b) S 1 12"), b"a\n\\");
-        assert_eq!(name_in(b"12 ()) S 1 12"), b"");
-        assert_eq!(name_in(b""), b"");
     }
 }

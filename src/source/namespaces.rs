@@ -13,10 +13,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::holders::{for_each_number, inode_of_link, read_some};
-use super::netlink::Netlink;
 use super::procnet::ProcNet;
-use super::tree::is_of_ended;
+use crate::kernel::netlink::Netlink;
+use crate::kernel::proc::process::{for_each_number, inode_of_link, is_of_ended, read_some};
 use crate::listener::{Listener, Namespace, SocketTable};
 use crate::port::Filter;
 use crate::report::{self, Details};

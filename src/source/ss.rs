@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::holders;
-use super::procnet::scan::Scanner;
+use crate::kernel::proc::process;
+use crate::kernel::proc::scan::Scanner;
 use crate::listener::{Endpoint, Family, Holder, Holders, Interface, Listener, Protocol};
 use crate::sys::{self, Child};
 
@@ -439,7 +439,7 @@ fn parse_processes(cell: &[u8]) -> Option<Holders> {
 pub fn with_whole_names(holders: &Holders) -> Holders {
     let whole = |holder: &Holder| {
         let directory = format!("/proc/{}", holder.pid);
-        let whole = holders::name_in_comm(directory.as_ref()).ok()?;
+        let whole = process::name_in_comm(directory.as_ref()).ok()?;
         let cut = whole.split(|byte| *byte == b')').next();
         (cut == Some(&holder.name)).then_some(whole)
     };

@@ -8,7 +8,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::holders::{for_each_number, inode_of_link, inodes_of, read_some};
+use super::holders::inodes_of;
+use crate::kernel::proc::process::{for_each_number, inode_of_link, is_of_ended, read_some};
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
 use crate::sys;
@@ -477,13 +478,6 @@ fn read_stat(directory: &Path) -> io::Result<Stat> {
 /// Whether the process with this directory has ended, so that it holds nothing.
 fn has_ended(directory: &Path) -> bool {
     read_stat(directory).is_ok_and(|stat| stat.has_ended)
-}
-
-/// Whether this is the error of a file of a process that has ended (`ENOENT`,
-/// `ESRCH`).
-pub(super) fn is_of_ended(error: &io::Error) -> bool {
-    const ESRCH: i32 = 3;
-    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::io::{self, Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
+use lntu::kernel::netlink::message::BUFFER_SIZE;
 use lntu::listener::{Protocol, SocketTable};
-use lntu::source::netlink::message::BUFFER_SIZE;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 const NLMSG_DONE: u16 = 3;

@@ -18,12 +18,12 @@ use tempfile::TempDir;
 
 use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
+use lntu::kernel::proc::row::{decode_row, row_fields};
+use lntu::kernel::proc::scan::Scanner;
 use lntu::listener::Protocol;
 use lntu::output::{Format, Output};
 use lntu::report::{self, Verbosity};
 use lntu::snapshot::Snapshot;
-use lntu::source::procnet::row::{decode_row, row_fields};
-use lntu::source::procnet::scan::Scanner;
 use lntu::source::{Known, Source, SourceChoice, SourceOptions};
 
 fn main() {

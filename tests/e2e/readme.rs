@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 const README: &str = include_str!("../../README.md");
-const MANUAL: &str = include_str!("../manual/lntu.1.in");
+const MANUAL: &str = include_str!("../../src/manual/lntu.1.in");
 
 /// The code blocks in this language under a heading of the README, which are as many
 /// as the test knows.

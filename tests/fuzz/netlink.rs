@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
-use lntu::source::netlink::message::{AnswerError, BUFFER_SIZE};
-use lntu::source::netlink::{diag, link};
+use lntu::kernel::netlink::message::{AnswerError, BUFFER_SIZE};
+use lntu::kernel::netlink::{diag, link};
 
 const SEQUENCE: u32 = 7;
 

@@ -6,8 +6,8 @@ mod pieces;
 
 use libfuzzer_sys::fuzz_target;
 use lntu::listener::Protocol;
-use lntu::source::procnet::row::{decode_row, row_fields};
-use lntu::source::procnet::scan::{Line, Scanner};
+use lntu::kernel::proc::row::{decode_row, row_fields};
+use lntu::kernel::proc::scan::{Line, Scanner};
 use pieces::Pieces;
 
 fuzz_target!(|input: &[u8]| {

@@ -6,13 +6,13 @@ use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::error::Error;
-use super::filter::Facts;
 use super::inet::{Inet, place};
-use super::places::Places;
-use super::printer::{Details, Printer};
-use super::selection::AddressFamily;
-use crate::source::procnet::row::{Fields, decode_endpoint, row_fields};
+use crate::as_ss::ask::filter::Facts;
+use crate::as_ss::ask::selection::AddressFamily;
+use crate::as_ss::error::Error;
+use crate::as_ss::places::Places;
+use crate::as_ss::show::printer::{Details, Printer};
+use crate::kernel::proc::row::{Fields, decode_endpoint, row_fields};
 
 /// Writes the rows of `protocol` that are wanted.
 ///

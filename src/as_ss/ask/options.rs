@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use lexopt::Arg::{Long, Short, Value};
 
 use super::filter::Filter;
-use super::printer::Show;
 use super::selection::{AddressFamily, Kinds, Selection, States};
-use super::services::Services;
+use crate::as_ss::show::printer::Show;
+use crate::as_ss::show::services::Services;
 use crate::cli::UsageError;
 
 /// What `-h` prints.
@@ -355,7 +355,7 @@ fn long_option(text: &str) -> Result<(&'static str, char), UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::selection::Kind;
+    use crate::as_ss::ask::selection::Kind;
 
     fn parsed(arguments: &[&str]) -> Result<Command, UsageError> {
         let services = Services::new("/nonexistent".into(), "/nonexistent".into());

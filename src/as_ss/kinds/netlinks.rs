@@ -3,16 +3,16 @@
 
 use std::fmt::Write as _;
 
-use super::error::Error;
-use super::filter::{Facts, Place};
 use super::info;
-use super::names;
-use super::places::Places;
-use super::printer::{Answered, Printer};
 use super::proc_net::for_each_line;
-use super::selection::{AddressFamily, State};
-use crate::source::holders::name_in_stat;
-use crate::source::netlink::message::{array_at, attribute};
+use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::selection::{AddressFamily, State};
+use crate::as_ss::error::Error;
+use crate::as_ss::places::Places;
+use crate::as_ss::show::names;
+use crate::as_ss::show::printer::{Answered, Printer};
+use crate::kernel::netlink::message::{array_at, attribute};
+use crate::kernel::proc::process::name_in_stat;
 
 /// The length of `struct netlink_diag_msg`; attributes follow.
 const NETLINK_DIAG_MSG_SIZE: usize = 28;

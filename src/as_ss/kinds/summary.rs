@@ -4,8 +4,8 @@
 use std::fs;
 use std::io::ErrorKind;
 
-use super::error::Error;
-use super::places::Places;
+use crate::as_ss::error::Error;
+use crate::as_ss::places::Places;
 
 /// The text.
 ///

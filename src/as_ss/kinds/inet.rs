@@ -3,14 +3,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::bytecode;
-use super::filter::{Facts, Place};
 use super::info::{self, IPPROTO_MPTCP, IPPROTO_SCTP};
-use super::printer::{Answered, Details, Printer};
-use super::selection::{AddressFamily, State, States};
+use crate::as_ss::ask::bytecode;
+use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::selection::{AddressFamily, State, States};
+use crate::as_ss::show::printer::{Answered, Details, Printer};
+use crate::kernel::netlink::SocketLists;
+use crate::kernel::netlink::message::{array_at, attribute};
 use crate::listener::SsAddress;
-use crate::source::netlink::SocketLists;
-use crate::source::netlink::message::{array_at, attribute};
 
 const IPPROTO_IP: u32 = 0;
 const IPPROTO_TCP: u32 = 6;
@@ -360,10 +360,10 @@ impl Printer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::printer::Show;
-    use crate::as_ss::selection::{Kinds, Selection};
-    use crate::as_ss::services::Services;
-    use crate::as_ss::table::Table;
+    use crate::as_ss::ask::selection::{Kinds, Selection};
+    use crate::as_ss::show::printer::Show;
+    use crate::as_ss::show::services::Services;
+    use crate::as_ss::show::table::Table;
 
     /// `struct inet_diag_msg`: an IPv4 socket of this state and inode.
     fn row(state: u8, inode: u32) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::printer::Printer;
-use crate::source::netlink::message::{array_at, attribute};
+use crate::as_ss::show::printer::Printer;
+use crate::kernel::netlink::message::{array_at, attribute};
 
 /// The attribute with sums of a socket's memory, in old kernels.
 pub const INET_DIAG_MEMINFO: u16 = 1;

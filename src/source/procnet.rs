@@ -1,28 +1,24 @@
 //! The four tables of `/proc/net` as a source: which must be there, which may be
 //! absent, and when a read is complete.
 //!
-//! - [`scan`] makes lines of bytes.
-//! - [`row`] makes sockets of lines.
-//! - [`sockstat`] counts sockets without reading a table.
+//! - [`crate::kernel::proc::scan`] makes lines of bytes.
+//! - [`crate::kernel::proc::row`] makes sockets of lines.
+//! - [`crate::kernel::proc::sockstat`] counts sockets without reading a table.
 //!
 //! Which source answers instead when the tables cannot be read is decided in
 //! [`crate::source`].
-
-pub mod row;
-pub mod scan;
-pub mod sockstat;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use crate::kernel::proc::row::{RowError, Socket, decode_row, row_fields};
+use crate::kernel::proc::scan::{Lines, Scanner};
+use crate::kernel::proc::sockstat::{InUse, Sockstat};
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::report;
 use crate::snapshot::Snapshot;
-use row::{RowError, Socket, decode_row, row_fields};
-use scan::{Lines, Scanner};
-use sockstat::{InUse, Sockstat};
 
 /// At most this much of a file is read in one poll. The table of seven million
 /// sockets is smaller, so a larger file is one without an end.

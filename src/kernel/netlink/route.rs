@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::message::{AnswerError, attribute};
 use super::{NETLINK_ROUTE, SocketLists};
+use crate::kernel::proc::process::read_some;
 use crate::listener::Protocol;
-use crate::source::holders::read_some;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;

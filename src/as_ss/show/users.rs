@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::source::holders::name_in_stat;
+use crate::kernel::proc::process::name_in_stat;
 
 /// The holders of all sockets.
 #[derive(Debug)]

@@ -6,11 +6,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::selection::{AddressFamily, Kind, Selection};
-use super::services::Services;
-use super::{cgroups, names};
+use crate::as_ss::show::services::Services;
+use crate::as_ss::show::{cgroups, names};
 use crate::cli::UsageError;
+use crate::kernel::netlink;
 use crate::listener::Protocol;
-use crate::source::netlink;
 
 /// Conditions and how they are joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -773,7 +773,7 @@ fn integer(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::selection::Kinds;
+    use crate::as_ss::ask::selection::Kinds;
     use std::fs;
 
     fn services(directory: &tempfile::TempDir) -> Services {

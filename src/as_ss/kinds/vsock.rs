@@ -1,9 +1,9 @@
 //! Sockets between virtual machines and their host: vsock_diag of sock_diag(7).
 
-use super::filter::{Facts, Place};
-use super::printer::{Answered, Printer};
-use super::selection::{AddressFamily, Kind};
-use crate::source::netlink::message::array_at;
+use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::selection::{AddressFamily, Kind};
+use crate::as_ss::show::printer::{Answered, Printer};
+use crate::kernel::netlink::message::array_at;
 
 const SOCK_STREAM: u8 = 1;
 const SOCK_DGRAM: u8 = 2;
@@ -66,10 +66,10 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::printer::Show;
-    use crate::as_ss::selection::{Kinds, Selection, States};
-    use crate::as_ss::services::Services;
-    use crate::as_ss::table::Table;
+    use crate::as_ss::ask::selection::{Kinds, Selection, States};
+    use crate::as_ss::show::printer::Show;
+    use crate::as_ss::show::services::Services;
+    use crate::as_ss::show::table::Table;
 
     #[test]
     fn a_row_is_shown_with_its_machines_and_ports() {

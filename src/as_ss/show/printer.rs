@@ -7,15 +7,15 @@ use std::io;
 use std::path::PathBuf;
 
 use super::cgroups::Cgroups;
-use super::filter::{Facts, Filter};
 use super::names;
-use super::selection::{Selection, shown_state};
 use super::services::Services;
 use super::table::Table;
 use super::users::Users;
+use crate::as_ss::ask::filter::{Facts, Filter};
+use crate::as_ss::ask::selection::{Selection, shown_state};
+use crate::kernel::netlink::message::AnswerError;
+use crate::kernel::netlink::{self, SocketLists};
 use crate::listener::{Interface, Protocol};
-use crate::source::netlink::message::AnswerError;
-use crate::source::netlink::{self, SocketLists};
 
 /// What of a socket is shown.
 #[derive(Clone, Copy, Debug, Default)]

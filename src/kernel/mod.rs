@@ -1,0 +1,5 @@
+//! What the kernel says becomes values. There is no policy here: which source may
+//! answer, and when an answer is complete, is decided in [`crate::source`].
+
+pub mod netlink;
+pub mod proc;
