@@ -34,6 +34,7 @@ use crate::snapshot::Snapshot;
 use holders::Lookup;
 use namespaces::{Namespaces, NamespacesError, Unreadable};
 use procnet::{ProcError, ProcNet};
+use ss::run::{self, RunError};
 use ss::{Ss, SsDetails, SsError};
 use tree::{Tree, TreeError};
 
@@ -579,8 +580,8 @@ impl Source {
             }
             Err(error) => error,
         };
-        if matches!(failure, SsError::TimedOut) {
-            self.waited += ss::DEADLINE;
+        if matches!(failure, SsError::Run(RunError::TimedOut)) {
+            self.waited += run::DEADLINE;
         }
         self.ask_proc_for_ss(failure, known, snapshot)
     }

@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use lntu::as_ss;
 use lntu::listener::{Endpoint, Holder, Holders, Interface, Listener, Protocol, SsAddress};
 use lntu::output::table::Table;
-use lntu::source::ss::AnswerReader;
+use lntu::source::ss::answer::AnswerReader;
 use pieces::Pieces;
 
 fuzz_target!(|input: &[u8]| {
