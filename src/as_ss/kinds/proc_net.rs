@@ -12,7 +12,7 @@ use crate::as_ss::ask::selection::AddressFamily;
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::printer::{Details, Printer};
-use crate::kernel::proc::row::{Fields, decode_endpoint, row_fields};
+use crate::kernel::proc::row::{MoreFields, decode_endpoint, row_fields};
 
 /// Writes the rows of `protocol` that are wanted.
 ///
@@ -116,40 +116,30 @@ pub fn are_in_use(name: &str, places: &Places) -> Option<bool> {
 
 /// A row of a table of IP.
 struct Row<'a> {
-    line: &'a [u8],
     family: AddressFamily,
     local: (IpAddr, u16),
     peer: (IpAddr, u16),
     state: u8,
-    send_q: u32,
-    recv_q: u32,
-    /// What follows the queues.
-    rest: Fields<'a>,
+    more: MoreFields<'a>,
 }
 
 impl<'a> Row<'a> {
     fn parse(line: &'a [u8], family: AddressFamily) -> Option<Row<'a>> {
-        let mut fields = row_fields(line)?;
-        let mut end = || {
-            let endpoint = decode_endpoint(fields.next()?).ok()?;
+        let fields = row_fields(line)?;
+        let end = |text| {
+            let endpoint = decode_endpoint(text).ok()?;
             Some((endpoint.address, endpoint.port))
         };
-        let (local, peer) = (end()?, end()?);
+        let (local, peer) = (end(fields.local)?, end(fields.remote)?);
         if local.0.is_ipv6() != (family == AddressFamily::Inet6) {
             return None;
         }
-        let state = hexadecimal(fields.next()?)? as u8 & 0x0f;
-        let queues = fields.next().and_then(pair);
-        let (send_q, recv_q) = queues.unwrap_or_default();
         Some(Row {
-            line,
             family,
             local,
             peer,
-            state,
-            send_q,
-            recv_q,
-            rest: fields,
+            state: hexadecimal(fields.state)? as u8 & 0x0f,
+            more: fields.after_state(),
         })
     }
 
@@ -165,51 +155,51 @@ impl<'a> Row<'a> {
             })
     }
 
-    fn start(&self, netid: &str, inode: u32, printer: &mut Printer<'_>) {
-        printer.start(netid, self.state, self.recv_q, self.send_q);
+    fn start(&self, netid: &str, printer: &mut Printer<'_>) {
+        let (send_q, recv_q) = pair(self.more.queues).unwrap_or_default();
+        printer.start(netid, self.state, recv_q, send_q);
         printer.endpoint(self.local, 0, false);
         printer.endpoint(self.peer, 0, false);
-        printer.users(inode);
+        printer.users(self.inode());
     }
 
-    fn show_datagram(mut self, netid: &str, printer: &mut Printer<'_>) {
+    fn inode(&self) -> u32 {
+        number(self.more.inode)
+    }
+
+    fn show_datagram(&self, netid: &str, printer: &mut Printer<'_>) {
         if self.is_wanted(printer) {
-            let inode = self.rest.nth(4).and_then(decimal).unwrap_or(0);
-            self.start(netid, inode as u32, printer);
+            self.start(netid, printer);
         }
     }
 
-    fn show_tcp(mut self, printer: &mut Printer<'_>) {
+    fn show_tcp(&self, printer: &mut Printer<'_>) {
         if !self.is_wanted(printer) {
             return;
         }
-        let rest = &mut self.rest;
-        let (timer, ticks) = rest.next().and_then(pair).unwrap_or_default();
-        let retransmissions = rest.next().and_then(hexadecimal).unwrap_or(0) as u32;
-        let uid = rest.next().and_then(decimal).unwrap_or(0) as u32;
-        let probes = rest.next().and_then(decimal).unwrap_or(0) as u32;
-        let inode = rest.next().and_then(decimal).unwrap_or(0) as u32;
-        let cookie = rest.nth(1).and_then(hexadecimal).unwrap_or(0);
-        let more = rest.clone().nth(5);
-        self.start("tcp", inode, printer);
+        self.start("tcp", printer);
+        let more = &self.more;
         if printer.show.timers {
+            let (timer, ticks) = pair(more.timer).unwrap_or_default();
             // The kernel counts a hundred ticks in a second here.
             let milliseconds = ticks.wrapping_mul(10);
-            let count = if timer == 1 { retransmissions } else { probes };
+            let count = match timer {
+                1 => hexadecimal(more.retransmissions).unwrap_or(0) as u32,
+                _ => number(more.probes),
+            };
             printer.tcp_timer(timer, milliseconds, count);
         }
         if printer.show.details {
             printer.details(&Details {
-                uid,
-                inode,
-                cookie,
+                uid: number(more.uid),
+                inode: self.inode(),
+                cookie: hexadecimal(more.pointer()).unwrap_or(0),
                 ..Details::default()
             });
-            // Fields that only some vendors' kernels have.
-            if let Some(more) = more {
-                let from = more.as_ptr() as usize - self.line.as_ptr() as usize;
+            let of_vendor = more.of_vendor();
+            if !of_vendor.is_empty() {
                 printer.table.push(b" opt:\"");
-                printer.table.push(&self.line[from..]);
+                printer.table.push(of_vendor);
                 printer.table.push(b"\"");
             }
         }
@@ -227,6 +217,8 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
-fn decimal(text: &[u8]) -> Option<i64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+/// A decimal number, of which ss keeps 32 bits, or 0.
+fn number(text: &[u8]) -> u32 {
+    let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.unwrap_or(0i64) as u32
 }

@@ -287,8 +287,8 @@ impl TableFile {
                 continue;
             };
             // The state may be cut too, unless a field follows it.
-            let is_whole = !is_cut || fields.clone().nth(3).is_some();
-            match decode_row(fields, self.table.protocol) {
+            let is_whole = !is_cut || fields.go_on();
+            match decode_row(&fields, self.table.protocol) {
                 Err(_) if is_cut => return Err(cut_short()),
                 Ok(Socket::Connection) if !is_whole => return Err(cut_short()),
                 Ok(socket) => {
