@@ -12,6 +12,7 @@ use crate::as_ss::places::Places;
 use crate::as_ss::show::names;
 use crate::as_ss::show::printer::{Answered, Printer};
 use crate::kernel::netlink::message::{array_at, attribute};
+use crate::kernel::proc::other_rows::NetlinkRow;
 use crate::kernel::proc::process::name_in_stat;
 
 /// The length of `struct netlink_diag_msg`; attributes follow.
@@ -75,23 +76,15 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
 /// If the file cannot be read.
 pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
     for_each_line("netlink", places, |line| {
-        // sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
-        let mut fields = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|field| !field.is_empty());
-        let mut number = |base| {
-            let text = std::str::from_utf8(fields.next()?).ok()?;
-            u64::from_str_radix(text, base).ok()
-        };
-        let address = number(16)?;
+        let row = NetlinkRow::parse(line)?;
         let socket = Socket {
-            protocol: number(10)? as u8,
-            port: number(10)? as i32,
+            protocol: row.protocol as u8,
+            port: row.port as i32,
             peer: None,
-            groups: number(16)? as u32,
-            recv_q: number(10)? as u32,
-            send_q: number(10)? as u32,
-            addresses: (address, number(16)?),
+            groups: row.groups as u32,
+            recv_q: row.rmem as u32,
+            send_q: row.wmem as u32,
+            addresses: (row.pointer, row.callback),
         };
         socket.show(printer);
         Some(())

@@ -11,6 +11,7 @@ use crate::as_ss::places::Places;
 use crate::as_ss::show::names;
 use crate::as_ss::show::printer::{Answered, Details, Printer};
 use crate::kernel::netlink::message::{array_at, attribute};
+use crate::kernel::proc::other_rows::PacketRow;
 
 /// The length of `struct packet_diag_msg`; attributes follow.
 const ROW_SIZE: usize = 16;
@@ -99,22 +100,15 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
 /// If the file cannot be read.
 pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
     for_each_line("packet", places, |line| {
-        // sk RefCnt Type Proto Iface R Rmem User Inode
-        let mut fields = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|field| !field.is_empty());
-        let mut number = |skipped, base| {
-            let text = std::str::from_utf8(fields.nth(skipped)?).ok()?;
-            u32::from_str_radix(text, base).ok()
-        };
+        let row = PacketRow::parse(line)?;
         let socket = Socket {
-            kind: number(2, 10)? as u8,
-            protocol: number(0, 16)? as u16,
-            interface: number(0, 10)?,
-            recv_q: number(1, 10)?,
+            kind: row.kind as u8,
+            protocol: row.protocol as u16,
+            interface: row.interface,
+            recv_q: row.rmem,
             details: Details {
-                uid: number(0, 10)?,
-                inode: number(0, 10)?,
+                uid: row.uid,
+                inode: row.inode,
                 ..Details::default()
             },
         };

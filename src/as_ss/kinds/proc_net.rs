@@ -12,6 +12,7 @@ use crate::as_ss::ask::selection::AddressFamily;
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::printer::{Details, Printer};
+use crate::kernel::proc::other_rows::protocol_and_sockets;
 use crate::kernel::proc::row::{MoreFields, decode_endpoint, row_fields};
 
 /// Writes the rows of `protocol` that are wanted.
@@ -108,9 +109,8 @@ pub fn are_in_use(name: &str, places: &Places) -> Option<bool> {
     };
     // One for IPv6 has a `v6` behind its name.
     Some(text.lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let its = fields.next().unwrap_or_default();
-        its.strip_suffix("v6").unwrap_or(its) == name && fields.nth(1) != Some("0")
+        let (protocol, sockets) = protocol_and_sockets(line);
+        protocol.strip_suffix("v6").unwrap_or(protocol) == name && sockets != "0"
     }))
 }
 

@@ -10,6 +10,7 @@ use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::printer::{Answered, Printer};
 use crate::kernel::netlink::message::{array_at, attribute};
+use crate::kernel::proc::other_rows::UnixRow;
 
 /// The length of `struct unix_diag_msg`; attributes follow.
 const ROW_SIZE: usize = 16;
@@ -162,7 +163,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
     let mut sockets = Vec::new();
     for_each_line("unix", places, |line| {
-        let socket = Line::parse(line)?;
+        let socket = Line::of(&UnixRow::parse(line)?);
         let name = (!socket.name.is_empty()).then_some(&socket.name[..]);
         // ss lets no filter see inodes here.
         if printer.selection.states.has(socket.state) && is_wanted(socket.kind, 0, 0, name, printer)
@@ -194,7 +195,7 @@ pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error
     Ok(())
 }
 
-/// A line of `/proc/net/unix`.
+/// What is kept of a row of `/proc/net/unix`.
 struct Line {
     kind: u32,
     state: u8,
@@ -203,30 +204,20 @@ struct Line {
 }
 
 impl Line {
-    /// `Num: RefCount Protocol Flags Type St Inode [Path]`
-    fn parse(line: &[u8]) -> Option<Line> {
-        const LISTENS: u32 = 1 << 16;
-        let mut fields = line
-            .split(|byte| matches!(byte, b' ' | b'\t'))
-            .filter(|field| !field.is_empty());
-        let text = |field| std::str::from_utf8(field).ok();
-        let mut number = |skipped| u32::from_str_radix(text(fields.nth(skipped)?)?, 16).ok();
-        let (flags, kind, state) = (number(3)?, number(0)?, number(0)?);
-        let inode = text(fields.next()?)?.parse().ok()?;
-        let name = fields.next().unwrap_or_default().to_vec();
-        let state = match state {
-            _ if flags & LISTENS != 0 => State::Listen as u8,
+    fn of(row: &UnixRow<'_>) -> Line {
+        let state = match row.state {
+            _ if row.listens => State::Listen as u8,
             1 => State::Close as u8,
             2 => State::SynSent as u8,
             3 => State::Established as u8,
             4 => State::Closing as u8,
             other => other as u8,
         };
-        Some(Line {
-            kind,
+        Line {
+            kind: row.kind,
             state,
-            inode,
-            name,
-        })
+            inode: row.inode,
+            name: row.name.to_vec(),
+        }
     }
 }
