@@ -2,7 +2,7 @@
 //! over netlink or the environment names files.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, ErrorKind};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,11 @@ use crate::as_ss::places::Places;
 use crate::as_ss::show::printer::{Details, Printer};
 use crate::kernel::proc::other_rows::protocol_and_sockets;
 use crate::kernel::proc::row::{MoreFields, decode_endpoint, row_fields};
+use crate::kernel::proc::scan::Scanner;
+
+/// The most bytes of a line. The kernel makes no longer one: it writes a line into a
+/// page.
+const LONGEST_LINE: usize = 64 * 1024;
 
 /// Writes the rows of `protocol` that are wanted.
 ///
@@ -68,27 +73,24 @@ pub fn for_each_line(
         Err(error) => return Err(Error::of_file(&path, error)),
         Ok(file) => file,
     };
-    let mut lines = BufReader::new(file);
-    let mut line = Vec::new();
-    let mut is_first = true;
-    loop {
-        line.clear();
-        match lines.read_until(b'\n', &mut line) {
-            Err(error) => return Err(Error::of_file(&path, error)),
-            // WSL 1 has empty files in place of those that it lacks.
-            Ok(0) if is_first && places.must_have(name) => {
-                return Err(Error::of_file(&path, "is empty, not even a header"));
-            }
-            Ok(0) => return Ok(()),
-            Ok(_) if is_first => is_first = false,
-            Ok(_) => {
-                let line = line.strip_suffix(b"\n").unwrap_or(&line);
-                if take(line).is_none() {
-                    return Err(Error::of_file(&path, "has lines that cannot be read"));
-                }
-            }
+    let mut scanner = Scanner::with_capacity(LONGEST_LINE);
+    let mut lines = scanner.lines(file);
+    let unreadable = || Error::of_file(&path, "has lines that cannot be read");
+    let mut has_header = false;
+    while let Some(line) = lines.next().map_err(|error| Error::of_file(&path, error))? {
+        let is_header = !std::mem::replace(&mut has_header, true);
+        if !is_header && take(line.bytes).is_none() {
+            return Err(unreadable());
         }
     }
+    if lines.overlong() > 0 {
+        return Err(unreadable());
+    }
+    // WSL 1 has empty files in place of those that it lacks.
+    if !has_header && places.must_have(name) {
+        return Err(Error::of_file(&path, "is empty, not even a header"));
+    }
+    Ok(())
 }
 
 /// A table that is not there is no table only where others are.
