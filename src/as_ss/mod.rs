@@ -17,6 +17,7 @@
 pub mod ask;
 pub mod error;
 pub mod kinds;
+pub mod names;
 pub mod places;
 pub mod show;
 
@@ -26,14 +27,16 @@ use std::path::Path;
 use crate::cli::UsageError;
 use crate::listener::Protocol;
 use crate::output::{Output, OutputError};
-use ask::options::{self, Command, Request};
+use ask::help;
+use ask::options::{self, Command};
+use ask::request::Request;
 use ask::selection::{AddressFamily, Kind, State};
 pub use error::Error;
 use kinds::inet::{self, Inet};
 use kinds::{netlinks, packet, proc_net, summary, unix, vsock};
+use names::services::Services;
 pub use places::Places;
 use show::printer::{Answered, Naming, Printer};
-use show::services::Services;
 use show::table::{Table, Write};
 use show::users::Users;
 
@@ -71,8 +74,8 @@ pub fn answer(
     let services = places.services();
     match options::parse(arguments, &services)? {
         Command::Show(request) => show(&request, places, &services, write),
-        Command::Help => write(options::HELP.into()).map_err(Error::Output),
-        Command::Version => write(options::VERSION.into()).map_err(Error::Output),
+        Command::Help => write(help::HELP.into()).map_err(Error::Output),
+        Command::Version => write(help::VERSION.into()).map_err(Error::Output),
     }
 }
 

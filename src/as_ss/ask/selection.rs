@@ -257,27 +257,6 @@ pub enum State {
     Closing,
 }
 
-/// What ss calls each state in a table, by its number.
-const SHOWN: [&str; 12] = [
-    "UNKNOWN",
-    "ESTAB",
-    "SYN-SENT",
-    "SYN-RECV",
-    "FIN-WAIT-1",
-    "FIN-WAIT-2",
-    "TIME-WAIT",
-    "UNCONN",
-    "CLOSE-WAIT",
-    "LAST-ACK",
-    "LISTEN",
-    "CLOSING",
-];
-
-/// What ss calls the state of this number in a table.
-pub fn shown_state(number: u8) -> &'static str {
-    SHOWN.get(usize::from(number)).unwrap_or(&SHOWN[0])
-}
-
 /// Some of the states, each a bit as the kernel numbers them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct States(u16);
@@ -469,7 +448,5 @@ mod tests {
         assert!(!States::named("synchronized").unwrap().has(2));
         assert!(States::named("connected").unwrap().has(2));
         assert_eq!(States::named("listen"), None);
-        assert_eq!((shown_state(7), shown_state(10)), ("UNCONN", "LISTEN"));
-        assert_eq!(shown_state(12), "UNKNOWN");
     }
 }

@@ -4,8 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::info;
-use crate::as_ss::ask::bytecode;
-use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::filter::{Facts, Place, bytecode};
 use crate::as_ss::ask::selection::{AddressFamily, State, States};
 use crate::as_ss::show::printer::{Answered, Details, Printer};
 use crate::kernel::netlink::SocketLists;
@@ -349,9 +348,9 @@ impl Printer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::as_ss::ask::request::Show;
     use crate::as_ss::ask::selection::{Kinds, Selection};
-    use crate::as_ss::show::printer::Show;
-    use crate::as_ss::show::services::Services;
+    use crate::as_ss::names::services::Services;
     use crate::as_ss::show::table::Table;
 
     /// `struct inet_diag_msg`: an IPv4 socket of this state and inode.

@@ -8,8 +8,8 @@ use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
+use crate::as_ss::names::protocols;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::names;
 use crate::as_ss::show::printer::{Answered, Printer};
 use crate::kernel::netlink::message::{array_at, attribute};
 use crate::kernel::proc::other_rows::NetlinkRow;
@@ -130,7 +130,7 @@ impl Socket {
         printer.start("nl", State::Close as u8, self.recv_q, self.send_q);
         let name = match printer.show.numeric {
             true => self.protocol.to_string(),
-            false => names::netlink(self.protocol),
+            false => protocols::netlink_name(self.protocol),
         };
         let holder = holder(self.port, printer);
         printer.end(name, ":", holder);

@@ -7,8 +7,8 @@ use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
+use crate::as_ss::names::protocols;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::names;
 use crate::as_ss::show::printer::{Answered, Details, Printer};
 use crate::kernel::netlink::message::{array_at, attribute};
 use crate::kernel::proc::other_rows::PacketRow;
@@ -151,7 +151,7 @@ impl Socket {
         let shown = match protocol {
             EVERY => "*".to_string(),
             _ if printer.show.numeric => format!("[{protocol}]"),
-            _ => names::link_protocol(protocol),
+            _ => protocols::link_name(protocol),
         };
         match interface {
             0 => printer.end(shown, ":", "*"),

@@ -66,9 +66,9 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::as_ss::ask::request::Show;
     use crate::as_ss::ask::selection::{Kinds, Selection, States};
-    use crate::as_ss::show::printer::Show;
-    use crate::as_ss::show::services::Services;
+    use crate::as_ss::names::services::Services;
     use crate::as_ss::show::table::Table;
 
     #[test]

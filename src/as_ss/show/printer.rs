@@ -6,32 +6,37 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use super::cgroups::Cgroups;
-use super::names;
-use super::services::Services;
 use super::table::Table;
 use super::users::Users;
 use crate::as_ss::ask::filter::{Facts, Filter};
-use crate::as_ss::ask::selection::{Selection, shown_state};
+use crate::as_ss::ask::request::Show;
+use crate::as_ss::ask::selection::Selection;
+use crate::as_ss::names::protocols;
+use crate::as_ss::names::services::Services;
+use crate::kernel::cgroups::Cgroups;
 use crate::kernel::netlink::message::AnswerError;
 use crate::kernel::netlink::{self, SocketLists};
 use crate::listener::{Interface, Protocol};
 
-/// What of a socket is shown.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Show {
-    /// Numbers rather than names.
-    pub numeric: bool,
-    /// `-o`
-    pub timers: bool,
-    /// `-e`
-    pub details: bool,
-    /// `-m`
-    pub memory: bool,
-    /// `-i`
-    pub info: bool,
-    /// `-O`
-    pub one_line: bool,
+/// What ss calls each state in a table, by its number.
+const SHOWN: [&str; 12] = [
+    "UNKNOWN",
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "TIME-WAIT",
+    "UNCONN",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    "LISTEN",
+    "CLOSING",
+];
+
+/// What ss calls the state of this number in a table.
+pub fn shown_state(number: u8) -> &'static str {
+    SHOWN.get(usize::from(number)).unwrap_or(&SHOWN[0])
 }
 
 /// By what ports are named: what the table that was shown last set.
@@ -147,8 +152,7 @@ impl<'a> Printer<'a> {
 
     /// Whether a socket passes the filter.
     pub fn accepts(&self, socket: &Facts<'_>) -> bool {
-        self.filter
-            .is_none_or(|filter| filter.accepts(socket, self.services))
+        self.filter.is_none_or(|filter| filter.accepts(socket))
     }
 
     /// Starts a row.
@@ -184,7 +188,7 @@ impl<'a> Printer<'a> {
             _ if port == 0 => Some("*".to_string()),
             _ if self.show.numeric => None,
             Naming::Services(protocol) => self.services.name(port, protocol).map(str::to_string),
-            Naming::Protocols => Some(names::ip_protocol(port)),
+            Naming::Protocols => Some(protocols::ip_name(port)),
         };
         match name {
             Some(name) => self.table.push(name.as_bytes()),
@@ -233,9 +237,13 @@ impl<'a> Printer<'a> {
             let _ = write!(self.table, " fwmark:{:#x}", details.mark);
         }
         if details.cgroup != 0 {
-            let path = self.cgroups.get_or_init(Cgroups::read).path(details.cgroup);
             self.table.push(b" cgroup:");
-            self.table.push(&path);
+            match self.cgroups.get_or_init(Cgroups::read).path(details.cgroup) {
+                Some(path) => self.table.push(path),
+                None => {
+                    let _ = write!(self.table, "unreachable:{:x}", details.cgroup);
+                }
+            }
         }
     }
 

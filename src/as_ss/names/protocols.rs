@@ -1,4 +1,4 @@
-//! The names of protocols that ss writes in place of numbers.
+//! Protocols and the names that ss has for them, in both directions.
 
 use std::fs;
 
@@ -84,7 +84,7 @@ const LINK: [(u16, &str); 51] = [
 ];
 
 /// The name of a protocol of netlink, or its number.
-pub fn netlink(number: u8) -> String {
+pub fn netlink_name(number: u8) -> String {
     match NETLINK.get(usize::from(number)) {
         Some(name) if !name.is_empty() => name.to_string(),
         _ => number.to_string(),
@@ -101,13 +101,13 @@ pub fn netlink_number(name: &str) -> Option<u32> {
 }
 
 /// The name of a protocol of packets, or its number in brackets.
-pub fn link_protocol(number: u16) -> String {
+pub fn link_name(number: u16) -> String {
     let named = LINK.iter().find(|(its, _)| *its == number);
     named.map_or_else(|| format!("[{number}]"), |(_, name)| name.to_string())
 }
 
 /// The number of a protocol of packets, with this name in any case of letters.
-pub fn link_protocol_number(name: &str) -> Option<u32> {
+pub fn link_number(name: &str) -> Option<u32> {
     let aliases = [(0x88cc, "lldp"), (0x0800, "ipv4")];
     let is_named = |(_, known): &&(u16, &str)| known.eq_ignore_ascii_case(name);
     let named = LINK.iter().chain(&aliases).find(is_named);
@@ -115,7 +115,7 @@ pub fn link_protocol_number(name: &str) -> Option<u32> {
 }
 
 /// The name of a protocol of IP in `/etc/protocols`, or as ss numbers one without.
-pub fn ip_protocol(number: u16) -> String {
+pub fn ip_name(number: u16) -> String {
     let text = fs::read("/etc/protocols").unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let name = text.lines().find_map(|line| {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_has_no_name_is_a_number() {
         assert_eq!(
-            (netlink(0), netlink(17), netlink(99)),
+            (netlink_name(0), netlink_name(17), netlink_name(99)),
             ("rtnl".into(), "17".into(), "99".into())
         );
         assert_eq!(
@@ -141,10 +141,10 @@ mod tests {
             (Some(16), None)
         );
         assert_eq!(
-            (link_protocol(0x0806), link_protocol(7777)),
+            (link_name(0x0806), link_name(7777)),
             ("arp".into(), "[7777]".into())
         );
-        assert_eq!(link_protocol_number("ARP"), Some(0x0806));
-        assert_eq!(ip_protocol(9999), "ipproto-9999");
+        assert_eq!(link_number("ARP"), Some(0x0806));
+        assert_eq!(ip_name(9999), "ipproto-9999");
     }
 }

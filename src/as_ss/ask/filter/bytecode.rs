@@ -9,8 +9,8 @@
 //! A program that jumps to its end accepts, one that jumps four bytes further
 //! rejects.
 
-use super::filter::{Condition, End, Filter, Join, Network};
-use super::selection::AddressFamily;
+use super::{Condition, End, Filter, Join, Network};
+use crate::as_ss::ask::selection::AddressFamily;
 
 const JUMP: u8 = 1;
 const LOCAL_PORT_AT_LEAST: u8 = 2;
@@ -68,7 +68,7 @@ fn condition(condition: &Condition) -> Option<Vec<u8>> {
             comparison(MARKED, &[mark.to_ne_bytes(), mask.to_ne_bytes()].concat())
         }
         Condition::InCgroup(number) => comparison(IN_CGROUP, &number.to_ne_bytes()),
-        Condition::AutoBound => comparison(AUTO_BOUND, &[]),
+        Condition::AutoBound(_) => comparison(AUTO_BOUND, &[]),
         Condition::Not(inner) => {
             let mut program = self::condition(inner)?;
             program.extend(instruction(JUMP, SIZE, 2 * SIZE, &[]));
@@ -77,11 +77,7 @@ fn condition(condition: &Condition) -> Option<Vec<u8>> {
         Condition::All(filter) => compile(filter)?,
         // The kernel refuses names of Unix sockets, as ss finds out too.
         Condition::IsLike(end, _) => {
-            let any = Network {
-                family: Some(AddressFamily::Unix),
-                octets: [0; 16],
-                bits: 0,
-            };
+            let any = Network::any(Some(AddressFamily::Unix));
             comparison(by_end(*end, LOCAL_IS, PEER_IS), &host(0, Some(&any)))
         }
         Condition::OnInterface(_) => return None,

@@ -41,13 +41,10 @@ impl Cgroups {
         }
     }
 
-    /// The path of the group with this number, or as ss says that there is none.
-    pub fn path(&self, number: u64) -> Vec<u8> {
-        let known = self.paths.iter().find(|(its, _)| *its == number);
-        known.map_or_else(
-            || format!("unreachable:{number:x}").into_bytes(),
-            |(_, path)| path.clone(),
-        )
+    /// The path of the group with this number, if it is known.
+    pub fn path(&self, number: u64) -> Option<&[u8]> {
+        let (_, path) = self.paths.iter().find(|(known, _)| *known == number)?;
+        Some(path)
     }
 }
 
