@@ -1,11 +1,11 @@
 //! Which processes hold a socket: those with a link to the socket's inode in
 //! `/proc/PID/fd`. Their names come from `/proc/PID/comm`, or from `stat` as in ss.
 
-use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::proc::process::{for_each_number, inode_of_link, name_in_comm};
+use crate::kernel::proc::process::{for_each_descriptor, for_each_number, name_in_comm};
 use crate::listener::{Holder, Holders, Listener};
 
 /// Finds the holders of sockets and remembers them by inode. It reads processes
@@ -119,13 +119,11 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> bool {
     let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let mut is_refused = false;
     let mut its_name = None;
-    let read = for_each_number(&directory.join("fd"), |fd, path| {
-        let link = fs::read_link(path);
+    let read = for_each_descriptor(directory, &mut |fd, socket| {
         // Root without CAP_SYS_PTRACE can list what it may not read.
-        is_refused |= link.as_ref().is_err_and(is_refusal);
-        // A descriptor that was closed meanwhile has no link.
-        let Some(inode) = link.ok().and_then(|link| inode_of_link(&link, "socket")) else {
-            return;
+        is_refused |= socket.as_ref().is_err_and(is_refusal);
+        let Some(inode) = socket.ok().flatten() else {
+            return ControlFlow::Continue(());
         };
         let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
         if let Ok(place) = place
@@ -137,6 +135,7 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> bool {
                 sockets[place].found.push(Holder { name, pid, fd });
             }
         }
+        ControlFlow::Continue(())
     });
     is_refused || read.as_ref().is_err_and(is_refusal)
 }
@@ -145,6 +144,7 @@ fn look_into(pid: u32, directory: &Path, sockets: &mut [Socket]) -> bool {
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
+    use std::fs;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
