@@ -25,28 +25,27 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// # Errors
 /// If a file cannot be read, or has lines that are no rows.
 pub fn show(protocol: Inet, places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
-    let names = match protocol {
-        Inet::Tcp => ["tcp", "tcp6"],
-        Inet::Udp => ["udp", "udp6"],
-        Inet::Raw => ["raw", "raw6"],
+    let (name, name6) = match protocol {
+        Inet::Tcp => ("tcp", "tcp6"),
+        Inet::Udp => ("udp", "udp6"),
+        Inet::Raw => ("raw", "raw6"),
         // There are no files of the others.
         Inet::Mptcp | Inet::Dccp | Inet::Sctp => return Ok(()),
     };
-    for (name, family) in names
-        .into_iter()
-        .zip([AddressFamily::Inet, AddressFamily::Inet6])
-    {
-        if printer.selection.families.has(family) {
-            for_each_line(name, places, |line| {
-                let row = Row::parse(line, family)?;
-                match protocol {
-                    Inet::Tcp => row.show_tcp(printer),
-                    _ => row
-                        .show_datagram(if protocol == Inet::Udp { "udp" } else { "raw" }, printer),
-                }
-                Some(())
-            })?;
+    for (file, family) in [(name, AddressFamily::Inet), (name6, AddressFamily::Inet6)] {
+        if !printer.selection.families.has(family) {
+            continue;
         }
+        for_each_line(file, places, |line| {
+            let row = Row::parse(line, family)?;
+            if row.is_wanted(printer) {
+                row.show(name, printer);
+                if protocol == Inet::Tcp {
+                    row.show_details(printer);
+                }
+            }
+            Some(())
+        })?;
     }
     Ok(())
 }
@@ -157,7 +156,7 @@ impl<'a> Row<'a> {
             })
     }
 
-    fn start(&self, netid: &str, printer: &mut Printer<'_>) {
+    fn show(&self, netid: &str, printer: &mut Printer<'_>) {
         let (send_q, recv_q) = pair(self.more.queues).unwrap_or_default();
         printer.start(netid, self.state, recv_q, send_q);
         printer.endpoint(self.local, 0, false);
@@ -169,17 +168,8 @@ impl<'a> Row<'a> {
         number(self.more.inode)
     }
 
-    fn show_datagram(&self, netid: &str, printer: &mut Printer<'_>) {
-        if self.is_wanted(printer) {
-            self.start(netid, printer);
-        }
-    }
-
-    fn show_tcp(&self, printer: &mut Printer<'_>) {
-        if !self.is_wanted(printer) {
-            return;
-        }
-        self.start("tcp", printer);
+    /// Writes what ss knows only of TCP here.
+    fn show_details(&self, printer: &mut Printer<'_>) {
         let more = &self.more;
         if printer.show.timers {
             let (timer, ticks) = pair(more.timer).unwrap_or_default();
