@@ -61,6 +61,15 @@ pub fn for_each_line(
     places: &Places,
     mut take: impl FnMut(&[u8]) -> Option<()>,
 ) -> Result<(), Error> {
+    // One copy in the binary, whatever is called.
+    for_each_line_dyn(name, places, &mut take)
+}
+
+fn for_each_line_dyn(
+    name: &str,
+    places: &Places,
+    take: &mut dyn FnMut(&[u8]) -> Option<()>,
+) -> Result<(), Error> {
     let path = places.file(name);
     let file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !places.must_have(name) => {
