@@ -25,6 +25,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::cli::UsageError;
+use crate::kernel::netlink::sock_diag::XdpDiagReq;
+use crate::kernel::socket::AF_XDP;
 use crate::listener::Protocol;
 use crate::output::{Output, OutputError};
 use ask::help;
@@ -236,8 +238,9 @@ fn from_kernel_only(
 
 /// Asks for XDP sockets, which cannot be shown.
 fn are_no_xdp_sockets(printer: &mut Printer<'_>) -> Answered {
-    // `struct xdp_diag_req`.
-    let mut request = vec![AddressFamily::Xdp.number(), 0, 0, 0];
-    request.extend([0; 16]);
-    printer.dump(&request, |_, _| None)
+    let request = XdpDiagReq {
+        sdiag_family: AF_XDP,
+        ..XdpDiagReq::default()
+    };
+    printer.dump(&request.bytes(), |_, _| None)
 }

@@ -4,3 +4,4 @@
 pub mod cgroups;
 pub mod netlink;
 pub mod proc;
+pub mod socket;

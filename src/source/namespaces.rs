@@ -13,9 +13,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::netlink::Netlink;
 use super::procnet::ProcNet;
 use crate::kernel::cgroups;
-use crate::kernel::netlink::Netlink;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::process::{
     for_each_number, for_each_thread, is_of_ended, network_namespace,

@@ -4,6 +4,10 @@
 //! ss starts from nothing. Each option adds its kind, its family, or both, and
 //! the states that it usually means. What is left open at the end gets defaults.
 
+/// The states of a socket, each a bit of [`States`].
+pub use crate::kernel::socket::State;
+use crate::kernel::socket::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, AF_XDP};
+
 /// The kinds of sockets that ss tells apart, each a bit of [`Kinds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -197,13 +201,13 @@ impl AddressFamily {
     /// Its number in the kernel.
     pub fn number(self) -> u8 {
         match self {
-            AddressFamily::Unix => 1,
-            AddressFamily::Inet => 2,
-            AddressFamily::Inet6 => 10,
-            AddressFamily::Netlink => 16,
-            AddressFamily::Packet => 17,
-            AddressFamily::Vsock => 40,
-            AddressFamily::Xdp => 44,
+            AddressFamily::Unix => AF_UNIX,
+            AddressFamily::Inet => AF_INET,
+            AddressFamily::Inet6 => AF_INET6,
+            AddressFamily::Netlink => AF_NETLINK,
+            AddressFamily::Packet => AF_PACKET,
+            AddressFamily::Vsock => AF_VSOCK,
+            AddressFamily::Xdp => AF_XDP,
         }
     }
 
@@ -237,24 +241,6 @@ impl Families {
     pub fn has(self, family: AddressFamily) -> bool {
         self.0 & Families::of(family).0 != 0
     }
-}
-
-/// The states of TCP in the kernel's `tcp_states.h`, which ss uses for every
-/// kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum State {
-    Established = 1,
-    SynSent,
-    SynRecv,
-    FinWait1,
-    FinWait2,
-    TimeWait,
-    Close,
-    CloseWait,
-    LastAck,
-    Listen,
-    Closing,
 }
 
 /// Some of the states, each a bit as the kernel numbers them.

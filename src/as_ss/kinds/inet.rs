@@ -1,15 +1,25 @@
 //! inet_diag of sock_diag(7): sockets of IP with all that ss shows of them. The
 //! request also has the filter, so that the kernel passes on no more than needed.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::info;
 use crate::as_ss::ask::filter::{Facts, Place, bytecode};
 use crate::as_ss::ask::selection::{AddressFamily, State, States};
 use crate::as_ss::show::printer::{Answered, Details, Printer};
-use crate::kernel::netlink::SocketLists;
-use crate::kernel::netlink::message::{array_at, attribute};
-use crate::listener::SsAddress;
+use crate::kernel::netlink::client::Client;
+use crate::kernel::netlink::diag::{
+    INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_MEMINFO, INET_DIAG_REQ_BYTECODE,
+    INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_VEGASINFO, InetDiagReqV2, Row,
+    extension,
+};
+use crate::kernel::netlink::message::{Amount, Kinds, attribute_of, push_attribute};
+use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
+use crate::kernel::socket::{
+    AF_INET, AF_INET6, IPPROTO_DCCP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_RAW,
+    IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+};
+use crate::listener::{Endpoint, Family, SsAddress};
 
 /// A protocol that inet_diag lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +37,12 @@ impl Inet {
     /// Its number, which for one of them is longer than a byte.
     fn number(self) -> u32 {
         match self {
-            Inet::Tcp => 6,
-            Inet::Udp => 17,
-            Inet::Dccp => 33,
-            Inet::Sctp => 132,
-            Inet::Raw => 255,
-            Inet::Mptcp => 262,
+            Inet::Tcp => IPPROTO_TCP,
+            Inet::Udp => IPPROTO_UDP,
+            Inet::Dccp => IPPROTO_DCCP,
+            Inet::Sctp => IPPROTO_SCTP,
+            Inet::Raw => IPPROTO_RAW,
+            Inet::Mptcp => IPPROTO_MPTCP,
         }
     }
 
@@ -49,20 +59,6 @@ impl Inet {
     }
 }
 
-/// `struct inet_diag_req_v2` behind its first four bytes and the states.
-const ID_SIZE: usize = 48;
-/// The length of `struct inet_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 72;
-
-const REQUEST_BYTECODE: u16 = 1;
-const REQUEST_PROTOCOL: u16 = 3;
-
-const SHUTDOWN: u16 = 8;
-const PROTOCOL: u16 = 10;
-const V6_ONLY: u16 = 11;
-const MARK: u16 = 15;
-const CGROUP: u16 = 21;
-
 /// Asks for the sockets of `protocol` and writes those that are wanted.
 ///
 /// # Errors
@@ -71,13 +67,13 @@ pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Answered {
     let mut rows = 0;
     let last = printer.selection.last_family;
     // As ss, ask for one family only if it is the last that was named.
-    let asked: &[AddressFamily] = match last {
-        Some(AddressFamily::Inet) => &[AddressFamily::Inet],
-        Some(AddressFamily::Inet6) => &[AddressFamily::Inet6],
-        _ => &[AddressFamily::Inet, AddressFamily::Inet6],
+    let asked: &[u8] = match last {
+        Some(AddressFamily::Inet) => &[AF_INET],
+        Some(AddressFamily::Inet6) => &[AF_INET6],
+        _ => &[AF_INET, AF_INET6],
     };
     let mut last_inode = 0;
-    let mut lists = SocketLists::open().map_err(|error| (error.into(), rows))?;
+    let mut client = Client::of_sock_diag();
     for family in asked {
         let request = request(protocol, *family, printer);
         let mut show_row = |row: &[u8]| {
@@ -88,44 +84,42 @@ pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Answered {
             }
             Some(())
         };
-        let answered = lists.dump(&request, &mut show_row);
+        let kinds = Kinds::same(SOCK_DIAG_BY_FAMILY);
+        let answered = client.ask(kinds, Amount::Dump, &request, &mut show_row);
         answered.map_err(|error| (printer.why(error), rows))?;
     }
     Ok(())
 }
 
-fn request(protocol: Inet, family: AddressFamily, printer: &Printer<'_>) -> Vec<u8> {
+fn request(protocol: Inet, family: u8, printer: &Printer<'_>) -> Vec<u8> {
     let number = protocol.number();
-    let mut request = vec![family.number(), number as u8, extensions(printer), 0];
-    request.extend(
-        states(protocol, printer.selection.states)
-            .bits()
-            .to_ne_bytes(),
-    );
-    request.resize(request.len() + ID_SIZE, 0);
-    let mut attribute = |kind: u16, value: &[u8]| {
-        request.extend((4 + value.len() as u16).to_ne_bytes());
-        request.extend(kind.to_ne_bytes());
-        request.extend(value);
+    let request = InetDiagReqV2 {
+        sdiag_family: family,
+        sdiag_protocol: number as u8,
+        idiag_ext: extensions(printer),
+        idiag_states: states(protocol, printer.selection.states).bits(),
+        ..InetDiagReqV2::default()
     };
+    let mut request = request.bytes().to_vec();
     if let Some(program) = printer.filter.and_then(bytecode::compile) {
-        attribute(REQUEST_BYTECODE, &program);
+        push_attribute(&mut request, INET_DIAG_REQ_BYTECODE, &program);
     }
     if number > 255 {
-        attribute(REQUEST_PROTOCOL, &number.to_ne_bytes());
+        request.extend(attribute_of(INET_DIAG_REQ_PROTOCOL, number));
     }
     request
 }
 
-/// What the kernel is to add to each row, by the bits of its attributes.
+/// What the kernel is to add to each row.
 fn extensions(printer: &Printer<'_>) -> u8 {
-    let bit = |kind: u16| 1 << (kind - 1);
     let memory = match printer.show.memory {
-        true => bit(info::MEMORY_SUM) | bit(info::MEMORY),
+        true => extension(INET_DIAG_MEMINFO) | extension(INET_DIAG_SKMEMINFO),
         false => 0,
     };
     let info = match printer.show.info {
-        true => bit(info::INFO) | bit(info::VEGAS) | bit(info::CONGESTION),
+        true => {
+            extension(INET_DIAG_INFO) | extension(INET_DIAG_VEGASINFO) | extension(INET_DIAG_CONG)
+        }
         false => 0,
     };
     memory | info
@@ -140,126 +134,106 @@ fn states(protocol: Inet, states: States) -> States {
     }
 }
 
-/// A row of inet_diag.
+/// A row of inet_diag, as this program sees it.
 struct Socket<'a> {
-    row: &'a [u8],
-    attributes: &'a [u8],
+    row: Row<'a>,
     family: AddressFamily,
-    state: u8,
     local: (IpAddr, u16),
     peer: (IpAddr, u16),
-    interface: u32,
 }
 
 impl<'a> Socket<'a> {
     /// `None` if the row cannot be read.
     fn parse(row: &'a [u8]) -> Option<Socket<'a>> {
-        let family = [AddressFamily::Inet, AddressFamily::Inet6]
-            .into_iter()
-            .find(|family| row.first() == Some(&family.number()))?;
-        let attributes = row.get(ROW_SIZE..)?;
-        let end = |port, address| {
-            let port = u16::from_be_bytes(array_at(row, port)?);
-            let address = match family {
-                AddressFamily::Inet => Ipv4Addr::from(array_at::<4>(row, address)?).into(),
-                _ => Ipv6Addr::from(array_at::<16>(row, address)?).into(),
-            };
-            Some((address, port))
-        };
+        let row = Row::parse(row)?;
+        let end = |end: Endpoint| (end.address, end.port);
         Some(Socket {
+            family: match row.family {
+                Family::V4 => AddressFamily::Inet,
+                Family::V6 => AddressFamily::Inet6,
+            },
+            local: end(row.source()),
+            peer: end(row.destination()),
             row,
-            attributes,
-            family,
-            state: row[1],
-            local: end(4, 8)?,
-            peer: end(6, 24)?,
-            interface: word(row, 40)?,
         })
     }
 
-    fn byte(&self, kind: u16) -> Option<u8> {
-        attribute(self.attributes, kind)?.first().copied()
-    }
-
-    fn mark(&self) -> u32 {
-        let mark = attribute(self.attributes, MARK);
-        mark.and_then(|mark| word(mark, 0)).unwrap_or(0)
-    }
-
-    fn cgroup(&self) -> u64 {
-        let number = attribute(self.attributes, CGROUP);
-        let number = number.and_then(|number| array_at(number, 0));
-        number.map_or(0, u64::from_ne_bytes)
+    fn is_wanted(&self, printer: &Printer<'_>) -> bool {
+        printer.filter.is_none()
+            || printer.accepts(&Facts {
+                family: self.family,
+                local: place(self.local),
+                peer: place(self.peer),
+                interface: self.row.message.idiag_if,
+                mark: self.row.mark().unwrap_or(0),
+                cgroup: self.row.cgroup_id().unwrap_or(0),
+            })
     }
 
     /// `None` if something of the row cannot be read, or is not covered.
     fn show(&self, protocol: Inet, last_inode: &mut u32, printer: &mut Printer<'_>) -> Option<()> {
-        let row = self.row;
-        if printer.filter.is_some() {
-            let facts = Facts {
-                family: self.family,
-                local: place(self.local),
-                peer: place(self.peer),
-                interface: self.interface,
-                mark: self.mark(),
-                cgroup: self.cgroup(),
-            };
-            if !printer.accepts(&facts) {
-                return Some(());
-            }
+        if !self.is_wanted(printer) {
+            return Some(());
         }
-        let inode = word(row, 68)?;
-        let number = self.byte(PROTOCOL).map_or(protocol.number(), u32::from);
-        let (recv_q, send_q) = (word(row, 56)?, word(row, 60)?);
+        let message = &self.row.message;
+        let (state, inode) = (message.idiag_state, message.idiag_inode);
+        let (recv_q, send_q) = (message.idiag_rqueue, message.idiag_wqueue);
+        let number = self.row.protocol().map_or(protocol.number(), u32::from);
         // Associations follow their endpoint and share its inode.
         let is_association = protocol == Inet::Sctp && inode != 0 && inode == *last_inode;
         *last_inode = inode;
         match is_association {
-            true => printer.start_association(self.state, recv_q, send_q),
-            false => printer.start(netid(number), self.state, recv_q, send_q),
+            true => printer.start_association(state, recv_q, send_q),
+            false => printer.start(netid(number), state, recv_q, send_q),
         }
         let v6_only = match self.family {
-            AddressFamily::Inet6 => self.byte(V6_ONLY),
+            AddressFamily::Inet6 => self.row.v6_only(),
             _ => None,
         };
         let is_v6_only = v6_only.unwrap_or(0) != 0;
-        printer.endpoint(self.local, self.interface, is_v6_only);
+        printer.endpoint(self.local, message.idiag_if, is_v6_only);
         printer.endpoint(self.peer, 0, is_v6_only);
         printer.users(inode);
         if printer.show.timers {
-            let (timer, expires) = (row[2], word(row, 52)?);
-            let retransmissions = u32::from(row[3]);
-            match protocol {
-                Inet::Sctp if timer == 0 => {}
-                Inet::Sctp => printer.timer("T3_RTX", expires, retransmissions),
-                _ => printer.tcp_timer(timer.into(), expires, retransmissions),
-            }
+            self.show_timer(protocol, printer);
         }
         if printer.show.details {
-            printer.details(&Details {
-                uid: word(row, 64)?,
-                inode,
-                cookie: u64::from(word(row, 48)?) << 32 | u64::from(word(row, 44)?),
-                mark: self.mark(),
-                cgroup: self.cgroup(),
-            });
-            if let Some(v6_only) = v6_only {
-                printer.v6_only(v6_only);
-            }
-            if let Some(shut) = self.byte(SHUTDOWN) {
-                printer.directions(shut);
-            }
+            self.show_details(v6_only, printer);
         }
-        if printer.show.memory || printer.show.info && number != Inet::Udp.number() {
+        if printer.show.memory || printer.show.info && number != IPPROTO_UDP {
             printer.new_line();
-            info::show(number, self.state, self.attributes, printer)?;
+            info::show(number, &self.row, printer)?;
         }
         Some(())
     }
-}
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
+    fn show_timer(&self, protocol: Inet, printer: &mut Printer<'_>) {
+        let message = &self.row.message;
+        let (timer, expires) = (message.idiag_timer, message.idiag_expires);
+        let retransmissions = u32::from(message.idiag_retrans);
+        match protocol {
+            Inet::Sctp if timer == 0 => {}
+            Inet::Sctp => printer.timer("T3_RTX", expires, retransmissions),
+            _ => printer.tcp_timer(timer.into(), expires, retransmissions),
+        }
+    }
+
+    fn show_details(&self, v6_only: Option<u8>, printer: &mut Printer<'_>) {
+        let message = &self.row.message;
+        printer.details(&Details {
+            uid: message.idiag_uid,
+            inode: message.idiag_inode,
+            cookie: message.idiag_cookie.0,
+            mark: self.row.mark().unwrap_or(0),
+            cgroup: self.row.cgroup_id().unwrap_or(0),
+        });
+        if let Some(v6_only) = v6_only {
+            printer.v6_only(v6_only);
+        }
+        if let Some(shut) = self.row.shutdown() {
+            printer.directions(shut);
+        }
+    }
 }
 
 /// One end as a filter sees it.
@@ -280,13 +254,13 @@ pub fn place((address, port): (IpAddr, u16)) -> Place<'static> {
 /// speaks.
 fn netid(number: u32) -> &'static str {
     match number {
-        0 => "raw",
-        6 => "tcp",
-        17 => "udp",
-        33 => "dccp",
-        58 => "icmp6",
-        132 => "sctp",
-        262 => "mptcp",
+        IPPROTO_IP => "raw",
+        IPPROTO_TCP => "tcp",
+        IPPROTO_UDP => "udp",
+        IPPROTO_DCCP => "dccp",
+        IPPROTO_ICMPV6 => "icmp6",
+        IPPROTO_SCTP => "sctp",
+        IPPROTO_MPTCP => "mptcp",
         _ => "???",
     }
 }
@@ -352,15 +326,20 @@ mod tests {
     use crate::as_ss::ask::selection::{Kinds, Selection};
     use crate::as_ss::names::services::Services;
     use crate::as_ss::show::table::Table;
+    use crate::kernel::netlink::diag::{INET_DIAG_PROTOCOL, InetDiagMsg};
+    use crate::kernel::socket::State;
 
-    /// `struct inet_diag_msg`: an IPv4 socket of this state and inode.
-    fn row(state: u8, inode: u32) -> Vec<u8> {
-        let mut row = vec![0; ROW_SIZE];
-        (row[0], row[1]) = (2, state);
-        row[4..6].copy_from_slice(&80u16.to_be_bytes());
-        row[8..12].copy_from_slice(&[127, 0, 0, 1]);
-        row[68..72].copy_from_slice(&inode.to_ne_bytes());
-        row
+    /// An IPv4 socket of this state and inode.
+    fn row(state: State, inode: u32) -> Vec<u8> {
+        let mut row = InetDiagMsg {
+            idiag_family: AF_INET,
+            idiag_state: state as u8,
+            idiag_sport: 80u16.to_be_bytes(),
+            idiag_inode: inode,
+            ..InetDiagMsg::default()
+        };
+        row.idiag_src[..4].copy_from_slice(&[127, 0, 0, 1]);
+        row.bytes().to_vec()
     }
 
     fn shown(protocol: Inet, rows: &[Vec<u8>]) -> String {
@@ -389,17 +368,20 @@ mod tests {
         let expected = "sctp LISTEN   0      0      127.0.0.1:80 0.0.0.0:*\n     \
                         `- ESTAB 0      0      127.0.0.1:80 0.0.0.0:*\n\
                         sctp ESTAB    0      0      127.0.0.1:80 0.0.0.0:*\n";
-        let rows = [row(10, 7), row(3, 7), row(1, 8)];
+        // Associations have states of their own: 3 is ESTAB.
+        let rows = [
+            row(State::Listen, 7),
+            row(State::SynRecv, 7),
+            row(State::Established, 8),
+        ];
         assert_eq!(shown(Inet::Sctp, &rows), expected);
     }
 
     #[test]
     fn a_raw_socket_is_named_by_the_protocol_that_it_speaks() {
         let speaking = |protocol: u8| {
-            let mut row = row(7, 1);
-            row.extend(5u16.to_ne_bytes());
-            row.extend(PROTOCOL.to_ne_bytes());
-            row.extend([protocol, 0, 0, 0]);
+            let mut row = row(State::Close, 1);
+            push_attribute(&mut row, INET_DIAG_PROTOCOL, &[protocol]);
             row
         };
         let text = shown(Inet::Raw, &[speaking(58), speaking(1)]);
@@ -409,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_row_that_is_cut_cannot_be_read() {
-        let row = row(10, 7);
+        let row = row(State::Listen, 7);
         assert!(Socket::parse(&row).is_some());
         for length in 0..row.len() {
             assert!(Socket::parse(&row[..length]).is_none(), "{length}");

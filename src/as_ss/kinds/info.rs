@@ -3,353 +3,330 @@
 use std::fmt::Write as _;
 
 use crate::as_ss::show::printer::Printer;
-use crate::kernel::netlink::message::{array_at, attribute};
-
-/// The attribute with sums of a socket's memory, in old kernels.
-pub const MEMORY_SUM: u16 = 1;
-/// The attribute with `struct tcp_info`.
-pub const INFO: u16 = 2;
-/// The attribute with what the congestion control Vegas knows.
-pub const VEGAS: u16 = 3;
-/// The attribute with the name of the congestion control.
-pub const CONGESTION: u16 = 4;
-/// The attribute with a socket's memory.
-pub const MEMORY: u16 = 7;
-/// The attribute with what the congestion control BBR knows.
-const BBR: u16 = 16;
-/// Attributes that are not covered.
-const MORE: [(u16, &str); 2] = [(9, "DCTCP"), (18, "signed segments")];
-/// The attribute with what is put on top of TCP, which has attributes itself.
-const UPPER: u16 = 19;
-
-const SCTP: u32 = 132;
-const MPTCP: u32 = 262;
+use crate::kernel::netlink::diag::Row;
+use crate::kernel::netlink::sock_diag::{SkMeminfo, SkMeminfoIndex};
+use crate::kernel::netlink::tcp_info::{
+    MPTCP_INFO_FLAG_FALLBACK, MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED, MptcpInfo, MptcpSubflow,
+    TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN, TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS,
+    TCPI_OPT_WSCALE, TcpBbrInfo, TcpInfo, UlpInfo,
+};
+use crate::kernel::socket::{IPPROTO_MPTCP, IPPROTO_SCTP, State};
 
 /// Writes what was asked for. `None` if it cannot be read, or is not covered, as the
 /// printer then says.
-pub fn show(protocol: u32, state: u8, attributes: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    if let Some(memory) = attribute(attributes, MEMORY) {
-        show_memory(memory, printer)?;
-    } else if let Some(sums) = attribute(attributes, MEMORY_SUM) {
-        let word = |at: usize| array_at(sums, 4 * at).map(u32::from_ne_bytes);
-        let (r, w, f, t) = (word(0)?, word(1)?, word(2)?, word(3)?);
+pub fn show(protocol: u32, row: &Row<'_>, printer: &mut Printer<'_>) -> Option<()> {
+    if let Some(memory) = row.memory() {
+        show_memory(memory?, printer);
+    } else if let Some(sums) = row.memory_sums() {
+        let sums = sums?;
+        let (r, w) = (sums.idiag_rmem, sums.idiag_wmem);
+        let (f, t) = (sums.idiag_fmem, sums.idiag_tmem);
         let _ = write!(printer.table, " mem:(r{r},w{w},f{f},t{t})");
     }
-    match attribute(attributes, INFO) {
-        Some(info) if printer.show.info => {
-            let mut more = MORE.iter();
-            if let Some((_, what)) = more.find(|(kind, _)| attribute(attributes, *kind).is_some()) {
-                return printer.refuse(what);
-            }
-            match protocol {
-                SCTP => return printer.refuse("sockets of SCTP"),
-                MPTCP => show_mptcp(&Info(info), printer),
-                // Those of DCCP too.
-                _ => show_tcp(&Info(info), state, attributes, printer),
-            }
+    match row.info() {
+        Some(_) if printer.show.info && row.has_dctcp() => return printer.refuse("DCTCP"),
+        Some(_) if printer.show.info && row.has_signatures() => {
+            return printer.refuse("signed segments");
         }
+        Some(info) if printer.show.info => match protocol {
+            IPPROTO_SCTP => return printer.refuse("sockets of SCTP"),
+            IPPROTO_MPTCP => show_mptcp(&MptcpInfo::read_padded(info), printer),
+            // Those of DCCP too.
+            _ => show_tcp(&TcpInfo::read_padded(info), row, printer),
+        },
         _ => {}
     }
-    match attribute(attributes, UPPER) {
-        Some(upper) => show_upper(upper, printer),
+    match row.ulp() {
+        Some(ulp) => show_ulp(ulp, printer),
         None => Some(()),
     }
 }
 
 /// Writes what is put on top of TCP. `None` if it is not covered: only Multipath TCP
 /// is, of which the socket is a part.
-fn show_upper(upper: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    const NAME: u16 = 1;
-    const TLS: u16 = 2;
-    const MULTIPATH: u16 = 3;
-    if let Some(name) = attribute(upper, NAME) {
+fn show_ulp(ulp: UlpInfo<'_>, printer: &mut Printer<'_>) -> Option<()> {
+    if let Some(name) = ulp.name() {
         printer.table.push(b" tcp-ulp-");
-        printer.table.push(name.strip_suffix(b"\0").unwrap_or(name));
+        printer.table.push(name);
     }
-    if attribute(upper, TLS).is_some() {
+    if ulp.is_tls() {
         return printer.refuse("TLS");
     }
-    let Some(part) = attribute(upper, MULTIPATH) else {
-        return Some(());
-    };
-    let word = |kind| array_at(attribute(part, kind)?, 0).map(u32::from_ne_bytes);
-    let byte = |kind| attribute(part, kind)?.first().copied();
-    if let Some(flags @ 1..) = word(8) {
-        printer.table.push(b" flags:");
+    if let Some(subflow) = ulp.subflow() {
+        show_subflow(subflow, printer);
+    }
+    Some(())
+}
+
+fn show_subflow(subflow: MptcpSubflow<'_>, printer: &mut Printer<'_>) {
+    let table = &mut printer.table;
+    if let Some(flags @ 1..) = subflow.flags() {
+        table.push(b" flags:");
         for (bit, letter) in "MmJjBbecv".chars().enumerate() {
             if flags & 1 << bit != 0 {
-                let _ = printer.table.write_char(letter);
+                let _ = table.write_char(letter);
             }
         }
     }
-    if let (Some(peer), Some(own), Some(peer_id), Some(own_id)) =
-        (word(1), word(2), byte(9), byte(10))
-    {
-        let table = &mut printer.table;
+    if let (Some(peer), Some(own), Some(peer_id), Some(own_id)) = (
+        subflow.token_rem(),
+        subflow.token_loc(),
+        subflow.id_rem(),
+        subflow.id_loc(),
+    ) {
         let _ = write!(
             table,
             " token:{peer:04x}(id:{peer_id})/{own:04x}(id:{own_id})"
         );
     }
-    if let Some(sequence) = attribute(part, 4).and_then(|number| array_at(number, 0)) {
-        let _ = write!(printer.table, " seq:{:x}", u64::from_ne_bytes(sequence));
-    }
-    for (name, kind) in [("sfseq", 5), ("ssnoff", 6)] {
-        if let Some(number) = word(kind) {
-            let _ = write!(printer.table, " {name}:{number:x}");
+    for (name, number) in [
+        ("seq", subflow.map_seq()),
+        ("sfseq", subflow.map_sfseq().map(u64::from)),
+        ("ssnoff", subflow.ssn_offset().map(u64::from)),
+        ("maplen", subflow.map_datalen().map(u64::from)),
+    ] {
+        if let Some(number) = number {
+            let _ = write!(table, " {name}:{number:x}");
         }
     }
-    // The kernel has this in two bytes.
-    if let Some(length) = attribute(part, 7) {
-        let length = array_at(length, 0).map(u16::from_ne_bytes)?;
-        let _ = write!(printer.table, " maplen:{length:x}");
-    }
-    Some(())
 }
 
-/// Writes the memory of a socket: `SK_MEMINFO_VARS` of the kernel.
-pub fn show_memory(memory: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let names = ["r", ",rb", ",t", ",tb", ",f", ",w", ",o", ",bl", ",d"];
-    if memory.len() < 4 * 7 {
-        return None;
-    }
+/// Writes the memory of a socket.
+pub fn show_memory(memory: SkMeminfo<'_>, printer: &mut Printer<'_>) {
     printer.table.push(b" skmem:(");
-    for (index, name) in names.iter().enumerate() {
-        if let Some(word) = array_at(memory, 4 * index).map(u32::from_ne_bytes) {
-            let _ = write!(printer.table, "{name}{word}");
+    for (name, index) in [
+        ("r", SkMeminfoIndex::RmemAlloc),
+        (",rb", SkMeminfoIndex::Rcvbuf),
+        (",t", SkMeminfoIndex::WmemAlloc),
+        (",tb", SkMeminfoIndex::Sndbuf),
+        (",f", SkMeminfoIndex::FwdAlloc),
+        (",w", SkMeminfoIndex::WmemQueued),
+        (",o", SkMeminfoIndex::Optmem),
+        (",bl", SkMeminfoIndex::Backlog),
+        (",d", SkMeminfoIndex::Drops),
+    ] {
+        if let Some(number) = memory.get(index) {
+            let _ = write!(printer.table, "{name}{number}");
         }
     }
     printer.table.push(b")");
-    Some(())
-}
-
-/// `struct tcp_info`. Old kernels have less of it; what is missing is 0.
-struct Info<'a>(&'a [u8]);
-
-impl Info<'_> {
-    fn byte(&self, at: usize) -> u8 {
-        self.0.get(at).copied().unwrap_or(0)
-    }
-
-    fn word(&self, at: usize) -> u32 {
-        array_at(self.0, at).map_or(0, u32::from_ne_bytes)
-    }
-
-    fn long(&self, at: usize) -> u64 {
-        array_at(self.0, at).map_or(0, u64::from_ne_bytes)
-    }
-}
-
-/// How a number of `struct tcp_info` is written, if it is not 0.
-enum Form {
-    Word,
-    Long,
-    /// Microseconds, as milliseconds.
-    Time,
 }
 
 /// Writes what `tcp_info` says, in the order of ss.
-fn show_tcp(info: &Info<'_>, state: u8, attributes: &[u8], printer: &mut Printer<'_>) {
-    const LISTEN: u8 = 10;
-    let options = info.byte(5);
+fn show_tcp(info: &TcpInfo, row: &Row<'_>, printer: &mut Printer<'_>) {
+    show_agreed(info, row, printer);
+    show_pace(info, printer);
+    show_traffic(info, printer);
+    if let Some(bbr) = row.bbr() {
+        show_bbr(&bbr, printer);
+    }
+    show_rates(info, row, printer);
+    show_limits(info, printer);
+    show_losses(info, row, printer);
+    show_receiver(info, printer);
+}
+
+/// What the two ends agreed upon.
+fn show_agreed(info: &TcpInfo, row: &Row<'_>, printer: &mut Printer<'_>) {
     if printer.show.timers {
-        let names = [
-            (1, " ts"),
-            (2, " sack"),
-            (8, " ecn"),
-            (16, " ecnseen"),
-            (32, " fastopen"),
-        ];
-        for (bit, name) in names {
-            if options & bit != 0 {
+        for (bit, name) in [
+            (TCPI_OPT_TIMESTAMPS, " ts"),
+            (TCPI_OPT_SACK, " sack"),
+            (TCPI_OPT_ECN, " ecn"),
+            (TCPI_OPT_ECN_SEEN, " ecnseen"),
+            (TCPI_OPT_SYN_DATA, " fastopen"),
+        ] {
+            if info.tcpi_options & bit != 0 {
                 printer.table.push(name.as_bytes());
             }
         }
     }
-    if let Some(name) = attribute(attributes, CONGESTION) {
+    if let Some(name) = row.congestion() {
         printer.table.push(b" ");
-        printer.table.push(name.strip_suffix(b"\0").unwrap_or(name));
+        printer.table.push(name);
     }
-    if options & 4 != 0 {
-        let scales = info.byte(6);
+    if info.tcpi_options & TCPI_OPT_WSCALE != 0 {
+        let scales = info.tcpi_wscales;
         let _ = write!(printer.table, " wscale:{},{}", scales & 15, scales >> 4);
     }
-    if info.word(8) != 3_000_000 {
-        show_field(info, "rto", 8, &Form::Time, printer);
+}
+
+/// How much is sent at once, and what is waited for.
+fn show_pace(info: &TcpInfo, printer: &mut Printer<'_>) {
+    if info.tcpi_rto != 3_000_000 {
+        show_time("rto", info.tcpi_rto, printer);
     }
-    if info.byte(4) != 0 {
-        let _ = write!(printer.table, " backoff:{}", info.byte(4));
-    }
-    let rtt = info.word(68);
-    if rtt != 0 {
-        let (rtt, variance) = (thousandths(rtt), thousandths(info.word(72)));
+    show_numbers(&[("backoff", info.tcpi_backoff.into())], printer);
+    if info.tcpi_rtt != 0 {
+        let (rtt, variance) = (thousandths(info.tcpi_rtt), thousandths(info.tcpi_rttvar));
         let _ = write!(printer.table, " rtt:{rtt}/{variance}");
     }
-    let fields = |list: &[(&str, usize)], form: Form, printer: &mut Printer<'_>| {
-        for (name, at) in list {
-            show_field(info, name, *at, &form, printer);
-        }
-    };
-    fields(&[("ato", 12)], Form::Time, printer);
-    fields(
-        &[
-            ("mss", 16),
-            ("pmtu", 60),
-            ("rcvmss", 20),
-            ("advmss", 84),
-            ("cwnd", 80),
-        ],
-        Form::Word,
-        printer,
-    );
-    if info.word(76) < 0xffff {
-        fields(&[("ssthresh", 76)], Form::Word, printer);
+    show_time("ato", info.tcpi_ato, printer);
+    let numbers = [
+        ("mss", info.tcpi_snd_mss.into()),
+        ("pmtu", info.tcpi_pmtu.into()),
+        ("rcvmss", info.tcpi_rcv_mss.into()),
+        ("advmss", info.tcpi_advmss.into()),
+        ("cwnd", info.tcpi_snd_cwnd.into()),
+    ];
+    show_numbers(&numbers, printer);
+    if info.tcpi_snd_ssthresh < 0xffff {
+        show_numbers(&[("ssthresh", info.tcpi_snd_ssthresh.into())], printer);
     }
-    fields(
-        &[
-            ("bytes_sent", 200),
-            ("bytes_retrans", 208),
-            ("bytes_acked", 120),
-            ("bytes_received", 128),
-        ],
-        Form::Long,
-        printer,
-    );
-    fields(
-        &[
-            ("segs_out", 136),
-            ("segs_in", 140),
-            ("data_segs_out", 156),
-            ("data_segs_in", 152),
-        ],
-        Form::Word,
-        printer,
-    );
-    if let Some(bbr) = attribute(attributes, BBR) {
-        show_bbr(&Info(bbr), printer);
-    }
-    let sent = f64::from(info.word(80)) * f64::from(info.word(16));
-    let vegas = attribute(attributes, VEGAS).and_then(|vegas| {
-        let word = |at| array_at(vegas, at).map(u32::from_ne_bytes);
-        let rtt = word(8)?;
-        (word(0)? != 0 && rtt != 0 && rtt != 0x7fff_ffff).then_some(rtt)
+}
+
+fn show_traffic(info: &TcpInfo, printer: &mut Printer<'_>) {
+    let numbers = [
+        ("bytes_sent", info.tcpi_bytes_sent),
+        ("bytes_retrans", info.tcpi_bytes_retrans),
+        ("bytes_acked", info.tcpi_bytes_acked),
+        ("bytes_received", info.tcpi_bytes_received),
+        ("segs_out", info.tcpi_segs_out.into()),
+        ("segs_in", info.tcpi_segs_in.into()),
+        ("data_segs_out", info.tcpi_data_segs_out.into()),
+        ("data_segs_in", info.tcpi_data_segs_in.into()),
+    ];
+    show_numbers(&numbers, printer);
+}
+
+fn show_rates(info: &TcpInfo, row: &Row<'_>, printer: &mut Printer<'_>) {
+    let sent = f64::from(info.tcpi_snd_cwnd) * f64::from(info.tcpi_snd_mss);
+    let vegas = row.vegas().filter(|vegas| {
+        vegas.tcpv_enabled != 0 && vegas.tcpv_rtt != 0 && vegas.tcpv_rtt != 0x7fff_ffff
     });
-    let rtt = vegas.unwrap_or(rtt);
+    let rtt = vegas.map_or(info.tcpi_rtt, |vegas| vegas.tcpv_rtt);
     let numeric = printer.show.numeric;
     if rtt > 0 && sent > 0.0 {
         let rate = bandwidth(sent * 8e6 / f64::from(rtt), numeric);
         let _ = write!(printer.table, " send {rate}bps");
     }
-    fields(
-        &[("lastsnd", 44), ("lastrcv", 52), ("lastack", 56)],
-        Form::Word,
-        printer,
-    );
-    let rate = |at: usize| match info.long(at) {
+    let numbers = [
+        ("lastsnd", info.tcpi_last_data_sent.into()),
+        ("lastrcv", info.tcpi_last_data_recv.into()),
+        ("lastack", info.tcpi_last_ack_recv.into()),
+    ];
+    show_numbers(&numbers, printer);
+    let rate = |rate: u64| match rate {
         0 | u64::MAX => None,
         rate => Some(bandwidth(rate as f64 * 8.0, numeric)),
     };
-    if let Some(pace) = rate(104) {
+    if let Some(pace) = rate(info.tcpi_pacing_rate) {
         let _ = write!(printer.table, " pacing_rate {pace}bps");
-        if let Some(most) = rate(112) {
+        if let Some(most) = rate(info.tcpi_max_pacing_rate) {
             let _ = write!(printer.table, "/{most}bps");
         }
     }
-    if let Some(delivery) = rate(160) {
+    if let Some(delivery) = rate(info.tcpi_delivery_rate) {
         let _ = write!(printer.table, " delivery_rate {delivery}bps");
     }
-    fields(
-        &[("delivered", 192), ("delivered_ce", 196)],
-        Form::Word,
-        printer,
-    );
-    if info.byte(7) & 1 != 0 {
+    let numbers = [
+        ("delivered", info.tcpi_delivered.into()),
+        ("delivered_ce", info.tcpi_delivered_ce.into()),
+    ];
+    show_numbers(&numbers, printer);
+}
+
+/// For how long what kept the socket from sending.
+fn show_limits(info: &TcpInfo, printer: &mut Printer<'_>) {
+    if info.tcpi_delivery_flags & 1 != 0 {
         printer.table.push(b" app_limited");
     }
-    let busy = info.long(168);
-    if busy != 0 {
-        let _ = write!(printer.table, " busy:{}ms", busy / 1000);
-        for (name, at) in [("rwnd_limited", 176), ("sndbuf_limited", 184)] {
-            let limited = info.long(at);
-            if limited != 0 {
-                let tenths = rounded(limited as f64 * 1000.0 / busy as f64);
-                let (whole, tenth) = (tenths / 10, tenths % 10);
-                let milliseconds = limited / 1000;
-                let _ = write!(printer.table, " {name}:{milliseconds}ms({whole}.{tenth}%)");
-            }
+    let busy = info.tcpi_busy_time;
+    if busy == 0 {
+        return;
+    }
+    let _ = write!(printer.table, " busy:{}ms", busy / 1000);
+    for (name, limited) in [
+        ("rwnd_limited", info.tcpi_rwnd_limited),
+        ("sndbuf_limited", info.tcpi_sndbuf_limited),
+    ] {
+        if limited != 0 {
+            let tenths = rounded(limited as f64 * 1000.0 / busy as f64);
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            let milliseconds = limited / 1000;
+            let _ = write!(printer.table, " {name}:{milliseconds}ms({whole}.{tenth}%)");
         }
     }
-    fields(&[("unacked", 24)], Form::Word, printer);
-    let (retransmitted, all) = (info.word(36), info.word(100));
+}
+
+fn show_losses(info: &TcpInfo, row: &Row<'_>, printer: &mut Printer<'_>) {
+    show_numbers(&[("unacked", info.tcpi_unacked.into())], printer);
+    let (retransmitted, all) = (info.tcpi_retrans, info.tcpi_total_retrans);
     if retransmitted != 0 || all != 0 {
         let _ = write!(printer.table, " retrans:{retransmitted}/{all}");
     }
-    fields(&[("lost", 32)], Form::Word, printer);
-    if state != LISTEN {
-        fields(&[("sacked", 28)], Form::Word, printer);
+    show_numbers(&[("lost", info.tcpi_lost.into())], printer);
+    if row.message.idiag_state != State::Listen as u8 {
+        show_numbers(&[("sacked", info.tcpi_sacked.into())], printer);
     }
-    fields(&[("dsack_dups", 216), ("fackets", 40)], Form::Word, printer);
-    let reordering = info.word(88);
-    if reordering != 3 {
-        let _ = write!(printer.table, " reordering:{}", reordering as i32);
+    let numbers = [
+        ("dsack_dups", info.tcpi_dsack_dups.into()),
+        ("fackets", info.tcpi_fackets.into()),
+    ];
+    show_numbers(&numbers, printer);
+    if info.tcpi_reordering != 3 {
+        let reordering = info.tcpi_reordering as i32;
+        let _ = write!(printer.table, " reordering:{reordering}");
     }
-    fields(&[("reord_seen", 220)], Form::Word, printer);
-    fields(&[("rcv_rtt", 92)], Form::Time, printer);
-    fields(
-        &[("rcv_space", 96), ("rcv_ssthresh", 64), ("notsent", 144)],
-        Form::Word,
-        printer,
-    );
-    if info.word(148) != u32::MAX {
-        fields(&[("minrtt", 148)], Form::Time, printer);
-    }
-    fields(
-        &[("rcv_ooopack", 224), ("snd_wnd", 228)],
-        Form::Word,
-        printer,
-    );
+    show_numbers(&[("reord_seen", info.tcpi_reord_seen.into())], printer);
 }
 
-/// `struct mptcp_info`.
-fn show_mptcp(info: &Info<'_>, printer: &mut Printer<'_>) {
-    let counts = [
-        "subflows",
-        "add_addr_signal",
-        "add_addr_accepted",
-        "subflows_max",
-        "add_addr_signal_max",
-        "add_addr_accepted_max",
+fn show_receiver(info: &TcpInfo, printer: &mut Printer<'_>) {
+    show_time("rcv_rtt", info.tcpi_rcv_rtt, printer);
+    let numbers = [
+        ("rcv_space", info.tcpi_rcv_space.into()),
+        ("rcv_ssthresh", info.tcpi_rcv_ssthresh.into()),
+        ("notsent", info.tcpi_notsent_bytes.into()),
     ];
-    for (at, name) in counts.into_iter().enumerate() {
-        let count = info.byte(at);
-        if count != 0 {
-            let _ = write!(printer.table, " {name}:{count}");
-        }
+    show_numbers(&numbers, printer);
+    if info.tcpi_min_rtt != u32::MAX {
+        show_time("minrtt", info.tcpi_min_rtt, printer);
     }
-    let (flags, token) = (info.word(8), u64::from(info.word(12)));
-    for (bit, name) in [(1, " fallback"), (2, " remote_key")] {
-        if flags & bit != 0 {
+    let numbers = [
+        ("rcv_ooopack", info.tcpi_rcv_ooopack.into()),
+        ("snd_wnd", info.tcpi_snd_wnd.into()),
+    ];
+    show_numbers(&numbers, printer);
+}
+
+fn show_mptcp(info: &MptcpInfo, printer: &mut Printer<'_>) {
+    let counts = [
+        ("subflows", info.mptcpi_subflows),
+        ("add_addr_signal", info.mptcpi_add_addr_signal),
+        ("add_addr_accepted", info.mptcpi_add_addr_accepted),
+        ("subflows_max", info.mptcpi_subflows_max),
+        ("add_addr_signal_max", info.mptcpi_add_addr_signal_max),
+        ("add_addr_accepted_max", info.mptcpi_add_addr_accepted_max),
+    ];
+    show_numbers(&counts.map(|(name, count)| (name, count.into())), printer);
+    for (bit, name) in [
+        (MPTCP_INFO_FLAG_FALLBACK, " fallback"),
+        (MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED, " remote_key"),
+    ] {
+        if info.mptcpi_flags & bit != 0 {
             printer.table.push(name.as_bytes());
         }
     }
-    let sequences = ["write_seq", "snd_una", "rcv_nxt"];
-    let sequences = sequences.into_iter().zip([16, 24, 32]);
-    let sequences = sequences.map(|(name, at)| (name, info.long(at)));
-    for (name, number) in [("token", token)].into_iter().chain(sequences) {
+    for (name, number) in [
+        ("token", info.mptcpi_token.into()),
+        ("write_seq", info.mptcpi_write_seq),
+        ("snd_una", info.mptcpi_snd_una),
+        ("rcv_nxt", info.mptcpi_rcv_nxt),
+    ] {
         if number != 0 {
             let _ = write!(printer.table, " {name}:{number:x}");
         }
     }
 }
 
-/// `struct tcp_bbr_info`.
-fn show_bbr(bbr: &Info<'_>, printer: &mut Printer<'_>) {
-    let rate = u64::from(bbr.word(4)) << 32 | u64::from(bbr.word(0));
-    let rate = bandwidth(rate as f64 * 8.0, printer.show.numeric);
-    let time = thousandths(bbr.word(8));
+fn show_bbr(bbr: &TcpBbrInfo, printer: &mut Printer<'_>) {
+    let rate = bandwidth(bbr.bandwidth() as f64 * 8.0, printer.show.numeric);
+    let time = thousandths(bbr.bbr_min_rtt);
     let _ = write!(printer.table, " bbr:(bw:{rate}bps,mrtt:{time}");
-    for (name, at) in [("pacing_gain", 12), ("cwnd_gain", 16)] {
-        let gain = bbr.word(at);
+    for (name, gain) in [
+        ("pacing_gain", bbr.bbr_pacing_gain),
+        ("cwnd_gain", bbr.bbr_cwnd_gain),
+    ] {
         if gain != 0 {
             let gain = significant(f64::from(gain) / 256.0, 6);
             let _ = write!(printer.table, ",{name}:{gain}");
@@ -358,16 +335,20 @@ fn show_bbr(bbr: &Info<'_>, printer: &mut Printer<'_>) {
     printer.table.push(b")");
 }
 
-fn show_field(info: &Info<'_>, name: &str, at: usize, form: &Form, printer: &mut Printer<'_>) {
-    let number = match form {
-        Form::Long => info.long(at),
-        _ => info.word(at).into(),
-    };
-    let _ = match form {
-        _ if number == 0 => Ok(()),
-        Form::Time => write!(printer.table, " {name}:{}", thousandths(number as u32)),
-        _ => write!(printer.table, " {name}:{number}"),
-    };
+/// Writes those of the numbers that are not 0.
+fn show_numbers(numbers: &[(&str, u64)], printer: &mut Printer<'_>) {
+    for (name, number) in numbers {
+        if *number != 0 {
+            let _ = write!(printer.table, " {name}:{number}");
+        }
+    }
+}
+
+/// Writes a time in milliseconds, if it is not 0.
+fn show_time(name: &str, microseconds: u32, printer: &mut Printer<'_>) {
+    if microseconds != 0 {
+        let _ = write!(printer.table, " {name}:{}", thousandths(microseconds));
+    }
 }
 
 /// A thousandth of `number` as C's `%g` writes it: six digits.

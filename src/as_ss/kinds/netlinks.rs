@@ -11,60 +11,48 @@ use crate::as_ss::error::Error;
 use crate::as_ss::names::protocols;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::printer::{Answered, Printer};
-use crate::kernel::netlink::message::{array_at, attribute};
+use crate::kernel::netlink::netlink_diag::{
+    NDIAG_PROTO_ALL, NDIAG_SHOW_GROUPS, NDIAG_SHOW_MEMINFO, NETLINK_CONNECTED, NetlinkDiagReq, Row,
+};
 use crate::kernel::proc::other_rows::NetlinkRow;
 use crate::kernel::proc::process::name_in_stat;
-
-/// The length of `struct netlink_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 28;
-
-const EVERY_PROTOCOL: u8 = 255;
-const SHOW_MEMORY: u32 = 1;
-const SHOW_GROUPS: u32 = 2;
-
-const MEMORY: u16 = 0;
-const GROUPS: u16 = 1;
-/// `NETLINK_CONNECTED` of the kernel.
-const CONNECTED: u8 = 1;
+use crate::kernel::socket::AF_NETLINK;
 
 /// Asks for the sockets of netlink and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
 pub fn show(printer: &mut Printer<'_>) -> Answered {
-    // `struct netlink_diag_req`.
-    let mut request = vec![AddressFamily::Netlink.number(), EVERY_PROTOCOL, 0, 0];
-    request.extend([0; 4]);
-    request.extend((SHOW_MEMORY | SHOW_GROUPS).to_ne_bytes());
-    request.extend([0; 8]);
-    printer.dump(&request, show_row)
+    let request = NetlinkDiagReq {
+        sdiag_family: AF_NETLINK,
+        sdiag_protocol: NDIAG_PROTO_ALL,
+        ndiag_show: NDIAG_SHOW_MEMINFO | NDIAG_SHOW_GROUPS,
+        ..NetlinkDiagReq::default()
+    };
+    printer.dump(&request.bytes(), show_row)
 }
 
 /// `None` if the row cannot be read.
 fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let attributes = row.get(ROW_SIZE..)?;
-    let memory = attribute(attributes, MEMORY);
-    let (recv_q, send_q) = match memory {
-        Some(memory) => (word(memory, 0)?, word(memory, 8)?),
-        None => (0, 0),
-    };
-    let is_connected = row[3] == CONNECTED;
+    let Row {
+        message,
+        memory,
+        groups,
+    } = Row::parse(row)?;
+    let is_connected = message.ndiag_state == NETLINK_CONNECTED;
     let socket = Socket {
-        protocol: row[2],
-        port: word(row, 4)? as i32,
-        // The group, then the port.
-        peer: is_connected.then_some((word(row, 12)? as i32, word(row, 8)? as i32)),
-        recv_q,
-        send_q,
-        groups: attribute(attributes, GROUPS)
-            .and_then(|groups| word(groups, 0))
-            .unwrap_or(0),
+        protocol: message.ndiag_protocol,
+        port: message.ndiag_portid,
+        peer: is_connected.then_some((message.ndiag_dst_group, message.ndiag_dst_portid)),
+        recv_q: memory.map_or(0, |memory| memory.rmem_alloc()),
+        send_q: memory.map_or(0, |memory| memory.wmem_alloc()),
+        groups: groups.unwrap_or(0),
         addresses: (0, 0),
     };
     if socket.show(printer) && printer.show.memory {
         printer.table.push(b"\t");
         if let Some(memory) = memory {
-            info::show_memory(memory, printer)?;
+            info::show_memory(memory, printer);
         }
     }
     Some(())
@@ -166,8 +154,4 @@ fn holder(port: i32, printer: &Printer<'_>) -> Vec<u8> {
         },
         _ => number.into(),
     }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
 }

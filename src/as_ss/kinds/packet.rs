@@ -10,25 +10,13 @@ use crate::as_ss::error::Error;
 use crate::as_ss::names::protocols;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::printer::{Answered, Details, Printer};
-use crate::kernel::netlink::message::{array_at, attribute};
+use crate::kernel::netlink::packet_diag::{
+    PACKET_SHOW_FANOUT, PACKET_SHOW_INFO, PACKET_SHOW_MEMINFO, PACKET_SHOW_RING_CFG,
+    PacketDiagInfo, PacketDiagReq, PacketDiagRing, Row,
+};
 use crate::kernel::proc::other_rows::PacketRow;
+use crate::kernel::socket::{AF_PACKET, SOCK_RAW};
 
-/// The length of `struct packet_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 16;
-
-const SHOW_INFO: u32 = 1;
-const SHOW_RINGS: u32 = 4;
-const SHOW_FANOUT: u32 = 8;
-const SHOW_MEMORY: u32 = 16;
-
-const INFO: u16 = 0;
-const RECEIVING_RING: u16 = 2;
-const SENDING_RING: u16 = 3;
-const FANOUT: u16 = 4;
-const UID: u16 = 5;
-const MEMORY: u16 = 6;
-
-const RAW: u8 = 3;
 /// The protocol of a socket that gets every packet.
 const EVERY: u16 = 3;
 
@@ -38,35 +26,29 @@ const EVERY: u16 = 3;
 /// # Errors
 /// If the kernel does not list them.
 pub fn show(printer: &mut Printer<'_>) -> Answered {
-    // `struct packet_diag_req`.
-    let mut request = vec![AddressFamily::Packet.number(), 0, 0, 0];
-    request.extend([0; 4]);
-    let shown = SHOW_INFO | SHOW_MEMORY | SHOW_RINGS | SHOW_FANOUT;
-    request.extend(shown.to_ne_bytes());
-    request.extend([0; 8]);
-    printer.dump(&request, show_row)
+    let request = PacketDiagReq {
+        sdiag_family: AF_PACKET,
+        pdiag_show: PACKET_SHOW_INFO
+            | PACKET_SHOW_MEMINFO
+            | PACKET_SHOW_RING_CFG
+            | PACKET_SHOW_FANOUT,
+        ..PacketDiagReq::default()
+    };
+    printer.dump(&request.bytes(), show_row)
 }
 
 /// `None` if the row cannot be read.
 fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let attributes = row.get(ROW_SIZE..)?;
-    let memory = attribute(attributes, MEMORY)?;
-    let about = attribute(attributes, INFO);
+    let row = Row::parse(row)?;
     let socket = Socket {
-        kind: row[1],
-        protocol: array_at(row, 2).map(u16::from_ne_bytes)?,
-        interface: match about {
-            Some(about) => word(about, 0)?,
-            None => 0,
-        },
-        recv_q: word(memory, 0)?,
+        kind: row.message.pdiag_type,
+        protocol: row.message.pdiag_num,
+        interface: row.info.map_or(0, |info| info.pdi_index),
+        recv_q: row.memory.rmem_alloc(),
         details: Details {
-            uid: match attribute(attributes, UID) {
-                Some(uid) => word(uid, 0)?,
-                None => 0,
-            },
-            inode: word(row, 4)?,
-            cookie: u64::from(word(row, 12)?) << 32 | u64::from(word(row, 8)?),
+            uid: row.uid.unwrap_or(0),
+            inode: row.message.pdiag_ino,
+            cookie: row.message.pdiag_cookie.0,
             ..Details::default()
         },
     };
@@ -74,22 +56,22 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
         return Some(());
     }
     if printer.show.details {
-        if let Some(about) = about {
-            show_info(about, printer)?;
+        if let Some(info) = &row.info {
+            show_info(info, printer);
         }
-        for (kind, name) in [(RECEIVING_RING, "ring_rx("), (SENDING_RING, "ring_tx(")] {
-            if let Some(ring) = attribute(attributes, kind) {
+        for (ring, name) in [(&row.rx_ring, "ring_rx("), (&row.tx_ring, "ring_tx(")] {
+            if let Some(ring) = ring {
                 start_line(name, printer);
-                show_ring(ring, printer)?;
+                show_ring(ring, printer);
             }
         }
-        if let Some(fanout) = attribute(attributes, FANOUT) {
+        if let Some(fanout) = row.fanout {
             start_line("fanout(", printer);
-            show_fanout(word(fanout, 0)?, printer);
+            show_fanout(fanout, printer);
         }
     }
     if printer.show.memory {
-        info::show_memory(memory, printer)?;
+        info::show_memory(row.memory, printer);
     }
     Some(())
 }
@@ -146,7 +128,11 @@ impl Socket {
         if !printer.accepts(&facts) {
             return false;
         }
-        let netid = if self.kind == RAW { "p_raw" } else { "p_dgr" };
+        let netid = if self.kind == SOCK_RAW {
+            "p_raw"
+        } else {
+            "p_dgr"
+        };
         printer.start(netid, State::Close as u8, self.recv_q, 0);
         let shown = match protocol {
             EVERY => "*".to_string(),
@@ -177,33 +163,33 @@ fn start_line(name: &str, printer: &mut Printer<'_>) {
     printer.table.push(name.as_bytes());
 }
 
-/// `struct packet_diag_info`.
-fn show_info(about: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let (version, threshold, flags) = (word(about, 4)?, word(about, 12)?, word(about, 20)?);
+fn show_info(info: &PacketDiagInfo, printer: &mut Printer<'_>) {
     start_line("ver:", printer);
+    let (version, threshold) = (info.pdi_version, info.pdi_copy_thresh);
     let _ = write!(printer.table, "{version} cpy_thresh:{threshold} flags( ");
     let names = ["running", " auxdata", " origdev", " vnethdr", " loss"];
     for (bit, name) in names.iter().enumerate() {
-        if flags & 1 << bit != 0 {
+        if info.pdi_flags & 1 << bit != 0 {
             printer.table.push(name.as_bytes());
         }
     }
-    if flags == 0 {
+    if info.pdi_flags == 0 {
         printer.table.push(b"0");
     }
     printer.table.push(b" )");
-    Some(())
 }
 
-/// `struct packet_diag_ring`.
-fn show_ring(ring: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let names = ["blk_size:", ",blk_nr:", ",frm_size:", ",frm_nr:", ",tmo:"];
-    for (index, name) in names.iter().enumerate() {
-        let _ = write!(printer.table, "{name}{}", word(ring, 4 * index)?);
+fn show_ring(ring: &PacketDiagRing, printer: &mut Printer<'_>) {
+    for (name, number) in [
+        ("blk_size:", ring.pdr_block_size),
+        (",blk_nr:", ring.pdr_block_nr),
+        (",frm_size:", ring.pdr_frame_size),
+        (",frm_nr:", ring.pdr_frame_nr),
+        (",tmo:", ring.pdr_retire_tmo),
+    ] {
+        let _ = write!(printer.table, "{name}{number}");
     }
-    let features = word(ring, 24)?;
-    let _ = write!(printer.table, ",features:{features:#x})");
-    Some(())
+    let _ = write!(printer.table, ",features:{:#x})", ring.pdr_features);
 }
 
 fn show_fanout(fanout: u32, printer: &mut Printer<'_>) {
@@ -214,8 +200,4 @@ fn show_fanout(fanout: u32, printer: &mut Printer<'_>) {
         Some(name) => write!(printer.table, "{name})"),
         None => write!(printer.table, "{kind:#x})"),
     };
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
 }

@@ -9,97 +9,81 @@ use crate::as_ss::ask::selection::{AddressFamily, Kind, State};
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::printer::{Answered, Printer};
-use crate::kernel::netlink::message::{array_at, attribute};
+use crate::kernel::netlink::unix_diag::{
+    Row, UDIAG_SHOW_ICONS, UDIAG_SHOW_MEMINFO, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN,
+    UDIAG_SHOW_VFS, UnixDiagMsg, UnixDiagReq,
+};
 use crate::kernel::proc::other_rows::UnixRow;
-
-/// The length of `struct unix_diag_msg`; attributes follow.
-const ROW_SIZE: usize = 16;
-
-const SHOW_NAME: u32 = 1;
-const SHOW_FILE: u32 = 2;
-const SHOW_PEER: u32 = 4;
-const SHOW_PENDING: u32 = 8;
-const SHOW_QUEUES: u32 = 16;
-const SHOW_MEMORY: u32 = 32;
-
-const NAME: u16 = 0;
-const FILE: u16 = 1;
-const PEER: u16 = 2;
-const PENDING: u16 = 3;
-const QUEUES: u16 = 4;
-const MEMORY: u16 = 5;
-const SHUTDOWN: u16 = 6;
-
-const STREAM: u32 = 1;
-const DATAGRAM: u32 = 2;
-const SEQPACKET: u32 = 5;
+use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 
 /// Asks for Unix sockets and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
 pub fn show(printer: &mut Printer<'_>) -> Answered {
-    let mut shown = SHOW_NAME | SHOW_PEER | SHOW_QUEUES;
+    let mut shown = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
     if printer.show.memory {
-        shown |= SHOW_MEMORY;
+        shown |= UDIAG_SHOW_MEMINFO;
     }
     if printer.show.details {
-        shown |= SHOW_FILE | SHOW_PENDING;
+        shown |= UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS;
     }
-    // `struct unix_diag_req`.
-    let mut request = vec![AddressFamily::Unix.number(), 0, 0, 0];
-    request.extend(printer.selection.states.bits().to_ne_bytes());
-    request.extend([0; 4]);
-    request.extend(shown.to_ne_bytes());
-    request.extend([0; 8]);
-    printer.dump(&request, show_row)
+    let request = UnixDiagReq {
+        sdiag_family: AF_UNIX,
+        udiag_states: printer.selection.states.bits(),
+        udiag_show: shown,
+        ..UnixDiagReq::default()
+    };
+    printer.dump(&request.bytes(), show_row)
 }
 
 /// `None` if the row cannot be read.
 fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let (kind, state) = (u32::from(*row.get(1)?), *row.get(2)?);
-    let inode = word(row, 4)?;
-    let attributes = row.get(ROW_SIZE..)?;
-    let name = attribute(attributes, NAME).map(shown_name);
-    let peer = match attribute(attributes, PEER) {
-        Some(peer) => word(peer, 0)?,
-        None => 0,
-    };
+    let row = Row::parse(row)?;
+    let UnixDiagMsg {
+        udiag_type: kind,
+        udiag_state: state,
+        udiag_ino: inode,
+        ..
+    } = row.message;
+    let name = row.name.map(shown_name);
+    let peer = row.peer.unwrap_or(0);
     if !is_wanted(kind, inode as i32, peer as i32, name.as_deref(), printer) {
         return Some(());
     }
-    let (recv_q, send_q) = match attribute(attributes, QUEUES) {
-        Some(queues) => (word(queues, 0)?, word(queues, 4)?),
-        None => (0, 0),
-    };
-    printer.start(netid(kind), state, recv_q, send_q);
+    let queues = row.rqlen.unwrap_or_default();
+    printer.start(netid(kind), state, queues.udiag_rqueue, queues.udiag_wqueue);
     let name = name.as_deref().unwrap_or(b"*");
     printer.end(name, " ", (inode as i32).to_string());
     printer.end("*", " ", (peer as i32).to_string());
     printer.users(inode);
     if printer.show.memory
-        && let Some(memory) = attribute(attributes, MEMORY)
+        && let Some(memory) = row.memory
     {
-        info::show_memory(memory, printer)?;
+        info::show_memory(memory, printer);
     }
     if printer.show.details {
-        if let Some(shut) = attribute(attributes, SHUTDOWN) {
-            printer.directions(*shut.first()?);
-        }
-        if let Some(file) = attribute(attributes, FILE) {
-            let (inode, device) = (word(file, 0)?, word(file, 4)?);
-            // ss splits the number as the C library does.
-            let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
-            let _ = write!(printer.table, " ino:{inode} dev:{major}/{minor}");
-        }
-        if let Some(pending) = attribute(attributes, PENDING) {
-            printer.table.push(b" peers:");
-            for at in (0..pending.len()).step_by(4) {
-                let _ = write!(printer.table, " {}", word(pending, at)?);
-            }
-        }
+        show_details(&row, printer);
     }
     Some(())
+}
+
+fn show_details(row: &Row<'_>, printer: &mut Printer<'_>) {
+    if let Some(shut) = row.shutdown {
+        printer.directions(shut);
+    }
+    if let Some(file) = row.vfs {
+        let (inode, device) = (file.udiag_vfs_ino, file.udiag_vfs_dev);
+        // ss splits the number as the C library does.
+        let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+        let _ = write!(printer.table, " ino:{inode} dev:{major}/{minor}");
+    }
+    if let Some(pending) = row.icons() {
+        printer.table.push(b" peers:");
+        for inode in pending {
+            let _ = write!(printer.table, " {inode}");
+        }
+    }
 }
 
 /// The name as ss writes it. One that is no path starts with a zero.
@@ -119,12 +103,12 @@ fn shown_name(name: &[u8]) -> Vec<u8> {
     }
 }
 
-fn is_wanted(kind: u32, port: i32, peer: i32, name: Option<&[u8]>, printer: &Printer<'_>) -> bool {
+fn is_wanted(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, printer: &Printer<'_>) -> bool {
     let kinds = printer.selection.kinds;
     let is_selected = match kind {
-        STREAM => kinds.has(Kind::UnixStream),
-        DATAGRAM => kinds.has(Kind::UnixDatagram),
-        SEQPACKET => kinds.has(Kind::UnixSeqpacket),
+        SOCK_STREAM => kinds.has(Kind::UnixStream),
+        SOCK_DGRAM => kinds.has(Kind::UnixDatagram),
+        SOCK_SEQPACKET => kinds.has(Kind::UnixSeqpacket),
         _ => true,
     };
     let place = |port, name| Place {
@@ -143,16 +127,12 @@ fn is_wanted(kind: u32, port: i32, peer: i32, name: Option<&[u8]>, printer: &Pri
         })
 }
 
-fn netid(kind: u32) -> &'static str {
+fn netid(kind: u8) -> &'static str {
     match kind {
-        STREAM => "u_str",
-        SEQPACKET => "u_seq",
+        SOCK_STREAM => "u_str",
+        SOCK_SEQPACKET => "u_seq",
         _ => "u_dgr",
     }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
 }
 
 /// Writes the Unix sockets in `/proc/net/unix` that are wanted: by type and inode,
@@ -197,7 +177,7 @@ pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error
 
 /// What is kept of a row of `/proc/net/unix`.
 struct Line {
-    kind: u32,
+    kind: u8,
     state: u8,
     inode: u32,
     name: Vec<u8>,
@@ -214,7 +194,7 @@ impl Line {
             other => other as u8,
         };
         Line {
-            kind: row.kind,
+            kind: row.kind.try_into().unwrap_or(0),
             state,
             inode: row.inode,
             name: row.name.to_vec(),

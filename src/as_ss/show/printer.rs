@@ -14,8 +14,10 @@ use crate::as_ss::ask::selection::Selection;
 use crate::as_ss::names::protocols;
 use crate::as_ss::names::services::Services;
 use crate::kernel::cgroups::Cgroups;
-use crate::kernel::netlink::message::AnswerError;
-use crate::kernel::netlink::{self, SocketLists};
+use crate::kernel::netlink::client::Client;
+use crate::kernel::netlink::link::Interfaces;
+use crate::kernel::netlink::message::{Amount, AnswerError, Kinds};
+use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
 use crate::listener::{Interface, Protocol};
 
 /// What ss calls each state in a table, by its number.
@@ -68,7 +70,7 @@ pub struct Printer<'a> {
     /// In place of `/proc`.
     pub proc_root: PathBuf,
     cgroups: OnceCell<Cgroups>,
-    interfaces: Vec<(u32, Interface)>,
+    interfaces: Interfaces,
     /// What a socket has that `-i` cannot show.
     uncovered: Option<&'static str>,
 }
@@ -102,11 +104,12 @@ impl<'a> Printer<'a> {
         show_row: impl Fn(&[u8], &mut Printer<'a>) -> Option<()>,
     ) -> Answered {
         let mut rows = 0;
-        let mut lists = SocketLists::open().map_err(|error| (error.into(), rows))?;
-        let answered = lists.dump(request, &mut |row| {
+        let mut take = |row: &[u8]| {
             rows += 1;
             show_row(row, self)
-        });
+        };
+        let kinds = Kinds::same(SOCK_DIAG_BY_FAMILY);
+        let answered = Client::of_sock_diag().ask(kinds, Amount::Dump, request, &mut take);
         answered.map_err(|error| (error, rows))
     }
 
@@ -145,7 +148,7 @@ impl<'a> Printer<'a> {
             naming: Naming::Services(None),
             proc_root: PathBuf::from("/proc"),
             cgroups: OnceCell::new(),
-            interfaces: Vec::new(),
+            interfaces: Interfaces::default(),
             uncovered: None,
         }
     }
@@ -263,12 +266,7 @@ impl<'a> Printer<'a> {
 
     /// The name of an interface.
     pub fn interface(&mut self, number: u32) -> Interface {
-        if let Some((_, name)) = self.interfaces.iter().find(|(known, _)| *known == number) {
-            return *name;
-        }
-        let name = netlink::interface_name(number);
-        self.interfaces.push((number, name));
-        name
+        self.interfaces.name(number)
     }
 }
 

@@ -12,6 +12,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::kernel::socket::State;
 use crate::listener::{Endpoint, Listener, Protocol};
 
 /// The fields of a listener's row that this program uses.
@@ -211,10 +212,9 @@ pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<Socket, Row
     }))
 }
 
-// The states in the kernel's `tcp_states.h`.
-const SYN_RECV: u8 = 0x03;
-const CLOSE: u8 = 0x07;
-const LISTEN: u8 = 0x0A;
+const SYN_RECV: u8 = State::SynRecv as u8;
+const CLOSE: u8 = State::Close as u8;
+const LISTEN: u8 = State::Listen as u8;
 
 /// Decodes `ADDRESS:PORT` in hex. The address has 8 digits for IPv4 and 32 for
 /// IPv6, the port 1 to 4.

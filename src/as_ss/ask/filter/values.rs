@@ -9,7 +9,7 @@ use crate::as_ss::ask::selection::{AddressFamily, Kind, Selection};
 use crate::as_ss::names::protocols;
 use crate::as_ss::names::services::Services;
 use crate::cli::UsageError;
-use crate::kernel::netlink;
+use crate::kernel::netlink::link::interface_index;
 use crate::listener::Protocol;
 
 /// Reads values.
@@ -177,7 +177,7 @@ pub fn mark(text: &str) -> Option<(u32, u32)> {
 
 /// The number of the interface with this name or number.
 pub fn interface(text: &str) -> Option<u32> {
-    netlink::interface_index(text).or_else(|| integer(text)?.try_into().ok())
+    interface_index(text).or_else(|| integer(text)?.try_into().ok())
 }
 
 /// Refuses what was typed, for this reason.
@@ -219,7 +219,7 @@ fn other_port(text: &str, port: &str, family: AddressFamily) -> Result<i32, Usag
     }
     let number = integer(port).and_then(|number| i32::try_from(number).ok());
     let named = || match family {
-        AddressFamily::Packet => netlink::interface_index(port)?.try_into().ok(),
+        AddressFamily::Packet => interface_index(port)?.try_into().ok(),
         AddressFamily::Netlink if port == "kernel" => Some(0),
         _ => None,
     };
