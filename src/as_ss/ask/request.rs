@@ -42,10 +42,24 @@ pub struct Show {
 }
 
 impl Request {
-    /// Whether a socket passes the filter.
-    pub fn accepts(&self, socket: &Facts<'_>) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|filter| filter.accepts(socket))
+    /// Whether the socket of which these are the facts passes the filter. Without a filter
+    /// they are not collected.
+    pub fn accepts<'a>(&self, facts: impl FnOnce() -> Facts<'a>) -> bool {
+        match &self.filter {
+            None => true,
+            Some(filter) => filter.accepts(&facts()),
+        }
+    }
+
+    /// For tests: the sockets of these kinds, in every state.
+    #[cfg(test)]
+    pub fn of_kinds(name: &str) -> Request {
+        let mut selection = Selection::default();
+        selection.add_kinds(super::selection::Kinds::named(name).unwrap());
+        selection.states = super::selection::States::ALL;
+        Request {
+            selection,
+            ..Request::default()
+        }
     }
 }

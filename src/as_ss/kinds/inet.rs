@@ -1,25 +1,23 @@
 //! inet_diag of sock_diag(7): sockets of IP with all that ss shows of them. The
 //! request also has the filter, so that the kernel passes on no more than needed.
 
-use std::net::IpAddr;
-
+use super::dump::{DumpError, Dumps, RowError};
 use super::info;
 use crate::as_ss::ask::filter::{Facts, Place, bytecode};
+use crate::as_ss::ask::request::{Request, Show};
 use crate::as_ss::ask::selection::{AddressFamily, State, States};
-use crate::as_ss::show::printer::{Answered, Details, Printer};
-use crate::kernel::netlink::client::Client;
+use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::netlink::diag::{
     INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_MEMINFO, INET_DIAG_REQ_BYTECODE,
     INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_VEGASINFO, InetDiagReqV2, Row,
     extension,
 };
-use crate::kernel::netlink::message::{Amount, Kinds, attribute_of, push_attribute};
-use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
+use crate::kernel::netlink::message::{attribute_of, push_attribute};
 use crate::kernel::socket::{
     AF_INET, AF_INET6, IPPROTO_DCCP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_RAW,
     IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
 };
-use crate::listener::{Endpoint, Family, SsAddress};
+use crate::listener::{Endpoint, Family};
 
 /// A protocol that inet_diag lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,66 +55,72 @@ impl Inet {
             Inet::Mptcp => "MPTCP",
         }
     }
+
+    /// The file of `/proc/net` with its IPv4 sockets, if there is one.
+    pub fn file(self) -> Option<&'static str> {
+        match self {
+            Inet::Tcp => Some("tcp"),
+            Inet::Udp => Some("udp"),
+            Inet::Raw => Some("raw"),
+            Inet::Dccp | Inet::Sctp | Inet::Mptcp => None,
+        }
+    }
 }
 
 /// Asks for the sockets of `protocol` and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Answered {
-    let mut rows = 0;
-    let last = printer.selection.last_family;
+pub fn show(protocol: Inet, request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let selection = &request.selection;
     // As ss, ask for one family only if it is the last that was named.
-    let asked: &[u8] = match last {
+    let asked: &[u8] = match selection.last_family {
         Some(AddressFamily::Inet) => &[AF_INET],
         Some(AddressFamily::Inet6) => &[AF_INET6],
         _ => &[AF_INET, AF_INET6],
     };
     let mut last_inode = 0;
-    let mut client = Client::of_sock_diag();
+    let mut dumps = Dumps::default();
     for family in asked {
-        let request = request(protocol, *family, printer);
-        let mut show_row = |row: &[u8]| {
-            rows += 1;
-            let socket = Socket::parse(row)?;
-            if printer.selection.families.has(socket.family) {
-                socket.show(protocol, &mut last_inode, printer)?;
+        let question = question(protocol, *family, request);
+        dumps.dump(&question, &mut |row| {
+            let socket = Socket::parse(row).ok_or(RowError::Unreadable)?;
+            match selection.families.has(socket.family) && socket.is_wanted(request) {
+                true => socket.show(protocol, &mut last_inode, request.show, rows),
+                false => Ok(()),
             }
-            Some(())
-        };
-        let kinds = Kinds::same(SOCK_DIAG_BY_FAMILY);
-        let answered = client.ask(kinds, Amount::Dump, &request, &mut show_row);
-        answered.map_err(|error| (printer.why(error), rows))?;
+        })?;
     }
     Ok(())
 }
 
-fn request(protocol: Inet, family: u8, printer: &Printer<'_>) -> Vec<u8> {
+/// The request to the kernel.
+fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
     let number = protocol.number();
-    let request = InetDiagReqV2 {
+    let question = InetDiagReqV2 {
         sdiag_family: family,
         sdiag_protocol: number as u8,
-        idiag_ext: extensions(printer),
-        idiag_states: states(protocol, printer.selection.states).bits(),
+        idiag_ext: extensions(request.show),
+        idiag_states: states(protocol, request.selection.states).bits(),
         ..InetDiagReqV2::default()
     };
-    let mut request = request.bytes().to_vec();
-    if let Some(program) = printer.filter.and_then(bytecode::compile) {
-        push_attribute(&mut request, INET_DIAG_REQ_BYTECODE, &program);
+    let mut question = question.bytes().to_vec();
+    if let Some(program) = request.filter.as_ref().and_then(bytecode::compile) {
+        push_attribute(&mut question, INET_DIAG_REQ_BYTECODE, &program);
     }
     if number > 255 {
-        request.extend(attribute_of(INET_DIAG_REQ_PROTOCOL, number));
+        question.extend(attribute_of(INET_DIAG_REQ_PROTOCOL, number));
     }
-    request
+    question
 }
 
 /// What the kernel is to add to each row.
-fn extensions(printer: &Printer<'_>) -> u8 {
-    let memory = match printer.show.memory {
+fn extensions(show: Show) -> u8 {
+    let memory = match show.memory {
         true => extension(INET_DIAG_MEMINFO) | extension(INET_DIAG_SKMEMINFO),
         false => 0,
     };
-    let info = match printer.show.info {
+    let info = match show.info {
         true => {
             extension(INET_DIAG_INFO) | extension(INET_DIAG_VEGASINFO) | extension(INET_DIAG_CONG)
         }
@@ -138,43 +142,45 @@ fn states(protocol: Inet, states: States) -> States {
 struct Socket<'a> {
     row: Row<'a>,
     family: AddressFamily,
-    local: (IpAddr, u16),
-    peer: (IpAddr, u16),
+    local: Endpoint,
+    peer: Endpoint,
 }
 
 impl<'a> Socket<'a> {
     /// `None` if the row cannot be read.
     fn parse(row: &'a [u8]) -> Option<Socket<'a>> {
         let row = Row::parse(row)?;
-        let end = |end: Endpoint| (end.address, end.port);
         Some(Socket {
             family: match row.family {
                 Family::V4 => AddressFamily::Inet,
                 Family::V6 => AddressFamily::Inet6,
             },
-            local: end(row.source()),
-            peer: end(row.destination()),
+            local: row.source(),
+            peer: row.destination(),
             row,
         })
     }
 
-    fn is_wanted(&self, printer: &Printer<'_>) -> bool {
-        printer.filter.is_none()
-            || printer.accepts(&Facts {
-                family: self.family,
-                local: place(self.local),
-                peer: place(self.peer),
-                interface: self.row.message.idiag_if,
-                mark: self.row.mark().unwrap_or(0),
-                cgroup: self.row.cgroup_id().unwrap_or(0),
-            })
+    fn is_wanted(&self, request: &Request) -> bool {
+        request.accepts(|| Facts {
+            interface: self.row.message.idiag_if,
+            mark: self.row.mark().unwrap_or(0),
+            cgroup: self.row.cgroup_id().unwrap_or(0),
+            ..Facts::new(
+                self.family,
+                Place::of_ip(self.local),
+                Place::of_ip(self.peer),
+            )
+        })
     }
 
-    /// `None` if something of the row cannot be read, or is not covered.
-    fn show(&self, protocol: Inet, last_inode: &mut u32, printer: &mut Printer<'_>) -> Option<()> {
-        if !self.is_wanted(printer) {
-            return Some(());
-        }
+    fn show(
+        &self,
+        protocol: Inet,
+        last_inode: &mut u32,
+        show: Show,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), RowError> {
         let message = &self.row.message;
         let (state, inode) = (message.idiag_state, message.idiag_inode);
         let (recv_q, send_q) = (message.idiag_rqueue, message.idiag_wqueue);
@@ -183,44 +189,44 @@ impl<'a> Socket<'a> {
         let is_association = protocol == Inet::Sctp && inode != 0 && inode == *last_inode;
         *last_inode = inode;
         match is_association {
-            true => printer.start_association(state, recv_q, send_q),
-            false => printer.start(netid(number), state, recv_q, send_q),
+            true => rows.start_in_state("", association_state(state), recv_q, send_q),
+            false => rows.start(netid(number), state, recv_q, send_q),
         }
         let v6_only = match self.family {
             AddressFamily::Inet6 => self.row.v6_only(),
             _ => None,
         };
         let is_v6_only = v6_only.unwrap_or(0) != 0;
-        printer.endpoint(self.local, message.idiag_if, is_v6_only);
-        printer.endpoint(self.peer, 0, is_v6_only);
-        printer.users(inode);
-        if printer.show.timers {
-            self.show_timer(protocol, printer);
+        rows.ip_end(self.local, message.idiag_if, is_v6_only);
+        rows.ip_end(self.peer, 0, is_v6_only);
+        rows.users(inode);
+        if show.timers {
+            self.show_timer(protocol, rows);
         }
-        if printer.show.details {
-            self.show_details(v6_only, printer);
+        if show.details {
+            self.show_details(v6_only, rows);
         }
-        if printer.show.memory || printer.show.info && number != IPPROTO_UDP {
-            printer.new_line();
-            info::show(number, &self.row, printer)?;
+        if show.memory || show.info && number != IPPROTO_UDP {
+            rows.new_line("");
+            info::show(number, &self.row, show, rows)?;
         }
-        Some(())
+        Ok(())
     }
 
-    fn show_timer(&self, protocol: Inet, printer: &mut Printer<'_>) {
+    fn show_timer(&self, protocol: Inet, rows: &mut Rows<'_>) {
         let message = &self.row.message;
         let (timer, expires) = (message.idiag_timer, message.idiag_expires);
         let retransmissions = u32::from(message.idiag_retrans);
         match protocol {
             Inet::Sctp if timer == 0 => {}
-            Inet::Sctp => printer.timer("T3_RTX", expires, retransmissions),
-            _ => printer.tcp_timer(timer.into(), expires, retransmissions),
+            Inet::Sctp => rows.timer("T3_RTX", expires, retransmissions),
+            _ => rows.tcp_timer(timer.into(), expires, retransmissions),
         }
     }
 
-    fn show_details(&self, v6_only: Option<u8>, printer: &mut Printer<'_>) {
+    fn show_details(&self, v6_only: Option<u8>, rows: &mut Rows<'_>) {
         let message = &self.row.message;
-        printer.details(&Details {
+        rows.details(&Details {
             uid: message.idiag_uid,
             inode: message.idiag_inode,
             cookie: message.idiag_cookie.0,
@@ -228,25 +234,12 @@ impl<'a> Socket<'a> {
             cgroup: self.row.cgroup_id().unwrap_or(0),
         });
         if let Some(v6_only) = v6_only {
-            printer.v6_only(v6_only);
+            rows.push(b" v6only:");
+            rows.decimal(v6_only.into());
         }
         if let Some(shut) = self.row.shutdown() {
-            printer.directions(shut);
+            rows.directions(shut);
         }
-    }
-}
-
-/// One end as a filter sees it.
-pub fn place((address, port): (IpAddr, u16)) -> Place<'static> {
-    let mut octets = [0; 16];
-    match address {
-        IpAddr::V4(address) => octets[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => octets = address.octets(),
-    }
-    Place {
-        octets,
-        port: port.into(),
-        name: None,
     }
 }
 
@@ -265,67 +258,25 @@ fn netid(number: u32) -> &'static str {
     }
 }
 
-impl Printer<'_> {
-    /// An address and a port. A socket that takes IPv4 too has `*` for the IPv6
-    /// wildcard.
-    pub fn endpoint(&mut self, (address, port): (IpAddr, u16), interface: u32, is_v6_only: bool) {
-        use std::fmt::Write as _;
-        match address {
-            IpAddr::V4(address) => {
-                for (index, octet) in address.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.table.push(b".");
-                    }
-                    self.table.decimal(octet.into());
-                }
-            }
-            IpAddr::V6(any) if any.is_unspecified() && !is_v6_only => self.table.push(b"*"),
-            IpAddr::V6(_) => {
-                let _ = write!(self.table, "{}", SsAddress(address));
-            }
-        }
-        if interface != 0 {
-            let name = self.interface(interface);
-            let _ = write!(self.table, "%{}", name.as_str());
-        }
-        self.table.cell(":");
-        self.port_cell(port);
-    }
-
-    fn v6_only(&mut self, v6_only: u8) {
-        self.table.push(b" v6only:");
-        self.table.decimal(v6_only.into());
-    }
-
-    /// Starts the row of an SCTP association, which has states of its own.
-    fn start_association(&mut self, state: u8, recv_q: u32, send_q: u32) {
-        const STATES: [&str; 8] = [
-            "CLOSED",
-            "COOKIE_WAIT",
-            "COOKIE_ECHOED",
-            "ESTAB",
-            "SHUTDOWN_PENDING",
-            "SHUTDOWN_SENT",
-            "SHUTDOWN_RECEIVED",
-            "ACK_SENT",
-        ];
-        use std::fmt::Write as _;
-        self.table.start_row();
-        self.table.cell("");
-        let state = STATES.get(usize::from(state)).unwrap_or(&"UNKNOWN");
-        let _ = write!(self.table, "`- {state}");
-        self.table.end_cell();
-        self.queues(recv_q, send_q);
-    }
+/// What ss calls a state of an SCTP association, which has states of its own.
+fn association_state(number: u8) -> &'static str {
+    const STATES: [&str; 8] = [
+        "`- CLOSED",
+        "`- COOKIE_WAIT",
+        "`- COOKIE_ECHOED",
+        "`- ESTAB",
+        "`- SHUTDOWN_PENDING",
+        "`- SHUTDOWN_SENT",
+        "`- SHUTDOWN_RECEIVED",
+        "`- ACK_SENT",
+    ];
+    STATES.get(usize::from(number)).unwrap_or(&"`- UNKNOWN")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::ask::request::Show;
-    use crate::as_ss::ask::selection::{Kinds, Selection};
-    use crate::as_ss::names::services::Services;
-    use crate::as_ss::show::table::Table;
+    use crate::as_ss::show::rows::shown;
     use crate::kernel::netlink::diag::{INET_DIAG_PROTOCOL, InetDiagMsg};
     use crate::kernel::socket::State;
 
@@ -342,25 +293,16 @@ mod tests {
         row.bytes().to_vec()
     }
 
-    fn shown(protocol: Inet, rows: &[Vec<u8>]) -> String {
-        let mut selection = Selection::default();
-        selection.add_kinds(Kinds::named("inet").unwrap());
-        let services = Services::new("/nonexistent".into(), "/nonexistent".into());
-        let mut text = Vec::new();
-        let mut write = |more: Vec<u8>| {
-            text.extend(more);
-            Ok(())
-        };
-        let table = Table::new(true, true, false, &mut write);
-        let mut printer = Printer::new(table, Show::default(), &selection, None, &services);
-        let mut last_inode = 0;
-        for row in rows {
-            let socket = Socket::parse(row).unwrap();
-            let shown = socket.show(protocol, &mut last_inode, &mut printer);
-            assert_eq!(shown, Some(()));
-        }
-        printer.table.finish().unwrap();
-        String::from_utf8(text).unwrap()
+    fn shown_by(protocol: Inet, list: &[Vec<u8>]) -> String {
+        let request = Request::of_kinds("inet");
+        shown(&request, |rows| {
+            let mut last_inode = 0;
+            for row in list {
+                let socket = Socket::parse(row).unwrap();
+                let result = socket.show(protocol, &mut last_inode, request.show, rows);
+                assert_eq!(result, Ok(()));
+            }
+        })
     }
 
     #[test]
@@ -374,7 +316,7 @@ mod tests {
             row(State::SynRecv, 7),
             row(State::Established, 8),
         ];
-        assert_eq!(shown(Inet::Sctp, &rows), expected);
+        assert_eq!(shown_by(Inet::Sctp, &rows), expected);
     }
 
     #[test]
@@ -384,7 +326,7 @@ mod tests {
             push_attribute(&mut row, INET_DIAG_PROTOCOL, &[protocol]);
             row
         };
-        let text = shown(Inet::Raw, &[speaking(58), speaking(1)]);
+        let text = shown_by(Inet::Raw, &[speaking(58), speaking(1)]);
         let names: Vec<_> = text.lines().map(|line| line.split(' ').next()).collect();
         assert_eq!(names, [Some("icmp6"), Some("???")]);
     }

@@ -3,42 +3,41 @@
 
 use std::fmt::Write as _;
 
+use super::dump::{DumpError, RowError, dump};
+use super::files::for_each_line;
 use super::info;
-use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
-use crate::as_ss::names::protocols;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::printer::{Answered, Printer};
+use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::netlink_diag::{
     NDIAG_PROTO_ALL, NDIAG_SHOW_GROUPS, NDIAG_SHOW_MEMINFO, NETLINK_CONNECTED, NetlinkDiagReq, Row,
 };
 use crate::kernel::proc::other_rows::NetlinkRow;
-use crate::kernel::proc::process::name_in_stat;
 use crate::kernel::socket::AF_NETLINK;
 
 /// Asks for the sockets of netlink and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
-    let request = NetlinkDiagReq {
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let question = NetlinkDiagReq {
         sdiag_family: AF_NETLINK,
         sdiag_protocol: NDIAG_PROTO_ALL,
         ndiag_show: NDIAG_SHOW_MEMINFO | NDIAG_SHOW_GROUPS,
         ..NetlinkDiagReq::default()
     };
-    printer.dump(&request.bytes(), show_row)
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// `None` if the row cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
     let Row {
         message,
         memory,
         groups,
-    } = Row::parse(row)?;
+    } = Row::parse(row).ok_or(RowError::Unreadable)?;
     let is_connected = message.ndiag_state == NETLINK_CONNECTED;
     let socket = Socket {
         protocol: message.ndiag_protocol,
@@ -49,21 +48,21 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
         groups: groups.unwrap_or(0),
         addresses: (0, 0),
     };
-    if socket.show(printer) && printer.show.memory {
-        printer.table.push(b"\t");
+    if socket.show(request, rows) && request.show.memory {
+        rows.push(b"\t");
         if let Some(memory) = memory {
-            info::show_memory(memory, printer);
+            info::show_memory(memory, rows);
         }
     }
-    Some(())
+    Ok(())
 }
 
 /// Writes the sockets in `/proc/net/netlink` that are wanted.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
-    for_each_line("netlink", places, |line| {
+pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
+    for_each_line("netlink", places, &mut |line| {
         let row = NetlinkRow::parse(line)?;
         let socket = Socket {
             protocol: row.protocol as u8,
@@ -74,7 +73,7 @@ pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error
             send_q: row.wmem as u32,
             addresses: (row.pointer, row.callback),
         };
-        socket.show(printer);
+        socket.show(request, rows);
         Some(())
     })
 }
@@ -93,65 +92,28 @@ struct Socket {
 }
 
 impl Socket {
-    /// Whether it was wanted.
-    fn show(&self, printer: &mut Printer<'_>) -> bool {
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&u32::from(self.protocol).to_ne_bytes());
-        let facts = Facts {
-            family: AddressFamily::Netlink,
-            local: Place {
-                octets,
-                port: self.port,
-                name: None,
-            },
-            peer: Place {
-                port: -1,
-                ..Place::default()
-            },
-            interface: 0,
-            mark: 0,
-            cgroup: 0,
+    /// Writes the row if it is wanted. Whether it was.
+    fn show(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
+        let nowhere = Place {
+            port: -1,
+            ..Place::default()
         };
-        if !printer.accepts(&facts) {
+        let local = Place::of_number(self.protocol.into(), self.port);
+        if !request.accepts(|| Facts::new(AddressFamily::Netlink, local, nowhere)) {
             return false;
         }
-        printer.start("nl", State::Close as u8, self.recv_q, self.send_q);
-        let name = match printer.show.numeric {
-            true => self.protocol.to_string(),
-            false => protocols::netlink_name(self.protocol),
-        };
-        let holder = holder(self.port, printer);
-        printer.end(name, ":", holder);
+        rows.start("nl", State::Close as u8, self.recv_q, self.send_q);
+        let protocol = rows.names.netlink_protocol(self.protocol);
+        let holder = rows.names.netlink_port(self.port);
+        rows.end(protocol, ":", holder);
         match self.peer {
-            Some((group, port)) => printer.end(group.to_string(), ":", port.to_string()),
-            None => printer.end("", "*", ""),
+            Some((group, port)) => rows.end(group.to_string(), ":", port.to_string()),
+            None => rows.end("", "*", ""),
         }
-        if printer.show.details {
+        if request.show.details {
             let ((socket, callback), groups) = (self.addresses, self.groups);
-            let _ = write!(
-                printer.table,
-                " sk={socket:x} cb={callback:x} groups=0x{groups:08x}"
-            );
+            let _ = write!(rows, " sk={socket:x} cb={callback:x} groups=0x{groups:08x}");
         }
         true
-    }
-}
-
-/// The process that a port stands for, as ss shows it.
-fn holder(port: i32, printer: &Printer<'_>) -> Vec<u8> {
-    let number = port.to_string();
-    match port {
-        -1 => b"*".to_vec(),
-        _ if printer.show.numeric => number.into(),
-        0 => b"kernel".to_vec(),
-        1.. => match name_in_stat(&printer.proc_root.join(&number)) {
-            Ok(mut name) if !name.is_empty() => {
-                name.truncate(63);
-                name.extend(format!("/{number}").bytes());
-                name
-            }
-            _ => number.into(),
-        },
-        _ => number.into(),
     }
 }

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::dump::{DumpError, RowError, dump};
+use super::files::for_each_line;
 use super::info;
-use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
-use crate::as_ss::names::protocols;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::printer::{Answered, Details, Printer};
+use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::netlink::packet_diag::{
     PACKET_SHOW_FANOUT, PACKET_SHOW_INFO, PACKET_SHOW_MEMINFO, PACKET_SHOW_RING_CFG,
     PacketDiagInfo, PacketDiagReq, PacketDiagRing, Row,
@@ -17,16 +18,13 @@ use crate::kernel::netlink::packet_diag::{
 use crate::kernel::proc::other_rows::PacketRow;
 use crate::kernel::socket::{AF_PACKET, SOCK_RAW};
 
-/// The protocol of a socket that gets every packet.
-const EVERY: u16 = 3;
-
 /// Asks for packet sockets and writes those that are wanted. ss shows both kinds
 /// whichever was asked for.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
-    let request = PacketDiagReq {
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let question = PacketDiagReq {
         sdiag_family: AF_PACKET,
         pdiag_show: PACKET_SHOW_INFO
             | PACKET_SHOW_MEMINFO
@@ -34,12 +32,11 @@ pub fn show(printer: &mut Printer<'_>) -> Answered {
             | PACKET_SHOW_FANOUT,
         ..PacketDiagReq::default()
     };
-    printer.dump(&request.bytes(), show_row)
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// `None` if the row cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let row = Row::parse(row)?;
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
+    let row = Row::parse(row).ok_or(RowError::Unreadable)?;
     let socket = Socket {
         kind: row.message.pdiag_type,
         protocol: row.message.pdiag_num,
@@ -52,36 +49,24 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
             ..Details::default()
         },
     };
-    if !socket.show(printer) {
-        return Some(());
+    if !socket.show(request, rows) {
+        return Ok(());
     }
-    if printer.show.details {
-        if let Some(info) = &row.info {
-            show_info(info, printer);
-        }
-        for (ring, name) in [(&row.rx_ring, "ring_rx("), (&row.tx_ring, "ring_tx(")] {
-            if let Some(ring) = ring {
-                start_line(name, printer);
-                show_ring(ring, printer);
-            }
-        }
-        if let Some(fanout) = row.fanout {
-            start_line("fanout(", printer);
-            show_fanout(fanout, printer);
-        }
+    if request.show.details {
+        show_details(&row, rows);
     }
-    if printer.show.memory {
-        info::show_memory(row.memory, printer);
+    if request.show.memory {
+        info::show_memory(row.memory, rows);
     }
-    Some(())
+    Ok(())
 }
 
 /// Writes the sockets in `/proc/net/packet` that are wanted.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
-    for_each_line("packet", places, |line| {
+pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
+    for_each_line("packet", places, &mut |line| {
         let row = PacketRow::parse(line)?;
         let socket = Socket {
             kind: row.kind as u8,
@@ -94,7 +79,7 @@ pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error
                 ..Details::default()
             },
         };
-        socket.show(printer);
+        socket.show(request, rows);
         Some(())
     })
 }
@@ -108,24 +93,14 @@ struct Socket {
 }
 
 impl Socket {
-    /// Whether it was wanted.
-    fn show(&self, printer: &mut Printer<'_>) -> bool {
-        let (protocol, interface) = (self.protocol, self.interface);
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&u32::from(protocol).to_ne_bytes());
-        let facts = Facts {
-            family: AddressFamily::Packet,
-            local: Place {
-                octets,
-                port: interface as i32,
-                name: None,
-            },
-            peer: Place::default(),
-            interface,
-            mark: 0,
-            cgroup: 0,
+    /// Writes the row if it is wanted. Whether it was.
+    fn show(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
+        let local = Place::of_number(self.protocol.into(), self.interface as i32);
+        let facts = || Facts {
+            interface: self.interface,
+            ..Facts::new(AddressFamily::Packet, local, Place::default())
         };
-        if !printer.accepts(&facts) {
+        if !request.accepts(facts) {
             return false;
         }
         let netid = if self.kind == SOCK_RAW {
@@ -133,53 +108,63 @@ impl Socket {
         } else {
             "p_dgr"
         };
-        printer.start(netid, State::Close as u8, self.recv_q, 0);
-        let shown = match protocol {
-            EVERY => "*".to_string(),
-            _ if printer.show.numeric => format!("[{protocol}]"),
-            _ => protocols::link_name(protocol),
-        };
-        match interface {
-            0 => printer.end(shown, ":", "*"),
-            _ => {
-                let name = printer.interface(interface);
-                printer.end(shown, ":", name.as_str());
+        rows.start(netid, State::Close as u8, self.recv_q, 0);
+        let protocol = rows.names.link_protocol(self.protocol);
+        match self.interface {
+            0 => rows.end(protocol, ":", "*"),
+            interface => {
+                let name = rows.names.interface(interface);
+                rows.end(protocol, ":", name.as_str());
             }
         }
-        printer.end("", "*", "");
-        printer.users(self.details.inode);
-        if printer.show.details {
-            printer.details(&self.details);
+        rows.end("", "*", "");
+        rows.users(self.details.inode);
+        if request.show.details {
+            rows.details(&self.details);
         }
         true
     }
 }
 
-fn start_line(name: &str, printer: &mut Printer<'_>) {
-    match printer.show.one_line {
-        true => printer.table.push(b" "),
-        false => printer.new_line(),
+/// Writes how the socket is set up.
+fn show_details(row: &Row<'_>, rows: &mut Rows<'_>) {
+    if let Some(info) = &row.info {
+        show_info(info, rows);
     }
-    printer.table.push(name.as_bytes());
+    for (ring, name) in [(&row.rx_ring, "ring_rx("), (&row.tx_ring, "ring_tx(")] {
+        if let Some(ring) = ring {
+            start_line(name, rows);
+            show_ring(ring, rows);
+        }
+    }
+    if let Some(fanout) = row.fanout {
+        start_line("fanout(", rows);
+        show_fanout(fanout, rows);
+    }
 }
 
-fn show_info(info: &PacketDiagInfo, printer: &mut Printer<'_>) {
-    start_line("ver:", printer);
+fn start_line(name: &str, rows: &mut Rows<'_>) {
+    rows.new_line(" ");
+    rows.push(name.as_bytes());
+}
+
+fn show_info(info: &PacketDiagInfo, rows: &mut Rows<'_>) {
+    start_line("ver:", rows);
     let (version, threshold) = (info.pdi_version, info.pdi_copy_thresh);
-    let _ = write!(printer.table, "{version} cpy_thresh:{threshold} flags( ");
+    let _ = write!(rows, "{version} cpy_thresh:{threshold} flags( ");
     let names = ["running", " auxdata", " origdev", " vnethdr", " loss"];
     for (bit, name) in names.iter().enumerate() {
         if info.pdi_flags & 1 << bit != 0 {
-            printer.table.push(name.as_bytes());
+            rows.push(name.as_bytes());
         }
     }
     if info.pdi_flags == 0 {
-        printer.table.push(b"0");
+        rows.push(b"0");
     }
-    printer.table.push(b" )");
+    rows.push(b" )");
 }
 
-fn show_ring(ring: &PacketDiagRing, printer: &mut Printer<'_>) {
+fn show_ring(ring: &PacketDiagRing, rows: &mut Rows<'_>) {
     for (name, number) in [
         ("blk_size:", ring.pdr_block_size),
         (",blk_nr:", ring.pdr_block_nr),
@@ -187,17 +172,17 @@ fn show_ring(ring: &PacketDiagRing, printer: &mut Printer<'_>) {
         (",frm_nr:", ring.pdr_frame_nr),
         (",tmo:", ring.pdr_retire_tmo),
     ] {
-        let _ = write!(printer.table, "{name}{number}");
+        let _ = write!(rows, "{name}{number}");
     }
-    let _ = write!(printer.table, ",features:{:#x})", ring.pdr_features);
+    let _ = write!(rows, ",features:{:#x})", ring.pdr_features);
 }
 
-fn show_fanout(fanout: u32, printer: &mut Printer<'_>) {
+fn show_fanout(fanout: u32, rows: &mut Rows<'_>) {
     let (group, kind) = (fanout & 0xffff, fanout >> 16);
     let names = ["hash", "lb", "cpu", "roll", "random", "qm"];
-    let _ = write!(printer.table, "id:{group},type:");
+    let _ = write!(rows, "id:{group},type:");
     let _ = match names.get(kind as usize) {
-        Some(name) => write!(printer.table, "{name})"),
-        None => write!(printer.table, "{kind:#x})"),
+        Some(name) => write!(rows, "{name})"),
+        None => write!(rows, "{kind:#x})"),
     };
 }

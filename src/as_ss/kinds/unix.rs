@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::dump::{DumpError, RowError, dump};
+use super::files::for_each_line;
 use super::info;
-use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind, State};
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::printer::{Answered, Printer};
+use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::unix_diag::{
     Row, UDIAG_SHOW_ICONS, UDIAG_SHOW_MEMINFO, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN,
     UDIAG_SHOW_VFS, UnixDiagMsg, UnixDiagReq,
@@ -20,26 +22,25 @@ use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let mut shown = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
-    if printer.show.memory {
+    if request.show.memory {
         shown |= UDIAG_SHOW_MEMINFO;
     }
-    if printer.show.details {
+    if request.show.details {
         shown |= UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS;
     }
-    let request = UnixDiagReq {
+    let question = UnixDiagReq {
         sdiag_family: AF_UNIX,
-        udiag_states: printer.selection.states.bits(),
+        udiag_states: request.selection.states.bits(),
         udiag_show: shown,
         ..UnixDiagReq::default()
     };
-    printer.dump(&request.bytes(), show_row)
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// `None` if the row cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let row = Row::parse(row)?;
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
+    let row = Row::parse(row).ok_or(RowError::Unreadable)?;
     let UnixDiagMsg {
         udiag_type: kind,
         udiag_state: state,
@@ -48,40 +49,40 @@ fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
     } = row.message;
     let name = row.name.map(shown_name);
     let peer = row.peer.unwrap_or(0);
-    if !is_wanted(kind, inode as i32, peer as i32, name.as_deref(), printer) {
-        return Some(());
+    if !is_wanted(kind, inode as i32, peer as i32, name.as_deref(), request) {
+        return Ok(());
     }
     let queues = row.rqlen.unwrap_or_default();
-    printer.start(netid(kind), state, queues.udiag_rqueue, queues.udiag_wqueue);
+    rows.start(netid(kind), state, queues.udiag_rqueue, queues.udiag_wqueue);
     let name = name.as_deref().unwrap_or(b"*");
-    printer.end(name, " ", (inode as i32).to_string());
-    printer.end("*", " ", (peer as i32).to_string());
-    printer.users(inode);
-    if printer.show.memory
+    rows.end(name, " ", (inode as i32).to_string());
+    rows.end("*", " ", (peer as i32).to_string());
+    rows.users(inode);
+    if request.show.memory
         && let Some(memory) = row.memory
     {
-        info::show_memory(memory, printer);
+        info::show_memory(memory, rows);
     }
-    if printer.show.details {
-        show_details(&row, printer);
+    if request.show.details {
+        show_details(&row, rows);
     }
-    Some(())
+    Ok(())
 }
 
-fn show_details(row: &Row<'_>, printer: &mut Printer<'_>) {
+fn show_details(row: &Row<'_>, rows: &mut Rows<'_>) {
     if let Some(shut) = row.shutdown {
-        printer.directions(shut);
+        rows.directions(shut);
     }
     if let Some(file) = row.vfs {
         let (inode, device) = (file.udiag_vfs_ino, file.udiag_vfs_dev);
         // ss splits the number as the C library does.
         let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
-        let _ = write!(printer.table, " ino:{inode} dev:{major}/{minor}");
+        let _ = write!(rows, " ino:{inode} dev:{major}/{minor}");
     }
     if let Some(pending) = row.icons() {
-        printer.table.push(b" peers:");
+        rows.push(b" peers:");
         for inode in pending {
-            let _ = write!(printer.table, " {inode}");
+            let _ = write!(rows, " {inode}");
         }
     }
 }
@@ -103,8 +104,8 @@ fn shown_name(name: &[u8]) -> Vec<u8> {
     }
 }
 
-fn is_wanted(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, printer: &Printer<'_>) -> bool {
-    let kinds = printer.selection.kinds;
+fn is_wanted(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, request: &Request) -> bool {
+    let kinds = request.selection.kinds;
     let is_selected = match kind {
         SOCK_STREAM => kinds.has(Kind::UnixStream),
         SOCK_DGRAM => kinds.has(Kind::UnixDatagram),
@@ -117,14 +118,7 @@ fn is_wanted(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, printer: &Prin
         name,
     };
     is_selected
-        && printer.accepts(&Facts {
-            family: AddressFamily::Unix,
-            local: place(port, name),
-            peer: place(peer, None),
-            interface: 0,
-            mark: 0,
-            cgroup: 0,
-        })
+        && request.accepts(|| Facts::new(AddressFamily::Unix, place(port, name), place(peer, None)))
 }
 
 fn netid(kind: u8) -> &'static str {
@@ -140,13 +134,13 @@ fn netid(kind: u8) -> &'static str {
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
+pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
     let mut sockets = Vec::new();
-    for_each_line("unix", places, |line| {
+    for_each_line("unix", places, &mut |line| {
         let socket = Line::of(&UnixRow::parse(line)?);
         let name = (!socket.name.is_empty()).then_some(&socket.name[..]);
         // ss lets no filter see inodes here.
-        if printer.selection.states.has(socket.state) && is_wanted(socket.kind, 0, 0, name, printer)
+        if request.selection.states.has(socket.state) && is_wanted(socket.kind, 0, 0, name, request)
         {
             sockets.push(socket);
         }
@@ -162,15 +156,15 @@ pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error
     order.sort_unstable();
     for key in order {
         let socket = &sockets[(key % (1 << PLACE_BITS)) as usize];
-        printer.start(netid(socket.kind), socket.state, 0, 0);
+        rows.start(netid(socket.kind), socket.state, 0, 0);
         let name = if socket.name.is_empty() {
             b"*"
         } else {
             &socket.name[..]
         };
-        printer.end(name, " ", (socket.inode as i32).to_string());
-        printer.end("*", " ", "0");
-        printer.users(socket.inode);
+        rows.end(name, " ", (socket.inode as i32).to_string());
+        rows.end("*", " ", "0");
+        rows.users(socket.inode);
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Sockets between virtual machines and their host: vsock_diag of sock_diag(7).
 
+use super::dump::{DumpError, RowError, dump};
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind};
-use crate::as_ss::show::printer::{Answered, Printer};
+use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::vsock_diag::{VsockDiagMsg, VsockDiagReq};
 use crate::kernel::socket::{AF_VSOCK, SOCK_DGRAM, SOCK_STREAM};
 
@@ -10,66 +12,46 @@ use crate::kernel::socket::{AF_VSOCK, SOCK_DGRAM, SOCK_STREAM};
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
-    let request = VsockDiagReq {
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let question = VsockDiagReq {
         sdiag_family: AF_VSOCK,
-        vdiag_states: printer.selection.states.bits(),
+        vdiag_states: request.selection.states.bits(),
         ..VsockDiagReq::default()
     };
-    printer.dump(&request.bytes(), show_row)
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// `None` if the row cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let (row, _) = VsockDiagMsg::split(row)?;
-    let ends = [
-        (row.vdiag_src_cid, row.vdiag_src_port),
-        (row.vdiag_dst_cid, row.vdiag_dst_port),
-    ];
-    let kinds = printer.selection.kinds;
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
+    let (row, _) = VsockDiagMsg::split(row).ok_or(RowError::Unreadable)?;
+    let local = (row.vdiag_src_cid, row.vdiag_src_port);
+    let peer = (row.vdiag_dst_cid, row.vdiag_dst_port);
+    let kinds = request.selection.kinds;
     let (netid, is_selected) = match row.vdiag_type {
         SOCK_STREAM => ("v_str", kinds.has(Kind::VsockStream)),
         SOCK_DGRAM => ("v_dgr", kinds.has(Kind::VsockDatagram)),
         _ => ("???", true),
     };
-    let place = |(machine, port): (u32, u32)| {
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&machine.to_ne_bytes());
-        Place {
-            octets,
-            port: port as i32,
-            name: None,
-        }
-    };
-    let facts = Facts {
-        family: AddressFamily::Vsock,
-        local: place(ends[0]),
-        peer: place(ends[1]),
-        interface: 0,
-        mark: 0,
-        cgroup: 0,
-    };
-    if is_selected && printer.accepts(&facts) {
-        printer.start(netid, row.vdiag_state, 0, 0);
+    let place = |(machine, port): (u32, u32)| Place::of_number(machine, port as i32);
+    let facts = || Facts::new(AddressFamily::Vsock, place(local), place(peer));
+    if is_selected && request.accepts(facts) {
+        rows.start(netid, row.vdiag_state, 0, 0);
         let shown = |number: u32| match number {
             u32::MAX => "*".to_string(),
             number => number.to_string(),
         };
-        for (machine, port) in ends {
-            printer.end(shown(machine), ":", shown(port));
+        for (machine, port) in [local, peer] {
+            rows.end(shown(machine), ":", shown(port));
         }
-        printer.users(row.vdiag_ino);
+        rows.users(row.vdiag_ino);
     }
-    Some(())
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::ask::request::Show;
-    use crate::as_ss::ask::selection::{Kinds, Selection, State, States};
-    use crate::as_ss::names::services::Services;
-    use crate::as_ss::show::table::Table;
+    use crate::as_ss::ask::selection::State;
+    use crate::as_ss::show::rows::shown;
 
     #[test]
     fn a_row_is_shown_with_its_machines_and_ports() {
@@ -83,20 +65,12 @@ mod tests {
             ..VsockDiagMsg::default()
         };
         let row = row.bytes();
-        let mut selection = Selection::default();
-        selection.add_kinds(Kinds::named("vsock").unwrap());
-        selection.states = States::ALL;
-        let services = Services::new("/nonexistent".into(), "/nonexistent".into());
-        let mut text = Vec::new();
-        let mut write = |more: Vec<u8>| {
-            text.extend(more);
-            Ok(())
-        };
-        let table = Table::new(true, true, false, &mut write);
-        let mut printer = Printer::new(table, Show::default(), &selection, None, &services);
-        assert_eq!(show_row(&row, &mut printer), Some(()));
-        assert_eq!(show_row(&row[..31], &mut printer), None);
-        printer.table.finish().unwrap();
-        assert_eq!(text, b"v_str LISTEN 0      0      *:1024 7:*\n");
+        let request = Request::of_kinds("vsock");
+        let text = shown(&request, |rows| {
+            assert_eq!(show_row(&row, &request, rows), Ok(()));
+            let cut = show_row(&row[..31], &request, rows);
+            assert_eq!(cut, Err(RowError::Unreadable));
+        });
+        assert_eq!(text, "v_str LISTEN 0      0      *:1024 7:*\n");
     }
 }

@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::selection::AddressFamily;
+use crate::listener::Endpoint;
 
 /// Conditions and how they are joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,12 +120,26 @@ pub struct Place<'a> {
     pub name: Option<&'a [u8]>,
 }
 
+impl<'a> Facts<'a> {
+    /// A socket with these ends, of which no more is known.
+    pub fn new(family: AddressFamily, local: Place<'a>, peer: Place<'a>) -> Facts<'a> {
+        Facts {
+            family,
+            local,
+            peer,
+            interface: 0,
+            mark: 0,
+            cgroup: 0,
+        }
+    }
+}
+
 impl Place<'_> {
     /// An end of a socket of IP.
-    pub fn of_ip(address: IpAddr, port: u16) -> Place<'static> {
+    pub fn of_ip(end: Endpoint) -> Place<'static> {
         Place {
-            octets: octets(address),
-            port: port.into(),
+            octets: octets(end.address),
+            port: end.port.into(),
             name: None,
         }
     }

@@ -173,6 +173,7 @@ mod tests {
     use super::super::{Facts, Place};
     use super::*;
     use crate::as_ss::ask::selection::{AddressFamily, Kinds};
+    use crate::listener::Endpoint;
     use std::fs;
     use std::net::IpAddr;
 
@@ -197,14 +198,7 @@ mod tests {
     }
 
     fn facts(family: AddressFamily, local: Place<'_>) -> Facts<'_> {
-        Facts {
-            family,
-            local,
-            peer: Place::default(),
-            interface: 0,
-            mark: 0,
-            cgroup: 0,
-        }
+        Facts::new(family, local, Place::default())
     }
 
     fn passes(text: &str, socket: &str) -> bool {
@@ -214,7 +208,8 @@ mod tests {
             IpAddr::V4(_) => AddressFamily::Inet,
             IpAddr::V6(_) => AddressFamily::Inet6,
         };
-        let place = Place::of_ip(address, port.parse().unwrap());
+        let port = port.parse().unwrap();
+        let place = Place::of_ip(Endpoint { address, port });
         accepts(text, &facts(family, place))
     }
 
