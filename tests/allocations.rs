@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
-use lntu::kernel::netlink::Netlink;
 use lntu::output::{Format, Output};
+use lntu::source::netlink::Netlink;
 use lntu::source::{Source, SourceChoice, SourceOptions};
 
 /// Counts the allocations of `polls` polls that find nothing new. A few polls

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::show::services::Services;
+use super::names::services::Services;
 
 /// The files that ss reads.
 #[derive(Clone, Debug, Default)]

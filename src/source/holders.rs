@@ -1,13 +1,12 @@
 //! Which processes hold a socket: those with a link to the socket's inode in
 //! `/proc/PID/fd`. Their names come from `/proc/PID/comm`, or from `stat` as in ss.
 
-use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::kernel::proc::process::{for_each_number_until, inode_of_link, name_in_comm};
+use crate::kernel::proc::process::{for_each_descriptor, for_each_number_until, name_in_comm};
 use crate::listener::{Holder, Holders, Listener};
 
 /// How long one search may take. A process can open as many descriptors as its limits
@@ -171,12 +170,10 @@ impl Search<'_> {
     fn read_process(&mut self, pid: u32, directory: &Path) {
         let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         let mut holder = None;
-        let read = for_each_number_until(&directory.join("fd"), &mut |fd, path| {
-            let link = fs::read_link(path);
+        let read = for_each_descriptor(directory, &mut |fd, socket| {
             // Root without CAP_SYS_PTRACE can list what it may not read.
-            self.is_refused |= link.as_ref().is_err_and(is_refusal);
-            // A descriptor that was closed meanwhile has no link.
-            let inode = link.ok().and_then(|link| inode_of_link(&link, "socket"));
+            self.is_refused |= socket.as_ref().is_err_and(is_refusal);
+            let inode = socket.ok().flatten();
             if let Some(socket) = inode.and_then(|inode| new_socket(&mut self.sockets, inode)) {
                 let holder = holder.get_or_insert_with(|| {
                     // A process that ended meanwhile has no name.
@@ -213,6 +210,7 @@ fn new_socket(sockets: &mut [Socket], inode: u64) -> Option<&mut Socket> {
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
+    use std::fs;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 

@@ -13,6 +13,7 @@
 
 pub mod holders;
 pub mod namespaces;
+pub mod netlink;
 pub mod procnet;
 pub mod ss;
 pub mod tree;
@@ -26,14 +27,15 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::kernel::netlink::{Netlink, NetlinkError};
 use crate::listener::{Holders, Listener, SocketTable};
 use crate::port::{self, Filter, PortSpec};
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use holders::Lookup;
 use namespaces::{Namespaces, NamespacesError, Unreadable};
+use netlink::{Netlink, NetlinkError};
 use procnet::{ProcError, ProcNet};
+use ss::run::{self, RunError};
 use ss::{Ss, SsDetails, SsError};
 use tree::{Tree, TreeError};
 
@@ -597,8 +599,8 @@ impl Source {
             }
             Err(error) => error,
         };
-        if matches!(failure, SsError::TimedOut) {
-            self.waited += ss::DEADLINE;
+        if matches!(failure, SsError::Run(RunError::TimedOut)) {
+            self.waited += run::DEADLINE;
         }
         self.ask_proc_for_ss(failure, known, snapshot)
     }

@@ -13,9 +13,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::netlink::Netlink;
 use super::procnet::ProcNet;
-use crate::kernel::netlink::Netlink;
-use crate::kernel::proc::process::{for_each_number, inode_of_link, is_of_ended, read_some};
+use crate::kernel::cgroups;
+use crate::kernel::proc::hidepid::hides_processes;
+use crate::kernel::proc::process::{
+    for_each_number, for_each_thread, is_of_ended, network_namespace,
+};
 use crate::listener::{Listener, Namespace, SocketTable};
 use crate::port::Filter;
 use crate::report::{self, Details};
@@ -259,13 +263,12 @@ impl Namespaces {
         self.denying.clear();
         let mut failure = None;
         for_each_number(Path::new(PROC), |pid, directory| {
-            let mut take = |pid: u32, link: &Path| {
-                let inode = inode_of_link(link, "net");
+            let mut take = |pid: u32, inode: Option<u64>| {
                 let process = inode.map(|inode| inode << 32 | u64::from(pid));
                 self.processes.extend(process);
             };
-            match fs::read_link(directory.join("ns/net")) {
-                Ok(link) => take(pid, &link),
+            match network_namespace(directory) {
+                Ok(inode) => take(pid, inode),
                 // The kernel says so of a process that has just ended, too.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                     if directory.exists() {
@@ -275,10 +278,8 @@ impl Namespaces {
                 // It has ended, or only its first thread has. Each other stands for the
                 // process then: `/proc` has it by its own number.
                 Err(error) if is_of_ended(&error) => {
-                    let _ = for_each_number(&directory.join("task"), |thread, directory| {
-                        if let Ok(link) = fs::read_link(directory.join("ns/net")) {
-                            take(thread, &link);
-                        }
+                    let _ = for_each_thread(directory, |thread, directory| {
+                        take(thread, network_namespace(directory).unwrap_or_default());
                     });
                 }
                 Err(error) => failure = Some(error),
@@ -360,7 +361,7 @@ impl Namespaces {
             let answer = report::silently(|| self.read_tables(&directory, listeners));
             // The tables of a process that ended meanwhile may lack some, and its id may
             // be that of another process now.
-            if is_to(&link, inode) {
+            if is_in(&directory, inode) {
                 answer?;
                 return Ok(Some(Answer { pid, cookie: None }));
             }
@@ -517,78 +518,11 @@ impl Home {
 /// no longer.
 fn cgroup_of(pid: u32, inode: u64) -> Option<Vec<u8>> {
     let directory = Path::new(PROC).join(pid.to_string());
-    let text = read_some(&directory.join("cgroup")).unwrap_or_default();
-    is_to(&directory.join("ns/net"), inode).then(|| cgroup_in(&text).to_vec())
+    let cgroup = cgroups::of_process(&directory);
+    is_in(&directory, inode).then_some(cgroup)
 }
 
-/// Whether this link of a process is one to the namespace with this inode.
-fn is_to(link: &Path, inode: u64) -> bool {
-    let link = fs::read_link(link);
-    link.is_ok_and(|link| inode_of_link(&link, "net") == Some(inode))
-}
-
-/// The cgroup in the contents of `/proc/PID/cgroup`: in cgroups(7) of version 2 the only
-/// one, in version 1 that of the first hierarchy in which the process is below the root.
-fn cgroup_in(text: &[u8]) -> &[u8] {
-    let lines = || text.split(|byte| *byte == b'\n');
-    let unified = lines().find_map(|line| line.strip_prefix(b"0::"));
-    let paths = lines().filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
-    let mut paths = unified.into_iter().chain(paths);
-    paths.find(|path| *path != b"/").or(unified).unwrap_or(b"/")
-}
-
-/// Whether `/proc` leaves out processes that this one may not trace (`hidepid` of
-/// proc(5)).
-fn hides_processes() -> bool {
-    const CAP_SYS_PTRACE: u32 = 19;
-    /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
-    const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let of_proc = mounts
-        .lines()
-        .rfind(|line| line.split(' ').nth(4) == Some(PROC));
-    let hides = of_proc.is_some_and(|line| {
-        line.contains("hidepid=") && !line.contains("hidepid=0") && !line.contains("hidepid=off")
-    });
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:\t"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    // In another user namespace, a capability says nothing about processes of the host.
-    let of_user = fs::read_link("/proc/self/ns/user");
-    let is_of_host = of_user.is_ok_and(|link| link.as_os_str() == HOST_USER_NAMESPACE);
-    let may_trace = is_of_host && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) != 0;
-    hides && !may_trace
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cgroup_is_the_first_below_the_root() {
-        for (text, expected) in [
-            (
-                "0::/system.slice/docker-ab12.scope\n",
-                "/system.slice/docker-ab12.scope",
-            ),
-            ("0::/\n", "/"),
-            (
-                "2:cpu,cpuacct:/docker/ab12\n1:name=systemd:/\n0::/\n",
-                "/docker/ab12",
-            ),
-            (
-                "3:cpuset:/\n2:memory:/a:b\n1:name=systemd:/docker/ab12\n",
-                "/a:b",
-            ),
-            ("2:cpu:/docker/ab12\n0::/system.slice\n", "/system.slice"),
-            (
-                "0::/../cri-containerd-ab12.scope\n",
-                "/../cri-containerd-ab12.scope",
-            ),
-        ] {
-            assert_eq!(cgroup_in(text.as_bytes()), expected.as_bytes(), "{text}");
-        }
-    }
+/// Whether the process with this directory is in the namespace with this inode.
+fn is_in(directory: &Path, inode: u64) -> bool {
+    network_namespace(directory).is_ok_and(|namespace| namespace == Some(inode))
 }

@@ -5,11 +5,14 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::holders::inodes_of;
-use crate::kernel::proc::process::{for_each_number, inode_of_link, is_of_ended, read_some};
+use crate::kernel::proc::process::{
+    children, for_each_descriptor, for_each_number, has_ended, is_of_ended, read_stat,
+};
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
 use crate::sys;
@@ -323,12 +326,15 @@ impl Tree {
             let directory = self.proc_root.join(pid.to_string());
             let descriptors = directory.join("fd");
             let mut forbidden = None;
-            let read = for_each_number(&descriptors, |_, path| match fs::read_link(path) {
-                Ok(link) => held.extend(inode_of_link(&link, "socket")),
-                // A descriptor that was closed meanwhile.
-                Err(error) if is_of_ended(&error) => {}
-                // Root without CAP_SYS_PTRACE can list what it may not read.
-                Err(error) => forbidden = Some(error),
+            let read = for_each_descriptor(&directory, &mut |_, socket| {
+                match socket {
+                    Ok(inode) => held.extend(inode),
+                    // A descriptor that was closed meanwhile.
+                    Err(error) if is_of_ended(&error) => {}
+                    // Root without CAP_SYS_PTRACE can list what it may not read.
+                    Err(error) => forbidden = Some(error),
+                }
+                ControlFlow::Continue(())
             });
             let Err(error) = read.and(forbidden.map_or(Ok(()), Err)) else {
                 return false;
@@ -428,56 +434,6 @@ fn is_in(directory: &Path, namespace: &Path) -> io::Result<bool> {
         }
     }
     look()
-}
-
-/// The children of all threads of the process with this directory.
-fn children(directory: &Path) -> io::Result<Vec<u32>> {
-    let mut children = Vec::new();
-    for_each_number(&directory.join("task"), |_, thread| {
-        // A thread that ended meanwhile has no such file.
-        let text = fs::read_to_string(thread.join("children")).unwrap_or_default();
-        children.extend(text.split_whitespace().flat_map(str::parse::<u32>));
-    })?;
-    Ok(children)
-}
-
-/// What `/proc/PID/stat` says of a process.
-struct Stat {
-    /// It has ended, or is about to. Its descriptors may not be readable any more.
-    has_ended: bool,
-    parent: u32,
-    /// In clock ticks since the boot.
-    start_time: u64,
-}
-
-/// The kernel's flag of a process that is ending (`include/linux/sched.h`).
-const PF_EXITING: u32 = 0x4;
-
-/// `PID (NAME) STATE PPID ...`: NAME may hold anything, so what follows its last
-/// parenthesis counts. The flags are the 9th field, the start time is the 22nd
-/// (proc(5)).
-fn read_stat(directory: &Path) -> io::Result<Stat> {
-    let text = read_some(&directory.join("stat"))?;
-    let stat = || {
-        let end = text.iter().rposition(|byte| *byte == b')')?;
-        let mut fields = str::from_utf8(&text[end + 1..])
-            .ok()?
-            .split_ascii_whitespace();
-        let state = fields.next()?;
-        let parent = fields.next()?.parse().ok()?;
-        let flags: u32 = fields.nth(4)?.parse().ok()?;
-        Some(Stat {
-            has_ended: matches!(state, "Z" | "X" | "x") || flags & PF_EXITING != 0,
-            parent,
-            start_time: fields.nth(12)?.parse().ok()?,
-        })
-    };
-    stat().ok_or_else(|| ErrorKind::InvalidData.into())
-}
-
-/// Whether the process with this directory has ended, so that it holds nothing.
-fn has_ended(directory: &Path) -> bool {
-    read_stat(directory).is_ok_and(|stat| stat.has_ended)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::io::{self, Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use lntu::kernel::netlink::message::BUFFER_SIZE;
+use lntu::kernel::netlink::diag::Listeners;
+use lntu::kernel::netlink::message::{Amount, BUFFER_SIZE, write_request};
 use lntu::listener::{Protocol, SocketTable};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
@@ -21,7 +22,13 @@ fn main() -> io::Result<()> {
     let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
     let mut socket = File::from(socket_with(family, SocketType::RAW, flags, protocol)?);
     let mut buffer = vec![0; BUFFER_SIZE];
-    let requests = SocketTable::ALL.map(|table| (table, table.request(1)));
+    let requests = SocketTable::ALL.map(|table| {
+        let (wanted, mut request) = (Listeners::from(table), Vec::new());
+        wanted.with_request(|payload| {
+            write_request(&mut request, wanted.kind(), 1, Amount::Dump, payload);
+        });
+        (table, request)
+    });
     loop {
         for (table, request) in &requests {
             if !is_once || table.protocol == Protocol::Tcp {

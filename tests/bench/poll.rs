@@ -139,7 +139,7 @@ fn decode(bencher: Bencher, input: Input) {
         .counter(ItemsCount::new(rows.len()))
         .bench_local(|| {
             for row in &rows {
-                let _ = black_box(decode_row(black_box(row.clone()), protocol));
+                let _ = black_box(decode_row(black_box(row), protocol));
             }
         });
 }

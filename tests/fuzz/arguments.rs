@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use libfuzzer_sys::fuzz_target;
 use lntu::as_ss::ask::options;
-use lntu::as_ss::show::services::Services;
+use lntu::as_ss::names::services::Services;
 use lntu::cli;
 use lntu::command::pace::{DurationError, Interval, parse_duration};
 use lntu::port::{PortSpec, RequiredPort};

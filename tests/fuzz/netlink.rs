@@ -10,28 +10,29 @@ use std::net::IpAddr;
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
-use lntu::kernel::netlink::message::{AnswerError, BUFFER_SIZE};
-use lntu::kernel::netlink::{diag, link};
+use lntu::kernel::netlink::diag::Listeners;
+use lntu::kernel::netlink::link;
+use lntu::kernel::netlink::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected};
 
 const SEQUENCE: u32 = 7;
 
 fuzz_target!(|input: &[u8]| {
     let datagrams: Vec<&[u8]> = Datagrams(input).collect();
     for table in SocketTable::ALL {
-        if let Ok((listeners, _)) = read(table, &datagrams) {
+        if let Ok((listeners, _)) = read(table.into(), &datagrams) {
             for listener in listeners {
                 let of = (listener.protocol, listener.family());
                 assert_eq!(of, (table.protocol, table.family));
             }
         }
     }
-    let mut buffer = [0; BUFFER_SIZE];
-    let kernel = || Kernel(datagrams.iter());
-    let _ = link::read_name(1, SEQUENCE, kernel(), &mut buffer);
+    let _ = read_one(&datagrams);
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let (mut listeners, mut bound) = (Vec::new(), Vec::new());
-        let (all, places) = (&mut listeners, &mut bound);
-        if diag::read_both(protocol, SEQUENCE, kernel(), &mut buffer, all, places).is_ok() {
+        let both = Listeners {
+            protocol,
+            family: None,
+        };
+        if let Ok((listeners, _)) = read(both, &datagrams) {
             assert!(listeners.iter().all(|one| one.protocol == protocol));
         }
     }
@@ -71,11 +72,31 @@ impl<D: AsRef<[u8]>> Read for Kernel<'_, D> {
 
 type Rows = (Vec<Listener>, Vec<(usize, u32)>);
 
-fn read<D: AsRef<[u8]>>(table: SocketTable, datagrams: &[D]) -> Result<Rows, AnswerError> {
+fn read<D: AsRef<[u8]>>(wanted: Listeners, datagrams: &[D]) -> Result<Rows, AnswerError> {
     let (mut listeners, mut bound) = (Vec::new(), Vec::new());
-    let (kernel, mut buffer) = (Kernel(datagrams.iter()), [0; BUFFER_SIZE]);
-    table.read(SEQUENCE, kernel, &mut buffer, &mut listeners, &mut bound)?;
+    let mut take = |row: &[u8]| wanted.take(row, &mut listeners, &mut bound);
+    read_answer(datagrams, wanted.kind(), Amount::Dump, &mut take)?;
     Ok((listeners, bound))
+}
+
+/// Reads the name of an interface.
+fn read_one<D: AsRef<[u8]>>(datagrams: &[D]) -> Result<(), AnswerError> {
+    let mut take = |row: &[u8]| link::name_of(1, row).map(|_| ());
+    read_answer(datagrams, link::LINK.answer, Amount::One, &mut take)
+}
+
+fn read_answer<D: AsRef<[u8]>>(
+    datagrams: &[D],
+    kind: u16,
+    amount: Amount,
+    take: &mut dyn FnMut(&[u8]) -> Option<()>,
+) -> Result<(), AnswerError> {
+    let expected = Expected {
+        kind,
+        sequence: SEQUENCE,
+    };
+    let (mut kernel, mut buffer) = (Kernel(datagrams.iter()), [0; BUFFER_SIZE]);
+    message::read_answer(&mut kernel, &mut buffer, expected, amount, take)
 }
 
 /// What makes a dump invalid.
@@ -144,7 +165,7 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
         let last = datagrams.last_mut().unwrap();
         last.truncate(at % last.len());
     }
-    match (read(table, &datagrams), fault) {
+    match (read(table.into(), &datagrams), fault) {
         (Ok((listeners, bound)), _) => {
             assert!(is_whole);
             let listening = || rows.iter().filter(|row| !row.is_connected);

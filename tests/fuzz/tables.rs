@@ -74,13 +74,14 @@ fn decode(line: &[u8]) {
         return;
     };
     let mut narrow = b"0:".to_vec();
-    for field in fields.clone() {
+    let words = line.split(u8::is_ascii_whitespace);
+    for field in words.filter(|word| !word.is_empty()).skip(1) {
         narrow.push(b' ');
         narrow.extend_from_slice(field);
     }
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let socket = decode_row(fields.clone(), protocol);
+        let socket = decode_row(&fields, protocol);
         let narrow = row_fields(&narrow).expect("it starts with a number and a colon");
-        assert_eq!(socket, decode_row(narrow, protocol));
+        assert_eq!(socket, decode_row(&narrow, protocol));
     }
 }

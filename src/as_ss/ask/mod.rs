@@ -1,7 +1,7 @@
-//! What was asked: the options, the filter on the command line, and the sockets that
-//! both select.
+//! What was asked: [`options`] and [`filter`] read it, a [`request`] is the result.
 
-pub mod bytecode;
 pub mod filter;
+pub mod help;
 pub mod options;
+pub mod request;
 pub mod selection;

@@ -1,72 +1,15 @@
-//! The command line of ss: what of it is covered, as types, and what is refused.
+//! The command line of ss: what of it is covered becomes a [`Request`], and what is not
+//! is refused.
 
 use std::ffi::OsString;
 
 use lexopt::Arg::{Long, Short, Value};
 
-use super::filter::Filter;
+use super::filter::parser;
+use super::request::{Request, Show};
 use super::selection::{AddressFamily, Kinds, Selection, States};
-use crate::as_ss::show::printer::Show;
-use crate::as_ss::show::services::Services;
+use crate::as_ss::names::services::Services;
 use crate::cli::UsageError;
-
-/// What `-h` prints.
-pub const HELP: &str = "\
-Usage: ss [ OPTIONS ]
-       ss [ OPTIONS ] [ FILTER ]
-   -h, --help          this message
-   -V, --version       output version information
-   -n, --numeric       don't resolve service names
-   -a, --all           display all sockets
-   -l, --listening     display listening sockets
-   -o, --options       show timer information
-   -e, --extended      show detailed socket information
-   -m, --memory        show socket memory usage
-   -p, --processes     show process using socket
-   -T, --threads       show thread using socket
-   -i, --info          show internal TCP information
-   -s, --summary       show socket usage summary
-
-   -4, --ipv4          display only IP version 4 sockets
-   -6, --ipv6          display only IP version 6 sockets
-   -0, --packet        display PACKET sockets
-   -t, --tcp           display only TCP sockets
-   -M, --mptcp         display only MPTCP sockets
-   -S, --sctp          display only SCTP sockets
-   -u, --udp           display only UDP sockets
-   -d, --dccp          display only DCCP sockets
-   -w, --raw           display only RAW sockets
-   -x, --unix          display only Unix domain sockets
-       --vsock         display only vsock sockets
-       --xdp           display only XDP sockets
-   -f, --family=FAMILY display sockets of type FAMILY
-       FAMILY := {inet|inet6|link|unix|netlink|vsock|xdp|help}
-   -A, --query=QUERY, --socket=QUERY
-       QUERY := {all|inet|tcp|mptcp|udp|raw|unix|unix_dgram|unix_stream|unix_seqpacket|
-                 packet|packet_raw|packet_dgram|netlink|dccp|sctp|vsock_stream|vsock_dgram|
-                 xdp}[,QUERY]
-
-   -H, --no-header     Suppress header line
-   -O, --oneline       socket's data printed on a single line
-
-   FILTER := [ state STATE | exclude STATE ]... [ EXPRESSION ]
-   STATE := {all|connected|synchronized|bucket|big|established|syn-sent|syn-recv|
-             fin-wait-{1,2}|time-wait|closed|close-wait|last-ack|listening|closing}
-   EXPRESSION := {sport|dport} [OPERATOR] [:]PORT | {src|dst} [=] ADDRESS[/BITS][:PORT] |
-                 {dev|fwmark|cgroup} [= | !=] VALUE | autobound
-                 joined by and, or, not, ( and )
-   OPERATOR := {= eq | != neq | > gt | < lt | >= ge | <= le}
-
-This is lntu under the name ss. It prints what ss of iproute2 6.1 prints, or refuses.
-";
-
-/// What `-V` prints. Scripts compare the version of iproute2, so it is that of the
-/// ss whose bytes are printed.
-pub const VERSION: &str = concat!(
-    "ss utility, iproute2-6.1.0 (lntu-",
-    env!("CARGO_PKG_VERSION"),
-    ")\n"
-);
 
 /// The long options of ss and the short ones that they stand for; `\0` where
 /// there is none.
@@ -125,51 +68,23 @@ const REFUSED_WITH_VALUE: &[char] = &['D', 'F', 'N'];
 pub enum Command {
     /// The table of these sockets.
     Show(Request),
-    /// [`HELP`].
+    /// The text of [`super::help::HELP`].
     Help,
-    /// [`VERSION`].
+    /// The text of [`super::help::VERSION`].
     Version,
-}
-
-/// Which sockets are asked for, and how they are shown.
-#[derive(Debug)]
-pub struct Request {
-    /// Before them, how many there are.
-    pub summary: bool,
-    /// Whether there is a table at all.
-    pub has_table: bool,
-    /// By kind, family and state.
-    pub selection: Selection,
-    /// Of those, the ones that it accepts.
-    pub filter: Option<Filter>,
-    /// What of them.
-    pub show: Show,
-    /// A first line of headings.
-    pub has_header: bool,
-    /// Who holds a socket.
-    pub processes: bool,
-    /// Also each thread.
-    pub threads: bool,
 }
 
 /// Reads the arguments that follow the program's name.
 ///
 /// # Errors
-/// When they ask for anything but what [`HELP`] describes.
+/// When they ask for anything but what [`super::help::HELP`] describes.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     services: &Services,
 ) -> Result<Command, UsageError> {
-    let mut parser = lexopt::Parser::from_args(arguments);
-    let mut selection = Selection::default();
-    let mut states = States::default();
-    let mut show = Show::default();
-    let (mut has_header, mut processes, mut threads) = (true, false, false);
-    let (mut summary, mut is_query) = (false, false);
-    let mut words = Vec::new();
-    // What follows may still ask for help.
-    let mut refused = None;
-    while let Some(argument) = parser.next().map_err(UsageError::of_ss)? {
+    let mut arguments = lexopt::Parser::from_args(arguments);
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next().map_err(UsageError::of_ss)? {
         let (name, option) = match argument {
             Short(option) => (format!("-{option}"), option),
             Long(name) => {
@@ -177,10 +92,57 @@ pub fn parse(
                 (format!("--{name}"), option)
             }
             Value(value) => {
-                words.push(value.to_string_lossy().into_owned());
+                options.words.push(value.to_string_lossy().into_owned());
                 continue;
             }
         };
+        match option {
+            'h' => return Ok(Command::Help),
+            'V' | 'v' => return Ok(Command::Version),
+            'f' => {
+                if options.family(&name, &value_of(&mut arguments)?)? {
+                    return Ok(Command::Help);
+                }
+            }
+            'A' => options.query(&name, &value_of(&mut arguments)?)?,
+            _ if options.add_family(&name, option) || options.add_flag(option) => {}
+            _ => {
+                if REFUSED_WITH_VALUE.contains(&option) {
+                    value_of(&mut arguments)?;
+                }
+                options.refuse(name, option)?;
+            }
+        }
+    }
+    options.request(services).map(Command::Show)
+}
+
+fn value_of(arguments: &mut lexopt::Parser) -> Result<String, UsageError> {
+    let value = arguments.value().map_err(UsageError::of_ss)?;
+    Ok(value.to_string_lossy().into_owned())
+}
+
+/// What was read of a command line.
+#[derive(Default)]
+struct Options {
+    selection: Selection,
+    states: States,
+    show: Show,
+    no_header: bool,
+    processes: bool,
+    threads: bool,
+    summary: bool,
+    /// Whether `-A` was there.
+    is_query: bool,
+    /// The first option that is not covered. Those that follow it may still ask for help.
+    refused: Option<String>,
+    /// What is no option: states, then a filter.
+    words: Vec<String>,
+}
+
+impl Options {
+    /// Adds the family that an option itself names. False if it names none.
+    fn add_family(&mut self, name: &str, option: char) -> bool {
         let family = match option {
             '4' => Some(AddressFamily::Inet),
             '6' => Some(AddressFamily::Inet6),
@@ -189,15 +151,18 @@ pub fn parse(
             _ => AddressFamily::named(name.trim_start_matches('-')),
         };
         if let Some(family) = family {
-            selection.add_family(family);
-            continue;
+            self.selection.add_family(family);
         }
+        family.is_some()
+    }
+
+    /// Adds what an option without a value says. False if it is none of those.
+    fn add_flag(&mut self, option: char) -> bool {
+        let (selection, show) = (&mut self.selection, &mut self.show);
         match option {
-            'h' => return Ok(Command::Help),
-            'V' | 'v' => return Ok(Command::Version),
             // Of these two, the last one counts.
-            'a' => states = States::ALL,
-            'l' => states = States::LISTENING,
+            'a' => self.states = States::ALL,
+            'l' => self.states = States::LISTENING,
             't' => selection.add_kinds(named("tcp")),
             'u' => selection.add_kinds(named("udp")),
             'w' => selection.add_kinds(named("raw")),
@@ -210,102 +175,109 @@ pub fn parse(
             'm' => show.memory = true,
             'i' => show.info = true,
             'O' => show.one_line = true,
-            'p' => processes = true,
-            'T' => threads = true,
-            's' => summary = true,
-            'H' => has_header = false,
-            'f' => {
-                let value = parser.value().map_err(UsageError::of_ss)?;
-                let value = value.to_string_lossy();
-                match AddressFamily::named(&value) {
-                    Some(family) => selection.add_family(family),
-                    None if value == "help" => return Ok(Command::Help),
-                    None => {
-                        let why = format!("{name}: {value} is no family, or not covered");
-                        return Err(UsageError::of_ss(why));
-                    }
-                }
-            }
-            'A' => {
-                let value = parser.value().map_err(UsageError::of_ss)?;
-                if !is_query {
-                    selection.clear_kinds();
-                    is_query = true;
-                    if states.is_empty() {
-                        states = States::CONNECTIONS;
-                    }
-                }
-                query(&name, &value.to_string_lossy(), &mut selection)?;
-            }
-            _ => {
-                if REFUSED_WITH_VALUE.contains(&option) {
-                    parser.value().map_err(UsageError::of_ss)?;
-                } else if option != '\0' && !REFUSED.contains(&option) {
-                    return Err(UsageError::of_ss(format!("{name}: not an option of ss")));
-                }
-                refused.get_or_insert(name);
+            'p' => self.processes = true,
+            'T' => self.threads = true,
+            's' => self.summary = true,
+            'H' => self.no_header = true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Adds the value of `-f`. True if it asks for help.
+    fn family(&mut self, option: &str, value: &str) -> Result<bool, UsageError> {
+        match AddressFamily::named(value) {
+            Some(family) => self.selection.add_family(family),
+            None if value == "help" => return Ok(true),
+            None => {
+                let why = format!("{option}: {value} is no family, or not covered");
+                return Err(UsageError::of_ss(why));
             }
         }
+        Ok(false)
     }
-    if let Some(name) = refused {
-        return Err(UsageError::of_ss(format!(
-            "{name}: not covered by lntu as ss"
-        )));
-    }
-    let has_table = !summary || selection.is_named || !words.is_empty();
-    let expression = states_in(&words, &mut states)?;
-    if !selection.is_named {
-        selection.add_kinds(named("all"));
-        if states.is_empty() {
-            states = States::CONNECTIONS;
+
+    /// Adds the value of `-A`: names of kinds, of which those behind `!` are left out.
+    /// The first `-A` replaces the kinds before it.
+    fn query(&mut self, option: &str, value: &str) -> Result<(), UsageError> {
+        if !self.is_query {
+            self.selection.clear_kinds();
+            self.is_query = true;
+            if self.states.is_empty() {
+                self.states = States::CONNECTIONS;
+            }
         }
-    }
-    if !states.is_empty() {
-        selection.states = states;
-    }
-    selection.complete();
-    for (is_empty, what) in [
-        (selection.kinds.is_empty(), "kinds"),
-        (selection.states.is_empty(), "states"),
-    ] {
-        if is_empty {
-            let why = format!("no {what} of sockets are left to show");
-            return Err(UsageError::of_ss(why));
+        for item in value.split(',') {
+            let (name, is_wanted) = match item.strip_prefix('!') {
+                Some(name) => (name, false),
+                None => (item, true),
+            };
+            let kinds = Kinds::named(name).ok_or_else(|| {
+                UsageError::of_ss(format!("{option}: {name} is no table, or not covered"))
+            })?;
+            match is_wanted {
+                true => self.selection.add_kinds(kinds),
+                false => self.selection.remove_kinds(kinds),
+            }
         }
+        Ok(())
     }
-    Ok(Command::Show(Request {
-        summary,
-        has_table,
-        filter: Filter::parse(expression, &mut selection, services)?,
-        selection,
-        show,
-        has_header,
-        processes: processes || threads,
-        threads,
-    }))
+
+    /// Notes an option that is not covered.
+    fn refuse(&mut self, name: String, option: char) -> Result<(), UsageError> {
+        let lists = [REFUSED, REFUSED_WITH_VALUE, &['\0']];
+        if !lists.iter().any(|list| list.contains(&option)) {
+            return Err(UsageError::of_ss(format!("{name}: not an option of ss")));
+        }
+        self.refused.get_or_insert(name);
+        Ok(())
+    }
+
+    /// What all of them ask for.
+    fn request(mut self, services: &Services) -> Result<Request, UsageError> {
+        if let Some(name) = self.refused {
+            return Err(UsageError::of_ss(format!(
+                "{name}: not covered by lntu as ss"
+            )));
+        }
+        let selection = &mut self.selection;
+        let has_table = !self.summary || selection.is_named || !self.words.is_empty();
+        let expression = states_in(&self.words, &mut self.states)?;
+        if !selection.is_named {
+            selection.add_kinds(named("all"));
+            if self.states.is_empty() {
+                self.states = States::CONNECTIONS;
+            }
+        }
+        if !self.states.is_empty() {
+            selection.states = self.states;
+        }
+        selection.complete();
+        for (is_empty, what) in [
+            (selection.kinds.is_empty(), "kinds"),
+            (selection.states.is_empty(), "states"),
+        ] {
+            if is_empty {
+                let why = format!("no {what} of sockets are left to show");
+                return Err(UsageError::of_ss(why));
+            }
+        }
+        Ok(Request {
+            summary: self.summary,
+            has_table,
+            filter: parser::parse(expression, selection, services)?,
+            selection: self.selection,
+            show: self.show,
+            has_header: !self.no_header,
+            processes: self.processes || self.threads,
+            threads: self.threads,
+        })
+    }
 }
 
 /// The kinds of one of the names that `-A` knows.
 fn named(name: &str) -> Kinds {
     Kinds::named(name).unwrap_or_default()
-}
-
-/// The value of `-A`: names of kinds, of which those behind `!` are left out.
-fn query(option: &str, value: &str, selection: &mut Selection) -> Result<(), UsageError> {
-    for item in value.split(',') {
-        let (name, is_wanted) = match item.strip_prefix('!') {
-            Some(name) => (name, false),
-            None => (item, true),
-        };
-        let kinds = Kinds::named(name).ok_or_else(|| {
-            UsageError::of_ss(format!("{option}: {name} is no table, or not covered"))
-        })?;
-        match is_wanted {
-            true => selection.add_kinds(kinds),
-            false => selection.remove_kinds(kinds),
-        }
-    }
-    Ok(())
 }
 
 /// Takes `state STATE` and `exclude STATE` off the front of a filter. The first of

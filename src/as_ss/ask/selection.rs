@@ -4,6 +4,10 @@
 //! ss starts from nothing. Each option adds its kind, its family, or both, and
 //! the states that it usually means. What is left open at the end gets defaults.
 
+/// The states of a socket, each a bit of [`States`].
+pub use crate::kernel::socket::State;
+use crate::kernel::socket::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, AF_XDP};
+
 /// The kinds of sockets that ss tells apart, each a bit of [`Kinds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -196,13 +200,6 @@ impl AddressFamily {
 
     /// Its number in the kernel.
     pub fn number(self) -> u8 {
-        const AF_UNIX: u8 = 1;
-        const AF_INET: u8 = 2;
-        const AF_INET6: u8 = 10;
-        const AF_NETLINK: u8 = 16;
-        const AF_PACKET: u8 = 17;
-        const AF_VSOCK: u8 = 40;
-        const AF_XDP: u8 = 44;
         match self {
             AddressFamily::Unix => AF_UNIX,
             AddressFamily::Inet => AF_INET,
@@ -244,45 +241,6 @@ impl Families {
     pub fn has(self, family: AddressFamily) -> bool {
         self.0 & Families::of(family).0 != 0
     }
-}
-
-/// The states of TCP in the kernel's `tcp_states.h`, which ss uses for every
-/// kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum State {
-    Established = 1,
-    SynSent,
-    SynRecv,
-    FinWait1,
-    FinWait2,
-    TimeWait,
-    Close,
-    CloseWait,
-    LastAck,
-    Listen,
-    Closing,
-}
-
-/// What ss calls each state in a table, by its number.
-const SHOWN: [&str; 12] = [
-    "UNKNOWN",
-    "ESTAB",
-    "SYN-SENT",
-    "SYN-RECV",
-    "FIN-WAIT-1",
-    "FIN-WAIT-2",
-    "TIME-WAIT",
-    "UNCONN",
-    "CLOSE-WAIT",
-    "LAST-ACK",
-    "LISTEN",
-    "CLOSING",
-];
-
-/// What ss calls the state of this number in a table.
-pub fn shown_state(number: u8) -> &'static str {
-    SHOWN.get(usize::from(number)).unwrap_or(&SHOWN[0])
 }
 
 /// Some of the states, each a bit as the kernel numbers them.
@@ -476,7 +434,5 @@ mod tests {
         assert!(!States::named("synchronized").unwrap().has(2));
         assert!(States::named("connected").unwrap().has(2));
         assert_eq!(States::named("listen"), None);
-        assert_eq!((shown_state(7), shown_state(10)), ("UNCONN", "LISTEN"));
-        assert_eq!(shown_state(12), "UNKNOWN");
     }
 }

@@ -1,23 +1,23 @@
 //! inet_diag of sock_diag(7): sockets of IP with all that ss shows of them. The
 //! request also has the filter, so that the kernel passes on no more than needed.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use super::info::{self, IPPROTO_MPTCP, IPPROTO_SCTP};
-use crate::as_ss::ask::bytecode;
-use crate::as_ss::ask::filter::{Facts, Place};
+use super::dump::{DumpError, Dumps, RowError};
+use super::info;
+use crate::as_ss::ask::filter::{Facts, Place, bytecode};
+use crate::as_ss::ask::request::{Request, Show};
 use crate::as_ss::ask::selection::{AddressFamily, State, States};
-use crate::as_ss::show::printer::{Answered, Details, Printer};
-use crate::kernel::netlink::SocketLists;
-use crate::kernel::netlink::message::{array_at, attribute};
-use crate::listener::SsAddress;
-
-const IPPROTO_IP: u32 = 0;
-const IPPROTO_TCP: u32 = 6;
-const IPPROTO_UDP: u32 = 17;
-const IPPROTO_DCCP: u32 = 33;
-const IPPROTO_ICMPV6: u32 = 58;
-const IPPROTO_RAW: u32 = 255;
+use crate::as_ss::show::rows::{Details, Rows};
+use crate::kernel::netlink::diag::{
+    INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_MEMINFO, INET_DIAG_REQ_BYTECODE,
+    INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_VEGASINFO, InetDiagReqV2, Row,
+    extension,
+};
+use crate::kernel::netlink::message::{attribute_of, push_attribute};
+use crate::kernel::socket::{
+    AF_INET, AF_INET6, IPPROTO_DCCP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_RAW,
+    IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+};
+use crate::listener::{Endpoint, Family};
 
 /// A protocol that inet_diag lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,86 +55,74 @@ impl Inet {
             Inet::Mptcp => "MPTCP",
         }
     }
+
+    /// The file of `/proc/net` with its IPv4 sockets, if there is one.
+    pub fn file(self) -> Option<&'static str> {
+        match self {
+            Inet::Tcp => Some("tcp"),
+            Inet::Udp => Some("udp"),
+            Inet::Raw => Some("raw"),
+            Inet::Dccp | Inet::Sctp | Inet::Mptcp => None,
+        }
+    }
 }
-
-/// The length of `struct inet_diag_sockid`, which ends a request.
-const INET_DIAG_SOCKID_SIZE: usize = 48;
-/// The length of `struct inet_diag_msg`; attributes follow.
-const INET_DIAG_MSG_SIZE: usize = 72;
-
-const INET_DIAG_REQ_BYTECODE: u16 = 1;
-const INET_DIAG_REQ_PROTOCOL: u16 = 3;
-
-const INET_DIAG_SHUTDOWN: u16 = 8;
-const INET_DIAG_PROTOCOL: u16 = 10;
-const INET_DIAG_SKV6ONLY: u16 = 11;
-const INET_DIAG_MARK: u16 = 15;
-const INET_DIAG_CGROUP_ID: u16 = 21;
 
 /// Asks for the sockets of `protocol` and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(protocol: Inet, printer: &mut Printer<'_>) -> Answered {
-    let mut rows = 0;
-    let last = printer.selection.last_family;
+pub fn show(protocol: Inet, request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let selection = &request.selection;
     // As ss, ask for one family only if it is the last that was named.
-    let asked: &[AddressFamily] = match last {
-        Some(AddressFamily::Inet) => &[AddressFamily::Inet],
-        Some(AddressFamily::Inet6) => &[AddressFamily::Inet6],
-        _ => &[AddressFamily::Inet, AddressFamily::Inet6],
+    let asked: &[u8] = match selection.last_family {
+        Some(AddressFamily::Inet) => &[AF_INET],
+        Some(AddressFamily::Inet6) => &[AF_INET6],
+        _ => &[AF_INET, AF_INET6],
     };
     let mut last_inode = 0;
-    let mut lists = SocketLists::open().map_err(|error| (error.into(), rows))?;
+    let mut dumps = Dumps::default();
     for family in asked {
-        let request = request(protocol, *family, printer);
-        let mut show_row = |row: &[u8]| {
-            rows += 1;
-            let socket = Socket::parse(row)?;
-            if printer.selection.families.has(socket.family) {
-                socket.show(protocol, &mut last_inode, printer)?;
+        let question = question(protocol, *family, request);
+        dumps.dump(&question, &mut |row| {
+            let socket = Socket::parse(row).ok_or(RowError::Unreadable)?;
+            match selection.families.has(socket.family) && socket.is_wanted(request) {
+                true => socket.show(protocol, &mut last_inode, request.show, rows),
+                false => Ok(()),
             }
-            Some(())
-        };
-        let answered = lists.dump(&request, &mut show_row);
-        answered.map_err(|error| (printer.why(error), rows))?;
+        })?;
     }
     Ok(())
 }
 
-fn request(protocol: Inet, family: AddressFamily, printer: &Printer<'_>) -> Vec<u8> {
+/// The request to the kernel.
+fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
     let number = protocol.number();
-    let mut request = vec![family.number(), number as u8, extensions(printer), 0];
-    request.extend(
-        states(protocol, printer.selection.states)
-            .bits()
-            .to_ne_bytes(),
-    );
-    request.resize(request.len() + INET_DIAG_SOCKID_SIZE, 0);
-    let mut attribute = |kind: u16, value: &[u8]| {
-        request.extend((4 + value.len() as u16).to_ne_bytes());
-        request.extend(kind.to_ne_bytes());
-        request.extend(value);
+    let question = InetDiagReqV2 {
+        sdiag_family: family,
+        sdiag_protocol: number as u8,
+        idiag_ext: extensions(request.show),
+        idiag_states: states(protocol, request.selection.states).bits(),
+        ..InetDiagReqV2::default()
     };
-    if let Some(program) = printer.filter.and_then(bytecode::compile) {
-        attribute(INET_DIAG_REQ_BYTECODE, &program);
+    let mut question = question.bytes().to_vec();
+    if let Some(program) = request.filter.as_ref().and_then(bytecode::compile) {
+        push_attribute(&mut question, INET_DIAG_REQ_BYTECODE, &program);
     }
     if number > 255 {
-        attribute(INET_DIAG_REQ_PROTOCOL, &number.to_ne_bytes());
+        question.extend(attribute_of(INET_DIAG_REQ_PROTOCOL, number));
     }
-    request
+    question
 }
 
-/// What the kernel is to add to each row, by the bits of its attributes.
-fn extensions(printer: &Printer<'_>) -> u8 {
-    let bit = |kind: u16| 1 << (kind - 1);
-    let memory = match printer.show.memory {
-        true => bit(info::INET_DIAG_MEMINFO) | bit(info::INET_DIAG_SKMEMINFO),
+/// What the kernel is to add to each row.
+fn extensions(show: Show) -> u8 {
+    let memory = match show.memory {
+        true => extension(INET_DIAG_MEMINFO) | extension(INET_DIAG_SKMEMINFO),
         false => 0,
     };
-    let info = match printer.show.info {
+    let info = match show.info {
         true => {
-            bit(info::INET_DIAG_INFO) | bit(info::INET_DIAG_VEGASINFO) | bit(info::INET_DIAG_CONG)
+            extension(INET_DIAG_INFO) | extension(INET_DIAG_VEGASINFO) | extension(INET_DIAG_CONG)
         }
         false => 0,
     };
@@ -150,141 +138,108 @@ fn states(protocol: Inet, states: States) -> States {
     }
 }
 
-/// A row of inet_diag.
+/// A row of inet_diag, as this program sees it.
 struct Socket<'a> {
-    row: &'a [u8],
-    attributes: &'a [u8],
+    row: Row<'a>,
     family: AddressFamily,
-    state: u8,
-    local: (IpAddr, u16),
-    peer: (IpAddr, u16),
-    interface: u32,
+    local: Endpoint,
+    peer: Endpoint,
 }
 
 impl<'a> Socket<'a> {
     /// `None` if the row cannot be read.
     fn parse(row: &'a [u8]) -> Option<Socket<'a>> {
-        let family = [AddressFamily::Inet, AddressFamily::Inet6]
-            .into_iter()
-            .find(|family| row.first() == Some(&family.number()))?;
-        let attributes = row.get(INET_DIAG_MSG_SIZE..)?;
-        let end = |port, address| {
-            let port = u16::from_be_bytes(array_at(row, port)?);
-            let address = match family {
-                AddressFamily::Inet => Ipv4Addr::from(array_at::<4>(row, address)?).into(),
-                _ => Ipv6Addr::from(array_at::<16>(row, address)?).into(),
-            };
-            Some((address, port))
-        };
+        let row = Row::parse(row)?;
         Some(Socket {
+            family: match row.family {
+                Family::V4 => AddressFamily::Inet,
+                Family::V6 => AddressFamily::Inet6,
+            },
+            local: row.source(),
+            peer: row.destination(),
             row,
-            attributes,
-            family,
-            state: row[1],
-            local: end(4, 8)?,
-            peer: end(6, 24)?,
-            interface: word(row, 40)?,
         })
     }
 
-    fn byte(&self, kind: u16) -> Option<u8> {
-        attribute(self.attributes, kind)?.first().copied()
+    fn is_wanted(&self, request: &Request) -> bool {
+        request.accepts(|| Facts {
+            interface: self.row.message.idiag_if,
+            mark: self.row.mark().unwrap_or(0),
+            cgroup: self.row.cgroup_id().unwrap_or(0),
+            ..Facts::new(
+                self.family,
+                Place::of_ip(self.local),
+                Place::of_ip(self.peer),
+            )
+        })
     }
 
-    fn mark(&self) -> u32 {
-        let mark = attribute(self.attributes, INET_DIAG_MARK);
-        mark.and_then(|mark| word(mark, 0)).unwrap_or(0)
-    }
-
-    fn cgroup(&self) -> u64 {
-        let number = attribute(self.attributes, INET_DIAG_CGROUP_ID);
-        let number = number.and_then(|number| array_at(number, 0));
-        number.map_or(0, u64::from_ne_bytes)
-    }
-
-    /// `None` if something of the row cannot be read, or is not covered.
-    fn show(&self, protocol: Inet, last_inode: &mut u32, printer: &mut Printer<'_>) -> Option<()> {
-        let row = self.row;
-        if printer.filter.is_some() {
-            let facts = Facts {
-                family: self.family,
-                local: place(self.local),
-                peer: place(self.peer),
-                interface: self.interface,
-                mark: self.mark(),
-                cgroup: self.cgroup(),
-            };
-            if !printer.accepts(&facts) {
-                return Some(());
-            }
-        }
-        let inode = word(row, 68)?;
-        let number = self
-            .byte(INET_DIAG_PROTOCOL)
-            .map_or(protocol.number(), u32::from);
-        let (recv_q, send_q) = (word(row, 56)?, word(row, 60)?);
+    fn show(
+        &self,
+        protocol: Inet,
+        last_inode: &mut u32,
+        show: Show,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), RowError> {
+        let message = &self.row.message;
+        let (state, inode) = (message.idiag_state, message.idiag_inode);
+        let (recv_q, send_q) = (message.idiag_rqueue, message.idiag_wqueue);
+        let number = self.row.protocol().map_or(protocol.number(), u32::from);
         // Associations follow their endpoint and share its inode.
         let is_association = protocol == Inet::Sctp && inode != 0 && inode == *last_inode;
         *last_inode = inode;
         match is_association {
-            true => printer.start_association(self.state, recv_q, send_q),
-            false => printer.start(netid(number), self.state, recv_q, send_q),
+            true => rows.start_in_state("", association_state(state), recv_q, send_q),
+            false => rows.start(netid(number), state, recv_q, send_q),
         }
         let v6_only = match self.family {
-            AddressFamily::Inet6 => self.byte(INET_DIAG_SKV6ONLY),
+            AddressFamily::Inet6 => self.row.v6_only(),
             _ => None,
         };
         let is_v6_only = v6_only.unwrap_or(0) != 0;
-        printer.endpoint(self.local, self.interface, is_v6_only);
-        printer.endpoint(self.peer, 0, is_v6_only);
-        printer.users(inode);
-        if printer.show.timers {
-            let (timer, expires) = (row[2], word(row, 52)?);
-            let retransmissions = u32::from(row[3]);
-            match protocol {
-                Inet::Sctp if timer == 0 => {}
-                Inet::Sctp => printer.timer("T3_RTX", expires, retransmissions),
-                _ => printer.tcp_timer(timer.into(), expires, retransmissions),
-            }
+        rows.ip_end(self.local, message.idiag_if, is_v6_only);
+        rows.ip_end(self.peer, 0, is_v6_only);
+        rows.users(inode);
+        if show.timers {
+            self.show_timer(protocol, rows);
         }
-        if printer.show.details {
-            printer.details(&Details {
-                uid: word(row, 64)?,
-                inode,
-                cookie: u64::from(word(row, 48)?) << 32 | u64::from(word(row, 44)?),
-                mark: self.mark(),
-                cgroup: self.cgroup(),
-            });
-            if let Some(v6_only) = v6_only {
-                printer.v6_only(v6_only);
-            }
-            if let Some(shut) = self.byte(INET_DIAG_SHUTDOWN) {
-                printer.directions(shut);
-            }
+        if show.details {
+            self.show_details(v6_only, rows);
         }
-        if printer.show.memory || printer.show.info && number != Inet::Udp.number() {
-            printer.new_line();
-            info::show(number, self.state, self.attributes, printer)?;
+        if show.memory || show.info && number != IPPROTO_UDP {
+            rows.new_line("");
+            info::show(number, &self.row, show, rows)?;
         }
-        Some(())
+        Ok(())
     }
-}
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
-}
-
-/// One end as a filter sees it.
-pub fn place((address, port): (IpAddr, u16)) -> Place<'static> {
-    let mut octets = [0; 16];
-    match address {
-        IpAddr::V4(address) => octets[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => octets = address.octets(),
+    fn show_timer(&self, protocol: Inet, rows: &mut Rows<'_>) {
+        let message = &self.row.message;
+        let (timer, expires) = (message.idiag_timer, message.idiag_expires);
+        let retransmissions = u32::from(message.idiag_retrans);
+        match protocol {
+            Inet::Sctp if timer == 0 => {}
+            Inet::Sctp => rows.timer("T3_RTX", expires, retransmissions),
+            _ => rows.tcp_timer(timer.into(), expires, retransmissions),
+        }
     }
-    Place {
-        octets,
-        port: port.into(),
-        name: None,
+
+    fn show_details(&self, v6_only: Option<u8>, rows: &mut Rows<'_>) {
+        let message = &self.row.message;
+        rows.details(&Details {
+            uid: message.idiag_uid,
+            inode: message.idiag_inode,
+            cookie: message.idiag_cookie.0,
+            mark: self.row.mark().unwrap_or(0),
+            cgroup: self.row.cgroup_id().unwrap_or(0),
+        });
+        if let Some(v6_only) = v6_only {
+            rows.push(b" v6only:");
+            rows.decimal(v6_only.into());
+        }
+        if let Some(shut) = self.row.shutdown() {
+            rows.directions(shut);
+        }
     }
 }
 
@@ -303,97 +258,51 @@ fn netid(number: u32) -> &'static str {
     }
 }
 
-impl Printer<'_> {
-    /// An address and a port. A socket that takes IPv4 too has `*` for the IPv6
-    /// wildcard.
-    pub fn endpoint(&mut self, (address, port): (IpAddr, u16), interface: u32, is_v6_only: bool) {
-        use std::fmt::Write as _;
-        match address {
-            IpAddr::V4(address) => {
-                for (index, octet) in address.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.table.push(b".");
-                    }
-                    self.table.decimal(octet.into());
-                }
-            }
-            IpAddr::V6(any) if any.is_unspecified() && !is_v6_only => self.table.push(b"*"),
-            IpAddr::V6(_) => {
-                let _ = write!(self.table, "{}", SsAddress(address));
-            }
-        }
-        if interface != 0 {
-            let name = self.interface(interface);
-            let _ = write!(self.table, "%{}", name.as_str());
-        }
-        self.table.cell(":");
-        self.port_cell(port);
-    }
-
-    fn v6_only(&mut self, v6_only: u8) {
-        self.table.push(b" v6only:");
-        self.table.decimal(v6_only.into());
-    }
-
-    /// Starts the row of an SCTP association, which has states of its own.
-    fn start_association(&mut self, state: u8, recv_q: u32, send_q: u32) {
-        const STATES: [&str; 8] = [
-            "CLOSED",
-            "COOKIE_WAIT",
-            "COOKIE_ECHOED",
-            "ESTAB",
-            "SHUTDOWN_PENDING",
-            "SHUTDOWN_SENT",
-            "SHUTDOWN_RECEIVED",
-            "ACK_SENT",
-        ];
-        use std::fmt::Write as _;
-        self.table.start_row();
-        self.table.cell("");
-        let state = STATES.get(usize::from(state)).unwrap_or(&"UNKNOWN");
-        let _ = write!(self.table, "`- {state}");
-        self.table.end_cell();
-        self.queues(recv_q, send_q);
-    }
+/// What ss calls a state of an SCTP association, which has states of its own.
+fn association_state(number: u8) -> &'static str {
+    const STATES: [&str; 8] = [
+        "`- CLOSED",
+        "`- COOKIE_WAIT",
+        "`- COOKIE_ECHOED",
+        "`- ESTAB",
+        "`- SHUTDOWN_PENDING",
+        "`- SHUTDOWN_SENT",
+        "`- SHUTDOWN_RECEIVED",
+        "`- ACK_SENT",
+    ];
+    STATES.get(usize::from(number)).unwrap_or(&"`- UNKNOWN")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::ask::selection::{Kinds, Selection};
-    use crate::as_ss::show::printer::Show;
-    use crate::as_ss::show::services::Services;
-    use crate::as_ss::show::table::Table;
+    use crate::as_ss::show::rows::shown;
+    use crate::kernel::netlink::diag::{INET_DIAG_PROTOCOL, InetDiagMsg};
+    use crate::kernel::socket::State;
 
-    /// `struct inet_diag_msg`: an IPv4 socket of this state and inode.
-    fn row(state: u8, inode: u32) -> Vec<u8> {
-        let mut row = vec![0; INET_DIAG_MSG_SIZE];
-        (row[0], row[1]) = (2, state);
-        row[4..6].copy_from_slice(&80u16.to_be_bytes());
-        row[8..12].copy_from_slice(&[127, 0, 0, 1]);
-        row[68..72].copy_from_slice(&inode.to_ne_bytes());
-        row
+    /// An IPv4 socket of this state and inode.
+    fn row(state: State, inode: u32) -> Vec<u8> {
+        let mut row = InetDiagMsg {
+            idiag_family: AF_INET,
+            idiag_state: state as u8,
+            idiag_sport: 80u16.to_be_bytes(),
+            idiag_inode: inode,
+            ..InetDiagMsg::default()
+        };
+        row.idiag_src[..4].copy_from_slice(&[127, 0, 0, 1]);
+        row.bytes().to_vec()
     }
 
-    fn shown(protocol: Inet, rows: &[Vec<u8>]) -> String {
-        let mut selection = Selection::default();
-        selection.add_kinds(Kinds::named("inet").unwrap());
-        let services = Services::new("/nonexistent".into(), "/nonexistent".into());
-        let mut text = Vec::new();
-        let mut write = |more: Vec<u8>| {
-            text.extend(more);
-            Ok(())
-        };
-        let table = Table::new(true, true, false, &mut write);
-        let mut printer = Printer::new(table, Show::default(), &selection, None, &services);
-        let mut last_inode = 0;
-        for row in rows {
-            let socket = Socket::parse(row).unwrap();
-            let shown = socket.show(protocol, &mut last_inode, &mut printer);
-            assert_eq!(shown, Some(()));
-        }
-        printer.table.finish().unwrap();
-        String::from_utf8(text).unwrap()
+    fn shown_by(protocol: Inet, list: &[Vec<u8>]) -> String {
+        let request = Request::of_kinds("inet");
+        shown(&request, |rows| {
+            let mut last_inode = 0;
+            for row in list {
+                let socket = Socket::parse(row).unwrap();
+                let result = socket.show(protocol, &mut last_inode, request.show, rows);
+                assert_eq!(result, Ok(()));
+            }
+        })
     }
 
     #[test]
@@ -401,27 +310,30 @@ mod tests {
         let expected = "sctp LISTEN   0      0      127.0.0.1:80 0.0.0.0:*\n     \
                         `- ESTAB 0      0      127.0.0.1:80 0.0.0.0:*\n\
                         sctp ESTAB    0      0      127.0.0.1:80 0.0.0.0:*\n";
-        let rows = [row(10, 7), row(3, 7), row(1, 8)];
-        assert_eq!(shown(Inet::Sctp, &rows), expected);
+        // Associations have states of their own: 3 is ESTAB.
+        let rows = [
+            row(State::Listen, 7),
+            row(State::SynRecv, 7),
+            row(State::Established, 8),
+        ];
+        assert_eq!(shown_by(Inet::Sctp, &rows), expected);
     }
 
     #[test]
     fn a_raw_socket_is_named_by_the_protocol_that_it_speaks() {
         let speaking = |protocol: u8| {
-            let mut row = row(7, 1);
-            row.extend(5u16.to_ne_bytes());
-            row.extend(INET_DIAG_PROTOCOL.to_ne_bytes());
-            row.extend([protocol, 0, 0, 0]);
+            let mut row = row(State::Close, 1);
+            push_attribute(&mut row, INET_DIAG_PROTOCOL, &[protocol]);
             row
         };
-        let text = shown(Inet::Raw, &[speaking(58), speaking(1)]);
+        let text = shown_by(Inet::Raw, &[speaking(58), speaking(1)]);
         let names: Vec<_> = text.lines().map(|line| line.split(' ').next()).collect();
         assert_eq!(names, [Some("icmp6"), Some("???")]);
     }
 
     #[test]
     fn a_row_that_is_cut_cannot_be_read() {
-        let row = row(10, 7);
+        let row = row(State::Listen, 7);
         assert!(Socket::parse(&row).is_some());
         for length in 0..row.len() {
             assert!(Socket::parse(&row[..length]).is_none(), "{length}");

@@ -1,10 +1,167 @@
-//! Each kind of socket: how it is asked for, and the row that ss writes for it.
+//! Each kind of socket: where it is asked for, and the row that ss writes for it.
+//!
+//! - [`inet`], [`unix`], [`packet`], [`netlinks`] and [`vsock`] ask the kernel, through
+//!   [`dump`], for sockets of one kind, and write a row for each.
+//! - [`proc_net`] and [`files`] read the files of `/proc/net` in place of that.
+//! - [`info`] and [`tcp_info`] are what `-m` and `-i` add, [`summary`] is `-s`.
+//!
+//! This file is the order of the kinds, and what is done if the kernel does not answer.
 
+pub mod dump;
+pub mod files;
 pub mod inet;
 pub mod info;
 pub mod netlinks;
 pub mod packet;
 pub mod proc_net;
 pub mod summary;
+pub mod tcp_info;
 pub mod unix;
 pub mod vsock;
+
+use crate::as_ss::ask::request::Request;
+use crate::as_ss::ask::selection::{AddressFamily, Kind, State};
+use crate::as_ss::error::Error;
+use crate::as_ss::places::Places;
+use crate::as_ss::show::names::Naming;
+use crate::as_ss::show::rows::Rows;
+use crate::cli::UsageError;
+use crate::kernel::netlink::sock_diag::XdpDiagReq;
+use crate::kernel::socket::AF_XDP;
+use crate::listener::Protocol;
+use dump::{DumpError, RowError};
+use inet::Inet;
+
+/// Asks the kernel for the sockets of one kind, and writes a row for each.
+type Ask = fn(&Request, &mut Rows<'_>) -> Result<(), DumpError>;
+/// Reads them from a file, and writes a row for each.
+type Read = fn(&Request, &Places, &mut Rows<'_>) -> Result<(), Error>;
+
+/// Writes the rows of each kind that is asked for, in the order of ss.
+///
+/// # Errors
+/// If the sockets of a kind are not known completely.
+pub fn show(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
+    let selection = &request.selection;
+    let has = |kind| selection.kinds.has(kind);
+    let has_family = |family| selection.families.has(family);
+    // Some kinds have no state but this.
+    let has_close = selection.states.has(State::Close as u8);
+    let mut either = |table, ask: Ask, read: Read| {
+        let asked = places.asks_kernel_for(table).then(|| ask(request, rows));
+        match is_answered(asked, table)? {
+            true => Ok(()),
+            false => read(request, places, rows),
+        }
+    };
+    if has(Kind::Netlink) && has_family(AddressFamily::Netlink) && has_close {
+        either("netlink", netlinks::show, netlinks::show_file)?;
+    }
+    let packet = [Kind::PacketRaw, Kind::PacketDatagram];
+    if packet.into_iter().any(has) && has_family(AddressFamily::Packet) && has_close {
+        either("packet", packet::show, packet::show_file)?;
+    }
+    let unix = [Kind::UnixStream, Kind::UnixDatagram, Kind::UnixSeqpacket];
+    if unix.into_iter().any(has) && has_family(AddressFamily::Unix) {
+        either("unix", unix::show, unix::show_file)?;
+    }
+    // ss leaves the naming of ports as it is for those that have none here.
+    let of_ip = [
+        (Kind::Raw, Inet::Raw, Some(Naming::Protocols)),
+        (Kind::Udp, Inet::Udp, Some(services(Protocol::Udp))),
+        (Kind::Tcp, Inet::Tcp, Some(services(Protocol::Tcp))),
+        (Kind::Dccp, Inet::Dccp, None),
+        (Kind::Sctp, Inet::Sctp, None),
+    ];
+    for (kind, protocol, naming) in of_ip {
+        if has(kind) && selection.has_inet() {
+            rows.names.naming = naming.unwrap_or(rows.names.naming);
+            show_inet(protocol, request, places, rows)?;
+        }
+    }
+    let vsock = [Kind::VsockStream, Kind::VsockDatagram];
+    if vsock.into_iter().any(has) && has_family(AddressFamily::Vsock) {
+        let answer = vsock::show(request, rows);
+        must_answer(answer, "vsock", "AF_VSOCK", places)?;
+    }
+    if has(Kind::Xdp) && has_family(AddressFamily::Xdp) && has_close {
+        must_answer(are_no_xdp_sockets(), "xdp", "XDP", places)?;
+    }
+    if has(Kind::Mptcp) && selection.has_inet() {
+        show_inet(Inet::Mptcp, request, places, rows)?;
+    }
+    Ok(())
+}
+
+fn services(protocol: Protocol) -> Naming {
+    Naming::Services(Some(protocol))
+}
+
+fn show_inet(
+    protocol: Inet,
+    request: &Request,
+    places: &Places,
+    rows: &mut Rows<'_>,
+) -> Result<(), Error> {
+    let Some(file) = protocol.file() else {
+        // ss looks for these nowhere else.
+        if places.proc_root.is_some() {
+            return Ok(());
+        }
+        let name = protocol.name();
+        return must_answer(inet::show(protocol, request, rows), name, name, places);
+    };
+    if protocol == Inet::Tcp && places.recording.is_some() {
+        let why = "TCPDIAG_FILE in the environment: not covered";
+        return Err(UsageError::of_ss(why).into());
+    }
+    let asks = places.asks_kernel_for(file);
+    let asked = asks.then(|| inet::show(protocol, request, rows));
+    if is_answered(asked, file)? {
+        return Ok(());
+    }
+    if asks && protocol == Inet::Tcp && (request.show.memory || request.show.info) {
+        let why = "the kernel does not answer over netlink, which -m and -i need";
+        return Err(Error::Source(format!("{file}: {why}")));
+    }
+    proc_net::show(protocol, request, places, rows)
+}
+
+/// Whether the kernel was asked and answered. If it did not even begin to, the answer may
+/// be found elsewhere.
+fn is_answered(asked: Option<Result<(), DumpError>>, table: &str) -> Result<bool, Error> {
+    match asked {
+        None => Ok(false),
+        Some(Ok(())) => Ok(true),
+        Some(Err(error)) if error.rows == 0 => Ok(false),
+        Some(Err(error)) => Err(failure(&error, table)),
+    }
+}
+
+/// Checks the answer about what stands nowhere else. A kernel that does not answer, and
+/// has no sockets of this `name` in use, has none.
+fn must_answer(
+    answer: Result<(), DumpError>,
+    table: &str,
+    name: &str,
+    places: &Places,
+) -> Result<(), Error> {
+    match answer {
+        Ok(()) => Ok(()),
+        Err(error) if error.rows == 0 && files::are_in_use(name, places) == Some(false) => Ok(()),
+        Err(error) => Err(failure(&error, table)),
+    }
+}
+
+fn failure(error: &DumpError, table: &str) -> Error {
+    Error::Source(format!("netlink: {table}: {error}"))
+}
+
+/// Asks for XDP sockets, which cannot be shown.
+fn are_no_xdp_sockets() -> Result<(), DumpError> {
+    let question = XdpDiagReq {
+        sdiag_family: AF_XDP,
+        ..XdpDiagReq::default()
+    };
+    dump::dump(&question.bytes(), &mut |_| Err(RowError::Unreadable))
+}

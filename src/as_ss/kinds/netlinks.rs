@@ -3,96 +3,77 @@
 
 use std::fmt::Write as _;
 
+use super::dump::{DumpError, RowError, dump};
+use super::files::for_each_line;
 use super::info;
-use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::names;
-use crate::as_ss::show::printer::{Answered, Printer};
-use crate::kernel::netlink::message::{array_at, attribute};
-use crate::kernel::proc::process::name_in_stat;
-
-/// The length of `struct netlink_diag_msg`; attributes follow.
-const NETLINK_DIAG_MSG_SIZE: usize = 28;
-
-const NDIAG_PROTO_ALL: u8 = 255;
-const NDIAG_SHOW_MEMINFO: u32 = 1;
-const NDIAG_SHOW_GROUPS: u32 = 2;
-
-const NETLINK_DIAG_MEMINFO: u16 = 0;
-const NETLINK_DIAG_GROUPS: u16 = 1;
-const NETLINK_CONNECTED: u8 = 1;
+use crate::as_ss::show::rows::Rows;
+use crate::kernel::netlink::netlink_diag::{
+    NDIAG_PROTO_ALL, NDIAG_SHOW_GROUPS, NDIAG_SHOW_MEMINFO, NETLINK_CONNECTED, NetlinkDiagReq, Row,
+};
+use crate::kernel::proc::other_rows::NetlinkRow;
+use crate::kernel::socket::AF_NETLINK;
 
 /// Asks for the sockets of netlink and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
-    // `struct netlink_diag_req`.
-    let mut request = vec![AddressFamily::Netlink.number(), NDIAG_PROTO_ALL, 0, 0];
-    request.extend([0; 4]);
-    request.extend((NDIAG_SHOW_MEMINFO | NDIAG_SHOW_GROUPS).to_ne_bytes());
-    request.extend([0; 8]);
-    printer.dump(&request, show_row)
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let question = NetlinkDiagReq {
+        sdiag_family: AF_NETLINK,
+        sdiag_protocol: NDIAG_PROTO_ALL,
+        ndiag_show: NDIAG_SHOW_MEMINFO | NDIAG_SHOW_GROUPS,
+        ..NetlinkDiagReq::default()
+    };
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// `None` if the row cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let attributes = row.get(NETLINK_DIAG_MSG_SIZE..)?;
-    let memory = attribute(attributes, NETLINK_DIAG_MEMINFO);
-    let (recv_q, send_q) = match memory {
-        Some(memory) => (word(memory, 0)?, word(memory, 8)?),
-        None => (0, 0),
-    };
-    let is_connected = row[3] == NETLINK_CONNECTED;
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
+    let Row {
+        message,
+        memory,
+        groups,
+    } = Row::parse(row).ok_or(RowError::Unreadable)?;
+    let is_connected = message.ndiag_state == NETLINK_CONNECTED;
     let socket = Socket {
-        protocol: row[2],
-        port: word(row, 4)? as i32,
-        // The group, then the port.
-        peer: is_connected.then_some((word(row, 12)? as i32, word(row, 8)? as i32)),
-        recv_q,
-        send_q,
-        groups: attribute(attributes, NETLINK_DIAG_GROUPS)
-            .and_then(|groups| word(groups, 0))
-            .unwrap_or(0),
+        protocol: message.ndiag_protocol,
+        port: message.ndiag_portid,
+        peer: is_connected.then_some((message.ndiag_dst_group, message.ndiag_dst_portid)),
+        recv_q: memory.map_or(0, |memory| memory.rmem_alloc()),
+        send_q: memory.map_or(0, |memory| memory.wmem_alloc()),
+        groups: groups.unwrap_or(0),
         addresses: (0, 0),
     };
-    if socket.show(printer) && printer.show.memory {
-        printer.table.push(b"\t");
+    if socket.show(request, rows) && request.show.memory {
+        rows.push(b"\t");
         if let Some(memory) = memory {
-            info::show_memory(memory, printer)?;
+            info::show_memory(memory, rows);
         }
     }
-    Some(())
+    Ok(())
 }
 
 /// Writes the sockets in `/proc/net/netlink` that are wanted.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
-    for_each_line("netlink", places, |line| {
-        // sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
-        let mut fields = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|field| !field.is_empty());
-        let mut number = |base| {
-            let text = std::str::from_utf8(fields.next()?).ok()?;
-            u64::from_str_radix(text, base).ok()
-        };
-        let address = number(16)?;
+pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
+    for_each_line("netlink", places, &mut |line| {
+        let row = NetlinkRow::parse(line)?;
         let socket = Socket {
-            protocol: number(10)? as u8,
-            port: number(10)? as i32,
+            protocol: row.protocol as u8,
+            port: row.port as i32,
             peer: None,
-            groups: number(16)? as u32,
-            recv_q: number(10)? as u32,
-            send_q: number(10)? as u32,
-            addresses: (address, number(16)?),
+            groups: row.groups as u32,
+            recv_q: row.rmem as u32,
+            send_q: row.wmem as u32,
+            addresses: (row.pointer, row.callback),
         };
-        socket.show(printer);
+        socket.show(request, rows);
         Some(())
     })
 }
@@ -111,69 +92,28 @@ struct Socket {
 }
 
 impl Socket {
-    /// Whether it was wanted.
-    fn show(&self, printer: &mut Printer<'_>) -> bool {
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&u32::from(self.protocol).to_ne_bytes());
-        let facts = Facts {
-            family: AddressFamily::Netlink,
-            local: Place {
-                octets,
-                port: self.port,
-                name: None,
-            },
-            peer: Place {
-                port: -1,
-                ..Place::default()
-            },
-            interface: 0,
-            mark: 0,
-            cgroup: 0,
+    /// Writes the row if it is wanted. Whether it was.
+    fn show(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
+        let nowhere = Place {
+            port: -1,
+            ..Place::default()
         };
-        if !printer.accepts(&facts) {
+        let local = Place::of_number(self.protocol.into(), self.port);
+        if !request.accepts(|| Facts::new(AddressFamily::Netlink, local, nowhere)) {
             return false;
         }
-        printer.start("nl", State::Close as u8, self.recv_q, self.send_q);
-        let name = match printer.show.numeric {
-            true => self.protocol.to_string(),
-            false => names::netlink(self.protocol),
-        };
-        let holder = holder(self.port, printer);
-        printer.end(name, ":", holder);
+        rows.start("nl", State::Close as u8, self.recv_q, self.send_q);
+        let protocol = rows.names.netlink_protocol(self.protocol);
+        let holder = rows.names.netlink_port(self.port);
+        rows.end(protocol, ":", holder);
         match self.peer {
-            Some((group, port)) => printer.end(group.to_string(), ":", port.to_string()),
-            None => printer.end("", "*", ""),
+            Some((group, port)) => rows.end(group.to_string(), ":", port.to_string()),
+            None => rows.end("", "*", ""),
         }
-        if printer.show.details {
+        if request.show.details {
             let ((socket, callback), groups) = (self.addresses, self.groups);
-            let _ = write!(
-                printer.table,
-                " sk={socket:x} cb={callback:x} groups=0x{groups:08x}"
-            );
+            let _ = write!(rows, " sk={socket:x} cb={callback:x} groups=0x{groups:08x}");
         }
         true
     }
-}
-
-/// The process that a port stands for, as ss shows it.
-fn holder(port: i32, printer: &Printer<'_>) -> Vec<u8> {
-    let number = port.to_string();
-    match port {
-        -1 => b"*".to_vec(),
-        _ if printer.show.numeric => number.into(),
-        0 => b"kernel".to_vec(),
-        1.. => match name_in_stat(&printer.proc_root.join(&number)) {
-            Ok(mut name) if !name.is_empty() => {
-                name.truncate(63);
-                name.extend(format!("/{number}").bytes());
-                name
-            }
-            _ => number.into(),
-        },
-        _ => number.into(),
-    }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
 }

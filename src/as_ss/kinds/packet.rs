@@ -2,126 +2,84 @@
 
 use std::fmt::Write as _;
 
+use super::dump::{DumpError, RowError, dump};
+use super::files::for_each_line;
 use super::info;
-use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::names;
-use crate::as_ss::show::printer::{Answered, Details, Printer};
-use crate::kernel::netlink::message::{array_at, attribute};
-
-/// The length of `struct packet_diag_msg`; attributes follow.
-const PACKET_DIAG_MSG_SIZE: usize = 16;
-
-const PACKET_SHOW_INFO: u32 = 1;
-const PACKET_SHOW_RING_CFG: u32 = 4;
-const PACKET_SHOW_FANOUT: u32 = 8;
-const PACKET_SHOW_MEMINFO: u32 = 16;
-
-const PACKET_DIAG_INFO: u16 = 0;
-const PACKET_DIAG_RX_RING: u16 = 2;
-const PACKET_DIAG_TX_RING: u16 = 3;
-const PACKET_DIAG_FANOUT: u16 = 4;
-const PACKET_DIAG_UID: u16 = 5;
-const PACKET_DIAG_MEMINFO: u16 = 6;
-
-const SOCK_RAW: u8 = 3;
-/// The protocol of a socket that gets every packet.
-const ETH_P_ALL: u16 = 3;
+use crate::as_ss::show::rows::{Details, Rows};
+use crate::kernel::netlink::packet_diag::{
+    PACKET_SHOW_FANOUT, PACKET_SHOW_INFO, PACKET_SHOW_MEMINFO, PACKET_SHOW_RING_CFG,
+    PacketDiagInfo, PacketDiagReq, PacketDiagRing, Row,
+};
+use crate::kernel::proc::other_rows::PacketRow;
+use crate::kernel::socket::{AF_PACKET, SOCK_RAW};
 
 /// Asks for packet sockets and writes those that are wanted. ss shows both kinds
 /// whichever was asked for.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
-    // `struct packet_diag_req`.
-    let mut request = vec![AddressFamily::Packet.number(), 0, 0, 0];
-    request.extend([0; 4]);
-    let shown = PACKET_SHOW_INFO | PACKET_SHOW_MEMINFO | PACKET_SHOW_RING_CFG | PACKET_SHOW_FANOUT;
-    request.extend(shown.to_ne_bytes());
-    request.extend([0; 8]);
-    printer.dump(&request, show_row)
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let question = PacketDiagReq {
+        sdiag_family: AF_PACKET,
+        pdiag_show: PACKET_SHOW_INFO
+            | PACKET_SHOW_MEMINFO
+            | PACKET_SHOW_RING_CFG
+            | PACKET_SHOW_FANOUT,
+        ..PacketDiagReq::default()
+    };
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// `None` if the row cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let attributes = row.get(PACKET_DIAG_MSG_SIZE..)?;
-    let memory = attribute(attributes, PACKET_DIAG_MEMINFO)?;
-    let about = attribute(attributes, PACKET_DIAG_INFO);
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
+    let row = Row::parse(row).ok_or(RowError::Unreadable)?;
     let socket = Socket {
-        kind: row[1],
-        protocol: array_at(row, 2).map(u16::from_ne_bytes)?,
-        interface: match about {
-            Some(about) => word(about, 0)?,
-            None => 0,
-        },
-        recv_q: word(memory, 0)?,
+        kind: row.message.pdiag_type,
+        protocol: row.message.pdiag_num,
+        interface: row.info.map_or(0, |info| info.pdi_index),
+        recv_q: row.memory.rmem_alloc(),
         details: Details {
-            uid: match attribute(attributes, PACKET_DIAG_UID) {
-                Some(uid) => word(uid, 0)?,
-                None => 0,
-            },
-            inode: word(row, 4)?,
-            cookie: u64::from(word(row, 12)?) << 32 | u64::from(word(row, 8)?),
+            uid: row.uid.unwrap_or(0),
+            inode: row.message.pdiag_ino,
+            cookie: row.message.pdiag_cookie.0,
             ..Details::default()
         },
     };
-    if !socket.show(printer) {
-        return Some(());
+    if !socket.show(request, rows) {
+        return Ok(());
     }
-    if printer.show.details {
-        if let Some(about) = about {
-            show_info(about, printer)?;
-        }
-        for (kind, name) in [
-            (PACKET_DIAG_RX_RING, "ring_rx("),
-            (PACKET_DIAG_TX_RING, "ring_tx("),
-        ] {
-            if let Some(ring) = attribute(attributes, kind) {
-                start_line(name, printer);
-                show_ring(ring, printer)?;
-            }
-        }
-        if let Some(fanout) = attribute(attributes, PACKET_DIAG_FANOUT) {
-            start_line("fanout(", printer);
-            show_fanout(word(fanout, 0)?, printer);
-        }
+    if request.show.details {
+        show_details(&row, rows);
     }
-    if printer.show.memory {
-        info::show_memory(memory, printer)?;
+    if request.show.memory {
+        info::show_memory(row.memory, rows);
     }
-    Some(())
+    Ok(())
 }
 
 /// Writes the sockets in `/proc/net/packet` that are wanted.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
-    for_each_line("packet", places, |line| {
-        // sk RefCnt Type Proto Iface R Rmem User Inode
-        let mut fields = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|field| !field.is_empty());
-        let mut number = |skipped, base| {
-            let text = std::str::from_utf8(fields.nth(skipped)?).ok()?;
-            u32::from_str_radix(text, base).ok()
-        };
+pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
+    for_each_line("packet", places, &mut |line| {
+        let row = PacketRow::parse(line)?;
         let socket = Socket {
-            kind: number(2, 10)? as u8,
-            protocol: number(0, 16)? as u16,
-            interface: number(0, 10)?,
-            recv_q: number(1, 10)?,
+            kind: row.kind as u8,
+            protocol: row.protocol as u16,
+            interface: row.interface,
+            recv_q: row.rmem,
             details: Details {
-                uid: number(0, 10)?,
-                inode: number(0, 10)?,
+                uid: row.uid,
+                inode: row.inode,
                 ..Details::default()
             },
         };
-        socket.show(printer);
+        socket.show(request, rows);
         Some(())
     })
 }
@@ -135,24 +93,14 @@ struct Socket {
 }
 
 impl Socket {
-    /// Whether it was wanted.
-    fn show(&self, printer: &mut Printer<'_>) -> bool {
-        let (protocol, interface) = (self.protocol, self.interface);
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&u32::from(protocol).to_ne_bytes());
-        let facts = Facts {
-            family: AddressFamily::Packet,
-            local: Place {
-                octets,
-                port: interface as i32,
-                name: None,
-            },
-            peer: Place::default(),
-            interface,
-            mark: 0,
-            cgroup: 0,
+    /// Writes the row if it is wanted. Whether it was.
+    fn show(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
+        let local = Place::of_number(self.protocol.into(), self.interface as i32);
+        let facts = || Facts {
+            interface: self.interface,
+            ..Facts::new(AddressFamily::Packet, local, Place::default())
         };
-        if !printer.accepts(&facts) {
+        if !request.accepts(facts) {
             return false;
         }
         let netid = if self.kind == SOCK_RAW {
@@ -160,75 +108,81 @@ impl Socket {
         } else {
             "p_dgr"
         };
-        printer.start(netid, State::Close as u8, self.recv_q, 0);
-        let shown = match protocol {
-            ETH_P_ALL => "*".to_string(),
-            _ if printer.show.numeric => format!("[{protocol}]"),
-            _ => names::link_protocol(protocol),
-        };
-        match interface {
-            0 => printer.end(shown, ":", "*"),
-            _ => {
-                let name = printer.interface(interface);
-                printer.end(shown, ":", name.as_str());
+        rows.start(netid, State::Close as u8, self.recv_q, 0);
+        let protocol = rows.names.link_protocol(self.protocol);
+        match self.interface {
+            0 => rows.end(protocol, ":", "*"),
+            interface => {
+                let name = rows.names.interface(interface);
+                rows.end(protocol, ":", name.as_str());
             }
         }
-        printer.end("", "*", "");
-        printer.users(self.details.inode);
-        if printer.show.details {
-            printer.details(&self.details);
+        rows.end("", "*", "");
+        rows.users(self.details.inode);
+        if request.show.details {
+            rows.details(&self.details);
         }
         true
     }
 }
 
-fn start_line(name: &str, printer: &mut Printer<'_>) {
-    match printer.show.one_line {
-        true => printer.table.push(b" "),
-        false => printer.new_line(),
+/// Writes how the socket is set up.
+fn show_details(row: &Row<'_>, rows: &mut Rows<'_>) {
+    if let Some(info) = &row.info {
+        show_info(info, rows);
     }
-    printer.table.push(name.as_bytes());
-}
-
-/// `struct packet_diag_info`.
-fn show_info(about: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let (version, threshold, flags) = (word(about, 4)?, word(about, 12)?, word(about, 20)?);
-    start_line("ver:", printer);
-    let _ = write!(printer.table, "{version} cpy_thresh:{threshold} flags( ");
-    let names = ["running", " auxdata", " origdev", " vnethdr", " loss"];
-    for (bit, name) in names.iter().enumerate() {
-        if flags & 1 << bit != 0 {
-            printer.table.push(name.as_bytes());
+    for (ring, name) in [(&row.rx_ring, "ring_rx("), (&row.tx_ring, "ring_tx(")] {
+        if let Some(ring) = ring {
+            start_line(name, rows);
+            show_ring(ring, rows);
         }
     }
-    if flags == 0 {
-        printer.table.push(b"0");
+    if let Some(fanout) = row.fanout {
+        start_line("fanout(", rows);
+        show_fanout(fanout, rows);
     }
-    printer.table.push(b" )");
-    Some(())
 }
 
-/// `struct packet_diag_ring`.
-fn show_ring(ring: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let names = ["blk_size:", ",blk_nr:", ",frm_size:", ",frm_nr:", ",tmo:"];
-    for (index, name) in names.iter().enumerate() {
-        let _ = write!(printer.table, "{name}{}", word(ring, 4 * index)?);
-    }
-    let features = word(ring, 24)?;
-    let _ = write!(printer.table, ",features:{features:#x})");
-    Some(())
+fn start_line(name: &str, rows: &mut Rows<'_>) {
+    rows.new_line(" ");
+    rows.push(name.as_bytes());
 }
 
-fn show_fanout(fanout: u32, printer: &mut Printer<'_>) {
+fn show_info(info: &PacketDiagInfo, rows: &mut Rows<'_>) {
+    start_line("ver:", rows);
+    let (version, threshold) = (info.pdi_version, info.pdi_copy_thresh);
+    let _ = write!(rows, "{version} cpy_thresh:{threshold} flags( ");
+    let names = ["running", " auxdata", " origdev", " vnethdr", " loss"];
+    for (bit, name) in names.iter().enumerate() {
+        if info.pdi_flags & 1 << bit != 0 {
+            rows.push(name.as_bytes());
+        }
+    }
+    if info.pdi_flags == 0 {
+        rows.push(b"0");
+    }
+    rows.push(b" )");
+}
+
+fn show_ring(ring: &PacketDiagRing, rows: &mut Rows<'_>) {
+    for (name, number) in [
+        ("blk_size:", ring.pdr_block_size),
+        (",blk_nr:", ring.pdr_block_nr),
+        (",frm_size:", ring.pdr_frame_size),
+        (",frm_nr:", ring.pdr_frame_nr),
+        (",tmo:", ring.pdr_retire_tmo),
+    ] {
+        let _ = write!(rows, "{name}{number}");
+    }
+    let _ = write!(rows, ",features:{:#x})", ring.pdr_features);
+}
+
+fn show_fanout(fanout: u32, rows: &mut Rows<'_>) {
     let (group, kind) = (fanout & 0xffff, fanout >> 16);
     let names = ["hash", "lb", "cpu", "roll", "random", "qm"];
-    let _ = write!(printer.table, "id:{group},type:");
+    let _ = write!(rows, "id:{group},type:");
     let _ = match names.get(kind as usize) {
-        Some(name) => write!(printer.table, "{name})"),
-        None => write!(printer.table, "{kind:#x})"),
+        Some(name) => write!(rows, "{name})"),
+        None => write!(rows, "{kind:#x})"),
     };
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
 }

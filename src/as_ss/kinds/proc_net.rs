@@ -1,217 +1,130 @@
-//! The tables of `/proc/net` as ss reads them, where the kernel does not answer
-//! over netlink or the environment names files.
+//! The sockets of IP in `/proc/net`, as ss reads them there.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, ErrorKind};
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-
-use super::inet::{Inet, place};
-use crate::as_ss::ask::filter::Facts;
+use super::files::for_each_line;
+use super::inet::Inet;
+use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::{Request, Show};
 use crate::as_ss::ask::selection::AddressFamily;
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::printer::{Details, Printer};
-use crate::kernel::proc::row::{Fields, decode_endpoint, row_fields};
+use crate::as_ss::show::rows::{Details, Rows};
+use crate::kernel::proc::row::{MoreFields, decode_endpoint, row_fields};
+use crate::listener::Endpoint;
 
 /// Writes the rows of `protocol` that are wanted.
 ///
 /// # Errors
 /// If a file cannot be read, or has lines that are no rows.
-pub fn show(protocol: Inet, places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
-    let names = match protocol {
-        Inet::Tcp => ["tcp", "tcp6"],
-        Inet::Udp => ["udp", "udp6"],
-        Inet::Raw => ["raw", "raw6"],
+pub fn show(
+    protocol: Inet,
+    request: &Request,
+    places: &Places,
+    rows: &mut Rows<'_>,
+) -> Result<(), Error> {
+    let (name, name6) = match protocol {
+        Inet::Tcp => ("tcp", "tcp6"),
+        Inet::Udp => ("udp", "udp6"),
+        Inet::Raw => ("raw", "raw6"),
         // There are no files of the others.
         Inet::Mptcp | Inet::Dccp | Inet::Sctp => return Ok(()),
     };
-    for (name, family) in names
-        .into_iter()
-        .zip([AddressFamily::Inet, AddressFamily::Inet6])
-    {
-        if printer.selection.families.has(family) {
-            for_each_line(name, places, |line| {
-                let row = Row::parse(line, family)?;
-                match protocol {
-                    Inet::Tcp => row.show_tcp(printer),
-                    _ => row
-                        .show_datagram(if protocol == Inet::Udp { "udp" } else { "raw" }, printer),
-                }
-                Some(())
-            })?;
+    for (file, family) in [(name, AddressFamily::Inet), (name6, AddressFamily::Inet6)] {
+        if !request.selection.families.has(family) {
+            continue;
         }
+        for_each_line(file, places, &mut |line| {
+            let row = Row::parse(line, family)?;
+            if row.is_wanted(request) {
+                row.show(name, rows);
+                if protocol == Inet::Tcp {
+                    row.show_more(request.show, rows);
+                }
+            }
+            Some(())
+        })?;
     }
     Ok(())
 }
 
-/// Passes each line of a file of `/proc/net` behind its first one to `take`, which
-/// returns `None` if it cannot read one.
-///
-/// # Errors
-/// If the file, or a line of it, cannot be read. A file that is not there has no
-/// lines, unless it must be there.
-pub fn for_each_line(
-    name: &str,
-    places: &Places,
-    mut take: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<(), Error> {
-    let path = places.file(name);
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && !places.must_have(name) => {
-            return is_proc(&places.file("tcp"));
-        }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && name != "tcp" => {
-            return Err(Error::of_file(&path, "may not be read"));
-        }
-        Err(error) => return Err(Error::of_file(&path, error)),
-        Ok(file) => file,
-    };
-    let mut lines = BufReader::new(file);
-    let mut line = Vec::new();
-    let mut is_first = true;
-    loop {
-        line.clear();
-        match lines.read_until(b'\n', &mut line) {
-            Err(error) => return Err(Error::of_file(&path, error)),
-            // WSL 1 has empty files in place of those that it lacks.
-            Ok(0) if is_first && places.must_have(name) => {
-                return Err(Error::of_file(&path, "is empty, not even a header"));
-            }
-            Ok(0) => return Ok(()),
-            Ok(_) if is_first => is_first = false,
-            Ok(_) => {
-                let line = line.strip_suffix(b"\n").unwrap_or(&line);
-                if take(line).is_none() {
-                    return Err(Error::of_file(&path, "has lines that cannot be read"));
-                }
-            }
-        }
-    }
-}
-
-/// A table that is not there is no table only where others are.
-fn is_proc(tcp: &Path) -> Result<(), Error> {
-    match File::open(tcp) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::of_file(tcp, error)),
-    }
-}
-
-/// Whether sockets of this name in `/proc/net/protocols` are in use. `None` if that
-/// cannot be told.
-pub fn are_in_use(name: &str, places: &Places) -> Option<bool> {
-    let path: PathBuf = places.proc_root().join("net/protocols");
-    let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
-        text => text.ok()?,
-    };
-    // One for IPv6 has a `v6` behind its name.
-    Some(text.lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let its = fields.next().unwrap_or_default();
-        its.strip_suffix("v6").unwrap_or(its) == name && fields.nth(1) != Some("0")
-    }))
-}
-
 /// A row of a table of IP.
 struct Row<'a> {
-    line: &'a [u8],
     family: AddressFamily,
-    local: (IpAddr, u16),
-    peer: (IpAddr, u16),
+    local: Endpoint,
+    peer: Endpoint,
     state: u8,
-    send_q: u32,
-    recv_q: u32,
-    /// What follows the queues.
-    rest: Fields<'a>,
+    more: MoreFields<'a>,
 }
 
 impl<'a> Row<'a> {
     fn parse(line: &'a [u8], family: AddressFamily) -> Option<Row<'a>> {
-        let mut fields = row_fields(line)?;
-        let mut end = || {
-            let endpoint = decode_endpoint(fields.next()?).ok()?;
-            Some((endpoint.address, endpoint.port))
-        };
-        let (local, peer) = (end()?, end()?);
-        if local.0.is_ipv6() != (family == AddressFamily::Inet6) {
+        let fields = row_fields(line)?;
+        let local = decode_endpoint(fields.local).ok()?;
+        let peer = decode_endpoint(fields.remote).ok()?;
+        if local.address.is_ipv6() != (family == AddressFamily::Inet6) {
             return None;
         }
-        let state = hexadecimal(fields.next()?)? as u8 & 0x0f;
-        let queues = fields.next().and_then(pair);
-        let (send_q, recv_q) = queues.unwrap_or_default();
         Some(Row {
-            line,
             family,
             local,
             peer,
-            state,
-            send_q,
-            recv_q,
-            rest: fields,
+            state: hexadecimal(fields.state)? as u8 & 0x0f,
+            more: fields.after_state(),
         })
     }
 
-    fn is_wanted(&self, printer: &Printer<'_>) -> bool {
-        printer.selection.states.has(self.state)
-            && printer.accepts(&Facts {
-                family: self.family,
-                local: place(self.local),
-                peer: place(self.peer),
-                interface: 0,
-                mark: 0,
-                cgroup: 0,
-            })
+    fn is_wanted(&self, request: &Request) -> bool {
+        let facts = || {
+            let (local, peer) = (Place::of_ip(self.local), Place::of_ip(self.peer));
+            Facts::new(self.family, local, peer)
+        };
+        request.selection.states.has(self.state) && request.accepts(facts)
     }
 
-    fn start(&self, netid: &str, inode: u32, printer: &mut Printer<'_>) {
-        printer.start(netid, self.state, self.recv_q, self.send_q);
-        printer.endpoint(self.local, 0, false);
-        printer.endpoint(self.peer, 0, false);
-        printer.users(inode);
+    fn show(&self, netid: &str, rows: &mut Rows<'_>) {
+        let (send_q, recv_q) = pair(self.more.queues).unwrap_or_default();
+        rows.start(netid, self.state, recv_q, send_q);
+        rows.ip_end(self.local, 0, false);
+        rows.ip_end(self.peer, 0, false);
+        rows.users(self.inode());
     }
 
-    fn show_datagram(mut self, netid: &str, printer: &mut Printer<'_>) {
-        if self.is_wanted(printer) {
-            let inode = self.rest.nth(4).and_then(decimal).unwrap_or(0);
-            self.start(netid, inode as u32, printer);
+    fn inode(&self) -> u32 {
+        number(self.more.inode)
+    }
+
+    /// Writes what ss knows only of TCP here.
+    fn show_more(&self, show: Show, rows: &mut Rows<'_>) {
+        if show.timers {
+            self.show_timer(rows);
+        }
+        if show.details {
+            self.show_details(rows);
         }
     }
 
-    fn show_tcp(mut self, printer: &mut Printer<'_>) {
-        if !self.is_wanted(printer) {
-            return;
-        }
-        let rest = &mut self.rest;
-        let (timer, ticks) = rest.next().and_then(pair).unwrap_or_default();
-        let retransmissions = rest.next().and_then(hexadecimal).unwrap_or(0) as u32;
-        let uid = rest.next().and_then(decimal).unwrap_or(0) as u32;
-        let probes = rest.next().and_then(decimal).unwrap_or(0) as u32;
-        let inode = rest.next().and_then(decimal).unwrap_or(0) as u32;
-        let cookie = rest.nth(1).and_then(hexadecimal).unwrap_or(0);
-        let more = rest.clone().nth(5);
-        self.start("tcp", inode, printer);
-        if printer.show.timers {
-            // The kernel counts a hundred ticks in a second here.
-            let milliseconds = ticks.wrapping_mul(10);
-            let count = if timer == 1 { retransmissions } else { probes };
-            printer.tcp_timer(timer, milliseconds, count);
-        }
-        if printer.show.details {
-            printer.details(&Details {
-                uid,
-                inode,
-                cookie,
-                ..Details::default()
-            });
-            // Fields that only some vendors' kernels have.
-            if let Some(more) = more {
-                let from = more.as_ptr() as usize - self.line.as_ptr() as usize;
-                printer.table.push(b" opt:\"");
-                printer.table.push(&self.line[from..]);
-                printer.table.push(b"\"");
-            }
+    fn show_timer(&self, rows: &mut Rows<'_>) {
+        let (timer, ticks) = pair(self.more.timer).unwrap_or_default();
+        // The kernel counts a hundred ticks in a second here.
+        let milliseconds = ticks.wrapping_mul(10);
+        let count = match timer {
+            1 => hexadecimal(self.more.retransmissions).unwrap_or(0) as u32,
+            _ => number(self.more.probes),
+        };
+        rows.tcp_timer(timer, milliseconds, count);
+    }
+
+    fn show_details(&self, rows: &mut Rows<'_>) {
+        rows.details(&Details {
+            uid: number(self.more.uid),
+            inode: self.inode(),
+            cookie: hexadecimal(self.more.pointer()).unwrap_or(0),
+            ..Details::default()
+        });
+        let of_vendor = self.more.of_vendor();
+        if !of_vendor.is_empty() {
+            rows.push(b" opt:\"");
+            rows.push(of_vendor);
+            rows.push(b"\"");
         }
     }
 }
@@ -227,6 +140,8 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
-fn decimal(text: &[u8]) -> Option<i64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+/// A decimal number, of which ss keeps 32 bits, or 0.
+fn number(text: &[u8]) -> u32 {
+    let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.unwrap_or(0i64) as u32
 }

@@ -6,31 +6,28 @@ use std::io::ErrorKind;
 
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
+use crate::kernel::proc::sockstat;
 
 /// The text.
 ///
 /// # Errors
 /// If a file cannot be read, or lacks what is needed.
 pub fn summary(places: &Places) -> Result<String, Error> {
-    let sockstat = read(places, "sockstat")?;
-    let sockstat6 = match fs::exists(places.file("sockstat6")) {
+    let counts = read(places, "sockstat")?;
+    let counts6 = match fs::exists(places.file("sockstat6")) {
         Ok(false) => String::new(),
         _ => read(places, "sockstat6")?,
     };
     let snmp = read(places, "snmp")?;
     // The number behind this name, in the line that starts so; without the line, 0.
     let count = |text: &str, line: &str, name: &str| -> i64 {
-        let mut words = text
-            .lines()
-            .find_map(|found| found.strip_prefix(line))
-            .unwrap_or_default()
-            .split_ascii_whitespace();
-        let number = words.find(|word| *word == name).and_then(|_| words.next());
+        let line = text.lines().find_map(|found| found.strip_prefix(line));
+        let number = line.and_then(|line| sockstat::value(line, name));
         number.and_then(|number| number.parse().ok()).unwrap_or(0)
     };
-    let v4 = |line: &str, name: &str| count(&sockstat, line, name);
-    let v6 = |line: &str| count(&sockstat6, line, "inuse");
-    let established = established(&snmp)
+    let v4 = |line: &str, name: &str| count(&counts, line, name);
+    let v6 = |line: &str| count(&counts6, line, "inuse");
+    let established = sockstat::established(&snmp)
         .ok_or_else(|| Error::of_file(&places.file("snmp"), "does not say CurrEstab"))?;
     let (tcp4, tcp6) = (v4("TCP:", "inuse"), v6("TCP6:"));
     let (allocated, waiting) = (v4("TCP:", "alloc"), v4("TCP:", "tw"));
@@ -67,15 +64,4 @@ fn read(places: &Places, name: &str) -> Result<String, Error> {
         ErrorKind::PermissionDenied => Error::of_file(&path, "may not be read"),
         _ => Error::of_file(&path, error),
     })
-}
-
-/// The number of established connections: one line has names, the next numbers.
-fn established(snmp: &str) -> Option<i64> {
-    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
-    let place = lines
-        .next()?
-        .split_ascii_whitespace()
-        .position(|name| name == "CurrEstab")?;
-    let number = lines.next()?.split_ascii_whitespace().nth(place)?;
-    number.parse().ok()
 }

@@ -2,103 +2,89 @@
 
 use std::fmt::Write as _;
 
+use super::dump::{DumpError, RowError, dump};
+use super::files::for_each_line;
 use super::info;
-use super::proc_net::for_each_line;
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind, State};
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
-use crate::as_ss::show::printer::{Answered, Printer};
-use crate::kernel::netlink::message::{array_at, attribute};
-
-/// The length of `struct unix_diag_msg`; attributes follow.
-const UNIX_DIAG_MSG_SIZE: usize = 16;
-
-const UDIAG_SHOW_NAME: u32 = 1;
-const UDIAG_SHOW_VFS: u32 = 2;
-const UDIAG_SHOW_PEER: u32 = 4;
-const UDIAG_SHOW_ICONS: u32 = 8;
-const UDIAG_SHOW_RQLEN: u32 = 16;
-const UDIAG_SHOW_MEMINFO: u32 = 32;
-
-const UNIX_DIAG_NAME: u16 = 0;
-const UNIX_DIAG_VFS: u16 = 1;
-const UNIX_DIAG_PEER: u16 = 2;
-const UNIX_DIAG_ICONS: u16 = 3;
-const UNIX_DIAG_RQLEN: u16 = 4;
-const UNIX_DIAG_MEMINFO: u16 = 5;
-const UNIX_DIAG_SHUTDOWN: u16 = 6;
-
-const SOCK_STREAM: u32 = 1;
-const SOCK_DGRAM: u32 = 2;
-const SOCK_SEQPACKET: u32 = 5;
+use crate::as_ss::show::rows::Rows;
+use crate::kernel::netlink::unix_diag::{
+    Row, UDIAG_SHOW_ICONS, UDIAG_SHOW_MEMINFO, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN,
+    UDIAG_SHOW_VFS, UnixDiagMsg, UnixDiagReq,
+};
+use crate::kernel::proc::other_rows::UnixRow;
+use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 
 /// Asks for Unix sockets and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let mut shown = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
-    if printer.show.memory {
+    if request.show.memory {
         shown |= UDIAG_SHOW_MEMINFO;
     }
-    if printer.show.details {
+    if request.show.details {
         shown |= UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS;
     }
-    // `struct unix_diag_req`.
-    let mut request = vec![AddressFamily::Unix.number(), 0, 0, 0];
-    request.extend(printer.selection.states.bits().to_ne_bytes());
-    request.extend([0; 4]);
-    request.extend(shown.to_ne_bytes());
-    request.extend([0; 8]);
-    printer.dump(&request, show_row)
+    let question = UnixDiagReq {
+        sdiag_family: AF_UNIX,
+        udiag_states: request.selection.states.bits(),
+        udiag_show: shown,
+        ..UnixDiagReq::default()
+    };
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// `None` if the row cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let (kind, state) = (u32::from(*row.get(1)?), *row.get(2)?);
-    let inode = word(row, 4)?;
-    let attributes = row.get(UNIX_DIAG_MSG_SIZE..)?;
-    let name = attribute(attributes, UNIX_DIAG_NAME).map(shown_name);
-    let peer = match attribute(attributes, UNIX_DIAG_PEER) {
-        Some(peer) => word(peer, 0)?,
-        None => 0,
-    };
-    if !is_wanted(kind, inode as i32, peer as i32, name.as_deref(), printer) {
-        return Some(());
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
+    let row = Row::parse(row).ok_or(RowError::Unreadable)?;
+    let UnixDiagMsg {
+        udiag_type: kind,
+        udiag_state: state,
+        udiag_ino: inode,
+        ..
+    } = row.message;
+    let name = row.name.map(shown_name);
+    let peer = row.peer.unwrap_or(0);
+    if !is_wanted(kind, inode as i32, peer as i32, name.as_deref(), request) {
+        return Ok(());
     }
-    let (recv_q, send_q) = match attribute(attributes, UNIX_DIAG_RQLEN) {
-        Some(queues) => (word(queues, 0)?, word(queues, 4)?),
-        None => (0, 0),
-    };
-    printer.start(netid(kind), state, recv_q, send_q);
+    let queues = row.rqlen.unwrap_or_default();
+    rows.start(netid(kind), state, queues.udiag_rqueue, queues.udiag_wqueue);
     let name = name.as_deref().unwrap_or(b"*");
-    printer.end(name, " ", (inode as i32).to_string());
-    printer.end("*", " ", (peer as i32).to_string());
-    printer.users(inode);
-    if printer.show.memory
-        && let Some(memory) = attribute(attributes, UNIX_DIAG_MEMINFO)
+    rows.end(name, " ", (inode as i32).to_string());
+    rows.end("*", " ", (peer as i32).to_string());
+    rows.users(inode);
+    if request.show.memory
+        && let Some(memory) = row.memory
     {
-        info::show_memory(memory, printer)?;
+        info::show_memory(memory, rows);
     }
-    if printer.show.details {
-        if let Some(shut) = attribute(attributes, UNIX_DIAG_SHUTDOWN) {
-            printer.directions(*shut.first()?);
-        }
-        if let Some(file) = attribute(attributes, UNIX_DIAG_VFS) {
-            let (inode, device) = (word(file, 0)?, word(file, 4)?);
-            // ss splits the number as the C library does.
-            let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
-            let _ = write!(printer.table, " ino:{inode} dev:{major}/{minor}");
-        }
-        if let Some(pending) = attribute(attributes, UNIX_DIAG_ICONS) {
-            printer.table.push(b" peers:");
-            for at in (0..pending.len()).step_by(4) {
-                let _ = write!(printer.table, " {}", word(pending, at)?);
-            }
+    if request.show.details {
+        show_details(&row, rows);
+    }
+    Ok(())
+}
+
+fn show_details(row: &Row<'_>, rows: &mut Rows<'_>) {
+    if let Some(shut) = row.shutdown {
+        rows.directions(shut);
+    }
+    if let Some(file) = row.vfs {
+        let (inode, device) = (file.udiag_vfs_ino, file.udiag_vfs_dev);
+        // ss splits the number as the C library does.
+        let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+        let _ = write!(rows, " ino:{inode} dev:{major}/{minor}");
+    }
+    if let Some(pending) = row.icons() {
+        rows.push(b" peers:");
+        for inode in pending {
+            let _ = write!(rows, " {inode}");
         }
     }
-    Some(())
 }
 
 /// The name as ss writes it. One that is no path starts with a zero.
@@ -118,8 +104,8 @@ fn shown_name(name: &[u8]) -> Vec<u8> {
     }
 }
 
-fn is_wanted(kind: u32, port: i32, peer: i32, name: Option<&[u8]>, printer: &Printer<'_>) -> bool {
-    let kinds = printer.selection.kinds;
+fn is_wanted(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, request: &Request) -> bool {
+    let kinds = request.selection.kinds;
     let is_selected = match kind {
         SOCK_STREAM => kinds.has(Kind::UnixStream),
         SOCK_DGRAM => kinds.has(Kind::UnixDatagram),
@@ -132,17 +118,10 @@ fn is_wanted(kind: u32, port: i32, peer: i32, name: Option<&[u8]>, printer: &Pri
         name,
     };
     is_selected
-        && printer.accepts(&Facts {
-            family: AddressFamily::Unix,
-            local: place(port, name),
-            peer: place(peer, None),
-            interface: 0,
-            mark: 0,
-            cgroup: 0,
-        })
+        && request.accepts(|| Facts::new(AddressFamily::Unix, place(port, name), place(peer, None)))
 }
 
-fn netid(kind: u32) -> &'static str {
+fn netid(kind: u8) -> &'static str {
     match kind {
         SOCK_STREAM => "u_str",
         SOCK_SEQPACKET => "u_seq",
@@ -150,22 +129,18 @@ fn netid(kind: u32) -> &'static str {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
-}
-
 /// Writes the Unix sockets in `/proc/net/unix` that are wanted: by type and inode,
 /// since the file has no order.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error> {
+pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
     let mut sockets = Vec::new();
-    for_each_line("unix", places, |line| {
-        let socket = Line::parse(line)?;
+    for_each_line("unix", places, &mut |line| {
+        let socket = Line::of(&UnixRow::parse(line)?);
         let name = (!socket.name.is_empty()).then_some(&socket.name[..]);
         // ss lets no filter see inodes here.
-        if printer.selection.states.has(socket.state) && is_wanted(socket.kind, 0, 0, name, printer)
+        if request.selection.states.has(socket.state) && is_wanted(socket.kind, 0, 0, name, request)
         {
             sockets.push(socket);
         }
@@ -181,56 +156,42 @@ pub fn show_file(places: &Places, printer: &mut Printer<'_>) -> Result<(), Error
     order.sort_unstable();
     for key in order {
         let socket = &sockets[(key % (1 << PLACE_BITS)) as usize];
-        printer.start(netid(socket.kind), socket.state, 0, 0);
+        rows.start(netid(socket.kind), socket.state, 0, 0);
         let name = if socket.name.is_empty() {
             b"*"
         } else {
             &socket.name[..]
         };
-        printer.end(name, " ", (socket.inode as i32).to_string());
-        printer.end("*", " ", "0");
-        printer.users(socket.inode);
+        rows.end(name, " ", (socket.inode as i32).to_string());
+        rows.end("*", " ", "0");
+        rows.users(socket.inode);
     }
     Ok(())
 }
 
-/// A line of `/proc/net/unix`.
+/// What is kept of a row of `/proc/net/unix`.
 struct Line {
-    kind: u32,
+    kind: u8,
     state: u8,
     inode: u32,
     name: Vec<u8>,
 }
 
 impl Line {
-    /// `Num: RefCount Protocol Flags Type St Inode [Path]`
-    fn parse(line: &[u8]) -> Option<Line> {
-        const __SO_ACCEPTCON: u32 = 1 << 16;
-        const SS_UNCONNECTED: u32 = 1;
-        const SS_CONNECTING: u32 = 2;
-        const SS_CONNECTED: u32 = 3;
-        const SS_DISCONNECTING: u32 = 4;
-        let mut fields = line
-            .split(|byte| matches!(byte, b' ' | b'\t'))
-            .filter(|field| !field.is_empty());
-        let text = |field| std::str::from_utf8(field).ok();
-        let mut number = |skipped| u32::from_str_radix(text(fields.nth(skipped)?)?, 16).ok();
-        let (flags, kind, state) = (number(3)?, number(0)?, number(0)?);
-        let inode = text(fields.next()?)?.parse().ok()?;
-        let name = fields.next().unwrap_or_default().to_vec();
-        let state = match state {
-            _ if flags & __SO_ACCEPTCON != 0 => State::Listen as u8,
-            SS_UNCONNECTED => State::Close as u8,
-            SS_CONNECTING => State::SynSent as u8,
-            SS_CONNECTED => State::Established as u8,
-            SS_DISCONNECTING => State::Closing as u8,
+    fn of(row: &UnixRow<'_>) -> Line {
+        let state = match row.state {
+            _ if row.listens => State::Listen as u8,
+            1 => State::Close as u8,
+            2 => State::SynSent as u8,
+            3 => State::Established as u8,
+            4 => State::Closing as u8,
             other => other as u8,
         };
-        Some(Line {
-            kind,
+        Line {
+            kind: row.kind.try_into().unwrap_or(0),
             state,
-            inode,
-            name,
-        })
+            inode: row.inode,
+            name: row.name.to_vec(),
+        }
     }
 }

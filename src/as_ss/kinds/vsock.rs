@@ -1,96 +1,76 @@
 //! Sockets between virtual machines and their host: vsock_diag of sock_diag(7).
 
+use super::dump::{DumpError, RowError, dump};
 use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind};
-use crate::as_ss::show::printer::{Answered, Printer};
-use crate::kernel::netlink::message::array_at;
-
-const SOCK_STREAM: u8 = 1;
-const SOCK_DGRAM: u8 = 2;
+use crate::as_ss::show::rows::Rows;
+use crate::kernel::netlink::vsock_diag::{VsockDiagMsg, VsockDiagReq};
+use crate::kernel::socket::{AF_VSOCK, SOCK_DGRAM, SOCK_STREAM};
 
 /// Asks for the sockets and writes those that are wanted.
 ///
 /// # Errors
 /// If the kernel does not list them.
-pub fn show(printer: &mut Printer<'_>) -> Answered {
-    // `struct vsock_diag_req`.
-    let mut request = vec![AddressFamily::Vsock.number(), 0, 0, 0];
-    request.extend(printer.selection.states.bits().to_ne_bytes());
-    request.extend([0; 16]);
-    printer.dump(&request, show_row)
+pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
+    let question = VsockDiagReq {
+        sdiag_family: AF_VSOCK,
+        vdiag_states: request.selection.states.bits(),
+        ..VsockDiagReq::default()
+    };
+    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
-/// Writes a `struct vsock_diag_msg`. `None` if it cannot be read.
-fn show_row(row: &[u8], printer: &mut Printer<'_>) -> Option<()> {
-    let word = |at| array_at(row, at).map(u32::from_ne_bytes);
-    let (kind, state) = (*row.get(1)?, *row.get(2)?);
-    let ends = [(word(4)?, word(8)?), (word(12)?, word(16)?)];
-    let inode = word(20)?;
-    let kinds = printer.selection.kinds;
-    let (netid, is_selected) = match kind {
+fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
+    let (row, _) = VsockDiagMsg::split(row).ok_or(RowError::Unreadable)?;
+    let local = (row.vdiag_src_cid, row.vdiag_src_port);
+    let peer = (row.vdiag_dst_cid, row.vdiag_dst_port);
+    let kinds = request.selection.kinds;
+    let (netid, is_selected) = match row.vdiag_type {
         SOCK_STREAM => ("v_str", kinds.has(Kind::VsockStream)),
         SOCK_DGRAM => ("v_dgr", kinds.has(Kind::VsockDatagram)),
         _ => ("???", true),
     };
-    let place = |(machine, port): (u32, u32)| {
-        let mut octets = [0; 16];
-        octets[..4].copy_from_slice(&machine.to_ne_bytes());
-        Place {
-            octets,
-            port: port as i32,
-            name: None,
-        }
-    };
-    let facts = Facts {
-        family: AddressFamily::Vsock,
-        local: place(ends[0]),
-        peer: place(ends[1]),
-        interface: 0,
-        mark: 0,
-        cgroup: 0,
-    };
-    if is_selected && printer.accepts(&facts) {
-        printer.start(netid, state, 0, 0);
+    let place = |(machine, port): (u32, u32)| Place::of_number(machine, port as i32);
+    let facts = || Facts::new(AddressFamily::Vsock, place(local), place(peer));
+    if is_selected && request.accepts(facts) {
+        rows.start(netid, row.vdiag_state, 0, 0);
         let shown = |number: u32| match number {
             u32::MAX => "*".to_string(),
             number => number.to_string(),
         };
-        for (machine, port) in ends {
-            printer.end(shown(machine), ":", shown(port));
+        for (machine, port) in [local, peer] {
+            rows.end(shown(machine), ":", shown(port));
         }
-        printer.users(inode);
+        rows.users(row.vdiag_ino);
     }
-    Some(())
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::as_ss::ask::selection::{Kinds, Selection, States};
-    use crate::as_ss::show::printer::Show;
-    use crate::as_ss::show::services::Services;
-    use crate::as_ss::show::table::Table;
+    use crate::as_ss::ask::selection::State;
+    use crate::as_ss::show::rows::shown;
 
     #[test]
     fn a_row_is_shown_with_its_machines_and_ports() {
-        let mut row = vec![40, SOCK_STREAM, 10, 0];
-        for word in [u32::MAX, 1024, 7, u32::MAX, 99, 0, 0] {
-            row.extend(word.to_ne_bytes());
-        }
-        let mut selection = Selection::default();
-        selection.add_kinds(Kinds::named("vsock").unwrap());
-        selection.states = States::ALL;
-        let services = Services::new("/nonexistent".into(), "/nonexistent".into());
-        let mut text = Vec::new();
-        let mut write = |more: Vec<u8>| {
-            text.extend(more);
-            Ok(())
+        let row = VsockDiagMsg {
+            vdiag_type: SOCK_STREAM,
+            vdiag_state: State::Listen as u8,
+            vdiag_src_cid: u32::MAX,
+            vdiag_src_port: 1024,
+            vdiag_dst_cid: 7,
+            vdiag_dst_port: u32::MAX,
+            ..VsockDiagMsg::default()
         };
-        let table = Table::new(true, true, false, &mut write);
-        let mut printer = Printer::new(table, Show::default(), &selection, None, &services);
-        assert_eq!(show_row(&row[..24], &mut printer), Some(()));
-        assert_eq!(show_row(&row[..23], &mut printer), None);
-        printer.table.finish().unwrap();
-        assert_eq!(text, b"v_str LISTEN 0      0      *:1024 7:*\n");
+        let row = row.bytes();
+        let request = Request::of_kinds("vsock");
+        let text = shown(&request, |rows| {
+            assert_eq!(show_row(&row, &request, rows), Ok(()));
+            let cut = show_row(&row[..31], &request, rows);
+            assert_eq!(cut, Err(RowError::Unreadable));
+        });
+        assert_eq!(text, "v_str LISTEN 0      0      *:1024 7:*\n");
     }
 }

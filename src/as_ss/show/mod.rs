@@ -1,8 +1,8 @@
-//! How rows are written: cells, columns, names and the processes that hold sockets.
+//! How rows are written: [`rows`] makes cells of what is known of a socket, [`table`]
+//! columns of the cells. [`names`], [`numbers`] and [`users`] are what the cells show.
 
-pub mod cgroups;
 pub mod names;
-pub mod printer;
-pub mod services;
+pub mod numbers;
+pub mod rows;
 pub mod table;
 pub mod users;

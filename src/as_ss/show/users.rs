@@ -1,11 +1,13 @@
 //! Which processes hold which sockets, for `-p`. As ss does, this reads every
 //! process once, before it asks for sockets: these are then shown as they come.
 
-use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::kernel::proc::process::name_in_stat;
+use crate::kernel::proc::process::{
+    for_each_descriptor, for_each_number, for_each_thread, name_in_stat,
+};
 
 /// The holders of all sockets.
 #[derive(Debug)]
@@ -40,11 +42,10 @@ impl Users {
             names: Vec::new(),
             shows_threads,
         };
-        let _ = for_each_number(proc_root, |pid| {
-            let process = proc_root.join(pid.to_string());
-            let _ = users.add(&process, pid, pid);
+        let _ = for_each_number(proc_root, |pid, process| {
+            let _ = users.add(process, pid, pid);
             if shows_threads {
-                let _ = for_each_number(&process.join("task"), |tid| {
+                let _ = for_each_thread(process, |tid, _| {
                     if tid != pid {
                         let _ = users.add(&proc_root.join(tid.to_string()), pid, tid);
                     }
@@ -57,13 +58,12 @@ impl Users {
 
     fn add(&mut self, directory: &Path, pid: u32, tid: u32) -> io::Result<()> {
         let mut name = None;
-        let mut path = directory.join("fd");
-        for_each_number(&path.clone(), |fd| {
-            path.push(fd.to_string());
-            // A descriptor that was closed meanwhile has no link.
-            let inode = fs::read_link(&path).ok().and_then(|link| inode(&link));
-            path.pop();
-            let Some(inode) = inode else { return };
+        for_each_descriptor(directory, &mut |fd, socket| {
+            let inode = socket.ok().flatten();
+            // ss reads an inode of 32 bits.
+            let Some(inode) = inode.and_then(|inode| u32::try_from(inode).ok()) else {
+                return ControlFlow::Continue(());
+            };
             let name = *name.get_or_insert_with(|| {
                 let mut name = name_in_stat(directory).unwrap_or_default();
                 name.truncate(15);
@@ -72,6 +72,7 @@ impl Users {
             });
             self.by_inode.push(key(inode, self.holders.len()));
             self.holders.push(Holder { name, pid, tid, fd });
+            ControlFlow::Continue(())
         })
     }
 
@@ -112,29 +113,10 @@ fn key(inode: u32, holder: usize) -> u64 {
     u64::from(inode) << 32 | holder as u64
 }
 
-/// Calls `each` with every entry of `directory` whose name is a number.
-fn for_each_number(directory: &Path, mut each: impl FnMut(u32)) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        if let Some(number) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        {
-            each(number);
-        }
-    }
-    Ok(())
-}
-
-/// The inode in `socket:[123]`, the link of a descriptor of a socket.
-fn inode(link: &Path) -> Option<u32> {
-    let link = link.to_str()?.strip_prefix("socket:[")?;
-    link.strip_suffix(']')?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 

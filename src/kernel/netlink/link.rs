@@ -1,46 +1,173 @@
-//! rtnetlink(7): the name of the interface with an index.
+//! rtnetlink(7): the names of interfaces and their indices.
 
-use std::io::Read;
+use std::time::{Duration, Instant};
 
-use super::message::{self, AnswerError, Expected, NLMSG_HDRLEN, array_at, attribute};
+use super::client::Client;
+use super::layout::layout;
+use super::message::{Amount, AnswerError, Attributes, Kinds};
 use crate::listener::Interface;
-
-/// The length of a request: a header and `struct ifinfomsg`.
-pub const REQUEST_SIZE: usize = NLMSG_HDRLEN + IFINFOMSG_SIZE;
-/// The length of `struct ifinfomsg`; attributes follow.
-const IFINFOMSG_SIZE: usize = 16;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
-const IFLA_IFNAME: u16 = 3;
 
-/// The request for the interface with this index.
-pub fn request(index: u32, sequence: u32) -> [u8; REQUEST_SIZE] {
-    let kind = RTM_GETLINK;
-    let mut request = message::request(Expected { kind, sequence }, false);
-    request[NLMSG_HDRLEN + 4..NLMSG_HDRLEN + 8].copy_from_slice(&index.to_ne_bytes());
-    request
+/// A request for interfaces, and its answer.
+pub const LINK: Kinds = Kinds {
+    request: RTM_GETLINK,
+    answer: RTM_NEWLINK,
+};
+
+layout! {
+    /// `struct ifinfomsg` of `linux/rtnetlink.h`: an interface. Attributes follow.
+    IfInfoMsg, 16 bytes:
+    ifi_family: u8 = 0..1,
+    ifi_type: u16 = 2..4,
+    ifi_index: u32 = 4..8,
+    ifi_flags: u32 = 8..12,
+    ifi_change: u32 = 12..16,
 }
 
-/// The name in the answer to this request.
-///
-/// # Errors
-/// Those of [`message::read_one`]. [`AnswerError::Unexpected`] if the answer is
-/// about another interface, or the name is not an [`Interface`].
-pub fn read_name(
-    index: u32,
-    sequence: u32,
-    answer: impl Read,
-    buffer: &mut [u8],
-) -> Result<Interface, AnswerError> {
-    let kind = RTM_NEWLINK;
-    let link = message::read_one(answer, buffer, Expected { kind, sequence })?;
-    let name = || {
-        if array_at(link, 4).map(u32::from_ne_bytes) != Some(index) {
-            return None;
+const IFLA_IFNAME: u16 = 3;
+
+/// How long the name of an interface is remembered.
+const NAMES_LAST: Duration = Duration::from_secs(1);
+
+/// The names of interfaces, by index. An interface can be renamed, and its index
+/// reused. So names are forgotten after [`NAMES_LAST`].
+#[derive(Debug)]
+pub struct Interfaces {
+    client: Client,
+    names: Vec<(u32, Interface)>,
+    /// When the oldest name was read.
+    since: Option<Instant>,
+}
+
+impl Default for Interfaces {
+    fn default() -> Interfaces {
+        Interfaces {
+            client: Client::of_route(),
+            names: Vec::new(),
+            since: None,
         }
-        let name = attribute(link.get(IFINFOMSG_SIZE..)?, IFLA_IFNAME)?;
-        Interface::new(name.strip_suffix(b"\0")?)
+    }
+}
+
+impl Interfaces {
+    /// The name of the interface with this index. If the name cannot be read or
+    /// printed, it is `if` and the index, as in ss.
+    pub fn name(&mut self, index: u32) -> Interface {
+        if self
+            .since
+            .is_some_and(|since| since.elapsed() >= NAMES_LAST)
+        {
+            self.forget();
+        }
+        if let Some((_, name)) = self.names.iter().find(|(known, _)| *known == index) {
+            return *name;
+        }
+        if self.names.is_empty() {
+            self.since = Some(Instant::now());
+        }
+        let name = self.ask_name(index);
+        let name = name.unwrap_or_else(|_| Interface::from_index(index));
+        self.names.push((index, name));
+        name
+    }
+
+    /// Asks the kernel for the name. This is rare, so the socket is closed after it.
+    fn ask_name(&mut self, index: u32) -> Result<Interface, AnswerError> {
+        let request = IfInfoMsg {
+            ifi_index: index,
+            ..IfInfoMsg::default()
+        };
+        let mut name = None;
+        let mut take = |link: &[u8]| {
+            name = Some(name_of(index, link)?);
+            Some(())
+        };
+        let answer = self
+            .client
+            .ask(LINK, Amount::One, &request.bytes(), &mut take);
+        self.client.close();
+        answer?;
+        name.ok_or(AnswerError::Unexpected)
+    }
+
+    /// Forgets the names, as those of another network namespace.
+    pub fn forget(&mut self) {
+        self.names.clear();
+    }
+}
+
+/// The name of the interface with this index, in an answer. `None` if the answer is about
+/// another interface, or its name is not an [`Interface`].
+pub fn name_of(index: u32, link: &[u8]) -> Option<Interface> {
+    let (its_index, name) = parse(link)?;
+    (its_index == index).then(|| Interface::new(name)).flatten()
+}
+
+/// The index and the name in an answer.
+fn parse(link: &[u8]) -> Option<(u32, &[u8])> {
+    let (link, attributes) = IfInfoMsg::split(link)?;
+    let name = Attributes(attributes).get(IFLA_IFNAME)?;
+    Some((link.ifi_index, name.strip_suffix(b"\0")?))
+}
+
+/// The index of the interface with this name, or with this index after `if`.
+pub fn interface_index(name: &str) -> Option<u32> {
+    let mut found = None;
+    let mut take = |link: &[u8]| {
+        let (index, its_name) = parse(link)?;
+        if its_name == name.as_bytes() {
+            found = Some(index);
+        }
+        Some(())
     };
-    name().ok_or(AnswerError::Unexpected)
+    let request = IfInfoMsg::default().bytes();
+    let all = Client::of_route().ask(LINK, Amount::Dump, &request, &mut take);
+    let of_index = || name.strip_prefix("if")?.parse().ok();
+    all.ok().and(found).or_else(of_index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::netlink::message::push_attribute;
+
+    const IFLA_TXQLEN: u16 = 13;
+
+    #[test]
+    fn an_interface_is_named_only_by_an_answer_about_its_index() {
+        let link = |index: u32, name: &[u8]| {
+            let mut body = vec![0; 16];
+            body[4..8].copy_from_slice(&index.to_ne_bytes());
+            push_attribute(&mut body, IFLA_TXQLEN, &1000u32.to_ne_bytes());
+            push_attribute(&mut body, IFLA_IFNAME, name);
+            body
+        };
+        let name = |answer: Vec<u8>| name_of(5, &answer);
+        assert_eq!(name(link(5, b"eth0\0")).unwrap().as_str(), "eth0");
+        for wrong in [
+            link(6, b"eth0\0"),
+            link(5, b"eth0"),
+            link(5, b"\x1b[7m\0"),
+            link(5, b"\0"),
+            vec![0; 15],
+        ] {
+            assert!(name(wrong).is_none());
+        }
+    }
+
+    #[test]
+    fn names_of_interfaces_are_forgotten_after_a_while() {
+        let mut interfaces = Interfaces::default();
+        let no_interface = u32::MAX;
+        let unnamed = Interface::from_index(no_interface);
+        assert_eq!(interfaces.name(no_interface), unnamed);
+        assert_eq!(interfaces.names, [(no_interface, unnamed)]);
+        let lo = Interface::new(b"lo").unwrap();
+        interfaces.names[0].1 = lo;
+        assert_eq!(interfaces.name(no_interface), lo);
+        interfaces.since = Instant::now().checked_sub(NAMES_LAST);
+        assert_eq!(interfaces.name(no_interface), unnamed);
+    }
 }

@@ -7,18 +7,34 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use super::layout::{Value, layout};
+
 /// A buffer of this size takes any datagram of a dump whole: the kernel fills
 /// at most 32 KiB less its own overhead (`netlink_recvmsg`).
 pub const BUFFER_SIZE: usize = 32 * 1024;
 
-/// The length of `struct nlmsghdr`.
-pub const NLMSG_HDRLEN: usize = 16;
+layout! {
+    /// `struct nlmsghdr`: what every message starts with.
+    Header, 16 bytes:
+    nlmsg_len: u32 = 0..4,
+    nlmsg_type: u16 = 4..6,
+    nlmsg_flags: u16 = 6..8,
+    nlmsg_seq: u32 = 8..12,
+    nlmsg_pid: u32 = 12..16,
+}
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+layout! {
+    /// `struct nlattr`: what every attribute starts with.
+    AttributeHeader, 4 bytes:
+    nla_len: u16 = 0..2,
+    nla_type: u16 = 2..4,
+}
+
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(crate) const NLM_F_DUMP_INTR: u16 = 0x10;
 /// The bits of an attribute's type that are no flag.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
@@ -56,6 +72,33 @@ impl From<io::Error> for AnswerError {
     }
 }
 
+/// The type of a request, and of the messages that answer it.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Kinds {
+    pub request: u16,
+    pub answer: u16,
+}
+
+impl Kinds {
+    /// The same type for both.
+    pub const fn same(kind: u16) -> Kinds {
+        Kinds {
+            request: kind,
+            answer: kind,
+        }
+    }
+}
+
+/// How many messages answer a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// One.
+    One,
+    /// A list, which a message of its own ends.
+    Dump,
+}
+
 /// What identifies the messages of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
@@ -65,78 +108,67 @@ pub struct Expected {
     pub sequence: u32,
 }
 
-/// A request of `N` bytes, for one thing or, as a `dump`, for a list: the header,
-/// followed by zeros.
-pub fn request<const N: usize>(expected: Expected, dump: bool) -> [u8; N] {
-    let flags = NLM_F_REQUEST | if dump { NLM_F_DUMP } else { 0 };
-    let mut request = [0; N];
-    request[..4].copy_from_slice(&(N as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&expected.kind.to_ne_bytes());
-    request[6..8].copy_from_slice(&flags.to_ne_bytes());
-    request[8..12].copy_from_slice(&expected.sequence.to_ne_bytes());
-    request
+/// Makes `request` a request of this type and number, with `payload` after its header.
+pub fn write_request(
+    request: &mut Vec<u8>,
+    kind: u16,
+    sequence: u32,
+    amount: Amount,
+    payload: &[u8],
+) {
+    let dump = match amount {
+        Amount::One => 0,
+        Amount::Dump => NLM_F_DUMP,
+    };
+    let header = Header {
+        nlmsg_len: (Header::SIZE + payload.len()) as u32,
+        nlmsg_type: kind,
+        nlmsg_flags: NLM_F_REQUEST | dump,
+        nlmsg_seq: sequence,
+        nlmsg_pid: 0,
+    };
+    request.clear();
+    request.extend(header.bytes());
+    request.extend(payload);
 }
 
-/// A request for one thing or, as a `dump`, for a list, with `payload` behind its
-/// header.
-pub fn request_with(expected: Expected, dump: bool, payload: &[u8]) -> Vec<u8> {
-    let header: [u8; NLMSG_HDRLEN] = request(expected, dump);
-    let mut request = [&header[..], payload].concat();
-    let length = request.len() as u32;
-    request[..4].copy_from_slice(&length.to_ne_bytes());
-    request
-}
-
-/// Reads a dump to its end and passes the payload of each message to `take`.
-/// `take` returns `None` if it cannot read one. Each read of `answer` must give
-/// one datagram, or fail if there is none.
+/// Reads an answer to its end and passes the payload of each of its messages to `take`,
+/// which returns `None` if it cannot read one. Each read of `answer` must give one
+/// datagram, or fail if there is none.
 ///
 /// # Errors
-/// If the dump is not complete or not as `expected`. What `take` got until then is
+/// If the answer is not complete or not as `expected`. What `take` got until then is
 /// part of a list and must not be used.
-pub fn read_dump(
-    mut answer: impl Read,
+pub fn read_answer(
+    answer: &mut dyn Read,
     buffer: &mut [u8],
     expected: Expected,
-    mut take: impl FnMut(&[u8]) -> Option<()>,
+    amount: Amount,
+    take: &mut dyn FnMut(&[u8]) -> Option<()>,
 ) -> Result<(), AnswerError> {
     let mut is_interrupted = false;
     loop {
-        let mut datagram = read_datagram(&mut answer, buffer)?;
+        let mut datagram = read_datagram(answer, buffer)?;
         while !datagram.is_empty() {
             let message = Message::take_from(&mut datagram, expected)?;
             is_interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-            if message.kind != NLMSG_DONE {
-                take(message.payload(expected)?).ok_or(AnswerError::Unexpected)?;
-                continue;
+            if amount == Amount::Dump && message.kind == NLMSG_DONE {
+                message.check_status()?;
+                return match is_interrupted {
+                    true => Err(AnswerError::Interrupted),
+                    false => Ok(()),
+                };
             }
-            message.check_status()?;
-            return match is_interrupted {
-                true => Err(AnswerError::Interrupted),
-                false => Ok(()),
-            };
+            take(message.payload(expected)?).ok_or(AnswerError::Unexpected)?;
+            if amount == Amount::One {
+                return Ok(());
+            }
         }
     }
 }
 
-/// Reads the answer to a request for one thing, and returns its payload.
-///
-/// # Errors
-/// If the answer is not as `expected`.
-pub fn read_one(
-    mut answer: impl Read,
-    buffer: &mut [u8],
-    expected: Expected,
-) -> Result<&[u8], AnswerError> {
-    let mut datagram = read_datagram(&mut answer, buffer)?;
-    Message::take_from(&mut datagram, expected)?.payload(expected)
-}
-
 /// Reads one datagram. One that fills the buffer may have been longer.
-fn read_datagram<'a>(
-    answer: &mut impl Read,
-    buffer: &'a mut [u8],
-) -> Result<&'a [u8], AnswerError> {
+fn read_datagram<'a>(answer: &mut dyn Read, buffer: &'a mut [u8]) -> Result<&'a [u8], AnswerError> {
     match answer.read(buffer)? {
         0 => Err(AnswerError::Truncated),
         length if length == buffer.len() => Err(AnswerError::Truncated),
@@ -154,20 +186,22 @@ impl<'a> Message<'a> {
     /// Takes the first message off `datagram`.
     fn take_from(datagram: &mut &'a [u8], expected: Expected) -> Result<Message<'a>, AnswerError> {
         let bytes = *datagram;
-        let truncated = AnswerError::Truncated;
-        let length = u32::from_ne_bytes(array_at(bytes, 0).ok_or(AnswerError::Truncated)?);
-        let length = usize::try_from(length).map_err(|_| AnswerError::Truncated)?;
-        let body = bytes.get(NLMSG_HDRLEN..length).ok_or(truncated)?;
+        let message = || {
+            let header = Header::read(bytes)?;
+            let length = usize::try_from(header.nlmsg_len).ok()?;
+            Some((header, length, bytes.get(Header::SIZE..length)?))
+        };
+        let (header, length, body) = message().ok_or(AnswerError::Truncated)?;
         // The last message need not be padded.
         *datagram = bytes.get(aligned(length)..).unwrap_or_default();
-        let header = |at| array_at(bytes, at).map(u16::from_ne_bytes);
-        let sequence = array_at(bytes, 8).map(u32::from_ne_bytes);
-        match (header(4), header(6)) {
-            (Some(kind), Some(flags)) if sequence == Some(expected.sequence) => {
-                Ok(Message { kind, flags, body })
-            }
-            _ => Err(AnswerError::Unexpected),
+        if header.nlmsg_seq != expected.sequence {
+            return Err(AnswerError::Unexpected);
         }
+        Ok(Message {
+            kind: header.nlmsg_type,
+            flags: header.nlmsg_flags,
+            body,
+        })
     }
 
     fn payload(&self, expected: Expected) -> Result<&'a [u8], AnswerError> {
@@ -183,7 +217,7 @@ impl<'a> Message<'a> {
     /// Checks the status that `NLMSG_ERROR` and `NLMSG_DONE` start with: 0, or a
     /// negated errno.
     fn check_status(&self) -> Result<(), AnswerError> {
-        match array_at(self.body, 0).map(i32::from_ne_bytes) {
+        match i32::read(self.body) {
             None => Err(AnswerError::Truncated),
             Some(0) => Ok(()),
             Some(status) => Err(io::Error::from_raw_os_error(status.wrapping_neg()).into()),
@@ -191,26 +225,105 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The value of the first attribute of type `kind` in `bytes`. `None` if there is
-/// none, or if one before it cannot be read.
-pub fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    const NLA_HDRLEN: usize = 4;
-    loop {
-        let length = usize::from(u16::from_ne_bytes(array_at(bytes, 0)?));
-        let value = bytes.get(NLA_HDRLEN..length)?;
-        if u16::from_ne_bytes(array_at(bytes, 2)?) & NLA_TYPE_MASK == kind {
-            return Some(value);
+/// Attributes: what follows a structure in a message, or is the value of another
+/// attribute.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes<'a>(pub &'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// The value of the first attribute of type `kind`. `None` if there is none, or if
+    /// one before it cannot be read.
+    pub fn get(self, kind: u16) -> Option<&'a [u8]> {
+        let mut bytes = self.0;
+        loop {
+            let header = AttributeHeader::read(bytes)?;
+            let length = usize::from(header.nla_len);
+            let value = bytes.get(AttributeHeader::SIZE..length)?;
+            if header.nla_type & NLA_TYPE_MASK == kind {
+                return Some(value);
+            }
+            bytes = bytes.get(aligned(length)..)?;
         }
-        bytes = bytes.get(aligned(length)..)?;
+    }
+
+    /// What that attribute starts with. The outer `None` is one that is too short for it.
+    pub fn read<T: Value>(self, kind: u16) -> Option<Option<T>> {
+        match self.get(kind) {
+            Some(value) => Some(Some(T::read(value)?)),
+            None => Some(None),
+        }
+    }
+
+    /// What that attribute starts with. `None` also if it is too short for it.
+    pub fn number<T: Value>(self, kind: u16) -> Option<T> {
+        T::read(self.get(kind)?)
     }
 }
 
-/// `N` bytes of `bytes` from `at` on, if there are that many.
-pub fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk().copied()
+/// An attribute whose value is `number`.
+pub fn attribute_of(kind: u16, number: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    let header = AttributeHeader {
+        nla_len: 8,
+        nla_type: kind,
+    };
+    header.write(&mut bytes);
+    number.write(&mut bytes[AttributeHeader::SIZE..]);
+    bytes
+}
+
+/// Appends an attribute to a request, which must be aligned. Another can follow a value
+/// only if the value is aligned too.
+pub fn push_attribute(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let header = AttributeHeader {
+        nla_len: (AttributeHeader::SIZE + value.len()) as u16,
+        nla_type: kind,
+    };
+    request.extend(header.bytes());
+    request.extend(value);
+}
+
+/// The text in an attribute, without the zero that ends it.
+pub fn without_zero(value: &[u8]) -> &[u8] {
+    value.strip_suffix(b"\0").unwrap_or(value)
 }
 
 /// Messages and attributes start at multiples of four bytes.
 fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes that netlink(7) describes: the flags are those of a dump.
+    #[test]
+    fn a_request_starts_with_its_header() {
+        let mut request = vec![1; 7];
+        write_request(&mut request, 20, 5, Amount::Dump, b"body");
+        let expected = [
+            &20u32.to_ne_bytes()[..],
+            &20u16.to_ne_bytes(),
+            &0x301u16.to_ne_bytes(),
+            &5u32.to_ne_bytes(),
+            &[0; 4],
+            b"body",
+        ];
+        assert_eq!(request, expected.concat());
+    }
+
+    #[test]
+    fn attributes_are_found_after_others_that_need_padding() {
+        let mut bytes = Vec::new();
+        push_attribute(&mut bytes, 8, &[0]);
+        bytes.resize(8, 0);
+        bytes.extend(attribute_of(NLA_TYPE_MASK + 1 + 11, 7));
+        let attributes = Attributes(&bytes);
+        assert_eq!(attributes.get(8), Some(&[0][..]));
+        assert_eq!(attributes.number::<u32>(11), Some(7));
+        assert_eq!(attributes.read::<u64>(11), None, "too short");
+        assert_eq!(attributes.read::<u64>(12), Some(None), "absent");
+        assert_eq!(Attributes(&bytes[..9]).get(11), None, "cut");
+    }
 }

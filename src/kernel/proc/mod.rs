@@ -1,5 +1,7 @@
 //! Files below `/proc`: their lines, their rows, and facts about processes.
 
+pub mod hidepid;
+pub mod other_rows;
 pub mod process;
 pub mod row;
 pub mod scan;

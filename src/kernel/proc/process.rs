@@ -5,7 +5,10 @@ use std::io::{self, ErrorKind, Read as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Calls `each` with every entry of `directory` whose name is a number.
+/// Calls `each` with every entry of `directory` whose name is a number, and its path.
+///
+/// # Errors
+/// If `directory` cannot be read.
 pub fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io::Result<()> {
     for_each_number_until(directory, &mut |number, path| {
         each(number, path);
@@ -13,7 +16,10 @@ pub fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io
     })
 }
 
-/// Calls `each` with the entries of `directory` whose names are numbers, until it breaks.
+/// As [`for_each_number`], until `each` breaks.
+///
+/// # Errors
+/// If `directory` cannot be read.
 pub fn for_each_number_until(
     directory: &Path,
     // Not a generic: so there is one copy in the binary, whatever is called.
@@ -34,8 +40,43 @@ pub fn for_each_number_until(
     Ok(())
 }
 
+/// Calls `each` with every thread of the process with this directory in `/proc`, and the
+/// thread's own directory.
+///
+/// # Errors
+/// If the threads cannot be listed.
+pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Result<()> {
+    for_each_number(&directory.join("task"), each)
+}
+
+/// Calls `each` with every descriptor of the process with this directory, until `each`
+/// breaks: with its number, and with the inode of its socket, if it is one. It is an
+/// error if the descriptor was closed meanwhile, or may not be read.
+///
+/// # Errors
+/// If the descriptors cannot be listed.
+pub fn for_each_descriptor(
+    directory: &Path,
+    each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    for_each_number_until(&directory.join("fd"), &mut |fd, path| {
+        let link = fs::read_link(path);
+        each(fd, link.map(|link| inode_of_link(&link, "socket")))
+    })
+}
+
+/// The inode of the network namespace of the process or thread with this directory.
+/// `None` if the kernel writes it in a way that is not known.
+///
+/// # Errors
+/// If its link cannot be read.
+pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
+    let link = fs::read_link(directory.join("ns/net"))?;
+    Ok(inode_of_link(&link, "net"))
+}
+
 /// The inode in a link of this kind, such as 123 in `socket:[123]`.
-pub fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
+fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
     let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;
     link.strip_suffix(']')?.parse().ok()
 }
@@ -74,6 +115,65 @@ pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
         .to_vec())
 }
 
+/// The children of all threads of the process with this directory. The kernel lists them
+/// if it has `CONFIG_PROC_CHILDREN`.
+///
+/// # Errors
+/// If the threads cannot be listed.
+pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for_each_thread(directory, |_, thread| {
+        // A thread that ended meanwhile has no such file.
+        let text = fs::read_to_string(thread.join("children")).unwrap_or_default();
+        children.extend(text.split_whitespace().flat_map(str::parse::<u32>));
+    })?;
+    Ok(children)
+}
+
+/// What `/proc/PID/stat` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// It has ended, or is about to. Its descriptors may not be readable any more.
+    pub has_ended: bool,
+    /// The process id of its parent.
+    pub parent: u32,
+    /// In clock ticks since the boot.
+    pub start_time: u64,
+}
+
+/// The kernel's flag of a process that is ending (`include/linux/sched.h`).
+const PF_EXITING: u32 = 0x4;
+
+/// `PID (NAME) STATE PPID ...`: NAME may hold anything, so what follows its last
+/// parenthesis counts. The flags are the 9th field, the start time is the 22nd
+/// (proc(5)).
+///
+/// # Errors
+/// If the file cannot be read, or is not one.
+pub fn read_stat(directory: &Path) -> io::Result<Stat> {
+    let text = read_some(&directory.join("stat"))?;
+    let stat = || {
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = str::from_utf8(&text[end + 1..])
+            .ok()?
+            .split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let flags: u32 = fields.nth(4)?.parse().ok()?;
+        Some(Stat {
+            has_ended: matches!(state, "Z" | "X" | "x") || flags & PF_EXITING != 0,
+            parent,
+            start_time: fields.nth(12)?.parse().ok()?,
+        })
+    };
+    stat().ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
+/// Whether the process with this directory has ended, so that it holds nothing.
+pub fn has_ended(directory: &Path) -> bool {
+    read_stat(directory).is_ok_and(|stat| stat.has_ended)
+}
+
 /// Whether this is the error of a file of a process that has ended (`ENOENT`,
 /// `ESRCH`).
 pub fn is_of_ended(error: &io::Error) -> bool {
@@ -98,5 +198,46 @@ mod tests {
         assert_eq!(name_in(b"12 (a\n\\) b) S 1 12"), b"a\n\\");
         assert_eq!(name_in(b"12 ()) S 1 12"), b"");
         assert_eq!(name_in(b""), b"");
+    }
+
+    #[test]
+    fn the_fields_of_stat_follow_a_name_that_holds_anything() {
+        let directory = TempDir::new().unwrap();
+        let stat = |text: String| {
+            fs::write(directory.path().join("stat"), text).unwrap();
+            read_stat(directory.path()).map_err(|error| error.kind())
+        };
+        let line = |state, flags| {
+            let zeros = "0 ".repeat(12);
+            format!("12 (a) S 1) b) {state} 34 0 0 0 0 {flags} {zeros}777 0\n")
+        };
+        let expected = |has_ended| Stat {
+            has_ended,
+            parent: 34,
+            start_time: 777,
+        };
+        assert_eq!(stat(line("S", 0)), Ok(expected(false)));
+        assert_eq!(stat(line("Z", 0)), Ok(expected(true)));
+        assert_eq!(stat(line("S", PF_EXITING)), Ok(expected(true)));
+        assert_eq!(stat("12 (a) S 34".into()), Err(ErrorKind::InvalidData));
+    }
+
+    #[test]
+    fn each_descriptor_has_the_inode_of_its_socket() {
+        let directory = TempDir::new().unwrap();
+        let fds = directory.path().join("fd");
+        fs::create_dir(&fds).unwrap();
+        std::os::unix::fs::symlink("socket:[5]", fds.join("3")).unwrap();
+        std::os::unix::fs::symlink("pipe:[6]", fds.join("4")).unwrap();
+        fs::write(fds.join("9"), "no link").unwrap();
+        let mut found = Vec::new();
+        let mut each = |fd, socket: io::Result<Option<u64>>| {
+            found.push((fd, socket.map_err(|error| error.kind())));
+            ControlFlow::Continue(())
+        };
+        for_each_descriptor(directory.path(), &mut each).unwrap();
+        found.sort();
+        let not_a_link = Err(ErrorKind::InvalidInput);
+        assert_eq!(found, [(3, Ok(Some(5))), (4, Ok(None)), (9, not_a_link)]);
     }
 }

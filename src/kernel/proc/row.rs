@@ -1,13 +1,18 @@
-//! The rows of `/proc/net/{tcp,tcp6,udp,udp6}`: how a line becomes a socket.
-//! Nothing here allocates.
+//! The rows of `/proc/net/{tcp,tcp6,udp,udp6,raw,raw6}`: which field is which, and how
+//! a line becomes a socket. Nothing here allocates.
 //!
 //! Fields are separated by blanks and found by counting them, never by byte offset.
 //! Widths, padding and the number of fields differ between kernels. The format is
 //! described in the kernel's `Documentation/networking/proc_net_tcp.rst`.
+//!
+//! [`row_fields`] names the fields and leaves them as text, because readers differ in
+//! what they accept: [`decode_row`] skips a row whose address cannot be read, and
+//! the program under the name ss must accept what ss accepts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::kernel::socket::State;
 use crate::listener::{Endpoint, Listener, Protocol};
 
 /// The fields of a listener's row that this program uses.
@@ -23,8 +28,6 @@ pub struct Row {
     /// `rx_queue`: bytes waiting to be read. For a TCP listener, connections
     /// waiting to be accepted.
     pub rx_queue: u32,
-    /// The user id of the owner. `None` if it is absent, or -1 as gVisor writes it.
-    pub uid: Option<u32>,
     /// The inode of the socket. 0 if it is absent.
     pub inode: u64,
 }
@@ -76,27 +79,109 @@ impl std::error::Error for RowError {}
 /// The fields of a row. `None` if `line` is not a row but a header, a blank line or
 /// other text: a row starts with digits and a colon.
 pub fn row_fields(line: &[u8]) -> Option<Fields<'_>> {
-    let mut fields = Fields(line);
-    let slot = fields.next()?.strip_suffix(b":")?;
-    (!slot.is_empty() && slot.iter().all(u8::is_ascii_digit)).then_some(fields)
+    let mut words = Words(line);
+    let slot = words.next().strip_suffix(b":")?;
+    let is_row = !slot.is_empty() && slot.iter().all(u8::is_ascii_digit);
+    is_row.then(|| Fields {
+        local: words.next(),
+        remote: words.next(),
+        state: words.next(),
+        rest: words,
+    })
 }
 
-/// The fields of a row in their order, without the first one (`sl`).
+/// The first fields of a row, as text. A field that the row does not have is empty.
 #[derive(Clone, Debug)]
-pub struct Fields<'a>(&'a [u8]);
+pub struct Fields<'a> {
+    /// `local_address`: an address and a port, as [`decode_endpoint`] reads them.
+    pub local: &'a [u8],
+    /// `rem_address`: the same of the peer.
+    pub remote: &'a [u8],
+    /// `st`: the state.
+    pub state: &'a [u8],
+    rest: Words<'a>,
+}
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = &'a [u8];
+impl<'a> Fields<'a> {
+    /// Whether another field follows the state. Then the state is not cut short.
+    pub fn go_on(&self) -> bool {
+        !self.rest.clone().next().is_empty()
+    }
 
-    fn next(&mut self) -> Option<&'a [u8]> {
+    /// The fields after the state. Few rows are read that far: most are connections.
+    pub fn after_state(&self) -> MoreFields<'a> {
+        let mut words = self.rest.clone();
+        MoreFields {
+            queues: words.next(),
+            timer: words.next(),
+            retransmissions: words.next(),
+            uid: words.next(),
+            probes: words.next(),
+            inode: words.next(),
+            rest: words,
+        }
+    }
+}
+
+/// The fields of a row after its state, as text. A field that the row does not have is
+/// empty.
+#[derive(Clone, Debug)]
+pub struct MoreFields<'a> {
+    /// `tx_queue:rx_queue`, both in hex.
+    pub queues: &'a [u8],
+    /// `tr:tm->when`: which timer runs, and in how many hundredths of a second it
+    /// expires, both in hex.
+    pub timer: &'a [u8],
+    /// `retrnsmt`: how often a segment was sent again, in hex.
+    pub retransmissions: &'a [u8],
+    /// `uid`: the user id of the owner. gVisor writes -1 if there is none.
+    pub uid: &'a [u8],
+    /// `timeout`: how many probes have no answer.
+    pub probes: &'a [u8],
+    /// `inode`: that of the socket.
+    pub inode: &'a [u8],
+    rest: Words<'a>,
+}
+
+impl<'a> MoreFields<'a> {
+    /// Where the socket is in the kernel's memory, in hex.
+    pub fn pointer(&self) -> &'a [u8] {
+        // The number of references precedes it.
+        self.rest.clone().nth(1)
+    }
+
+    /// What follows the last field that Linux writes for TCP, up to the end of the
+    /// line: fields of some vendors' kernels.
+    pub fn of_vendor(&self) -> &'a [u8] {
+        let mut words = self.rest.clone();
+        // References, pointer, retransmission timeout, delayed ACKs, quick ACKs, and
+        // both thresholds.
+        words.nth(6);
+        words.0.trim_ascii_start()
+    }
+}
+
+/// The words of a line, one after the other. After the last one come empty ones.
+#[derive(Clone, Debug)]
+struct Words<'a>(&'a [u8]);
+
+impl<'a> Words<'a> {
+    fn next(&mut self) -> &'a [u8] {
         let line = self.0.trim_ascii_start();
         let length = line
             .iter()
             .position(u8::is_ascii_whitespace)
             .unwrap_or(line.len());
-        let (field, rest) = line.split_at(length);
+        let (word, rest) = line.split_at(length);
         self.0 = rest;
-        (!field.is_empty()).then_some(field)
+        word
+    }
+
+    fn nth(&mut self, skipped: usize) -> &'a [u8] {
+        (0..skipped).for_each(|_| {
+            self.next();
+        });
+        self.next()
     }
 }
 
@@ -105,36 +190,28 @@ impl<'a> Iterator for Fields<'a> {
 ///
 /// # Errors
 /// If the state, or the local address of a listener, cannot be read. Other fields
-/// may be absent or unreadable: queues and inode are then 0, and peer and uid
-/// `None`.
-pub fn decode_row(mut fields: Fields<'_>, protocol: Protocol) -> Result<Socket, RowError> {
-    let local = fields.next().ok_or(RowError::TooFewFields)?;
-    let peer = fields.next().ok_or(RowError::TooFewFields)?;
-    let state = fields.next().ok_or(RowError::TooFewFields)?;
-    match (protocol, decode_state(state)?) {
-        (Protocol::Tcp, TCP_LISTEN) | (Protocol::Udp, TCP_CLOSE) => {}
-        (Protocol::Tcp, TCP_SYN_RECV) => return Ok(Socket::SynRecv),
+/// may be absent or unreadable: queues and inode are then 0, and the peer `None`.
+pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<Socket, RowError> {
+    if fields.state.is_empty() {
+        return Err(RowError::TooFewFields);
+    }
+    match (protocol, decode_state(fields.state)?) {
+        (Protocol::Tcp, state) if state == State::Listen as u8 => {}
+        (Protocol::Udp, state) if state == State::Close as u8 => {}
+        (Protocol::Tcp, state) if state == State::SynRecv as u8 => return Ok(Socket::SynRecv),
         _ => return Ok(Socket::Connection),
     }
-    let local = decode_endpoint(local)?;
-    let peer = decode_endpoint(peer).ok();
-    let (tx_queue, rx_queue) = fields.next().and_then(decode_queues).unwrap_or_default();
-    let uid = fields.nth(2).and_then(decimal);
-    let inode = fields.nth(1).and_then(decimal).unwrap_or_default();
+    let local = decode_endpoint(fields.local)?;
+    let more = fields.after_state();
+    let (tx_queue, rx_queue) = decode_queues(more.queues).unwrap_or_default();
     Ok(Socket::Listener(Row {
         local,
-        peer,
+        peer: decode_endpoint(fields.remote).ok(),
         tx_queue,
         rx_queue,
-        uid,
-        inode,
+        inode: decimal(more.inode).unwrap_or_default(),
     }))
 }
-
-// The states in the kernel's `tcp_states.h`.
-const TCP_SYN_RECV: u8 = 0x03;
-const TCP_CLOSE: u8 = 0x07;
-const TCP_LISTEN: u8 = 0x0A;
 
 /// Decodes `ADDRESS:PORT` in hex. The address has 8 digits for IPv4 and 32 for
 /// IPv6, the port 1 to 4.
@@ -194,7 +271,7 @@ fn decode_hex(digits: &[u8]) -> Result<u32, RowError> {
     })
 }
 
-fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
+fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
@@ -239,7 +316,7 @@ mod tests {
     }
 
     fn socket(line: &str, protocol: Protocol) -> Result<Socket, RowError> {
-        decode_row(row_fields(line.as_bytes()).expect("a row"), protocol)
+        decode_row(&row_fields(line.as_bytes()).expect("a row"), protocol)
     }
 
     fn listener(line: &str, protocol: Protocol) -> Row {
@@ -301,14 +378,13 @@ mod tests {
             },
             tx_queue: 0,
             rx_queue: 3,
-            uid: Some(1000),
             inode: 1 << 32,
         };
         assert_eq!(tcp, expected);
 
         let udp = listener(UDP, Protocol::Udp);
         assert_eq!((udp.tx_queue, udp.rx_queue), (2, 256));
-        assert_eq!((udp.uid, udp.inode), (Some(101), 25091));
+        assert_eq!(udp.inode, 25091);
     }
 
     #[test]
@@ -332,13 +408,37 @@ mod tests {
     fn four_fields_are_enough_for_a_listener() {
         let row = listener("7: 00000000:0016 00000000:0000 0A", Protocol::Tcp);
         assert_eq!(row.local.port, 22);
-        assert_eq!((row.uid, row.inode, row.rx_queue), (None, 0, 0));
+        assert_eq!((row.inode, row.rx_queue), (0, 0));
     }
 
     #[test]
-    fn a_uid_of_minus_one_is_no_uid() {
-        let row = listener(&TCP.replace("  1000  ", "  -1  "), Protocol::Tcp);
-        assert_eq!((row.uid, row.inode), (None, 1 << 32));
+    fn every_field_has_a_name() {
+        let fields = row_fields(TCP.as_bytes()).unwrap();
+        assert_eq!(fields.local, b"0100007F:1F90");
+        assert_eq!(fields.remote, b"00000000:0000");
+        assert_eq!(fields.state, b"0A");
+        let more = fields.after_state();
+        assert_eq!(more.queues, b"00000000:00000003");
+        assert_eq!(more.timer, b"00:00000000");
+        assert_eq!(more.retransmissions, b"00000000");
+        assert_eq!(more.uid, b"1000");
+        assert_eq!(more.probes, b"0");
+        assert_eq!(more.inode, b"4294967296");
+        assert_eq!(more.pointer(), b"00000000796ec5a1");
+        assert_eq!(more.of_vendor(), b"");
+        let line = format!("{TCP}  more of it ");
+        let more = row_fields(line.as_bytes()).unwrap().after_state();
+        assert_eq!(more.of_vendor(), b"more of it ");
+    }
+
+    #[test]
+    fn fields_that_a_row_lacks_are_empty() {
+        let fields = row_fields(b"7: 00000000:0016 00000000:0000 0A").unwrap();
+        assert!(!fields.go_on());
+        let more = fields.after_state();
+        assert_eq!((more.queues, more.inode), (&b""[..], &b""[..]));
+        assert_eq!((more.pointer(), more.of_vendor()), (&b""[..], &b""[..]));
+        assert!(row_fields(b"7: 0:0 0:0 0A 0").unwrap().go_on());
     }
 
     #[test]

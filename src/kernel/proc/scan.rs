@@ -52,8 +52,7 @@ impl Scanner {
     pub fn lines<R: Read>(&mut self, reader: R) -> Lines<'_, R> {
         // Allocated when it is needed first: a probe over netlink never does.
         self.buffer.resize(self.capacity, 0);
-        Lines {
-            reader,
+        let splitter = Splitter {
             buffer: &mut self.buffer,
             start: 0,
             scanned: 0,
@@ -67,7 +66,8 @@ impl Scanner {
             consumed: 0,
             first_read: 0,
             ends_on_short_read: false,
-        }
+        };
+        Lines { reader, splitter }
     }
 }
 
@@ -84,6 +84,12 @@ pub struct Line<'a> {
 #[derive(Debug)]
 pub struct Lines<'a, R> {
     reader: R,
+    splitter: Splitter<'a>,
+}
+
+/// All of [`Lines`] but its reader: one copy in the binary, whatever is read.
+#[derive(Debug)]
+struct Splitter<'a> {
     buffer: &'a mut [u8],
     /// Where the next line starts in `buffer`.
     start: usize,
@@ -117,7 +123,7 @@ impl<R: Read> Lines<'_, R> {
     /// three quarters of one. For `tcp` this halves the cost of a poll: the read of
     /// no bytes would walk the whole hash table again.
     pub fn ending_on_short_read(mut self, ends: bool) -> Self {
-        self.ends_on_short_read = ends;
+        self.splitter.ends_on_short_read = ends;
         self
     }
 
@@ -125,7 +131,7 @@ impl<R: Read> Lines<'_, R> {
     /// makes only as many rows as are asked for. So a caller that needs few rows
     /// saves the time for the rest of a page.
     pub fn reading_at_first(mut self, bytes: usize) -> Self {
-        self.first_read = bytes;
+        self.splitter.first_read = bytes;
         self
     }
 
@@ -133,13 +139,13 @@ impl<R: Read> Lines<'_, R> {
     /// between two reads, rows can move. So a read that returns nothing counts too if
     /// the one before had no room for another row: there may have been more.
     pub fn reads(&self) -> u32 {
-        self.reads
+        self.splitter.reads
     }
 
     /// How many bytes the terminated lines so far had, newlines included. Of an
     /// over-long line, the part that was dropped does not count.
     pub fn consumed(&self) -> usize {
-        self.consumed
+        self.splitter.consumed
     }
 
     /// The next line, or `None` at the end. A line that does not fit the buffer is
@@ -150,6 +156,23 @@ impl<R: Read> Lines<'_, R> {
     // Not an `Iterator`: the line borrows the buffer until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.splitter.next(&mut self.reader)
+    }
+
+    /// The next terminated line among the bytes that were read already. This does
+    /// not read.
+    pub fn next_read(&mut self) -> Option<Line<'_>> {
+        self.splitter.next_read()
+    }
+
+    /// How many over-long lines were skipped so far.
+    pub fn overlong(&self) -> u64 {
+        self.splitter.overlong
+    }
+}
+
+impl Splitter<'_> {
+    fn next(&mut self, reader: &mut dyn Read) -> io::Result<Option<Line<'_>>> {
         loop {
             if let Some(line) = self.take_line() {
                 return Ok(Some(Line {
@@ -174,7 +197,7 @@ impl<R: Read> Lines<'_, R> {
             if self.first_read > 0 {
                 room = room.min(std::mem::take(&mut self.first_read));
             }
-            match self.reader.read(&mut self.buffer[self.end..][..room]) {
+            match reader.read(&mut self.buffer[self.end..][..room]) {
                 Ok(read) => {
                     let is_short = self.ends_on_short_read && read < SHORT_READ;
                     self.at_end = read == 0 || is_short && room >= PAGE_SIZE;
@@ -194,9 +217,7 @@ impl<R: Read> Lines<'_, R> {
         }
     }
 
-    /// The next terminated line among the bytes that were read already. This does
-    /// not read.
-    pub fn next_read(&mut self) -> Option<Line<'_>> {
+    fn next_read(&mut self) -> Option<Line<'_>> {
         self.take_line().map(|line| Line {
             bytes: &self.buffer[line],
             terminated: true,
@@ -217,11 +238,6 @@ impl<R: Read> Lines<'_, R> {
         }
         self.scanned = self.end;
         None
-    }
-
-    /// How many over-long lines were skipped so far.
-    pub fn overlong(&self) -> u64 {
-        self.overlong
     }
 
     /// Moves the unfinished line to the front of the buffer. Drops it instead if it

@@ -1,4 +1,5 @@
-//! How many sockets are in use: `/proc/net/sockstat` and `sockstat6`.
+//! How many sockets are in use: `/proc/net/sockstat` and `sockstat6`, and of
+//! `/proc/net/snmp` how many connections are established.
 //!
 //! Reading one takes a few microseconds. Reading a table without rows can take much
 //! longer: the kernel walks its whole hash table, which all namespaces share.
@@ -72,17 +73,28 @@ fn read_file(
             (b"UDP", Family::V4) | (b"UDP6", Family::V6) => Protocol::Udp,
             _ => continue,
         };
-        in_use.counts[protocol as usize][family as usize] = count(rest);
+        let count = value(str::from_utf8(rest).unwrap_or_default(), "inuse");
+        in_use.counts[protocol as usize][family as usize] = count.and_then(|n| n.parse().ok());
     }
     Ok(())
 }
 
-/// The count in ` inuse 5 orphan 0 …`.
-fn count(text: &[u8]) -> Option<u64> {
-    let rest = text.trim_ascii_start().strip_prefix(b"inuse ")?;
-    let end = rest.iter().position(|b| !b.is_ascii_digit());
-    let digits = &rest[..end.unwrap_or(rest.len())];
-    std::str::from_utf8(digits).ok()?.parse().ok()
+/// The word after `name` in a line of names and values, such as 5 of `inuse` in
+/// `inuse 5 orphan 0`.
+pub fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let mut words = line.split_ascii_whitespace();
+    words.find(|word| *word == name)?;
+    words.next()
+}
+
+/// The number of established TCP connections in the text of `/proc/net/snmp`, where one
+/// line has names and the next their values.
+pub fn established(snmp: &str) -> Option<i64> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let mut names = lines.next()?.split_ascii_whitespace();
+    let place = names.position(|name| name == "CurrEstab")?;
+    let value = lines.next()?.split_ascii_whitespace().nth(place)?;
+    value.parse().ok()
 }
 
 fn split_at_colon(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -139,5 +151,13 @@ mod tests {
         }
         // Each file counts only its own family.
         assert!(unknown(read(&[("sockstat", V6), ("sockstat6", V4)])));
+    }
+
+    #[test]
+    fn established_connections_are_found_by_name() {
+        let snmp = "Ip: Forwarding\nIp: 1\nTcp: Rto CurrEstab InSegs\nTcp: 1 7 9\n";
+        assert_eq!(established(snmp), Some(7));
+        assert_eq!(established("Tcp: Rto CurrEstab\nTcp: 1\n"), None);
+        assert_eq!(established("Tcp: Rto\nTcp: 1\n"), None);
     }
 }

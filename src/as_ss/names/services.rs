@@ -46,7 +46,7 @@ impl Services {
     /// for clients: what uses those has nothing to do with their names. Without a
     /// protocol, the first name that it has with any.
     pub fn name(&self, port: u16, protocol: Option<Protocol>) -> Option<&str> {
-        if self.is_ephemeral(i32::from(port)) {
+        if self.ephemeral().contains(&port) {
             return None;
         }
         let of_port = |service: &&Service| {
@@ -55,12 +55,10 @@ impl Services {
         Some(&self.entries().iter().find(of_port)?.names[0])
     }
 
-    /// Whether the kernel chooses this port for clients.
-    pub fn is_ephemeral(&self, port: i32) -> bool {
-        let ephemeral = self
-            .ephemeral
-            .get_or_init(|| read_range(&self.range_file).unwrap_or(DEFAULT_RANGE));
-        u16::try_from(port).is_ok_and(|port| ephemeral.contains(&port))
+    /// The ports that the kernel chooses for clients.
+    pub fn ephemeral(&self) -> &RangeInclusive<u16> {
+        self.ephemeral
+            .get_or_init(|| read_range(&self.range_file).unwrap_or(DEFAULT_RANGE))
     }
 
     /// The port that this is a name or an alias of.

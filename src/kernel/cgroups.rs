@@ -1,9 +1,12 @@
-//! The paths of control groups. The kernel says the number of a socket's group,
-//! which is the inode of the group's directory (cgroup v2).
+//! Control groups: the path of a process's group, and the number of a group, by which
+//! the kernel names that of a socket. The number is the inode of the group's directory
+//! (cgroup v2).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use super::proc::process::read_some;
 
 /// The groups of the machine, or of the namespace that this program is in.
 #[derive(Debug, Default)]
@@ -41,13 +44,10 @@ impl Cgroups {
         }
     }
 
-    /// The path of the group with this number, or as ss says that there is none.
-    pub fn path(&self, number: u64) -> Vec<u8> {
-        let known = self.paths.iter().find(|(its, _)| *its == number);
-        known.map_or_else(
-            || format!("unreachable:{number:x}").into_bytes(),
-            |(_, path)| path.clone(),
-        )
+    /// The path of the group with this number, if it is known.
+    pub fn path(&self, number: u64) -> Option<&[u8]> {
+        let (_, path) = self.paths.iter().find(|(known, _)| *known == number)?;
+        Some(path)
     }
 }
 
@@ -62,6 +62,23 @@ pub fn number(path: &str) -> Option<u64> {
     })
 }
 
+/// The path of the group of the process with this directory in `/proc`. `/` also if it
+/// cannot be read.
+pub fn of_process(directory: &Path) -> Vec<u8> {
+    let text = read_some(&directory.join("cgroup")).unwrap_or_default();
+    path_in(&text).to_vec()
+}
+
+/// The path in the contents of `/proc/PID/cgroup`: in cgroups(7) of version 2 the only
+/// one, in version 1 that of the first hierarchy in which the process is below the root.
+fn path_in(text: &[u8]) -> &[u8] {
+    let lines = || text.split(|byte| *byte == b'\n');
+    let unified = lines().find_map(|line| line.strip_prefix(b"0::"));
+    let paths = lines().filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
+    let mut paths = unified.into_iter().chain(paths);
+    paths.find(|path| *path != b"/").or(unified).unwrap_or(b"/")
+}
+
 /// Where cgroup v2 is mounted first, and its device.
 fn mount() -> Option<(PathBuf, u64)> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
@@ -72,4 +89,35 @@ fn mount() -> Option<(PathBuf, u64)> {
     })?;
     let device = fs::metadata(&root).ok()?.dev();
     Some((root, device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup_is_the_first_below_the_root() {
+        for (text, expected) in [
+            (
+                "0::/system.slice/docker-ab12.scope\n",
+                "/system.slice/docker-ab12.scope",
+            ),
+            ("0::/\n", "/"),
+            (
+                "2:cpu,cpuacct:/docker/ab12\n1:name=systemd:/\n0::/\n",
+                "/docker/ab12",
+            ),
+            (
+                "3:cpuset:/\n2:memory:/a:b\n1:name=systemd:/docker/ab12\n",
+                "/a:b",
+            ),
+            ("2:cpu:/docker/ab12\n0::/system.slice\n", "/system.slice"),
+            (
+                "0::/../cri-containerd-ab12.scope\n",
+                "/../cri-containerd-ab12.scope",
+            ),
+        ] {
+            assert_eq!(path_in(text.as_bytes()), expected.as_bytes(), "{text}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! The four tables of `/proc/net` as a source: which must be there, which may be
-//! absent, and when a read is complete.
+//! The four tables of `/proc/net` as a source: which are read, and when what they
+//! list is complete.
 //!
+//! - [`table`] reads one of them, and knows which must be there.
 //! - [`crate::kernel::proc::scan`] makes lines of bytes.
 //! - [`crate::kernel::proc::row`] makes sockets of lines.
 //! - [`crate::kernel::proc::sockstat`] counts sockets without reading a table.
@@ -8,21 +9,17 @@
 //! Which source answers instead when the tables cannot be read is decided in
 //! [`crate::source`].
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+mod table;
 
-use crate::kernel::proc::row::{RowError, Socket, decode_row, row_fields};
-use crate::kernel::proc::scan::{Lines, Scanner};
-use crate::kernel::proc::sockstat::{InUse, Sockstat};
+use std::path::Path;
+
+use crate::kernel::proc::scan::Scanner;
+use crate::kernel::proc::sockstat::Sockstat;
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::report;
 use crate::snapshot::Snapshot;
-
-/// At most this much of a file is read in one poll. The table of seven million
-/// sockets is smaller, so a larger file is one without an end.
-const MOST_BYTES: u64 = 1 << 30;
+pub use table::ProcError;
+use table::{Order, TableFile, Trust};
 
 /// A table that took several reads is complete after this many steady ones in a row:
 /// each lists as much as the one before, and adds nothing.
@@ -44,104 +41,14 @@ pub struct ProcNet {
     scanner: Scanner,
 }
 
-/// The file of one table, and what this run knows of it.
-#[derive(Debug)]
-struct TableFile {
-    table: SocketTable,
-    path: PathBuf,
-    /// Its listeners are asked for.
-    is_wanted: bool,
-    /// It was read in this run, or another source had listeners of this table.
-    /// So it exists, and a failure to read it is an error.
-    exists: bool,
-    /// It exists, but this process may not read it. That was said on stderr.
-    is_forbidden: bool,
-    /// How many rows the last read skipped.
-    skipped: u64,
-    /// How many bytes the last read needed up to the first connection. 0 if it
-    /// did not stop there.
-    bytes_to_connection: usize,
-}
-
-/// How far a read relies on what the kernel promises about its tables. Each
-/// level includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Trust {
-    /// On nothing: the file is read until a read returns no bytes. For files that
-    /// are not Linux's own: without a `sockstat` this may be gVisor.
-    Nothing,
-    /// On full reads: the kernel fills a page while it has rows, so a short read
-    /// is the last one. After the order did not hold once, nothing more is relied
-    /// on, in any table.
-    FullReads,
-    /// On the order: in a TCP table, listeners come before connections, so reading
-    /// stops at the first connection.
-    Order,
-    /// On counts and on the last read: a table with no counted socket and no known
-    /// listener is skipped, and the first read asks for no more bytes than the
-    /// last poll needed. Counts can be too low while sockets come and go, so an
-    /// open may be seen one poll later. For callers that poll again.
-    Counts,
-}
-
-/// Why the tables gave no snapshot: the file, and what is wrong with it.
-#[derive(Debug)]
-pub struct ProcError {
-    path: PathBuf,
-    reason: ProcErrorReason,
-}
-
-#[derive(Debug)]
-enum ProcErrorReason {
-    Io(io::Error),
-    Empty,
-    NoRowUnderstood(RowError),
-}
-
-impl fmt::Display for ProcError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
-        match &self.reason {
-            ProcErrorReason::Io(error) => {
-                write!(f, "{error}")?;
-                let place = self.path.ancestors().nth(2);
-                match error.kind() {
-                    ErrorKind::NotFound if self.path.starts_with("/proc/net") => {
-                        f.write_str(" (is /proc mounted?)")
-                    }
-                    ErrorKind::NotFound if place.is_some_and(|place| !place.exists()) => {
-                        f.write_str(" (is there such a process, or directory?)")
-                    }
-                    _ => Ok(()),
-                }
-            }
-            ProcErrorReason::Empty => {
-                f.write_str("is empty, without even a header (does this kernel fill it?)")
-            }
-            ProcErrorReason::NoRowUnderstood(first) => {
-                write!(f, "none of its rows can be read; the first: {first}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ProcError {}
-
 impl ProcNet {
     /// The tables below `proc_root/net`. Those that `is_wanted` names are read,
     /// and `tcp` always: it tells a kernel without listeners from one that shows
     /// none.
     pub fn new(proc_root: &Path, is_wanted: impl Fn(SocketTable) -> bool) -> ProcNet {
         let net = proc_root.join("net");
-        let file = |table: SocketTable| TableFile {
-            table,
-            path: net.join(table.name()),
-            is_wanted: is_wanted(table),
-            exists: false,
-            is_forbidden: false,
-            skipped: 0,
-            bytes_to_connection: 0,
-        };
+        let file =
+            |table: SocketTable| TableFile::new(table, net.join(table.name()), is_wanted(table));
         ProcNet {
             files: SocketTable::ALL.map(file),
             sockstat: Sockstat::new(&net),
@@ -242,12 +149,7 @@ impl ProcNet {
             if trust == Trust::Counts && known.is_some_and(is_empty) {
                 continue;
             }
-            let (order, reads) =
-                file.read(trust, &mut self.scanner, listeners)
-                    .map_err(|reason| ProcError {
-                        path: file.path.clone(),
-                        reason,
-                    })?;
+            let (order, reads) = file.read(trust, &mut self.scanner, listeners)?;
             self.took_several_reads |= reads > 1;
             if file.table.protocol == Protocol::Tcp
                 && order == Order::Mixed
@@ -288,232 +190,6 @@ impl Reads {
         self.steady = if is_steady { self.steady + 1 } else { 0 };
         self.steady == STEADY_READS
     }
-}
-
-/// The order of the rows of a table, as far as they were read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Order {
-    /// Only listeners so far, with pending connections among them.
-    #[default]
-    OnlyListeners,
-    /// Listeners, then connections.
-    ListenersFirst,
-    /// A listener behind a connection.
-    Mixed,
-}
-
-impl Order {
-    /// The order with one more row.
-    fn then(self, socket: &Socket) -> Order {
-        match (self, socket) {
-            (Order::OnlyListeners, Socket::Connection) => Order::ListenersFirst,
-            (Order::ListenersFirst, Socket::Listener(_)) => Order::Mixed,
-            _ => self,
-        }
-    }
-}
-
-impl TableFile {
-    /// Without `tcp` there is no answer.
-    fn is_required(&self) -> bool {
-        self.table == SocketTable::ALL[0]
-    }
-
-    /// Whether a failure to read it fails the poll.
-    fn must_be_readable(&self) -> bool {
-        self.is_required() || self.exists
-    }
-
-    /// How far to trust the kernel about this file.
-    fn trust(&self, in_use: &InUse, listeners_first: bool, polls_again: bool) -> Trust {
-        if !in_use.is_readable {
-            Trust::Nothing
-        } else if !listeners_first {
-            Trust::FullReads
-        } else if !polls_again {
-            Trust::Order
-        } else {
-            Trust::Counts
-        }
-    }
-
-    fn read(
-        &mut self,
-        trust: Trust,
-        scanner: &mut Scanner,
-        listeners: &mut Vec<Listener>,
-    ) -> Result<(Order, u32), ProcErrorReason> {
-        let before = listeners.len();
-        // The other levels also look at what stands behind the first connection
-        // in a page, and so check the order.
-        let first_read = match trust {
-            Trust::Counts => self.bytes_to_connection,
-            _ => 0,
-        };
-        let stops_at_connection = trust >= Trust::Order && self.table.protocol == Protocol::Tcp;
-        // Opened anew for each poll: Linux 6.6.102 to 6.6.104, 6.12.42 to 6.12.45
-        // and 6.14 cannot seek in these files.
-        let contents = match File::open(&self.path).and_then(|file| {
-            let mut file = file.take(MOST_BYTES);
-            let lines = scanner
-                .lines(&mut file)
-                .ending_on_short_read(trust >= Trust::FullReads)
-                .reading_at_first(first_read);
-            let contents = self.scan(lines, stops_at_connection, listeners)?;
-            match file.limit() {
-                0 => Err(ErrorKind::FileTooLarge.into()),
-                _ => Ok(contents),
-            }
-        }) {
-            Ok(contents) => contents,
-            Err(error) if self.must_be_readable() => return Err(ProcErrorReason::Io(error)),
-            Err(error) => {
-                listeners.truncate(before);
-                return self.leave_out(error).map(|()| (Order::default(), 0));
-            }
-        };
-        self.is_forbidden = false;
-        self.bytes_to_connection = contents.bytes_to_connection;
-        match contents.first_error {
-            // On WSL 1 all four files exist and have zero bytes.
-            _ if contents.lines == 0 && self.must_be_readable() => {
-                return Err(ProcErrorReason::Empty);
-            }
-            Some(first) if contents.understood == 0 => {
-                return Err(ProcErrorReason::NoRowUnderstood(first));
-            }
-            _ => {}
-        }
-        self.exists |= contents.lines > 0;
-        self.report_skipped(&contents);
-        Ok((contents.order, contents.reads))
-    }
-
-    /// Leaves out a file that is absent or may not be read.
-    ///
-    /// # Errors
-    /// For any other error: it may pass, so it is no reason to answer for less.
-    fn leave_out(&mut self, error: io::Error) -> Result<(), ProcErrorReason> {
-        let is_forbidden = match error.kind() {
-            ErrorKind::PermissionDenied => true,
-            ErrorKind::NotFound => false,
-            _ => return Err(ProcErrorReason::Io(error)),
-        };
-        let was_forbidden = std::mem::replace(&mut self.is_forbidden, is_forbidden);
-        if is_forbidden && !was_forbidden {
-            let path = self.path.display();
-            report::warn(format_args!("{path}: {error}; its ports are left out"));
-        }
-        Ok(())
-    }
-
-    /// Reads rows to the end, or up to the first connection.
-    ///
-    /// Rows behind that connection that were read with it are looked at as well.
-    /// A listener among them means that the order does not hold, and the rest of
-    /// the file is read after all.
-    fn scan<R: Read>(
-        &self,
-        mut lines: Lines<'_, R>,
-        stops_at_connection: bool,
-        listeners: &mut Vec<Listener>,
-    ) -> io::Result<Contents> {
-        let mut contents = Contents::default();
-        loop {
-            let line = if stops_at_connection && contents.order == Order::ListenersFirst {
-                lines.next_read()
-            } else {
-                lines.next()?
-            };
-            let Some(line) = line else {
-                break;
-            };
-            contents.lines += 1;
-            let is_cut = !line.terminated;
-            let Some(fields) = row_fields(line.bytes) else {
-                if is_cut {
-                    return Err(cut_short());
-                }
-                // The first line is the header. Other text means that the file
-                // holds something else.
-                if contents.lines > 1 && !line.bytes.trim_ascii().is_empty() {
-                    contents.first_error.get_or_insert(RowError::NoRow);
-                }
-                continue;
-            };
-            // The state may be cut too, unless a field follows it.
-            let is_whole = !is_cut || fields.clone().nth(3).is_some();
-            match decode_row(fields, self.table.protocol) {
-                Err(_) if is_cut => return Err(cut_short()),
-                Ok(Socket::Connection) if !is_whole => return Err(cut_short()),
-                Ok(socket) => {
-                    contents.understood += 1;
-                    let before = contents.order;
-                    contents.order = before.then(&socket);
-                    if stops_at_connection
-                        && before == Order::OnlyListeners
-                        && contents.order != before
-                    {
-                        contents.bytes_to_connection = lines.consumed();
-                    }
-                    if let Socket::Listener(row) = socket
-                        && self.is_wanted
-                    {
-                        listeners.push(row.listener(self.table.protocol));
-                    }
-                }
-                Err(error) => {
-                    contents.skipped += 1;
-                    contents.first_error.get_or_insert(error);
-                }
-            }
-        }
-        contents.reads = lines.reads();
-        if lines.overlong() > 0 {
-            contents.lines += lines.overlong();
-            contents.skipped += lines.overlong();
-            contents.first_error.get_or_insert(RowError::TooLong);
-        }
-        Ok(contents)
-    }
-
-    /// With `-v`, says how many rows were skipped whenever that number changes.
-    fn report_skipped(&mut self, contents: &Contents) {
-        let skipped = contents.skipped;
-        if std::mem::replace(&mut self.skipped, skipped) != skipped
-            && let Some(first) = contents.first_error
-        {
-            let path = self.path.display();
-            let s = if skipped == 1 { "" } else { "s" };
-            report::detail(format_args!(
-                "{path}: {skipped} row{s} skipped; the first: {first}"
-            ));
-        }
-    }
-}
-
-/// The error of a file that ends within a row. The kernel ends each row with a
-/// newline. A last row without one is accepted if it is long enough.
-fn cut_short() -> io::Error {
-    io::Error::new(ErrorKind::UnexpectedEof, "ends in the middle of a row")
-}
-
-/// What one read of a file found.
-#[derive(Debug, Default)]
-struct Contents {
-    /// Lines of any kind.
-    lines: u64,
-    /// Rows that could be read, listening or not.
-    understood: u64,
-    /// Rows that could not, over-long lines among them.
-    skipped: u64,
-    first_error: Option<RowError>,
-    order: Order,
-    /// See [`Lines::reads`].
-    reads: u32,
-    /// How many bytes the lines up to the first connection take. 0 if reading may
-    /// not stop there.
-    bytes_to_connection: usize,
 }
 
 #[cfg(test)]
@@ -608,7 +284,9 @@ mod tests {
         let proc = proc_with(&[]);
         let tcp = proc.path().join("net/tcp");
         std::os::unix::fs::symlink("/dev/zero", tcp).unwrap();
-        let error = ports(&mut source(&proc)).unwrap_err();
+        let mut source = source(&proc);
+        source.files[0].most_bytes = 1 << 16;
+        let error = ports(&mut source).unwrap_err();
         assert!(error.ends_with("net/tcp: file too large"), "{error}");
     }
 

@@ -1,32 +1,13 @@
-//! `ss -lntu`, or `ss -lntup`, as a source: find it, run it under a deadline, read
-//! its lines.
-//!
-//! An answer counts only if ss printed its header, wrote nothing to stderr and
-//! exited 0. What happens after a failure, or with an answer without rows, is
-//! decided in [`crate::source`].
+//! What `ss -lntu` or `ss -lntup` prints becomes listeners, whichever version of ss
+//! printed it.
 
 use std::fmt;
-use std::fs;
-use std::io::{self, ErrorKind, Read};
-use std::net::{IpAddr, Shutdown};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::io::{self, Read};
+use std::net::IpAddr;
 
-use crate::kernel::proc::process;
 use crate::kernel::proc::scan::Scanner;
 use crate::listener::{Endpoint, Family, Holder, Holders, Interface, Listener, Protocol};
-use crate::sys::{self, Child};
 
-/// How long one run may take, from its start to its exit.
-pub const DEADLINE: Duration = Duration::from_secs(2);
-/// At most this many bytes of its stderr are read. One line of it is reported.
-const MOST_STDERR: u64 = 256;
-/// For how long ss is not run again after it timed out.
-const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most bytes of a line that names processes. ss cuts the names off at 64 KiB.
 /// A buffer of this size costs little: the kernel provides a page of it only once
 /// a line reaches it.
@@ -35,250 +16,39 @@ const LONGEST_LINE: usize = 128 * 1024;
 /// bytes, and the kernel may write each of them as an escape of two.
 const LONGEST_NAME: usize = 30;
 
-/// The ss program of this system, if it has one.
+/// Why an answer of ss cannot be understood.
 #[derive(Debug)]
-pub struct Ss {
-    /// Where it may be, in the order of `PATH`.
-    candidates: Vec<PathBuf>,
-    /// This program's own file, as (device, inode).
-    own_file: Option<(u64, u64)>,
-    details: SsDetails,
-    /// ss timed out and is not run before this moment.
-    paused_until: Option<Instant>,
-    reader: AnswerReader,
-}
-
-/// Why a run of ss gave no answer that can be relied on.
-#[derive(Debug)]
-pub enum SsError {
-    /// No absolute directory of `PATH` holds an executable ss.
-    NotFound,
-    /// It timed out less than a minute ago, so it was not run.
-    Paused,
-    /// The program at this path could not be started.
-    Spawn(PathBuf, io::Error),
-    /// It did not finish within [`DEADLINE`].
-    TimedOut,
-    /// Its output could not be read.
+pub enum AnswerError {
+    /// Reading it failed with this error.
     Read(io::Error),
-    /// It did not exit with status 0.
-    Exit(ExitStatus),
-    /// It wrote to stderr. This is the first line.
-    Stderr(String),
     /// Its first line is not the header `Netid State … Peer Address:Port`.
     NoHeader,
     /// This line, or the start of it, is not a row of ss.
     Line(String),
-    /// It printed no listeners. That proves nothing: where ss cannot read any
-    /// source, it still prints its header and exits 0. [`Ss::read`] never returns
-    /// this error. Its caller uses it for an answer without listeners.
-    NoRows,
     /// It prints the wildcards of IPv4 and IPv6 alike, as iproute2 4.13 does.
     AmbiguousWildcards,
-    /// It was asked for inodes, and a socket has none.
-    NoInode,
 }
 
-impl fmt::Display for SsError {
+impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SsError::NotFound => f.write_str("ss: not found in PATH"),
-            SsError::Paused => {
-                f.write_str("ss: timed out less than a minute ago, so it was not run")
-            }
-            SsError::Spawn(path, error) => write!(f, "{}: {error}", path.display()),
-            SsError::TimedOut => write!(f, "ss: not finished after {} s", DEADLINE.as_secs()),
-            SsError::Read(error) => write!(f, "ss: reading its output: {error}"),
-            SsError::Exit(status) => write!(f, "ss: {status}"),
-            SsError::Stderr(line) => write!(f, "ss: wrote to stderr: {line}"),
-            SsError::NoHeader => f.write_str("ss: its output has no header"),
-            SsError::Line(line) => write!(f, "ss: cannot read its line '{line}'"),
-            SsError::NoInode => f.write_str("ss: tells no inode of a socket"),
-            SsError::NoRows => f.write_str("ss: printed no listeners"),
-            SsError::AmbiguousWildcards => {
+            AnswerError::Read(error) => error.fmt(f),
+            AnswerError::NoHeader => f.write_str("ss: its output has no header"),
+            AnswerError::Line(line) => write!(f, "ss: cannot read its line '{line}'"),
+            AnswerError::AmbiguousWildcards => {
                 f.write_str("ss: this version prints IPv4 and IPv6 wildcards alike")
             }
         }
     }
 }
 
-impl std::error::Error for SsError {}
+impl std::error::Error for AnswerError {}
 
-/// What ss is asked about each listener besides what it always prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SsDetails {
-    /// Nothing.
-    None,
-    /// The processes that hold it. ss then reads all processes.
-    Holders,
-    /// Its inode.
-    Inodes,
-}
-
-impl SsDetails {
-    fn arguments(self) -> &'static str {
-        match self {
-            SsDetails::None => "-lntu",
-            SsDetails::Holders => "-lntup",
-            SsDetails::Inodes => "-lntue",
-        }
-    }
-}
-
-impl Ss {
-    /// The ss in the directories of `path`, the value of `PATH`.
-    ///
-    /// Relative and empty entries are skipped. They would run a file of the
-    /// working directory.
-    pub fn in_path(path: &std::ffi::OsStr, details: SsDetails) -> Ss {
-        let own_file = std::env::current_exe().and_then(fs::metadata).ok();
-        Ss {
-            candidates: std::env::split_paths(path)
-                .filter(|directory| directory.is_absolute())
-                .map(|directory| directory.join("ss"))
-                .collect(),
-            own_file: own_file.map(|file| (file.dev(), file.ino())),
-            details,
-            paused_until: None,
-            reader: AnswerReader::new(details == SsDetails::Holders),
-        }
-    }
-
-    /// Runs ss once and appends its listeners to `listeners`.
-    ///
-    /// # Errors
-    /// Any [`SsError`] but [`SsError::NoRows`]. `listeners` then holds part of a
-    /// snapshot and must not be used.
-    pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
-        let program = self.find().ok_or(SsError::NotFound)?;
-        if self.paused_until.is_some_and(|t| Instant::now() < t) {
-            return Err(SsError::Paused);
-        }
-        let deadline = Instant::now() + DEADLINE;
-        let result = Run::spawn(program, self.details.arguments(), deadline).and_then(|mut run| {
-            let has_header = self.reader.read(&mut run.stdout, listeners)?;
-            run.finish()?;
-            has_header.then_some(()).ok_or(SsError::NoHeader)
-        });
-        let result = result.and_then(|()| {
-            let needs_inode = |l: &Listener| self.details == SsDetails::Inodes && l.inode == 0;
-            match listeners.iter().any(needs_inode) {
-                true => Err(SsError::NoInode),
-                false => Ok(()),
-            }
-        });
-        if matches!(result, Err(SsError::TimedOut)) {
-            self.paused_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
-        }
-        result
-    }
-
-    /// The first candidate that can be executed and is not this program.
-    fn find(&self) -> Option<&Path> {
-        self.candidates.iter().map(PathBuf::as_path).find(|path| {
-            fs::metadata(path).is_ok_and(|file| {
-                file.is_file()
-                    && file.mode() & 0o111 != 0
-                    && Some((file.dev(), file.ino())) != self.own_file
-            })
-        })
-    }
-}
-
-/// A running ss. Dropping it kills its process group, and then reaps it.
-struct Run {
-    child: Child,
-    stdout: DeadlineStream,
-    stderr: DeadlineStream,
-}
-
-impl Run {
-    /// Starts `program`.
-    ///
-    /// Its stdout and stderr are Unix sockets, not pipes: std can set a timeout for
-    /// reading a socket. Its stdin is one as well, since an image may lack
-    /// `/dev/null`.
-    fn spawn(program: &Path, arguments: &str, deadline: Instant) -> Result<Run, SsError> {
-        let spawn = || {
-            let (stdin, its_stdin) = UnixStream::pair()?;
-            stdin.shutdown(Shutdown::Both)?;
-            let (stdout, its_stdout) = UnixStream::pair()?;
-            let (stderr, its_stderr) = UnixStream::pair()?;
-            let its_streams = [its_stdin, its_stdout, its_stderr].map(OwnedFd::from);
-            let child = Child::spawn(program.as_os_str(), arguments, &its_streams)?;
-            sys::set_child_group(child.id);
-            let with_deadline = |stream| DeadlineStream { stream, deadline };
-            Ok(Run {
-                child,
-                stdout: with_deadline(stdout),
-                stderr: with_deadline(stderr),
-            })
-        };
-        spawn().map_err(|error| SsError::Spawn(program.to_path_buf(), error))
-    }
-
-    /// Waits for ss to exit, after its stdout was read to the end. Checks that it
-    /// wrote nothing to stderr and exited 0.
-    fn finish(mut self) -> Result<(), SsError> {
-        let mut bytes = Vec::new();
-        let mut stderr = (&mut self.stderr).take(MOST_STDERR);
-        stderr.read_to_end(&mut bytes).map_err(SsError::from_read)?;
-        if !bytes.is_empty() {
-            let text = String::from_utf8_lossy(&bytes);
-            let first = text.lines().next().unwrap_or_default();
-            return Err(SsError::Stderr(first.trim_end().to_string()));
-        }
-        // ss has closed its streams, so it is about to exit. std cannot wait for
-        // that with a timeout, so this asks again after short sleeps.
-        loop {
-            match self.child.try_wait().map_err(SsError::Read)? {
-                Some(status) => {
-                    sys::set_child_group(0);
-                    return status.success().then_some(()).ok_or(SsError::Exit(status));
-                }
-                None if Instant::now() >= self.stderr.deadline => return Err(SsError::TimedOut),
-                None => sys::sleep_briefly(),
-            }
-        }
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        sys::kill_child_group();
-        sys::set_child_group(0);
-    }
-}
-
-/// A stream whose reads fail with `WouldBlock` once the deadline has passed.
-struct DeadlineStream {
-    stream: UnixStream,
-    deadline: Instant,
-}
-
-impl Read for DeadlineStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(buffer)
-    }
-}
-
-impl SsError {
-    fn from_read(error: io::Error) -> SsError {
-        match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => SsError::TimedOut,
-            _ => SsError::Read(error),
-        }
-    }
-
-    fn line(bytes: &[u8]) -> SsError {
+impl AnswerError {
+    fn line(bytes: &[u8]) -> AnswerError {
         const SHOWN: usize = 80;
         let shown = &bytes[..bytes.len().min(SHOWN)];
-        SsError::Line(String::from_utf8_lossy(shown).into_owned())
+        AnswerError::Line(String::from_utf8_lossy(shown).into_owned())
     }
 }
 
@@ -317,24 +87,23 @@ impl AnswerReader {
     /// empty, without even a header.
     ///
     /// # Errors
-    /// [`SsError::NoHeader`], [`SsError::Line`] or [`SsError::AmbiguousWildcards`]
-    /// for an answer that cannot be understood. [`SsError::TimedOut`] or
-    /// [`SsError::Read`] if `reader` fails.
+    /// [`AnswerError::NoHeader`], [`AnswerError::Line`] or [`AnswerError::AmbiguousWildcards`]
+    /// for an answer that cannot be understood. [`AnswerError::Read`] if `reader` fails.
     pub fn read(
         &mut self,
         reader: impl Read,
         listeners: &mut Vec<Listener>,
-    ) -> Result<bool, SsError> {
+    ) -> Result<bool, AnswerError> {
         self.unknown_family.clear();
         let mut lines = self.scanner.lines(reader);
-        let mut style = match lines.next().map_err(SsError::from_read)? {
+        let mut style = match lines.next().map_err(AnswerError::Read)? {
             Some(line) if is_header(line.bytes) => Style::of_header(line.bytes),
-            Some(_) => return Err(SsError::NoHeader),
+            Some(_) => return Err(AnswerError::NoHeader),
             None => return Ok(false),
         };
-        while let Some(line) = lines.next().map_err(SsError::from_read)? {
+        while let Some(line) = lines.next().map_err(AnswerError::Read)? {
             let (row, cell) = split_off_processes(line.bytes);
-            let unreadable = || SsError::line(line.bytes);
+            let unreadable = || AnswerError::line(line.bytes);
             let is_whole = line.terminated;
             let mut row = parse_row(row, &mut style)
                 .filter(|_| is_whole)
@@ -347,16 +116,16 @@ impl AnswerReader {
                 let is_end = |text: &[u8]| text.trim_ascii_end().ends_with(b"))");
                 let mut is_at_end = is_end(cell);
                 while !is_at_end {
-                    let more = lines.next().map_err(SsError::from_read)?;
+                    let more = lines.next().map_err(AnswerError::Read)?;
                     let more =
                         more.filter(|more| self.cell.len() + more.bytes.len() < LONGEST_LINE);
-                    let more = more.ok_or_else(|| SsError::line(&self.cell))?;
+                    let more = more.ok_or_else(|| AnswerError::line(&self.cell))?;
                     self.cell.push(b'\n');
                     self.cell.extend_from_slice(more.bytes);
                     is_at_end = is_end(more.bytes);
                 }
                 let processes = parse_processes(self.cell.trim_ascii_end());
-                let processes = processes.ok_or_else(|| SsError::line(&self.cell))?;
+                let processes = processes.ok_or_else(|| AnswerError::line(&self.cell))?;
                 if let SsRow::Listener(listener) | SsRow::UnknownFamily(listener) = &mut row {
                     listener.holders = processes;
                 }
@@ -371,10 +140,12 @@ impl AnswerReader {
             }
         }
         if lines.overlong() > 0 {
-            return Err(SsError::line(b"(over-long)"));
+            return Err(AnswerError::line(b"(over-long)"));
         }
         if !self.unknown_family.is_empty() {
-            let wildcard = style.meaning_of_star().ok_or(SsError::AmbiguousWildcards)?;
+            let wildcard = style
+                .meaning_of_star()
+                .ok_or(AnswerError::AmbiguousWildcards)?;
             for &index in &self.unknown_family {
                 let listener = &mut listeners[index];
                 listener.endpoint.address = wildcard;
@@ -429,21 +200,6 @@ fn parse_processes(cell: &[u8]) -> Option<Holders> {
             more => more.strip_prefix(b",(")?,
         };
     }
-}
-
-/// The `holders` that ss named, with their whole names from `/proc/PID/comm`. ss
-/// cuts a name off before its first `)`.
-///
-/// A name stays as it is if `comm` does not start with it. The process may have
-/// ended, and another one may have its id now.
-pub fn with_whole_names(holders: &Holders) -> Holders {
-    let whole = |holder: &Holder| {
-        let directory = format!("/proc/{}", holder.pid);
-        let whole = process::name_in_comm(directory.as_ref()).ok()?;
-        let cut = whole.split(|byte| *byte == b')').next();
-        (cut == Some(&holder.name)).then_some(whole)
-    };
-    holders.clone().renamed(whole)
 }
 
 /// Whether `line` starts with the columns that [`parse_row`] reads, in their order.
@@ -613,6 +369,7 @@ impl SsEndpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::ErrorKind;
 
     const NEW_HEADER: &str =
         "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess\n";
@@ -953,7 +710,7 @@ mod tests {
             }
         }
         let result = AnswerReader::new(false).read(Broken, &mut Vec::new());
-        assert!(matches!(result, Err(SsError::Read(_))), "{result:?}");
+        assert!(matches!(result, Err(AnswerError::Read(_))), "{result:?}");
     }
 
     #[test]
@@ -963,11 +720,5 @@ mod tests {
         for end in NEW_HEADER.len() + 1..whole.len() {
             assert!(read(&whole[..end]).is_err(), "{:?}", &whole[..end]);
         }
-    }
-
-    #[test]
-    fn relative_and_empty_entries_of_path_are_not_searched() {
-        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref(), SsDetails::None);
-        assert_eq!(ss.candidates, [Path::new("/usr/bin/ss")]);
     }
 }

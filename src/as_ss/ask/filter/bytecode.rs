@@ -9,8 +9,8 @@
 //! A program that jumps to its end accepts, one that jumps four bytes further
 //! rejects.
 
-use super::filter::{Condition, End, Filter, Join, Network};
-use super::selection::AddressFamily;
+use super::{Condition, End, Filter, Join, Network};
+use crate::as_ss::ask::selection::AddressFamily;
 
 const INET_DIAG_BC_JMP: u8 = 1;
 const INET_DIAG_BC_S_GE: u8 = 2;
@@ -73,7 +73,7 @@ fn condition(condition: &Condition) -> Option<Vec<u8>> {
             &[mark.to_ne_bytes(), mask.to_ne_bytes()].concat(),
         ),
         Condition::InCgroup(number) => comparison(INET_DIAG_BC_CGROUP_COND, &number.to_ne_bytes()),
-        Condition::AutoBound => comparison(INET_DIAG_BC_AUTO, &[]),
+        Condition::AutoBound(_) => comparison(INET_DIAG_BC_AUTO, &[]),
         Condition::Not(inner) => {
             let mut program = self::condition(inner)?;
             program.extend(instruction(
@@ -87,11 +87,7 @@ fn condition(condition: &Condition) -> Option<Vec<u8>> {
         Condition::All(filter) => compile(filter)?,
         // The kernel refuses names of Unix sockets, as ss finds out too.
         Condition::IsLike(end, _) => {
-            let any = Network {
-                family: Some(AddressFamily::Unix),
-                octets: [0; 16],
-                bits: 0,
-            };
+            let any = Network::any(Some(AddressFamily::Unix));
             comparison(
                 by_end(*end, INET_DIAG_BC_S_COND, INET_DIAG_BC_D_COND),
                 &host(0, Some(&any)),

@@ -1,0 +1,50 @@
+//! Numbers as C writes them, which ss reads.
+
+/// A number as C writes them: decimal, octal behind `0`, hexadecimal behind `0x`,
+/// and all of them behind a sign.
+pub fn integer(text: &str) -> Option<i64> {
+    let (is_negative, text) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let (digits, base) = match text.strip_prefix('0') {
+        Some("") | None => (text, 10),
+        Some(rest) => match rest.strip_prefix(['x', 'X']) {
+            Some(digits) => (digits, 16),
+            None => (rest, 8),
+        },
+    };
+    if !digits.bytes().all(|digit| digit.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let number = i64::from(u32::from_str_radix(digits, base).ok()?);
+    Some(if is_negative { -number } else { number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_a_base_and_a_sign() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("80", Some(80)),
+            ("0120", Some(80)),
+            ("0x50", Some(80)),
+            ("0X5f", Some(95)),
+            ("+80", Some(80)),
+            ("-0x50", Some(-80)),
+            ("4294967295", Some(4_294_967_295)),
+            ("4294967296", None),
+            ("080", None),
+            ("0x", None),
+            ("--1", None),
+            ("1_0", None),
+            ("", None),
+        ] {
+            assert_eq!(integer(text), number, "{text}");
+        }
+    }
+}

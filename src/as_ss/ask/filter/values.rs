@@ -1,0 +1,251 @@
+//! What a condition compares with, as it is typed: addresses, ports, marks, interfaces.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::number::integer;
+use super::words::Comparison;
+use super::{ANY_PORT, Condition, End, Network};
+use crate::as_ss::ask::selection::{AddressFamily, Kind, Selection};
+use crate::as_ss::names::protocols;
+use crate::as_ss::names::services::Services;
+use crate::cli::UsageError;
+use crate::kernel::netlink::link::interface_index;
+use crate::listener::Protocol;
+
+/// Reads values.
+#[derive(Debug)]
+pub struct Values<'a> {
+    /// What the options ask for. A family before a value narrows it.
+    pub selection: &'a mut Selection,
+    /// The names of ports.
+    pub services: &'a Services,
+}
+
+impl Values<'_> {
+    /// The condition that `end` has this address, and the port that may follow it.
+    ///
+    /// # Errors
+    /// If the value is not covered, or none.
+    pub fn address(&mut self, end: End, text: &str) -> Result<Condition, UsageError> {
+        let (value, family) = self.narrow(text);
+        match family {
+            None | Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+                let (host, port) =
+                    split_port(value).ok_or_else(|| refusal(text, "no ] follows the address"))?;
+                let network = match host.starts_with('*') || host.is_empty() {
+                    true => None,
+                    false => Some(self.network(host)?),
+                };
+                Ok(Condition::Is(end, self.port_of_ip(port)?, network))
+            }
+            Some(AddressFamily::Unix) => like(end, text, value),
+            Some(AddressFamily::Xdp) => Err(refusal(text, "no such address")),
+            Some(family) => {
+                let (address, port) = value.split_once(':').unwrap_or((value, ""));
+                let network = numbered_network(address, family)
+                    .ok_or_else(|| refusal(text, "no such address"))?;
+                let port = other_port(text, port, family)?;
+                Ok(Condition::Is(end, port, Some(network)))
+            }
+        }
+    }
+
+    /// The condition that the port of `end` compares so with this one.
+    ///
+    /// # Errors
+    /// If the value is not covered, or none.
+    pub fn port(
+        &mut self,
+        end: End,
+        comparison: Comparison,
+        text: &str,
+    ) -> Result<Condition, UsageError> {
+        let (value, family) = self.narrow(text);
+        let equal = match family {
+            Some(AddressFamily::Unix) => like(end, text, value)?,
+            None | Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+                Condition::Is(end, self.port_of_ip(value)?, None)
+            }
+            Some(family) => {
+                let port = value.strip_prefix(':').unwrap_or(value);
+                let port = other_port(text, port, family)?;
+                Condition::Is(end, port, Some(Network::any(Some(family))))
+            }
+        };
+        let port = match equal {
+            Condition::Is(_, port, _) => port,
+            _ => ANY_PORT,
+        };
+        let not = |condition| Condition::Not(Box::new(condition));
+        Ok(match comparison {
+            Comparison::Equal => equal,
+            Comparison::NotEqual => not(equal),
+            Comparison::AtLeast => Condition::AtLeast(end, port),
+            Comparison::AtMost => Condition::AtMost(end, port),
+            Comparison::More => not(Condition::AtMost(end, port)),
+            Comparison::Less => not(Condition::AtLeast(end, port)),
+        })
+    }
+
+    /// Takes off the family that may stand before a value. ss then shows only
+    /// that family, and where options name several, only the last of them.
+    fn narrow<'a>(&mut self, text: &'a str) -> (&'a str, Option<AddressFamily>) {
+        let named = text
+            .split_once(':')
+            .and_then(|(name, value)| Some((value, AddressFamily::named(name)?)));
+        let (value, family) = match named {
+            Some((_, AddressFamily::Xdp)) | None => (text, self.selection.last_family),
+            Some((value, family)) => (value, Some(family)),
+        };
+        if let Some(family) = family {
+            self.selection.only_family(family);
+        }
+        (value, family)
+    }
+
+    /// `PORT` or `:PORT`; nothing or `*` is any.
+    fn port_of_ip(&self, text: &str) -> Result<i32, UsageError> {
+        let text = text.strip_prefix(':').unwrap_or(text);
+        if text.is_empty() || text.starts_with('*') {
+            return Ok(ANY_PORT);
+        }
+        let refuse = |why| Err(refusal(text, why));
+        if let Some(number) = integer(text) {
+            return match i32::try_from(number) {
+                Ok(port) => Ok(port),
+                Err(_) => refuse("not a port"),
+            };
+        }
+        let named = |kind, protocol| {
+            let port = || self.services.port(text, protocol);
+            self.selection.kinds.has(kind).then(port).flatten()
+        };
+        let udp = named(Kind::Udp, Protocol::Udp);
+        match (udp, named(Kind::Tcp, Protocol::Tcp)) {
+            (Some(udp), Some(tcp)) if udp != tcp => refuse("another port for UDP than for TCP"),
+            (Some(port), _) | (None, Some(port)) => Ok(i32::from(port)),
+            (None, None) => refuse("neither a port nor a service of /etc/services"),
+        }
+    }
+
+    /// `ADDRESS` or `ADDRESS/BITS`.
+    fn network(&self, text: &str) -> Result<Network, UsageError> {
+        let asked = self.selection.last_family;
+        if let "any" | "all" | "default" = text {
+            return Ok(Network::any(asked));
+        }
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let why = "not an address or a network (one of IPv6 stands in brackets)";
+        let refuse = || refusal(text, why);
+        let address: IpAddr = match address.contains(':') {
+            true => IpAddr::V6(address.parse().map_err(|_| refuse())?),
+            false => IpAddr::V4(parse_v4(address).ok_or_else(refuse)?),
+        };
+        let (family, most) = match address {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
+        if asked.is_some_and(|asked| asked != family) {
+            return Err(refusal(text, "not of the family asked for"));
+        }
+        let bits = match bits {
+            None => most,
+            Some(bits) => match integer(bits) {
+                Some(bits @ 0..) if bits <= most => bits,
+                _ => return Err(refuse()),
+            },
+        };
+        Ok(Network {
+            family: Some(family),
+            octets: super::octets(address),
+            bits: bits as usize,
+        })
+    }
+}
+
+/// `MARK` or `MARK/MASK`.
+pub fn mark(text: &str) -> Option<(u32, u32)> {
+    let number = |text| integer(text).map(|number| number as u32);
+    match text.split_once('/') {
+        None => Some((number(text)?, u32::MAX)),
+        Some((mark, mask)) => Some((number(mark)?, number(mask)?)),
+    }
+}
+
+/// The number of the interface with this name or number.
+pub fn interface(text: &str) -> Option<u32> {
+    interface_index(text).or_else(|| integer(text)?.try_into().ok())
+}
+
+/// Refuses what was typed, for this reason.
+pub fn refusal(text: &str, why: &str) -> UsageError {
+    UsageError::of_ss(format!("{text}: {why}"))
+}
+
+/// A pattern for the name of a Unix socket. Sets of characters by name are left to
+/// others.
+fn like(end: End, text: &str, pattern: &str) -> Result<Condition, UsageError> {
+    let is_set = |pair: &[u8]| matches!(pair, [b'[', b':' | b'.' | b'=']);
+    if pattern.as_bytes().windows(2).any(is_set) {
+        return Err(refusal(text, "sets of characters by name are not covered"));
+    }
+    Ok(Condition::IsLike(end, pattern.into()))
+}
+
+/// What stands for an address in families that have none: a protocol, the number of a
+/// machine.
+fn numbered_network(text: &str, family: AddressFamily) -> Option<Network> {
+    let number = match (text, family) {
+        ("" | "*", _) => return Some(Network::any(Some(family))),
+        (_, AddressFamily::Packet) => protocols::link_number(text)?,
+        (_, AddressFamily::Netlink) => protocols::netlink_number(text)?,
+        _ => integer(text)?.try_into().ok()?,
+    };
+    Some(Network {
+        family: Some(family),
+        octets: super::octets_of_number(number),
+        bits: 32,
+    })
+}
+
+/// What stands for a port in families that have none: an interface, a process, a
+/// number.
+fn other_port(text: &str, port: &str, family: AddressFamily) -> Result<i32, UsageError> {
+    if matches!(port, "" | "*") {
+        return Ok(ANY_PORT);
+    }
+    let number = integer(port).and_then(|number| i32::try_from(number).ok());
+    let named = || match family {
+        AddressFamily::Packet => interface_index(port)?.try_into().ok(),
+        AddressFamily::Netlink if port == "kernel" => Some(0),
+        _ => None,
+    };
+    let why = || refusal(text, "no such port");
+    number.or_else(named).ok_or_else(why)
+}
+
+/// The address and the port of `ADDRESS`, `ADDRESS:PORT` and `[ADDRESS]:PORT`.
+fn split_port(text: &str) -> Option<(&str, &str)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        return rest.split_once(']');
+    }
+    if text.starts_with('*') {
+        return Some(text.split_at(1));
+    }
+    // In an IPv6 network without brackets the port can only follow the bits.
+    let from = text.find('/').unwrap_or(0);
+    let colon = text[from..].rfind(':').map_or(text.len(), |at| from + at);
+    Some(text.split_at(colon))
+}
+
+/// One to four numbers; those that are left out are zero.
+fn parse_v4(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    for (index, number) in text.split('.').enumerate() {
+        *octets.get_mut(index)? = u8::try_from(integer(number)?).ok()?;
+    }
+    Some(octets.into())
+}

@@ -1,0 +1,97 @@
+//! The lists of sockets that the kernel gives over netlink, and what can go wrong with
+//! one and with a row of it.
+
+use std::fmt;
+
+use crate::kernel::netlink::client::Client;
+use crate::kernel::netlink::message::{Amount, AnswerError, Kinds};
+use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
+
+/// Why a row of a list is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowError {
+    /// It cannot be read.
+    Unreadable,
+    /// It says this of the socket, which `-i` cannot show.
+    NotCovered(&'static str),
+}
+
+/// Why a list is not complete.
+#[derive(Debug)]
+pub struct DumpError {
+    /// How many rows came until then. With none, the kernel did not begin to answer.
+    pub rows: usize,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Reason {
+    Answer(AnswerError),
+    NotCovered(&'static str),
+}
+
+impl fmt::Display for DumpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::Answer(error) => error.fmt(f),
+            Reason::NotCovered(what) => write!(f, "-i does not cover {what}: leave out -i"),
+        }
+    }
+}
+
+impl std::error::Error for DumpError {}
+
+/// Takes one row.
+pub type ShowRow<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), RowError>;
+
+/// Asks the kernel for lists, one after the other.
+#[derive(Debug)]
+pub struct Dumps {
+    client: Client,
+    /// Of all lists.
+    rows: usize,
+}
+
+impl Default for Dumps {
+    fn default() -> Dumps {
+        Dumps {
+            client: Client::of_sock_diag(),
+            rows: 0,
+        }
+    }
+}
+
+impl Dumps {
+    /// Asks for a list, and has `show_row` write each row of it.
+    ///
+    /// # Errors
+    /// If the kernel does not list them all, or a row is not shown.
+    pub fn dump(&mut self, question: &[u8], show_row: ShowRow<'_>) -> Result<(), DumpError> {
+        let rows = &mut self.rows;
+        let mut failed = None;
+        let kinds = Kinds::same(SOCK_DIAG_BY_FAMILY);
+        let answer = self.client.ask(kinds, Amount::Dump, question, &mut |row| {
+            *rows += 1;
+            let shown = show_row(row);
+            failed = shown.err();
+            shown.ok()
+        });
+        let reason = match (answer, failed) {
+            (Ok(()), _) => return Ok(()),
+            (Err(_), Some(RowError::NotCovered(what))) => Reason::NotCovered(what),
+            (Err(error), _) => Reason::Answer(error),
+        };
+        Err(DumpError {
+            rows: self.rows,
+            reason,
+        })
+    }
+}
+
+/// Asks the kernel for one list, and has `show_row` write each row of it.
+///
+/// # Errors
+/// As [`Dumps::dump`].
+pub fn dump(question: &[u8], show_row: ShowRow<'_>) -> Result<(), DumpError> {
+    Dumps::default().dump(question, show_row)
+}

@@ -1,0 +1,221 @@
+//! What `-i` says of a TCP socket: `struct tcp_info`, in the order of ss.
+
+use std::fmt::Write as _;
+
+use crate::as_ss::ask::request::Show;
+use crate::as_ss::show::numbers::{bandwidth, rounded, significant, thousandths};
+use crate::as_ss::show::rows::Rows;
+use crate::kernel::netlink::diag::Row;
+use crate::kernel::netlink::tcp_info::{
+    TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN, TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS,
+    TCPI_OPT_WSCALE, TcpBbrInfo, TcpInfo,
+};
+use crate::kernel::socket::State;
+
+/// Writes what `tcp_info` says, in the order of ss.
+pub fn show(info: &TcpInfo, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
+    show_agreed(info, row, show, rows);
+    show_pace(info, rows);
+    show_traffic(info, rows);
+    if let Some(bbr) = row.bbr() {
+        show_bbr(&bbr, show.numeric, rows);
+    }
+    show_rates(info, row, show.numeric, rows);
+    show_limits(info, rows);
+    show_losses(info, row, rows);
+    show_receiver(info, rows);
+}
+
+/// What the two ends agreed upon.
+fn show_agreed(info: &TcpInfo, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
+    if show.timers {
+        for (bit, name) in [
+            (TCPI_OPT_TIMESTAMPS, " ts"),
+            (TCPI_OPT_SACK, " sack"),
+            (TCPI_OPT_ECN, " ecn"),
+            (TCPI_OPT_ECN_SEEN, " ecnseen"),
+            (TCPI_OPT_SYN_DATA, " fastopen"),
+        ] {
+            if info.tcpi_options & bit != 0 {
+                rows.push(name.as_bytes());
+            }
+        }
+    }
+    if let Some(name) = row.congestion() {
+        rows.push(b" ");
+        rows.push(name);
+    }
+    if info.tcpi_options & TCPI_OPT_WSCALE != 0 {
+        let scales = info.tcpi_wscales;
+        let _ = write!(rows, " wscale:{},{}", scales & 15, scales >> 4);
+    }
+}
+
+/// How much is sent at once, and what is waited for.
+fn show_pace(info: &TcpInfo, rows: &mut Rows<'_>) {
+    if info.tcpi_rto != 3_000_000 {
+        show_time("rto", info.tcpi_rto, rows);
+    }
+    show_numbers(&[("backoff", info.tcpi_backoff.into())], rows);
+    if info.tcpi_rtt != 0 {
+        let (rtt, variance) = (thousandths(info.tcpi_rtt), thousandths(info.tcpi_rttvar));
+        let _ = write!(rows, " rtt:{rtt}/{variance}");
+    }
+    show_time("ato", info.tcpi_ato, rows);
+    let numbers = [
+        ("mss", info.tcpi_snd_mss.into()),
+        ("pmtu", info.tcpi_pmtu.into()),
+        ("rcvmss", info.tcpi_rcv_mss.into()),
+        ("advmss", info.tcpi_advmss.into()),
+        ("cwnd", info.tcpi_snd_cwnd.into()),
+    ];
+    show_numbers(&numbers, rows);
+    if info.tcpi_snd_ssthresh < 0xffff {
+        show_numbers(&[("ssthresh", info.tcpi_snd_ssthresh.into())], rows);
+    }
+}
+
+fn show_traffic(info: &TcpInfo, rows: &mut Rows<'_>) {
+    let numbers = [
+        ("bytes_sent", info.tcpi_bytes_sent),
+        ("bytes_retrans", info.tcpi_bytes_retrans),
+        ("bytes_acked", info.tcpi_bytes_acked),
+        ("bytes_received", info.tcpi_bytes_received),
+        ("segs_out", info.tcpi_segs_out.into()),
+        ("segs_in", info.tcpi_segs_in.into()),
+        ("data_segs_out", info.tcpi_data_segs_out.into()),
+        ("data_segs_in", info.tcpi_data_segs_in.into()),
+    ];
+    show_numbers(&numbers, rows);
+}
+
+fn show_rates(info: &TcpInfo, row: &Row<'_>, numeric: bool, rows: &mut Rows<'_>) {
+    let sent = f64::from(info.tcpi_snd_cwnd) * f64::from(info.tcpi_snd_mss);
+    let vegas = row.vegas().filter(|vegas| {
+        vegas.tcpv_enabled != 0 && vegas.tcpv_rtt != 0 && vegas.tcpv_rtt != 0x7fff_ffff
+    });
+    let rtt = vegas.map_or(info.tcpi_rtt, |vegas| vegas.tcpv_rtt);
+    if rtt > 0 && sent > 0.0 {
+        let rate = bandwidth(sent * 8e6 / f64::from(rtt), numeric);
+        let _ = write!(rows, " send {rate}bps");
+    }
+    let numbers = [
+        ("lastsnd", info.tcpi_last_data_sent.into()),
+        ("lastrcv", info.tcpi_last_data_recv.into()),
+        ("lastack", info.tcpi_last_ack_recv.into()),
+    ];
+    show_numbers(&numbers, rows);
+    let rate = |rate: u64| match rate {
+        0 | u64::MAX => None,
+        rate => Some(bandwidth(rate as f64 * 8.0, numeric)),
+    };
+    if let Some(pace) = rate(info.tcpi_pacing_rate) {
+        let _ = write!(rows, " pacing_rate {pace}bps");
+        if let Some(most) = rate(info.tcpi_max_pacing_rate) {
+            let _ = write!(rows, "/{most}bps");
+        }
+    }
+    if let Some(delivery) = rate(info.tcpi_delivery_rate) {
+        let _ = write!(rows, " delivery_rate {delivery}bps");
+    }
+    let numbers = [
+        ("delivered", info.tcpi_delivered.into()),
+        ("delivered_ce", info.tcpi_delivered_ce.into()),
+    ];
+    show_numbers(&numbers, rows);
+}
+
+/// For how long what kept the socket from sending.
+fn show_limits(info: &TcpInfo, rows: &mut Rows<'_>) {
+    if info.tcpi_delivery_flags & 1 != 0 {
+        rows.push(b" app_limited");
+    }
+    let busy = info.tcpi_busy_time;
+    if busy == 0 {
+        return;
+    }
+    let _ = write!(rows, " busy:{}ms", busy / 1000);
+    for (name, limited) in [
+        ("rwnd_limited", info.tcpi_rwnd_limited),
+        ("sndbuf_limited", info.tcpi_sndbuf_limited),
+    ] {
+        if limited != 0 {
+            let tenths = rounded(limited as f64 * 1000.0 / busy as f64);
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            let milliseconds = limited / 1000;
+            let _ = write!(rows, " {name}:{milliseconds}ms({whole}.{tenth}%)");
+        }
+    }
+}
+
+fn show_losses(info: &TcpInfo, row: &Row<'_>, rows: &mut Rows<'_>) {
+    show_numbers(&[("unacked", info.tcpi_unacked.into())], rows);
+    let (retransmitted, all) = (info.tcpi_retrans, info.tcpi_total_retrans);
+    if retransmitted != 0 || all != 0 {
+        let _ = write!(rows, " retrans:{retransmitted}/{all}");
+    }
+    show_numbers(&[("lost", info.tcpi_lost.into())], rows);
+    if row.message.idiag_state != State::Listen as u8 {
+        show_numbers(&[("sacked", info.tcpi_sacked.into())], rows);
+    }
+    let numbers = [
+        ("dsack_dups", info.tcpi_dsack_dups.into()),
+        ("fackets", info.tcpi_fackets.into()),
+    ];
+    show_numbers(&numbers, rows);
+    if info.tcpi_reordering != 3 {
+        let reordering = info.tcpi_reordering as i32;
+        let _ = write!(rows, " reordering:{reordering}");
+    }
+    show_numbers(&[("reord_seen", info.tcpi_reord_seen.into())], rows);
+}
+
+fn show_receiver(info: &TcpInfo, rows: &mut Rows<'_>) {
+    show_time("rcv_rtt", info.tcpi_rcv_rtt, rows);
+    let numbers = [
+        ("rcv_space", info.tcpi_rcv_space.into()),
+        ("rcv_ssthresh", info.tcpi_rcv_ssthresh.into()),
+        ("notsent", info.tcpi_notsent_bytes.into()),
+    ];
+    show_numbers(&numbers, rows);
+    if info.tcpi_min_rtt != u32::MAX {
+        show_time("minrtt", info.tcpi_min_rtt, rows);
+    }
+    let numbers = [
+        ("rcv_ooopack", info.tcpi_rcv_ooopack.into()),
+        ("snd_wnd", info.tcpi_snd_wnd.into()),
+    ];
+    show_numbers(&numbers, rows);
+}
+
+fn show_bbr(bbr: &TcpBbrInfo, numeric: bool, rows: &mut Rows<'_>) {
+    let rate = bandwidth(bbr.bandwidth() as f64 * 8.0, numeric);
+    let time = thousandths(bbr.bbr_min_rtt);
+    let _ = write!(rows, " bbr:(bw:{rate}bps,mrtt:{time}");
+    for (name, gain) in [
+        ("pacing_gain", bbr.bbr_pacing_gain),
+        ("cwnd_gain", bbr.bbr_cwnd_gain),
+    ] {
+        if gain != 0 {
+            let gain = significant(f64::from(gain) / 256.0, 6);
+            let _ = write!(rows, ",{name}:{gain}");
+        }
+    }
+    rows.push(b")");
+}
+
+/// Writes those of the numbers that are not 0.
+pub fn show_numbers(numbers: &[(&str, u64)], rows: &mut Rows<'_>) {
+    for (name, number) in numbers {
+        if *number != 0 {
+            let _ = write!(rows, " {name}:{number}");
+        }
+    }
+}
+
+/// Writes a time in milliseconds, if it is not 0.
+fn show_time(name: &str, microseconds: u32, rows: &mut Rows<'_>) {
+    if microseconds != 0 {
+        let _ = write!(rows, " {name}:{}", thousandths(microseconds));
+    }
+}

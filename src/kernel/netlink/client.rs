@@ -1,0 +1,216 @@
+//! A client of netlink(7): the one way to ask the kernel something and to read the whole
+//! answer.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write as _};
+
+use super::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected, Kinds};
+use crate::sys;
+
+/// After this many datagrams in a row that did not come from the kernel, a read fails.
+/// Only those that arrived while the socket was being connected are left to discard.
+const MOST_FOREIGN: usize = 1000;
+
+const ENOBUFS: i32 = 105;
+
+/// Asks one protocol of netlink. It opens its socket when it first asks, and keeps it
+/// until an answer fails: what is left of that answer must not be read as the next.
+#[derive(Debug)]
+pub struct Client {
+    protocol: i32,
+    socket: Option<Socket>,
+    request: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Asks for sockets: sock_diag(7).
+    pub fn of_sock_diag() -> Client {
+        const NETLINK_SOCK_DIAG: i32 = 4;
+        Client::of(NETLINK_SOCK_DIAG)
+    }
+
+    /// Asks for interfaces, addresses and routes: rtnetlink(7).
+    pub fn of_route() -> Client {
+        const NETLINK_ROUTE: i32 = 0;
+        Client::of(NETLINK_ROUTE)
+    }
+
+    fn of(protocol: i32) -> Client {
+        Client {
+            protocol,
+            socket: None,
+            request: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Opens the socket, unless it is open. It then answers for the network namespace
+    /// that this thread is in now, also if the thread leaves that.
+    ///
+    /// # Errors
+    /// Those of opening a netlink socket.
+    pub fn open(&mut self) -> io::Result<()> {
+        self.opened().map(|_| ())
+    }
+
+    fn opened(&mut self) -> io::Result<&mut Socket> {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => Socket::open(self.protocol)?,
+        };
+        Ok(self.socket.insert(socket))
+    }
+
+    /// Closes the socket, which would keep its network namespace alive.
+    pub fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// The cookie of the network namespace that the socket answers for. `None` if the
+    /// socket is not open or the kernel does not know cookies.
+    pub fn namespace_cookie(&self) -> Option<u64> {
+        sys::namespace_cookie(&self.socket.as_ref()?.file)
+    }
+
+    /// Asks, and passes the payload of each message of the answer to `take`, which
+    /// returns `None` if it cannot read one. `payload` is the request without its
+    /// header.
+    ///
+    /// # Errors
+    /// If the answer is not complete. What `take` got until then must not be used.
+    pub fn ask(
+        &mut self,
+        kinds: Kinds,
+        amount: Amount,
+        payload: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Option<()>,
+    ) -> Result<(), AnswerError> {
+        let answer = self.ask_open(kinds, amount, payload, take);
+        // An interrupted dump was read to its end.
+        if !matches!(answer, Ok(()) | Err(AnswerError::Interrupted)) {
+            self.close();
+        }
+        answer
+    }
+
+    fn ask_open(
+        &mut self,
+        kinds: Kinds,
+        amount: Amount,
+        payload: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Option<()>,
+    ) -> Result<(), AnswerError> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER_SIZE];
+        }
+        self.opened()?;
+        let Client {
+            socket: Some(socket),
+            request,
+            buffer,
+            ..
+        } = self
+        else {
+            return Err(io::Error::from(ErrorKind::NotConnected).into());
+        };
+        socket.sequence = socket.sequence.wrapping_add(1);
+        let sequence = socket.sequence;
+        message::write_request(request, kinds.request, sequence, amount, payload);
+        if socket.file.write(request)? != request.len() {
+            return Err(io::Error::from(ErrorKind::WriteZero).into());
+        }
+        let kind = kinds.answer;
+        message::read_answer(
+            &mut &*socket,
+            buffer,
+            Expected { kind, sequence },
+            amount,
+            take,
+        )
+    }
+
+    /// One that asks whoever is at the other end of `file`.
+    #[cfg(test)]
+    pub(crate) fn of_file(file: File) -> Client {
+        let mut client = Client::of_sock_diag();
+        client.socket = Some(Socket { file, sequence: 0 });
+        client
+    }
+}
+
+/// A netlink socket, and the sequence number of its last request.
+#[derive(Debug)]
+struct Socket {
+    file: File,
+    sequence: u32,
+}
+
+impl Socket {
+    fn open(protocol: i32) -> io::Result<Socket> {
+        let file = sys::netlink_socket(protocol)?;
+        Ok(Socket { file, sequence: 0 })
+    }
+}
+
+impl Read for &Socket {
+    /// Reads the next datagram from the kernel, and discards what others sent. Every
+    /// datagram of netlink is read here.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        for _ in 0..MOST_FOREIGN {
+            if let Some(length) = sys::receive_from_kernel(&self.file, buffer)? {
+                return Ok(length);
+            }
+        }
+        // They left no room for the kernel's, as the kernel itself would say.
+        Err(io::Error::from_raw_os_error(ENOBUFS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::{Path, PathBuf};
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    /// A socket, its address, and another that sends to it. As an address of netlink, the
+    /// path of the other is one with a port id.
+    fn socket_and_stranger(directory: &Path) -> (Socket, PathBuf, UnixDatagram) {
+        let path = directory.join("ours");
+        let file = File::from(OwnedFd::from(UnixDatagram::bind(&path).unwrap()));
+        let stranger = UnixDatagram::bind(directory.join("stranger")).unwrap();
+        stranger.connect(&path).unwrap();
+        (Socket { file, sequence: 0 }, path, stranger)
+    }
+
+    #[test]
+    fn a_datagram_from_a_process_is_discarded() {
+        let directory = TempDir::new().unwrap();
+        let (socket, path, stranger) = socket_and_stranger(directory.path());
+        let kernel = UnixDatagram::unbound().unwrap();
+        for round in 0..3 {
+            stranger.send(b"forged").unwrap();
+            stranger.send(b"").unwrap();
+            kernel.send_to(&[round], &path).unwrap();
+            let mut buffer = [0; 16];
+            assert_eq!((&socket).read(&mut buffer).unwrap(), 1);
+            assert_eq!(buffer[0], round);
+        }
+    }
+
+    /// It never finds the socket empty: its reads wait here.
+    #[test]
+    fn a_read_ends_though_a_process_sends_without_end() {
+        let directory = TempDir::new().unwrap();
+        let (socket, _, stranger) = socket_and_stranger(directory.path());
+        let sending = thread::spawn(move || while stranger.send(b"forged").is_ok() {});
+        let error = (&socket).read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(ENOBUFS));
+        drop(socket);
+        sending.join().unwrap();
+    }
+}

@@ -1,0 +1,177 @@
+//! How a structure of the kernel's headers is written down: as a table that gives each
+//! field its type and its byte range, under the kernel's own name. [`layout!`] makes a
+//! struct of the table, which is read from a message and written into one.
+//!
+//! Numbers are in the byte order of the machine. What is in network byte order, such as
+//! a port or an address, is an array of bytes in these tables.
+
+/// What can be read from the start of some bytes, and written there.
+pub trait Value: Sized {
+    /// Reads it. `None` if there are too few bytes.
+    fn read(bytes: &[u8]) -> Option<Self>;
+
+    /// Writes it. Panics if there is no room for it, which the tables rule out.
+    fn write(&self, bytes: &mut [u8]);
+}
+
+macro_rules! number {
+    ($($number:ty)*) => { $(
+        impl Value for $number {
+            #[inline(always)]
+            fn read(bytes: &[u8]) -> Option<$number> {
+                bytes.first_chunk().copied().map(<$number>::from_ne_bytes)
+            }
+
+            #[inline(always)]
+            fn write(&self, bytes: &mut [u8]) {
+                bytes[..size_of::<$number>()].copy_from_slice(&self.to_ne_bytes());
+            }
+        }
+    )* };
+}
+
+number!(u8 u16 u32 u64 i32);
+
+impl<const N: usize> Value for [u8; N] {
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> Option<[u8; N]> {
+        bytes.first_chunk().copied()
+    }
+
+    #[inline(always)]
+    fn write(&self, bytes: &mut [u8]) {
+        bytes[..N].copy_from_slice(self);
+    }
+}
+
+/// A 64-bit number in two halves, which the kernel aligns to four bytes only. The low
+/// half is first on every machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Halves(pub u64);
+
+impl Value for Halves {
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> Option<Halves> {
+        let (low, high) = (u32::read(bytes)?, u32::read(bytes.get(4..)?)?);
+        Some(Halves(u64::from(high) << 32 | u64::from(low)))
+    }
+
+    #[inline(always)]
+    fn write(&self, bytes: &mut [u8]) {
+        (self.0 as u32).write(bytes);
+        ((self.0 >> 32) as u32).write(&mut bytes[4..]);
+    }
+}
+
+/// Makes a struct of the table of a structure, with the length of the whole in bytes.
+/// Ranges that do not fit the types or the length do not compile.
+macro_rules! layout {
+    (
+        $(#[$about:meta])*
+        $name:ident, $size:literal bytes:
+        $($field:ident: $type:ty = $start:literal..$end:literal,)*
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default)]
+        #[allow(missing_docs)]
+        pub struct $name {
+            $(pub $field: $type,)*
+        }
+
+        impl $name {
+            /// Its length in bytes.
+            pub const SIZE: usize = $size;
+
+            /// Reads it, and returns what follows it. `None` if it is cut short.
+            #[inline(always)]
+            pub fn split(bytes: &[u8]) -> Option<($name, &[u8])> {
+                Some((<$name as $crate::kernel::netlink::layout::Value>::read(bytes)?, &bytes[$size..]))
+            }
+
+            /// Reads as much of it as there is. The rest is 0: an old kernel has a
+            /// shorter structure.
+            pub fn read_padded(bytes: &[u8]) -> $name {
+                let mut whole = [0; $size];
+                let length = bytes.len().min($size);
+                whole[..length].copy_from_slice(&bytes[..length]);
+                <$name as $crate::kernel::netlink::layout::Value>::read(&whole).unwrap_or_default()
+            }
+
+            /// Its bytes. What is between the fields is 0.
+            pub fn bytes(&self) -> [u8; $size] {
+                let mut bytes = [0; $size];
+                <$name as $crate::kernel::netlink::layout::Value>::write(self, &mut bytes);
+                bytes
+            }
+        }
+
+        impl $crate::kernel::netlink::layout::Value for $name {
+            #[inline(always)]
+            fn read(bytes: &[u8]) -> Option<$name> {
+                let bytes: &[u8; $size] = bytes.first_chunk()?;
+                Some($name {
+                    $($field: <$type as $crate::kernel::netlink::layout::Value>::read(&bytes[$start..$end])?,)*
+                })
+            }
+
+            fn write(&self, bytes: &mut [u8]) {
+                $(<$type as $crate::kernel::netlink::layout::Value>::write(&self.$field, &mut bytes[$start..$end]);)*
+            }
+        }
+
+        const _: () = {
+            $(assert!($end - $start == size_of::<$type>() && $end <= $size);)*
+        };
+    };
+}
+
+pub(crate) use layout;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    layout! {
+        /// A structure with a gap.
+        Sample, 20 bytes:
+        first: u8 = 0..1,
+        port: [u8; 2] = 2..4,
+        queue: u32 = 4..8,
+        cookie: Halves = 8..16,
+        signed: i32 = 16..20,
+    }
+
+    #[test]
+    fn a_structure_reads_back_as_it_was_written() {
+        let sample = Sample {
+            first: 1,
+            port: [0, 80],
+            queue: 0x0102_0304,
+            cookie: Halves(0x0506_0708_090a_0b0c),
+            signed: -2,
+        };
+        let bytes = sample.bytes();
+        let queue = 0x0102_0304_u32.to_ne_bytes();
+        assert_eq!(bytes[..8], [&[1, 0, 0, 80], &queue[..]].concat());
+        assert_eq!(bytes[8..12], 0x090a_0b0c_u32.to_ne_bytes());
+        let (read, rest) = Sample::split(&[&bytes[..], b"rest"].concat())
+            .map_or_else(|| panic!("cut short"), |(read, rest)| (read, rest.to_vec()));
+        assert_eq!((read.bytes(), &rest[..]), (bytes, &b"rest"[..]));
+        assert_eq!((read.cookie, read.signed), (sample.cookie, -2));
+    }
+
+    #[test]
+    fn a_structure_that_is_cut_short_is_not_read() {
+        let bytes = Sample::default().bytes();
+        for length in 0..Sample::SIZE {
+            assert!(Sample::split(&bytes[..length]).is_none(), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_an_old_kernel_lacks_reads_as_zero() {
+        let sample = Sample::read_padded(&[[7; 8], [9; 8]].concat()[..8]);
+        assert_eq!((sample.first, sample.queue), (7, 0x0707_0707));
+        assert_eq!((sample.cookie, sample.signed), (Halves(0), 0));
+    }
+}

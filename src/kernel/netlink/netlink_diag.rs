@@ -1,0 +1,71 @@
+//! netlink_diag of sock_diag(7): the sockets of netlink itself (`linux/netlink_diag.h`).
+
+use super::layout::{Halves, layout};
+use super::message::Attributes;
+use super::sock_diag::SkMeminfo;
+
+layout! {
+    /// `struct netlink_diag_req`: the request.
+    NetlinkDiagReq, 20 bytes:
+    sdiag_family: u8 = 0..1,
+    sdiag_protocol: u8 = 1..2,
+    ndiag_ino: u32 = 4..8,
+    ndiag_show: u32 = 8..12,
+    ndiag_cookie: Halves = 12..20,
+}
+
+/// The `sdiag_protocol` that stands for every protocol of netlink.
+pub const NDIAG_PROTO_ALL: u8 = 255;
+
+// What `ndiag_show` asks for.
+/// The memory of the socket.
+pub const NDIAG_SHOW_MEMINFO: u32 = 1;
+/// The groups that the socket has joined.
+pub const NDIAG_SHOW_GROUPS: u32 = 2;
+
+layout! {
+    /// `struct netlink_diag_msg`: a row. Attributes follow.
+    NetlinkDiagMsg, 28 bytes:
+    ndiag_family: u8 = 0..1,
+    ndiag_type: u8 = 1..2,
+    ndiag_protocol: u8 = 2..3,
+    ndiag_state: u8 = 3..4,
+    ndiag_portid: i32 = 4..8,
+    ndiag_dst_portid: i32 = 8..12,
+    ndiag_dst_group: i32 = 12..16,
+    ndiag_ino: u32 = 16..20,
+    ndiag_cookie: Halves = 20..28,
+}
+
+/// The `ndiag_state` of a socket that is connected (`NETLINK_CONNECTED` of the kernel).
+pub const NETLINK_CONNECTED: u8 = 1;
+
+const NETLINK_DIAG_MEMINFO: u16 = 0;
+const NETLINK_DIAG_GROUPS: u16 = 1;
+
+/// A row, and what its attributes say.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The row itself.
+    pub message: NetlinkDiagMsg,
+    /// The memory of the socket.
+    pub memory: Option<SkMeminfo<'a>>,
+    /// The first 32 groups, a bit for each that the socket has joined.
+    pub groups: Option<u32>,
+}
+
+impl<'a> Row<'a> {
+    /// `None` if it cannot be read.
+    pub fn parse(bytes: &'a [u8]) -> Option<Row<'a>> {
+        let (message, attributes) = NetlinkDiagMsg::split(bytes)?;
+        let attributes = Attributes(attributes);
+        Some(Row {
+            message,
+            memory: match attributes.get(NETLINK_DIAG_MEMINFO) {
+                Some(memory) => Some(SkMeminfo::read(memory)?),
+                None => None,
+            },
+            groups: attributes.number(NETLINK_DIAG_GROUPS),
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! sock_diag(7): what the lists of all families of sockets have in common.
+
+use super::layout::{Halves, Value as _, layout};
+
+/// The type of a request for sockets of one family, and of the rows that answer it.
+pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
+/// The indices of the numbers in [`SkMeminfo`] (`linux/sock_diag.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SkMeminfoIndex {
+    RmemAlloc,
+    Rcvbuf,
+    WmemAlloc,
+    Sndbuf,
+    FwdAlloc,
+    WmemQueued,
+    Optmem,
+    Backlog,
+    Drops,
+}
+
+/// The memory of a socket: an array of numbers. Every family has an attribute with it.
+#[derive(Clone, Copy, Debug)]
+pub struct SkMeminfo<'a>(&'a [u8]);
+
+impl<'a> SkMeminfo<'a> {
+    /// The array in the value of an attribute. `None` if it is cut short: the oldest
+    /// kernels that have it list the numbers up to `Optmem`.
+    pub fn read(value: &'a [u8]) -> Option<SkMeminfo<'a>> {
+        let memory = SkMeminfo(value);
+        memory.get(SkMeminfoIndex::Optmem).map(|_| memory)
+    }
+
+    /// One of the numbers. `None` if the kernel is too old to have it.
+    pub fn get(self, index: SkMeminfoIndex) -> Option<u32> {
+        u32::read(self.0.get(4 * index as usize..)?)
+    }
+
+    /// The bytes that wait to be read.
+    pub fn rmem_alloc(self) -> u32 {
+        self.get(SkMeminfoIndex::RmemAlloc).unwrap_or(0)
+    }
+
+    /// The bytes that wait to be sent.
+    pub fn wmem_alloc(self) -> u32 {
+        self.get(SkMeminfoIndex::WmemAlloc).unwrap_or(0)
+    }
+}
+
+layout! {
+    /// `struct xdp_diag_req` of `linux/xdp_diag.h`. Its rows are not read.
+    XdpDiagReq, 20 bytes:
+    sdiag_family: u8 = 0..1,
+    sdiag_protocol: u8 = 1..2,
+    xdiag_ino: u32 = 4..8,
+    xdiag_show: u32 = 8..12,
+    xdiag_cookie: Halves = 12..20,
+}

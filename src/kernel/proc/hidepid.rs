@@ -1,0 +1,30 @@
+//! Whether `/proc` shows every process: the option `hidepid` of its mount.
+
+use std::fs;
+
+const PROC: &str = "/proc";
+
+/// Whether `/proc` leaves out processes that this one may not trace (`hidepid` of
+/// proc(5)).
+pub fn hides_processes() -> bool {
+    const CAP_SYS_PTRACE: u32 = 19;
+    /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
+    const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let of_proc = mounts
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some(PROC));
+    let hides = of_proc.is_some_and(|line| {
+        line.contains("hidepid=") && !line.contains("hidepid=0") && !line.contains("hidepid=off")
+    });
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:\t"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    // In another user namespace, a capability says nothing about processes of the host.
+    let of_user = fs::read_link("/proc/self/ns/user");
+    let is_of_host = of_user.is_ok_and(|link| link.as_os_str() == HOST_USER_NAMESPACE);
+    let may_trace = is_of_host && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) != 0;
+    hides && !may_trace
+}

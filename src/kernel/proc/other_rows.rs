@@ -1,0 +1,172 @@
+//! The rows of `/proc/net/unix`, `packet`, `netlink` and `protocols`: which field is
+//! which. A row with a field that is missing or no number is `None`.
+
+/// A row of `/proc/net/unix`: `Num RefCount Protocol Flags Type St Inode Path`.
+pub struct UnixRow<'a> {
+    /// It listens (`__SO_ACCEPTCON` is among its flags).
+    pub listens: bool,
+    /// Its type, such as `SOCK_STREAM`.
+    pub kind: u32,
+    /// Its state (`SS_CONNECTED` and the like of the kernel's `net.h`).
+    pub state: u32,
+    /// Its inode.
+    pub inode: u32,
+    /// Its name up to the first blank, or nothing.
+    pub name: &'a [u8],
+}
+
+impl<'a> UnixRow<'a> {
+    /// The row in `line`.
+    pub fn parse(line: &'a [u8]) -> Option<UnixRow<'a>> {
+        const __SO_ACCEPTCON: u32 = 1 << 16;
+        // A name may hold other white space.
+        let mut words = line
+            .split(|byte| matches!(byte, b' ' | b'\t'))
+            .filter(|word| !word.is_empty());
+        let flags = number(words.nth(3), 16)?;
+        Some(UnixRow {
+            listens: flags & __SO_ACCEPTCON != 0,
+            kind: number(words.next(), 16)?,
+            state: number(words.next(), 16)?,
+            inode: number(words.next(), 10)?,
+            name: words.next().unwrap_or_default(),
+        })
+    }
+}
+
+/// A row of `/proc/net/packet`: `sk RefCnt Type Proto Iface R Rmem User Inode`.
+pub struct PacketRow {
+    /// Its type, such as `SOCK_RAW`.
+    pub kind: u32,
+    /// The protocol of the link layer that it receives (`ETH_P_ALL` and the like).
+    pub protocol: u32,
+    /// The index of its interface, or 0 for all.
+    pub interface: u32,
+    /// How many bytes wait to be read.
+    pub rmem: u32,
+    /// The user id of its owner.
+    pub uid: u32,
+    /// Its inode.
+    pub inode: u32,
+}
+
+impl PacketRow {
+    /// The row in `line`.
+    pub fn parse(line: &[u8]) -> Option<PacketRow> {
+        let mut words = words(line);
+        let (kind, protocol) = (number(words.nth(2), 10)?, number(words.next(), 16)?);
+        let (interface, rmem) = (number(words.next(), 10)?, number(words.nth(1), 10)?);
+        Some(PacketRow {
+            kind,
+            protocol,
+            interface,
+            rmem,
+            uid: number(words.next(), 10)?,
+            inode: number(words.next(), 10)?,
+        })
+    }
+}
+
+/// A row of `/proc/net/netlink`: `sk Eth Pid Groups Rmem Wmem Dump …`.
+pub struct NetlinkRow {
+    /// Where it is in the kernel's memory.
+    pub pointer: u64,
+    /// Its protocol, such as `NETLINK_ROUTE`.
+    pub protocol: u64,
+    /// Its port: a process id, or another number of 32 bits.
+    pub port: u64,
+    /// The multicast groups that it is in, as bits.
+    pub groups: u64,
+    /// How many bytes wait to be read.
+    pub rmem: u64,
+    /// How many bytes wait to be sent.
+    pub wmem: u64,
+    /// Where the callback of its running dump is in the kernel's memory, or 0.
+    pub callback: u64,
+}
+
+impl NetlinkRow {
+    /// The row in `line`.
+    pub fn parse(line: &[u8]) -> Option<NetlinkRow> {
+        let mut words = words(line);
+        let mut next = |base| u64::from_str_radix(text(words.next()?)?, base).ok();
+        Some(NetlinkRow {
+            pointer: next(16)?,
+            protocol: next(10)?,
+            port: next(10)?,
+            groups: next(16)?,
+            rmem: next(10)?,
+            wmem: next(10)?,
+            callback: next(16)?,
+        })
+    }
+}
+
+/// How many sockets a protocol has, by a row of `/proc/net/protocols`: `protocol size
+/// sockets …`. Both are text, and empty where the row ends before them.
+pub fn protocol_and_sockets(line: &str) -> (&str, &str) {
+    let mut words = line.split_ascii_whitespace();
+    let name = words.next().unwrap_or_default();
+    (name, words.nth(1).unwrap_or_default())
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+}
+
+fn number(word: Option<&[u8]>, base: u32) -> Option<u32> {
+    u32::from_str_radix(text(word?)?, base).ok()
+}
+
+fn text(word: &[u8]) -> Option<&str> {
+    str::from_utf8(word).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unix_row_is_read_field_by_field() {
+        let line = b"0000000000000000: 00000002 00000000 00010000 0005 01 4711 /run/a b";
+        let row = UnixRow::parse(line).unwrap();
+        assert!(row.listens);
+        assert_eq!((row.kind, row.state, row.inode), (5, 1, 4711));
+        assert_eq!(row.name, b"/run/a");
+        let unnamed = UnixRow::parse(b"0: 2 0 0 1 3 5").unwrap();
+        assert!(!unnamed.listens && unnamed.name.is_empty());
+        assert!(UnixRow::parse(b"0: 2 0 0 1 3").is_none());
+        assert!(UnixRow::parse(b"0: 2 0 0 1 3 x").is_none());
+    }
+
+    #[test]
+    fn a_packet_row_is_read_field_by_field() {
+        let row = PacketRow::parse(b"0000000000000000 3      3    88cc   7     1 9 1000 4711");
+        let row = row.unwrap();
+        assert_eq!((row.kind, row.protocol, row.interface), (3, 0x88cc, 7));
+        assert_eq!((row.rmem, row.uid, row.inode), (9, 1000, 4711));
+        assert!(PacketRow::parse(b"0 3 3 88cc 7 1 9 1000").is_none());
+    }
+
+    #[test]
+    fn a_netlink_row_is_read_field_by_field() {
+        let row = NetlinkRow::parse(b"00000000000000ab 15  4294967295 000000ff 5 6 c 2 0 18");
+        let row = row.unwrap();
+        assert_eq!(
+            (row.pointer, row.protocol, row.port),
+            (0xab, 15, 4294967295)
+        );
+        assert_eq!((row.groups, row.rmem, row.wmem), (0xff, 5, 6));
+        assert_eq!(row.callback, 12);
+        assert!(NetlinkRow::parse(b"ab 15 1 ff 5 6").is_none());
+    }
+
+    #[test]
+    fn the_sockets_of_a_protocol_are_its_third_field() {
+        let line = "DCCPv6    1432      0      -1   NI       0   yes  dccp";
+        assert_eq!(protocol_and_sockets(line), ("DCCPv6", "0"));
+        assert_eq!(protocol_and_sockets("DCCP 1432"), ("DCCP", ""));
+        assert_eq!(protocol_and_sockets(""), ("", ""));
+    }
+}

@@ -1,0 +1,188 @@
+//! `ss -lntu`, or `ss -lntup`, as a source: where ss is, how it is asked, and which
+//! answers count.
+//!
+//! - [`run`] starts it, reads it under a deadline and waits for it.
+//! - [`answer`] makes listeners of what it prints.
+//!
+//! An answer counts only if ss printed its header, wrote nothing to stderr and
+//! exited 0. What happens after a failure, or with an answer without rows, is
+//! decided in [`crate::source`].
+
+pub mod answer;
+pub mod run;
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::kernel::proc::process;
+use crate::listener::{Holder, Holders, Listener};
+use answer::{AnswerError, AnswerReader};
+use run::{Run, RunError};
+
+/// For how long ss is not run again after it timed out.
+const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The ss program of this system, if it has one.
+#[derive(Debug)]
+pub struct Ss {
+    /// Where it may be, in the order of `PATH`.
+    candidates: Vec<PathBuf>,
+    /// This program's own file, as (device, inode).
+    own_file: Option<(u64, u64)>,
+    details: SsDetails,
+    /// ss timed out and is not run before this moment.
+    paused_until: Option<Instant>,
+    reader: AnswerReader,
+}
+
+/// Why a run of ss gave no answer that can be relied on.
+#[derive(Debug)]
+pub enum SsError {
+    /// No absolute directory of `PATH` holds an executable ss.
+    NotFound,
+    /// It timed out less than a minute ago, so it was not run.
+    Paused,
+    /// The run failed.
+    Run(RunError),
+    /// What it printed cannot be understood.
+    Answer(AnswerError),
+    /// It printed no listeners. That proves nothing: where ss cannot read any
+    /// source, it still prints its header and exits 0. [`Ss::read`] never returns
+    /// this error. Its caller uses it for an answer without listeners.
+    NoRows,
+    /// It was asked for inodes, and a socket has none.
+    NoInode,
+}
+
+impl fmt::Display for SsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SsError::NotFound => f.write_str("ss: not found in PATH"),
+            SsError::Paused => {
+                f.write_str("ss: timed out less than a minute ago, so it was not run")
+            }
+            SsError::Run(error) => error.fmt(f),
+            SsError::Answer(error) => error.fmt(f),
+            SsError::NoInode => f.write_str("ss: tells no inode of a socket"),
+            SsError::NoRows => f.write_str("ss: printed no listeners"),
+        }
+    }
+}
+
+impl std::error::Error for SsError {}
+
+/// What ss is asked about each listener besides what it always prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SsDetails {
+    /// Nothing.
+    None,
+    /// The processes that hold it. ss then reads all processes.
+    Holders,
+    /// Its inode.
+    Inodes,
+}
+
+impl SsDetails {
+    fn arguments(self) -> &'static str {
+        match self {
+            SsDetails::None => "-lntu",
+            SsDetails::Holders => "-lntup",
+            SsDetails::Inodes => "-lntue",
+        }
+    }
+}
+
+impl Ss {
+    /// The ss in the directories of `path`, the value of `PATH`.
+    ///
+    /// Relative and empty entries are skipped. They would run a file of the
+    /// working directory.
+    pub fn in_path(path: &std::ffi::OsStr, details: SsDetails) -> Ss {
+        let own_file = std::env::current_exe().and_then(fs::metadata).ok();
+        Ss {
+            candidates: std::env::split_paths(path)
+                .filter(|directory| directory.is_absolute())
+                .map(|directory| directory.join("ss"))
+                .collect(),
+            own_file: own_file.map(|file| (file.dev(), file.ino())),
+            details,
+            paused_until: None,
+            reader: AnswerReader::new(details == SsDetails::Holders),
+        }
+    }
+
+    /// Runs ss once and appends its listeners to `listeners`.
+    ///
+    /// # Errors
+    /// Any [`SsError`] but [`SsError::NoRows`]. `listeners` then holds part of a
+    /// snapshot and must not be used.
+    pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
+        let program = self.find().ok_or(SsError::NotFound)?;
+        if self.paused_until.is_some_and(|t| Instant::now() < t) {
+            return Err(SsError::Paused);
+        }
+        let run = Run::spawn(program, self.details.arguments()).map_err(SsError::Run);
+        let result = run.and_then(|run| self.read_answer(run, listeners));
+        if matches!(result, Err(SsError::Run(RunError::TimedOut))) {
+            self.paused_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
+        }
+        result
+    }
+
+    fn read_answer(&mut self, mut run: Run, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
+        let read = self.reader.read(&mut run.stdout, listeners);
+        let has_header = read.map_err(|error| match error {
+            AnswerError::Read(error) => SsError::Run(RunError::of_read(error)),
+            error => SsError::Answer(error),
+        })?;
+        run.finish().map_err(SsError::Run)?;
+        if !has_header {
+            return Err(SsError::Answer(AnswerError::NoHeader));
+        }
+        let lacks_inode = |listener: &Listener| listener.inode == 0;
+        match self.details == SsDetails::Inodes && listeners.iter().any(lacks_inode) {
+            true => Err(SsError::NoInode),
+            false => Ok(()),
+        }
+    }
+
+    /// The first candidate that can be executed and is not this program.
+    fn find(&self) -> Option<&Path> {
+        self.candidates.iter().map(PathBuf::as_path).find(|path| {
+            fs::metadata(path).is_ok_and(|file| {
+                file.is_file()
+                    && file.mode() & 0o111 != 0
+                    && Some((file.dev(), file.ino())) != self.own_file
+            })
+        })
+    }
+}
+
+/// The `holders` that ss named, with their whole names from `/proc/PID/comm`. ss
+/// cuts a name off before its first `)`.
+///
+/// A name stays as it is if `comm` does not start with it. The process may have
+/// ended, and another one may have its id now.
+pub fn with_whole_names(holders: &Holders) -> Holders {
+    let whole = |holder: &Holder| {
+        let directory = format!("/proc/{}", holder.pid);
+        let whole = process::name_in_comm(directory.as_ref()).ok()?;
+        let cut = whole.split(|byte| *byte == b')').next();
+        (cut == Some(&holder.name)).then_some(whole)
+    };
+    holders.clone().renamed(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_and_empty_entries_of_path_are_not_searched() {
+        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref(), SsDetails::None);
+        assert_eq!(ss.candidates, [Path::new("/usr/bin/ss")]);
+    }
+}
