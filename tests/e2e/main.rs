@@ -14,6 +14,7 @@ mod harness;
 mod injected;
 mod list;
 mod manual;
+mod memory;
 mod namespaces;
 mod netlink;
 mod of;
