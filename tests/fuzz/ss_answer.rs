@@ -67,7 +67,7 @@ fn assert_read_back(listeners: &[Listener]) {
             text.extend(part);
             Ok(())
         };
-        let mut table = as_ss::table::Table::new(true, true, true, &mut write);
+        let mut table = as_ss::show::table::Table::new(true, true, true, &mut write);
         listeners
             .iter()
             .for_each(|listener| push(&mut table, listener));
@@ -85,7 +85,7 @@ fn assert_read_back(listeners: &[Listener]) {
 }
 
 /// The row of a listener that takes IPv4 too, as ss writes it.
-fn push(table: &mut as_ss::table::Table<'_>, listener: &Listener) {
+fn push(table: &mut as_ss::show::table::Table<'_>, listener: &Listener) {
     let address = |address: IpAddr| match address {
         IpAddr::V6(any) if any.is_unspecified() => "*".to_string(),
         other => SsAddress(other).to_string(),
