@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 
 use lntu::as_ss::{self, Places};
-use lntu::cli::{self, Command};
+use lntu::cli::{self, Beside, Command};
 use lntu::command::entrypoint::Application;
 use lntu::command::probe::Probe;
 use lntu::command::watch::Watcher;
@@ -22,11 +22,12 @@ lntu::program!(program);
 static MEMORY: sys::Memory = sys::Memory;
 
 /// Returns the exit status.
-fn program(mut arguments: impl Iterator<Item = OsString>) -> u8 {
-    if arguments.next().is_some_and(|name| as_ss::is_name(&name)) {
+fn program() -> u8 {
+    let mut arguments = sys::arguments();
+    if arguments.next().is_some_and(as_ss::is_name) {
         report::set_verbosity(Verbosity::Quiet);
         let places = Places::from_environment(|name| env::var_os(name));
-        return match as_ss::run(arguments, &places) {
+        return match as_ss::run(arguments.map(OsString::from), &places) {
             Ok(()) => 0,
             Err(error) => {
                 report::error_as("ss", format_args!("{error}"));
@@ -34,14 +35,27 @@ fn program(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             }
         };
     }
-    let command_line = match cli::parse(arguments, |name| env::var_os(name)) {
+    if let Some(Beside { words, is_quiet }) = cli::beside(arguments.clone()) {
+        sys::exec_if_exhausted(words, is_quiet);
+    }
+    let parsed = cli::parse(arguments.map(OsString::from), |name| env::var_os(name));
+    let command_line = match parsed {
         Ok(command_line) => command_line,
         Err(error) => {
+            sys::end_if_exhausted();
             report::error(format_args!("{error}"));
             return 2;
         }
     };
-    report::set_verbosity(command_line.verbosity);
+    let verbosity = command_line.verbosity;
+    report::set_verbosity(verbosity);
+    match &command_line.command {
+        Command::Watch {
+            application: Some(application),
+            ..
+        } => sys::exec_if_exhausted(application.words, verbosity == Verbosity::Quiet),
+        _ => sys::end_if_exhausted(),
+    }
     match run(command_line.command) {
         Ok(is_yes) => u8::from(!is_yes),
         Err(error) => {

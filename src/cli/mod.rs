@@ -3,6 +3,7 @@
 //!
 //! - [`parse`] reads the arguments, by the [`description`] of all commands and
 //!   options.
+//! - [`beside`] finds the COMMAND of a watcher before there is memory for more.
 //! - [`help()`] writes what `--help` prints, from the same description.
 //! - `variables` expands the environment variables in a PORT.
 //! - [`UsageError`] is the error of this parser and of the one in `as_ss`.
@@ -29,11 +30,13 @@ use crate::report::Verbosity;
 use crate::source::{SourceChoice, SourceOptions};
 
 pub mod description;
+mod early;
 mod help;
 mod usage;
 mod variables;
 
 use description::{Action, COMMANDS, CommandName, Flag, OptionSpec, SOURCES, Setting};
+pub use early::{Beside, beside};
 pub use help::{help, port_meaning};
 pub use usage::UsageError;
 
@@ -170,8 +173,8 @@ pub fn parse(
             rest.next();
             let program = rest.next().filter(|program| !program.is_empty());
             let program = program.ok_or_else(|| UsageError::of_lntu("--: needs a COMMAND"))?;
-            let arguments = rest.collect();
-            typed.application = Some(Application { program, arguments });
+            let words = 1 + rest.as_slice().len();
+            typed.application = Some(Application { program, words });
             return typed.into_command_line();
         }
         let Some(argument) = parser.next().map_err(UsageError::of_lntu)? else {

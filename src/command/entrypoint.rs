@@ -7,13 +7,13 @@ use crate::error::Error;
 use crate::report;
 use crate::sys::{self, Forked, Parent};
 
-/// A program to become, and its arguments.
+/// A program to become, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
     /// The program. It is looked for in `PATH` unless it has a slash.
     pub program: OsString,
-    /// Its arguments.
-    pub arguments: Vec<OsString>,
+    /// How many of the last arguments of lntu are the program and its own arguments.
+    pub words: usize,
 }
 
 impl Application {
@@ -21,7 +21,9 @@ impl Application {
     /// descriptors, working directory, signal mask and signal dispositions.
     /// Returns only if that fails, with the error.
     pub fn exec(self) -> Error {
-        let error = sys::exec(&self.program, &self.arguments);
+        let error = sys::exec(self.words);
+        // It would fail again.
+        sys::end_if_exhausted();
         Error::Exec(self.program, error)
     }
 

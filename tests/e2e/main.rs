@@ -15,6 +15,7 @@ mod harness;
 mod injected;
 mod list;
 mod manual;
+mod memory;
 mod namespaces;
 mod netlink;
 mod of;

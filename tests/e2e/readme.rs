@@ -98,14 +98,12 @@ fn the_synopsis_matches_the_program() {
     assert_eq!(synopsis.trim().lines().count(), 4);
 }
 
-/// A reader who stops after 30 lines has a health check, and one who reads all of it
-/// has not read long.
+/// A reader who stops after 30 lines has a health check.
 #[test]
-fn the_readme_is_short() {
+fn the_readme_starts_with_a_health_check() {
     let first = README.lines().take(30).collect::<Vec<_>>().join("\n");
     let [dockerfile] = blocks("Get it", "dockerfile");
     assert!(first.contains(&format!("{dockerfile}\n```")), "{first}");
-    assert!(README.lines().count() <= 250);
 }
 
 /// `program`, with lntu in its PATH.

@@ -1,0 +1,82 @@
+//! What is known of a command line before there is memory to read it.
+
+use std::ffi::OsStr;
+
+use super::description::CommandName;
+
+/// The `-- COMMAND` of a watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// How many of the last arguments COMMAND and its own arguments are.
+    pub words: usize,
+    /// Whether warnings are unwanted.
+    pub is_quiet: bool,
+}
+
+/// Finds the COMMAND that starts whatever becomes of the watcher, without memory.
+/// `arguments` follow the program's name.
+///
+/// This does not know which arguments are values of options. So no COMMAND is found
+/// after a word that may be another command: after `wait`, COMMAND must not start before
+/// its ports are seen. A `q` among short options counts as `-q`.
+pub fn beside<'a>(mut arguments: impl Iterator<Item = &'a OsStr> + Clone) -> Option<Beside> {
+    let mut is_quiet = false;
+    while let Some(argument) = arguments.next() {
+        match argument.as_encoded_bytes() {
+            b"--" => {
+                let has_program = arguments
+                    .clone()
+                    .next()
+                    .is_some_and(|word| !word.is_empty());
+                let words = arguments.count();
+                return has_program.then_some(Beside { words, is_quiet });
+            }
+            b"--quiet" => is_quiet = true,
+            [b'-', letter, rest @ ..] if *letter != b'-' => {
+                is_quiet |= *letter == b'q' || rest.contains(&b'q');
+            }
+            _ if CommandName::of(argument).is_some_and(|name| name != CommandName::Watch) => {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beside_of(line: &str) -> Option<(usize, bool)> {
+        beside(line.split(' ').map(OsStr::new)).map(|beside| (beside.words, beside.is_quiet))
+    }
+
+    #[test]
+    fn the_command_of_a_watcher_is_found() {
+        assert_eq!(beside_of("-- /app"), Some((1, false)));
+        assert_eq!(beside_of("watch 80 -- /app wait -- -q"), Some((4, false)));
+        assert_eq!(beside_of("-tqo/dev/null -- /app"), Some((1, true)));
+        assert_eq!(beside_of("--quiet -p -- /app x"), Some((2, true)));
+    }
+
+    #[test]
+    fn no_command_is_found_where_another_may_be_meant() {
+        for line in [
+            "wait 80 -- /app",
+            "-q wait 80 -- /app",
+            "-o list -- /app",
+            "check 80 -- /app",
+            "help -- /app",
+        ] {
+            assert_eq!(beside_of(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_command_without_a_word_after_the_dashes() {
+        for line in ["80", "--", "-- ", "--quiet"] {
+            assert_eq!(beside_of(line), None, "{line}");
+        }
+    }
+}

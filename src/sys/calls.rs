@@ -1,0 +1,131 @@
+//! The functions of the C library that are called, and the kernel's numbers. Each
+//! declaration says why it is needed.
+
+use std::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
+
+unsafe extern "C" {
+    /// std has no signal handlers, and without one PID 1 is not ended by
+    /// SIGTERM. POSIX `signal` suffices: the handler never returns.
+    pub(super) fn signal(signal: c_int, handler: usize) -> usize;
+    /// std's `exit` runs destructors, which a signal handler must not.
+    pub(super) fn _exit(status: c_int) -> !;
+    /// std kills a child but not the processes that the child started.
+    pub(super) fn kill(pid: c_int, signal: c_int) -> c_int;
+    /// std cannot ask whether the reader of a pipe is gone without writing to it.
+    pub(super) fn poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
+    /// std starts other programs only; the watcher beside an application is
+    /// this one, which may have no path under which it could be started anew.
+    pub(super) fn fork() -> c_int;
+    /// std starts no session, so a terminal's signals would reach the watcher.
+    pub(super) fn setsid() -> c_int;
+    /// std closes only what it opened, and gives no pidfd of a parent. As
+    /// system calls, since older C libraries lack `close_range` and `pidfd_open`, and
+    /// a signal mask is shown without the signals that the library uses itself.
+    pub(super) fn syscall(number: c_long, ...) -> c_long;
+    /// What `close_range` does, one by one, for kernels before 5.9.
+    pub(super) fn close(fd: c_int) -> c_int;
+    /// std repeats an open that is interrupted, for ever.
+    pub(super) fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    /// std cannot ask whether a descriptor is open.
+    pub(super) fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+    /// std opens sockets of IP and Unix only, none of netlink.
+    pub(super) fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    /// Likewise, std knows no address of netlink: it neither connects to one nor says
+    /// which one a datagram came from.
+    pub(super) fn connect(fd: c_int, address: *const NetlinkAddress, length: u32) -> c_int;
+    pub(super) fn recvfrom(
+        fd: c_int,
+        buffer: *mut c_void,
+        length: usize,
+        flags: c_int,
+        sender: *mut NetlinkAddress,
+        sender_length: *mut u32,
+    ) -> isize;
+    /// std reads few options of its own sockets only.
+    pub(super) fn getsockopt(
+        fd: c_int,
+        level: c_int,
+        name: c_int,
+        value: *mut u64,
+        length: *mut u32,
+    ) -> c_int;
+    /// std knows no namespaces.
+    pub(super) fn setns(fd: c_int, kind: c_int) -> c_int;
+    /// As `dup2`. Unlike `execvp`, it starts no shell for a file that it cannot execute.
+    pub(super) fn execv(program: *const c_char, arguments: *const *const c_char) -> c_int;
+    /// std's `exec` gives up where it cannot reset SIGPIPE, and it needs memory.
+    pub(super) fn execvp(program: *const c_char, arguments: *const *const c_char) -> c_int;
+    /// std's `Command` is a twelfth of the binary: it can change the environment, which
+    /// takes a sorted map.
+    pub(super) fn dup2(fd: c_int, new: c_int) -> c_int;
+    pub(super) fn waitpid(id: c_int, status: *mut c_int, options: c_int) -> c_int;
+    /// std's `sleep` panics where the kernel refuses to.
+    pub(super) fn usleep(microseconds: c_uint) -> c_int;
+    /// std's stderr may allocate, and this is for when there is no memory.
+    pub(super) fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
+}
+
+pub(super) const SIGINT: c_int = 2;
+pub(super) const SIGKILL: c_int = 9;
+pub(super) const SIGPIPE: c_int = 13;
+pub(super) const SIGTERM: c_int = 15;
+pub(super) const SIGCHLD: c_int = 17;
+pub(super) const SIG_DFL: usize = 0;
+pub(super) const SIG_IGN: usize = 1;
+pub(super) const SIG_ERR: usize = usize::MAX;
+pub(super) const WNOHANG: c_int = 1;
+pub(super) const SYS_PIDFD_OPEN: c_long = 434;
+pub(super) const SYS_CLOSE_RANGE: c_long = 436;
+pub(super) const SYS_RT_SIGPROCMASK: c_long = if cfg!(target_arch = "x86_64") {
+    14
+} else if cfg!(any(
+    target_arch = "x86",
+    target_arch = "arm",
+    target_arch = "s390x"
+)) {
+    175
+} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    174
+} else {
+    135
+};
+pub(super) const SIG_BLOCK: c_long = 0;
+pub(super) const SIG_SETMASK: c_long = 2;
+pub(super) const POLLIN: c_short = 1;
+pub(super) const F_GETFD: c_int = 1;
+pub(super) const O_CLOEXEC: c_int = 0o2000000;
+pub(super) const AF_NETLINK: c_int = 16;
+pub(super) const SOCK_RAW: c_int = 3;
+pub(super) const SOCK_NONBLOCK: c_int = 0o4000;
+pub(super) const SOCK_CLOEXEC: c_int = 0o2000000;
+pub(super) const SOL_SOCKET: c_int = 1;
+pub(super) const SO_NETNS_COOKIE: c_int = 71;
+pub(super) const CLONE_NEWNET: c_int = 0x4000_0000;
+
+/// `struct pollfd` of poll(2).
+#[repr(C)]
+pub(super) struct PollFd {
+    pub(super) fd: c_int,
+    pub(super) events: c_short,
+    pub(super) revents: c_short,
+}
+
+/// `struct sockaddr_nl` of netlink(7).
+#[repr(C)]
+pub(super) struct NetlinkAddress {
+    family: u16,
+    padding: u16,
+    /// The port id, 0 for the kernel. A process never has this one.
+    pub(super) port: u32,
+    groups: u32,
+}
+
+impl NetlinkAddress {
+    pub(super) const KERNEL: NetlinkAddress = NetlinkAddress {
+        family: AF_NETLINK as u16,
+        padding: 0,
+        port: 0,
+        groups: 0,
+    };
+    pub(super) const SIZE: u32 = size_of::<NetlinkAddress>() as u32;
+}

@@ -1,0 +1,63 @@
+//! Pauses, and what ends them early.
+
+use std::ffi::{c_int, c_ulong};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::calls::*;
+use super::processes::Parent;
+
+/// How often a child without a pidfd checks whether its parent still runs.
+const PARENT_CHECK: Duration = Duration::from_millis(500);
+
+/// Waits for `pause`. Returns true at once when the reader of `stream` is gone or
+/// `parent` has ended. A file has no reader, so for a file this is a plain sleep.
+pub fn wait_until_gone(
+    pause: Duration,
+    stream: Option<BorrowedFd<'_>>,
+    parent: Option<&Parent>,
+) -> bool {
+    let pidfd = parent.map(Parent::pidfd);
+    let longest = match pidfd {
+        Some(None) => PARENT_CHECK,
+        _ => Duration::MAX,
+    };
+    let end = Instant::now() + pause;
+    let mut left = pause;
+    loop {
+        // Rounded up, so as not to spin through the last millisecond.
+        let milliseconds = left.min(longest).as_nanos().div_ceil(1_000_000);
+        // A negative descriptor is passed over.
+        let mut fds = [
+            PollFd {
+                fd: stream.map_or(-1, |fd| fd.as_raw_fd()),
+                events: 0,
+                revents: 0,
+            },
+            PollFd {
+                fd: pidfd.flatten().map_or(-1, |fd| fd.as_raw_fd()),
+                events: POLLIN,
+                revents: 0,
+            },
+        ];
+        let timeout = milliseconds.min(i32::MAX as u128) as c_int;
+        // SAFETY: the array holds as many valid `struct pollfd` as the count says.
+        let ready = unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout) };
+        if ready < 0 {
+            sleep_briefly();
+        }
+        if ready > 0 || parent.is_some_and(Parent::is_gone) {
+            return true;
+        }
+        left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+    }
+}
+
+/// Sleeps for 200 microseconds.
+pub(crate) fn sleep_briefly() {
+    // SAFETY: the call takes any integer.
+    unsafe { usleep(200) };
+}
