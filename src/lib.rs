@@ -25,6 +25,7 @@
 //! - [`port`] is the PORT argument, and the filters made of it.
 //! - [`listener`] is what all of the above speak about.
 //! - [`report`] writes to stderr. [`sys`] is the only unsafe code.
+//! - [`exit_status`] lists the exit statuses.
 //!
 //! This library is for the program and its own tests. It promises nothing to
 //! others, and changes without notice.
@@ -33,6 +34,7 @@ pub mod as_ss;
 pub mod cli;
 pub mod command;
 pub mod error;
+pub mod exit_status;
 pub mod kernel;
 pub mod listener;
 pub mod output;

@@ -11,6 +11,7 @@ use lntu::command::probe::Probe;
 use lntu::command::watch::Watcher;
 use lntu::command::{check, list, wait};
 use lntu::error::Error;
+use lntu::exit_status::{ExitStatus, SsExitStatus};
 use lntu::output::Output;
 use lntu::report::{self, Verbosity};
 use lntu::source::{Source, SourceOptions};
@@ -26,36 +27,33 @@ fn program(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     if arguments.next().is_some_and(|name| as_ss::is_name(&name)) {
         report::set_verbosity(Verbosity::Quiet);
         let places = Places::from_environment(|name| env::var_os(name));
-        return match as_ss::run(arguments, &places) {
-            Ok(()) => 0,
+        let status = match as_ss::run(arguments, &places) {
+            Ok(()) => SsExitStatus::Done,
             Err(error) => {
                 report::error_as("ss", format_args!("{error}"));
                 error.status()
             }
         };
+        return status as u8;
     }
-    let command_line = match cli::parse(arguments, |name| env::var_os(name)) {
-        Ok(command_line) => command_line,
-        Err(error) => {
-            report::error(format_args!("{error}"));
-            return 2;
-        }
-    };
-    report::set_verbosity(command_line.verbosity);
-    match run(command_line.command) {
-        Ok(is_yes) => u8::from(!is_yes),
+    let status = match run(arguments) {
+        Ok(true) => ExitStatus::Yes,
+        Ok(false) => ExitStatus::No,
         Err(error) => {
             report::error(format_args!("{error}"));
             error.status()
         }
-    }
+    };
+    status as u8
 }
 
 /// Whether the answer is yes. A command that asks nothing answers yes when it is
 /// done.
-fn run(command: Command) -> Result<bool, Error> {
+fn run(arguments: impl Iterator<Item = OsString>) -> Result<bool, Error> {
+    let command_line = cli::parse(arguments, |name| env::var_os(name))?;
+    report::set_verbosity(command_line.verbosity);
     sys::end_on_signals();
-    match command {
+    match command_line.command {
         Command::Watch {
             source,
             output,

@@ -4,6 +4,8 @@
 
 use std::ffi::OsStr;
 
+use crate::exit_status::GivenBy;
+
 /// A command, as it is typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommandName {
@@ -54,6 +56,14 @@ impl CommandSpec {
     /// Whether `-- COMMAND` may follow: whether it can become an application.
     pub fn takes_application(&self) -> bool {
         self.usage.ends_with(" [-- COMMAND [ARG]...]")
+    }
+
+    /// Whether it can end with an exit status that these commands give.
+    pub(super) fn can_end_with(&self, given_by: GivenBy) -> bool {
+        match given_by {
+            GivenBy::All => true,
+            GivenBy::Starters => self.takes_application(),
+        }
     }
 }
 
@@ -402,24 +412,3 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
         "$NAME, ${NAME} and ${NAME:-DEFAULT} in a PORT are environment variables.",
     ),
 ];
-
-/// Each exit status, and what it says.
-pub const EXIT_STATUS: &[(&str, &str)] = &[
-    ("0", "yes or done"),
-    ("1", "no (not listening, or timed out)"),
-    (
-        "2",
-        "could not tell (bad usage, or no source could be read)",
-    ),
-    ("128 + signal", "when SIGINT or SIGTERM ends it"),
-];
-
-/// The same, where there is a COMMAND to be started.
-pub const EXIT_STATUS_OF_START: &[(&str, &str)] = &[
-    ("126", "COMMAND cannot be executed"),
-    ("127", "COMMAND is not found"),
-];
-
-/// What the exit status is where there is an application.
-pub const EXIT_STATUS_OF_COMMAND: &str =
-    "With a COMMAND that could be started, the exit status is its own.";

@@ -5,7 +5,6 @@
 //!   options.
 //! - [`help()`] writes what `--help` prints, from the same description.
 //! - `variables` expands the environment variables in a PORT.
-//! - [`UsageError`] is the error of this parser and of the one in `as_ss`.
 //!
 //! The rest of the program sees the types that `parse` returns, never an option.
 
@@ -30,12 +29,11 @@ use crate::source::{SourceChoice, SourceOptions};
 
 pub mod description;
 mod help;
-mod usage;
 mod variables;
 
+pub use crate::error::UsageError;
 use description::{Action, COMMANDS, CommandName, Flag, OptionSpec, SOURCES, Setting};
 pub use help::{help, port_meaning};
-pub use usage::UsageError;
 
 /// A whole command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! The man page, in roff with the man(7) macros.
 
 use lntu::cli::description::{
-    ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, EXIT_STATUS_OF_START,
-    GROUPS, OptionSpec, PORT_EXAMPLES, PORT_FORM, options,
+    ABOUT, COMMANDS, CommandName, GROUPS, OptionSpec, PORT_EXAMPLES, PORT_FORM, options,
 };
 use lntu::cli::port_meaning;
+use lntu::exit_status::{self, EXIT_STATUSES};
 
 /// The manual, but for what the description of the command line says. It is roff with
 /// less to write: a line that starts with a dot is a request, the line after `.TP` is
@@ -171,11 +171,11 @@ impl Page {
             }
             "OPTIONS" => self.options(),
             "EXIT_STATUS" => {
-                for (status, meaning) in EXIT_STATUS.iter().chain(EXIT_STATUS_OF_START) {
-                    self.item(&bold(status), meaning);
+                for status in EXIT_STATUSES {
+                    self.item(&bold(status.number), status.meaning);
                 }
                 self.request(".PP");
-                self.prose(EXIT_STATUS_OF_COMMAND);
+                self.prose(exit_status::OF_COMMAND);
             }
             _ => panic!("{name} stands for nothing"),
         }

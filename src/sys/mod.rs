@@ -21,6 +21,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::exit_status;
+
 unsafe extern "C" {
     /// std has no signal handlers, and without one PID 1 is not ended by
     /// SIGTERM. POSIX `signal` suffices: the handler never returns.
@@ -234,7 +236,7 @@ fn or_reserved(memory: *mut u8, layout: Layout) -> *mut u8 {
         // SAFETY: the message has that many bytes.
         unsafe {
             write(2, MESSAGE.as_ptr().cast(), MESSAGE.len());
-            _exit(2)
+            _exit(c_int::from(exit_status::ExitStatus::Unknown as u8))
         }
     })
 }
@@ -292,9 +294,9 @@ const PARENT_CHECK: Duration = Duration::from_millis(500);
 /// The process group of the child that must not outlive this process, or 0.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
 
-/// Makes SIGTERM and SIGINT end the process at once with status 128 + signal, even
-/// as PID 1. A signal that was ignored at the start stays ignored, as a shell
-/// expects of a program that it starts in the background.
+/// Makes SIGTERM and SIGINT end the process at once, even as PID 1, with the exit
+/// status that says which. A signal that was ignored at the start stays ignored, as a
+/// shell expects of a program that it starts in the background.
 pub fn end_on_signals() {
     for number in [SIGINT, SIGTERM] {
         // SAFETY: `handle` is a handler of the right type that calls only
@@ -310,7 +312,7 @@ pub fn end_on_signals() {
 extern "C" fn handle(number: c_int) {
     kill_child_group();
     // SAFETY: `_exit` is async-signal-safe and takes any status.
-    unsafe { _exit(128 + number) }
+    unsafe { _exit(c_int::from(exit_status::ExitStatus::Signal as u8) + number) }
 }
 
 /// Sets the process group that must end when a signal ends this process. `0` is
