@@ -15,6 +15,7 @@
 //!
 //! From the top down; no file imports one above it:
 //!
+//! - [`manual`] makes the man page and the completions. The program does not use it.
 //! - [`as_ss`] is another program on the same sources, for callers of `ss`.
 //! - [`cli`] turns arguments into a command.
 //! - [`command`] does what was asked: watch, list, check, wait, the entrypoint.
@@ -37,6 +38,7 @@ pub mod error;
 pub mod exit_status;
 pub mod kernel;
 pub mod listener;
+pub mod manual;
 pub mod output;
 pub mod port;
 pub mod report;

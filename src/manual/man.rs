@@ -1,10 +1,10 @@
 //! The man page, in roff with the man(7) macros.
 
-use lntu::cli::description::{
+use crate::cli::description::{
     ABOUT, COMMANDS, CommandName, GROUPS, OptionSpec, PORT_EXAMPLES, PORT_FORM, options,
 };
-use lntu::cli::port_meaning;
-use lntu::exit_status::{self, EXIT_STATUSES};
+use crate::cli::port_meaning;
+use crate::exit_status::{self, EXIT_STATUSES};
 
 /// The manual, but for what the description of the command line says. It is roff with
 /// less to write: a line that starts with a dot is a request, the line after `.TP` is
