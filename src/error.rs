@@ -117,10 +117,10 @@ pub struct UsageError {
 
 impl UsageError {
     /// A command line of `lntu` makes no sense, for this reason.
-    pub fn of_lntu(reason: impl ToString) -> UsageError {
+    pub fn of_lntu(reason: impl Into<String>) -> UsageError {
         UsageError {
             is_of_ss: false,
-            reason: reason.to_string(),
+            reason: reason.into(),
         }
     }
 

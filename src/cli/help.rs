@@ -57,10 +57,7 @@ fn push_group(text: &mut String, group: &Group, of: Option<CommandName>) {
         let explanation = match of {
             None => explanation(group, option),
             Some(name) if !option.commands.contains(&name) => continue,
-            // These print listeners only then.
-            Some(CommandName::Check | CommandName::Wait) if option.is_for_found() => {
-                option.help.to_string() + " (only with --any)"
-            }
+            Some(name) if option.needs_any(name) => option.help.to_string() + " (only with --any)",
             Some(_) => option.help.to_string(),
         };
         item(text, &spelling(option), &explanation);
