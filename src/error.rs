@@ -1,5 +1,4 @@
-//! Why the program ended without an answer. A command line that makes no sense
-//! is not here: that error stays with the parser, [`crate::cli::UsageError`].
+//! Why the program ended without an answer, and with which exit status.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::exit_status::ExitStatus;
 use crate::listener::{Endpoint, SsAddress};
 use crate::output::OutputError;
 use crate::port::RequiredPort;
@@ -15,6 +15,8 @@ use crate::source::SourceError;
 /// Why a command ended without an answer.
 #[derive(Debug)]
 pub enum Error {
+    /// The command line makes no sense.
+    Usage(UsageError),
     /// No source gave a complete answer.
     Source(SourceError),
     /// Nothing was found that certainly serves this port, for this reason.
@@ -42,13 +44,15 @@ pub enum Unknown {
 }
 
 impl Error {
-    /// The exit status: 2, or what a shell gives for a program that it does not
-    /// find (127) or cannot execute (126).
-    pub fn status(&self) -> u8 {
+    /// The exit status of the program. A program that cannot be executed, or is not
+    /// found, gives what it gives in a shell.
+    pub fn status(&self) -> ExitStatus {
         match self {
-            Error::Exec(_, error) if error.kind() == io::ErrorKind::NotFound => 127,
-            Error::Exec(_, _) => 126,
-            _ => 2,
+            Error::Exec(_, error) if error.kind() == io::ErrorKind::NotFound => {
+                ExitStatus::NotFound
+            }
+            Error::Exec(_, _) => ExitStatus::NotExecutable,
+            _ => ExitStatus::Unknown,
         }
     }
 }
@@ -56,6 +60,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::Usage(error) => error.fmt(f),
             Error::Source(error) => error.fmt(f),
             Error::Unknown(port, Unknown::File(file)) => {
                 let file = file.display();
@@ -91,6 +96,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<UsageError> for Error {
+    fn from(error: UsageError) -> Error {
+        Error::Usage(error)
+    }
+}
+
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Error {
         Error::Source(error)
@@ -102,3 +113,44 @@ impl From<OutputError> for Error {
         Error::Output(error)
     }
 }
+
+/// A command line that makes no sense: what is wrong, and where help is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError {
+    is_of_ss: bool,
+    reason: String,
+}
+
+impl UsageError {
+    /// A command line of `lntu` makes no sense, for this reason.
+    pub fn of_lntu(reason: impl Into<String>) -> UsageError {
+        UsageError {
+            is_of_ss: false,
+            reason: reason.into(),
+        }
+    }
+
+    /// A command line of the program under the name `ss` makes no sense, or is not
+    /// covered, for this reason.
+    pub fn of_ss(reason: impl ToString) -> UsageError {
+        UsageError {
+            is_of_ss: true,
+            reason: reason.to_string(),
+        }
+    }
+
+    /// The same, with this at the end of the reason.
+    pub fn with(mut self, hint: &str) -> UsageError {
+        self.reason.push_str(hint);
+        self
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = if self.is_of_ss { "ss" } else { "lntu" };
+        write!(f, "{} (try '{program} --help')", self.reason)
+    }
+}
+
+impl std::error::Error for UsageError {}

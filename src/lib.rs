@@ -15,6 +15,7 @@
 //!
 //! From the top down; no file imports one above it:
 //!
+//! - [`manual`] makes the man page and the completions. The program does not use it.
 //! - [`as_ss`] is another program on the same sources, for callers of `ss`.
 //! - [`cli`] turns arguments into a command.
 //! - [`command`] does what was asked: watch, list, check, wait, the entrypoint.
@@ -25,6 +26,7 @@
 //! - [`port`] is the PORT argument, and the filters made of it.
 //! - [`listener`] is what all of the above speak about.
 //! - [`report`] writes to stderr. [`sys`] is the only unsafe code.
+//! - [`exit_status`] lists the exit statuses.
 //!
 //! This library is for the program and its own tests. It promises nothing to
 //! others, and changes without notice.
@@ -33,8 +35,10 @@ pub mod as_ss;
 pub mod cli;
 pub mod command;
 pub mod error;
+pub mod exit_status;
 pub mod kernel;
 pub mod listener;
+pub mod manual;
 pub mod output;
 pub mod port;
 pub mod report;

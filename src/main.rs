@@ -5,12 +5,13 @@ use std::env;
 use std::ffi::OsString;
 
 use lntu::as_ss::{self, Places};
-use lntu::cli::{self, Beside, Command};
+use lntu::cli::{self, Beside, Command, CommandLine};
 use lntu::command::entrypoint::Application;
 use lntu::command::probe::Probe;
 use lntu::command::watch::Watcher;
 use lntu::command::{check, list, wait};
 use lntu::error::Error;
+use lntu::exit_status::{ExitStatus, SsExitStatus};
 use lntu::output::Output;
 use lntu::report::{self, Verbosity};
 use lntu::source::{Source, SourceOptions};
@@ -27,42 +28,50 @@ fn program() -> u8 {
     if arguments.next().is_some_and(as_ss::is_name) {
         report::set_verbosity(Verbosity::Quiet);
         let places = Places::from_environment(|name| env::var_os(name));
-        return match as_ss::run(arguments.map(OsString::from), &places) {
-            Ok(()) => 0,
+        let status = match as_ss::run(arguments.map(OsString::from), &places) {
+            Ok(()) => SsExitStatus::Done,
             Err(error) => {
                 report::error_as("ss", format_args!("{error}"));
                 error.status()
             }
         };
+        return status as u8;
     }
-    if let Some(Beside { words, is_quiet }) = cli::beside(arguments.clone()) {
-        sys::exec_if_exhausted(words, is_quiet);
-    }
-    let parsed = cli::parse(arguments.map(OsString::from), |name| env::var_os(name));
-    let command_line = match parsed {
-        Ok(command_line) => command_line,
-        Err(error) => {
-            sys::end_if_exhausted();
-            report::error(format_args!("{error}"));
-            return 2;
-        }
-    };
-    let verbosity = command_line.verbosity;
-    report::set_verbosity(verbosity);
-    match &command_line.command {
-        Command::Watch {
-            application: Some(application),
-            ..
-        } => sys::exec_if_exhausted(application.words, verbosity == Verbosity::Quiet),
-        _ => sys::end_if_exhausted(),
-    }
-    match run(command_line.command) {
-        Ok(is_yes) => u8::from(!is_yes),
+    let answer = command_line().and_then(|command_line| {
+        report::set_verbosity(command_line.verbosity);
+        run(command_line.command)
+    });
+    let status = match answer {
+        Ok(true) => ExitStatus::Yes,
+        Ok(false) => ExitStatus::No,
         Err(error) => {
             report::error(format_args!("{error}"));
             error.status()
         }
+    };
+    status as u8
+}
+
+/// Reads the arguments. From then on, where memory runs out, the application of a
+/// watcher starts all the same, and any other command ends.
+fn command_line() -> Result<CommandLine, Error> {
+    let arguments = sys::arguments().skip(1);
+    if let Some(Beside { words, is_quiet }) = cli::beside(arguments.clone()) {
+        sys::exec_if_exhausted(words, is_quiet);
     }
+    let parsed = cli::parse(arguments.map(OsString::from), |name| env::var_os(name));
+    match &parsed {
+        Ok(CommandLine {
+            command:
+                Command::Watch {
+                    application: Some(application),
+                    ..
+                },
+            verbosity,
+        }) => sys::exec_if_exhausted(application.words, *verbosity == Verbosity::Quiet),
+        _ => sys::end_if_exhausted(),
+    }
+    Ok(parsed?)
 }
 
 /// Whether the answer is yes. A command that asks nothing answers yes when it is

@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["kernel"],
     &["listener"],
     &["report", "sys"],
+    &["exit_status"],
 ];
 
 /// A file as its module's path, such as `["source", "ss"]`.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::cli::UsageError;
+use crate::error::UsageError;
+use crate::exit_status::SsExitStatus;
 use crate::output::OutputError;
 
 /// Why there is no table, or only part of one.
@@ -23,12 +24,11 @@ impl Error {
         Error::Source(format!("{}: {reason}", path.display()))
     }
 
-    /// The exit status, as in ss: 255 for a command line that is not understood,
-    /// otherwise 1.
-    pub fn status(&self) -> u8 {
+    /// The exit status of the program.
+    pub fn status(&self) -> SsExitStatus {
         match self {
-            Error::Usage(_) => 255,
-            _ => 1,
+            Error::Usage(_) => SsExitStatus::Usage,
+            _ => SsExitStatus::Failed,
         }
     }
 }

@@ -4,6 +4,9 @@
 
 use std::ffi::OsStr;
 
+use super::values::{EXCLUDED, SOURCES, words};
+use crate::exit_status::GivenBy;
+
 /// A command, as it is typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommandName {
@@ -37,6 +40,11 @@ impl CommandName {
             CommandName::Help => "help",
         }
     }
+
+    pub(super) fn takes_application(self) -> bool {
+        let is_it = |command: &CommandSpec| command.name == self && command.takes_application;
+        COMMANDS.iter().any(is_it)
+    }
 }
 
 /// A command.
@@ -48,12 +56,21 @@ pub struct CommandSpec {
     pub usage: &'static str,
     /// What it does, in less than a sentence.
     pub summary: &'static str,
+    takes_application: bool,
 }
 
 impl CommandSpec {
     /// Whether `-- COMMAND` may follow: whether it can become an application.
     pub fn takes_application(&self) -> bool {
-        self.usage.ends_with(" [-- COMMAND [ARG]...]")
+        self.takes_application
+    }
+
+    /// Whether it can end with an exit status that these commands give.
+    pub(super) fn can_end_with(&self, given_by: GivenBy) -> bool {
+        match given_by {
+            GivenBy::All => true,
+            GivenBy::Starters => self.takes_application,
+        }
     }
 }
 
@@ -64,26 +81,31 @@ pub static COMMANDS: [CommandSpec; 5] = [
         usage: "lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]",
         summary: "print the listeners, then every change; with COMMAND, do so beside it, \
                   and become it",
+        takes_application: true,
     },
     CommandSpec {
         name: CommandName::List,
         usage: "lntu list [OPTIONS] [PORT]...",
         summary: "print the listeners once",
+        takes_application: false,
     },
     CommandSpec {
         name: CommandName::Check,
         usage: "lntu check [OPTIONS] PORT...",
         summary: "exit with 0 if all are listening, else with 1",
+        takes_application: false,
     },
     CommandSpec {
         name: CommandName::Wait,
         usage: "lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]",
         summary: "wait until all are listening; then become COMMAND",
+        takes_application: true,
     },
     CommandSpec {
         name: CommandName::Help,
         usage: "lntu help [COMMAND]",
         summary: "print this help, or that of one command",
+        takes_application: false,
     },
 ];
 
@@ -116,23 +138,41 @@ pub struct OptionSpec {
     pub commands: &'static [CommandName],
     /// What it does, in less than a sentence.
     pub help: &'static str,
+    /// Whether it may be given more than once, each time with another value.
+    pub is_repeatable: bool,
+    is_about_printing: bool,
+    /// For a command that does not accept it: how to say the same there.
+    pub(super) instead: &'static str,
     pub(super) action: Action,
 }
 
 impl OptionSpec {
-    /// Whether it is about listeners that are printed, which `check` and `wait` do
-    /// only with `--any`.
-    pub fn is_for_found(&self) -> bool {
-        matches!(
-            self.action,
-            Action::Set(Flag::Processes | Flag::Json | Flag::NoHeader)
-        )
+    /// Whether this command, which accepts it, does so only with `--any`: it is about
+    /// printing, and `check` and `wait` print listeners only then.
+    pub(super) fn needs_any(&self, command: CommandName) -> bool {
+        self.is_about_printing && PROBES.contains(&command)
+    }
+
+    const fn repeatable(mut self) -> OptionSpec {
+        self.is_repeatable = true;
+        self
+    }
+
+    /// `check` and `wait` accept it only with `--any`.
+    const fn with_any(mut self) -> OptionSpec {
+        self.is_about_printing = true;
+        self
+    }
+
+    const fn instead(mut self, instead: &'static str) -> OptionSpec {
+        self.instead = instead;
+        self
     }
 
     /// The value that it takes, if it does.
     pub fn value(&self) -> Option<&ValueSpec> {
         match &self.action {
-            Action::Take(_, value) => Some(value),
+            Action::Take(_, value) => Some(*value),
             Action::Help | Action::Version | Action::Set(_) => None,
         }
     }
@@ -166,7 +206,7 @@ pub(super) enum Action {
     Help,
     Version,
     Set(Flag),
-    Take(Setting, ValueSpec),
+    Take(Setting, &'static ValueSpec),
 }
 
 /// An option without a value.
@@ -221,11 +261,18 @@ const CHECK: &[CommandName] = &[CommandName::Check];
 const WATCH: &[CommandName] = &[CommandName::Watch];
 const WAIT: &[CommandName] = &[CommandName::Wait];
 
-/// What `--source` takes.
-pub const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
+const fn value(name: &'static str, kind: ValueKind) -> ValueSpec {
+    ValueSpec { name, kind }
+}
 
-/// What `--exclude` takes besides a PORT.
-pub const EXCLUDED: [&str; 4] = ["loopback", "ephemeral", "ephemeral/tcp", "ephemeral/udp"];
+static DIRECTORY: ValueSpec = value("DIR", ValueKind::Directory);
+static DURATION: ValueSpec = value("D", ValueKind::Any);
+static FILE: ValueSpec = value("FILE", ValueKind::File);
+static NUMBER: ValueSpec = value("N", ValueKind::Any);
+static PID: ValueSpec = value("PID", ValueKind::Any);
+static PORT_OR_WORD: ValueSpec = value("PORT", ValueKind::Words(&words(&EXCLUDED)));
+static PROCESS_NAME: ValueSpec = value("NAME", ValueKind::Any);
+static SOURCE: ValueSpec = value("NAME", ValueKind::Words(&words(&SOURCES)));
 
 const fn option(
     short: Option<char>,
@@ -239,6 +286,9 @@ const fn option(
         long,
         commands,
         help,
+        is_repeatable: false,
+        is_about_printing: false,
+        instead: "",
         action,
     }
 }
@@ -256,110 +306,149 @@ const fn flag(
 const fn setting(
     short: Option<char>,
     long: &'static str,
-    name: &'static str,
-    kind: ValueKind,
+    value: &'static ValueSpec,
     commands: &'static [CommandName],
     help: &'static str,
     setting: Setting,
 ) -> OptionSpec {
-    let action = Action::Take(setting, ValueSpec { name, kind });
-    option(short, long, commands, help, action)
+    option(short, long, commands, help, Action::Take(setting, value))
 }
 
-/// All options.
-#[rustfmt::skip] // A row each.
-pub static GROUPS: [Group; 4] = [
-    Group {
-        title: "Which listeners",
-        commands: PRINTING,
-        options: &[
-            flag(Some('t'), "tcp", PRINTING, "only TCP", Flag::Tcp),
-            flag(Some('u'), "udp", PRINTING, "only UDP", Flag::Udp),
-            flag(Some('l'), "listening", PRINTING, "changes nothing: lntu shows no others",
-                Flag::Habit),
-            flag(Some('4'), "ipv4", PRINTING, "only IPv4", Flag::Ipv4),
-            flag(Some('6'), "ipv6", PRINTING, "only IPv6", Flag::Ipv6),
-            setting(None, "exclude", "PORT", ValueKind::Words(&EXCLUDED), PRINTING,
-                "not this PORT; or loopback (addresses), ephemeral (ports that the kernel \
-                 chooses), ephemeral/tcp, ephemeral/udp; may be repeated",
-                Setting::Exclude),
-            setting(None, "of", "PID", ValueKind::Any, ALL,
-                "only sockets held by this process or one that descends from it", Setting::Of),
-            setting(None, "exclude-holder", "NAME", ValueKind::Any, PRINTING,
-                "not sockets that only processes of this name hold; may be repeated",
-                Setting::ExcludeHolder),
-            flag(None, "by-port", PRINTING,
-                "one line for each protocol and port, however many addresses listen",
-                Flag::ByPort),
-            flag(None, "changes-only", WATCH,
-                "not those that are there at the start", Flag::ChangesOnly),
-            flag(None, "full", WATCH, "the whole table on every change", Flag::Full),
-            setting(None, "settle", "D", ValueKind::Any, WATCH,
-                "report a change once it has lasted for D", Setting::Settle),
-            flag(None, "any", PROBES,
-                "one of the PORTs is enough, and ranges are allowed; print what listens",
-                Flag::Any),
-            setting(None, "max-queued", "N", ValueKind::Any, CHECK,
-                "also fail if more than N connections wait to be accepted", Setting::MaxQueued),
-            flag(None, "closed", WAIT,
-                "until nothing listens that would keep one from binding the PORTs",
-                Flag::Closed),
-        ],
-    },
-    Group {
-        title: "How to print them",
-        commands: PRINTING,
-        options: &[
-            flag(Some('p'), "processes", ALL,
-                "say which process holds each socket", Flag::Processes),
-            flag(Some('n'), "numeric", PRINTING, "changes nothing: lntu looks up no names",
-                Flag::Habit),
-            flag(None, "json", ALL, "JSON Lines instead of ss-format", Flag::Json),
-            flag(None, "timestamps", PRINTING,
-                "start each line with the UTC time", Flag::Timestamps),
-            flag(Some('H'), "no-header", ALL, "leave out the header line", Flag::NoHeader),
-            setting(Some('o'), "output", "FILE", ValueKind::File, PRINTING,
-                "append to FILE, which may be a FIFO, instead of to stdout (-)", Setting::Output),
-        ],
-    },
-    Group {
-        title: "Where to look, and when",
-        commands: ALL,
-        options: &[
-            setting(Some('i'), "interval", "D", ValueKind::Any, POLLING,
-                "time between polls (500ms, 5s, 1m30s; a bare number is seconds): 1s for watch, \
-                 100ms for wait",
-                Setting::Interval),
-            setting(None, "timeout", "D", ValueKind::Any, WAIT,
-                "give up after D", Setting::Timeout),
-            setting(None, "source", "NAME", ValueKind::Words(&SOURCES), ALL,
-                "auto (default: for watch and list ss, for check and wait netlink; where that \
-                 fails, /proc), ss, proc or netlink",
-                Setting::Source),
-            setting(None, "proc", "DIR", ValueKind::Directory, ALL,
-                "read DIR/net/tcp and the rest instead of /proc/net; of a whole /proc that is \
-                 mounted at DIR, what its process 1 sees", Setting::Proc),
-            setting(None, "pid", "PID", ValueKind::Any, ALL,
-                "look into the network namespace of this process", Setting::Pid),
-            flag(Some('A'), "all-namespaces", PRINTING,
-                "look into every network namespace in which a process runs, and name it",
-                Flag::AllNamespaces),
-        ],
-    },
-    Group {
-        title: "Other",
-        commands: ALL,
-        options: &[
-            flag(Some('v'), "verbose", ALL,
-                "say why a source was passed over or a row skipped",
-                Flag::Verbose),
-            flag(Some('q'), "quiet", ALL,
-                "say nothing on stderr but what ends the program", Flag::Quiet),
-            option(Some('h'), "help", ALL, "print this help", Action::Help),
-            option(Some('V'), "version", ALL, "print the version", Action::Version),
-        ],
-    },
-];
+/// Makes [`GROUPS`] and [`DETAILS`] from one table: a row for each option, then, after
+/// `=>`, its details in the manual. They are two, since the program has no manual and
+/// should not carry its text.
+macro_rules! option_table {
+    ($($title:literal, $commands:ident { $($option:expr $(=> $details:literal)?;)* })*) => {
+        /// All options.
+        pub static GROUPS: [Group; 4] = [$(
+            Group { title: $title, commands: $commands, options: &[$($option),*] },
+        )*];
+
+        /// What only the manual says of each option of each group, in the same order.
+        pub static DETAILS: [&[&str]; GROUPS.len()] = [$(
+            &[$(concat!($($details)?)),*],
+        )*];
+    };
+}
+
+option_table! {
+    "Which listeners", PRINTING {
+        flag(Some('t'), "tcp", PRINTING, "only TCP", Flag::Tcp)
+            .instead("the PORT says it: 80/tcp (and a timeout is --timeout D)");
+        flag(Some('u'), "udp", PRINTING, "only UDP", Flag::Udp)
+            .instead("the PORT says it: 53/udp");
+        flag(Some('l'), "listening", PRINTING, "changes nothing: lntu shows no others",
+            Flag::Habit);
+        flag(Some('4'), "ipv4", PRINTING, "only IPv4", Flag::Ipv4)
+            .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
+        flag(Some('6'), "ipv6", PRINTING, "only IPv6", Flag::Ipv6)
+            .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
+        setting(None, "exclude", &PORT_OR_WORD, PRINTING,
+            "not this PORT; or loopback (addresses), ephemeral (ports that the kernel \
+             chooses), ephemeral/tcp, ephemeral/udp; may be repeated",
+            Setting::Exclude).repeatable()
+            => "The word loopback leaves out loopback addresses: what only the container \
+                itself can reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the \
+                ports that the kernel chooses by itself, such as those of DNS look-ups, by the \
+                setting of the network namespace in which lntu runs, also with --pid and \
+                --all-namespaces.";
+        setting(None, "of", &PID, ALL,
+            "only sockets held by this process or one that descends from it", Setting::Of)
+            => "A worker that inherits a socket counts, a daemon that left the tree does not. \
+                watch and wait end when the tree has ended; wait then with 2, at once. It \
+                needs the right to read the descriptors of the tree (see SECURITY).";
+        setting(None, "exclude-holder", &PROCESS_NAME, PRINTING,
+            "not sockets that only processes of this name hold; may be repeated",
+            Setting::ExcludeHolder).repeatable()
+            => "NAME is what /proc/PID/comm says, at most 15 bytes. Sockets whose holders \
+                cannot be read stay.";
+        flag(None, "by-port", PRINTING,
+            "one line for each protocol and port, however many addresses listen",
+            Flag::ByPort)
+            => "The line is that of a wildcard if there is one, and of IPv4 before IPv6, as it \
+                was when the port opened. A port opens with its first socket on any address, \
+                and closes with its last.";
+        flag(None, "changes-only", WATCH,
+            "not those that are there at the start", Flag::ChangesOnly);
+        flag(None, "full", WATCH, "the whole table on every change", Flag::Full)
+            => "Each table stands under its header; with --no-header, an empty line ends each.";
+        setting(None, "settle", &DURATION, WATCH,
+            "report a change once it has lasted for D", Setting::Settle)
+            => "The first lines come after D, too.";
+        flag(None, "any", PROBES,
+            "one of the PORTs is enough, and ranges are allowed; print what listens",
+            Flag::Any)
+            => "With -- COMMAND, wait prints nothing and becomes COMMAND.";
+        setting(None, "max-queued", &NUMBER, CHECK,
+            "also fail if more than N connections wait to be accepted", Setting::MaxQueued)
+            => "Of several sockets on one port, the longest queue counts. gVisor always says \
+                0.";
+        flag(None, "closed", WAIT,
+            "until nothing listens that would keep one from binding the PORTs",
+            Flag::Closed)
+            => "Every listener that overlaps counts: for an address also one on a wildcard \
+                that takes its family, for a wildcard one on any address of its family, and \
+                for [::] one on any address at all. So [::] counts those on IPv4 for a server \
+                that takes IPv6 only, too; and read from /proc, one on :: counts against IPv4 \
+                even if it takes IPv6 only. PORTs may be ranges. What else can keep a server \
+                from binding is said under LIMITS.";
+    }
+    "How to print them", PRINTING {
+        flag(Some('p'), "processes", ALL,
+            "say which process holds each socket", Flag::Processes).with_any();
+        flag(Some('n'), "numeric", PRINTING, "changes nothing: lntu looks up no names",
+            Flag::Habit);
+        flag(None, "json", ALL, "JSON Lines instead of ss-format", Flag::Json).with_any()
+            => "check and wait take it, --no-header and --processes with --any only.";
+        flag(None, "timestamps", PRINTING,
+            "start each line with the UTC time", Flag::Timestamps);
+        flag(Some('H'), "no-header", ALL, "leave out the header line", Flag::NoHeader).with_any();
+        setting(Some('o'), "output", &FILE, PRINTING,
+            "append to FILE, which may be a FIFO, instead of to stdout (-)", Setting::Output)
+            => "/dev/stderr works. At a FIFO, list waits for its reader; watch holds its lines \
+                until there is one, which it looks for at each poll.";
+    }
+    "Where to look, and when", ALL {
+        setting(Some('i'), "interval", &DURATION, POLLING,
+            "time between polls (500ms, 5s, 1m30s; a bare number is seconds): 1s for watch, \
+             100ms for wait",
+            Setting::Interval)
+            => "Never under 10 ms.";
+        setting(None, "timeout", &DURATION, WAIT,
+            "give up after D", Setting::Timeout);
+        setting(None, "source", &SOURCE, ALL,
+            "auto (default: for watch and list ss, for check and wait netlink; where that \
+             fails, /proc), ss, proc or netlink",
+            Setting::Source)
+            => "netlink asks the kernel as ss does, but for listeners only. See SOURCES.";
+        setting(None, "proc", &DIRECTORY, ALL,
+            "read DIR/net/tcp and the rest instead of /proc/net; of a whole /proc that is \
+             mounted at DIR, what its process 1 sees", Setting::Proc)
+            => "Where DIR is a whole /proc that is mounted elsewhere (a host's, in a \
+                container), its process 1 is meant: net there would be that of lntu itself.";
+        setting(None, "pid", &PID, ALL,
+            "look into the network namespace of this process", Setting::Pid)
+            => "It needs the right to read /proc/PID/net, and nothing in the container of that \
+                process.";
+        flag(Some('A'), "all-namespaces", PRINTING,
+            "look into every network namespace in which a process runs, and name it",
+            Flag::AllNamespaces)
+            => "Of the processes that /proc shows, those of other containers too if it is the \
+                host's. PORT, --exclude, --settle and --by-port count in each namespace for \
+                itself. See SOURCES and SECURITY.";
+    }
+    "Other", ALL {
+        flag(Some('v'), "verbose", ALL,
+            "say why a source was passed over or a row skipped",
+            Flag::Verbose);
+        flag(Some('q'), "quiet", ALL,
+            "say nothing on stderr but what ends the program", Flag::Quiet)
+            => "Of --verbose and --quiet, the last one given counts.";
+        option(Some('h'), "help", ALL, "print this help", Action::Help)
+            => "Behind a command, it is about that command alone, as \"lntu help check\" is.";
+        option(Some('V'), "version", ALL, "print the version", Action::Version);
+    }
+}
 
 /// All options, in the order of their groups.
 pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
@@ -403,23 +492,37 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     ),
 ];
 
-/// Each exit status, and what it says.
-pub const EXIT_STATUS: &[(&str, &str)] = &[
-    ("0", "yes or done"),
-    ("1", "no (not listening, or timed out)"),
-    (
-        "2",
-        "could not tell (bad usage, or no source could be read)",
-    ),
-    ("128 + signal", "when SIGINT or SIGTERM ends it"),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The same, where there is a COMMAND to be started.
-pub const EXIT_STATUS_OF_START: &[(&str, &str)] = &[
-    ("126", "COMMAND cannot be executed"),
-    ("127", "COMMAND is not found"),
-];
+    #[test]
+    fn usage_shows_command_where_it_is_accepted() {
+        for command in &COMMANDS {
+            let is_shown = command.usage.ends_with(" [-- COMMAND [ARG]...]");
+            assert_eq!(is_shown, command.takes_application, "{}", command.usage);
+        }
+    }
 
-/// What the exit status is where there is an application.
-pub const EXIT_STATUS_OF_COMMAND: &str =
-    "With a COMMAND that could be started, the exit status is its own.";
+    #[test]
+    fn help_says_which_options_may_be_repeated() {
+        for option in options() {
+            let is_said = option.help.ends_with("may be repeated");
+            assert_eq!(is_said, option.is_repeatable, "--{}", option.long);
+        }
+    }
+
+    #[test]
+    fn help_names_every_word_of_an_option() {
+        for option in options() {
+            let Some(ValueKind::Words(known)) = option.value().map(|value| value.kind) else {
+                continue;
+            };
+            let is_separator = |c: char| !c.is_ascii_alphabetic() && c != '/';
+            let named: Vec<&str> = option.help.split(is_separator).collect();
+            for word in known {
+                assert!(named.contains(word), "--{}: {word}", option.long);
+            }
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! What `lntu --help` prints.
 
 use super::description::{
-    ABOUT, COMMANDS, CommandName, CommandSpec, EXIT_STATUS, EXIT_STATUS_OF_COMMAND,
-    EXIT_STATUS_OF_START, GROUPS, Group, OptionSpec, PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
+    ABOUT, COMMANDS, CommandName, CommandSpec, GROUPS, Group, OptionSpec, PORT_EXAMPLES, PORT_FORM,
+    PORT_MEANING,
 };
+use crate::exit_status::{self, EXIT_STATUSES, GivenBy};
 
 /// No line is wider.
 const WIDTH: usize = 80;
@@ -14,13 +15,12 @@ const COLUMN: usize = 23;
 /// The text, made from the description of the command line: that of one command, or of
 /// all.
 pub fn help(of: Option<CommandName>) -> String {
-    let is_of_others = |commands: &[CommandName]| of.is_some_and(|name| !commands.contains(&name));
+    let is_shown = |command: &&CommandSpec| of.is_none_or(|name| command.name == name);
+    let commands = || COMMANDS.iter().filter(is_shown);
     let mut text = String::new();
     push(&mut text, &["lntu: ", ABOUT, "\n\nUsage:\n"]);
-    for command in &COMMANDS {
-        if !is_of_others(&[command.name]) {
-            item(&mut text, command.usage, command.summary);
-        }
+    for command in commands() {
+        item(&mut text, command.usage, command.summary);
     }
     push(&mut text, &["\nPORT is ", PORT_FORM, ":\n"]);
     for example in PORT_EXAMPLES {
@@ -29,40 +29,39 @@ pub fn help(of: Option<CommandName>) -> String {
     text.push('\n');
     fill(&mut text, 0, 0, &port_meaning(of));
     for group in &GROUPS {
-        push(&mut text, &["\n", group.title]);
-        if of.is_none() && !group.is_for_all() {
-            text.push_str(" (");
-            push_names(&mut text, group.commands);
-            text.push(')');
-        }
-        text.push_str(":\n");
-        for option in group.options {
-            let explanation = match of {
-                None => explanation(group, option),
-                // These print listeners only then.
-                Some(CommandName::Check | CommandName::Wait) if option.is_for_found() => {
-                    option.help.to_string() + " (only with --any)"
-                }
-                Some(_) => option.help.to_string(),
-            };
-            if !is_of_others(option.commands) {
-                item(&mut text, &spelling(option), &explanation);
-            }
-        }
+        push_group(&mut text, group, of);
     }
     text.push_str("\nExit status:\n");
-    for (status, meaning) in EXIT_STATUS {
-        item(&mut text, status, meaning);
-    }
-    let takes_application =
-        |spec: &&CommandSpec| !is_of_others(&[spec.name]) && spec.takes_application();
-    if COMMANDS.iter().any(|spec| takes_application(&spec)) {
-        for (status, meaning) in EXIT_STATUS_OF_START {
-            item(&mut text, status, meaning);
+    let is_given = |by: GivenBy| commands().any(|command| command.can_end_with(by));
+    for status in EXIT_STATUSES {
+        if is_given(status.given_by) {
+            item(&mut text, status.number, status.meaning);
         }
-        fill(&mut text, 0, 0, EXIT_STATUS_OF_COMMAND);
+    }
+    if is_given(GivenBy::Starters) {
+        fill(&mut text, 0, 0, exit_status::OF_COMMAND);
     }
     text
+}
+
+/// The options of a group that one command accepts, or all of them.
+fn push_group(text: &mut String, group: &Group, of: Option<CommandName>) {
+    push(text, &["\n", group.title]);
+    if of.is_none() && !group.is_for_all() {
+        text.push_str(" (");
+        push_names(text, group.commands);
+        text.push(')');
+    }
+    text.push_str(":\n");
+    for option in group.options {
+        let explanation = match of {
+            None => explanation(group, option),
+            Some(name) if !option.commands.contains(&name) => continue,
+            Some(name) if option.needs_any(name) => option.help.to_string() + " (only with --any)",
+            Some(_) => option.help.to_string(),
+        };
+        item(text, &spelling(option), &explanation);
+    }
 }
 
 /// What a PORT means to one command, or to all.

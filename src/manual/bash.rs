@@ -1,9 +1,8 @@
 //! Completions for bash. They need only bash. If bash-completion is loaded,
 //! they use it for the arguments of COMMAND.
 
-use lntu::cli::description::{COMMANDS, OptionSpec, ValueKind, options};
-
-use crate::{commands, options_of, takers, takes_next_word};
+use super::words::{commands, options_of, takers, takes_next_word};
+use crate::cli::description::{COMMANDS, OptionSpec, ValueKind, options};
 
 const TEMPLATE: &str = r#"# bash completion for lntu
 

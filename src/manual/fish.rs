@@ -1,8 +1,7 @@
 //! Completions for fish.
 
-use lntu::cli::description::{COMMANDS, ValueKind, options};
-
-use crate::{commands, takers, takes_next_word};
+use super::words::{commands, takers, takes_next_word};
+use crate::cli::description::{COMMANDS, ValueKind, options};
 
 const TEMPLATE: &str = r#"# fish completion for lntu
 

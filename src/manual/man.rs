@@ -1,101 +1,15 @@
 //! The man page, in roff with the man(7) macros.
 
-use lntu::cli::description::{
-    ABOUT, COMMANDS, CommandName, EXIT_STATUS, EXIT_STATUS_OF_COMMAND, EXIT_STATUS_OF_START,
-    GROUPS, OptionSpec, PORT_EXAMPLES, PORT_FORM, options,
+use crate::cli::description::{
+    ABOUT, COMMANDS, CommandName, DETAILS, GROUPS, OptionSpec, PORT_EXAMPLES, PORT_FORM, options,
 };
-use lntu::cli::port_meaning;
+use crate::cli::port_meaning;
+use crate::exit_status::{self, EXIT_STATUSES};
 
 /// The manual, but for what the description of the command line says. It is roff with
 /// less to write: a line that starts with a dot is a request, the line after `.TP` is
 /// a term, `@NAME@` stands for what is made here, and all else is text as it is read.
 const TEMPLATE: &str = include_str!("lntu.1.in");
-
-/// What only the manual says of an option, by its long name.
-const DETAILS: &[(&str, &str)] = &[
-    (
-        "exclude",
-        "The word loopback leaves out loopback addresses: what only the container itself can \
-         reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the ports that the kernel \
-         chooses by itself, such as those of DNS look-ups, by the setting of the network \
-         namespace in which lntu runs, also with --pid and --all-namespaces.",
-    ),
-    (
-        "of",
-        "A worker that inherits a socket counts, a daemon that left the tree does not. watch and \
-         wait end when the tree has ended; wait then with 2, at once. It needs the right to read \
-         the descriptors of the tree (see SECURITY).",
-    ),
-    (
-        "exclude-holder",
-        "NAME is what /proc/PID/comm says, at most 15 bytes. Sockets whose holders cannot be read \
-         stay.",
-    ),
-    (
-        "by-port",
-        "The line is that of a wildcard if there is one, and of IPv4 before IPv6, as it was when \
-         the port opened. A port opens with its first socket on any address, and closes with its \
-         last.",
-    ),
-    (
-        "full",
-        "Each table stands under its header; with --no-header, an empty line ends each.",
-    ),
-    ("settle", "The first lines come after D, too."),
-    (
-        "any",
-        "With -- COMMAND, wait prints nothing and becomes COMMAND.",
-    ),
-    (
-        "max-queued",
-        "Of several sockets on one port, the longest queue counts. gVisor always says 0.",
-    ),
-    (
-        "closed",
-        "Every listener that overlaps counts: for an address also one on a wildcard that takes \
-         its family, for a wildcard one on any address of its family, and for [::] one on any \
-         address at all. So [::] counts those on IPv4 for a server that takes IPv6 only, too; \
-         and read from /proc, one on :: counts against IPv4 even if it takes IPv6 only. PORTs \
-         may be ranges. What else can keep a server from binding is said under LIMITS.",
-    ),
-    (
-        "json",
-        "check and wait take it, --no-header and --processes with --any only.",
-    ),
-    (
-        "output",
-        "/dev/stderr works. At a FIFO, list waits for its reader; watch holds its lines until \
-         there is one, which it looks for at each poll.",
-    ),
-    ("interval", "Never under 10 ms."),
-    (
-        "source",
-        "netlink asks the kernel as ss does, but for listeners only. See SOURCES.",
-    ),
-    (
-        "all-namespaces",
-        "Of the processes that /proc shows, those of other containers too if it is the host's. \
-         PORT, --exclude, --settle and --by-port count in each namespace for itself. See SOURCES \
-         and SECURITY.",
-    ),
-    (
-        "proc",
-        "Where DIR is a whole /proc that is mounted elsewhere (a host's, in a container), its \
-         process 1 is meant: net there would be that of lntu itself.",
-    ),
-    (
-        "pid",
-        "It needs the right to read /proc/PID/net, and nothing in the container of that process.",
-    ),
-    (
-        "quiet",
-        "Of --verbose and --quiet, the last one given counts.",
-    ),
-    (
-        "help",
-        "Behind a command, it is about that command alone, as \"lntu help check\" is.",
-    ),
-];
 
 pub fn page() -> String {
     let version = env!("CARGO_PKG_VERSION");
@@ -170,34 +84,42 @@ impl Page {
                 self.prose(&port_meaning(None));
             }
             "OPTIONS" => self.options(),
+            "REPEATABLE" => self.repeatable(),
             "EXIT_STATUS" => {
-                for (status, meaning) in EXIT_STATUS.iter().chain(EXIT_STATUS_OF_START) {
-                    self.item(&bold(status), meaning);
+                for status in EXIT_STATUSES {
+                    self.item(&bold(status.number), status.meaning);
                 }
                 self.request(".PP");
-                self.prose(EXIT_STATUS_OF_COMMAND);
+                self.prose(exit_status::OF_COMMAND);
             }
             _ => panic!("{name} stands for nothing"),
         }
     }
 
     fn options(&mut self) {
-        for group in &GROUPS {
+        for (group, details) in GROUPS.iter().zip(DETAILS) {
             self.request(&format!(".SS {}", escaped(group.title)));
-            for option in group.options {
+            for (option, details) in group.options.iter().zip(details) {
                 let commands: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
                 let help = match group.is_for_all() && option.commands == group.commands {
                     true => format!("{}.", option.help),
                     false => format!("{}: {}.", commands.join(", "), option.help),
                 };
                 self.item(&spelling(option), &help);
-                let details = DETAILS.iter().filter(|(long, _)| *long == option.long);
-                details.for_each(|(_, details)| self.prose(details));
+                self.prose(details);
             }
         }
-        for (long, _) in DETAILS {
-            assert!(options().any(|option| option.long == *long), "--{long}");
-        }
+    }
+
+    fn repeatable(&mut self) {
+        let repeatable =
+            options().filter(|option| option.is_repeatable && option.value().is_some());
+        let names: Vec<String> = repeatable.map(|o| format!("--{}", o.long)).collect();
+        let (last, others) = names.split_last().expect("some option is repeatable");
+        let others = others.join(", ");
+        self.prose(&format!(
+            "Of the options with a value, only {others} and {last} may be repeated."
+        ));
     }
 
     /// Adds a term, already escaped, and its explanation.

@@ -1,8 +1,7 @@
 //! Completions for zsh.
 
-use lntu::cli::description::{COMMANDS, CommandSpec, OptionSpec, ValueKind};
-
-use crate::{commands, options_of, takers, takes_next_word};
+use super::words::{commands, options_of, takers, takes_next_word};
+use crate::cli::description::{COMMANDS, CommandSpec, OptionSpec, ValueKind};
 
 const TEMPLATE: &str = r#"#compdef lntu
 # zsh completion for lntu

@@ -1,10 +1,12 @@
 //! The memory of this program, and what happens where there is no more.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::calls::*;
 use super::start;
+use crate::exit_status::ExitStatus;
 
 /// How many words the command has that is executed if memory is exhausted, or 0.
 static WORDS: AtomicUsize = AtomicUsize::new(0);
@@ -40,7 +42,7 @@ fn exhausted() -> ! {
     }
     say(b"lntu: out of memory\n");
     // SAFETY: the call takes any status.
-    unsafe { _exit(2) }
+    unsafe { _exit(c_int::from(ExitStatus::Unknown as u8)) }
 }
 
 /// Writes a line to stderr, without std's, which may need memory.

@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::calls::*;
 use super::memory;
+use crate::exit_status;
 
 /// The process group of the child that must not outlive this process, or 0.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
 
-/// Makes SIGTERM and SIGINT end the process at once with status 128 + signal, even
-/// as PID 1. A signal that was ignored at the start stays ignored, as a shell
-/// expects of a program that it starts in the background.
+/// Makes SIGTERM and SIGINT end the process at once, even as PID 1, with the exit
+/// status that says which. A signal that was ignored at the start stays ignored, as a
+/// shell expects of a program that it starts in the background.
 pub fn end_on_signals() {
     for number in [SIGINT, SIGTERM] {
         // SAFETY: `handle` is a handler of the right type that calls only
@@ -34,7 +35,7 @@ pub fn end_on_signals() {
 extern "C" fn handle(number: c_int) {
     kill_child_group();
     // SAFETY: `_exit` is async-signal-safe and takes any status.
-    unsafe { _exit(128 + number) }
+    unsafe { _exit(c_int::from(exit_status::ExitStatus::Signal as u8) + number) }
 }
 
 /// Sets the process group that must end when a signal ends this process. `0` is

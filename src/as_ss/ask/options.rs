@@ -9,7 +9,7 @@ use super::filter::parser;
 use super::request::{Request, Show};
 use super::selection::{AddressFamily, Kinds, Selection, States};
 use crate::as_ss::names::services::Services;
-use crate::cli::UsageError;
+use crate::error::UsageError;
 
 /// The long options of ss and the short ones that they stand for; `\0` where
 /// there is none.

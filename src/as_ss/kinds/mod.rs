@@ -25,7 +25,7 @@ use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::names::Naming;
 use crate::as_ss::show::rows::Rows;
-use crate::cli::UsageError;
+use crate::error::UsageError;
 use crate::kernel::netlink::sock_diag::XdpDiagReq;
 use crate::kernel::socket::AF_XDP;
 use crate::listener::Protocol;

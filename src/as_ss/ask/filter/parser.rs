@@ -5,7 +5,7 @@ use super::words::{Comparison, Word, unexpected, words};
 use super::{Condition, End, Filter, Join};
 use crate::as_ss::ask::selection::Selection;
 use crate::as_ss::names::services::Services;
-use crate::cli::UsageError;
+use crate::error::UsageError;
 use crate::kernel::cgroups;
 
 /// Parentheses and `not`s nest no deeper than this.

@@ -8,7 +8,7 @@ use super::{ANY_PORT, Condition, End, Network};
 use crate::as_ss::ask::selection::{AddressFamily, Kind, Selection};
 use crate::as_ss::names::protocols;
 use crate::as_ss::names::services::Services;
-use crate::cli::UsageError;
+use crate::error::UsageError;
 use crate::kernel::netlink::link::interface_index;
 use crate::listener::Protocol;
 

@@ -2,7 +2,7 @@
 //! ss's language.
 
 use super::End;
-use crate::cli::UsageError;
+use crate::error::UsageError;
 
 /// The words of an argument. A backslash makes part of a word of whatever
 /// follows it.

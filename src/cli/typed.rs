@@ -1,0 +1,305 @@
+//! What was typed as a whole: it becomes a command, or contradicts itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::command_line::{Command, CommandLine, OutputOptions};
+use super::description::{CommandName, OptionSpec};
+use super::values::{SourceName, refused};
+use crate::command::entrypoint::Application;
+use crate::command::pace::Interval;
+use crate::command::probe::{Question, Wanted};
+use crate::command::wait::WaitOptions;
+use crate::command::watch::WatchOptions;
+use crate::error::UsageError;
+use crate::listener::{Family, Protocol, SocketTable};
+use crate::port::{Filter, PortSpec, RequiredPort};
+use crate::report::Verbosity;
+use crate::source::{SourceChoice, SourceOptions};
+
+/// What was typed, before it is known which command it is for.
+#[derive(Default)]
+pub struct Typed {
+    /// `help` stands before the command.
+    pub asks_for_help: bool,
+    pub command: Option<CommandName>,
+    pub options: Vec<&'static OptionSpec>,
+    pub protocols: [bool; 2],
+    pub families: [bool; 2],
+    pub excluded: Vec<PortSpec>,
+    pub excludes_loopback: bool,
+    pub excludes_ephemeral: Vec<Protocol>,
+    pub of: Option<u32>,
+    pub excluded_holders: Vec<Vec<u8>>,
+    pub by_port: bool,
+    /// With the text of each, for messages.
+    pub ports: Vec<(String, PortSpec)>,
+    pub source: Option<SourceName>,
+    pub proc_root: Option<PathBuf>,
+    pub pid: Option<u32>,
+    pub verbosity: Verbosity,
+    pub interval: Option<Interval>,
+    pub timeout: Option<Duration>,
+    pub any: bool,
+    pub closed: bool,
+    pub max_queued: Option<u32>,
+    pub changes_only: bool,
+    pub full: bool,
+    pub settle: Duration,
+    pub output: OutputOptions,
+    pub application: Option<Application>,
+}
+
+impl Typed {
+    pub fn asking_for(self, command: Command) -> CommandLine {
+        CommandLine {
+            command,
+            verbosity: self.verbosity,
+        }
+    }
+
+    /// What it means, now that all is typed.
+    pub fn into_command_line(mut self) -> Result<CommandLine, UsageError> {
+        let name = match self.asks_for_help {
+            true => CommandName::Help,
+            false => self.command.unwrap_or_default(),
+        };
+        self.refuse_options_of_others(name)?;
+        let mut source = self.source_options()?;
+        if matches!(name, CommandName::Watch | CommandName::List) {
+            source.filter.ports = self.ports.drain(..).map(|(_, spec)| spec).collect();
+        }
+        let output = std::mem::take(&mut self.output);
+        let application = self.application.take();
+        let command = match name {
+            CommandName::Help => match self.ports.first() {
+                Some((text, _)) => return Err(refused("help", text, &"not a command")),
+                None => Command::Help(self.command),
+            },
+            CommandName::Watch => Command::Watch {
+                source,
+                output,
+                options: self.watch_options(),
+                application,
+            },
+            CommandName::List => Command::List {
+                source,
+                output,
+                by_port: self.by_port,
+            },
+            CommandName::Check => Command::Check {
+                question: self.question(name, &mut source)?,
+                source,
+                format: output.format,
+            },
+            CommandName::Wait => Command::Wait {
+                question: self.question(name, &mut source)?,
+                source,
+                format: output.format,
+                options: self.wait_options(),
+                application,
+            },
+        };
+        Ok(self.asking_for(command))
+    }
+
+    fn source_options(&mut self) -> Result<SourceOptions, UsageError> {
+        Ok(SourceOptions {
+            choice: self.source_choice()?,
+            filter: Filter {
+                protocol: only_one(self.protocols, [Protocol::Tcp, Protocol::Udp]),
+                family: only_one(self.families, [Family::V4, Family::V6]),
+                ports: Vec::new(),
+                excluded: std::mem::take(&mut self.excluded),
+                excludes_loopback: self.excludes_loopback,
+                excludes_ephemeral: std::mem::take(&mut self.excludes_ephemeral),
+            },
+            holders: self.output.format.holders,
+            of: self.of,
+            excluded_holders: std::mem::take(&mut self.excluded_holders),
+        })
+    }
+
+    fn watch_options(&self) -> WatchOptions {
+        WatchOptions {
+            interval: self.interval.unwrap_or(Interval::OF_WATCH),
+            changes_only: self.changes_only,
+            full: self.full,
+            settle: self.settle,
+            by_port: self.by_port,
+        }
+    }
+
+    fn wait_options(&self) -> WaitOptions {
+        WaitOptions {
+            interval: self.interval.unwrap_or(Interval::OF_WAIT),
+            timeout: self.timeout,
+        }
+    }
+
+    /// What `check` or `wait` asks. It narrows `source` to what the answer needs.
+    fn question(
+        &mut self,
+        name: CommandName,
+        source: &mut SourceOptions,
+    ) -> Result<Question, UsageError> {
+        let wanted = match (self.any, self.closed) {
+            (false, false) => Wanted::All,
+            (true, false) => Wanted::Any,
+            (false, true) => Wanted::None,
+            (true, true) => {
+                return Err(UsageError::of_lntu("--any: not together with --closed"));
+            }
+        };
+        if wanted != Wanted::Any {
+            let needs_any = |option: &&&OptionSpec| option.needs_any(name);
+            if let Some(option) = self.options.iter().find(needs_any) {
+                let (option, name) = (option.long, name.text());
+                return Err(UsageError::of_lntu(format!(
+                    "--{option}: {name} prints listeners only with --any"
+                )));
+            }
+        }
+        let ports = std::mem::take(&mut self.ports);
+        let ports = required_ports(name, ports, &mut source.filter, wanted)?;
+        let is_udp = |port: &&RequiredPort| port.protocol() == Protocol::Udp;
+        if self.max_queued.is_some()
+            && let Some(port) = ports.iter().find(is_udp)
+        {
+            return Err(UsageError::of_lntu(format!(
+                "--max-queued: {port} has no connections to accept"
+            )));
+        }
+        // A probe executes nothing unless it is told to.
+        if source.choice == SourceChoice::Auto {
+            source.choice = SourceChoice::NetlinkOrProc;
+        }
+        Ok(Question {
+            ports,
+            wanted,
+            max_queued: self.max_queued,
+        })
+    }
+
+    /// Refuses an option that `name` does not take, and `-- COMMAND` where it takes none.
+    fn refuse_options_of_others(&self, name: CommandName) -> Result<(), UsageError> {
+        let is_of_others = |option: &&&OptionSpec| !option.commands.contains(&name);
+        let (what, instead) = match self.options.iter().find(is_of_others) {
+            Some(option) => (format!("--{}", option.long), option.instead),
+            None if self.application.is_none() || name.takes_application() => return Ok(()),
+            None => (
+                "-- COMMAND".to_string(),
+                "wait takes one, and a shell's && runs one after check",
+            ),
+        };
+        let name_text = name.text();
+        let error = UsageError::of_lntu(format!("{what}: not an option of {name_text}"));
+        Err(match instead {
+            "" => error,
+            _ if name == CommandName::Help => error,
+            _ => error.with("; ").with(instead),
+        })
+    }
+
+    /// `--proc` and `--pid` name a place that only the `/proc` source can look at.
+    fn source_choice(&self) -> Result<SourceChoice, UsageError> {
+        if self.output.format.namespaces {
+            return self.all_namespaces();
+        }
+        let (option, root) = match (&self.proc_root, self.pid) {
+            (Some(_), Some(_)) => {
+                return Err(UsageError::of_lntu("--pid: not together with --proc"));
+            }
+            (Some(root), None) => ("--proc", Some(root.clone())),
+            (None, Some(pid)) => ("--pid", Some(PathBuf::from(format!("/proc/{pid}")))),
+            (None, None) => ("", None),
+        };
+        match (self.source, root) {
+            (Some(SourceName::Ss), Some(_)) => Err(sees_its_own_only(option, "ss")),
+            (Some(SourceName::Netlink), Some(_)) => Err(sees_its_own_only(option, "netlink")),
+            (_, Some(root)) => Ok(SourceChoice::Proc(root)),
+            (Some(SourceName::Proc), None) => Ok(SourceChoice::Proc("/proc".into())),
+            (Some(SourceName::Ss), None) => Ok(SourceChoice::Ss),
+            (Some(SourceName::Netlink), None) => Ok(SourceChoice::Netlink),
+            (Some(SourceName::Auto) | None, None) => Ok(SourceChoice::Auto),
+        }
+    }
+
+    /// The source of `--all-namespaces`, which other options would contradict.
+    fn all_namespaces(&self) -> Result<SourceChoice, UsageError> {
+        let option = "--all-namespaces";
+        let others = [
+            ("--proc DIR", self.proc_root.is_some()),
+            ("--pid PID", self.pid.is_some()),
+            ("--of PID", self.of.is_some()),
+        ];
+        if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
+            return Err(UsageError::of_lntu(format!(
+                "{option}: not together with {other}, which looks into one network namespace"
+            )));
+        }
+        match self.source {
+            Some(SourceName::Ss) => Err(sees_its_own_only(option, "ss")),
+            source => Ok(SourceChoice::AllNamespaces {
+                asks_netlink: source != Some(SourceName::Proc),
+            }),
+        }
+    }
+}
+
+fn sees_its_own_only(option: &str, source: &str) -> UsageError {
+    let why = "which looks at its own network namespace";
+    UsageError::of_lntu(format!(
+        "{option}: not together with --source {source}, {why}"
+    ))
+}
+
+/// The one of two that was asked for. To ask for both is to ask for neither.
+fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
+    match asked {
+        [true, false] => Some(first),
+        [false, true] => Some(second),
+        _ => None,
+    }
+}
+
+/// The PORTs of a command that needs some. `filter` then leaves out what no PORT
+/// needs: a protocol, or IPv4.
+fn required_ports(
+    name: CommandName,
+    specs: Vec<(String, PortSpec)>,
+    filter: &mut Filter,
+    wanted: Wanted,
+) -> Result<Vec<RequiredPort>, UsageError> {
+    if specs.is_empty() {
+        return Err(UsageError::of_lntu(format!(
+            "{}: needs a PORT",
+            name.text()
+        )));
+    }
+    let required = |(text, spec): (String, PortSpec)| {
+        match wanted {
+            Wanted::Any | Wanted::None => Ok(RequiredPort::one_of(spec)),
+            Wanted::All => RequiredPort::new(spec),
+        }
+        .map_err(|error| {
+            let error = refused("PORT", &text, &error);
+            match name {
+                CommandName::Wait => error.with(" or --closed (none may listen)"),
+                _ => error,
+            }
+        })
+    };
+    let ports: Vec<RequiredPort> = specs.into_iter().map(required).collect::<Result<_, _>>()?;
+    let first = ports[0].protocol();
+    if ports.iter().all(|port| port.protocol() == first) {
+        filter.protocol = Some(first);
+    }
+    let to_bind = wanted == Wanted::None;
+    let is_needed = |table: &SocketTable| ports.iter().any(|port| port.can_be_in(*table, to_bind));
+    let mut tables = SocketTable::ALL.into_iter().filter(is_needed);
+    if tables.all(|table| table.family == Family::V6) {
+        filter.family = Some(Family::V6);
+    }
+    Ok(ports)
+}
