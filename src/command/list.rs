@@ -7,7 +7,7 @@ use crate::output::{Event, Format, Output, Renderer};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
-use crate::source::{self, Known, Source, SourceError};
+use crate::source::{Known, Source, SourceError};
 
 /// Polls `source` once and writes every listener to `output`, or with `by_port` one
 /// for each protocol and port. A reader that goes away before the end is no error.
@@ -17,32 +17,33 @@ use crate::source::{self, Known, Source, SourceError};
 /// listeners may be missing, the others are written all the same.
 pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
-    source.poll(Known::default(), &mut snapshot).result?;
-    if let Some(pid) = source.ended_root() {
+    let mut answer = source.poll(Known::default(), &mut snapshot).result?;
+    if let Some(pid) = answer.ended_root {
         return Err(SourceError::Tree(TreeError::Ended(pid)).into());
     }
-    write(&mut source, &mut snapshot, format, by_port, output)?;
-    for unreadable in source.unreadable() {
+    let gaps = &mut answer.gaps;
+    gaps.holders = write(&mut source, &mut snapshot, format, by_port, output)?;
+    for unreadable in &gaps.unreadable {
         report::warn(format_args!("{unreadable}"));
     }
-    let is_unreadable = !source.unreadable().is_empty();
-    let unreadable = is_unreadable.then(|| source::NAMESPACES_MISSING.into());
-    match unreadable.or_else(|| source.may_be_missing()) {
+    gaps.hides_namespaces |= !gaps.unreadable.is_empty();
+    match gaps.message() {
         Some(what) => Err(Error::Partial(what)),
         None => Ok(()),
     }
 }
 
-/// Writes every listener of `snapshot`, a snapshot of `source`.
+/// Writes every listener of `snapshot`, a snapshot of `source`. Returns whether holders
+/// may be missing.
 pub(super) fn write(
     source: &mut Source,
     snapshot: &mut Snapshot,
     format: Format,
     by_port: bool,
     mut output: Output,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let nothing = Snapshot::default();
-    let _ = source.find_holders(&nothing, snapshot);
+    let found = source.find_holders(&nothing, snapshot);
     if by_port {
         snapshot.merge_ports(&nothing);
     }
@@ -54,5 +55,6 @@ pub(super) fn write(
     for listener in snapshot.listeners() {
         renderer.line(Event::Listening, listener, now, &mut text);
     }
-    Ok(output.write_all(text)?)
+    output.write_all(text)?;
+    Ok(found.are_incomplete)
 }

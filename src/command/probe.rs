@@ -14,7 +14,7 @@ use crate::port::{RequiredPort, Serves};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
-use crate::source::{Known, Source, SourceError, SourceOptions};
+use crate::source::{Answer, Expected, Known, Source, SourceError, SourceOptions};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Probe {
     path: OsString,
     question: Question,
     snapshot: Snapshot,
+    /// What the last look found out besides.
+    answer: Answer,
     has_looked: bool,
 }
 
@@ -76,6 +78,17 @@ impl Question {
     }
 }
 
+impl Expected for Question {
+    /// Ports have no namespace: there is one entry for each that is missing.
+    fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>) {
+        let is_missing = |port: &&RequiredPort| !self.has_listener(port, snapshot);
+        let missing = self.ports.iter().filter(is_missing).count();
+        if self.wanted != Wanted::Any || missing == self.ports.len() {
+            namespaces.resize(missing, 0);
+        }
+    }
+}
+
 impl Probe {
     /// A probe that has not looked yet. `path` is the value of `PATH`, in which ss
     /// is looked for.
@@ -89,6 +102,7 @@ impl Probe {
             path: path.to_os_string(),
             question,
             snapshot: Snapshot::default(),
+            answer: Answer::default(),
             has_looked: false,
         })
     }
@@ -99,25 +113,17 @@ impl Probe {
     /// # Errors
     /// If the source has no complete answer. At the first look, [`Error::NotOwn`].
     pub fn look(&mut self, looks_again: bool) -> Result<Duration, Error> {
-        let question = &self.question;
-        let ports = &question.ports;
-        let missing = |snapshot: &Snapshot, each: &mut dyn FnMut(u64)| {
-            let is_missing = |port: &&RequiredPort| !question.has_listener(port, snapshot);
-            let missing = ports.iter().filter(is_missing);
-            if question.wanted != Wanted::Any || missing.clone().count() == ports.len() {
-                missing.for_each(|_| each(0));
-            }
-        };
+        let expected: &dyn Expected = &self.question;
         let known = Known {
-            missing: looks_again.then_some(&missing),
+            expected: looks_again.then_some(expected),
             ..Known::default()
         };
         let poll = self.source.poll(known, &mut self.snapshot);
-        poll.result?;
+        self.answer = poll.result?;
         if !std::mem::replace(&mut self.has_looked, true) {
             self.require_own_addresses()?;
         }
-        match self.source.ended_root() {
+        match self.answer.ended_root {
             // What has ended holds nothing, which may be what is waited for.
             Some(pid) if self.question.wanted != Wanted::None => {
                 Err(SourceError::Tree(TreeError::Ended(pid)).into())
@@ -191,7 +197,7 @@ impl Probe {
     /// [`Error::Unknown`] for the first port that is. If any one of the ports is
     /// enough, another may still come, so nothing is for good.
     pub fn require_knowable(&self) -> Result<(), Error> {
-        if self.question.wanted == Wanted::Any || self.source.may_tell_more() {
+        if self.question.wanted == Wanted::Any || self.answer.may_know_more {
             return Ok(());
         }
         self.require_known()
@@ -249,7 +255,7 @@ impl Probe {
                 let mut snapshot = Snapshot::default();
                 let poll = Source::new(options, &self.path)
                     .map(|mut source| source.poll(Known::default(), &mut snapshot).result);
-                if !matches!(poll, Ok(Ok(()))) {
+                if !matches!(poll, Ok(Ok(_))) {
                     snapshot.clear();
                 }
                 snapshot
@@ -287,7 +293,7 @@ impl Probe {
             })
         });
         let output = Output::open(None, true)?;
-        list::write(&mut self.source, &mut self.snapshot, format, false, output)
+        list::write(&mut self.source, &mut self.snapshot, format, false, output).map(|_| ())
     }
 
     fn unmet(&self) -> Vec<&RequiredPort> {
@@ -313,12 +319,12 @@ impl Probe {
             true => port.is_kept_by(listener),
             false => port.is_served_by(listener) != Serves::No,
         };
-        if let Some(reason) = self.source.unknown_holder(&may_count) {
+        if let Some(reason) = self.answer.gaps.doubt.reason_for(may_count) {
             return State::Unknown(Unknown::Holder(reason.into()));
         }
         let tables = SocketTable::ALL.into_iter();
         let mut tables = tables.filter(|table| port.can_be_in(*table, to_bind));
-        match tables.find_map(|table| self.source.forbidden_file(table)) {
+        match tables.find_map(|table| self.answer.gaps.forbidden_file(table)) {
             Some(file) => State::Unknown(Unknown::File(file.to_path_buf())),
             None => State::Closed,
         }

@@ -12,7 +12,7 @@ use crate::output::{Event, Format, Output, Renderer, Status};
 use crate::report;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::namespaces::Unreadable;
-use crate::source::{Known, Poll, SecondLooks, Source};
+use crate::source::{Answer, Expected, Known, Poll, SecondLooks, Source};
 use crate::sys::{self, Parent};
 
 /// What the watcher writes, and when.
@@ -53,8 +53,8 @@ pub struct Watcher {
     source_error: Option<String>,
     /// What was rendered says that no source can be read.
     is_lost: bool,
-    /// The network namespaces that the last poll could not read.
-    unreadable: Vec<Unreadable>,
+    /// What the last poll that succeeded found out besides the listeners.
+    answer: Answer,
     /// That listeners of the process that was asked about may be missing was said.
     said_missing: bool,
     /// What was rendered says that these namespaces cannot be read.
@@ -62,6 +62,38 @@ pub struct Watcher {
     output_fails: bool,
     /// The process that was asked about has ended, which was said.
     root_has_ended: bool,
+}
+
+/// The listeners that a watcher expects: what was reported, and what is settling.
+struct ExpectedListeners<'a> {
+    reported: &'a Snapshot,
+    settling: &'a Settling,
+    by_port: bool,
+}
+
+impl Expected for ExpectedListeners<'_> {
+    fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>) {
+        let is_missing = |&(namespace, protocol, endpoint): &Identity| match self.by_port {
+            true => {
+                let port = (namespace, protocol, endpoint.port);
+                snapshot.on_port(port).is_empty()
+            }
+            false => {
+                let sockets = snapshot.sockets_of((namespace, protocol, endpoint));
+                sockets.is_empty()
+            }
+        };
+        let namespace_of = |(namespace, ..): Identity| namespace;
+        if self.by_port {
+            let reported = self.reported.listeners().iter().map(Listener::identity);
+            namespaces.extend(reported.filter(is_missing).map(namespace_of));
+        } else {
+            let closing = self.reported.difference(snapshot);
+            namespaces.extend(closing.map(|listener| namespace_of(listener.identity())));
+        }
+        let opening = self.settling.opening().filter(is_missing);
+        namespaces.extend(opening.map(namespace_of));
+    }
 }
 
 impl Watcher {
@@ -89,7 +121,7 @@ impl Watcher {
             started: false,
             source_error: None,
             is_lost: false,
-            unreadable: Vec::new(),
+            answer: Answer::default(),
             said_missing: false,
             lost: Vec::new(),
             output_fails: false,
@@ -114,11 +146,11 @@ impl Watcher {
     pub fn poll(&mut self) -> ControlFlow<(), Duration> {
         let Poll { result, mut cost } = self.look();
         let is_settled = match result {
-            Ok(()) => {
+            Ok(answer) => {
                 if self.source_error.take().is_some() {
                     report::warn(format_args!("reading listeners again"));
                 }
-                self.note_unreadable();
+                self.note_gaps(answer);
                 let (is_settled, search_cost) = self.refine();
                 cost += search_cost;
                 is_settled
@@ -150,36 +182,15 @@ impl Watcher {
     fn look(&mut self) -> Poll {
         // While a change settles, no table is skipped: see `Known::may_be_late`.
         let is_steady = self.started && self.settling.is_calm();
-        let by_port = self.options.by_port;
-        let missing = |current: &Snapshot, each: &mut dyn FnMut(u64)| {
-            let is_missing = |&(namespace, protocol, endpoint): &Identity| match by_port {
-                true => {
-                    let port = (namespace, protocol, endpoint.port);
-                    current.on_port(port).is_empty()
-                }
-                false => current
-                    .sockets_of((namespace, protocol, endpoint))
-                    .is_empty(),
-            };
-            let mut each = |(namespace, ..): Identity| each(namespace);
-            match by_port {
-                true => {
-                    let reported = self.reported.listeners().iter();
-                    let reported = reported.map(Listener::identity);
-                    reported.filter(is_missing).for_each(&mut each);
-                }
-                false => {
-                    let closing = self.reported.difference(current);
-                    closing.for_each(|listener| each(listener.identity()));
-                }
-            }
-            let opening = self.settling.opening();
-            opening.filter(is_missing).for_each(each);
+        let expected = ExpectedListeners {
+            reported: &self.reported,
+            settling: &self.settling,
+            by_port: self.options.by_port,
         };
         let known = Known {
             listeners: Some(&self.reported),
             may_be_late: is_steady,
-            missing: Some(&missing),
+            expected: Some(&expected),
         };
         self.source.poll(known, &mut self.current)
     }
@@ -193,6 +204,7 @@ impl Watcher {
             reported,
             current,
             settling,
+            answer,
             ..
         } = self;
         let by_port = self.options.by_port;
@@ -202,9 +214,10 @@ impl Watcher {
         let is_first = by_port || source.excludes_holders();
         let mut cost = Duration::ZERO;
         let mut find_holders = |reported: &mut Snapshot, current: &mut Snapshot| {
-            let search = source.find_holders(reported, current);
-            cost = search.cost;
-            search.may_differ
+            let found = source.find_holders(reported, current);
+            cost = found.cost;
+            answer.gaps.holders = found.are_incomplete;
+            found.may_differ
         };
         let mut may_differ = is_first && find_holders(reported, current);
         if by_port {
@@ -220,35 +233,34 @@ impl Watcher {
 
     /// Says which network namespaces can be read no longer, or again. Says once that
     /// listeners of the process that was asked about may be missing.
-    fn note_unreadable(&mut self) {
+    fn note_gaps(&mut self, answer: Answer) {
+        let gaps = &answer.gaps;
         if !self.said_missing
-            && self.source.unknown_holder(&|_| true).is_some()
-            && let Some(missing) = self.source.may_be_missing()
+            && gaps.doubt.reason_for(|_| true).is_some()
+            && let Some(missing) = gaps.message()
         {
             report::warn(format_args!("{missing}"));
             self.said_missing = true;
         }
-        let (before, now) = (&self.unreadable, self.source.unreadable());
+        let (before, now) = (&self.answer.gaps.unreadable, &gaps.unreadable);
         let is_in = |all: &[Unreadable], inode| all.iter().any(|one| one.inode == inode);
         for one in now.iter().filter(|one| !is_in(before, one.inode)) {
             report::warn(format_args!("{one}; trying again"));
         }
         for Unreadable { inode, .. } in before.iter().filter(|one| !is_in(now, one.inode)) {
-            let what = match self.source.is_there(*inode) {
-                true => "reading its listeners again",
-                false => "no process is in it any more",
+            let what = match answer.ended_namespaces.contains(inode) {
+                true => "no process is in it any more",
+                false => "reading its listeners again",
             };
             report::warn(format_args!("network namespace {inode}: {what}"));
         }
-        if before != now {
-            self.unreadable = now.to_vec();
-        }
+        self.answer = answer;
     }
 
     /// Whether nothing more can come: the process that was asked about has ended, and
     /// its sockets are closed.
     fn is_over(&mut self) -> bool {
-        let Some(pid) = self.source.ended_root() else {
+        let Some(pid) = self.answer.ended_root else {
             return false;
         };
         if !std::mem::replace(&mut self.root_has_ended, true) {
@@ -281,7 +293,7 @@ impl Watcher {
             self.render_listeners();
         }
         if is_first {
-            let missing = self.source.may_be_missing();
+            let missing = self.answer.gaps.message();
             let ready = Status::Ready(missing.as_deref());
             self.renderer
                 .status(ready, Timestamp::now(), &mut self.unsent);
@@ -294,7 +306,7 @@ impl Watcher {
         let Watcher {
             renderer,
             unsent,
-            unreadable,
+            answer,
             lost,
             ..
         } = self;
@@ -305,6 +317,7 @@ impl Watcher {
             _ => {}
         }
         self.is_lost = self.source_error.is_some();
+        let unreadable = &answer.gaps.unreadable;
         lost.retain(|inode| {
             let is_lost = unreadable.iter().any(|one| one.inode == *inode);
             if !is_lost {

@@ -6,12 +6,87 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::ss;
 use crate::kernel::proc::process::{for_each_descriptor, for_each_number_until, name_in_comm};
 use crate::listener::{Holder, Holders, Listener};
+use crate::report;
+use crate::snapshot::Snapshot;
 
 /// How long one search may take. A process can open as many descriptors as its limits
 /// allow, and reading a million of them takes seconds.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Names the holders of listeners, leaves out those that only excluded processes hold,
+/// and says once what it may have missed.
+#[derive(Debug)]
+pub struct HolderSearch {
+    lookup: Lookup,
+    warned_of_unheld: bool,
+    warned_of_deadline: bool,
+}
+
+impl HolderSearch {
+    /// Searches the processes below `proc_root`. Holders with these names are `excluded`.
+    /// Says on stderr that listeners have no holder only if holders are `shown`.
+    pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>, shown: bool) -> HolderSearch {
+        HolderSearch {
+            lookup: Lookup::new(proc_root, excluded),
+            // Without a column of processes none is empty.
+            warned_of_unheld: !shown,
+            warned_of_deadline: false,
+        }
+    }
+
+    /// Sets the holders of the listeners of `snapshot`, and removes those that only
+    /// excluded ones hold. If the holders were named `by_ss`, it only completes their
+    /// names. True if the holders may differ from those of the last search.
+    pub fn find(&mut self, snapshot: &mut Snapshot, by_ss: bool) -> bool {
+        let lookup = &mut self.lookup;
+        let found_new = lookup.look_for(snapshot.listeners());
+        snapshot.set_holders(|listener| lookup.holders_of(listener));
+        if by_ss {
+            snapshot.set_holders(|listener| ss::with_whole_names(&listener.holders));
+        }
+        self.warn_of_missing(snapshot);
+        let lookup = &self.lookup;
+        snapshot.retain(|listener| !lookup.excludes(listener));
+        found_new || by_ss
+    }
+
+    fn warn_of_missing(&mut self, snapshot: &Snapshot) {
+        let mut listeners = snapshot.listeners().iter();
+        if self.lookup.is_incomplete() {
+            if !std::mem::replace(&mut self.warned_of_deadline, true) {
+                let seconds = DEADLINE.as_secs();
+                report::warn(format_args!(
+                    "some processes were not searched for holders: a search ends after {seconds} s"
+                ));
+            }
+        } else if listeners.any(|listener| listener.holders.is_empty())
+            && !std::mem::replace(&mut self.warned_of_unheld, true)
+        {
+            // Otherwise they have closed since, or their holders are hidden from this /proc.
+            let say = match self.lookup.is_refused_some() {
+                true => report::warn,
+                false => report::detail,
+            };
+            say(format_args!(
+                "no process was found for some listeners (to see those of other users takes \
+                 root with CAP_SYS_PTRACE, and a /proc that shows them)"
+            ));
+        }
+    }
+
+    /// Whether it can exclude listeners.
+    pub fn excludes_any(&self) -> bool {
+        !self.lookup.excluded.is_empty()
+    }
+
+    /// Whether a search reached its deadline, so that holders may be missing.
+    pub fn is_incomplete(&self) -> bool {
+        self.lookup.is_incomplete
+    }
+}
 
 /// Finds the holders of sockets and remembers them by inode. It reads processes
 /// only when there is a socket that it has not searched for before.
@@ -104,11 +179,6 @@ impl Lookup {
     pub fn excludes(&self, listener: &Listener) -> bool {
         let is_excluded = |socket: &Socket| !socket.holders.is_empty() && !socket.may_have_other;
         self.find(listener.inode).is_some_and(is_excluded)
-    }
-
-    /// Whether it can exclude listeners.
-    pub fn excludes_any(&self) -> bool {
-        !self.excluded.is_empty()
     }
 
     /// Whether a search reached its deadline, so that holders may be missing.

@@ -4,40 +4,42 @@
 //! - [`ss`] runs `ss -lntu` and reads its lines.
 //! - [`procnet`] reads the tables of `/proc/net`.
 //! - [`netlink`] asks the kernel's inet_diag.
+//! - [`fallback`] asks them in their order.
+//! - [`namespaces`] asks every network namespace in which a process runs.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
-//! - [`namespaces`] asks every network namespace in which a process runs.
+//! - [`gaps`] is what a snapshot may lack, and [`error`] why there is none.
+//! - [`place`] is where `/proc` is.
 //!
 //! A caller asks [`Source`] and gets a complete snapshot or an error. What is
 //! printed, and when to ask again, is not decided here.
 
+pub mod error;
+pub mod fallback;
+pub mod gaps;
 pub mod holders;
 pub mod namespaces;
 pub mod netlink;
+pub mod place;
 pub mod procnet;
 pub mod ss;
 pub mod tree;
 
 use std::ffi::OsStr;
-use std::fmt;
-use std::fs::{self, File};
-use std::io;
-use std::ops::RangeInclusive;
-use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::listener::{Holders, Listener, SocketTable};
-use crate::port::{self, Filter, PortSpec};
-use crate::report::{self, Details};
+use crate::port::{Filter, PortSpec};
 use crate::snapshot::Snapshot;
-use holders::Lookup;
-use namespaces::{Namespaces, NamespacesError, Unreadable};
-use netlink::{Netlink, NetlinkError};
-use procnet::{ProcError, ProcNet};
-use ss::run::{self, RunError};
-use ss::{Ss, SsDetails, SsError};
-use tree::{Tree, TreeError};
+pub use error::SourceError;
+use fallback::{AnsweredBy, First, Sources};
+pub use gaps::Gaps;
+use holders::HolderSearch;
+use namespaces::Namespaces;
+use netlink::Netlink;
+use ss::SsDetails;
+use tree::Tree;
 
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,16 +82,6 @@ pub struct SourceOptions {
     pub excluded_holders: Vec<Vec<u8>>,
 }
 
-/// Where the tables of this process's own network namespace are.
-const OWN: &str = "/proc";
-
-/// The kernel's default range of ephemeral ports, taken where its setting cannot
-/// be read (`Documentation/networking/ip-sysctl.rst`).
-const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
-
-/// What is said where network namespaces cannot be seen or read.
-pub const NAMESPACES_MISSING: &str = "network namespaces may be missing";
-
 /// A missing listener is gone once this many looks in a row found nothing new.
 const FRUITLESS_LOOKS: usize = 3;
 /// It is also gone after this many looks, whatever else they found.
@@ -103,31 +95,51 @@ pub struct Known<'a> {
     pub listeners: Option<&'a Snapshot>,
     /// An open may be seen one poll later. A poll of known `listeners` is then cheaper.
     pub may_be_late: bool,
-    /// Finds the listeners that a snapshot should hold and lacks. The source looks again
-    /// for them.
-    pub missing: Option<Missing<'a>>,
+    /// The listeners that the snapshot should hold. The source looks again for those that
+    /// are missing.
+    pub expected: Option<&'a dyn Expected>,
 }
 
-/// Passes on, for each listener that a snapshot lacks, the namespace of its identity.
-pub type Missing<'a> = &'a dyn Fn(&Snapshot, &mut dyn FnMut(u64));
+/// The listeners that a caller expects in a snapshot.
+pub trait Expected {
+    /// Adds the namespace id of each expected listener that `snapshot` lacks to
+    /// `namespaces`.
+    fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>);
+}
 
 /// What became of one poll.
 #[derive(Debug)]
 #[must_use]
 pub struct Poll {
-    /// Whether the snapshot is complete.
-    pub result: Result<(), SourceError>,
+    /// What is known besides the snapshot, or why there is none.
+    pub result: Result<Answer, SourceError>,
     /// The time that it took, without the time spent waiting for an ss that did
     /// not finish.
     pub cost: Duration,
 }
 
+/// What a poll found out besides the listeners.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The process of [`SourceOptions::of`], if it has ended.
+    pub ended_root: Option<u32>,
+    /// A later poll may know what this one did not.
+    pub may_know_more: bool,
+    /// The inodes of network namespaces that the poll before could not read, and in which
+    /// no process is any more.
+    pub ended_namespaces: Vec<u64>,
+    /// What the snapshot may lack.
+    pub gaps: Gaps,
+}
+
 /// What became of one search for holders.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct HolderSearch {
+pub struct HoldersFound {
     /// Whether the holders may differ from those of the last search.
     pub may_differ: bool,
+    /// Whether holders may be missing.
+    pub are_incomplete: bool,
     /// The time that it took.
     pub cost: Duration,
 }
@@ -144,116 +156,39 @@ pub struct SecondLooks {
 /// Gives the listeners of one moment, as often as it is asked.
 #[derive(Debug)]
 pub struct Source {
-    /// `None` if it is not asked, or after it was refused.
-    netlink: Option<Netlink>,
-    ss: Option<Ss>,
-    ss_names_holders: bool,
-    proc_net: ProcNet,
-    is_elsewhere: bool,
-    /// Whether `/proc` may answer where another source fails.
-    falls_back: bool,
+    asked: Asked,
     filter: Filter,
+    /// Whether it looks at a place that may be in another network namespace.
+    is_elsewhere: bool,
     /// `None` if holders are not asked for.
-    lookup: Option<Lookup>,
+    holders: Option<HolderSearch>,
     /// `None` if the listeners of all processes are asked for.
     tree: Option<Tree>,
-    /// `None` if one namespace is looked at. No other source is asked otherwise.
-    namespaces: Option<Namespaces>,
-    details: Details,
-    warned_of_unheld: bool,
-    warned_of_deadline: bool,
-    another_look: Snapshot,
+    /// Whether the answers of ss name the holders.
+    ss_names_holders: bool,
+    looks: Looks,
+}
+
+/// What is asked for listeners.
+#[derive(Debug)]
+enum Asked {
+    One(Sources),
+    All(Namespaces),
+}
+
+/// How a source looks again within one poll.
+#[derive(Debug, Default)]
+struct Looks {
+    /// Only for tests that show what would be missed.
+    are_single: bool,
+    another: Snapshot,
     /// The id of the namespace of each listener that the current poll lacks.
     lacking: Vec<u64>,
-    looks_again: bool,
-    second_looks: SecondLooks,
-    /// The source of the last snapshot.
-    answered_by: SourceKind,
+    count: SecondLooks,
+    /// The source that answered the last look.
+    answered_by: Option<AnsweredBy>,
     /// How long the current poll has waited for an ss that did not finish.
     waited: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SourceKind {
-    Ss,
-    ProcNet,
-    Netlink,
-    Namespaces,
-}
-
-/// Why no source gave a complete snapshot.
-#[derive(Debug)]
-pub enum SourceError {
-    /// `/proc` was the only source.
-    Proc(ProcError),
-    /// ss was the only source.
-    Ss(SsError),
-    /// ss was the only source. It printed no listeners, but `/proc` lists some.
-    SsContradicted,
-    /// ss was asked, then `/proc`.
-    SsAndProc(SsError, ProcError),
-    /// Netlink was the only source. It may answer at the next poll.
-    Netlink(NetlinkError),
-    /// Netlink was asked, then `/proc`.
-    NetlinkAndProc(NetlinkError, ProcError),
-    /// It cannot be told which listeners the process and its descendants hold.
-    Tree(TreeError),
-    /// No network namespace can be read.
-    Namespaces(NamespacesError),
-}
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SourceError::Proc(error) => error.fmt(f),
-            SourceError::Ss(error) => error.fmt(f),
-            SourceError::SsContradicted => {
-                write!(f, "{}, but /proc/net lists some", SsError::NoRows)
-            }
-            SourceError::SsAndProc(ss, proc_net) => write!(f, "{ss}; {proc_net}"),
-            SourceError::Netlink(error) => error.fmt(f),
-            SourceError::NetlinkAndProc(netlink, proc_net) => write!(f, "{netlink}; {proc_net}"),
-            SourceError::Tree(error) => error.fmt(f),
-            SourceError::Namespaces(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SourceError {}
-
-/// Where the tables of `root` are: `/proc`, however it is spelled, or elsewhere. Below a
-/// whole `/proc`, `net` follows the reader, so if it is mounted elsewhere than at `/proc`,
-/// its process 1 is meant.
-fn place(root: PathBuf) -> PathBuf {
-    // This needs no look, which can fail.
-    if root.as_os_str() == OWN {
-        return root;
-    }
-    // std's `canonicalize` is larger.
-    let is_link_to_own = || {
-        let opened = File::open(&root)?;
-        let real = fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd()))?;
-        Ok::<_, io::Error>(real.as_os_str() == OWN)
-    };
-    // As it is spelled by default it needs no look, which could fail.
-    if root == Path::new(OWN) || is_link_to_own().unwrap_or(false) {
-        OWN.into()
-    } else if root.join("self").is_symlink() {
-        root.join("1")
-    } else {
-        root
-    }
-}
-
-/// The `/proc` that `root` is, or that the directory of a process is in.
-fn proc_root(root: &Path) -> &Path {
-    match root.parent() {
-        Some(parent) if root.join("comm").exists() => match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        },
-        _ => root,
-    }
 }
 
 impl Source {
@@ -271,27 +206,18 @@ impl Source {
             of,
             excluded_holders,
         } = options;
-        let asks_ss = matches!(choice, SourceChoice::Auto | SourceChoice::Ss);
-        let asks_netlink = matches!(choice, SourceChoice::Netlink | SourceChoice::NetlinkOrProc);
-        let falls_back = matches!(choice, SourceChoice::Auto | SourceChoice::NetlinkOrProc);
-        let of_all = match choice {
-            SourceChoice::AllNamespaces { asks_netlink } => Some(asks_netlink),
-            _ => None,
+        let place = match &choice {
+            SourceChoice::Proc(root) => place::tables_in(root.clone()),
+            _ => place::own(),
         };
-        let tables = match choice {
-            SourceChoice::Proc(root) => place(root),
-            _ => PathBuf::from(OWN),
-        };
+        let proc_root = place::proc_root(&place);
         if !filter.excludes_ephemeral.is_empty() {
-            let range = ephemeral_ports(proc_root(&tables));
+            let range = place::ephemeral_ports(proc_root);
             for protocol in filter.excludes_ephemeral.drain(..) {
                 let ports = PortSpec::of_range(range.clone(), protocol);
                 filter.excluded.push(ports);
             }
         }
-        let tree = of
-            .map(|pid| Tree::new(proc_root(&tables), pid, &tables))
-            .transpose();
         // What is decided about a socket once must be known by its inode.
         let by_inode = of.is_some() || !excluded_holders.is_empty();
         let ss_details = match (by_inode, holders) {
@@ -299,70 +225,106 @@ impl Source {
             (false, true) => SsDetails::Holders,
             (false, false) => SsDetails::None,
         };
-        let namespaces = of_all.map(|asks_netlink| Namespaces::new(filter.clone(), asks_netlink));
+        let tree = of.map(|pid| Tree::new(proc_root, pid, &place)).transpose();
+        let wants = |table: SocketTable| filter.wants(table);
+        let one = |first, falls_back| Asked::One(Sources::new(first, &place, falls_back, wants));
+        let asked = match choice {
+            SourceChoice::Auto => one(First::ss(path, ss_details), true),
+            SourceChoice::Ss => one(First::ss(path, ss_details), false),
+            SourceChoice::Proc(_) => one(First::ProcNet, false),
+            SourceChoice::NetlinkOrProc => one(First::Netlink(Netlink::new(wants)), true),
+            SourceChoice::Netlink => one(First::Netlink(Netlink::new(wants)), false),
+            SourceChoice::AllNamespaces { asks_netlink } => {
+                Asked::All(Namespaces::new(filter.clone(), asks_netlink))
+            }
+        };
+        let finds_holders = holders || !excluded_holders.is_empty();
         Ok(Source {
-            netlink: asks_netlink.then(|| Netlink::new(|table| filter.wants(table))),
-            ss: asks_ss.then(|| Ss::in_path(path, ss_details)),
-            ss_names_holders: ss_details == SsDetails::Holders,
-            proc_net: ProcNet::new(&tables, |table| filter.wants(table)),
-            is_elsewhere: tables.as_os_str() != OWN,
-            falls_back,
-            lookup: (holders || !excluded_holders.is_empty())
-                .then(|| Lookup::new(proc_root(&tables), excluded_holders)),
+            asked,
+            is_elsewhere: !place::is_own(&place),
+            holders: finds_holders.then(|| HolderSearch::new(proc_root, excluded_holders, holders)),
             tree: tree.map_err(SourceError::Tree)?,
-            namespaces,
             filter,
-            details: Details::default(),
-            // Without a column of processes none is empty.
-            warned_of_unheld: !holders,
-            warned_of_deadline: false,
-            another_look: Snapshot::default(),
-            lacking: Vec::new(),
-            looks_again: true,
-            second_looks: SecondLooks::default(),
-            answered_by: SourceKind::ProcNet,
-            waited: Duration::ZERO,
+            ss_names_holders: ss_details == SsDetails::Holders,
+            looks: Looks::default(),
         })
     }
 
     /// The same source, but one that never looks again. For tests that show what
     /// would be missed then.
-    pub fn without_second_looks(self) -> Source {
-        Source {
-            looks_again: false,
-            ..self
-        }
+    pub fn without_second_looks(mut self) -> Source {
+        self.looks.are_single = true;
+        self
     }
 
     /// Fills `snapshot` with the listeners of this moment that pass the filter. On
     /// an error the snapshot is of no use.
     pub fn poll(&mut self, known: Known<'_>, snapshot: &mut Snapshot) -> Poll {
         let started = Instant::now();
-        self.waited = Duration::ZERO;
-        if let Some(namespaces) = &mut self.namespaces {
+        self.looks.waited = Duration::ZERO;
+        if let Asked::All(namespaces) = &mut self.asked {
             namespaces.start_poll();
         }
         let mut result = self.look(known, snapshot, true);
-        if let Some(missing) = known.missing
-            && self.looks_again
+        if let Some(expected) = known.expected
+            && !self.looks.are_single
             && result.is_ok()
         {
-            result = self.look_again(known, snapshot, missing);
+            result = self.look_again(known, snapshot, expected);
         }
         Poll {
-            result,
-            cost: started.elapsed().saturating_sub(self.waited),
+            result: result.map(|()| self.answer()),
+            cost: started.elapsed().saturating_sub(self.looks.waited),
         }
+    }
+
+    /// What is known after the last look of a poll, besides the listeners.
+    fn answer(&mut self) -> Answer {
+        let mut answer = Answer::default();
+        match &mut self.asked {
+            Asked::All(namespaces) => {
+                answer.gaps.unreadable = namespaces.unreadable().to_vec();
+                answer.gaps.hides_namespaces = namespaces.is_partial();
+                answer.ended_namespaces = namespaces.ended();
+            }
+            Asked::One(sources) => {
+                let answered_by = self.looks.answered_by.unwrap_or(AnsweredBy::ProcNet);
+                answer.may_know_more = sources.may_know_more(answered_by);
+                if answered_by == AnsweredBy::ProcNet {
+                    answer.gaps.forbidden = sources.proc_net().forbidden();
+                }
+            }
+        }
+        if let Some(tree) = &mut self.tree {
+            answer.ended_root = tree.ended_root();
+            answer.gaps.doubt = tree.take_doubt();
+        }
+        answer.gaps.holders = self
+            .holders
+            .as_ref()
+            .is_some_and(HolderSearch::is_incomplete);
+        answer
     }
 
     /// Finds the processes that hold the listeners of `snapshot`, if holders are
     /// asked for, and removes those that only excluded ones hold. Listeners that are
     /// `known` have been searched for before.
-    pub fn find_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> HolderSearch {
+    pub fn find_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> HoldersFound {
         let started = Instant::now();
-        let may_differ = self.lookup.is_some() && self.search_holders(known, snapshot);
-        HolderSearch {
+        let may_differ = self.holders.is_some() && {
+            let by_ss = self.ss_names_holders && self.looks.answered_by == Some(AnsweredBy::Ss);
+            if by_ss {
+                self.ask_for_holders_again(known, snapshot);
+            }
+            let holders = self.holders.as_mut();
+            holders.is_some_and(|holders| holders.find(snapshot, by_ss))
+        };
+        HoldersFound {
             may_differ,
+            are_incomplete: self
+                .holders
+                .as_ref()
+                .is_some_and(HolderSearch::is_incomplete),
             cost: started.elapsed(),
         }
     }
@@ -374,63 +336,14 @@ impl Source {
 
     /// Whether [`Source::find_holders`] removes listeners.
     pub fn excludes_holders(&self) -> bool {
-        self.lookup.as_ref().is_some_and(Lookup::excludes_any)
-    }
-
-    /// Whether a later poll may tell what this one did not: netlink is asked again.
-    pub fn may_tell_more(&self) -> bool {
-        self.netlink.is_some() && self.answered_by != SourceKind::Netlink
-    }
-
-    /// The process of [`SourceOptions::of`], if it has ended before the last poll.
-    pub fn ended_root(&self) -> Option<u32> {
-        self.tree.as_ref()?.ended_root()
-    }
-
-    /// The network namespaces that the last poll could not read. What it knew of them
-    /// is in the snapshot.
-    pub fn unreadable(&self) -> &[Unreadable] {
-        self.namespaces.as_ref().map_or(&[], Namespaces::unreadable)
-    }
-
-    /// Whether the last look found a process in the network namespace with this inode.
-    pub fn is_there(&self, inode: u64) -> bool {
-        let namespaces = self.namespaces.as_ref();
-        namespaces.is_some_and(|namespaces| namespaces.is_there(inode))
-    }
-
-    /// Why it is not known whether the process of [`SourceOptions::of`] or a descendant
-    /// holds a listener that `counts`, if the last poll found such a listener.
-    pub fn unknown_holder(&self, counts: &dyn Fn(&Listener) -> bool) -> Option<&str> {
-        self.tree.as_ref()?.unknown_holder(counts)
-    }
-
-    /// What to say if something may be missing from what was found: network namespaces
-    /// that the last poll did not see, listeners of the process that was asked about, or
-    /// holders.
-    pub fn may_be_missing(&self) -> Option<String> {
-        if self.namespaces.as_ref().is_some_and(Namespaces::is_partial) {
-            return Some(NAMESPACES_MISSING.into());
-        }
-        if let Some(reason) = self.unknown_holder(&|_| true) {
-            return Some(format!("--of: listeners may be missing: {reason}"));
-        }
-        let is_incomplete = self.lookup.as_ref().is_some_and(Lookup::is_incomplete);
-        is_incomplete.then(|| "holders may be missing".into())
+        self.holders
+            .as_ref()
+            .is_some_and(HolderSearch::excludes_any)
     }
 
     /// How often polls had to look again so far.
     pub fn second_looks(&self) -> SecondLooks {
-        self.second_looks
-    }
-
-    /// The file of `table`, if the last poll read `/proc` and this process may not
-    /// read that file. Listeners of that table are then missing.
-    pub fn forbidden_file(&self, table: SocketTable) -> Option<&Path> {
-        match self.answered_by {
-            SourceKind::ProcNet => self.proc_net.forbidden_file(table),
-            SourceKind::Ss | SourceKind::Netlink | SourceKind::Namespaces => None,
-        }
+        self.looks.count
     }
 
     /// Fills `snapshot`. The first look of a poll also finds what the kernel passed over.
@@ -441,14 +354,27 @@ impl Source {
         snapshot: &mut Snapshot,
         is_first: bool,
     ) -> Result<(), SourceError> {
-        self.answered_by = SourceKind::ProcNet;
-        let mut result = self.ask(known, snapshot, is_first);
-        match self.answered_by {
-            SourceKind::ProcNet if is_first && self.looks_again && result.is_ok() => {
-                result = self.proc_net.complete(snapshot).map_err(SourceError::Proc);
+        self.looks.answered_by = None;
+        let mut result = match &mut self.asked {
+            Asked::All(namespaces) => {
+                let only = (!is_first).then_some(&self.looks.lacking[..]);
+                let read =
+                    snapshot.refill(|listeners| namespaces.read(known.listeners, only, listeners));
+                read.map_err(SourceError::Namespaces)
             }
-            SourceKind::ProcNet | SourceKind::Namespaces => {}
-            SourceKind::Ss | SourceKind::Netlink => self.proc_net.require_tables_of(snapshot),
+            Asked::One(sources) => {
+                let listeners = known.listeners.filter(|_| known.may_be_late);
+                let read = sources.read(listeners, snapshot, &mut self.looks.waited);
+                read.map(|answered_by| self.looks.answered_by = Some(answered_by))
+            }
+        };
+        if let Asked::One(sources) = &mut self.asked
+            && self.looks.answered_by == Some(AnsweredBy::ProcNet)
+            && is_first
+            && !self.looks.are_single
+            && let Err(error) = sources.proc_net().complete(snapshot)
+        {
+            result = Err(SourceError::Proc(error));
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
@@ -472,12 +398,12 @@ impl Source {
         &mut self,
         known: Known<'_>,
         snapshot: &mut Snapshot,
-        missing: Missing<'_>,
+        expected: &dyn Expected,
     ) -> Result<(), SourceError> {
-        let at_first = self.find_lacking(snapshot, missing);
+        let at_first = self.looks.find_missing(snapshot, expected);
         let mut left = at_first;
         let mut fruitless = 0;
-        let mut another_look = std::mem::take(&mut self.another_look);
+        let mut another = std::mem::take(&mut self.looks.another);
         let known = Known {
             may_be_late: false,
             ..known
@@ -487,208 +413,42 @@ impl Source {
             if left == 0 || fruitless == FRUITLESS_LOOKS || result.is_err() {
                 break;
             }
-            result = self.look(known, &mut another_look, false);
-            snapshot.add_missing(&another_look);
-            let before = std::mem::replace(&mut left, self.find_lacking(snapshot, missing));
+            result = self.look(known, &mut another, false);
+            snapshot.add_missing(&another);
+            let before = std::mem::replace(&mut left, self.looks.find_missing(snapshot, expected));
             fruitless = if left < before { 0 } else { fruitless + 1 };
         }
-        self.another_look = another_look;
-        self.second_looks.taken += u64::from(at_first > 0);
-        self.second_looks.needed += u64::from(left < at_first);
+        self.looks.another = another;
+        self.looks.count.taken += u64::from(at_first > 0);
+        self.looks.count.needed += u64::from(left < at_first);
         result
     }
 
-    /// Notes where `snapshot` lacks listeners, and returns how many.
-    fn find_lacking(&mut self, snapshot: &Snapshot, missing: Missing<'_>) -> usize {
-        self.lacking.clear();
-        missing(snapshot, &mut |namespace| self.lacking.push(namespace));
-        self.lacking.len()
-    }
-
-    /// True if the holders may differ from those of the last search.
-    fn search_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> bool {
-        let by_ss = self.answered_by == SourceKind::Ss && self.ss_names_holders;
+    /// ss reads the processes before it reads the sockets, so a socket that opened in
+    /// between has no holders in its answer. Asks again for those that are not `known`.
+    fn ask_for_holders_again(&mut self, known: &Snapshot, snapshot: &mut Snapshot) {
         let is_unheld = |listener: &Listener| listener.holders.is_empty();
         let is_new = |listener: &Listener| known.sockets_of(listener.identity()).is_empty();
         let mut listeners = snapshot.listeners().iter();
-        if by_ss && listeners.any(|listener| is_unheld(listener) && is_new(listener)) {
-            self.ask_for_holders_again(snapshot);
+        if !listeners.any(|listener| is_unheld(listener) && is_new(listener)) {
+            return;
         }
-        let Some(lookup) = &mut self.lookup else {
-            return false;
-        };
-        let found_new = lookup.look_for(snapshot.listeners());
-        snapshot.set_holders(|listener| lookup.holders_of(listener));
-        if by_ss {
-            snapshot.set_holders(|listener| ss::with_whole_names(&listener.holders));
-        }
-        if lookup.is_incomplete() {
-            if !std::mem::replace(&mut self.warned_of_deadline, true) {
-                let seconds = holders::DEADLINE.as_secs();
-                report::warn(format_args!(
-                    "some processes were not searched for holders: a search ends after {seconds} s"
-                ));
-            }
-        } else if snapshot.listeners().iter().any(is_unheld)
-            && !std::mem::replace(&mut self.warned_of_unheld, true)
-        {
-            // Else they closed before the look-up, or belong to what /proc does not show.
-            let say = match lookup.is_refused_some() {
-                true => report::warn,
-                false => report::detail,
-            };
-            say(format_args!(
-                "no process was found for some listeners (to see those of other users takes \
-                 root with CAP_SYS_PTRACE, and a /proc that shows them)"
-            ));
-        }
-        snapshot.retain(|listener| !lookup.excludes(listener));
-        found_new || by_ss
-    }
-
-    /// ss reads the processes before it reads the sockets. So a socket that opened
-    /// in between has no holders in its answer.
-    fn ask_for_holders_again(&mut self, snapshot: &mut Snapshot) {
-        let mut another_look = std::mem::take(&mut self.another_look);
-        if self
-            .look(Known::default(), &mut another_look, false)
-            .is_ok()
-        {
+        let mut another = std::mem::take(&mut self.looks.another);
+        if self.look(Known::default(), &mut another, false).is_ok() {
             snapshot.set_holders(|listener| match listener.holders.is_empty() {
-                true => Holders::of_all(another_look.sockets_of(listener.identity())),
+                true => Holders::of_all(another.sockets_of(listener.identity())),
                 false => listener.holders.clone(),
             });
         }
-        self.another_look = another_look;
-    }
-
-    /// Asks the sources in their order.
-    fn ask(
-        &mut self,
-        known: Known<'_>,
-        snapshot: &mut Snapshot,
-        is_first: bool,
-    ) -> Result<(), SourceError> {
-        if let Some(namespaces) = &mut self.namespaces {
-            self.answered_by = SourceKind::Namespaces;
-            let only = (!is_first).then_some(&self.lacking[..]);
-            let read =
-                snapshot.refill(|listeners| namespaces.read(known.listeners, only, listeners));
-            return read.map_err(SourceError::Namespaces);
-        }
-        let known = known.listeners.filter(|_| known.may_be_late);
-        let netlink_error = match self.ask_netlink(snapshot) {
-            Some(Ok(())) => return Ok(()),
-            Some(Err(error)) if !self.falls_back => return Err(SourceError::Netlink(error)),
-            Some(Err(error)) => Some(error),
-            None => None,
-        };
-        let proc_net = &mut self.proc_net;
-        let Some(ss) = &mut self.ss else {
-            let answer = snapshot.refill(|listeners| proc_net.read(known, listeners));
-            return answer.map_err(|error| match netlink_error {
-                Some(netlink) => SourceError::NetlinkAndProc(netlink, error),
-                None => SourceError::Proc(error),
-            });
-        };
-        let failure = match snapshot.refill(|listeners| ss.read(listeners)) {
-            Ok(()) if snapshot.listeners().is_empty() => SsError::NoRows,
-            Ok(()) => {
-                self.answered_by = SourceKind::Ss;
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        if matches!(failure, SsError::Run(RunError::TimedOut)) {
-            self.waited += run::DEADLINE;
-        }
-        self.ask_proc_for_ss(failure, known, snapshot)
-    }
-
-    /// `None` if netlink is not asked, or no longer.
-    fn ask_netlink(&mut self, snapshot: &mut Snapshot) -> Option<Result<(), NetlinkError>> {
-        let netlink = self.netlink.as_mut()?;
-        let result = snapshot.refill(|listeners| netlink.read(listeners));
-        let Err(error) = &result else {
-            self.answered_by = SourceKind::Netlink;
-            return Some(Ok(()));
-        };
-        let is_refused = !error.may_pass();
-        if is_refused {
-            self.netlink = None;
-        }
-        let message = format_args!("{error}; reading /proc/net instead");
-        if self.falls_back {
-            self.details.say_once(message);
-        } else if is_refused {
-            report::warn(message);
-            return None;
-        }
-        Some(result)
-    }
-
-    /// Lets `/proc` answer where ss failed, or confirm that there is nothing. Where
-    /// ss can read neither netlink nor `/proc`, it still prints its header and
-    /// exits 0.
-    fn ask_proc_for_ss(
-        &mut self,
-        failure: SsError,
-        known: Option<&Snapshot>,
-        snapshot: &mut Snapshot,
-    ) -> Result<(), SourceError> {
-        let is_unconfirmed = matches!(failure, SsError::NoRows);
-        if !self.falls_back && !is_unconfirmed {
-            return Err(SourceError::Ss(failure));
-        }
-        let proc_net = &mut self.proc_net;
-        if let Err(error) = snapshot.refill(|listeners| proc_net.read(known, listeners)) {
-            return Err(SourceError::SsAndProc(failure, error));
-        }
-        if is_unconfirmed && snapshot.listeners().is_empty() {
-            return Ok(());
-        }
-        if !self.falls_back {
-            snapshot.clear();
-            return Err(SourceError::SsContradicted);
-        }
-        self.details
-            .say_once(format_args!("{failure}; reading /proc/net instead"));
-        Ok(())
+        self.looks.another = another;
     }
 }
 
-/// The ports that the kernel chooses by itself, by the setting in this `/proc`.
-fn ephemeral_ports(proc_root: &Path) -> RangeInclusive<u16> {
-    let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
-    port::read_range(&file).unwrap_or_else(|| {
-        let (file, first, last) = (file.display(), EPHEMERAL.start(), EPHEMERAL.end());
-        report::warn(format_args!(
-            "{file}: cannot be read; using the default range, {first} to {last}"
-        ));
-        EPHEMERAL
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_directory_of_a_process_stands_for_the_proc_that_it_is_in() {
-        let host = tempfile::TempDir::new().unwrap();
-        let process = host.path().join("12");
-        fs::create_dir(&process).unwrap();
-        fs::write(process.join("comm"), "init\n").unwrap();
-        for (given, expected) in [
-            ("/proc".as_ref(), "/proc".as_ref()),
-            ("/proc/self".as_ref(), "/proc".as_ref()),
-            (process.as_path(), host.path()),
-            (
-                "fixtures/proc/no-ipv6".as_ref(),
-                "fixtures/proc/no-ipv6".as_ref(),
-            ),
-        ] {
-            assert_eq!(proc_root(given), expected);
-        }
+impl Looks {
+    /// Notes where `snapshot` lacks listeners, and returns how many it lacks.
+    fn find_missing(&mut self, snapshot: &Snapshot, expected: &dyn Expected) -> usize {
+        self.lacking.clear();
+        expected.find_missing(snapshot, &mut self.lacking);
+        self.lacking.len()
     }
 }

@@ -20,7 +20,7 @@ use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::process::{
     for_each_number, for_each_thread, is_of_ended, network_namespace,
 };
-use crate::listener::{Listener, Namespace, SocketTable};
+use crate::listener::{Listener, Namespace};
 use crate::port::Filter;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -49,6 +49,8 @@ pub struct Namespaces {
     /// The namespaces of the last look, sorted by inode.
     seen: Vec<Seen>,
     unreadable: Vec<Unreadable>,
+    /// Those of the poll before.
+    unreadable_before: Vec<Unreadable>,
     details: Details,
 }
 
@@ -167,6 +169,7 @@ impl Namespaces {
             hides_processes: is_inside || hides_from_users,
             seen: Vec::new(),
             unreadable: Vec::new(),
+            unreadable_before: Vec::new(),
             details: Details::default(),
         }
     }
@@ -242,14 +245,19 @@ impl Namespaces {
         &self.unreadable
     }
 
-    /// Whether the last look found a process in the namespace with this inode.
-    pub fn is_there(&self, inode: u64) -> bool {
-        self.seen_before(inode).is_some()
+    /// The inodes of the namespaces that were unreadable at the poll before, and in which
+    /// the last look found no process.
+    pub fn ended(&self) -> Vec<u64> {
+        let before = self.unreadable_before.iter();
+        let inodes = before.map(|unreadable| unreadable.inode);
+        inodes
+            .filter(|inode| self.seen_before(*inode).is_none())
+            .collect()
     }
 
     /// Begins a poll, of one or several reads.
     pub fn start_poll(&mut self) {
-        self.unreadable.clear();
+        self.unreadable_before = std::mem::take(&mut self.unreadable);
     }
 
     /// Whether there are processes whose namespaces are not known.
@@ -377,8 +385,7 @@ impl Namespaces {
         let read = snapshot.refill(|listeners| proc_net.read(None, listeners));
         read.and_then(|()| proc_net.complete(&mut snapshot))
             .map_err(|error| error.to_string())?;
-        let mut tables = SocketTable::ALL.into_iter();
-        if let Some(file) = tables.find_map(|table| proc_net.forbidden_file(table)) {
+        if let Some((_, file)) = proc_net.forbidden().first() {
             return Err(format!("{} cannot be read", file.display()));
         }
         listeners.extend_from_slice(snapshot.listeners());

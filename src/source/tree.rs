@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::gaps::Doubt;
 use super::holders::inodes_of;
 use crate::kernel::proc::process::{
     children, for_each_descriptor, for_each_number, has_ended, is_of_ended, read_stat,
@@ -187,16 +188,18 @@ impl Tree {
         self.has_ended.then_some(self.root)
     }
 
-    /// Why it is not known whether the tree holds a listener that `counts`, if the last
-    /// snapshot had such a listener. When the root has ended, all is known.
-    pub fn unknown_holder(&self, counts: &dyn Fn(&Listener) -> bool) -> Option<&str> {
-        if self.has_ended {
-            return None;
+    /// The listeners of the last snapshot that the tree may hold. When the root has ended,
+    /// all is known.
+    pub fn take_doubt(&mut self) -> Doubt {
+        let listeners = std::mem::take(&mut self.uncertain);
+        match self.has_ended {
+            true => Doubt::default(),
+            false => Doubt {
+                listeners,
+                reason: self.refused.reason.clone(),
+                reason_for_all: self.namespace_refusal.clone(),
+            },
         }
-        if self.uncertain.iter().any(counts) {
-            return Some(&self.refused.reason);
-        }
-        self.namespace_refusal.as_deref()
     }
 
     /// Keeps only the listeners of `snapshot` that the tree certainly holds: one process

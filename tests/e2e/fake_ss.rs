@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lntu::snapshot::Snapshot;
-use lntu::source::{Known, Source, SourceOptions};
+use lntu::source::{Expected, Known, Source, SourceOptions};
 use tempfile::TempDir;
 
 use crate::harness::*;
@@ -345,17 +345,20 @@ fn a_second_look_that_another_source_answers_adds_to_the_first() {
     let mut source = source.unwrap();
     let mut snapshot = Snapshot::default();
     let port = port_of(&listener);
-    let is_there = |snapshot: &Snapshot, port| {
+    fn is_there(snapshot: &Snapshot, port: u16) -> bool {
         let mut listeners = snapshot.listeners().iter();
         listeners.any(|listener| listener.endpoint.port == port)
-    };
-    let missing = |snapshot: &Snapshot, each: &mut dyn FnMut(u64)| {
-        if !is_there(snapshot, port) {
-            each(0);
+    }
+    struct ExpectedPort(u16);
+    impl Expected for ExpectedPort {
+        fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>) {
+            if !is_there(snapshot, self.0) {
+                namespaces.push(0);
+            }
         }
-    };
+    }
     let known = Known {
-        missing: Some(&missing),
+        expected: Some(&ExpectedPort(port)),
         ..Known::default()
     };
     source.poll(known, &mut snapshot).result.unwrap();

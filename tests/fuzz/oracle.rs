@@ -91,7 +91,7 @@ fn known_listeners_change_nothing(proc: &Path) {
     let known = Known {
         listeners: Some(&first),
         may_be_late: true,
-        missing: None,
+        expected: None,
     };
     let poll = source.poll(known, &mut second);
     poll.result.expect("valid tables");

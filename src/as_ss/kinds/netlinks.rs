@@ -12,6 +12,7 @@ use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::as_ss::show::rows::Rows;
+use crate::kernel::netlink::client::NETLINK_SOCK_DIAG;
 use crate::kernel::netlink::netlink_diag::{
     NDIAG_PROTO_ALL, NDIAG_SHOW_GROUPS, NDIAG_SHOW_MEMINFO, NETLINK_CONNECTED, NetlinkDiagReq, Row,
 };
@@ -38,7 +39,10 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
         memory,
         groups,
     } = Row::parse(row).ok_or(RowError::Unreadable)?;
-    let is_connected = message.ndiag_state == NETLINK_CONNECTED;
+    // Unlike the socket of ss, our own is connected to the kernel. It is shown as that of ss.
+    let is_own = message.ndiag_protocol == NETLINK_SOCK_DIAG
+        && message.ndiag_portid.cast_unsigned() == std::process::id();
+    let is_connected = message.ndiag_state == NETLINK_CONNECTED && !is_own;
     let socket = Socket {
         protocol: message.ndiag_protocol,
         port: message.ndiag_portid,

@@ -11,6 +11,9 @@ use crate::sys;
 /// Only those that arrived while the socket was being connected are left to discard.
 const MOST_FOREIGN: usize = 1000;
 
+/// The protocol of sock_diag(7).
+pub const NETLINK_SOCK_DIAG: u8 = 4;
+
 const ENOBUFS: i32 = 105;
 
 /// Asks one protocol of netlink. It opens its socket when it first asks, and keeps it
@@ -26,8 +29,7 @@ pub struct Client {
 impl Client {
     /// Asks for sockets: sock_diag(7).
     pub fn of_sock_diag() -> Client {
-        const NETLINK_SOCK_DIAG: i32 = 4;
-        Client::of(NETLINK_SOCK_DIAG)
+        Client::of(i32::from(NETLINK_SOCK_DIAG))
     }
 
     /// Asks for interfaces, addresses and routes: rtnetlink(7).

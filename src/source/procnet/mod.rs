@@ -11,7 +11,7 @@
 
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::kernel::proc::scan::Scanner;
 use crate::kernel::proc::sockstat::Sockstat;
@@ -67,12 +67,13 @@ impl ProcNet {
         }
     }
 
-    /// The file of `table`, if this process may not read it. Its listeners are
-    /// then missing from the last read.
-    pub fn forbidden_file(&self, table: SocketTable) -> Option<&Path> {
-        let mut files = self.files.iter();
-        let file = files.find(|file| file.is_forbidden && file.table == table)?;
-        Some(&file.path)
+    /// The files that this process may not read. Their listeners are missing from the last
+    /// read.
+    pub fn forbidden(&self) -> Vec<(SocketTable, PathBuf)> {
+        let forbidden = self.files.iter().filter(|file| file.is_forbidden);
+        forbidden
+            .map(|file| (file.table, file.path.clone()))
+            .collect()
     }
 
     /// Reads again, if the last [`ProcNet::read`] took several reads of one file, until

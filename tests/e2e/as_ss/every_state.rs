@@ -503,6 +503,13 @@ fn timers(table: &str) -> Vec<(String, u32)> {
             Some((seconds, rest)) => (seconds, rest),
             None if left.ends_with("sec") => (left.trim_end_matches("sec"), "0ms"),
             None if left.is_empty() => ("0", "0ms"),
+            None if left.ends_with("min") => {
+                let minutes: u32 = left.trim_end_matches("min").parse().unwrap();
+                return (
+                    format!("{before} {name} {count} {}", details.trim_end()),
+                    minutes * 60_000,
+                );
+            }
             None => ("0", left),
         };
         let rest: u32 = rest.strip_suffix("ms").unwrap().parse().unwrap();
