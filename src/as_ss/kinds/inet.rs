@@ -106,7 +106,7 @@ fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
     };
     let mut question = question.bytes().to_vec();
     if let Some(program) = request.filter.as_ref().and_then(bytecode::compile) {
-        push_attribute(&mut question, INET_DIAG_REQ_BYTECODE, &program);
+        push_attribute(&mut question, INET_DIAG_REQ_BYTECODE, program.bytes());
     }
     if number > 255 {
         question.extend(attribute_of(INET_DIAG_REQ_PROTOCOL, number));

@@ -5,9 +5,11 @@
 //! - [`sock_diag`] is what all lists of sockets share. [`diag`] lists those of IP, with
 //!   [`tcp_info`]; [`unix_diag`], [`packet_diag`], [`netlink_diag`] and [`vsock_diag`]
 //!   list the others.
+//! - [`bytecode`] tells inet_diag which sockets to list.
 //! - [`link`] knows the names of interfaces. [`route`] tells whether an address is this
 //!   network namespace's own.
 
+pub mod bytecode;
 pub mod client;
 pub mod diag;
 pub mod layout;
