@@ -87,39 +87,22 @@ pub fn parse(
     while let Some(argument) = arguments.next().map_err(UsageError::of_ss)? {
         let (name, option) = match argument {
             Short(option) => (format!("-{option}"), option),
-            Long(name) => {
-                let (name, option) = long_option(name)?;
-                (format!("--{name}"), option)
-            }
+            Long(name) => long_option(name)?,
             Value(value) => {
                 options.words.push(value.to_string_lossy().into_owned());
                 continue;
             }
         };
-        match option {
-            'h' => return Ok(Command::Help),
-            'V' | 'v' => return Ok(Command::Version),
-            'f' => {
-                if options.family(&name, &value_of(&mut arguments)?)? {
-                    return Ok(Command::Help);
-                }
-            }
-            'A' => options.query(&name, &value_of(&mut arguments)?)?,
-            _ if options.add_family(&name, option) || options.add_flag(option) => {}
-            _ => {
-                if REFUSED_WITH_VALUE.contains(&option) {
-                    value_of(&mut arguments)?;
-                }
-                options.refuse(name, option)?;
-            }
+        let takes_value = matches!(option, 'f' | 'A') || REFUSED_WITH_VALUE.contains(&option);
+        let value = match takes_value {
+            true => arguments.value().map_err(UsageError::of_ss)?,
+            false => OsString::new(),
+        };
+        if let Some(command) = options.add(name, option, &value.to_string_lossy())? {
+            return Ok(command);
         }
     }
     options.request(services).map(Command::Show)
-}
-
-fn value_of(arguments: &mut lexopt::Parser) -> Result<String, UsageError> {
-    let value = arguments.value().map_err(UsageError::of_ss)?;
-    Ok(value.to_string_lossy().into_owned())
 }
 
 /// What was read of a command line.
@@ -141,6 +124,25 @@ struct Options {
 }
 
 impl Options {
+    /// Adds an option. A command is what it asks for in place of a table.
+    fn add(
+        &mut self,
+        name: String,
+        option: char,
+        value: &str,
+    ) -> Result<Option<Command>, UsageError> {
+        match option {
+            'h' => return Ok(Some(Command::Help)),
+            'V' | 'v' => return Ok(Some(Command::Version)),
+            'f' if value == "help" => return Ok(Some(Command::Help)),
+            'f' => self.family(&name, value)?,
+            'A' => self.query(&name, value)?,
+            _ if self.add_family(&name, option) || self.add_flag(option) => {}
+            _ => self.refuse(name, option)?,
+        }
+        Ok(None)
+    }
+
     /// Adds the family that an option itself names. False if it names none.
     fn add_family(&mut self, name: &str, option: char) -> bool {
         let family = match option {
@@ -184,17 +186,13 @@ impl Options {
         true
     }
 
-    /// Adds the value of `-f`. True if it asks for help.
-    fn family(&mut self, option: &str, value: &str) -> Result<bool, UsageError> {
-        match AddressFamily::named(value) {
-            Some(family) => self.selection.add_family(family),
-            None if value == "help" => return Ok(true),
-            None => {
-                let why = format!("{option}: {value} is no family, or not covered");
-                return Err(UsageError::of_ss(why));
-            }
-        }
-        Ok(false)
+    /// Adds the value of `-f`.
+    fn family(&mut self, option: &str, value: &str) -> Result<(), UsageError> {
+        let family = AddressFamily::named(value).ok_or_else(|| {
+            UsageError::of_ss(format!("{option}: {value} is no family, or not covered"))
+        })?;
+        self.selection.add_family(family);
+        Ok(())
     }
 
     /// Adds the value of `-A`: names of kinds, of which those behind `!` are left out.
@@ -308,15 +306,17 @@ fn states_in<'a>(words: &'a [String], states: &mut States) -> Result<&'a [String
     Ok(rest)
 }
 
-/// The option of this name, which may be cut short as long as only one begins so.
-fn long_option(text: &str) -> Result<(&'static str, char), UsageError> {
+/// The option of this name, which may be cut short as long as only one begins so: its
+/// whole name after `--`, and its letter.
+fn long_option(text: &str) -> Result<(String, char), UsageError> {
     let options = || LONG_OPTIONS.into_iter();
+    let whole = |(name, option)| (format!("--{name}"), option);
     if let Some(exact) = options().find(|(name, _)| *name == text) {
-        return Ok(exact);
+        return Ok(whole(exact));
     }
     let mut meant = options().filter(|(name, _)| name.starts_with(text));
     match (meant.next(), meant.next()) {
-        (Some(option), None) => Ok(option),
+        (Some(option), None) => Ok(whole(option)),
         (Some((one, _)), Some((other, _))) => Err(UsageError::of_ss(format!(
             "--{text}: could be --{one} or --{other}"
         ))),

@@ -34,11 +34,12 @@ pub fn show(
         }
         for_each_line(file, places, &mut |line| {
             let row = Row::parse(line, family)?;
-            if row.is_wanted(request) {
-                row.show(name, rows);
-                if protocol == Inet::Tcp {
-                    row.show_more(request.show, rows);
-                }
+            if !row.is_wanted(request) {
+                return Some(());
+            }
+            row.show(name, rows);
+            if protocol == Inet::Tcp {
+                row.show_more(request.show, rows);
             }
             Some(())
         })?;

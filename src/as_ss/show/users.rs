@@ -45,15 +45,19 @@ impl Users {
         let _ = for_each_number(proc_root, |pid, process| {
             let _ = users.add(process, pid, pid);
             if shows_threads {
-                let _ = for_each_thread(process, |tid, _| {
-                    if tid != pid {
-                        let _ = users.add(&proc_root.join(tid.to_string()), pid, tid);
-                    }
-                });
+                users.add_threads(proc_root, process, pid);
             }
         });
         users.by_inode.sort_unstable();
         users
+    }
+
+    fn add_threads(&mut self, proc_root: &Path, process: &Path, pid: u32) {
+        let _ = for_each_thread(process, |tid, _| {
+            if tid != pid {
+                let _ = self.add(&proc_root.join(tid.to_string()), pid, tid);
+            }
+        });
     }
 
     fn add(&mut self, directory: &Path, pid: u32, tid: u32) -> io::Result<()> {
