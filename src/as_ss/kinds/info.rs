@@ -112,7 +112,8 @@ pub fn show_memory(memory: SkMeminfo<'_>, rows: &mut Rows<'_>) {
         (",d", SkMeminfoIndex::Drops),
     ] {
         if let Some(number) = memory.get(index) {
-            let _ = write!(rows, "{name}{number}");
+            rows.push(name.as_bytes());
+            rows.decimal(number);
         }
     }
     rows.push(b")");

@@ -207,8 +207,18 @@ fn show_bbr(bbr: &TcpBbrInfo, numeric: bool, rows: &mut Rows<'_>) {
 /// Writes those of the numbers that are not 0.
 pub fn show_numbers(numbers: &[(&str, u64)], rows: &mut Rows<'_>) {
     for (name, number) in numbers {
-        if *number != 0 {
-            let _ = write!(rows, " {name}:{number}");
+        if *number == 0 {
+            continue;
+        }
+        rows.push(b" ");
+        rows.push(name.as_bytes());
+        rows.push(b":");
+        // A row has some twenty of them, nearly all of 32 bits.
+        match u32::try_from(*number) {
+            Ok(number) => rows.decimal(number),
+            Err(_) => {
+                let _ = write!(rows, "{number}");
+            }
         }
     }
 }

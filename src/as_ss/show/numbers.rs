@@ -41,12 +41,16 @@ pub fn significant(number: f64, digits: u32) -> String {
     if scaled >= scale * 10u64.pow(digits) {
         return format!("1e+0{digits}");
     }
-    let (whole, part) = (scaled / scale, scaled % scale);
+    let (whole, mut part) = (scaled / scale, scaled % scale);
     if part == 0 {
         return whole.to_string();
     }
-    let part = format!("{part:0width$}", width = decimals as usize);
-    format!("{whole}.{}", part.trim_end_matches('0'))
+    let mut width = decimals as usize;
+    while part % 10 == 0 {
+        part /= 10;
+        width -= 1;
+    }
+    format!("{whole}.{part:0width$}")
 }
 
 /// The nearest whole number; of two, the even one.
