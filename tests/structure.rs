@@ -26,6 +26,16 @@ const FLOORS: &[&[&str]] = &[
     &["exit_status"],
 ];
 
+/// The rooms of a folder that has floors of its own, from the top down.
+const FLOORS_OF_AS_SS: &[&[&str]] = &[
+    &["kinds"],
+    &["show"],
+    &["ask"],
+    &["places"],
+    &["names"],
+    &["error"],
+];
+
 /// A file as its module's path, such as `["source", "ss"]`.
 type Module = Vec<String>;
 
@@ -46,6 +56,8 @@ fn an_import_of_a_floor_above_or_beside_is_found() {
     assert_eq!(upward(&imports("source", "source::ss")), [""; 0]);
     for (from, to) in [
         ("source::ss", "command::watch"),
+        ("as_ss::ask::filter", "as_ss::show::rows"),
+        ("as_ss::error", "as_ss"),
         ("output", "source"),
         ("sys", "main"),
     ] {
@@ -57,7 +69,20 @@ fn upward(imports: &Imports) -> Vec<String> {
     let mut upward = Vec::new();
     for (module, imported) in imports {
         for other in imported {
-            if floor(other) <= floor(module) && other[0] != module[0] {
+            let is_upward = match (&module[..], &other[..]) {
+                ([room, of, ..], [other_room, other_of, ..]) if room == other_room => {
+                    room == "as_ss"
+                        && of != other_of
+                        && floor(FLOORS_OF_AS_SS, other_of) <= floor(FLOORS_OF_AS_SS, of)
+                }
+                // A folder's own module is above its files.
+                ([room, ..], [other_room]) if room == other_room => room == "as_ss",
+                ([room, ..], [other_room, ..]) => {
+                    room != other_room && floor(FLOORS, other_room) <= floor(FLOORS, room)
+                }
+                _ => false,
+            };
+            if is_upward {
                 upward.push(format!("{} imports {}", shown(module), shown(other)));
             }
         }
@@ -99,9 +124,9 @@ fn source_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn floor(module: &Module) -> usize {
-    let floor = FLOORS.iter().position(|rooms| rooms.contains(&&*module[0]));
-    floor.unwrap_or_else(|| panic!("{} is on no floor", module[0]))
+fn floor(floors: &[&[&str]], room: &str) -> usize {
+    let floor = floors.iter().position(|rooms| rooms.contains(&room));
+    floor.unwrap_or_else(|| panic!("{room} is on no floor"))
 }
 
 fn shown(module: &Module) -> String {
