@@ -266,9 +266,8 @@ impl RequiredPort {
 
     /// Whether `listener` keeps a server from binding this port. It does if it serves
     /// the port, and also if the port is on a wildcard that covers the address of the
-    /// listener (`inet_rcv_saddr_equal` in the kernel). What cannot be told counts, so
-    /// that no one starts a server in vain: most servers on `::` take IPv4 too.
-    pub fn is_kept_by(&self, listener: &Listener) -> bool {
+    /// listener (`inet_rcv_saddr_equal` in the kernel).
+    pub fn is_kept_by(&self, listener: &Listener) -> Serves {
         let covers = match self.address {
             None => false,
             Some(AddressSpec::Wildcard) => true,
@@ -277,7 +276,10 @@ impl RequiredPort {
                 wanted.is_unspecified() && (wanted.is_ipv6() || address.to_canonical().is_ipv4())
             }
         };
-        covers && self.is_on(listener) || self.is_served_by(listener) != Serves::No
+        match covers && self.is_on(listener) {
+            true => Serves::Yes,
+            false => self.is_served_by(listener),
+        }
     }
 
     /// Whether `listener` is on one of these ports, whatever its address.
@@ -548,7 +550,7 @@ mod tests {
                 spec("*:80").matches(&listener)
                     == address.parse::<IpAddr>().unwrap().is_unspecified()
             );
-            assert!(port.is_kept_by(&listener), "{listener:?}");
+            assert_eq!(port.is_kept_by(&listener), Serves::Yes, "{listener:?}");
         }
     }
 

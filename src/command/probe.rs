@@ -65,16 +65,58 @@ enum State<'a> {
 impl Question {
     /// Whether `listener` serves this port, or keeps one from binding it where that is
     /// the question.
-    fn counts(&self, port: &RequiredPort, listener: &Listener) -> bool {
+    fn counts(&self, port: &RequiredPort, listener: &Listener) -> Serves {
         match self.wanted {
             Wanted::None => port.is_kept_by(listener),
-            Wanted::All | Wanted::Any => port.is_served_by(listener) == Serves::Yes,
+            Wanted::All | Wanted::Any => port.is_served_by(listener),
         }
     }
 
     fn has_listener(&self, port: &RequiredPort, snapshot: &Snapshot) -> bool {
         let mut listeners = snapshot.listeners().iter();
-        listeners.any(|listener| self.counts(port, listener))
+        listeners.any(|listener| self.counts(port, listener) == Serves::Yes)
+    }
+
+    /// The state of a port or range, by all `listeners`, which are sorted. Of a range it
+    /// is the best that one of its numbers has.
+    fn state_of<'a>(&self, port: &RequiredPort, listeners: &'a [Listener]) -> State<'a> {
+        let mut best = State::Closed;
+        let numbers = listeners.chunk_by(|a, b| a.port_identity() == b.port_identity());
+        for sockets in numbers {
+            best = match (self.state_of_number(port, sockets), best) {
+                (State::Listening, _) => return State::Listening,
+                (state, State::Closed) => state,
+                (state @ State::Unknown(_), State::Queued(_)) => state,
+                (_, best) => best,
+            };
+        }
+        best
+    }
+
+    /// The same by the listeners on one port number. If the queue of one of several
+    /// sockets is too long, clients meet it: the number does not count as listening.
+    fn state_of_number<'a>(&self, port: &RequiredPort, sockets: &'a [Listener]) -> State<'a> {
+        let mut state = State::Closed;
+        let mut longest: Option<&Listener> = None;
+        for listener in sockets {
+            let unknown = match self.counts(port, listener) {
+                Serves::No => continue,
+                Serves::Yes => None,
+                Serves::IfNotV6Only => Some(Unknown::V6Only(listener.endpoint)),
+            };
+            state = match (unknown, state) {
+                (None, _) => State::Listening,
+                (Some(unknown), State::Closed) => State::Unknown(unknown),
+                (_, state) => state,
+            };
+            let queue = |socket: Option<&Listener>| socket.map(|socket| socket.recv_q);
+            if self.max_queued.is_some_and(|most| listener.recv_q > most)
+                && queue(Some(listener)) >= queue(longest)
+            {
+                longest = Some(listener);
+            }
+        }
+        longest.map_or(state, State::Queued)
     }
 }
 
@@ -146,7 +188,8 @@ impl Probe {
             };
             let mut listeners = self.snapshot.listeners().iter();
             let is_bound = |l: &Listener| {
-                l.endpoint.address.to_canonical() == address && self.question.counts(port, l)
+                l.endpoint.address.to_canonical() == address
+                    && self.question.counts(port, l) == Serves::Yes
             };
             if !(listeners.any(is_bound)
                 || to_bind && route::binds_any(address)
@@ -195,40 +238,38 @@ impl Probe {
     ///
     /// # Errors
     /// [`Error::Unknown`] for the first port that is. If any one of the ports is
-    /// enough, another may still come, so nothing is for good.
+    /// enough, another may still come, so nothing is for good. A listener that may keep
+    /// one from binding a port may still close.
     pub fn require_knowable(&self) -> Result<(), Error> {
         if self.question.wanted == Wanted::Any || self.answer.may_know_more {
             return Ok(());
         }
-        self.require_known()
-    }
-
-    /// Checks that the state of every port is known, after a look.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] for the first port of which it is not.
-    pub fn require_known(&self) -> Result<(), Error> {
         for port in &self.question.ports {
-            if let State::Unknown(reason) = self.state(port) {
-                return Err(Error::Unknown(port.clone(), reason));
+            match self.state(port) {
+                State::Unknown(Unknown::V6Only(_)) if self.question.wanted == Wanted::None => {}
+                State::Unknown(reason) => return Err(Error::Unknown(port.clone(), reason)),
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// The ports that are certainly not as wanted, after a look, as a message names
-    /// them.
+    /// The ports that are not, or not certainly, as wanted, after a look, as a message
+    /// names them.
     pub fn unmet_names(&self) -> String {
-        explanation::names(&self.unmet())
+        explanation::names(&self.unmet(true))
     }
 
     /// Says why the answer is no: which ports are not as wanted, and what listens
     /// instead. `after` follows the words `not listening`. It may look once more,
     /// at all ports: whoever asks has the answer already.
     pub fn explain(&self, after: &str) -> String {
-        let unmet = self.unmet();
+        let unmet = self.unmet(false);
         if self.question.wanted == Wanted::None {
-            let is_in_the_way = |l: &&Listener| unmet.iter().any(|port| port.is_kept_by(l));
+            let is_in_the_way = |l: &&Listener| {
+                let mut ports = unmet.iter();
+                ports.any(|port| port.is_kept_by(l) == Serves::Yes)
+            };
             let listeners = self.snapshot.listeners().iter().filter(is_in_the_way);
             let (found, _) = explanation::found(&Vec::from_iter(listeners));
             return format!(
@@ -280,15 +321,13 @@ impl Probe {
         if self.question.wanted != Wanted::Any {
             return Ok(());
         }
-        let Question {
-            ports, max_queued, ..
-        } = &self.question;
+        let question = &self.question;
         let all = self.snapshot.clone();
         self.snapshot.retain(|listener| {
             let sockets = all.on_port(listener.port_identity());
-            let state = |port| state_of_number(port, sockets, *max_queued);
-            ports.iter().any(|port| {
-                port.is_served_by(listener) == Serves::Yes
+            let state = |port| question.state_of_number(port, sockets);
+            question.ports.iter().any(|port| {
+                question.counts(port, listener) == Serves::Yes
                     && matches!(state(port), State::Listening)
             })
         });
@@ -296,29 +335,23 @@ impl Probe {
         list::write(&mut self.source, &mut self.snapshot, format, false, output).map(|_| ())
     }
 
-    fn unmet(&self) -> Vec<&RequiredPort> {
+    /// The ports that are certainly not as wanted, or also those of which it is unknown.
+    fn unmet(&self, or_unknown: bool) -> Vec<&RequiredPort> {
         let is_unmet = |port: &&RequiredPort| match self.state(port) {
             State::Listening => self.question.wanted == Wanted::None,
             State::Queued(_) | State::Closed => self.question.wanted != Wanted::None,
-            State::Unknown(_) => false,
+            State::Unknown(_) => or_unknown,
         };
         self.question.ports.iter().filter(is_unmet).collect()
     }
 
     fn state(&self, port: &RequiredPort) -> State<'_> {
         let to_bind = self.question.wanted == Wanted::None;
-        let state = match to_bind {
-            true if self.question.has_listener(port, &self.snapshot) => State::Listening,
-            true => State::Closed,
-            false => state_of(port, self.snapshot.listeners(), self.question.max_queued),
-        };
+        let state = (self.question).state_of(port, self.snapshot.listeners());
         if !matches!(state, State::Closed) {
             return state;
         }
-        let may_count = |listener: &Listener| match to_bind {
-            true => port.is_kept_by(listener),
-            false => port.is_served_by(listener) != Serves::No,
-        };
+        let may_count = |listener: &Listener| self.question.counts(port, listener) != Serves::No;
         if let Some(reason) = self.answer.gaps.doubt.reason_for(may_count) {
             return State::Unknown(Unknown::Holder(reason.into()));
         }
@@ -328,51 +361,6 @@ impl Probe {
             Some(file) => State::Unknown(Unknown::File(file.to_path_buf())),
             None => State::Closed,
         }
-    }
-}
-
-/// The state of a port or range, by all `listeners`, which are sorted. Of a range it
-/// is the best that one of its numbers has.
-fn state_of<'a>(
-    port: &RequiredPort,
-    listeners: &'a [Listener],
-    max_queued: Option<u32>,
-) -> State<'a> {
-    let mut best = State::Closed;
-    let numbers = listeners.chunk_by(|a, b| a.port_identity() == b.port_identity());
-    for sockets in numbers {
-        best = match (state_of_number(port, sockets, max_queued), best) {
-            (State::Listening, _) => return State::Listening,
-            (state, State::Closed) => state,
-            (state @ State::Unknown(_), State::Queued(_)) => state,
-            (_, best) => best,
-        };
-    }
-    best
-}
-
-/// The same by the listeners on one port number. If the queue of one of several
-/// sockets is too long, clients meet it: the number does not count as listening.
-fn state_of_number<'a>(
-    port: &RequiredPort,
-    sockets: &'a [Listener],
-    max_queued: Option<u32>,
-) -> State<'a> {
-    let serving = |serves| {
-        sockets
-            .iter()
-            .filter(move |listener| port.is_served_by(listener) == serves)
-    };
-    let is_queued = |l: &&Listener| max_queued.is_some_and(|most| l.recv_q > most);
-    let both = serving(Serves::Yes).chain(serving(Serves::IfNotV6Only));
-    if let Some(longest) = both.filter(is_queued).max_by_key(|l| l.recv_q) {
-        State::Queued(longest)
-    } else if serving(Serves::Yes).next().is_some() {
-        State::Listening
-    } else if let Some(listener) = serving(Serves::IfNotV6Only).next() {
-        State::Unknown(Unknown::V6Only(listener.endpoint))
-    } else {
-        State::Closed
     }
 }
 

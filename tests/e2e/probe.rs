@@ -187,9 +187,9 @@ fn closed_says_what_a_server_that_binds_would_find() {
             sockets.push(bound(kind, "127.0.0.2:87", |_| {}));
             sockets
         });
-        // On port 83, `::` takes no IPv4. `/proc` does not tell, so this may be no answer
-        // of "closed" although one could bind.
-        let is_open = |port, address: IpAddr| port == 83 && address.to_canonical().is_ipv4();
+        // `/proc` does not tell whether `::` takes IPv4.
+        let is_open =
+            |port, address: IpAddr| [82, 83].contains(&port) && address.to_canonical().is_ipv4();
         let addresses = [
             "127.0.0.1",
             "127.0.0.2",
@@ -211,7 +211,7 @@ fn closed_says_what_a_server_that_binds_would_find() {
                         let wait = ["wait", "-q", "--closed", "--timeout", "0", "--source"];
                         let code = run(lntu(&wait).args([source, &argument])).code();
                         let expected = match source {
-                            "proc" if is_open(port, address) => 1,
+                            "proc" if is_open(port, address) => 2,
                             _ => i32::from(!truth),
                         };
                         // Also a server that would take no IPv4 is never started in vain.
@@ -229,6 +229,34 @@ fn closed_says_what_a_server_that_binds_would_find() {
                 }
             }
         }
+    });
+}
+
+/// What may be in the way may close, so the waiting goes on.
+#[test]
+fn what_may_keep_a_port_from_being_bound_is_waited_for() {
+    in_private_network(|| {
+        let server = bound(Type::STREAM, "[::]:8080", |s| s.set_only_v6(false).unwrap());
+        let closed = ["wait", "--closed", "--source", "proc", "-i", "10ms"];
+        let given_up = run(lntu(&closed).args(["--timeout", "50ms", "127.0.0.1:8080"]));
+        let unknown = "127.0.0.1:8080/tcp: could not tell whether [::]:8080 takes IPv4 (ask for \
+                       8080/tcp)";
+        assert_eq!(given_up.error(), unknown);
+        let taken = run(lntu(&closed).args(["--timeout", "0", "127.0.0.1:8080", "[::]:8080"]));
+        let reason = "lntu: [::]:8080/tcp: still taken after N s by [::]:8080/tcp\n";
+        assert_eq!((taken.code(), &*without_time(&taken.stderr)), (1, reason));
+
+        let waiting = Running::start(lntu(&closed).arg("127.0.0.1:8080"));
+        let status = format!("/proc/{}/status", waiting.child.id());
+        wait_for("many polls", || {
+            let status = fs::read_to_string(&status).unwrap();
+            let sleeps = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            (sleeps.trim().parse::<u32>().unwrap() > 50).then_some(())
+        });
+        drop(server);
+        assert_eq!(waiting.finish().code(), 0);
     });
 }
 
