@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::exit_status::ExitStatus;
-use crate::listener::{Endpoint, SsAddress};
+use crate::listener::{Endpoint, Interface, SsAddress};
 use crate::output::OutputError;
 use crate::port::RequiredPort;
 use crate::source::SourceError;
@@ -38,6 +38,9 @@ pub enum Unknown {
     File(PathBuf),
     /// This listener on `::` serves it if it takes IPv4. The source does not tell.
     V6Only(Endpoint),
+    /// A listener that is bound to this interface serves it if the address belongs to the
+    /// interface. The kernel does not tell.
+    Interface(Interface),
     /// The process of `--of` or a descendant may hold a listener that serves it. Who holds
     /// that listener cannot be read, for this reason.
     Holder(String),
@@ -78,6 +81,13 @@ impl fmt::Display for Error {
                 write!(
                     f,
                     "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {relaxed})"
+                )
+            }
+            Error::Unknown(port, Unknown::Interface(interface)) => {
+                let (interface, relaxed) = (interface.as_str(), port.relaxed());
+                write!(
+                    f,
+                    "{port}: could not tell whether the address belongs to {interface} (ask for {relaxed})"
                 )
             }
             Error::Unknown(port, Unknown::Holder(reason)) => {

@@ -8,7 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::listener::{Family, Listener, Protocol, SocketTable, SsAddress};
+use crate::kernel::netlink::route;
+use crate::listener::{Family, Interface, Listener, Protocol, SocketTable, SsAddress};
 
 /// A parsed PORT argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,6 +210,9 @@ pub enum Serves {
     No,
     /// It does if it takes IPv4 on `::`, which its source does not tell.
     IfNotV6Only,
+    /// It does if the address belongs to the interface that it is bound to, which the
+    /// kernel does not tell.
+    IfOnInterface,
 }
 
 impl RequiredPort {
@@ -232,11 +236,37 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `listener` accepts what is sent to this port: its address is the one
-    /// asked for, or the wildcard of that family, or `::` if it accepts IPv4 too. An
-    /// IPv4-mapped address is an IPv4 one. `*` asks for a wildcard that accepts IPv4, as
-    /// a published port needs it.
+    /// Whether `listener` accepts what is sent to this port from this network namespace:
+    /// it [covers](RequiredPort::is_covered_by) the port, and if it is bound to an
+    /// interface, the address asked for belongs to that. So it never serves a wildcard.
     pub fn is_served_by(&self, listener: &Listener) -> Serves {
+        let covers = self.is_covered_by(listener);
+        match listener.interface {
+            Some(interface) if covers != Serves::No => match self.reaches(&interface) {
+                Some(true) => covers,
+                Some(false) => Serves::No,
+                None => Serves::IfOnInterface,
+            },
+            _ => covers,
+        }
+    }
+
+    /// Whether what is sent to this port reaches a socket that is bound to `interface`.
+    /// `None` if the kernel does not tell.
+    fn reaches(&self, interface: &Interface) -> Option<bool> {
+        match (self.address, self.address()) {
+            (None, _) => Some(true),
+            (_, Some(address)) if !address.is_unspecified() => {
+                route::reaches(address, self.protocol, interface.as_str())
+            }
+            _ => Some(false),
+        }
+    }
+
+    /// Whether the address of `listener` is the one asked for, or the wildcard of that
+    /// family, or `::` if it accepts IPv4 too. An IPv4-mapped address is an IPv4 one. `*`
+    /// asks for a wildcard that accepts IPv4, as a published port needs it.
+    fn is_covered_by(&self, listener: &Listener) -> Serves {
         let address = listener.endpoint.address.to_canonical();
         let is_v6_wildcard = address == Family::V6.wildcard();
         let is_served = self.is_on(listener)
@@ -264,9 +294,10 @@ impl RequiredPort {
         if is_served { Serves::Yes } else { Serves::No }
     }
 
-    /// Whether `listener` keeps a server from binding this port. It does if it serves
-    /// the port, and also if the port is on a wildcard that covers the address of the
-    /// listener (`inet_rcv_saddr_equal` in the kernel).
+    /// Whether `listener` keeps a server from binding this port. It does if it covers the
+    /// port, and also if the port is on a wildcard that covers the address of the listener
+    /// (`inet_rcv_saddr_equal` in the kernel). The server is taken for one that is bound to
+    /// no interface: it collides with a listener on any (`inet_bind_conflict`).
     pub fn is_kept_by(&self, listener: &Listener) -> Serves {
         let covers = match self.address {
             None => false,
@@ -278,12 +309,12 @@ impl RequiredPort {
         };
         match covers && self.is_on(listener) {
             true => Serves::Yes,
-            false => self.is_served_by(listener),
+            false => self.is_covered_by(listener),
         }
     }
 
     /// Whether `listener` is on one of these ports, whatever its address.
-    fn is_on(&self, listener: &Listener) -> bool {
+    pub fn is_on(&self, listener: &Listener) -> bool {
         self.ports.contains(&listener.endpoint.port) && listener.protocol == self.protocol
     }
 

@@ -45,7 +45,9 @@ const HEADERS: [&str; 26] = [
 ];
 
 /// The kernel's numbers that no header has.
-const IN_NO_HEADER: [&str; 1] = [
+const IN_NO_HEADER: [&str; 2] = [
+    // include/net/flow.h of the kernel.
+    "LOOPBACK_IFINDEX",
     // include/linux/sched.h of the kernel; proc_pid_stat(5) points there.
     "PF_EXITING",
 ];

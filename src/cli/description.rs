@@ -390,9 +390,9 @@ option_table! {
                 that takes its family, for a wildcard one on any address of its family, and \
                 for [::] one on any address at all. So [::] counts those on IPv4 for a server \
                 that takes IPv6 only, too. /proc does not say whether a listener on :: accepts \
-                IPv4: if it is in the way of an IPv4 address, the answer is \"could not tell\". \
-                PORTs may be ranges. What else can keep a server from binding is said under \
-                LIMITS.";
+                IPv4: if it is in the way of an IPv4 address, the answer is \"could not tell\". A \
+                listener counts whichever interface it is bound to. PORTs may be ranges. What \
+                else can keep a server from binding is said under LIMITS.";
     }
     "How to print them", PRINTING {
         flag(Some('p'), "processes", ALL,

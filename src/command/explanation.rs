@@ -92,11 +92,7 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         }
         let (named, verb) = named(&same, |l| {
             let only = if is_v6_only(l) { " (IPv6 only)" } else { "" };
-            format!(
-                "{}:{}{only}",
-                SsAddress(l.endpoint.address),
-                l.endpoint.port
-            )
+            format!("{}{only}", on_interface(l))
         });
         let after = match after.strip_prefix(' ') {
             None => String::new(),
@@ -132,10 +128,19 @@ fn other_ports(port: &RequiredPort, listeners: &[Listener]) -> String {
     }
 }
 
-/// A listener as a PORT that would find it.
+/// A listener as a PORT that would find it, but with its interface.
 fn with_protocol(listener: &Listener) -> String {
+    format!("{}/{}", on_interface(listener), listener.protocol.name())
+}
+
+/// The address, interface and port of a listener: `0.0.0.0%eth0:80`.
+fn on_interface(listener: &Listener) -> String {
     let (address, port) = (listener.endpoint.address, listener.endpoint.port);
-    format!("{}:{port}/{}", SsAddress(address), listener.protocol.name())
+    let (sign, interface) = match &listener.interface {
+        None => ("", ""),
+        Some(interface) => ("%", interface.as_str()),
+    };
+    format!("{}{sign}{interface}:{port}", SsAddress(address))
 }
 
 /// `A`, `A and B` or `A, B, C and 7 more`, and the verb that follows.

@@ -103,6 +103,7 @@ impl Question {
                 Serves::No => continue,
                 Serves::Yes => None,
                 Serves::IfNotV6Only => Some(Unknown::V6Only(listener.endpoint)),
+                Serves::IfOnInterface => listener.interface.map(Unknown::Interface),
             };
             state = match (unknown, state) {
                 (None, _) => State::Listening,
@@ -187,10 +188,8 @@ impl Probe {
                 continue;
             };
             let mut listeners = self.snapshot.listeners().iter();
-            let is_bound = |l: &Listener| {
-                l.endpoint.address.to_canonical() == address
-                    && self.question.counts(port, l) == Serves::Yes
-            };
+            let is_bound =
+                |l: &Listener| l.endpoint.address.to_canonical() == address && port.is_on(l);
             if !(listeners.any(is_bound)
                 || to_bind && route::binds_any(address)
                 || route::is_own(address, port.protocol()))

@@ -13,6 +13,7 @@ mod forger;
 mod gvisor;
 mod harness;
 mod injected;
+mod interfaces;
 mod list;
 mod manual;
 mod memory;

@@ -18,24 +18,24 @@ use crate::harness::*;
 use crate::netlink::failing;
 
 /// Exit status and stderr of a check. It writes nothing to stdout.
-fn check(arguments: &[&str]) -> (i32, String) {
+pub fn check(arguments: &[&str]) -> (i32, String) {
     let finished = run(&mut lntu(&[&["check"], arguments].concat()));
     assert_eq!(finished.stdout, "", "{arguments:?}");
     (finished.code(), finished.stderr)
 }
 
-fn no(reason: &str) -> (i32, String) {
+pub fn no(reason: &str) -> (i32, String) {
     (1, format!("lntu: {reason}\n"))
 }
 
 /// Whether something at this address takes TCP connections.
-fn takes_tcp(address: IpAddr, port: u16) -> bool {
+pub fn takes_tcp(address: IpAddr, port: u16) -> bool {
     TcpStream::connect((address, port)).is_ok()
 }
 
 /// Whether something at this address takes UDP datagrams. If nothing does, the
 /// kernel refuses at once.
-fn takes_udp(address: IpAddr, port: u16) -> bool {
+pub fn takes_udp(address: IpAddr, port: u16) -> bool {
     let any = if address.is_ipv4() {
         "0.0.0.0:0"
     } else {
@@ -56,7 +56,7 @@ fn takes_udp(address: IpAddr, port: u16) -> bool {
 const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "::1"];
 
 /// The PORT of this address, port and protocol.
-fn port_argument(address: IpAddr, port: u16, protocol: &str) -> String {
+pub fn port_argument(address: IpAddr, port: u16, protocol: &str) -> String {
     match address {
         IpAddr::V4(address) => format!("{address}:{port}/{protocol}"),
         IpAddr::V6(address) => format!("[{address}]:{port}/{protocol}"),
@@ -184,12 +184,20 @@ fn closed_says_what_a_server_that_binds_would_find() {
     in_private_network(|| {
         let _sockets = [Type::STREAM, Type::DGRAM].map(|kind| {
             let mut sockets = sockets_of_every_kind(kind);
+            let on_lo = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
             sockets.push(bound(kind, "127.0.0.2:87", |_| {}));
+            sockets.push(bound(kind, "0.0.0.0:88", on_lo));
+            sockets.push(bound(kind, "127.0.0.1:89", on_lo));
+            sockets.push(bound(kind, "[::]:90", |socket| {
+                socket.set_only_v6(true).unwrap();
+                on_lo(socket);
+            }));
             sockets
         });
         // `/proc` does not tell whether `::` takes IPv4.
-        let is_open =
-            |port, address: IpAddr| [82, 83].contains(&port) && address.to_canonical().is_ipv4();
+        let is_open = |port, address: IpAddr| {
+            [82, 83, 90].contains(&port) && address.to_canonical().is_ipv4()
+        };
         let addresses = [
             "127.0.0.1",
             "127.0.0.2",
@@ -203,7 +211,7 @@ fn closed_says_what_a_server_that_binds_would_find() {
             sources.push("ss");
         }
         for (kind, protocol) in [(Type::STREAM, "tcp"), (Type::DGRAM, "udp")] {
-            for port in 80..=87 {
+            for port in 80..=90 {
                 for address in addresses.map(|address| address.parse().unwrap()) {
                     let argument = port_argument(address, port, protocol);
                     let v6_any = IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED);
@@ -283,13 +291,13 @@ fn what_keeps_a_port_from_being_bound_is_named_and_no_server_started() {
 }
 
 /// Runs this line of ip(8).
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     let done = run(Command::new("ip").args(arguments.split(' ')));
     assert!(done.status.success(), "ip {arguments}: {done:?}");
 }
 
 /// What is said of an address that is none of this network namespace's own.
-fn foreign(address: &str) -> String {
+pub fn foreign(address: &str) -> String {
     let why = "is not an address of this network namespace; lntu looks nowhere else";
     format!("{address} {why}")
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::layout::layout;
-use super::message::{Amount, AnswerError, Attributes, Kinds};
+use super::message::{Amount, AnswerError, Attributes, Kinds, push_attribute};
 use crate::listener::Interface;
 
 const RTM_NEWLINK: u16 = 16;
@@ -122,16 +122,20 @@ pub fn interface_index(name: &str) -> Option<u32> {
         }
         Some(())
     };
-    let request = IfInfoMsg::default().bytes();
-    let all = Client::of_route().ask(LINK, Amount::Dump, &request, &mut take);
+    let mut request = IfInfoMsg::default().bytes().to_vec();
+    push_attribute(
+        &mut request,
+        IFLA_IFNAME,
+        &[name.as_bytes(), b"\0"].concat(),
+    );
+    let answer = Client::of_route().ask(LINK, Amount::One, &request, &mut take);
     let of_index = || name.strip_prefix("if")?.parse().ok();
-    all.ok().and(found).or_else(of_index)
+    answer.ok().and(found).or_else(of_index)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::netlink::message::push_attribute;
 
     const IFLA_TXQLEN: u16 = 13;
 

@@ -1,0 +1,295 @@
+//! What `check` and `wait` answer about listeners that are bound to an interface
+//! (`SO_BINDTODEVICE`). The truth is whether a connection to the address succeeds.
+
+use std::net::IpAddr;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::*;
+use crate::netlink::failing;
+use crate::probe::{check, foreign, ip, no, port_argument, takes_tcp, takes_udp};
+
+/// The addresses of this network namespace that are asked about. `lo` has the first of
+/// each family, `inside` the second.
+const OWN: [&str; 4] = ["127.0.0.1", "10.9.0.1", "::1", "fd00::1"];
+
+/// The address of a listener, and whether it takes IPv6 only.
+const KINDS: [(&str, bool); 8] = [
+    ("0.0.0.0", false),
+    ("127.0.0.1", false),
+    ("10.9.0.1", false),
+    ("[::]", false),
+    ("[::]", true),
+    ("[::1]", true),
+    ("[fd00::1]", true),
+    ("[::ffff:10.9.0.1]", false),
+];
+
+/// `kinds()[port - 1000]` listens on a port of each protocol: first each kind bound to no
+/// interface, then to `lo`, then to `inside`.
+fn kinds() -> Vec<(&'static str, bool, Option<&'static str>)> {
+    let interfaces = [None, Some("lo"), Some("inside")].into_iter();
+    let of = |on| KINDS.map(|(address, v6_only)| (address, v6_only, on));
+    interfaces.flat_map(of).collect()
+}
+
+fn on(interface: &str) -> impl Fn(&Socket) {
+    move |socket: &Socket| socket.bind_device(Some(interface.as_bytes())).unwrap()
+}
+
+fn add_interfaces() {
+    ip("link add inside type veth peer name outside");
+    ip("link set inside up");
+    ip("link set outside up");
+    ip("address add 10.9.0.1/24 dev inside");
+    ip("address add fd00::1/64 dev inside nodad");
+}
+
+fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
+    let sockets = kinds().into_iter().zip(1000..);
+    let socket = |((address, v6_only, interface), port): ((&str, bool, Option<&str>), u16)| {
+        bound(kind, &format!("{address}:{port}"), |socket| {
+            if socket.domain().unwrap() == Domain::IPV6 {
+                socket.set_only_v6(v6_only).unwrap();
+                // The address need not belong to the interface.
+                rustix::net::sockopt::set_ipv6_freebind(socket, true).unwrap();
+            }
+            interface.iter().for_each(|name| on(name)(socket));
+        })
+    };
+    sockets.map(socket).collect()
+}
+
+/// Whether each of these addresses is served.
+fn are_served(addresses: &[&str], port: u16, protocol: &str) -> Vec<bool> {
+    let is_served = |address: &&str| {
+        let address = address.parse().unwrap();
+        match protocol {
+            "tcp" => takes_tcp(address, port),
+            _ => takes_udp(address, port),
+        }
+    };
+    addresses.iter().map(is_served).collect()
+}
+
+#[test]
+fn check_knows_which_addresses_an_interface_has() {
+    in_private_network(|| {
+        add_interfaces();
+        let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
+        let mut sources = vec!["netlink", "proc"];
+        if have_ss() {
+            sources.push("ss");
+        }
+        for protocol in ["tcp", "udp"] {
+            let truths: Vec<Vec<bool>> = (1000..)
+                .zip(kinds())
+                .map(|(port, _)| are_served(&OWN, port, protocol))
+                .collect();
+            assert!(truths.contains(&vec![false, true, false, false]));
+            assert!(truths.contains(&vec![true, false, true, false]));
+            for ((index, (address, ..)), port) in kinds().iter().enumerate().zip(1000..) {
+                for source in &sources {
+                    // `/proc` knows no interface, nor whether `::` takes IPv4.
+                    let is_proc = *source == "proc";
+                    let index = if is_proc { index % KINDS.len() } else { index };
+                    let is_open = is_proc && *address == "[::]";
+                    let answer = |argument: &str| {
+                        let code = check(&["-q", "--source", source, argument]).0;
+                        (format!("{source} {argument}"), code)
+                    };
+                    let expect = |argument: String, code: i32| {
+                        assert_eq!(answer(&argument), (format!("{source} {argument}"), code));
+                    };
+                    for (own, is_served) in OWN.iter().zip(&truths[index]) {
+                        let own: IpAddr = own.parse().unwrap();
+                        let code = match is_open && own.is_ipv4() {
+                            true => 2,
+                            false => i32::from(!is_served),
+                        };
+                        expect(port_argument(own, port, protocol), code);
+                    }
+                    // A wildcard serves every address.
+                    let [v4, v6] =
+                        [0, 2].map(|first| truths[index][first] && truths[index][first + 1]);
+                    let code = if is_open { 2 } else { i32::from(!v4) };
+                    expect(format!("0.0.0.0:{port}/{protocol}"), code);
+                    expect(
+                        format!("*:{port}/{protocol}"),
+                        if is_open { 0 } else { code },
+                    );
+                    expect(format!("[::]:{port}/{protocol}"), i32::from(!v6));
+                    expect(format!("{port}/{protocol}"), 0);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn the_interface_of_a_near_miss_is_named() {
+    in_private_network(|| {
+        add_interfaces();
+        let _sockets = [
+            bound(Type::STREAM, "0.0.0.0:54", on("inside")),
+            bound(Type::STREAM, "[::]:55", |socket| {
+                socket.set_only_v6(true).unwrap();
+                on("lo")(socket);
+            }),
+        ];
+        for (port, reason) in [
+            ("*:54", "*:54/tcp: only 0.0.0.0%inside:54 is"),
+            (
+                "127.0.0.1:54",
+                "127.0.0.1:54/tcp: only 0.0.0.0%inside:54 is",
+            ),
+            (
+                "127.0.0.1:55",
+                "127.0.0.1:55/tcp: only [::]%lo:55 (IPv6 only) is",
+            ),
+            (
+                "53",
+                "53/tcp: not listening; 0.0.0.0%inside:54/tcp and [::]%lo:55/tcp are",
+            ),
+        ] {
+            assert_eq!(check(&[port]), no(reason));
+        }
+        let wait = ["wait", "--closed", "--timeout", "0", "127.0.0.1:54"];
+        let taken = run(&mut lntu(&wait));
+        let reason = "lntu: 127.0.0.1:54/tcp: still taken after N s by 0.0.0.0%inside:54/tcp\n";
+        assert_eq!((taken.code(), &*without_time(&taken.stderr)), (1, reason));
+    });
+}
+
+/// A check of each of these addresses says what a connection finds, for sockets on
+/// `wildcard` that are bound to `lo`, `inside` and `outside`.
+fn assert_checked_as_connected(wildcard: &str, addresses: &[&str]) {
+    for (interface, port) in ["lo", "inside", "outside"].iter().zip(80..) {
+        let _server = bound(Type::STREAM, &format!("{wildcard}:{port}"), on(interface));
+        let served = are_served(addresses, port, "tcp");
+        for (address, is_served) in addresses.iter().zip(served) {
+            let argument = port_argument(address.parse().unwrap(), port, "tcp");
+            let code = check(&["-q", &argument]).0;
+            assert_eq!(code, i32::from(!is_served), "{argument} on {interface}");
+        }
+    }
+}
+
+#[test]
+fn an_address_may_belong_to_a_network_that_is_local() {
+    in_private_network(|| {
+        add_interfaces();
+        ip("route add local 10.8.0.0/16 dev lo");
+        ip("route add local 10.7.0.0/16 dev inside");
+        ip("address add 127.5.0.1/32 dev inside");
+        let addresses = ["10.8.7.6", "10.7.6.5", "127.5.0.1", "127.5.0.2", "10.9.0.1"];
+        assert_checked_as_connected("0.0.0.0", &addresses);
+    });
+}
+
+/// The kernel takes the first of them for the owner.
+#[test]
+fn an_address_may_belong_to_two_interfaces() {
+    in_private_network(|| {
+        add_interfaces();
+        ip("address add 10.6.0.1/32 dev outside");
+        ip("address add 10.6.0.1/32 dev inside");
+        ip("address add 10.9.0.2/32 dev outside");
+        ip("address add fd06::1/128 dev outside nodad");
+        ip("address add fd06::1/128 dev inside nodad");
+        ip("address add fd00::2/128 dev outside nodad");
+        assert_checked_as_connected("0.0.0.0", &["10.6.0.1", "10.9.0.1", "10.9.0.2"]);
+        assert_checked_as_connected("[::]", &["fd06::1", "fd00::1", "fd00::2"]);
+    });
+}
+
+/// The sender of a connection to one chooses the interface.
+#[test]
+fn a_link_local_address_may_belong_to_two_interfaces() {
+    in_private_network(|| {
+        add_interfaces();
+        for name in ["inside", "outside"] {
+            ip(&format!("address add fe80::9/64 dev {name} nodad"));
+        }
+        ip("address add fe80::8/64 dev inside nodad");
+        for (name, port, code) in [("inside", 80, 0), ("outside", 81, 1)] {
+            let _server = bound(Type::STREAM, &format!("[::]:{port}"), on(name));
+            let check = |address| check(&["-q", &format!("[{address}]:{port}")]).0;
+            assert_eq!((check("fe80::9"), check("fe80::8")), (0, code), "{name}");
+        }
+    });
+}
+
+#[test]
+fn broadcasts_of_an_interface_reach_its_sockets() {
+    in_private_network(|| {
+        add_interfaces();
+        ip("address del 10.9.0.1/24 dev inside");
+        ip("address add 10.9.0.1/24 broadcast 10.9.0.255 dev inside");
+        let _server = bound(Type::DGRAM, "0.0.0.0:68", on("inside"));
+        let _other = bound(Type::DGRAM, "0.0.0.0:69", on("lo"));
+        for address in ["10.9.0.255", "255.255.255.255", "224.0.0.251"] {
+            let port = format!("{address}:68/udp");
+            assert_eq!(check(&[&port]), (0, String::new()), "{port}");
+        }
+        assert_eq!(check(&["-q", "10.9.0.255:69/udp"]).0, 1);
+    });
+}
+
+/// The socket stays bound to the index of an interface that is gone.
+#[test]
+fn a_listener_of_a_deleted_interface_serves_no_address() {
+    in_private_network(|| {
+        add_interfaces();
+        ip("address add 10.9.0.2/32 dev lo");
+        let _servers = [
+            bound(Type::STREAM, "0.0.0.0:80", on("inside")),
+            bound(Type::STREAM, "[::]:81", on("inside")),
+        ];
+        assert_eq!(check(&["10.9.0.1:80", "[fd00::1]:81"]), (0, String::new()));
+        ip("link del inside");
+        for port in ["10.9.0.2:80", "127.0.0.1:80", "[::1]:81", "127.0.0.1:81"] {
+            assert_eq!(check(&["-q", port]).0, 1, "{port}");
+        }
+        assert_eq!(check(&["80", "81"]), (0, String::new()));
+        assert_eq!(
+            run(&mut lntu(&["check", "10.9.0.1:80"])).error(),
+            foreign("10.9.0.1")
+        );
+    });
+}
+
+#[test]
+fn rules_do_not_take_an_address_from_its_interface() {
+    in_private_network(|| {
+        add_interfaces();
+        let _server = bound(Type::STREAM, "0.0.0.0:80", on("inside"));
+        let _other = bound(Type::STREAM, "0.0.0.0:81", on("lo"));
+        ip("rule add pref 1 lookup local");
+        ip("rule del pref 0");
+        ip("route add 10.9.0.1 via 10.9.0.2 table 100");
+        ip("rule add pref 0 lookup 100");
+        assert_eq!(check(&["10.9.0.1:80"]), (0, String::new()));
+        assert_eq!(check(&["-q", "10.9.0.1:81"]).0, 1);
+    });
+}
+
+#[test]
+fn without_rtnetlink_the_interface_of_an_address_is_unknown() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let _server = bound(Type::STREAM, "0.0.0.0:80", on("lo"));
+        let check = |port: &str| {
+            // The first socket lists the listeners.
+            let arguments = ["check", "--source", "netlink", port];
+            run(&mut failing("socket", "EPERM", ":when=2+", &arguments))
+        };
+        let expected = "127.0.0.1:80/tcp: could not tell whether the address belongs to if1 (ask \
+                        for 80/tcp)";
+        assert_eq!(check("127.0.0.1:80").error(), expected);
+        assert_eq!(check("80").code(), 0);
+        assert_eq!(check("*:80").code(), 1);
+    });
+}
