@@ -97,8 +97,10 @@ fn string(bytes: &[u8]) -> String {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
             _ if is_nonprinting(character) => {
-                // RFC 8259 asks for this up to U+001F. None is above U+FFFF.
-                let _ = write!(text, "\\u{:04x}", u32::from(character));
+                // RFC 8259 asks for this up to U+001F, and for two surrogates above U+FFFF.
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
             }
             _ => text.push(character),
         }
@@ -230,6 +232,15 @@ mod tests {
         let control = b"\\\x00\x1b\x7f\xc2\x9b\xff\xc3\xa9";
         let expected = "\\\0\x1b\x7f\u{9b}\u{fffd}é";
         assert_eq!(processes(&[control])[0]["name"], expected);
+    }
+
+    #[test]
+    fn what_is_not_seen_is_escaped_and_parses_as_itself() {
+        let hidden =
+            "\u{1b}\u{85}\u{ad}\u{61c}\u{180e}\u{2028}\u{3000}\u{3164}\u{fff9}\u{e000}\u{e0041}";
+        let text = string(hidden.as_bytes());
+        assert!(text.is_ascii(), "{text}");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), hidden);
     }
 
     #[test]

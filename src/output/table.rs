@@ -319,7 +319,7 @@ mod tests {
             id: 7,
             inode: 4026532221,
             pid: 12,
-            cgroup: b"/a b\n".to_vec(),
+            cgroup: "/a b\n\u{3000}pid=1".into(),
         };
         let there = Listener {
             namespace: Some(std::sync::Arc::new(namespace)),
@@ -331,7 +331,7 @@ mod tests {
             [
                 "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port Process Namespace",
                 "tcp   LISTEN 0      128        127.0.0.1:80        0.0.0.0:*    \
-                 netns:4026532221,pid=12,cgroup=/a\\x20b\\n",
+                 netns:4026532221,pid=12,cgroup=/a\\x20b\\n\\u{3000}pid=1",
             ]
         );
     }

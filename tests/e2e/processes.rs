@@ -93,6 +93,51 @@ fn any_name_is_written_safely_and_the_same_from_either_source() {
     }
 }
 
+/// Each is white space, a control, format, private-use or unassigned character, or one
+/// of which nothing is seen.
+#[test]
+fn no_output_has_a_character_that_is_not_seen() {
+    let row = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
+               0 0 1 1 0 100 0 0 10 0\n";
+    let hidden = [
+        '\u{85}',
+        '\u{a0}',
+        '\u{ad}',
+        '\u{378}',
+        '\u{61c}',
+        '\u{180e}',
+        '\u{202e}',
+        '\u{3000}',
+        '\u{3164}',
+        '\u{e000}',
+        '\u{fff9}',
+        '\u{fffb}',
+        '\u{e0041}',
+        '\u{10ffff}',
+    ];
+    for character in hidden {
+        let proc = TempDir::with_prefix(character.to_string()).unwrap();
+        let path = |name: &str| proc.path().join(name);
+        fs::create_dir_all(path("7/fd")).unwrap();
+        fs::create_dir(path("net")).unwrap();
+        fs::write(path("net/tcp"), format!("{PROC_HEADER}{row}")).unwrap();
+        symlink("socket:[1]", path("7/fd/3")).unwrap();
+        let name = format!("a{character}b");
+        fs::write(path("7/comm"), format!("{name}\n")).unwrap();
+        let list = |arguments: &[&str]| {
+            let listed = run(lntu(arguments).arg("--proc").arg(proc.path()));
+            let said = format!("{}{}", listed.stdout, listed.stderr);
+            assert!(said.is_ascii(), "{character:?}: {said}");
+            said
+        };
+        assert!(list(&["list", "-Hp"]).contains(&format!("a{}b", character.escape_unicode())));
+        let json: Value = serde_json::from_str(&list(&["list", "-p", "--json"])).unwrap();
+        assert_eq!(json["processes"][0]["name"], name);
+        fs::remove_file(path("net/tcp")).unwrap();
+        assert!(list(&["list"]).contains("No such file"));
+    }
+}
+
 /// The cell names 64 processes and counts `more`, without a blank.
 fn assert_counts(cell: &str, more: usize) {
     assert_eq!(cell.matches("\",pid=").count(), 64, "{cell}");
