@@ -2,13 +2,13 @@
 //! PORTs and the family and protocol options make.
 
 use std::fmt;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
 use crate::kernel::netlink::route;
+use crate::kernel::proc::file::read_some;
 use crate::listener::{Family, Interface, Listener, Protocol, SocketTable, SsAddress};
 
 /// A parsed PORT argument.
@@ -144,7 +144,7 @@ fn parse_port(text: &str) -> Result<u16, PortSpecError> {
 /// The two ports that stand in `file`, as in the kernel's
 /// `sys/net/ipv4/ip_local_port_range`.
 pub fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
-    let text = fs::read_to_string(file).ok()?;
+    let text = String::from_utf8(read_some(file).ok()?).ok()?;
     let mut ports = text.split_ascii_whitespace().map(str::parse);
     Some(ports.next()?.ok()?..=ports.next()?.ok()?)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::proc::process::read_some;
+use super::proc::file::read_some;
 
 /// The groups of the machine, or of the namespace that this program is in.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::report;
+use crate::sys::O_NONBLOCK;
 
 /// The most bytes that one write to a pipe takes all at once or not at all:
 /// pipe(7).
@@ -22,8 +23,6 @@ const ENXIO: i32 = 6;
 const UNREAD: &str = "no process reads it";
 /// write(2): the descriptor is not open for writing.
 const EBADF: i32 = 9;
-/// This is its value on the architectures that `sys` builds for.
-const O_NONBLOCK: i32 = 0o4000;
 
 /// Where lines are written to.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ mod start;
 mod unwinder;
 mod waiting;
 
+pub(crate) use calls::{O_NOCTTY, O_NONBLOCK, O_PATH};
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
 pub(crate) use processes::{Child, fork_child, kill_child_group, set_child_group};
 pub use processes::{Forked, Parent, end_on_signals};
@@ -28,7 +29,7 @@ pub use start::{arguments, exec, start};
 pub(crate) use waiting::sleep_briefly;
 pub use waiting::wait_until_gone;
 
-// Elsewhere the numbers of `calls` and those of `output` mean something else. The program
+// Elsewhere the numbers of `calls` mean something else. The program
 // would build there, and a FIFO would block it and no request of netlink be answered.
 #[cfg(not(all(
     target_os = "linux",

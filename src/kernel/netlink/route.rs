@@ -8,7 +8,7 @@ use super::client::Client;
 use super::layout::layout;
 use super::link::interface_index;
 use super::message::{Amount, AnswerError, Attributes, Kinds, attribute_of, push_attribute};
-use crate::kernel::proc::process::read_some;
+use crate::kernel::proc::file::read_some;
 use crate::kernel::socket::{AF_INET, AF_INET6};
 use crate::listener::Protocol;
 

@@ -1,9 +1,11 @@
 //! Facts about processes, from the files of `/proc/PID`.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::Path;
+
+use super::file::{self, read_some};
 
 /// Calls `each` with every entry of `directory` whose name is a number, and its path.
 ///
@@ -81,14 +83,6 @@ fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
     link.strip_suffix(']')?.parse().ok()
 }
 
-/// The contents of `file`, at most 4096 bytes. `comm` and `stat` are shorter, and of
-/// `cgroup` the first lines suffice.
-pub fn read_some(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(4096).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// The whole name of the process with this directory in `/proc`, from `comm`.
 ///
 /// # Errors
@@ -119,16 +113,34 @@ pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
 /// if it has `CONFIG_PROC_CHILDREN`.
 ///
 /// # Errors
-/// If the threads cannot be listed.
+/// If the threads or the children of one cannot be listed.
 pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
+    let mut failure = None;
     for_each_thread(directory, |_, thread| {
-        // A thread that ended meanwhile has no such file.
-        let text = fs::read_to_string(thread.join("children")).unwrap_or_default();
-        children.extend(text.split_whitespace().flat_map(str::parse::<u32>));
+        match file::read(&thread.join("children"), MOST_CHILDREN) {
+            Ok(_) if children.len() as u64 >= MOST_CHILDREN => {
+                failure = Some(ErrorKind::FileTooLarge.into());
+            }
+            Ok(text) => {
+                let words = text.split(u8::is_ascii_whitespace);
+                let words = words.filter_map(|word| str::from_utf8(word).ok());
+                children.extend(words.flat_map(str::parse::<u32>));
+            }
+            // The thread has ended meanwhile.
+            Err(error) if is_of_ended(&error) => {}
+            Err(error) => failure = Some(error),
+        }
     })?;
-    Ok(children)
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(children),
+    }
 }
+
+/// A list of children with more bytes is an error, and so are lists of more children in
+/// all: a machine has no more processes (`PID_MAX_LIMIT` of the kernel).
+const MOST_CHILDREN: u64 = 4 << 20;
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

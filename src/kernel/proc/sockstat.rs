@@ -8,12 +8,15 @@
 //! so it can be too low while sockets come and go. It may be a reason to look
 //! later. It is never a reason to call a listener closed.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::file;
 use super::scan::Scanner;
 use crate::listener::{Family, Protocol, SocketTable};
+
+/// At most this much of a file is read. The kernel's have less than a kilobyte.
+const MOST_BYTES: u64 = 1 << 16;
 
 /// The two files below one directory.
 #[derive(Debug)]
@@ -63,7 +66,8 @@ fn read_file(
     family: Family,
     in_use: &mut InUse,
 ) -> io::Result<()> {
-    let mut lines = scanner.lines(File::open(path)?).ending_on_short_read(true);
+    let file = file::open(path)?.take(MOST_BYTES);
+    let mut lines = scanner.lines(file).ending_on_short_read(true);
     while let Some(line) = lines.next()? {
         let Some((name, rest)) = split_at_colon(line.bytes) else {
             continue;

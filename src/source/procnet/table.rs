@@ -2,10 +2,10 @@
 //! stop, and which failures count.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
+use crate::kernel::proc::file;
 use crate::kernel::proc::row::{RowError, Socket, decode_row, row_fields};
 use crate::kernel::proc::scan::{Lines, Scanner};
 use crate::kernel::proc::sockstat::InUse;
@@ -198,7 +198,7 @@ impl TableFile {
         let stops_at_connection = trust >= Trust::Order && self.table.protocol == Protocol::Tcp;
         // Opened anew for each poll: Linux 6.6.102 to 6.6.104, 6.12.42 to 6.12.45
         // and 6.14 cannot seek in these files.
-        let contents = match File::open(&self.path).and_then(|file| {
+        let contents = match file::open(&self.path).and_then(|file| {
             let mut file = file.take(self.most_bytes);
             let lines = scanner
                 .lines(&mut file)

@@ -1,0 +1,58 @@
+//! Opens and reads the files of a `/proc`, which somebody else may have made
+//! (`--proc DIR`).
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::sys::{O_NOCTTY, O_NONBLOCK};
+
+/// Opens `path` for reading. It must be a regular file, as all are in the kernel's own
+/// `/proc`: a FIFO may block for ever, and a device may have no end.
+///
+/// # Errors
+/// Those of open(2), and if it is anything else.
+pub fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    // Regular files ignore both flags. Without them, opening a FIFO waits for a writer,
+    // and a terminal may become that of the watcher's session.
+    options.read(true).custom_flags(O_NONBLOCK | O_NOCTTY);
+    let file = options.open(path)?;
+    let kind = file.metadata()?.file_type();
+    // Reading a directory fails, with an error that says what it is.
+    match kind.is_file() || kind.is_dir() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "not a regular file",
+        )),
+    }
+}
+
+/// The contents of `path`.
+///
+/// # Errors
+/// As [`open`], those of read(2), and if there are more than `most` bytes.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let bytes = read_start(path, most + 1)?;
+    match bytes.len() as u64 > most {
+        true => Err(ErrorKind::FileTooLarge.into()),
+        false => Ok(bytes),
+    }
+}
+
+/// The contents of `path`, at most 4096 bytes. `comm` and `stat` are shorter, and of
+/// `cgroup` the first lines suffice.
+///
+/// # Errors
+/// As [`open`], and those of read(2).
+pub fn read_some(path: &Path) -> io::Result<Vec<u8>> {
+    read_start(path, 4096)
+}
+
+fn read_start(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
