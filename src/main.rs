@@ -14,7 +14,7 @@ use lntu::error::Error;
 use lntu::exit_status::{ExitStatus, SsExitStatus};
 use lntu::output::Output;
 use lntu::report::{self, Verbosity};
-use lntu::source::{Source, SourceOptions};
+use lntu::source::{Source, SourceChoice, SourceOptions};
 use lntu::sys;
 
 lntu::program!(program);
@@ -25,7 +25,22 @@ static MEMORY: sys::Memory = sys::Memory;
 /// Returns the exit status.
 fn program() -> u8 {
     let mut arguments = sys::arguments();
-    if arguments.next().is_some_and(as_ss::is_name) {
+    let is_ss = arguments.next().is_some_and(as_ss::is_name);
+    if sys::has_privileges_of_another() {
+        let (name, status) = match is_ss {
+            true => ("ss", SsExitStatus::Usage as u8),
+            false => ("lntu", ExitStatus::Unknown as u8),
+        };
+        report::error_as(
+            name,
+            format_args!(
+                "refusing to run: the effective user or group is not the real one (is the file \
+                 set-user-ID or set-group-ID? chmod ug-s removes that)"
+            ),
+        );
+        return status;
+    }
+    if is_ss {
         report::set_verbosity(Verbosity::Quiet);
         let places = Places::from_environment(|name| env::var_os(name));
         let status = match as_ss::run(arguments.map(OsString::from), &places) {
@@ -124,7 +139,15 @@ fn print(text: &str) -> Result<(), Error> {
     Ok(Output::open(None, true)?.write_all(text.into())?)
 }
 
+/// Opens the source. The one of all namespaces reads what every container controls, so it
+/// gets no privilege that it does not need. The output is open by then, and an application
+/// has been started with all of them.
 fn open(options: SourceOptions) -> Result<Source, Error> {
+    if matches!(options.choice, SourceChoice::AllNamespaces { .. })
+        && let Err(error) = sys::give_up_privileges()
+    {
+        report::warn(format_args!("giving up privileges: {error}"));
+    }
     Ok(Source::new(options, &path())?)
 }
 

@@ -15,7 +15,7 @@ use syn::{BinOp, Expr, Ident, ImplItemConst, ItemConst, ItemEnum, Lit, Type, UnO
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-const HEADERS: [&str; 26] = [
+const HEADERS: [&str; 28] = [
     "stdio.h",
     "errno.h",
     "fcntl.h",
@@ -23,6 +23,8 @@ const HEADERS: [&str; 26] = [
     "poll.h",
     "sched.h",
     "signal.h",
+    "sys/auxv.h",
+    "sys/prctl.h",
     "sys/socket.h",
     "sys/syscall.h",
     "sys/wait.h",

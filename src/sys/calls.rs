@@ -49,6 +49,13 @@ unsafe extern "C" {
         value: *mut u64,
         length: *mut u32,
     ) -> c_int;
+    /// std knows no capabilities, and does not keep those of a later program.
+    pub(super) fn prctl(option: c_int, ...) -> c_int;
+    pub(super) fn capget(header: *mut CapabilityHeader, data: *mut [Capabilities; 2]) -> c_int;
+    pub(super) fn capset(header: *mut CapabilityHeader, data: *const [Capabilities; 2]) -> c_int;
+    /// std does not say for which user and group the program runs. This, unlike getuid(2),
+    /// is no system call, which a sandbox may refuse.
+    pub(super) fn getauxval(kind: c_ulong) -> c_ulong;
     /// std knows no namespaces.
     pub(super) fn setns(fd: c_int, kind: c_int) -> c_int;
     /// As `dup2`. Unlike `execvp`, it starts no shell for a file that it cannot execute.
@@ -104,6 +111,36 @@ pub(super) const SOCK_CLOEXEC: c_int = 0o2000000;
 pub(super) const SOL_SOCKET: c_int = 1;
 pub(super) const SO_NETNS_COOKIE: c_int = 71;
 pub(super) const CLONE_NEWNET: c_int = 0x4000_0000;
+
+pub(super) const AT_UID: c_ulong = 11;
+pub(super) const AT_EUID: c_ulong = 12;
+pub(super) const AT_GID: c_ulong = 13;
+pub(super) const AT_EGID: c_ulong = 14;
+pub(super) const PR_CAPBSET_DROP: c_int = 24;
+pub(super) const PR_SET_NO_NEW_PRIVS: c_int = 38;
+pub(super) const CAP_DAC_OVERRIDE: u32 = 1;
+pub(super) const CAP_DAC_READ_SEARCH: u32 = 2;
+pub(crate) const CAP_SYS_PTRACE: u32 = 19;
+pub(super) const CAP_SYS_ADMIN: u32 = 21;
+pub(super) const _LINUX_CAPABILITY_VERSION_3: u32 = 0x20080522;
+
+/// `struct __user_cap_header_struct` of capget(2).
+#[repr(C)]
+pub(super) struct CapabilityHeader {
+    pub(super) version: u32,
+    /// 0 for this process.
+    pub(super) pid: c_int,
+}
+
+/// `struct __user_cap_data_struct` of capget(2): 32 capabilities, a bit for each. The
+/// first is that of the number 0, or of 32.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct Capabilities {
+    pub(super) effective: u32,
+    pub(super) permitted: u32,
+    pub(super) inheritable: u32,
+}
 
 /// `struct pollfd` of poll(2).
 #[repr(C)]

@@ -4,6 +4,7 @@
 //! - [`program!`](crate::program) is how it starts, and [`exec`] how it becomes another.
 //! - [`Memory`] is its memory, and what happens where there is no more.
 //! - [`Child`] is a program that it starts, and [`fork_child`] starts itself once more.
+//! - [`give_up_privileges`] leaves it with those that it needs.
 //! - [`wait_until_gone`] waits.
 //! - [`netlink_socket`] opens a socket, in the namespace of
 //!   [`enter_network_namespace`].
@@ -11,6 +12,7 @@
 
 mod calls;
 mod memory;
+mod privileges;
 mod processes;
 mod sockets;
 mod start;
@@ -18,8 +20,9 @@ mod start;
 mod unwinder;
 mod waiting;
 
-pub(crate) use calls::{O_NOCTTY, O_NONBLOCK, O_PATH};
+pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK, O_PATH};
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
+pub use privileges::{give_up_privileges, has_privileges_of_another};
 pub(crate) use processes::{Child, fork_child, kill_child_group, set_child_group};
 pub use processes::{Forked, Parent, end_on_signals};
 pub(crate) use sockets::{

@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use crate::sys::CAP_SYS_PTRACE;
+
 const PROC: &str = "/proc";
 
 /// Whether `/proc` leaves out processes that this one may not trace (`hidepid` of
 /// proc(5)).
 pub fn hides_processes() -> bool {
-    const CAP_SYS_PTRACE: u32 = 19;
     /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
     const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::{blocks, examples, shell};
 use crate::containers::docker::*;
 use crate::harness::*;
+use crate::privileges::Privileges;
 
 /// The image that the README names in `COPY --from=`.
 const RELEASED: &str = "lntu:0.1.0-amd64";
@@ -339,6 +340,40 @@ fn a_container_lists_the_listeners_of_all_others() {
     assert_eq!(listed.stdout.lines().filter(of_it).count(), 1, "{listed:?}");
     // With these capabilities it needs no other source.
     assert!(!listed.stderr.contains("setns"), "{listed:?}");
+}
+
+/// The watcher names a process of another user. Docker gives CAP_DAC_OVERRIDE by itself,
+/// which is enough, too.
+#[test]
+fn processes_of_every_user_are_named_with_these_capabilities() {
+    if !have_docker() || !have_root() {
+        return;
+    }
+    let [listing] = blocks("See every container of a host", "sh");
+    let [daemon_set] = blocks("See every container of a host", "yaml");
+    let words = listing.split_ascii_whitespace();
+    let caps: Vec<&str> = words.filter(|word| word.starts_with("--cap-")).collect();
+    let added = caps
+        .iter()
+        .filter_map(|word| word.strip_prefix("--cap-add="));
+    let added = added.collect::<Vec<_>>().join(", ");
+    assert!(daemon_set.contains(&format!("{{ drop: [ALL], add: [{added}] }}")));
+
+    let server = Image::scratch().start(&["--user=1000"], &["/app", "listen", "8080", "serve"]);
+    server.wait_for_line("serving");
+    let pid = server.inspect("{{.State.Pid}}");
+    let image = released();
+    let needed = ["--cap-add=SYS_ADMIN", "--cap-add=SYS_PTRACE"];
+    for caps in [&caps[..], &needed] {
+        let unconfined = ["--pid=host", "--security-opt=apparmor=unconfined"];
+        let options = [&unconfined, caps].concat();
+        let watcher = image.start(&options, &["--json", "-A", "-p", "8080"]);
+        watcher.wait_for_line(&format!(r#""processes":[{{"name":"app","pid":{pid},"#));
+        let found = Privileges::of(watcher.inspect("{{.State.Pid}}").parse().unwrap());
+        let given = image.start(&options, &["wait", "1"]);
+        let given = Privileges::of(given.inspect("{{.State.Pid}}").parse().unwrap());
+        assert_eq!(found, given.reduced(), "{caps:?}");
+    }
 }
 
 /// Against the schemas of Kubernetes: each name is known, each value of its type.

@@ -1,0 +1,158 @@
+//! What `--all-namespaces` gives up, and whom the program refuses to run for.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+const DAC_OVERRIDE: u64 = 1 << 1;
+const DAC_READ_SEARCH: u64 = 1 << 2;
+const SYS_PTRACE: u64 = 1 << 19;
+const SYS_ADMIN: u64 = 1 << 21;
+
+/// The privileges in the contents of `/proc/PID/status`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Privileges {
+    inheritable: u64,
+    permitted: u64,
+    effective: u64,
+    bounding: u64,
+    ambient: u64,
+    no_new_privileges: u64,
+}
+
+impl Privileges {
+    pub fn of(pid: u32) -> Privileges {
+        Privileges::in_status(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap())
+    }
+
+    fn in_status(status: &str) -> Privileges {
+        let value = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name));
+            u64::from_str_radix(value.unwrap().trim_start_matches([':', '\t']), 16).unwrap()
+        };
+        Privileges {
+            inheritable: value("CapInh"),
+            permitted: value("CapPrm"),
+            effective: value("CapEff"),
+            bounding: value("CapBnd"),
+            ambient: value("CapAmb"),
+            no_new_privileges: value("NoNewPrivs"),
+        }
+    }
+
+    /// What a process with these has left of them beside `--all-namespaces`.
+    pub fn reduced(&self) -> Privileges {
+        let reads_files = match self.permitted & DAC_READ_SEARCH {
+            0 => DAC_OVERRIDE,
+            _ => DAC_READ_SEARCH,
+        };
+        let kept = SYS_ADMIN | SYS_PTRACE | reads_files;
+        Privileges {
+            inheritable: 0,
+            permitted: self.permitted & kept,
+            effective: self.effective & kept,
+            bounding: self.bounding & kept,
+            ambient: 0,
+            no_new_privileges: 1,
+        }
+    }
+}
+
+fn have_root() -> bool {
+    let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
+    have("root", missing)
+}
+
+/// With capabilities to inherit, as an init system may give them, and without
+/// CAP_DAC_READ_SEARCH, as Docker does.
+#[test]
+fn a_watcher_of_all_namespaces_keeps_what_it_needs() {
+    if !have_root() {
+        return;
+    }
+    let own = Privileges::of(std::process::id());
+    let unread = ["--bounding-set=-dac_read_search"];
+    let inherited = ["--inh-caps=+kill,+chown", "--ambient-caps=+kill,+chown"];
+    for options in [&[][..], &unread, &inherited] {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(options).arg(env!("CARGO_BIN_EXE_lntu"));
+        let watcher = Running::start(setpriv.args(["-A", "-q", "--json"]));
+        while !watcher.next_line().contains("\"ready\"") {}
+        let mut expected = own.reduced();
+        if options == unread {
+            let without = Privileges {
+                permitted: own.permitted & !DAC_READ_SEARCH,
+                effective: own.effective & !DAC_READ_SEARCH,
+                bounding: own.bounding & !DAC_READ_SEARCH,
+                ..own
+            };
+            expected = without.reduced();
+        }
+        let found = Privileges::of(watcher.child.id());
+        assert_eq!(found, expected, "{options:?}");
+    }
+}
+
+#[test]
+fn a_watcher_of_one_namespace_gives_up_nothing() {
+    let watcher = Running::start(&mut lntu(&["-q", "--json"]));
+    while !watcher.next_line().contains("\"ready\"") {}
+    let own = Privileges::of(std::process::id());
+    assert_eq!(Privileges::of(watcher.child.id()), own);
+}
+
+#[test]
+fn the_application_beside_all_namespaces_keeps_its_privileges() {
+    let status = ["cat", "/proc/self/status"];
+    let beside = run(lntu(&["-A", "-qo/dev/null", "--"]).args(status));
+    let alone = run(Command::new(status[0]).arg(status[1]));
+    assert!(beside.status.success(), "{beside:?}");
+    assert_eq!(
+        Privileges::in_status(&beside.stdout),
+        Privileges::in_status(&alone.stdout)
+    );
+}
+
+/// Under both names, whichever bit the file has.
+#[test]
+fn a_file_with_the_rights_of_its_owner_is_refused() {
+    if !have_root() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(directory.path(), 0o755);
+    for (name, status) in [("lntu", 2), ("ss", 255)] {
+        let file = directory.path().join(name);
+        // A program copies it: a child of another test would hold open what this writes.
+        let mut copy = Command::new("cp");
+        assert!(
+            run(copy.arg(env!("CARGO_BIN_EXE_lntu")).arg(&file))
+                .status
+                .success()
+        );
+        let run = |mode| {
+            set_mode(&file, mode);
+            run(without_root(Command::new(&file).arg("-V")))
+        };
+        assert_eq!(run(0o755).code(), 0);
+        for mode in [0o4755, 0o2755] {
+            let refused = run(mode);
+            let said = (refused.code(), &*refused.stdout);
+            assert_eq!(said, (status, ""), "{mode:o}: {refused:?}");
+            assert!(
+                refused
+                    .stderr
+                    .starts_with(&format!("{name}: refusing to run: "))
+            );
+            assert_eq!(refused.stderr.lines().count(), 1);
+        }
+    }
+}
