@@ -127,28 +127,22 @@ impl Snapshot {
     }
 
     /// Keeps one listener for each protocol and port, with the holders of all of
-    /// them: the one that `reported` has, or else the widest. A wildcard is wider
-    /// than one address, and IPv4 comes before IPv6.
+    /// them: the one that `reported` has while it is there, or else the widest. A
+    /// wildcard is wider than one address, and IPv4 comes before IPv6.
     pub fn merge_ports(&mut self, reported: &Snapshot) {
         let (mut merged, mut start) = (0, 0);
         while let Some(first) = self.listeners.get(start) {
             let port = first.port_identity();
             let sockets = self.on_port(port);
             let end = start + sockets.len();
-            let before = reported.on_port(port).first();
-            let narrowness = |l: &&Listener| (!l.endpoint.address.is_unspecified(), l.endpoint);
-            let shown = match before {
-                Some(before) => {
-                    let mut sockets = sockets.iter();
-                    sockets
-                        .find(|l| l.identity() == before.identity())
-                        .or(Some(before))
-                }
-                None => sockets.iter().min_by_key(narrowness),
+            let before = reported.on_port(port).first().map(Listener::identity);
+            let rank = |l: &&Listener| {
+                let is_narrow = !l.endpoint.address.is_unspecified();
+                (Some(l.identity()) != before, is_narrow, l.endpoint)
             };
             let shown = Listener {
                 holders: Holders::of_all(sockets),
-                ..shown.unwrap_or(first).clone()
+                ..sockets.iter().min_by_key(rank).unwrap_or(first).clone()
             };
             self.listeners[merged] = shown;
             (merged, start) = (merged + 1, end);
@@ -322,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_merged_port_is_shown_by_its_widest_listener_or_as_it_was_reported() {
+    fn a_merged_port_is_shown_as_reported_or_by_its_widest_listener() {
         let on = |addresses: &[&str]| {
             let listeners = addresses.iter().map(|address| listener(80, address, 1));
             snapshot(&Vec::from_iter(listeners))
@@ -338,7 +332,8 @@ mod tests {
         assert_eq!(merged(&[], &[v6, any, one]), [any]);
         assert_eq!(merged(&[], &["::1", one]), [one]);
         assert_eq!(merged(&[one], &[one, any, v6]), [one]);
-        assert_eq!(merged(&[one], &[any, v6]), [one]);
+        assert_eq!(merged(&[one], &[any, v6]), [any]);
+        assert_eq!(merged(&[one], &["::1", "10.9.9.1"]), ["10.9.9.1"]);
         assert_eq!(merged(&[one], &[]), [""; 0]);
         let any = listener(80, any, 1);
         let udp = Listener {

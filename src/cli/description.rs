@@ -365,9 +365,12 @@ option_table! {
         flag(None, "by-port", PRINTING,
             "one line for each protocol and port, however many addresses listen",
             Flag::ByPort)
-            => "The line is that of a wildcard if there is one, and of IPv4 before IPv6, as it \
-                was when the port opened. A port opens with its first socket on any address, \
-                and closes with its last.";
+            => "The line shows a wildcard if there is one, and IPv4 before IPv6. watch keeps the \
+                listener that it showed when the port opened for as long as it is there. If it \
+                closes while another is on the port, watch writes that it closed and, right \
+                after it, that the other one opened; in JSON, both have the same timestamp. So \
+                the last line of an open port names a listener that is there. With --settle, \
+                both wait until the other one has lasted for D.";
         flag(None, "changes-only", WATCH,
             "not those that are there at the start", Flag::ChangesOnly);
         flag(None, "full", WATCH, "the whole table on every change", Flag::Full)

@@ -10,18 +10,28 @@ use crate::snapshot::{Change, Snapshot};
 pub struct Settling {
     /// How long a change must last.
     duration: Duration,
-    /// Whether the address of a listener means nothing, as with `--by-port`.
+    /// Whether snapshots hold one listener for each port, as with `--by-port`.
     by_port: bool,
     /// When the first poll was.
     started: Option<Instant>,
-    /// Since when this identity has been seen open (true) or closed. In the order of
+    /// Each change that the last poll saw, and when it was first seen. In the order of
     /// [`Snapshot::changes_to`].
-    seen: Vec<((bool, Identity), Instant)>,
+    seen: Vec<(Key, Instant)>,
+}
+
+/// What is timed: that a listener opened (true) or closed.
+type Key = (bool, Identity);
+
+/// When the change with this key was first seen, by the changes of one poll.
+fn first_seen(seen: &[(Key, Instant)], key: Key) -> Option<Instant> {
+    let found = seen.binary_search_by_key(&key, |(key, _)| *key);
+    found.ok().map(|index| seen[index].1)
 }
 
 impl Settling {
     /// Reports a change once it has lasted for `duration`. If it counts `by_port`, a
-    /// port whose widest address changes goes on as before.
+    /// port that opens may change its address meanwhile, and a listener that replaces
+    /// the one that was reported is reported together with the end of that one.
     pub fn new(duration: Duration, by_port: bool) -> Settling {
         Settling {
             duration,
@@ -39,29 +49,38 @@ impl Settling {
         }
         let lasts = |since: Instant| now.saturating_duration_since(since) >= self.duration;
         let before = std::mem::take(&mut self.seen);
-        let mut early = Vec::new();
-        for change in reported.changes_to(current) {
-            let opens = matches!(change, Change::Opened(_));
-            let change_of = (opens, self.key(change.listener()));
-            let found = before.binary_search_by_key(&change_of, |(change_of, _)| *change_of);
-            let since = found.map_or(now, |index| before[index].1);
-            self.seen.push((change_of, since));
-            if !lasts(since) {
-                early.push(change);
-            }
-        }
+        let mut early: Vec<Change> = reported.changes_to(current).collect();
+        let timed = early.iter().map(|change| {
+            let [closing, opening] = self.keys(change.listener(), reported);
+            let key = match change {
+                Change::Closed(_) => closing,
+                Change::Opened(_) => opening,
+            };
+            (key, first_seen(&before, key).unwrap_or(now))
+        });
+        self.seen = timed.collect();
+        early.retain(|change| {
+            let keys = self.keys(change.listener(), reported).into_iter();
+            let mut since = keys.filter_map(|key| first_seen(&self.seen, key));
+            !since.all(lasts)
+        });
         if !early.is_empty() {
             current.undo(&early);
         }
         lasts(*self.started.get_or_insert(now))
     }
 
-    fn key(&self, listener: &Listener) -> Identity {
-        let (namespace, protocol, mut endpoint) = listener.identity();
+    /// The keys of the two changes that make one: that this listener, or the one that
+    /// was `reported` on its port, closed, and that this one, or whichever is now on its
+    /// port, opened.
+    fn keys(&self, listener: &Listener, reported: &Snapshot) -> [Key; 2] {
+        let (mut closing, mut opening) = (listener.identity(), listener.identity());
         if self.by_port {
-            endpoint.address = Family::V4.wildcard();
+            let before = reported.on_port(listener.port_identity()).first();
+            closing = before.unwrap_or(listener).identity();
+            opening.2.address = Family::V4.wildcard();
         }
-        (namespace, protocol, endpoint)
+        [(false, closing), (true, opening)]
     }
 
     /// Whether the last poll saw no change.
@@ -71,7 +90,7 @@ impl Settling {
 
     /// The listeners that were seen to open and are not reported yet.
     pub fn opening(&self) -> impl Iterator<Item = Identity> {
-        let is_opening = |((opens, _), _): &&((bool, Identity), Instant)| *opens;
+        let is_opening = |((opens, _), _): &&(Key, Instant)| *opens;
         self.seen
             .iter()
             .filter(is_opening)
@@ -149,6 +168,57 @@ mod tests {
         };
         assert_eq!(settled(true), [0, 0, 1]);
         assert_eq!(settled(false), [0, 0, 0]);
+    }
+
+    /// The addresses on which port 1 is reported after each poll that sees it on these,
+    /// with a poll every second.
+    fn settled_by_port(seconds: u64, seen: &[&str]) -> Vec<String> {
+        let mut settling = Settling::new(Duration::from_secs(seconds), true);
+        let mut reported = Snapshot::default();
+        let mut now = Instant::now();
+        let report = |addresses: &&str| {
+            let mut current = Snapshot::default();
+            let listener = |address: &str| {
+                let address = address.parse().unwrap();
+                Listener::new(Protocol::Tcp, Endpoint { port: 1, address })
+            };
+            let fill = |all: &mut Vec<Listener>| {
+                all.extend(addresses.split_whitespace().map(listener));
+                Ok::<_, ()>(())
+            };
+            current.refill(fill).unwrap();
+            current.merge_ports(&reported);
+            settling.hold_back(now, &reported, &mut current);
+            now += Duration::from_secs(1);
+            reported = current;
+            let addresses = reported.listeners().iter();
+            let addresses = addresses.map(|l| l.endpoint.address.to_string());
+            addresses.collect::<Vec<_>>().join(" ")
+        };
+        seen.iter().map(report).collect()
+    }
+
+    #[test]
+    fn by_port_a_listener_is_replaced_at_once() {
+        let (one, two, three) = ("127.0.0.1", "127.0.0.2", "127.0.0.3");
+        let both = "127.0.0.1 127.0.0.2";
+        for (seen, expected) in [
+            // It lasts; the port was closed first; a third one comes meanwhile.
+            ([one, one, one, two, two, two], [one, one, two]),
+            ([one, one, one, "", two, two], [one, one, one]),
+            ([one, one, one, two, three, three], [one, one, three]),
+            // It comes back, or is replaced soon after it was reported.
+            ([one, one, one, two, one, two], [one, one, one]),
+            ([one, one, both, two, two, two], [one, one, two]),
+            ([one, one, one, two, both, two], [one, one, one]),
+            (["", one, one, one, two, two], [one, one, one]),
+            // The port stays closed.
+            ([one, one, one, "", "", ""], [one, one, ""]),
+        ] {
+            assert_eq!(settled_by_port(2, &seen)[3..], expected, "{seen:?}");
+        }
+        let again = settled_by_port(2, &[one, one, one, two, two, two, three, three, three]);
+        assert_eq!(again[5..], [two, two, two, three]);
     }
 
     /// While the output cannot be written, nothing is reported.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::pace::Interval;
 use super::settle::Settling;
-use crate::listener::{Identity, Listener};
+use crate::listener::Identity;
 use crate::output::table::Table;
 use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer, Status};
@@ -73,24 +73,17 @@ struct ExpectedListeners<'a> {
 
 impl Expected for ExpectedListeners<'_> {
     fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>) {
-        let is_missing = |&(namespace, protocol, endpoint): &Identity| match self.by_port {
-            true => {
+        let namespace_of = |(namespace, ..): Identity| namespace;
+        let closing = self.reported.difference(snapshot);
+        namespaces.extend(closing.map(|listener| namespace_of(listener.identity())));
+        // By port, an opening listener may have changed its address meanwhile.
+        let is_missing = |identity: &Identity| match (self.by_port, *identity) {
+            (true, (namespace, protocol, endpoint)) => {
                 let port = (namespace, protocol, endpoint.port);
                 snapshot.on_port(port).is_empty()
             }
-            false => {
-                let sockets = snapshot.sockets_of((namespace, protocol, endpoint));
-                sockets.is_empty()
-            }
+            (false, identity) => snapshot.sockets_of(identity).is_empty(),
         };
-        let namespace_of = |(namespace, ..): Identity| namespace;
-        if self.by_port {
-            let reported = self.reported.listeners().iter().map(Listener::identity);
-            namespaces.extend(reported.filter(is_missing).map(namespace_of));
-        } else {
-            let closing = self.reported.difference(snapshot);
-            namespaces.extend(closing.map(|listener| namespace_of(listener.identity())));
-        }
         let opening = self.settling.opening().filter(is_missing);
         namespaces.extend(opening.map(namespace_of));
     }
@@ -358,12 +351,24 @@ impl Watcher {
             self.renderer.header(&mut self.unsent);
         }
         for change in &self.changes {
-            let event = match change {
-                Change::Opened(_) => opened,
-                Change::Closed(_) => Event::Closed,
-            };
-            self.renderer
-                .line(event, change.listener(), now, &mut self.unsent);
+            let (listener, text) = (change.listener(), &mut self.unsent);
+            let port = listener.port_identity();
+            match change {
+                Change::Closed(_) => {
+                    self.renderer.line(Event::Closed, listener, now, text);
+                    // The new listener of this port comes next, whatever else changed, so
+                    // that both are in one write.
+                    let by_port = self.options.by_port;
+                    let on_port = self.current.on_port(port).iter().filter(|_| by_port);
+                    for new in on_port {
+                        self.renderer.line(Event::Opened, new, now, text);
+                    }
+                }
+                // This was written with the listener that it replaces.
+                Change::Opened(_)
+                    if self.options.by_port && !self.reported.on_port(port).is_empty() => {}
+                Change::Opened(_) => self.renderer.line(opened, listener, now, text),
+            }
         }
     }
 

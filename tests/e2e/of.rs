@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -332,13 +334,123 @@ fn by_port_a_server_on_both_families_is_one_event() {
         let listed = run(&mut lntu(&["list", "-H", "--by-port"]));
         let listed: Vec<String> = listed.lines().into_iter().map(event).collect();
         assert_eq!(listed, ["tcp LISTEN *:8080", "udp UNCONN 127.0.0.1:8080"]);
-        drop(v4);
-        watcher.assert_silent_for(A_WHILE);
         drop(v6);
+        watcher.assert_silent_for(A_WHILE);
+        drop(v4);
         assert_eq!(next(), "closed tcp:*:8080");
         drop(udp);
         assert_eq!(next(), "closed udp:127.0.0.1:8080");
     });
+}
+
+/// A watcher of port 8000 `--by-port`, with these options, and what gives its next event
+/// as type, address and timestamp.
+fn by_port(options: &[&str]) -> (Running, impl Fn(&Running) -> [String; 3]) {
+    let arguments = ["--by-port", "--json", "-i", FAST, "8000"];
+    let watcher = Running::start(&mut lntu(&[&arguments, options].concat()));
+    (watcher, |watcher: &Running| {
+        let value: Value = serde_json::from_str(&watcher.next_line()).unwrap();
+        ["type", "address", "timestamp"].map(|key| value[key].as_str().unwrap_or("").to_string())
+    })
+}
+
+#[test]
+fn by_port_a_closed_listener_gives_way_to_an_open_one() {
+    in_private_network(|| {
+        for options in [
+            &["--source", "proc"][..],
+            &["--source", "netlink"],
+            &["--settle", "50ms"],
+            &["--changes-only"],
+            &["--full"],
+        ] {
+            let first = bound(Type::STREAM, "127.0.0.1:8000", |_| {});
+            let (watcher, next) = by_port(options);
+            if options != ["--changes-only"] {
+                assert_eq!(next(&watcher)[..2], ["listening", "127.0.0.1"]);
+            }
+            assert_eq!(next(&watcher)[0], "ready");
+            let second = bound(Type::STREAM, "127.0.0.2:8000", |_| {});
+            watcher.assert_silent_for(A_WHILE);
+            drop(first);
+            let (closed, opened) = (next(&watcher), next(&watcher));
+            assert_eq!(closed[..2], ["closed", "127.0.0.1"], "{options:?}");
+            let event = if options == ["--full"] {
+                "listening"
+            } else {
+                "opened"
+            };
+            assert_eq!(opened[..2], [event, "127.0.0.2"], "{options:?}");
+            assert_eq!(closed[2], opened[2], "one timestamp");
+            drop(second);
+            assert_eq!(next(&watcher)[..2], ["closed", "127.0.0.2"]);
+        }
+    });
+}
+
+/// Each write to a datagram socket is one datagram.
+#[test]
+fn by_port_a_replaced_listener_is_one_write() {
+    in_private_network(|| {
+        let listen = |last: u8, port: u16| {
+            let address = format!("127.0.0.{last}:{port}");
+            bound(Type::STREAM, &address, |_| {})
+        };
+        let (first, second) = (listen(1, 8000), listen(2, 8000));
+        // Their lines are more than one write takes.
+        let others: Vec<_> = (8001..8101).map(|port| listen(1, port)).collect();
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        ours.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut command = lntu(&["--by-port", "--json", "-i", FAST, "--source", "proc"]);
+        command.stdout(Stdio::from(OwnedFd::from(theirs)));
+        let watcher = command.process_group(0).spawn();
+        let watcher = Service(watcher.unwrap());
+        drop(command);
+        let pid = Pid::from_child(&watcher.0);
+        let next_write = || {
+            let mut datagram = [0; 8192];
+            let length = ours.recv(&mut datagram).expect("a write");
+            str::from_utf8(&datagram[..length]).unwrap().to_string()
+        };
+        while !next_write().contains("ready") {}
+        kill_process(pid, Signal::STOP).unwrap();
+        wait_for("the stop", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", watcher.pid()));
+            stat.unwrap().contains(") T ").then_some(())
+        });
+        drop((first, others));
+        kill_process(pid, Signal::CONT).unwrap();
+        let write = next_write();
+        let mut lines = write.lines();
+        let (closed, opened) = (lines.next().unwrap(), lines.next().unwrap());
+        assert!(
+            closed.contains(r#""closed","port":"tcp:127.0.0.1:8000""#),
+            "{write}"
+        );
+        assert!(
+            opened.contains(r#""opened","port":"tcp:127.0.0.2:8000""#),
+            "{write}"
+        );
+        assert!(!next_write().is_empty(), "the rest came in another write");
+        drop(second);
+    });
+}
+
+/// The kernel's listing is not atomic, so that the shown listener is missing once
+/// proves nothing, also while another one is on its port.
+#[test]
+fn by_port_a_listener_that_is_overlooked_once_stays() {
+    let directory = fake_ss_that_misses_every_other_time(8000);
+    let ss = directory.path().join("ss");
+    let script = fs::read_to_string(&ss).unwrap();
+    let other = "echo 'tcp LISTEN 0 0 127.0.0.2:8000 0.0.0.0:*'\nif [";
+    write_program(&ss, &script.replacen("if [", other, 1));
+    // The first run misses none.
+    fs::write(directory.path().join("flag"), "").unwrap();
+    let mut command = lntu(&["--by-port", "-H", "-i", FAST, "--source", "ss", "8000"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:8000");
+    watcher.assert_silent_for(A_WHILE);
 }
 
 #[test]
