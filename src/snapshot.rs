@@ -38,8 +38,9 @@ impl Snapshot {
     ) -> Result<T, E> {
         self.listeners.clear();
         let result = read(&mut self.listeners);
-        if result.is_err() {
-            self.listeners.clear();
+        // They may be many, and the next read may need no room at all.
+        if result.is_err() && !self.listeners.is_empty() {
+            self.listeners = Vec::new();
         }
         self.restore_order();
         result

@@ -66,7 +66,7 @@ impl Child {
     /// are its stdin, stdout and stderr. SIGPIPE ends it.
     ///
     /// # Errors
-    /// Those of fork(2), socketpair(2) and execve(2).
+    /// Those of fork(2), socketpair(2), setsid(2), dup2(2) and execve(2).
     pub(crate) fn spawn(
         program: &OsStr,
         argument: &str,
@@ -82,12 +82,15 @@ impl Child {
             // SAFETY: no stream has the number of a standard one, since `start` left none
             // of these free. The array holds C strings, and ends with a null pointer.
             0 => unsafe {
-                setsid();
-                for (number, stream) in (0..).zip(streams) {
-                    dup2(stream.as_raw_fd(), number);
+                // With other streams, it would write to ours. In another session, it could
+                // not be ended with all that it started.
+                let mut streams = (0..).zip(streams);
+                if setsid() != -1
+                    && streams.all(|(number, stream)| dup2(stream.as_raw_fd(), number) != -1)
+                {
+                    signal(SIGPIPE, SIG_DFL);
+                    execv(words[0], words.as_ptr());
                 }
-                signal(SIGPIPE, SIG_DFL);
-                execv(words[0], words.as_ptr());
                 let error = io::Error::last_os_error()
                     .raw_os_error()
                     .unwrap_or_default();

@@ -11,6 +11,7 @@ use lntu::snapshot::Snapshot;
 use lntu::source::{Expected, Known, Source, SourceOptions};
 use tempfile::TempDir;
 
+use crate::containers::docker::{binaries, have_static};
 use crate::harness::*;
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess";
@@ -225,6 +226,60 @@ fn an_ss_that_hung_is_not_run_again_at_the_next_poll() {
         "the next poll did not wait"
     );
     assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
+}
+
+/// Of an ss that prints for two seconds, some hundred megabytes would be left.
+#[test]
+fn an_ss_that_prints_without_end_leaves_no_memory() {
+    if !have_static() {
+        return;
+    }
+    let rows = "exec yes 'udp UNCONN 0 0 *:1 *:*'";
+    let directory = fake_ss(&format!("echo '{HEADER}'; {rows}"));
+    let mut command = Command::new(&binaries().lntu);
+    command.args(["-v", "--changes-only", "-i", "20ms"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    let given_up = watcher.next_error();
+    assert!(
+        given_up.ends_with("; reading /proc/net instead"),
+        "{given_up}"
+    );
+    let paused = "lntu: ss: not run for a minute, because its last run did not finish; reading \
+                  /proc/net instead";
+    assert_eq!(watcher.next_error(), paused);
+    let pid = watcher.child.id();
+    let most = peak_memory(pid);
+    assert!(most < 64 * 1024, "{most} KiB at most");
+    let status = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: u64 = status.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(pages < 2048, "{pages} pages are left");
+}
+
+/// Its table would come out of ours, from a source that was not asked for.
+#[test]
+fn an_ss_whose_stdout_cannot_be_ours_is_not_run() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = fake_ss(&prints(
+        &[HEADER, "tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*"],
+        "",
+    ));
+    let directory = directory.path();
+    for number in 1..=3 {
+        let inject = format!("inject=?dup2,dup3:error=EBADF:when={number}");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]);
+        strace
+            .arg(env!("CARGO_BIN_EXE_lntu"))
+            .args(["list", "-H", "--source", "ss"]);
+        let listed = run(strace.env("PATH", path_with(directory)));
+        let why = format!(
+            "{}/ss: Bad file descriptor (os error 9)",
+            directory.display()
+        );
+        assert_eq!(listed.error(), why, "{number}");
+    }
 }
 
 /// Runs 2, 3 and 4 leave port 2 out: the first look of the second poll and the

@@ -12,6 +12,11 @@ use crate::listener::{Endpoint, Family, Holder, Holders, Interface, Listener, Pr
 /// A buffer of this size costs little: the kernel provides a page of it only once
 /// a line reaches it.
 const LONGEST_LINE: usize = 128 * 1024;
+/// The most bytes of an answer that are read, where a row counts for at least
+/// [`SIZE_OF_ROW`]: 262,144 rows.
+const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// About as many bytes as a listener takes up here, without its holders.
+const SIZE_OF_ROW: usize = 128;
 /// The most bytes of a process name in `/proc/PID/stat`. A name has at most 15
 /// bytes, and the kernel may write each of them as an escape of two.
 const LONGEST_NAME: usize = 30;
@@ -25,6 +30,8 @@ pub enum AnswerError {
     NoHeader,
     /// This line, or the start of it, is not a row of ss.
     Line(String),
+    /// It has more rows than are read.
+    TooLong,
     /// It prints the wildcards of IPv4 and IPv6 alike, as iproute2 4.13 does.
     AmbiguousWildcards,
 }
@@ -35,6 +42,7 @@ impl fmt::Display for AnswerError {
             AnswerError::Read(error) => error.fmt(f),
             AnswerError::NoHeader => f.write_str("ss: its output has no header"),
             AnswerError::Line(line) => write!(f, "ss: cannot read its line '{line}'"),
+            AnswerError::TooLong => f.write_str("ss: printed too many rows"),
             AnswerError::AmbiguousWildcards => {
                 f.write_str("ss: this version prints IPv4 and IPv6 wildcards alike")
             }
@@ -65,8 +73,6 @@ pub struct AnswerReader {
     scanner: Scanner,
     /// The Process column of the current row.
     cell: Vec<u8>,
-    /// The places of the listeners on a `*` whose own row does not tell the family.
-    unknown_family: Vec<usize>,
 }
 
 impl AnswerReader {
@@ -79,7 +85,6 @@ impl AnswerReader {
                 false => Scanner::default(),
             },
             cell: Vec::new(),
-            unknown_family: Vec::new(),
         }
     }
 
@@ -88,21 +93,25 @@ impl AnswerReader {
     ///
     /// # Errors
     /// [`AnswerError::NoHeader`], [`AnswerError::Line`] or [`AnswerError::AmbiguousWildcards`]
-    /// for an answer that cannot be understood. [`AnswerError::Read`] if `reader` fails.
+    /// for an answer that cannot be understood, and [`AnswerError::TooLong`].
+    /// [`AnswerError::Read`] if `reader` fails.
     pub fn read(
         &mut self,
         reader: impl Read,
         listeners: &mut Vec<Listener>,
     ) -> Result<bool, AnswerError> {
-        self.unknown_family.clear();
+        // The indices of the listeners on a `*` whose own row does not name the family.
+        let mut unknown_family = Vec::new();
         let mut lines = self.scanner.lines(reader);
         let mut style = match lines.next().map_err(AnswerError::Read)? {
             Some(line) if is_header(line.bytes) => Style::of_header(line.bytes),
             Some(_) => return Err(AnswerError::NoHeader),
             None => return Ok(false),
         };
+        let mut left = LONGEST_ANSWER;
         while let Some(line) = lines.next().map_err(AnswerError::Read)? {
             let (row, cell) = split_off_processes(line.bytes);
+            let mut size = line.bytes.len().max(SIZE_OF_ROW);
             let unreadable = || AnswerError::line(line.bytes);
             let is_whole = line.terminated;
             let mut row = parse_row(row, &mut style)
@@ -126,14 +135,16 @@ impl AnswerReader {
                 }
                 let processes = parse_processes(self.cell.trim_ascii_end());
                 let processes = processes.ok_or_else(|| AnswerError::line(&self.cell))?;
+                size += self.cell.len();
                 if let SsRow::Listener(listener) | SsRow::UnknownFamily(listener) = &mut row {
                     listener.holders = processes;
                 }
             }
+            left = left.checked_sub(size).ok_or(AnswerError::TooLong)?;
             match row {
                 SsRow::Listener(listener) => listeners.push(listener),
                 SsRow::UnknownFamily(listener) => {
-                    self.unknown_family.push(listeners.len());
+                    unknown_family.push(listeners.len());
                     listeners.push(listener);
                 }
                 SsRow::Other => {}
@@ -142,11 +153,11 @@ impl AnswerReader {
         if lines.overlong() > 0 {
             return Err(AnswerError::line(b"(over-long)"));
         }
-        if !self.unknown_family.is_empty() {
+        if !unknown_family.is_empty() {
             let wildcard = style
                 .meaning_of_star()
                 .ok_or(AnswerError::AmbiguousWildcards)?;
-            for &index in &self.unknown_family {
+            for &index in &unknown_family {
                 let listener = &mut listeners[index];
                 listener.endpoint.address = wildcard;
                 listener.peer.address = wildcard;
@@ -699,6 +710,24 @@ mod tests {
         let long = format!("tcp LISTEN 0 0 *:80 *:* {}", "x".repeat(10_000));
         let error = read(&rows(NEW_HEADER, &[&long])).unwrap_err();
         assert!(error.contains("(over-long)"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_without_end_is_refused() {
+        let mut listeners = Vec::new();
+        let mut read = |number: usize| {
+            listeners.clear();
+            let answer = rows(NEW_HEADER, &vec!["tcp LISTEN 0 0 [::]:1 [::]:*"; number]);
+            AnswerReader::new(false).read(answer.as_bytes(), &mut listeners)
+        };
+        assert!(matches!(read(262_144), Ok(true)));
+        assert!(matches!(read(262_145), Err(AnswerError::TooLong)));
+        // What names many processes takes up more.
+        let processes = vec![r#"("a",pid=1,fd=3)"#; 64].join(",");
+        let row = format!("tcp LISTEN 0 0 [::]:1 [::]:* users:({processes})");
+        let answer = rows(NEW_HEADER, &vec![row.as_str(); 30_000]);
+        let result = AnswerReader::new(true).read(answer.as_bytes(), &mut listeners);
+        assert!(matches!(result, Err(AnswerError::TooLong)), "{result:?}");
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::listener::{Holder, Holders, Listener};
 use answer::{AnswerError, AnswerReader};
 use run::{Run, RunError};
 
-/// For how long ss is not run again after it timed out.
-const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long ss is not run again after it did not finish.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// The ss program of this system, if it has one.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Ss {
     /// This program's own file, as (device, inode).
     own_file: Option<(u64, u64)>,
     details: SsDetails,
-    /// ss timed out and is not run before this moment.
+    /// ss did not finish and is not run before this moment.
     paused_until: Option<Instant>,
     reader: AnswerReader,
 }
@@ -43,7 +43,7 @@ pub struct Ss {
 pub enum SsError {
     /// No absolute directory of `PATH` holds an executable ss.
     NotFound,
-    /// It timed out less than a minute ago, so it was not run.
+    /// Its last run, less than a minute ago, did not finish, so it was not run.
     Paused,
     /// The run failed.
     Run(RunError),
@@ -62,7 +62,7 @@ impl fmt::Display for SsError {
         match self {
             SsError::NotFound => f.write_str("ss: not found in PATH"),
             SsError::Paused => {
-                f.write_str("ss: timed out less than a minute ago, so it was not run")
+                f.write_str("ss: not run for a minute, because its last run did not finish")
             }
             SsError::Run(error) => error.fmt(f),
             SsError::Answer(error) => error.fmt(f),
@@ -126,8 +126,10 @@ impl Ss {
         }
         let run = Run::spawn(program, self.details.arguments()).map_err(SsError::Run);
         let result = run.and_then(|run| self.read_answer(run, listeners));
-        if matches!(result, Err(SsError::Run(RunError::TimedOut))) {
-            self.paused_until = Some(Instant::now() + PAUSE_AFTER_TIMEOUT);
+        if let Err(SsError::Run(RunError::TimedOut) | SsError::Answer(AnswerError::TooLong)) =
+            result
+        {
+            self.paused_until = Some(Instant::now() + PAUSE);
         }
         result
     }
