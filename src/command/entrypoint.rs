@@ -18,7 +18,8 @@ pub struct Application {
 
 impl Application {
     /// Becomes the application. It keeps this process's id, environment,
-    /// descriptors, working directory, signal mask and signal dispositions.
+    /// descriptors, working directory, signal mask, signal dispositions and pending
+    /// signals.
     /// Returns only if that fails, with the error.
     pub fn exec(self) -> Error {
         let error = sys::exec(self.words);

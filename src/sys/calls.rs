@@ -19,8 +19,9 @@ unsafe extern "C" {
     /// std starts no session, so a terminal's signals would reach the watcher.
     pub(super) fn setsid() -> c_int;
     /// std closes only what it opened, and gives no pidfd of a parent. As
-    /// system calls, since older C libraries lack `close_range` and `pidfd_open`, and
-    /// a signal mask is shown without the signals that the library uses itself.
+    /// system calls, since older C libraries lack `close_range` and `pidfd_open`, a
+    /// signal mask is shown without the signals that the library uses itself, and
+    /// `sigqueue` sends a signal with information of its own.
     pub(super) fn syscall(number: c_long, ...) -> c_long;
     /// What `close_range` does, one by one, for kernels before 5.9.
     pub(super) fn close(fd: c_int) -> c_int;
@@ -77,6 +78,7 @@ pub(super) const SIGKILL: c_int = 9;
 pub(super) const SIGPIPE: c_int = 13;
 pub(super) const SIGTERM: c_int = 15;
 pub(super) const SIGCHLD: c_int = 17;
+pub(super) const SIGXFSZ: c_int = 25;
 pub(super) const SIG_DFL: usize = 0;
 pub(super) const SIG_IGN: usize = 1;
 pub(super) const SIG_ERR: usize = usize::MAX;
@@ -95,6 +97,32 @@ pub(super) const SYS_RT_SIGPROCMASK: c_long = if cfg!(target_arch = "x86_64") {
     174
 } else {
     135
+};
+pub(super) const SYS_RT_SIGTIMEDWAIT: c_long = if cfg!(target_arch = "x86_64") {
+    128
+} else if cfg!(any(
+    target_arch = "x86",
+    target_arch = "arm",
+    target_arch = "s390x"
+)) {
+    177
+} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    176
+} else {
+    137
+};
+pub(super) const SYS_RT_SIGQUEUEINFO: c_long = if cfg!(target_arch = "x86_64") {
+    129
+} else if cfg!(any(
+    target_arch = "x86",
+    target_arch = "arm",
+    target_arch = "s390x"
+)) {
+    178
+} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    177
+} else {
+    138
 };
 pub(super) const SIG_BLOCK: c_long = 0;
 pub(super) const SIG_SETMASK: c_long = 2;

@@ -32,6 +32,38 @@ fn the_application_keeps_the_process_id_and_its_own_exit_status() {
     assert_eq!(finished.stderr, "");
 }
 
+/// An entrypoint started a helper, which ended before the application could wait for it.
+#[test]
+fn a_pending_sigchld_still_names_the_child() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let script = "import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+child = os.fork()
+if child == 0: os._exit(7)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+application = '''import signal
+info = signal.sigtimedwait([signal.SIGCHLD], 0)
+print(info and (info.si_pid, info.si_status, info.si_code))'''
+print(child, flush=True)
+os.execvp(sys.argv[1], sys.argv[1:] + ['python3', '-c', application])";
+    for before in [&["-qo/dev/null"][..], &["wait", "--source", "proc", "PORT"]] {
+        let listener = listen("127.0.0.1");
+        let port = port_of(&listener).to_string();
+        let mut command = Command::new("python3");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
+        command.args(
+            before
+                .iter()
+                .map(|word| if *word == "PORT" { &port } else { *word }),
+        );
+        let finished = run(command.arg("--"));
+        let lines = finished.lines();
+        assert_eq!(lines[1], format!("({}, 7, 1)", lines[0]), "{before:?}");
+    }
+}
+
 #[test]
 fn a_command_that_cannot_run_gives_the_exit_status_of_a_shell() {
     let directory = TempDir::new().unwrap();

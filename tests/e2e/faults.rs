@@ -724,3 +724,29 @@ fn once_a_full_disk_has_room_every_line_is_there_once_and_whole() {
         assert_eq!(fs::metadata(&lines).unwrap().len(), length);
     });
 }
+
+/// The kernel sends SIGXFSZ besides, which ends a process that does not ignore it.
+#[test]
+fn a_limit_of_file_sizes_is_like_a_full_disk() {
+    let directory = TempDir::new().unwrap();
+    let proc = FakeProc::new();
+    let lines = directory.path().join("lines");
+    proc.put("tcp", table(1..=200));
+    let script = "ulimit -S -f 8; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
+    command.args(["-H", "-i", FAST, "--proc", proc.root(), "-o"]);
+    let watcher = Running::start(command.arg(&lines));
+    let error = watcher.next_error();
+    let said = "/lines: File too large (os error 27); trying again";
+    assert!(error.ends_with(said), "{error}");
+    let none = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    prlimit(Some(watcher.pid()), Resource::Fsize, none).unwrap();
+    assert!(watcher.next_error().ends_with("/lines: writing again"));
+    let mut replay = Replay::default();
+    replay.take(&fs::read(&lines).unwrap());
+    assert_eq!((replay.lines, replay.torn.len()), (200, 0));
+}

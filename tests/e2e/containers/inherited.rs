@@ -203,6 +203,42 @@ fn an_application_that_waited_finds_everything_as_if_it_had_not() {
     }
 }
 
+/// The signals that are blocked and pending, of the process or its thread, by the
+/// application's own `/proc/self/status`.
+fn pending(wrapper: &str, lntu: &[&str]) -> u64 {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", wrapper, "wrapper"]).args(lntu);
+    let status = run(shell.args(["/bin/cat", "/proc/self/status"]));
+    let lines = status.stdout.lines();
+    let of = |line: &str| u64::from_str_radix(line.split_once("Pnd:\t")?.1, 16).ok();
+    lines.filter_map(of).fold(0, |all, some| all | some)
+}
+
+#[test]
+fn pending_signals_stay_pending() {
+    if !have_static() {
+        return;
+    }
+    let app = binaries().app.to_str().unwrap();
+    let port = listen("127.0.0.1");
+    let wait = ["wait", &port_of(&port).to_string(), "--"];
+    let names = ["PIPE", "CHLD", "XFSZ", "INT", "TERM", "USR1"];
+    let raised = names
+        .map(|name| format!("block {name} raise {name}"))
+        .join(" ");
+    for before in ["", "trap '' PIPE INT TERM XFSZ; "] {
+        let wrapper = format!("{before}exec {app} {raised} exec \"$@\"");
+        let alone = pending(&wrapper, &[]);
+        assert_eq!(alone.count_ones(), 6, "{alone:x}");
+        for lntu in builds() {
+            for options in [&["-q", "--"][..], &["-o", "/dev/null", "--"], &wait] {
+                let beside = pending(&wrapper, &[&[lntu], options].concat());
+                assert_eq!(beside, alone, "{beside:x} {alone:x} {options:?}");
+            }
+        }
+    }
+}
+
 /// In a shell, `trap '' CHLD` does not do this to the programs it starts.
 #[test]
 fn ss_answers_even_where_sigchld_is_ignored() {
