@@ -300,18 +300,6 @@ impl Holders {
         }
         all
     }
-
-    /// The same holders, those among the first with the names that `name` gives them.
-    pub fn renamed(mut self, name: impl Fn(&Holder) -> Option<Vec<u8>>) -> Holders {
-        if let Some(all) = &mut self.0 {
-            for holder in &mut Arc::make_mut(all).first {
-                if let Some(name) = name(holder) {
-                    holder.name = name;
-                }
-            }
-        }
-        self
-    }
 }
 
 /// The name of a network interface: 1 to 15 bytes of printing characters without

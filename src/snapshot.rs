@@ -86,6 +86,16 @@ impl Snapshot {
         })
     }
 
+    /// Keeps only the listeners whose identity is in `other` too.
+    pub fn retain_identities_of(&mut self, other: &Snapshot) {
+        let mut others = other.listeners.iter().map(Listener::identity).peekable();
+        self.listeners.retain(|listener| {
+            let identity = listener.identity();
+            while others.next_if(|other| *other < identity).is_some() {}
+            others.peek() == Some(&identity)
+        });
+    }
+
     /// Adds one listener for each identity of `other` that is not here yet.
     pub fn add_missing(&mut self, other: &Snapshot) {
         let missing: Vec<Listener> = other.difference(self).collect();

@@ -43,7 +43,7 @@ pub(super) fn write(
     mut output: Output,
 ) -> Result<bool, Error> {
     let nothing = Snapshot::default();
-    let found = source.find_holders(&nothing, snapshot);
+    let found = source.find_holders(snapshot);
     if by_port {
         snapshot.merge_ports(&nothing);
     }

@@ -206,18 +206,18 @@ impl Watcher {
         // searched for.
         let is_first = by_port || source.excludes_holders();
         let mut cost = Duration::ZERO;
-        let mut find_holders = |reported: &mut Snapshot, current: &mut Snapshot| {
-            let found = source.find_holders(reported, current);
+        let mut find_holders = |current: &mut Snapshot| {
+            let found = source.find_holders(current);
             cost = found.cost;
             answer.gaps.holders = found.are_incomplete;
             found.may_differ
         };
-        let mut may_differ = is_first && find_holders(reported, current);
+        let mut may_differ = is_first && find_holders(current);
         if by_port {
             current.merge_ports(reported);
         }
         let is_settled = settling.hold_back(Instant::now(), reported, current);
-        may_differ |= !is_first && find_holders(reported, current);
+        may_differ |= !is_first && find_holders(current);
         if may_differ {
             reported.take_over_holders(current);
         }

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::SourceError;
+use super::inodes::Inodes;
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
 use super::ss::run::{self, RunError};
-use super::ss::{Ss, SsDetails, SsError};
+use super::ss::{Ss, SsError};
 use crate::listener::SocketTable;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -30,8 +31,8 @@ pub enum AnsweredBy {
 pub enum First {
     /// The tables of `/proc/net`, and no other.
     ProcNet,
-    /// ss.
-    Ss(Box<Ss>),
+    /// ss, and what finds the inodes of its listeners, if they are asked for.
+    Ss(Box<Ss>, Option<Box<Inodes>>),
     /// inet_diag.
     Netlink(Netlink),
 }
@@ -47,9 +48,9 @@ pub struct Sources {
 }
 
 impl First {
-    /// The ss in `path`, the value of `PATH`, which is asked for these details.
-    pub fn ss(path: &OsStr, details: SsDetails) -> First {
-        First::Ss(Box::new(Ss::in_path(path, details)))
+    /// The ss in `path`, the value of `PATH`.
+    pub fn ss(path: &OsStr, inodes: Option<Inodes>) -> First {
+        First::Ss(Box::new(Ss::in_path(path)), inodes.map(Box::new))
     }
 }
 
@@ -85,8 +86,13 @@ impl Sources {
     ) -> Result<AnsweredBy, SourceError> {
         let answered_by = match &mut self.first {
             First::ProcNet => self.read_proc_net(known, snapshot)?,
-            First::Ss(ss) => match snapshot.refill(|listeners| ss.read(listeners)) {
-                Ok(()) if !snapshot.listeners().is_empty() => AnsweredBy::Ss,
+            First::Ss(ss, inodes) => match snapshot.refill(|listeners| ss.read(listeners)) {
+                Ok(()) if !snapshot.listeners().is_empty() => {
+                    if let Some(inodes) = inodes {
+                        inodes.complete(snapshot, &mut self.proc_net)?;
+                    }
+                    AnsweredBy::Ss
+                }
                 result => {
                     let failure = result.err().unwrap_or(SsError::NoRows);
                     if matches!(failure, SsError::Run(RunError::TimedOut)) {

@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::ss;
 use crate::kernel::proc::process::{for_each_descriptor, for_each_number_until, name_in_comm};
 use crate::listener::{Holder, Holders, Listener};
 use crate::report;
@@ -38,19 +37,15 @@ impl HolderSearch {
     }
 
     /// Sets the holders of the listeners of `snapshot`, and removes those that only
-    /// excluded ones hold. If the holders were named `by_ss`, it only completes their
-    /// names. True if the holders may differ from those of the last search.
-    pub fn find(&mut self, snapshot: &mut Snapshot, by_ss: bool) -> bool {
+    /// excluded ones hold. True if the holders may differ from those of the last search.
+    pub fn find(&mut self, snapshot: &mut Snapshot) -> bool {
         let lookup = &mut self.lookup;
         let found_new = lookup.look_for(snapshot.listeners());
         snapshot.set_holders(|listener| lookup.holders_of(listener));
-        if by_ss {
-            snapshot.set_holders(|listener| ss::with_whole_names(&listener.holders));
-        }
         self.warn_of_missing(snapshot);
         let lookup = &self.lookup;
         snapshot.retain(|listener| !lookup.excludes(listener));
-        found_new || by_ss
+        found_new
     }
 
     fn warn_of_missing(&mut self, snapshot: &Snapshot) {

@@ -6,6 +6,7 @@
 //! - [`netlink`] asks the kernel's inet_diag.
 //! - [`fallback`] asks them in their order.
 //! - [`namespaces`] asks every network namespace in which a process runs.
+//! - [`inodes`] finds the sockets of the listeners that ss prints.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
 //! - [`gaps`] is what a snapshot may lack, and [`error`] why there is none.
@@ -18,6 +19,7 @@ pub mod error;
 pub mod fallback;
 pub mod gaps;
 pub mod holders;
+pub mod inodes;
 pub mod namespaces;
 pub mod netlink;
 pub mod place;
@@ -29,16 +31,16 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::listener::{Holders, Listener, SocketTable};
+use crate::listener::SocketTable;
 use crate::port::{Filter, PortSpec};
 use crate::snapshot::Snapshot;
 pub use error::SourceError;
 use fallback::{AnsweredBy, First, Sources};
 pub use gaps::Gaps;
 use holders::HolderSearch;
+use inodes::Inodes;
 use namespaces::Namespaces;
 use netlink::Netlink;
-use ss::SsDetails;
 use tree::Tree;
 
 /// Which sources may answer.
@@ -164,8 +166,6 @@ pub struct Source {
     holders: Option<HolderSearch>,
     /// `None` if the listeners of all processes are asked for.
     tree: Option<Tree>,
-    /// Whether the answers of ss name the holders.
-    ss_names_holders: bool,
     looks: Looks,
 }
 
@@ -218,19 +218,16 @@ impl Source {
                 filter.excluded.push(ports);
             }
         }
-        // What is decided about a socket once must be known by its inode.
-        let by_inode = of.is_some() || !excluded_holders.is_empty();
-        let ss_details = match (by_inode, holders) {
-            (true, _) => SsDetails::Inodes,
-            (false, true) => SsDetails::Holders,
-            (false, false) => SsDetails::None,
-        };
+        let finds_holders = holders || !excluded_holders.is_empty();
         let tree = of.map(|pid| Tree::new(proc_root, pid, &place)).transpose();
         let wants = |table: SocketTable| filter.wants(table);
+        // What is not listed any more is not the tree's.
+        let keeps_unlisted = of.is_none();
+        let inodes = (finds_holders || of.is_some()).then(|| Inodes::new(wants, keeps_unlisted));
         let one = |first, falls_back| Asked::One(Sources::new(first, &place, falls_back, wants));
         let asked = match choice {
-            SourceChoice::Auto => one(First::ss(path, ss_details), true),
-            SourceChoice::Ss => one(First::ss(path, ss_details), false),
+            SourceChoice::Auto => one(First::ss(path, inodes), true),
+            SourceChoice::Ss => one(First::ss(path, inodes), false),
             SourceChoice::Proc(_) => one(First::ProcNet, false),
             SourceChoice::NetlinkOrProc => one(First::Netlink(Netlink::new(wants)), true),
             SourceChoice::Netlink => one(First::Netlink(Netlink::new(wants)), false),
@@ -238,14 +235,12 @@ impl Source {
                 Asked::All(Namespaces::new(filter.clone(), asks_netlink))
             }
         };
-        let finds_holders = holders || !excluded_holders.is_empty();
         Ok(Source {
             asked,
             is_elsewhere: !place::is_own(&place),
             holders: finds_holders.then(|| HolderSearch::new(proc_root, excluded_holders, holders)),
             tree: tree.map_err(SourceError::Tree)?,
             filter,
-            ss_names_holders: ss_details == SsDetails::Holders,
             looks: Looks::default(),
         })
     }
@@ -307,20 +302,12 @@ impl Source {
     }
 
     /// Finds the processes that hold the listeners of `snapshot`, if holders are
-    /// asked for, and removes those that only excluded ones hold. Listeners that are
-    /// `known` have been searched for before.
-    pub fn find_holders(&mut self, known: &Snapshot, snapshot: &mut Snapshot) -> HoldersFound {
+    /// asked for, and removes those that only excluded ones hold.
+    pub fn find_holders(&mut self, snapshot: &mut Snapshot) -> HoldersFound {
         let started = Instant::now();
-        let may_differ = self.holders.is_some() && {
-            let by_ss = self.ss_names_holders && self.looks.answered_by == Some(AnsweredBy::Ss);
-            if by_ss {
-                self.ask_for_holders_again(known, snapshot);
-            }
-            let holders = self.holders.as_mut();
-            holders.is_some_and(|holders| holders.find(snapshot, by_ss))
-        };
+        let holders = self.holders.as_mut();
         HoldersFound {
-            may_differ,
+            may_differ: holders.is_some_and(|holders| holders.find(snapshot)),
             are_incomplete: self
                 .holders
                 .as_ref()
@@ -422,25 +409,6 @@ impl Source {
         self.looks.count.taken += u64::from(at_first > 0);
         self.looks.count.needed += u64::from(left < at_first);
         result
-    }
-
-    /// ss reads the processes before it reads the sockets, so a socket that opened in
-    /// between has no holders in its answer. Asks again for those that are not `known`.
-    fn ask_for_holders_again(&mut self, known: &Snapshot, snapshot: &mut Snapshot) {
-        let is_unheld = |listener: &Listener| listener.holders.is_empty();
-        let is_new = |listener: &Listener| known.sockets_of(listener.identity()).is_empty();
-        let mut listeners = snapshot.listeners().iter();
-        if !listeners.any(|listener| is_unheld(listener) && is_new(listener)) {
-            return;
-        }
-        let mut another = std::mem::take(&mut self.looks.another);
-        if self.look(Known::default(), &mut another, false).is_ok() {
-            snapshot.set_holders(|listener| match listener.holders.is_empty() {
-                true => Holders::of_all(another.sockets_of(listener.identity())),
-                false => listener.holders.clone(),
-            });
-        }
-        self.looks.another = another;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -297,79 +298,189 @@ fn jq_reads_every_line_of_a_stream() {
     stream.0.assert_no_more_errors();
 }
 
-/// Between two polls another process takes the port over, so the port stays
+/// An ss that lists 127.0.0.1:`port` while `listed` exists, and writes its arguments
+/// to `runs`, both in `directory`.
+fn ss_that_lists(port: &str, directory: &Path) -> TempDir {
+    fs::write(directory.join("listed"), "").unwrap();
+    fake_ss(&format!(
+        "cd {}; echo \"$*\" >>runs
+         echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
+         echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'
+         [ ! -e listed ] || echo 'tcp LISTEN 0 0 127.0.0.1:{port} 0.0.0.0:*'",
+        directory.display()
+    ))
+}
+
+/// Waits for a poll that starts after now, and ends.
+fn wait_for_poll(directory: &Path) {
+    let runs = || {
+        let runs = fs::read_to_string(directory.join("runs"));
+        runs.unwrap_or_default().lines().count()
+    };
+    let before = runs();
+    wait_for("two more polls", || (runs() >= before + 3).then_some(()));
+}
+
+/// Between two polls another process takes the port over, so to ss the port stays
 /// open.
 #[test]
 fn a_closed_line_names_the_last_holder() {
-    let directory = TempDir::new().unwrap();
-    let flag = directory.path().join("flag");
-    let ss = fake_ss(&format!(
-        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
-         echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'
-         case $(cat {flag}) in
-         first) echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"first\",pid=4194301,fd=3))';;
-         last) echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"last\",pid=4194302,fd=4))';;
-         unknown) echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:*';;
-         esac",
-        flag = flag.display()
-    ));
-    let write = |text: &str| {
-        let draft = directory.path().join("draft");
-        fs::write(&draft, text).unwrap();
-        fs::rename(draft, &flag).unwrap();
-    };
-    write("first");
-    let mut command = lntu(&["-H", "-p", "-i", FAST, "--source", "ss", "81"]);
-    let watcher = Running::start(command.env("PATH", path_with(ss.path())));
-    assert!(
-        watcher
-            .next_line()
-            .ends_with(r#"users:(("first",pid=4194301,fd=3))"#)
-    );
-    for state in ["last", "unknown"] {
-        write(state);
-        watcher.assert_silent_for(crate::watch::A_WHILE);
+    if !have_program("services", "python3") {
+        return;
     }
-    write("none");
-    let closed = watcher.next_line();
-    assert!(closed.contains("CLOSED") && closed.ends_with(r#"users:(("last",pid=4194302,fd=4))"#));
-}
-
-/// ss cuts a name off at a parenthesis. `/proc` completes the name only if its
-/// process has a name with the same start.
-#[test]
-fn a_name_from_ss_is_not_replaced_by_that_of_another_process() {
-    let ss = fake_ss(
-        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
-         echo 'tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* users:((\"no such name\",pid=1,fd=3))'",
-    );
-    let mut command = lntu(&["list", "-Hp", "--source", "ss"]);
-    let listed = run(command.env("PATH", path_with(ss.path())));
-    assert_eq!(
-        cell(listed.lines()[0]),
-        Some(r#"users:(("no such name",pid=1,fd=3))"#)
-    );
-}
-
-/// This ss does not show the process until its second run.
-#[test]
-fn a_listener_without_processes_is_looked_up_again() {
     let directory = TempDir::new().unwrap();
-    let flag = directory.path().join("flag");
-    let ss = fake_ss(&format!(
-        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess'
-         if [ -e {flag} ]; then late='users:((\"late\",pid=4194303,fd=3))'; fi; : >{flag}
-         echo \"tcp LISTEN 0 0 127.0.0.1:81 0.0.0.0:* $late\"",
-        flag = flag.display()
-    ));
-    let mut command = lntu(&["-H", "-p", "--source", "ss"]);
+    let directory = directory.path();
+    let port = FreePort::new();
+    let ss = ss_that_lists(&port.to_string(), directory);
+    let first = holder("first", &port);
+    first.next_line();
+    let mut command = lntu(&["-H", "-p", "-i", FAST, "--source", "ss", &port.to_string()]);
     let watcher = Running::start(command.env("PATH", path_with(ss.path())));
-    let line = watcher.next_line();
-    assert_eq!(
-        cell(&line),
-        Some(r#"users:(("late",pid=4194303,fd=3))"#),
-        "{line}"
-    );
+    assert!(watcher.next_line().contains("users:((\"first\","));
+    drop(first);
+    let last = holder("last", &port);
+    let (pid, fd) = (last.child.id(), last.next_line());
+    wait_for_poll(directory);
+    drop(last);
+    wait_for_poll(directory);
+    fs::remove_file(directory.join("listed")).unwrap();
+    let closed = watcher.next_line();
+    let expected = format!("users:((\"last\",pid={pid},fd={fd}))");
+    assert!(closed.contains("CLOSED"), "{closed}");
+    assert_eq!(cell(&closed), Some(&*expected));
+}
+
+/// With other options ss reads every process or every control group.
+#[test]
+fn ss_is_asked_for_listeners_alone() {
+    let directory = TempDir::new().unwrap();
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let ss = ss_that_lists(&port, directory.path());
+    let own = std::process::id().to_string();
+    for options in [
+        &["-p"][..],
+        &["--of", &own],
+        &["--exclude-holder", "other"],
+        &["-p", "--of", &own, "--exclude-holder", "other"],
+    ] {
+        let mut command = lntu(&["list", "-H", "--source", "ss", &port]);
+        let listed = run(command.args(options).env("PATH", path_with(ss.path())));
+        assert_eq!(listed.lines().len(), 1, "{options:?}");
+        let runs = fs::read_to_string(directory.path().join("runs")).unwrap();
+        assert!(
+            runs.lines().all(|run| run == "-lntu"),
+            "{options:?}: {runs}"
+        );
+    }
+}
+
+/// ss lists one socket. Until its answer was joined with the kernel's, another one opened.
+#[test]
+fn every_socket_of_a_port_that_ss_lists_is_shown() {
+    let directory = TempDir::new().unwrap();
+    let reusing = |port: u16| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.set_reuse_port(true).unwrap();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        socket.bind(&address.into()).unwrap();
+        socket.listen(7).unwrap();
+        std::net::TcpListener::from(socket)
+    };
+    let first = reusing(0);
+    let second = reusing(port_of(&first));
+    let port = port_of(&first).to_string();
+    let ss = ss_that_lists(&port, directory.path());
+    let list = || {
+        let mut command = lntu(&["list", "-Hp", "--source", "ss", &port]);
+        let listed = run(command.env("PATH", path_with(ss.path())));
+        listed.lines().len()
+    };
+    assert_eq!(list(), 2);
+    drop(second);
+    assert_eq!(list(), 1);
+}
+
+/// It may be in another network namespace, which only this ss looks at.
+#[test]
+fn what_only_ss_lists_is_shown_without_a_process() {
+    let directory = TempDir::new().unwrap();
+    let port = FreePort::new().to_string();
+    let ss = ss_that_lists(&port, directory.path());
+    let list = |options: &[&str]| {
+        let mut command = lntu(&["list", "-Hq", "--source", "ss", &port]);
+        let listed = run(command.args(options).env("PATH", path_with(ss.path())));
+        listed
+            .lines()
+            .iter()
+            .map(|line| cell(line).is_some())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list(&["-p"]), [false]);
+    assert_eq!(list(&["--exclude-holder", "other"]), [false]);
+    let own = std::process::id().to_string();
+    assert_eq!(list(&["--of", &own]), [false; 0]);
+}
+
+/// lntu with this ss, where strace refuses netlink.
+fn without_netlink(directory: &Path, ss: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    command.arg("-o").arg(directory.join("trace"));
+    command.args(["-e", "trace=socket", "-e", "inject=socket:error=EPERM"]);
+    command.arg(env!("CARGO_BIN_EXE_lntu")).args(arguments);
+    command.env("PATH", path_with(ss));
+    command
+}
+
+#[test]
+fn inodes_come_from_proc_where_netlink_is_refused() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let ss = ss_that_lists(&port, directory.path());
+    let list = ["list", "-Hpv", "--source", "ss", &port];
+    let listed = run(&mut without_netlink(directory.path(), ss.path(), &list));
+    assert!(cell(&listed.stdout).is_some(), "{listed:?}");
+    let said = "lntu: netlink: socket: Operation not permitted (os error 1); reading inodes in \
+                /proc/net instead\n";
+    assert!(listed.stderr.contains(said), "{listed:?}");
+}
+
+#[test]
+fn without_any_inode_the_answer_of_ss_is_refused() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let without_proc = "mount -t tmpfs none /proc && exec \"$@\"";
+    let unshared = |program: &mut Command| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c", without_proc, "sh"]);
+        unshare.arg(program.get_program()).args(program.get_args());
+        unshare.envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        run(&mut unshare)
+    };
+    let tried = unshared(&mut Command::new("true"));
+    let missing = (!tried.status.success()).then_some(tried.stderr);
+    if !have("netns", missing) {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let ss = ss_that_lists("81", directory.path());
+    for source in ["ss", "auto"] {
+        let list = ["list", "-p", "--source", source];
+        let listed = unshared(&mut without_netlink(directory.path(), ss.path(), &list));
+        let why = "ss: prints no inodes; netlink: socket: Operation not permitted (os error 1); \
+                   /proc/net/tcp: ";
+        assert!(listed.error().starts_with(why), "{listed:?}");
+    }
 }
 
 /// A watcher asks `/proc` once for each socket.
@@ -378,20 +489,28 @@ fn a_watcher_with_nothing_new_looks_at_no_process() {
     if !have_program("strace", "strace") {
         return;
     }
+    assert_looks_at_what_is_new("proc", "net/tcp\"");
+    if have_ss() {
+        assert_looks_at_what_is_new("ss", "wait4(");
+    }
+}
+
+/// Each poll of `source` makes this `call`.
+fn assert_looks_at_what_is_new(source: &str, call: &str) {
     let listener = listen("127.0.0.1");
     let directory = TempDir::new().unwrap();
     let trace = directory.path().join("trace");
     let mut command = Command::new("strace");
     command.args([
         "-e",
-        "trace=openat,?open,?readlink,readlinkat,getdents64",
+        "trace=openat,?open,?readlink,readlinkat,getdents64,wait4",
         "-o",
     ]);
     command.arg(&trace).arg(env!("CARGO_BIN_EXE_lntu"));
     let port = FreePort::new();
     let ports = [port_of(&listener).to_string(), port.to_string()];
     command.args([
-        "-H", "-p", "-i", FAST, "--source", "proc", &ports[0], &ports[1],
+        "-H", "-p", "-i", FAST, "--source", source, &ports[0], &ports[1],
     ]);
     let watcher = Running::start(&mut command);
     watcher.next_line();
@@ -399,7 +518,7 @@ fn a_watcher_with_nothing_new_looks_at_no_process() {
         let calls = fs::read_to_string(&trace).unwrap();
         let count = |call: &str| calls.lines().filter(|line| line.contains(call)).count();
         assert!(!calls.contains("fd/net"), "{calls}");
-        (count("readlink") + count("getdents64"), count("net/tcp\""))
+        (count("readlink") + count("getdents64"), count(call))
     };
     let more_polls = |before: usize| {
         wait_for("ten more polls", || {

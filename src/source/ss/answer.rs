@@ -1,4 +1,4 @@
-//! What `ss -lntu` or `ss -lntup` prints becomes listeners, whichever version of ss
+//! What `ss -lntu` prints becomes listeners, whichever version of ss
 //! printed it.
 
 use std::fmt;
@@ -6,20 +6,13 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 
 use crate::kernel::proc::scan::Scanner;
-use crate::listener::{Endpoint, Family, Holder, Holders, Interface, Listener, Protocol};
+use crate::listener::{Endpoint, Family, Interface, Listener, Protocol};
 
-/// The most bytes of a line that names processes. ss cuts the names off at 64 KiB.
-/// A buffer of this size costs little: the kernel provides a page of it only once
-/// a line reaches it.
-const LONGEST_LINE: usize = 128 * 1024;
 /// The most bytes of an answer that are read, where a row counts for at least
 /// [`SIZE_OF_ROW`]: 262,144 rows.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
-/// About as many bytes as a listener takes up here, without its holders.
+/// About as many bytes as a listener takes up here.
 const SIZE_OF_ROW: usize = 128;
-/// The most bytes of a process name in `/proc/PID/stat`. A name has at most 15
-/// bytes, and the kernel may write each of them as an escape of two.
-const LONGEST_NAME: usize = 30;
 
 /// Why an answer of ss cannot be understood.
 #[derive(Debug)]
@@ -68,26 +61,12 @@ impl AnswerError {
 /// - IPv6 is `[::]`, or `*` if the socket takes IPv4 too, or `::` before 2017.
 ///
 /// So `*` can be either. The other addresses of the same answer tell which.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AnswerReader {
     scanner: Scanner,
-    /// The Process column of the current row.
-    cell: Vec<u8>,
 }
 
 impl AnswerReader {
-    /// A reader of answers. With `processes`, it takes the long lines that name
-    /// many processes.
-    pub fn new(processes: bool) -> AnswerReader {
-        AnswerReader {
-            scanner: match processes {
-                true => Scanner::with_capacity(LONGEST_LINE),
-                false => Scanner::default(),
-            },
-            cell: Vec::new(),
-        }
-    }
-
     /// Appends the listeners of one answer to `listeners`. False if the answer is
     /// empty, without even a header.
     ///
@@ -110,36 +89,11 @@ impl AnswerReader {
         };
         let mut left = LONGEST_ANSWER;
         while let Some(line) = lines.next().map_err(AnswerError::Read)? {
-            let (row, cell) = split_off_processes(line.bytes);
-            let mut size = line.bytes.len().max(SIZE_OF_ROW);
-            let unreadable = || AnswerError::line(line.bytes);
-            let is_whole = line.terminated;
-            let mut row = parse_row(row, &mut style)
-                .filter(|_| is_whole)
-                .ok_or_else(unreadable)?;
-            if let Some(cell) = cell {
-                self.cell.clear();
-                self.cell.extend_from_slice(cell);
-                // ss does not escape names, and a name may hold a newline. So a row
-                // can go on in the next line.
-                let is_end = |text: &[u8]| text.trim_ascii_end().ends_with(b"))");
-                let mut is_at_end = is_end(cell);
-                while !is_at_end {
-                    let more = lines.next().map_err(AnswerError::Read)?;
-                    let more =
-                        more.filter(|more| self.cell.len() + more.bytes.len() < LONGEST_LINE);
-                    let more = more.ok_or_else(|| AnswerError::line(&self.cell))?;
-                    self.cell.push(b'\n');
-                    self.cell.extend_from_slice(more.bytes);
-                    is_at_end = is_end(more.bytes);
-                }
-                let processes = parse_processes(self.cell.trim_ascii_end());
-                let processes = processes.ok_or_else(|| AnswerError::line(&self.cell))?;
-                size += self.cell.len();
-                if let SsRow::Listener(listener) | SsRow::UnknownFamily(listener) = &mut row {
-                    listener.holders = processes;
-                }
-            }
+            let row = without_processes(line.bytes)
+                .filter(|_| line.terminated)
+                .and_then(|row| parse_row(row, &mut style));
+            let size = line.bytes.len().max(SIZE_OF_ROW);
+            let row = row.ok_or_else(|| AnswerError::line(line.bytes))?;
             left = left.checked_sub(size).ok_or(AnswerError::TooLong)?;
             match row {
                 SsRow::Listener(listener) => listeners.push(listener),
@@ -170,46 +124,21 @@ impl AnswerReader {
     }
 }
 
-/// The line up to its Process column, and that column if there is one.
+/// The line without its Process column, which `-lntu` does not ask for. `None` if that
+/// column does not end in this line: ss does not escape names, so a name with a newline
+/// could pass for a row.
 ///
 /// No other column can hold `users:((`. The only free text in them is the name of
 /// an interface, and that has no colon.
-fn split_off_processes(line: &[u8]) -> (&[u8], Option<&[u8]>) {
+fn without_processes(line: &[u8]) -> Option<&[u8]> {
+    const PROCESSES: &[u8] = b"users:((";
     let mut starts = line.windows(PROCESSES.len());
     match starts.position(|window| window == PROCESSES) {
-        Some(start) => (&line[..start], Some(&line[start..])),
-        None => (line, None),
-    }
-}
-
-/// How a Process column starts.
-const PROCESSES: &[u8] = b"users:((";
-
-/// The processes in `users:(("NAME",pid=12,fd=3),("NAME",pid=13,fd=3))`. Before
-/// 2015, ss wrote `users:(("NAME",12,3))`.
-///
-/// ss does not escape a NAME, but cuts it off before its first `)`. So the first
-/// `)` ends a process, whatever its NAME holds.
-fn parse_processes(cell: &[u8]) -> Option<Holders> {
-    let mut rest = cell.strip_prefix(PROCESSES)?;
-    let mut processes = Holders::default();
-    loop {
-        let end = memchr::memchr(b')', rest)?;
-        let mut parts = rest[..end].rsplitn(3, |byte| *byte == b',');
-        let mut number = |prefix| {
-            let part = str::from_utf8(parts.next()?).ok()?;
-            part.strip_prefix(prefix).unwrap_or(part).parse().ok()
-        };
-        let (fd, pid) = (number("fd=")?, number("pid=").filter(|&pid| pid > 0)?);
-        let name = parts.next()?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        // No process has a longer name. Here ss cut the column off within a name,
-        // and the text of the next row follows.
-        let name = (name.len() <= LONGEST_NAME).then(|| name.to_vec())?;
-        processes.add(&Holder { name, pid, fd });
-        rest = match &rest[end + 1..] {
-            b")" => return Some(processes),
-            more => more.strip_prefix(b",(")?,
-        };
+        Some(start) => line
+            .trim_ascii_end()
+            .ends_with(b"))")
+            .then_some(&line[..start]),
+        None => Some(line),
     }
 }
 
@@ -324,9 +253,6 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
         // ss writes 0 where it does not know the backlog.
         send_q: (protocol == Protocol::Udp || has_backlog).then_some(send_q),
         v6_only: is_v6_only.then_some(true),
-        inode: fields
-            .find_map(|field| field.strip_prefix("ino:")?.parse().ok())
-            .unwrap_or(0),
         ..Listener::new(protocol, endpoint)
     };
     Some(match address {
@@ -389,7 +315,7 @@ mod tests {
 
     fn read(answer: &str) -> Result<Vec<String>, String> {
         let mut listeners = Vec::new();
-        match AnswerReader::new(false).read(answer.as_bytes(), &mut listeners) {
+        match AnswerReader::default().read(answer.as_bytes(), &mut listeners) {
             Ok(true) => Ok(listeners.iter().map(shown).collect()),
             Ok(false) => Err("no header".into()),
             Err(error) => Err(error.to_string()),
@@ -489,7 +415,7 @@ mod tests {
         let stars = "tcp LISTEN 0 128 *:22 *:*\ntcp LISTEN 0 128 :::22 :::*";
         let mut listeners = Vec::new();
         let answer = rows(OLD_HEADER, &[stars]);
-        let mut reader = AnswerReader::new(false);
+        let mut reader = AnswerReader::default();
         reader.read(answer.as_bytes(), &mut listeners).unwrap();
         for listener in &listeners {
             assert_eq!(listener.peer.address, listener.endpoint.address);
@@ -535,35 +461,17 @@ mod tests {
     fn queues_are_read() {
         let answer = rows(NEW_HEADER, &["tcp LISTEN 3 4096 [::1]:80 [::]:*"]);
         let mut listeners = Vec::new();
-        AnswerReader::new(false)
+        AnswerReader::default()
             .read(answer.as_bytes(), &mut listeners)
             .unwrap();
         assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, Some(4096)));
-    }
-
-    #[test]
-    fn an_inode_is_read_where_ss_was_asked_for_it() {
-        let inode = |details: &str| {
-            let mut listeners = Vec::new();
-            let answer = format!("{NEW_HEADER}tcp LISTEN 0 128 *:80 *:* {details}\n");
-            let read = AnswerReader::new(false).read(answer.as_bytes(), &mut listeners);
-            assert!(read.unwrap());
-            listeners[0].inode
-        };
-        let of_root = "ino:4294967296 sk:1 cgroup:/a v6only:0 <->";
-        assert_eq!(inode(of_root), 1 << 32);
-        assert_eq!(
-            inode("timer:(keepalive,1min,0) uid:33 ino:77 sk:1 cgroup:/ino:5 <->"),
-            77
-        );
-        assert_eq!(inode("sk:1"), 0);
     }
 
     /// What the rows of an answer say about `v6only`.
     fn read_v6_only(rows: &str) -> Vec<Option<bool>> {
         let mut listeners = Vec::new();
         let answer = format!("{NEW_HEADER}{rows}");
-        let read = AnswerReader::new(false).read(answer.as_bytes(), &mut listeners);
+        let read = AnswerReader::default().read(answer.as_bytes(), &mut listeners);
         assert!(read.unwrap());
         listeners.iter().map(|listener| listener.v6_only).collect()
     }
@@ -596,74 +504,26 @@ mod tests {
         assert_eq!(read_v6_only("tcp LISTEN 0 128 :::80 :::*\n"), [None]);
     }
 
-    fn read_processes(cells: &str) -> Result<Vec<Holders>, String> {
-        let answer = format!("{NEW_HEADER}tcp LISTEN 0 128 *:80 *:* {cells}\n");
-        let mut listeners = Vec::new();
-        let result = AnswerReader::new(true).read(answer.as_bytes(), &mut listeners);
-        result.map_err(|error| error.to_string())?;
-        Ok(listeners.into_iter().map(|l| l.holders).collect())
-    }
-
     #[test]
-    fn processes_are_read_whatever_their_names_hold() {
-        let process = |name: &str, pid, fd| Holder {
-            name: name.into(),
-            pid,
-            fd,
+    fn a_process_column_is_skipped() {
+        let shown = |cell: &str| {
+            let row = format!("tcp LISTEN 0 128 *:80 *:* {cell}");
+            read(&rows(NEW_HEADER, &[&row, "tcp LISTEN 0 128 *:81 *:*"]))
         };
-        for (cell, expected) in [
-            ("", vec![]),
-            (
-                r#"users:(("a b",pid=1,fd=3))   "#,
-                vec![process("a b", 1, 3)],
-            ),
-            (r#"users:(("sshd",12,3))"#, vec![process("sshd", 12, 3)]),
-            (
-                r#"users:(("x",pid=1,fd=9",pid=13,fd=4),("",pid=12,fd=4))"#,
-                vec![process(r#"x",pid=1,fd=9"#, 13, 4), process("", 12, 4)],
-            ),
-            (
-                "users:((\"a \"b\"\n\",pid=3,fd=4),(\"\n\n\",pid=2,fd=4)) ",
-                vec![process("a \"b\"\n", 3, 4), process("\n\n", 2, 4)],
-            ),
+        for cell in [
+            r#"users:(("a b",pid=1,fd=3))   "#,
+            r#"users:(("sshd",12,3))"#,
+            r#"users:(("x",pid=1,fd=9",pid=13,fd=4),("",pid=12,fd=4))"#,
         ] {
-            let read = read_processes(cell).unwrap();
-            assert_eq!(read, [Holders::new(expected)], "{cell}");
+            assert_eq!(shown(cell).unwrap(), ["tcp :: 80", "tcp :: 81"], "{cell}");
         }
-        let two = "users:((\"a\",pid=3,fd=4))\ntcp LISTEN 0 128 *:81 *:*";
-        assert_eq!(read_processes(two).unwrap().len(), 2);
-        let many = vec![r#"("nginx",pid=12,fd=6)"#; 2800].join(",");
-        let read = read_processes(&format!("users:({many})")).unwrap();
-        assert!(!read[0].is_empty());
     }
 
     #[test]
-    fn an_unreadable_process_column_is_refused() {
-        for cell in [
-            "users:((",
-            "users:(())",
-            r#"users:(("a",pid=1,fd=3)"#,
-            r#"users:(("a",pid=x,fd=3))"#,
-            r#"users:(("a",pid=0,fd=3))"#,
-            r#"users:(("a",pid=1,fd=3),)"#,
-            r#"users:(("a,pid=1,fd=3))"#,
-            r#"users:((a",pid=1,fd=3))"#,
-            r#"users:(("a",pid=1,fd=3)) more"#,
-        ] {
-            let error = read_processes(cell).unwrap_err();
-            assert!(error.contains("cannot read its line"), "{cell}: {error}");
-        }
-        let many = vec![r#"("nginx",pid=12,fd=6)"#; 4000].join(",");
-        let cut = &format!("users:({many}")[..65_535];
-        let row = r#"tcp LISTEN 0 128 *:81 *:* users:(("a",pid=3,fd=4))"#;
-        assert!(read_processes(&format!("{cut}\n{row}")).is_err());
-        // ss cuts the column off at 65,535 bytes, and the next row follows.
-        let many = vec![r#"("nginx",pid=12,fd=6)"#; 3000].join(",");
-        let cut = &format!("users:({many}")[..65_535];
-        let row = r#"tcp LISTEN 0 128 *:81 *:* users:(("a",pid=3,fd=4))"#;
-        assert!(read_processes(&format!("{cut}\n{row}")).is_err());
-        let endless = format!("users:((\"{}", "x\n".repeat(LONGEST_LINE));
-        assert!(read_processes(&endless).is_err());
+    fn a_process_column_over_several_lines_is_refused() {
+        let forged = "tcp LISTEN 0 128 *:80 *:* users:((\"a\ntcp LISTEN 0 0 *:82 *:*\",1,3))";
+        let error = read(&rows(NEW_HEADER, &[forged])).unwrap_err();
+        assert!(error.contains("cannot read its line"), "{error}");
     }
 
     #[test]
@@ -738,7 +598,7 @@ mod tests {
                 Err(ErrorKind::ConnectionReset.into())
             }
         }
-        let result = AnswerReader::new(false).read(Broken, &mut Vec::new());
+        let result = AnswerReader::default().read(Broken, &mut Vec::new());
         assert!(matches!(result, Err(AnswerError::Read(_))), "{result:?}");
     }
 

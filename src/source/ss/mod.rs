@@ -1,4 +1,4 @@
-//! `ss -lntu`, or `ss -lntup`, as a source: where ss is, how it is asked, and which
+//! `ss -lntu` as a source: where ss is, how it is asked, and which
 //! answers count.
 //!
 //! - [`run`] starts it, reads it under a deadline and waits for it.
@@ -17,8 +17,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::kernel::proc::process;
-use crate::listener::{Holder, Holders, Listener};
+use super::netlink::NetlinkError;
+use crate::listener::Listener;
 use answer::{AnswerError, AnswerReader};
 use run::{Run, RunError};
 
@@ -32,7 +32,6 @@ pub struct Ss {
     candidates: Vec<PathBuf>,
     /// This program's own file, as (device, inode).
     own_file: Option<(u64, u64)>,
-    details: SsDetails,
     /// ss did not finish and is not run before this moment.
     paused_until: Option<Instant>,
     reader: AnswerReader,
@@ -53,8 +52,8 @@ pub enum SsError {
     /// source, it still prints its header and exits 0. [`Ss::read`] never returns
     /// this error. Its caller uses it for an answer without listeners.
     NoRows,
-    /// It was asked for inodes, and a socket has none.
-    NoInode,
+    /// It prints no inodes, which were asked for, and netlink failed for this reason.
+    NoInodes(NetlinkError),
 }
 
 impl fmt::Display for SsError {
@@ -66,7 +65,7 @@ impl fmt::Display for SsError {
             }
             SsError::Run(error) => error.fmt(f),
             SsError::Answer(error) => error.fmt(f),
-            SsError::NoInode => f.write_str("ss: tells no inode of a socket"),
+            SsError::NoInodes(error) => write!(f, "ss: prints no inodes; {error}"),
             SsError::NoRows => f.write_str("ss: printed no listeners"),
         }
     }
@@ -74,33 +73,12 @@ impl fmt::Display for SsError {
 
 impl std::error::Error for SsError {}
 
-/// What ss is asked about each listener besides what it always prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SsDetails {
-    /// Nothing.
-    None,
-    /// The processes that hold it. ss then reads all processes.
-    Holders,
-    /// Its inode.
-    Inodes,
-}
-
-impl SsDetails {
-    fn arguments(self) -> &'static str {
-        match self {
-            SsDetails::None => "-lntu",
-            SsDetails::Holders => "-lntup",
-            SsDetails::Inodes => "-lntue",
-        }
-    }
-}
-
 impl Ss {
     /// The ss in the directories of `path`, the value of `PATH`.
     ///
     /// Relative and empty entries are skipped. They would run a file of the
     /// working directory.
-    pub fn in_path(path: &std::ffi::OsStr, details: SsDetails) -> Ss {
+    pub fn in_path(path: &std::ffi::OsStr) -> Ss {
         let own_file = std::env::current_exe().and_then(fs::metadata).ok();
         Ss {
             candidates: std::env::split_paths(path)
@@ -108,23 +86,22 @@ impl Ss {
                 .map(|directory| directory.join("ss"))
                 .collect(),
             own_file: own_file.map(|file| (file.dev(), file.ino())),
-            details,
             paused_until: None,
-            reader: AnswerReader::new(details == SsDetails::Holders),
+            reader: AnswerReader::default(),
         }
     }
 
     /// Runs ss once and appends its listeners to `listeners`.
     ///
     /// # Errors
-    /// Any [`SsError`] but [`SsError::NoRows`]. `listeners` then holds part of a
+    /// Any [`SsError`] but [`SsError::NoRows`] and [`SsError::NoInodes`]. `listeners` then holds part of a
     /// snapshot and must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
         let program = self.find().ok_or(SsError::NotFound)?;
         if self.paused_until.is_some_and(|t| Instant::now() < t) {
             return Err(SsError::Paused);
         }
-        let run = Run::spawn(program, self.details.arguments()).map_err(SsError::Run);
+        let run = Run::spawn(program, "-lntu").map_err(SsError::Run);
         let result = run.and_then(|run| self.read_answer(run, listeners));
         if let Err(SsError::Run(RunError::TimedOut) | SsError::Answer(AnswerError::TooLong)) =
             result
@@ -141,13 +118,9 @@ impl Ss {
             error => SsError::Answer(error),
         })?;
         run.finish().map_err(SsError::Run)?;
-        if !has_header {
-            return Err(SsError::Answer(AnswerError::NoHeader));
-        }
-        let lacks_inode = |listener: &Listener| listener.inode == 0;
-        match self.details == SsDetails::Inodes && listeners.iter().any(lacks_inode) {
-            true => Err(SsError::NoInode),
-            false => Ok(()),
+        match has_header {
+            true => Ok(()),
+            false => Err(SsError::Answer(AnswerError::NoHeader)),
         }
     }
 
@@ -163,28 +136,13 @@ impl Ss {
     }
 }
 
-/// The `holders` that ss named, with their whole names from `/proc/PID/comm`. ss
-/// cuts a name off before its first `)`.
-///
-/// A name stays as it is if `comm` does not start with it. The process may have
-/// ended, and another one may have its id now.
-pub fn with_whole_names(holders: &Holders) -> Holders {
-    let whole = |holder: &Holder| {
-        let directory = format!("/proc/{}", holder.pid);
-        let whole = process::name_in_comm(directory.as_ref()).ok()?;
-        let cut = whole.split(|byte| *byte == b')').next();
-        (cut == Some(&holder.name)).then_some(whole)
-    };
-    holders.clone().renamed(whole)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn relative_and_empty_entries_of_path_are_not_searched() {
-        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref(), SsDetails::None);
+        let ss = Ss::in_path("relative:.::/usr/bin:".as_ref());
         assert_eq!(ss.candidates, [Path::new("/usr/bin/ss")]);
     }
 }

@@ -1,0 +1,100 @@
+//! The inodes of the listeners that ss prints. `ss -lntu` prints none, and the options
+//! that would (`-e`, `-p`) read every control group or every process. So the kernel's
+//! own rows for the same identities stand in for those of ss: from netlink, or where
+//! that fails, from `/proc/net`.
+//!
+//! The rows are read at every poll. A port that one process closes and another opens
+//! between two polls looks the same to ss; only the inode tells. Asking netlink costs
+//! a few percent of a run of ss.
+
+use super::error::SourceError;
+use super::netlink::{Netlink, NetlinkError};
+use super::procnet::ProcNet;
+use super::ss::SsError;
+use crate::listener::{Listener, SocketTable};
+use crate::report::Details;
+use crate::snapshot::Snapshot;
+
+/// The kernel's list is read at most this often for one answer of ss. A listener that
+/// it still lacks then has closed since ss listed it.
+const MOST_READS: usize = 3;
+
+/// Finds the sockets of the listeners that ss prints.
+#[derive(Debug)]
+pub struct Inodes {
+    netlink: Netlink,
+    /// What the kernel lists.
+    rows: Snapshot,
+    /// A listener that the kernel does not list stays, without an inode.
+    keeps_unlisted: bool,
+    details: Details,
+}
+
+impl Inodes {
+    /// Asks for the tables that `is_wanted` names. Listeners of ss that the kernel does
+    /// not list stay as ss printed them only if it `keeps_unlisted` ones.
+    pub fn new(is_wanted: impl Fn(SocketTable) -> bool, keeps_unlisted: bool) -> Inodes {
+        Inodes {
+            netlink: Netlink::new(is_wanted),
+            rows: Snapshot::default(),
+            keeps_unlisted,
+            details: Details::default(),
+        }
+    }
+
+    /// Replaces the listeners of `snapshot`, the answer of ss, by the kernel's rows with
+    /// the same identities. There may be more or fewer of them: sockets come and go.
+    ///
+    /// # Errors
+    /// If neither netlink nor `proc_net`, the tables of the same namespace, can be read.
+    /// The snapshot is then of no use.
+    pub fn complete(
+        &mut self,
+        snapshot: &mut Snapshot,
+        proc_net: &mut ProcNet,
+    ) -> Result<(), SourceError> {
+        let mut rows = std::mem::take(&mut self.rows);
+        let mut result = rows.refill(|rows| self.read(snapshot, proc_net, rows));
+        for _ in 1..MOST_READS {
+            if result.is_err() || snapshot.difference(&rows).next().is_none() {
+                break;
+            }
+            let mut more = Snapshot::default();
+            result = more.refill(|rows| self.read(snapshot, proc_net, rows));
+            rows.add_sockets(&more);
+        }
+        if result.is_ok() {
+            rows.retain_identities_of(snapshot);
+            if self.keeps_unlisted {
+                rows.add_missing(snapshot);
+            }
+            std::mem::swap(snapshot, &mut rows);
+        }
+        self.rows = rows;
+        result
+    }
+
+    fn read(
+        &mut self,
+        known: &Snapshot,
+        proc_net: &mut ProcNet,
+        rows: &mut Vec<Listener>,
+    ) -> Result<(), SourceError> {
+        let Err(error) = self.netlink.read(rows) else {
+            return Ok(());
+        };
+        rows.clear();
+        match proc_net.read(Some(known), rows) {
+            Ok(()) => {
+                self.say(&error);
+                Ok(())
+            }
+            Err(also) => Err(SourceError::SsAndProc(SsError::NoInodes(error), also)),
+        }
+    }
+
+    fn say(&mut self, error: &NetlinkError) {
+        self.details
+            .say_once(format_args!("{error}; reading inodes in /proc/net instead"));
+    }
+}
