@@ -1,6 +1,7 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
 use crate::listener::{Holders, Identity, Listener, PortIdentity, SocketTable};
+use crate::sys;
 
 /// The listeners of one poll, sorted by identity. Several sockets may share an
 /// identity (`SO_REUSEPORT`); the snapshot holds each of them.
@@ -38,9 +39,14 @@ impl Snapshot {
     ) -> Result<T, E> {
         self.listeners.clear();
         let result = read(&mut self.listeners);
-        // They may be many, and the next read may need no room at all.
-        if result.is_err() && !self.listeners.is_empty() {
-            self.listeners = Vec::new();
+        if result.is_err() {
+            // They may be many, and the next read may need no room at all.
+            if !self.listeners.is_empty() {
+                self.listeners = Vec::new();
+            }
+        } else {
+            // Before a filter removes what the next refill brings again.
+            sys::give_back(&mut self.listeners);
         }
         self.restore_order();
         result
@@ -199,6 +205,7 @@ impl Snapshot {
             .retain(|listener| removed.binary_search(&listener.identity()).is_err());
         let added = changes.iter().filter(|change| is_added(change));
         self.listeners.extend(added.map(Change::listener).cloned());
+        sys::give_back(&mut self.listeners);
         self.restore_order();
     }
 

@@ -275,6 +275,7 @@ impl Watcher {
     /// counts them as reported.
     fn render(&mut self) {
         let is_first = !self.started;
+        sys::give_back(&mut self.changes);
         self.changes.clear();
         self.changes.extend(self.reported.changes_to(&self.current));
         if self.options.changes_only && is_first {
@@ -397,6 +398,7 @@ impl Watcher {
         if self.parent.as_ref().is_some_and(Parent::is_gone) {
             return ControlFlow::Break(());
         }
+        sys::give_back(&mut self.unsent);
         match self.output.write(&mut self.unsent) {
             Ok(()) => {
                 if std::mem::take(&mut self.output_fails) {

@@ -10,10 +10,14 @@ use crate::kernel::proc::process::{for_each_descriptor, for_each_number_until, n
 use crate::listener::{Holder, Holders, Listener};
 use crate::report;
 use crate::snapshot::Snapshot;
+use crate::sys;
 
 /// How long one search may take. A process can open as many descriptors as its limits
 /// allow, and reading a million of them takes seconds.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Fewer sockets than this are forgotten only at the next search.
+const LEAST_FORGOTTEN: usize = 256;
 
 /// Names the holders of listeners, leaves out those that only excluded processes hold,
 /// and says once what it may have missed.
@@ -127,6 +131,13 @@ impl Lookup {
     pub fn look_for(&mut self, listeners: &[Listener]) -> bool {
         let mut inodes = listeners.iter().map(|listener| listener.inode);
         if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
+            // After a peak most of the sockets may have closed.
+            if self.sockets.len() / 4 > listeners.len() + LEAST_FORGOTTEN {
+                let inodes = inodes_of(listeners);
+                let is_there = |socket: &Socket| inodes.binary_search(&socket.inode).is_ok();
+                self.sockets.retain(is_there);
+                sys::give_back(&mut self.sockets);
+            }
             return false;
         }
         let socket = |inode| match self.find(inode) {

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 use crate::listener::SocketTable;
 use crate::port::{Filter, PortSpec};
 use crate::snapshot::Snapshot;
+use crate::sys;
 pub use error::SourceError;
 use fallback::{AnsweredBy, First, Sources};
 pub use gaps::Gaps;
@@ -181,7 +182,6 @@ enum Asked {
 struct Looks {
     /// Only for tests that show what would be missed.
     are_single: bool,
-    another: Snapshot,
     /// The id of the namespace of each listener that the current poll lacks.
     lacking: Vec<u64>,
     count: SecondLooks,
@@ -390,7 +390,7 @@ impl Source {
         let at_first = self.looks.find_missing(snapshot, expected);
         let mut left = at_first;
         let mut fruitless = 0;
-        let mut another = std::mem::take(&mut self.looks.another);
+        let mut another = Snapshot::default();
         let known = Known {
             may_be_late: false,
             ..known
@@ -405,7 +405,6 @@ impl Source {
             let before = std::mem::replace(&mut left, self.looks.find_missing(snapshot, expected));
             fruitless = if left < before { 0 } else { fruitless + 1 };
         }
-        self.looks.another = another;
         self.looks.count.taken += u64::from(at_first > 0);
         self.looks.count.needed += u64::from(left < at_first);
         result
@@ -415,6 +414,7 @@ impl Source {
 impl Looks {
     /// Notes where `snapshot` lacks listeners, and returns how many it lacks.
     fn find_missing(&mut self, snapshot: &Snapshot, expected: &dyn Expected) -> usize {
+        sys::give_back(&mut self.lacking);
         self.lacking.clear();
         expected.find_missing(snapshot, &mut self.lacking);
         self.lacking.len()

@@ -9,6 +9,7 @@ use crate::kernel::netlink::diag::Listeners;
 use crate::kernel::netlink::link::Interfaces;
 use crate::kernel::netlink::message::{Amount, AnswerError, Kinds};
 use crate::listener::{Listener, Protocol, SocketTable};
+use crate::sys;
 
 /// After this many interrupted dumps, the poll fails.
 const MOST_TRIES: usize = 10;
@@ -94,6 +95,7 @@ impl Netlink {
     /// If a dump is not complete. `listeners` then holds part of a snapshot and
     /// must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), NetlinkError> {
+        sys::give_back(&mut self.bound);
         self.bound.clear();
         let tables = self.tables;
         for of_protocol in tables.chunks(2) {

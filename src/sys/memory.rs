@@ -51,6 +51,18 @@ fn say(line: &[u8]) {
     unsafe { write(2, line.as_ptr().cast(), line.len()) };
 }
 
+/// Gives most of the room in `vector` back to the system, if it is far more than what is
+/// in use. For a vector that is filled at every poll: after a peak it would keep its room
+/// for ever. One whose length is steady keeps its room, so it allocates nothing.
+pub fn give_back<T>(vector: &mut Vec<T>) {
+    /// Less is not worth it, and the C library would keep it.
+    const LEAST_BYTES: usize = 16 * 1024;
+    let room = vector.capacity();
+    if room * size_of::<T>() > LEAST_BYTES && room / 4 > vector.len() {
+        vector.shrink_to(vector.len() * 2);
+    }
+}
+
 /// The memory of the system. A request for memory does not fail: see
 /// [`exec_if_exhausted`] and [`end_if_exhausted`].
 #[derive(Debug)]

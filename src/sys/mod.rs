@@ -2,7 +2,8 @@
 //! make, and how this program starts and gets its memory.
 //!
 //! - [`program!`](crate::program) is how it starts, and [`exec`] how it becomes another.
-//! - [`Memory`] is its memory, and what happens where there is no more.
+//! - [`Memory`] is its memory, and what happens where there is no more. After a peak,
+//!   [`give_back`] returns it.
 //! - [`Child`] is a program that it starts, and [`fork_child`] starts itself once more.
 //! - [`give_up_privileges`] leaves it with those that it needs.
 //! - [`wait_until_gone`] waits.
@@ -21,6 +22,7 @@ mod unwinder;
 mod waiting;
 
 pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK, O_PATH};
+pub(crate) use memory::give_back;
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
 pub use privileges::{give_up_privileges, has_privileges_of_another};
 pub(crate) use processes::{Child, fork_child, kill_child_group, set_child_group};

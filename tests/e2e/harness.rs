@@ -218,9 +218,14 @@ impl Drop for Running {
 
 /// The most memory that a process ever used (VmHWM), in KiB.
 pub fn peak_memory(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+/// A figure of `/proc/PID/status`, in KiB.
+pub fn memory(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = peak.unwrap().trim().strip_suffix(" kB").unwrap();
+    let figure = status.lines().find_map(|line| line.strip_prefix(field));
+    let kibibytes = figure.unwrap().trim().strip_suffix(" kB").unwrap();
     kibibytes.parse().unwrap()
 }
 

@@ -1,15 +1,20 @@
 //! Under every limit of memory under which the kernel can load lntu, the application
-//! starts, with or without a watcher. Where no application may start, none does.
+//! starts, with or without a watcher. Where no application may start, none does. After a
+//! peak, a watcher returns its memory.
 
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::containers::docker::{binaries, have_static, repository, target};
+use crate::faults::PROC_HEADER;
 use crate::harness::*;
+use crate::watch::FAST;
 
 const OUT_OF_MEMORY: &str = "lntu: out of memory\n";
 const WITHOUT_WATCHER: &str = "lntu: out of memory; the command runs without the watcher\n";
@@ -149,4 +154,119 @@ fn what_starts_no_application_starts_none_out_of_memory() {
             assert_eq!(found, (false, 1), "{limit}: {arguments:?}: {finished:?}");
         }
     }
+}
+
+/// Processes that hold 20,000 listeners in all, on addresses and ports of their own.
+fn twenty_thousand_listeners() -> Running {
+    let script = "import os, resource, signal, socket
+_, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+reader, writer = os.pipe()
+for child in range(40):
+    if os.fork() == 0:
+        listeners = []
+        for number in range(child * 500, child * 500 + 500):
+            address = f'127.1.{number // 250}.1', 20000 + number % 250
+            listeners.append(socket.create_server(address))
+        os.write(writer, b'.')
+        signal.pause()
+for child in range(40):
+    os.read(reader, 1)
+print('all', flush=True)
+signal.pause()";
+    let holders = Running::start(Command::new("python3").args(["-c", script]));
+    assert_eq!(holders.next_line(), "all");
+    holders
+}
+
+/// A watcher with these `options` that has reported what is there at the start, and its
+/// memory then, in KiB.
+fn settled_watcher(directory: &Path, options: &[&str]) -> (Running, u64) {
+    let lines = directory
+        .join("lines")
+        .with_extension(options.join("").replace('/', ""));
+    let mut command = Command::new(&binaries().lntu);
+    command.args(options).args(["-i", FAST, "--json", "-o"]);
+    let watcher = Running::start(command.arg(&lines));
+    wait_for("ready", || {
+        let lines = fs::read_to_string(&lines).unwrap_or_default();
+        lines.contains("\"ready\"").then_some(())
+    });
+    let before = memory(watcher.child.id(), "VmRSS:");
+    (watcher, before)
+}
+
+/// Waits until each of `watchers` uses more than 2 MiB more than at the start.
+fn wait_for_peak(watchers: &[(Running, u64)]) {
+    wait_for_memory(watchers, "the peak", |more| more > 2048);
+}
+
+/// Waits until each of `watchers` uses at most 1 MiB more than at the start.
+fn wait_for_return(watchers: &[(Running, u64)]) {
+    wait_for_memory(watchers, "the return of its memory", |more| more <= 1024);
+}
+
+fn wait_for_memory(watchers: &[(Running, u64)], what: &str, is_so: impl Fn(u64) -> bool) {
+    for (watcher, before) in watchers {
+        wait_within(Duration::from_secs(120), what, || {
+            let now = memory(watcher.child.id(), "VmRSS:");
+            is_so(now.saturating_sub(*before)).then_some(())
+        });
+    }
+}
+
+#[test]
+fn after_a_peak_of_listeners_a_watcher_returns_its_memory() {
+    if !have_static() || !have_program("services", "python3") || !have_ss() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let own = std::process::id().to_string();
+    in_private_network(|| {
+        let _stays = listen("127.0.0.1");
+        let watchers = [
+            settled_watcher(directory.path(), &["--source", "netlink"]),
+            settled_watcher(directory.path(), &["--source", "proc", "--full"]),
+            settled_watcher(directory.path(), &["--source", "ss", "--of", &own]),
+        ];
+        let holders = twenty_thousand_listeners();
+        wait_for_peak(&watchers);
+        drop(holders);
+        wait_for_return(&watchers);
+    });
+}
+
+/// In this `/proc`, so that no other process is searched.
+#[test]
+fn after_a_peak_of_holders_a_watcher_returns_its_memory() {
+    if !have_static() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let proc = directory.path().join("proc");
+    fs::create_dir_all(proc.join("net")).unwrap();
+    fs::create_dir_all(proc.join("7/fd")).unwrap();
+    fs::write(proc.join("7/comm"), "name\n").unwrap();
+    let put = |inodes: std::ops::RangeInclusive<u32>| {
+        let row = |inode| {
+            format!(
+                "   0: {inode:08X}:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
+                 0 0 {inode} 1 0 100 0 0 10 0\n"
+            )
+        };
+        let rows: String = inodes.map(row).collect();
+        fs::write(proc.join("draft"), format!("{PROC_HEADER}{rows}")).unwrap();
+        fs::rename(proc.join("draft"), proc.join("net/tcp")).unwrap();
+    };
+    for inode in 1..=20_000 {
+        let link = proc.join("7/fd").join(inode.to_string());
+        symlink(format!("socket:[{inode}]"), link).unwrap();
+    }
+    put(1..=1);
+    let root = proc.to_str().unwrap();
+    let watchers = [settled_watcher(directory.path(), &["-p", "--proc", root])];
+    put(1..=20_000);
+    wait_for_peak(&watchers);
+    put(1..=1);
+    wait_for_return(&watchers);
 }

@@ -87,6 +87,7 @@ impl ProcNet {
     /// Those of [`ProcNet::read`].
     pub fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), ProcError> {
         if !self.took_several_reads {
+            self.another_read = Snapshot::default();
             return Ok(());
         }
         let mut another = std::mem::take(&mut self.another_read);
