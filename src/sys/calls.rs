@@ -67,6 +67,10 @@ unsafe extern "C" {
     /// takes a sorted map.
     pub(super) fn dup2(fd: c_int, new: c_int) -> c_int;
     pub(super) fn waitpid(id: c_int, status: *mut c_int, options: c_int) -> c_int;
+    /// std has no clock of CPU time, and `/proc/self/stat` counts ticks of 10 ms.
+    pub(super) fn clock_gettime(clock: c_int, time: *mut TimeSpec) -> c_int;
+    /// std does not say how much CPU time a child used, and no clock counts children.
+    pub(super) fn getrusage(who: c_int, usage: *mut Usage) -> c_int;
     /// std's `sleep` panics where the kernel refuses to.
     pub(super) fn usleep(microseconds: c_uint) -> c_int;
     /// std's stderr may allocate, and this is for when there is no memory.
@@ -139,6 +143,35 @@ pub(super) const SOCK_CLOEXEC: c_int = 0o2000000;
 pub(super) const SOL_SOCKET: c_int = 1;
 pub(super) const SO_NETNS_COOKIE: c_int = 71;
 pub(super) const CLONE_NEWNET: c_int = 0x4000_0000;
+pub(super) const CLOCK_PROCESS_CPUTIME_ID: c_int = 2;
+pub(super) const RUSAGE_CHILDREN: c_int = -1;
+
+/// `struct timespec`. On 32-bit machines, the functions with these names keep to the old
+/// structures, of 32-bit numbers.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct TimeSpec {
+    pub(super) seconds: c_long,
+    pub(super) nanoseconds: c_long,
+}
+
+/// `struct timeval`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct TimeVal {
+    pub(super) seconds: c_long,
+    pub(super) microseconds: c_long,
+}
+
+/// `struct rusage` of getrusage(2).
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct Usage {
+    pub(super) user: TimeVal,
+    pub(super) system: TimeVal,
+    /// 14 fields, and 16 more that musl reserves.
+    rest: [c_long; 30],
+}
 
 pub(super) const AT_UID: c_ulong = 11;
 pub(super) const AT_EUID: c_ulong = 12;

@@ -7,11 +7,13 @@
 //! - [`Child`] is a program that it starts, and [`fork_child`] starts itself once more.
 //! - [`give_up_privileges`] leaves it with those that it needs.
 //! - [`wait_until_gone`] waits.
+//! - [`cpu_time`] says how much CPU time was used.
 //! - [`netlink_socket`] opens a socket, in the namespace of
 //!   [`enter_network_namespace`].
 #![allow(unsafe_code)]
 
 mod calls;
+mod cpu_time;
 mod memory;
 mod privileges;
 mod processes;
@@ -23,6 +25,7 @@ mod waiting;
 
 pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK, O_PATH};
 pub(crate) use memory::give_back;
+pub use cpu_time::cpu_time;
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
 pub use privileges::{give_up_privileges, has_privileges_of_another};
 pub(crate) use processes::{Child, fork_child, kill_child_group, set_child_group};

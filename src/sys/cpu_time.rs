@@ -1,0 +1,46 @@
+//! How much CPU time was used.
+
+use std::ffi::c_long;
+use std::time::Duration;
+
+use super::calls::*;
+
+/// The CPU time, user and system, that this process has used until now, and that of its
+/// children that have ended. A time that the kernel refuses to say counts as none.
+pub fn cpu_time() -> Duration {
+    let mut own = TimeSpec::default();
+    let mut children = Usage::default();
+    // SAFETY: each structure is at least as large as the one that the call fills.
+    unsafe {
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &mut own);
+        getrusage(RUSAGE_CHILDREN, &mut children);
+    }
+    let duration = |seconds: c_long, nanoseconds: c_long| {
+        Duration::from_secs(seconds as u64) + Duration::from_nanos(nanoseconds as u64)
+    };
+    let of_children = |time: TimeVal| duration(time.seconds, time.microseconds * 1000);
+    duration(own.seconds, own.nanoseconds)
+        + of_children(children.user)
+        + of_children(children.system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn the_time_of_ended_children_counts() {
+        let before = cpu_time();
+        let burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        assert!(
+            Command::new("sh")
+                .args(["-c", burn])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let used = cpu_time() - before;
+        assert!(used > Duration::from_millis(5), "{used:?}");
+    }
+}
