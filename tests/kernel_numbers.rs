@@ -15,7 +15,7 @@ use syn::{BinOp, Expr, Ident, ImplItemConst, ItemConst, ItemEnum, Lit, Type, UnO
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-const HEADERS: [&str; 28] = [
+const HEADERS: [&str; 29] = [
     "stdio.h",
     "errno.h",
     "fcntl.h",
@@ -25,9 +25,11 @@ const HEADERS: [&str; 28] = [
     "signal.h",
     "sys/auxv.h",
     "sys/prctl.h",
+    "sys/resource.h",
     "sys/socket.h",
     "sys/syscall.h",
     "sys/wait.h",
+    "time.h",
     "linux/bpf.h",
     "linux/capability.h",
     "linux/if_ether.h",
@@ -55,7 +57,7 @@ const IN_NO_HEADER: [&str; 2] = [
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 24] = [
+const OWN: [&str; 26] = [
     "ANY",
     "BOTH",
     "BUFFER",
@@ -65,6 +67,8 @@ const OWN: [&str; 24] = [
     "DAYS",
     "FRUITLESS",
     "LARGEST",
+    "LATE",
+    "LEAST",
     "LENGTH",
     "LONGEST",
     "MOST",

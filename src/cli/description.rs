@@ -414,10 +414,10 @@ option_table! {
     }
     "Where to look, and when", ALL {
         setting(Some('i'), "interval", &DURATION, POLLING,
-            "time between polls (500ms, 5s, 1m30s; a bare number is seconds): 1s for watch, \
-             100ms for wait",
+            "time between polls (500ms, 5s, 1m30s; a bare number is seconds), rather than \
+             100ms to 1s for watch and 10ms to 100ms for wait",
             Setting::Interval)
-            => "Never under 10 ms.";
+            => "Never under 10 ms. See PACE.";
         setting(None, "timeout", &DURATION, WAIT,
             "give up after D", Setting::Timeout);
         setting(None, "source", &SOURCE, ALL,

@@ -17,7 +17,7 @@ use crate::source::{Known, Source, SourceError};
 /// listeners may be missing, the others are written all the same.
 pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
-    let mut answer = source.poll(Known::default(), &mut snapshot).result?;
+    let mut answer = source.poll(Known::default(), &mut snapshot)?;
     if let Some(pid) = answer.ended_root {
         return Err(SourceError::Tree(TreeError::Ended(pid)).into());
     }

@@ -1,25 +1,163 @@
-//! The pace of polls: the time between two of them, and durations as typed.
+//! The pace of polls: when the next one is due, and durations as typed.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The time between two polls: never under 10 ms.
+/// How long polls go on at the fast interval after the start and after each change.
+const FAST_TIME: Duration = Duration::from_secs(30);
+/// Whether polls come late is judged after this time, or after [`LATE_POLLS`] intervals
+/// if that is longer.
+const LATE_TIME: Duration = Duration::from_secs(10);
+/// See [`LATE_TIME`].
+const LATE_POLLS: u32 = 10;
+/// From one poll to the next it is at least this many times the CPU time of the first, so
+/// polls never take more than a tenth of a core.
+const LEAST_SHARE: u32 = 10;
+
+/// The time from one poll to the next, or the range from which it is chosen. Never under
+/// 10 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interval(Duration);
+pub struct Interval {
+    /// For [`FAST_TIME`] after the start and after each change.
+    fast: Duration,
+    /// At other times.
+    slow: Duration,
+    /// Between `fast` or `slow` and `longest`, polls take at most one part in `share` of a
+    /// core.
+    share: u32,
+    /// The longest that was asked for.
+    longest: Duration,
+}
 
 impl Interval {
     /// The shortest interval.
     pub const SHORTEST: Duration = Duration::from_millis(10);
-    /// The default of `lntu watch`: 1 second.
-    pub const OF_WATCH: Interval = Interval(Duration::from_secs(1));
-    /// The default of `lntu wait`: 100 ms.
-    pub const OF_WAIT: Interval = Interval(Duration::from_millis(100));
+    /// The default of `lntu watch`: 100 or 500 ms, but up to 1 s if polls would otherwise
+    /// take more than 0.5 % of a core.
+    pub const OF_WATCH: Interval = Interval {
+        fast: Duration::from_millis(100),
+        slow: Duration::from_millis(500),
+        share: 200,
+        longest: Duration::from_secs(1),
+    };
+    /// The default of `lntu wait`: 10 ms, but up to 100 ms if polls would otherwise take
+    /// more than 2 % of a core.
+    pub const OF_WAIT: Interval = Interval {
+        fast: Interval::SHORTEST,
+        slow: Interval::SHORTEST,
+        share: 50,
+        longest: Duration::from_millis(100),
+    };
+}
 
-    /// The pause after a poll that cost this much. It is at least nine times the
-    /// cost, so polls never take more than a tenth of the time.
-    pub fn pause_after(self, cost: Duration) -> Duration {
-        self.0.max(cost * 9)
+/// Decides when to poll, by the CPU time that polls took. Time spent waiting does not
+/// count, so a watcher that was stopped, or waited for a CPU, polls at once.
+#[derive(Debug)]
+pub struct Pace {
+    interval: Interval,
+    /// When the last poll started.
+    started: Instant,
+    /// All CPU time used until the end of the last poll.
+    cpu_time: Duration,
+    /// The average cost of recent polls. `None` before the first.
+    average: Option<Duration>,
+    fast_until: Instant,
+    /// Since when the polls are counted that show whether polls come late.
+    counted_since: Option<Instant>,
+    /// The polls since then, without the first.
+    polls: u32,
+    /// The last poll cost so much that the next one may not come in time.
+    is_costly: bool,
+    late: Option<Late>,
+}
+
+/// Polls come later than twice the interval that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The time between two polls, on average.
+    pub between: Duration,
+    /// The interval that was asked for.
+    pub asked: Duration,
+    /// More polls would take more than a tenth of a core. Otherwise, the machine is busy.
+    pub is_costly: bool,
+}
+
+impl Pace {
+    /// The pace of polls that start `now`, when `cpu_time` was used.
+    pub fn new(interval: Interval, now: Instant, cpu_time: Duration) -> Pace {
+        Pace {
+            interval,
+            started: now,
+            cpu_time,
+            average: None,
+            fast_until: now + FAST_TIME,
+            counted_since: None,
+            polls: 0,
+            is_costly: false,
+            late: None,
+        }
+    }
+
+    /// Notes that a poll starts `now`. Returns whether [`Pace::late`] has changed: it is
+    /// judged anew every ten seconds or ten intervals, whichever is longer.
+    pub fn start_poll(&mut self, now: Instant) -> bool {
+        self.started = now;
+        let Some(since) = self.counted_since else {
+            self.counted_since = Some(now);
+            return false;
+        };
+        self.polls += 1;
+        let asked = self.interval.longest;
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed < LATE_TIME.max(asked.saturating_mul(LATE_POLLS)) {
+            return false;
+        }
+        let late = Late {
+            between: elapsed / self.polls,
+            asked,
+            is_costly: self.is_costly,
+        };
+        self.counted_since = Some(now);
+        self.polls = 0;
+        let was_late = self.late.is_some();
+        self.late = (late.between > asked.saturating_mul(2)).then_some(late);
+        was_late != self.late.is_some()
+    }
+
+    /// When the next poll is due after one that ends `now`, when `cpu_time` was used.
+    /// `has_changed` says whether it found something new.
+    pub fn end_poll(&mut self, now: Instant, cpu_time: Duration, has_changed: bool) -> Instant {
+        let Interval {
+            fast,
+            slow,
+            share,
+            longest,
+        } = self.interval;
+        if has_changed {
+            self.fast_until = now + FAST_TIME;
+        }
+        let cost = cpu_time.saturating_sub(self.cpu_time);
+        self.cpu_time = self.cpu_time.max(cpu_time);
+        // No poll counts for more than it takes to make the interval the longest.
+        // Otherwise one expensive poll would slow down many cheap ones.
+        let counted = cost.min(longest / share);
+        let average = match self.average {
+            None => counted,
+            Some(average) => (average * 7 + counted) / 8,
+        };
+        self.average = Some(average);
+        let wanted = if now < self.fast_until { fast } else { slow };
+        let least = cost.saturating_mul(LEAST_SHARE);
+        self.is_costly = least > longest;
+        let due = self.started + wanted.max(average * share).max(least);
+        // A poll that takes longer than the interval is followed by a pause, too.
+        due.max(now + Interval::SHORTEST)
+    }
+
+    /// How late polls come, if they do.
+    pub fn late(&self) -> Option<Late> {
+        self.late
     }
 }
 
@@ -31,7 +169,12 @@ impl FromStr for Interval {
         if duration < Interval::SHORTEST {
             return Err(DurationError::TooShort);
         }
-        Ok(Interval(duration))
+        Ok(Interval {
+            fast: duration,
+            slow: duration,
+            share: 1,
+            longest: duration,
+        })
     }
 }
 
@@ -161,10 +304,192 @@ mod tests {
         assert!("10ms".parse::<Interval>().is_ok());
     }
 
+    /// Time as a watcher sees it: polls that cost CPU time, and pauses.
+    struct Clock {
+        pace: Pace,
+        now: Instant,
+        cpu_time: Duration,
+        /// What was said about late polls.
+        said: Vec<Option<Late>>,
+    }
+
+    impl Clock {
+        fn new(interval: Interval) -> Clock {
+            let now = Instant::now();
+            let cpu_time = milliseconds(77);
+            let pace = Pace::new(interval, now, cpu_time);
+            Clock {
+                pace,
+                now,
+                cpu_time,
+                said: Vec::new(),
+            }
+        }
+
+        /// The time to the next poll from one that costs this much CPU time, and takes
+        /// this much time in all.
+        fn poll(&mut self, cost: Duration, takes: Duration, has_changed: bool) -> Duration {
+            if self.pace.start_poll(self.now) {
+                self.said.push(self.pace.late());
+            }
+            let started = self.now;
+            self.now += takes;
+            self.cpu_time += cost;
+            self.now = self.pace.end_poll(self.now, self.cpu_time, has_changed);
+            self.now - started
+        }
+
+        /// How many polls of this cost start in a time.
+        fn polls_within(&mut self, time: Duration, cost: Duration) -> u32 {
+            let end = self.now + time;
+            let mut polls = 0;
+            while self.now < end {
+                self.poll(cost, cost, false);
+                polls += 1;
+            }
+            polls
+        }
+    }
+
+    fn milliseconds(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    const CHEAP: Duration = Duration::from_micros(100);
+
     #[test]
-    fn polling_never_takes_more_than_a_tenth_of_the_time() {
-        let pause = |cost| Interval::OF_WAIT.pause_after(Duration::from_millis(cost));
-        assert_eq!(pause(1), Duration::from_millis(100));
-        assert_eq!(pause(50), Duration::from_millis(450));
+    fn a_watcher_polls_ten_times_a_second_after_a_change() {
+        let mut clock = Clock::new(Interval::OF_WATCH);
+        assert_eq!(clock.polls_within(seconds(30), CHEAP), 300);
+        assert_eq!(clock.polls_within(seconds(60), CHEAP), 120);
+        clock.poll(CHEAP, CHEAP, true);
+        assert_eq!(clock.polls_within(seconds(20), CHEAP), 200);
+    }
+
+    #[test]
+    fn expensive_polls_are_fewer() {
+        // CPU time of a poll in microseconds, and polls within 20 s. From 5 ms on it is
+        // one poll a second, and from 100 ms on a tenth of a core.
+        let shares = [(400, 200), (1_000, 100), (3_000, 34), (5_000, 20)];
+        let seconds_each = [(50_000, 20), (90_000, 20), (200_000, 10), (1_000_000, 2)];
+        for (cost, expected) in shares.into_iter().chain(seconds_each) {
+            let mut clock = Clock::new(Interval::OF_WATCH);
+            let polls = clock.polls_within(seconds(20), Duration::from_micros(cost));
+            assert_eq!(polls, expected, "{cost}");
+        }
+    }
+
+    #[test]
+    fn a_wait_polls_every_10_to_100_ms() {
+        for (cost, expected) in [
+            (100, 991),
+            (1_000, 200),
+            (2_000, 100),
+            (5_000, 100),
+            (20_000, 50),
+        ] {
+            let mut clock = Clock::new(Interval::OF_WAIT);
+            let polls = clock.polls_within(seconds(10), Duration::from_micros(cost));
+            assert!(polls.abs_diff(expected) <= 1, "{cost}: {polls}");
+        }
+    }
+
+    #[test]
+    fn an_interval_that_was_asked_for_is_kept() {
+        let mut clock = Clock::new("50ms".parse().unwrap());
+        for cost in [0, 1, 4, 5] {
+            let cost = milliseconds(cost);
+            assert_eq!(clock.poll(cost, cost, false), milliseconds(50));
+        }
+        clock.now += seconds(100);
+        assert_eq!(clock.poll(CHEAP, CHEAP, false), milliseconds(50));
+    }
+
+    #[test]
+    fn polls_never_take_more_than_a_tenth_of_a_core() {
+        for interval in [
+            Interval::OF_WATCH,
+            Interval::OF_WAIT,
+            "10ms".parse().unwrap(),
+        ] {
+            let mut clock = Clock::new(interval);
+            for cost in [0, 1, 300, 7, 2000, 0] {
+                let (before, cost) = (clock.now, milliseconds(cost));
+                clock.poll(cost, cost, true);
+                assert!(clock.now - before >= cost * 10);
+            }
+        }
+    }
+
+    #[test]
+    fn one_expensive_poll_does_not_slow_down_cheap_ones() {
+        let mut clock = Clock::new(Interval::OF_WATCH);
+        clock.poll(CHEAP, CHEAP, false);
+        assert_eq!(clock.poll(milliseconds(300), seconds(1), true), seconds(3));
+        let next = clock.poll(CHEAP, CHEAP, false);
+        assert!(next < milliseconds(200), "{next:?}");
+        assert_eq!(clock.polls_within(seconds(20), CHEAP).div_ceil(10), 20);
+    }
+
+    /// A stopped process, a busy machine and an ss that sleeps look the same.
+    #[test]
+    fn time_without_cpu_is_no_cost() {
+        let mut clock = Clock::new(Interval::OF_WATCH);
+        let (stopped, shortest) = (seconds(12), Interval::SHORTEST);
+        assert_eq!(clock.poll(CHEAP, stopped, false), stopped + shortest);
+        assert_eq!(clock.poll(CHEAP, CHEAP, false), milliseconds(100));
+    }
+
+    #[test]
+    fn a_cpu_time_that_cannot_be_had_is_no_cost() {
+        let mut clock = Clock::new(Interval::OF_WATCH);
+        clock.poll(CHEAP, CHEAP, false);
+        let known = std::mem::take(&mut clock.cpu_time);
+        assert_eq!(clock.poll(Duration::ZERO, CHEAP, false), milliseconds(100));
+        clock.cpu_time = known;
+        assert_eq!(clock.poll(CHEAP, CHEAP, false), milliseconds(100));
+    }
+
+    /// What is said after polls with this cost, which take this long, and then after as
+    /// many that cost and take nothing: the time between two polls, or nothing where
+    /// they keep up again.
+    fn said(interval: Interval, cost: u64, takes: u64, polls: u32) -> Vec<Option<(u128, bool)>> {
+        let mut clock = Clock::new(interval);
+        for (cost, takes) in [(cost, takes), (0, 0)] {
+            for _ in 0..polls {
+                clock.poll(milliseconds(cost), milliseconds(takes), false);
+            }
+        }
+        let said =
+            |late: &Option<Late>| late.map(|late| (late.between.as_millis(), late.is_costly));
+        clock.said.iter().map(said).collect()
+    }
+
+    #[test]
+    fn late_polls_are_said_once_and_so_is_their_end() {
+        let of = |text: &str| text.parse::<Interval>().unwrap();
+        // Three times the interval, by the cost of polls and by waiting.
+        assert_eq!(said(of("100ms"), 30, 30, 300), [Some((300, true)), None]);
+        assert_eq!(said(of("100ms"), 0, 200, 300), [Some((210, false)), None]);
+        assert_eq!(
+            said(of("1h"), 0, 7_300_000, 30),
+            [Some((7_300_010, false)), None]
+        );
+        // Less than twice the interval, and a pause that was chosen.
+        assert_eq!(said(of("1s"), 30, 900, 300), []);
+        assert_eq!(said(Interval::OF_WATCH, 90, 90, 300), []);
+    }
+
+    #[test]
+    fn one_late_poll_among_many_is_not_said() {
+        let mut clock = Clock::new("100ms".parse().unwrap());
+        clock.polls_within(seconds(5), CHEAP);
+        clock.poll(CHEAP, seconds(2), false);
+        clock.polls_within(seconds(60), CHEAP);
+        assert_eq!(clock.said, []);
     }
 }

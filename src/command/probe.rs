@@ -2,7 +2,6 @@
 //! from a snapshot. Nothing ever connects to a port.
 
 use std::ffi::{OsStr, OsString};
-use std::time::Duration;
 
 use super::explanation::{self, Found};
 use super::list;
@@ -150,19 +149,18 @@ impl Probe {
         })
     }
 
-    /// Looks once, and returns the time that it took. If the probe `looks_again`, the
+    /// Looks once. If the probe `looks_again`, the
     /// source looks again for ports that are missing, before they count as closed.
     ///
     /// # Errors
     /// If the source has no complete answer. At the first look, [`Error::NotOwn`].
-    pub fn look(&mut self, looks_again: bool) -> Result<Duration, Error> {
+    pub fn look(&mut self, looks_again: bool) -> Result<(), Error> {
         let expected: &dyn Expected = &self.question;
         let known = Known {
             expected: looks_again.then_some(expected),
             ..Known::default()
         };
-        let poll = self.source.poll(known, &mut self.snapshot);
-        self.answer = poll.result?;
+        self.answer = self.source.poll(known, &mut self.snapshot)?;
         if !std::mem::replace(&mut self.has_looked, true) {
             self.require_own_addresses()?;
         }
@@ -171,7 +169,7 @@ impl Probe {
             Some(pid) if self.question.wanted != Wanted::None => {
                 Err(SourceError::Tree(TreeError::Ended(pid)).into())
             }
-            _ => Ok(poll.cost),
+            _ => Ok(()),
         }
     }
 
@@ -294,7 +292,7 @@ impl Probe {
                 };
                 let mut snapshot = Snapshot::default();
                 let poll = Source::new(options, &self.path)
-                    .map(|mut source| source.poll(Known::default(), &mut snapshot).result);
+                    .map(|mut source| source.poll(Known::default(), &mut snapshot));
                 if !matches!(poll, Ok(Ok(_))) {
                     snapshot.clear();
                 }

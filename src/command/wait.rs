@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::entrypoint::Application;
-use super::pace::Interval;
+use super::pace::{Interval, Pace};
 use super::probe::{Probe, Wanted};
 use crate::error::Error;
 use crate::output::Format;
@@ -47,11 +47,13 @@ pub fn run(
 
 fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
     let started = Instant::now();
+    let mut pace = Pace::new(options.interval, started, sys::cpu_time());
     let mut next_progress = PROGRESS;
     let closes = probe.wanted() == Wanted::None;
     loop {
+        pace.start_poll(Instant::now());
         // That a port listens is certain at once. That nothing does is not.
-        let cost = probe.look(closes)?;
+        probe.look(closes)?;
         let is_met = probe.is_met();
         if let Ok(true) = is_met {
             return Ok(true);
@@ -70,13 +72,9 @@ fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
             report::warn(format_args!("waiting for {ports}{to} ({seconds} s)"));
             next_progress = waited + PROGRESS;
         }
-        let pause = options.interval.pause_after(cost);
-        let until_timeout = options.timeout.map(|timeout| timeout - waited);
+        let due = pace.end_poll(Instant::now(), sys::cpu_time(), false);
+        let give_up = options.timeout.map(|timeout| started + timeout);
         // Not std's `sleep`, which panics where the kernel refuses to.
-        sys::wait_until_gone(
-            until_timeout.map_or(pause, |left| left.min(pause)),
-            None,
-            None,
-        );
+        sys::wait_until_gone(give_up.map_or(due, |give_up| give_up.min(due)), None, None);
     }
 }

@@ -3,16 +3,16 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::pace::Interval;
+use super::pace::{Interval, Pace};
 use super::settle::Settling;
 use crate::listener::Identity;
 use crate::output::table::Table;
-use crate::output::timestamp::Timestamp;
+use crate::output::timestamp::{Seconds, Timestamp};
 use crate::output::{Event, Format, Output, Renderer, Status};
 use crate::report;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::namespaces::Unreadable;
-use crate::source::{Answer, Expected, Known, Poll, SecondLooks, Source};
+use crate::source::{Answer, Expected, Known, SecondLooks, Source, SourceError};
 use crate::sys::{self, Parent};
 
 /// What the watcher writes, and when.
@@ -39,6 +39,7 @@ pub struct Watcher {
     parent: Option<Parent>,
     renderer: Renderer,
     options: WatchOptions,
+    pace: Pace,
     /// What a reader of the output knows, once `unsent` is written.
     reported: Snapshot,
     current: Snapshot,
@@ -53,6 +54,8 @@ pub struct Watcher {
     source_error: Option<String>,
     /// What was rendered says that no source can be read.
     is_lost: bool,
+    /// What was rendered says that polls come late.
+    is_late: bool,
     /// What the last poll that succeeded found out besides the listeners.
     answer: Answer,
     /// That listeners of the process that was asked about may be missing was said.
@@ -104,6 +107,7 @@ impl Watcher {
             output,
             parent,
             settling: Settling::new(options.settle, options.by_port),
+            pace: Pace::new(options.interval, Instant::now(), sys::cpu_time()),
             options,
             reported: Snapshot::default(),
             current: Snapshot::default(),
@@ -114,6 +118,7 @@ impl Watcher {
             started: false,
             source_error: None,
             is_lost: false,
+            is_late: false,
             answer: Answer::default(),
             said_missing: false,
             lost: Vec::new(),
@@ -124,29 +129,28 @@ impl Watcher {
 
     /// Polls until the reader of the output or the parent is gone.
     pub fn run(mut self) {
-        while let ControlFlow::Continue(cost) = self.poll() {
-            let pause = self.options.interval.pause_after(cost);
+        while let ControlFlow::Continue(due) = self.poll() {
             let (stream, parent) = (self.output.stream(), self.parent.as_ref());
-            if sys::wait_until_gone(pause, stream, parent) {
+            if sys::wait_until_gone(due, stream, parent) {
                 return;
             }
         }
     }
 
-    /// Polls once, writes what changed, and returns the time that looking took.
-    /// Breaks when there is nobody to write for, or nothing more to come. While the
-    /// source fails, nothing closes.
-    pub fn poll(&mut self) -> ControlFlow<(), Duration> {
-        let Poll { result, mut cost } = self.look();
-        let is_settled = match result {
+    /// Polls once, writes what changed, and returns when the next poll is due. Breaks
+    /// when there is nobody to write for, or nothing more to come. While the source fails,
+    /// nothing closes.
+    pub fn poll(&mut self) -> ControlFlow<(), Instant> {
+        if self.pace.start_poll(Instant::now()) {
+            self.say_if_late();
+        }
+        let is_settled = match self.look() {
             Ok(answer) => {
                 if self.source_error.take().is_some() {
                     report::warn(format_args!("reading listeners again"));
                 }
                 self.note_gaps(answer);
-                let (is_settled, search_cost) = self.refine();
-                cost += search_cost;
-                is_settled
+                self.refine()
             }
             Err(error) => {
                 if self.source_error.is_none() {
@@ -156,23 +160,45 @@ impl Watcher {
                 false
             }
         };
+        let mut has_changed = !self.settling.is_calm();
         // Old lines go out before new ones are rendered, so what waits to be written
         // does not grow.
         if self.unsent.is_empty() {
             self.render_status();
             if is_settled {
                 self.render();
+                has_changed |= !self.changes.is_empty();
             }
         }
         self.send()?;
-        match self.is_over() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(cost),
+        if self.is_over() {
+            return ControlFlow::Break(());
+        }
+        // Writing counts, too.
+        let due = (self.pace).end_poll(Instant::now(), sys::cpu_time(), has_changed);
+        ControlFlow::Continue(due)
+    }
+
+    /// Says that polls come late, or no longer do.
+    fn say_if_late(&self) {
+        match self.pace.late() {
+            None => report::warn(format_args!("polls come in time again")),
+            Some(late) => {
+                let why = match late.is_costly {
+                    true => "more would take over 10 % of a core",
+                    false => "they wait for a CPU, or for ss or the output",
+                };
+                report::warn(format_args!(
+                    "polls come every {} s, not every {} s: {why}",
+                    Seconds(late.between),
+                    Seconds(late.asked)
+                ));
+            }
         }
     }
 
     /// Takes a snapshot.
-    fn look(&mut self) -> Poll {
+    fn look(&mut self) -> Result<Answer, SourceError> {
         // While a change settles, no table is skipped: see `Known::may_be_late`.
         let is_steady = self.started && self.settling.is_calm();
         let expected = ExpectedListeners {
@@ -190,8 +216,8 @@ impl Watcher {
 
     /// Makes of the current snapshot what is to be reported: merges ports, takes back
     /// what has not settled, and names holders. Returns whether anything can be
-    /// reported yet, and what the search for holders cost.
-    fn refine(&mut self) -> (bool, Duration) {
+    /// reported yet.
+    fn refine(&mut self) -> bool {
         let Watcher {
             source,
             reported,
@@ -205,10 +231,8 @@ impl Watcher {
         // merged. What is excluded must not settle. Else, what does not last is not
         // searched for.
         let is_first = by_port || source.excludes_holders();
-        let mut cost = Duration::ZERO;
         let mut find_holders = |current: &mut Snapshot| {
             let found = source.find_holders(current);
-            cost = found.cost;
             answer.gaps.holders = found.are_incomplete;
             found.may_differ
         };
@@ -221,7 +245,7 @@ impl Watcher {
         if may_differ {
             reported.take_over_holders(current);
         }
-        (is_settled, cost)
+        is_settled
     }
 
     /// Says which network namespaces can be read no longer, or again. Says once that
@@ -294,14 +318,15 @@ impl Watcher {
         }
     }
 
-    /// Renders whether a source can be read, and each namespace, if that is not what was
-    /// said last.
+    /// Renders whether a source can be read, and each namespace, and whether polls come
+    /// in time, if that is not what was said last.
     fn render_status(&mut self) {
         let Watcher {
             renderer,
             unsent,
             answer,
             lost,
+            pace,
             ..
         } = self;
         let mut say = |status| renderer.status(status, Timestamp::now(), unsent);
@@ -311,6 +336,12 @@ impl Watcher {
             _ => {}
         }
         self.is_lost = self.source_error.is_some();
+        match pace.late() {
+            Some(late) if !self.is_late => say(Status::Late(late.between)),
+            None if self.is_late => say(Status::OnTime),
+            _ => {}
+        }
+        self.is_late = pace.late().is_some();
         let unreadable = &answer.gaps.unreadable;
         lost.retain(|inode| {
             let is_lost = unreadable.iter().any(|one| one.inode == *inode);

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::timestamp::Timestamp;
+use super::timestamp::{Seconds, Timestamp};
 use crate::listener::{Family, Holder, Holders, Interface, Listener, SsAddress};
 use crate::report::is_nonprinting;
 
@@ -56,12 +56,13 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
 }
 
 /// The status of a watcher as a JSON object without a newline. `kind` is its `type`. It
-/// may be about one `namespace`, by its inode.
+/// may be about one `namespace`, by its inode. The `interval` is the time between polls.
 pub fn status(
     kind: &str,
     timestamp: Timestamp,
     namespace: Option<u64>,
     error: Option<&str>,
+    interval: Option<Seconds>,
 ) -> String {
     let namespace = match namespace {
         None => String::new(),
@@ -71,7 +72,11 @@ pub fn status(
         None => String::new(),
         Some(error) => format!(r#","error":{}"#, string(error.as_bytes())),
     };
-    format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{namespace}{error}}}"#)
+    let interval = match interval {
+        None => String::new(),
+        Some(interval) => format!(r#","interval":{interval}"#),
+    };
+    format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{namespace}{error}{interval}}}"#)
 }
 
 /// The member `processes`, and `more_processes` if there are more.
@@ -115,6 +120,7 @@ mod tests {
     use crate::listener::{Endpoint, Namespace, Protocol};
     use serde_json::{Value, json};
     use std::sync::Arc;
+    use std::time::Duration;
 
     fn listener(address: &str) -> Listener {
         let address = address.parse().unwrap();
@@ -201,12 +207,17 @@ mod tests {
         );
         assert_eq!(value["cgroup"], "/a \"b\"\u{fffd}");
 
-        let line = status("lost", Timestamp::now(), Some(4026532221), Some("why"));
+        let now = Timestamp::now();
+        let line = status("lost", now, Some(4026532221), Some("why"), None);
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             (&value["namespace"], &value["error"]),
             (&json!(4026532221u32), &json!("why"))
         );
+        let interval = Seconds(Duration::from_millis(62_050));
+        let line = status("late", now, None, None, Some(interval));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["interval"], 62.05);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Turns listeners into lines of text, in the format that was asked for.
 
+use std::time::Duration;
+
 use super::json;
 use super::table::Table;
-use super::timestamp::Timestamp;
+use super::timestamp::{Seconds, Timestamp};
 use crate::listener::Listener;
 
 /// How listeners are written.
@@ -41,6 +43,10 @@ pub enum Status<'a> {
     Lost(Option<u64>, &'a str),
     /// A source can be read again, or this namespace can or has gone.
     Back(Option<u64>),
+    /// Polls come later than was asked for, with this time between them.
+    Late(Duration),
+    /// They no longer do.
+    OnTime,
 }
 
 /// Writes lines in one format, and keeps the widths of the table's columns.
@@ -63,12 +69,15 @@ impl Renderer {
     /// take it for a row.
     pub fn status(&self, status: Status<'_>, now: Timestamp, text: &mut Vec<u8>) {
         if self.format.json {
-            let (kind, namespace, error) = match status {
-                Status::Ready(error) => ("ready", None, error),
-                Status::Lost(namespace, error) => ("lost", namespace, Some(error)),
-                Status::Back(namespace) => ("back", namespace, None),
+            let (kind, namespace, error, interval) = match status {
+                Status::Ready(error) => ("ready", None, error, None),
+                Status::Lost(namespace, error) => ("lost", namespace, Some(error), None),
+                Status::Back(namespace) => ("back", namespace, None, None),
+                Status::Late(interval) => ("late", None, None, Some(Seconds(interval))),
+                Status::OnTime => ("on_time", None, None, None),
             };
-            text.extend_from_slice(json::status(kind, now, namespace, error).as_bytes());
+            let line = json::status(kind, now, namespace, error, interval);
+            text.extend_from_slice(line.as_bytes());
             text.push(b'\n');
         }
     }

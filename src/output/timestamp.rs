@@ -1,7 +1,7 @@
-//! A point in time as RFC 3339 text, in UTC and with milliseconds.
+//! Times as text: a point in time in RFC 3339, in UTC, and a length of time in seconds.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time. It prints as `2026-01-02T03:04:05.678Z`, in 24 characters up to
 /// the year 9999.
@@ -32,6 +32,16 @@ impl fmt::Display for Timestamp {
             f,
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"
         )
+    }
+}
+
+/// A length of time. It prints as seconds with three decimals: `1.500`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds(pub Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
     }
 }
 

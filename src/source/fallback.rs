@@ -3,13 +3,11 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::time::Duration;
 
 use super::error::SourceError;
 use super::inodes::Inodes;
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
-use super::ss::run::{self, RunError};
 use super::ss::{Ss, SsError};
 use crate::listener::SocketTable;
 use crate::report::{self, Details};
@@ -73,8 +71,7 @@ impl Sources {
     }
 
     /// Fills `snapshot`, and returns which source answered. For listeners that are
-    /// `known`, an open may be seen one poll later. Adds the time spent waiting for an ss
-    /// that did not finish to `waited`.
+    /// `known`, an open may be seen one poll later.
     ///
     /// # Errors
     /// If no source gave a complete answer. The snapshot is then empty.
@@ -82,7 +79,6 @@ impl Sources {
         &mut self,
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
-        waited: &mut Duration,
     ) -> Result<AnsweredBy, SourceError> {
         let answered_by = match &mut self.first {
             First::ProcNet => self.read_proc_net(known, snapshot)?,
@@ -95,9 +91,6 @@ impl Sources {
                 }
                 result => {
                     let failure = result.err().unwrap_or(SsError::NoRows);
-                    if matches!(failure, SsError::Run(RunError::TimedOut)) {
-                        *waited += run::DEADLINE;
-                    }
                     self.read_for_ss(failure, known, snapshot)?
                 }
             },

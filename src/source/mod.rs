@@ -29,7 +29,6 @@ pub mod tree;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use crate::listener::SocketTable;
 use crate::port::{Filter, PortSpec};
@@ -110,17 +109,6 @@ pub trait Expected {
     fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>);
 }
 
-/// What became of one poll.
-#[derive(Debug)]
-#[must_use]
-pub struct Poll {
-    /// What is known besides the snapshot, or why there is none.
-    pub result: Result<Answer, SourceError>,
-    /// The time that it took, without the time spent waiting for an ss that did
-    /// not finish.
-    pub cost: Duration,
-}
-
 /// What a poll found out besides the listeners.
 #[derive(Debug, Default)]
 pub struct Answer {
@@ -143,8 +131,6 @@ pub struct HoldersFound {
     pub may_differ: bool,
     /// Whether holders may be missing.
     pub are_incomplete: bool,
-    /// The time that it took.
-    pub cost: Duration,
 }
 
 /// How often polls had to look again for missing listeners.
@@ -187,8 +173,6 @@ struct Looks {
     count: SecondLooks,
     /// The source that answered the last look.
     answered_by: Option<AnsweredBy>,
-    /// How long the current poll has waited for an ss that did not finish.
-    waited: Duration,
 }
 
 impl Source {
@@ -252,25 +236,26 @@ impl Source {
         self
     }
 
-    /// Fills `snapshot` with the listeners of this moment that pass the filter. On
-    /// an error the snapshot is of no use.
-    pub fn poll(&mut self, known: Known<'_>, snapshot: &mut Snapshot) -> Poll {
-        let started = Instant::now();
-        self.looks.waited = Duration::ZERO;
+    /// Fills `snapshot` with the listeners of this moment that pass the filter, and
+    /// returns what is known besides them.
+    ///
+    /// # Errors
+    /// If there is no complete answer. The snapshot is then of no use.
+    pub fn poll(
+        &mut self,
+        known: Known<'_>,
+        snapshot: &mut Snapshot,
+    ) -> Result<Answer, SourceError> {
         if let Asked::All(namespaces) = &mut self.asked {
             namespaces.start_poll();
         }
-        let mut result = self.look(known, snapshot, true);
+        self.look(known, snapshot, true)?;
         if let Some(expected) = known.expected
             && !self.looks.are_single
-            && result.is_ok()
         {
-            result = self.look_again(known, snapshot, expected);
+            self.look_again(known, snapshot, expected)?;
         }
-        Poll {
-            result: result.map(|()| self.answer()),
-            cost: started.elapsed().saturating_sub(self.looks.waited),
-        }
+        Ok(self.answer())
     }
 
     /// What is known after the last look of a poll, besides the listeners.
@@ -304,7 +289,6 @@ impl Source {
     /// Finds the processes that hold the listeners of `snapshot`, if holders are
     /// asked for, and removes those that only excluded ones hold.
     pub fn find_holders(&mut self, snapshot: &mut Snapshot) -> HoldersFound {
-        let started = Instant::now();
         let holders = self.holders.as_mut();
         HoldersFound {
             may_differ: holders.is_some_and(|holders| holders.find(snapshot)),
@@ -312,7 +296,6 @@ impl Source {
                 .holders
                 .as_ref()
                 .is_some_and(HolderSearch::is_incomplete),
-            cost: started.elapsed(),
         }
     }
 
@@ -351,7 +334,7 @@ impl Source {
             }
             Asked::One(sources) => {
                 let listeners = known.listeners.filter(|_| known.may_be_late);
-                let read = sources.read(listeners, snapshot, &mut self.looks.waited);
+                let read = sources.read(listeners, snapshot);
                 read.map(|answered_by| self.looks.answered_by = Some(answered_by))
             }
         };

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::gaps::Doubt;
 use super::holders::inodes_of;
@@ -295,7 +295,7 @@ impl Tree {
             {
                 break;
             }
-            sys::wait_until_gone(RETRY, None, None);
+            sys::wait_until_gone(Instant::now() + RETRY, None, None);
         }
         let socket = |inode: u64| {
             let (was_held, misses) = match self.find(inode) {
@@ -441,7 +441,7 @@ fn is_in(directory: &Path, namespace: &Path) -> io::Result<bool> {
     for _ in 1..MOST_TRIES {
         match look() {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                sys::wait_until_gone(RETRY, None, None);
+                sys::wait_until_gone(Instant::now() + RETRY, None, None);
             }
             answer => return answer,
         }

@@ -24,8 +24,8 @@ mod unwinder;
 mod waiting;
 
 pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK, O_PATH};
-pub(crate) use memory::give_back;
 pub use cpu_time::cpu_time;
+pub(crate) use memory::give_back;
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
 pub use privileges::{give_up_privileges, has_privileges_of_another};
 pub(crate) use processes::{Child, fork_child, kill_child_group, set_child_group};

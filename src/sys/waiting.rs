@@ -10,10 +10,12 @@ use super::processes::Parent;
 /// How often a child without a pidfd checks whether its parent still runs.
 const PARENT_CHECK: Duration = Duration::from_millis(500);
 
-/// Waits for `pause`. Returns true at once when the reader of `stream` is gone or
+/// Waits until `end`. Returns true at once when the reader of `stream` is gone or
 /// `parent` has ended. A file has no reader, so for a file this is a plain sleep.
+///
+/// The time while this process is stopped counts.
 pub fn wait_until_gone(
-    pause: Duration,
+    end: Instant,
     stream: Option<BorrowedFd<'_>>,
     parent: Option<&Parent>,
 ) -> bool {
@@ -22,9 +24,8 @@ pub fn wait_until_gone(
         Some(None) => PARENT_CHECK,
         _ => Duration::MAX,
     };
-    let end = Instant::now() + pause;
-    let mut left = pause;
     loop {
+        let left = end.saturating_duration_since(Instant::now());
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.min(longest).as_nanos().div_ceil(1_000_000);
         // A negative descriptor is passed over.
@@ -49,8 +50,7 @@ pub fn wait_until_gone(
         if ready > 0 || parent.is_some_and(Parent::is_gone) {
             return true;
         }
-        left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if Instant::now() >= end {
             return false;
         }
     }

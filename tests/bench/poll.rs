@@ -157,7 +157,7 @@ fn poll(bencher: Bencher, input: Input) {
     let proc = input.proc();
     let mut source = source(&proc);
     let mut snapshot = Snapshot::default();
-    bencher.bench_local(|| source.poll(Known::default(), &mut snapshot).result.unwrap());
+    bencher.bench_local(|| source.poll(Known::default(), &mut snapshot).unwrap());
     assert_eq!(snapshot.listeners().len(), input.shape().1);
 }
 

@@ -393,28 +393,6 @@ fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
     assert_eq!(closed, format!("tcp CLOSED 127.0.0.1:{port}"));
 }
 
-#[test]
-fn polls_longer_than_the_interval_miss_nothing_and_still_pause() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().display();
-    let script = format!(
-        "date +%s%N >>{path}/runs; sleep 0.3; echo '{SS_HEADER}'
-         echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'
-         [ $(wc -l <{path}/runs) = 1 ] || echo 'tcp LISTEN 0 0 127.0.0.1:2 0.0.0.0:*'"
-    );
-    write_program(&directory.path().join("ss"), &script);
-    let mut command = lntu(&["-H", "-i", "10ms", "--source", "ss"]);
-    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
-    assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:1");
-    assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:2");
-    let runs = fs::read_to_string(directory.path().join("runs")).unwrap();
-    let starts: Vec<u64> = runs.lines().map(|line| line.parse().unwrap()).collect();
-    // The first run, and a pause of nine times its length.
-    let between = Duration::from_nanos(starts[1] - starts[0]);
-    assert!(between > Duration::from_millis(2900), "{between:?}");
-    watcher.assert_no_more_errors();
-}
-
 /// Runs lntu with a limit of `limit` open descriptors. If `first` closes stdin,
 /// its number is free again, which is just enough to load the program.
 fn with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished {

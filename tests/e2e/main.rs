@@ -22,6 +22,7 @@ mod namespaces;
 mod netlink;
 mod of;
 mod old_kernels;
+mod pace;
 mod privileges;
 mod probe;
 mod processes;

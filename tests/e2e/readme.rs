@@ -358,6 +358,12 @@ fn the_json_schema_holds_for_every_line() {
         ),
         (json!({"type": "back", "timestamp": now}), true),
         (json!({"type": "back"}), false),
+        (
+            json!({"type": "late", "timestamp": now, "interval": 2.5}),
+            true,
+        ),
+        (json!({"type": "late", "timestamp": now}), false),
+        (json!({"type": "on_time", "timestamp": now}), true),
         (json!({"type": "lost", "timestamp": now}), false),
         (
             json!({"type": "ready", "timestamp": now, "port": "tcp:*:80"}),

@@ -86,15 +86,15 @@ fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Quest
 fn known_listeners_change_nothing(proc: &Path) {
     let mut source = source(proc);
     let (mut first, mut second) = (Snapshot::default(), Snapshot::default());
-    let poll = source.poll(Known::default(), &mut first);
-    poll.result.expect("valid tables");
+    let answer = source.poll(Known::default(), &mut first);
+    answer.expect("valid tables");
     let known = Known {
         listeners: Some(&first),
         may_be_late: true,
         expected: None,
     };
-    let poll = source.poll(known, &mut second);
-    poll.result.expect("valid tables");
+    let answer = source.poll(known, &mut second);
+    answer.expect("valid tables");
     assert_eq!(first.listeners(), second.listeners());
 }
 

@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lntu::command::pace::Interval;
 use lntu::command::watch::{WatchOptions, Watcher};
 use lntu::listener::{Endpoint, Protocol};
 use lntu::output::{Format, Output};
@@ -95,6 +95,7 @@ pub struct Record {
     pub errors: String,
 }
 
+/// The interval of a watcher in process. The program keeps its default pace.
 const INTERVAL: &str = "10ms";
 
 impl Watching {
@@ -105,7 +106,7 @@ impl Watching {
             Watched::Program => {
                 let mut command = helper_process("--exec");
                 command.arg(env!("CARGO_BIN_EXE_lntu"));
-                command.args(["--json", "--interval", INTERVAL, "--source", asked.name()]);
+                command.args(["--json", "--source", asked.name()]);
                 match scope {
                     Scope::All => {}
                     Scope::ByPort => drop(command.arg("--by-port")),
@@ -308,7 +309,8 @@ pub fn identity(line: &str) -> Identity {
 /// `None` for a line that is about no listener.
 fn parse(line: &str) -> Option<(Identity, bool, String)> {
     let value: Value = serde_json::from_str(line).unwrap();
-    if value["type"] == "ready" {
+    // Beside the helpers, polls may come late.
+    if ["ready", "late", "on_time"].contains(&value["type"].as_str().unwrap()) {
         return None;
     }
     let protocol = match value["protocol"].as_str() {
@@ -335,10 +337,9 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         "netlink" => SourceChoice::Netlink,
         _ => SourceChoice::Proc(PathBuf::from("/proc")),
     };
-    let interval: Interval = INTERVAL.parse().unwrap();
     report::set_verbosity(Verbosity::Verbose);
     let options = WatchOptions {
-        interval,
+        interval: INTERVAL.parse().unwrap(),
         changes_only: false,
         full: false,
         settle: Duration::ZERO,
@@ -363,11 +364,13 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
     let mut polls = File::create(polls)?;
     loop {
         let begin = now();
-        assert!(watcher.poll().is_continue());
+        let ControlFlow::Continue(due) = watcher.poll() else {
+            panic!("the watcher has ended");
+        };
         let end = now();
         let length = fs::metadata(events)?.len();
         let SecondLooks { taken, needed } = watcher.second_looks();
         polls.write_all(format!("{begin} {end} {length} {taken} {needed}\n").as_bytes())?;
-        thread::sleep(interval.pause_after(Duration::from_nanos(end - begin)));
+        thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 }

@@ -1,0 +1,226 @@
+//! How often polls come. An ss stands for polls that cost CPU time, or that wait: it
+//! notes when each run starts and ends. What the pace must be for which cost is tested
+//! beside `command::pace`.
+
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::*;
+use crate::watch::SwitchableSs;
+
+/// Uses tens of milliseconds of CPU time.
+const BURN: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+const ANSWER: &str = "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
+                      echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'";
+
+/// A directory whose `ss` does `work`, and notes its start and its end in nanoseconds.
+struct NotingSs(TempDir);
+
+impl NotingSs {
+    fn new(work: &str) -> NotingSs {
+        let directory = TempDir::new().unwrap();
+        let notes = directory.path().display();
+        let script = format!(
+            "date +%s%N >>{notes}/starts; runs=$(wc -l <{notes}/starts)
+             {work}
+             {ANSWER}
+             date +%s%N >>{notes}/ends"
+        );
+        write_program(&directory.path().join("ss"), &script);
+        NotingSs(directory)
+    }
+
+    fn watcher(&self, arguments: &[&str]) -> Running {
+        let mut command = lntu(&[&["-H", "--source", "ss"], arguments].concat());
+        Running::start(command.env("PATH", path_with(self.0.path())))
+    }
+
+    fn times(&self, file: &str) -> Vec<u64> {
+        let times = fs::read_to_string(self.0.path().join(file)).unwrap_or_default();
+        times.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// The time from the end of each run to the start of the next, once there are so
+    /// many.
+    fn pauses(&self, number: usize) -> Vec<Duration> {
+        wait_for("more runs of ss", || {
+            (self.times("starts").len() > number).then_some(())
+        });
+        let (starts, ends) = (self.times("starts"), self.times("ends"));
+        let both = ends.iter().zip(&starts[1..]);
+        both.map(|(end, start)| Duration::from_nanos(start - end))
+            .collect()
+    }
+}
+
+/// The CPU time of a process and of its children that it waited for.
+fn cpu_time(pid: rustix::process::Pid) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    // utime, stime, cutime and cstime, in ticks of 10 ms.
+    let ticks = fields.split(' ').skip(11).take(4);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn polls_take_at_most_a_tenth_of_a_core() {
+    let ss = NotingSs::new(BURN);
+    let started = Instant::now();
+    let watcher = ss.watcher(&["-i", "10ms"]);
+    let (used, elapsed) = wait_for("a run after ten pauses", || {
+        let (used, elapsed) = (cpu_time(watcher.pid()), started.elapsed());
+        // While a run goes on, every poll before it has had its pause.
+        let (starts, ends) = (ss.times("starts").len(), ss.times("ends").len());
+        (starts > 10 && starts > ends).then_some((used, elapsed))
+    });
+    assert!(used >= Duration::from_millis(100), "{used:?}");
+    // Ticks are rounded, and the start of the program is not part of a poll.
+    let most = elapsed / 10 + Duration::from_millis(40);
+    assert!(used <= most, "{used:?} within {elapsed:?}");
+}
+
+#[test]
+fn a_poll_that_waits_costs_nothing() {
+    let ss = NotingSs::new("sleep 0.5");
+    let _watcher = ss.watcher(&["-i", "20ms"]);
+    let shortest = ss.pauses(5).into_iter().min().unwrap();
+    assert!(shortest < Duration::from_millis(500), "{shortest:?}");
+}
+
+#[test]
+fn an_expensive_ss_is_run_once_a_second() {
+    // A tenth of a core would allow several a second.
+    let ss = NotingSs::new(&BURN.replace("100000", "20000"));
+    let _watcher = ss.watcher(&[]);
+    ss.pauses(4);
+    let starts = ss.times("starts");
+    let shortest = starts.windows(2).map(|two| two[1] - two[0]).min().unwrap();
+    let shortest = Duration::from_nanos(shortest);
+    // The shell starts before it notes that it does.
+    assert!(shortest > Duration::from_millis(900), "{shortest:?}");
+}
+
+#[test]
+fn a_cheap_poll_comes_ten_times_a_second_at_first() {
+    let proc = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
+    let watcher = Running::start(&mut lntu(&["-H", "--proc", proc]));
+    // It sleeps nowhere but between two polls.
+    let sleeps = || -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", watcher.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    watcher.next_line();
+    wait_for("a second with more than five polls", || {
+        let (before, started) = (sleeps(), Instant::now());
+        std::thread::sleep(Duration::from_secs(1));
+        let polls = sleeps() - before;
+        let most = started.elapsed().as_millis() as u64 / 100 + 2;
+        assert!(polls <= most, "{polls}");
+        (polls > 5).then_some(())
+    });
+}
+
+#[test]
+fn a_poll_that_was_stopped_costs_nothing() {
+    const STOPPED: Duration = Duration::from_millis(1500);
+    let ss = NotingSs::new("[ $runs != 3 ] || { kill -STOP $PPID; sleep 1.5; kill -CONT $PPID; }");
+    let _watcher = ss.watcher(&["-i", "20ms"]);
+    let pause = ss.pauses(4)[2];
+    assert!(pause < 4 * STOPPED, "{pause:?}");
+}
+
+#[test]
+fn a_pause_goes_on_while_the_watcher_is_stopped() {
+    const INTERVAL: Duration = Duration::from_secs(3);
+    let ss = NotingSs::new("");
+    let watcher = ss.watcher(&["-i", "3s"]);
+    watcher.next_line();
+    let runs = ss.times("starts").len();
+    kill_process(watcher.pid(), Signal::STOP).unwrap();
+    std::thread::sleep(INTERVAL + Duration::from_millis(500));
+    kill_process(watcher.pid(), Signal::CONT).unwrap();
+    let continued = Instant::now();
+    wait_for("the next poll", || {
+        (ss.times("starts").len() > runs).then_some(())
+    });
+    let pause = continued.elapsed();
+    assert!(pause < INTERVAL, "{pause:?}");
+}
+
+#[test]
+fn polls_that_come_late_are_said_once() {
+    let expensive = format!("{BURN}\n{ANSWER}");
+    let ss = SwitchableSs::new(&expensive);
+    let mut command = lntu(&["--json", "-i", "100ms", "--source", "ss"]);
+    let watcher = Running::start(command.env("PATH", path_with(ss.path())));
+    let next = || -> Value { serde_json::from_str(&watcher.next_line()).unwrap() };
+    assert_eq!(next()["type"], "listening");
+    assert_eq!(next()["type"], "ready");
+    let late = next();
+    assert_eq!(late["type"], "late");
+    let between = late["interval"].as_f64().unwrap();
+    assert!(between > 0.2, "{between}");
+    let said = watcher.next_error();
+    let expected = format!("lntu: polls come every {between:.3} s, not every 0.100 s: ");
+    assert!(said.starts_with(&expected), "{said}");
+    watcher.assert_no_more_errors();
+    ss.becomes(ANSWER);
+    assert_eq!(next()["type"], "on_time");
+    assert_eq!(watcher.next_error(), "lntu: polls come in time again");
+}
+
+/// The CPU time of the first thread of a process.
+fn precise_cpu_time(pid: rustix::process::Pid) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// With `--full`, a poll that finds a change writes the whole table. With netlink, that
+/// is a third of its cost.
+#[test]
+fn rendering_is_part_of_the_cost() {
+    in_private_network(|| {
+        let limit = rustix::process::Rlimit {
+            current: Some(4096),
+            maximum: Some(4096),
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let listen = |port: u16| listen_on("127.0.0.1", port);
+        let mut listeners: Vec<Listener> = (1001..=4000).map(listen).collect();
+        let directory = TempDir::new().unwrap();
+        let output = directory.path().join("output");
+        let options = "--json --full -i 10ms --source netlink -o";
+        let options: Vec<&str> = options.split(' ').collect();
+        let watcher = Running::start(lntu(&options).arg(&output));
+        // This port is in the last line of a table.
+        let wait_for_table = |port: u16| {
+            let number = format!("\"number\":{port},");
+            wait_for("the table", || {
+                let mut file = fs::File::open(&output).ok()?;
+                let end = file.seek(SeekFrom::End(0)).ok()?;
+                file.seek(SeekFrom::Start(end.saturating_sub(500))).ok()?;
+                let mut tail = String::new();
+                file.read_to_string(&mut tail).ok()?;
+                tail.contains(&number).then_some(())
+            });
+            (precise_cpu_time(watcher.pid()), Instant::now())
+        };
+        let (used_before, started) = wait_for_table(4000);
+        let last = (4001..=4020).map(|port| {
+            listeners.push(listen(port));
+            wait_for_table(port)
+        });
+        let (used, ended) = last.last().unwrap();
+        let share = (used - used_before).as_secs_f64() / (ended - started).as_secs_f64();
+        assert!(share <= 0.115, "{share}");
+    });
+}
