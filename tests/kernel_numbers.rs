@@ -15,7 +15,7 @@ use syn::{BinOp, Expr, Ident, ImplItemConst, ItemConst, ItemEnum, Lit, Type, UnO
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-const HEADERS: [&str; 29] = [
+const HEADERS: [&str; 32] = [
     "stdio.h",
     "errno.h",
     "fcntl.h",
@@ -35,12 +35,14 @@ const HEADERS: [&str; 29] = [
     "linux/if_ether.h",
     "linux/if_link.h",
     "linux/inet_diag.h",
+    "linux/kcmp.h",
     "linux/limits.h",
     "linux/mptcp.h",
     "linux/net.h",
     "linux/netlink.h",
     "linux/netlink_diag.h",
     "linux/packet_diag.h",
+    "linux/prctl.h",
     "linux/rtnetlink.h",
     "linux/sock_diag.h",
     "linux/tcp.h",

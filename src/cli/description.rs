@@ -361,7 +361,7 @@ option_table! {
             "not sockets that only processes of this name hold; may be repeated",
             Setting::ExcludeHolder).repeatable()
             => "NAME is what /proc/PID/comm says, at most 15 bytes. Sockets whose holders \
-                cannot be read stay.";
+                cannot be read stay, and list then exits with 2.";
         flag(None, "by-port", PRINTING,
             "one line for each protocol and port, however many addresses listen",
             Flag::ByPort)

@@ -1,12 +1,16 @@
 //! Which processes hold a socket: those with a link to the socket's inode in
 //! `/proc/PID/fd`. Their names come from `/proc/PID/comm`, or from `stat` as in ss.
 
-use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::kernel::proc::process::{for_each_descriptor, for_each_number_until, name_in_comm};
+use super::place;
+use crate::kernel::proc::hidepid::hides_processes;
+use crate::kernel::proc::process::{
+    for_each_descriptor_as_owner, for_each_further_table, for_each_number_until,
+    has_no_descriptors, is_refused, name_in_comm,
+};
 use crate::listener::{Holder, Holders, Listener};
 use crate::report;
 use crate::snapshot::Snapshot;
@@ -18,14 +22,21 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Fewer sockets than this are forgotten only at the next search.
 const LEAST_FORGOTTEN: usize = 256;
+/// What reading the descriptors of another user's process needs.
+pub const NEEDS: &str = "root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
 /// Names the holders of listeners, leaves out those that only excluded processes hold,
 /// and says once what it may have missed.
 #[derive(Debug)]
 pub struct HolderSearch {
     lookup: Lookup,
+    /// Without a column of processes, none is empty.
+    shown: bool,
     warned_of_unheld: bool,
     warned_of_deadline: bool,
+    /// A listener of the last snapshot has no holder that was found, but may have one with
+    /// an excluded name.
+    is_in_doubt: bool,
 }
 
 impl HolderSearch {
@@ -34,9 +45,10 @@ impl HolderSearch {
     pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>, shown: bool) -> HolderSearch {
         HolderSearch {
             lookup: Lookup::new(proc_root, excluded),
-            // Without a column of processes none is empty.
-            warned_of_unheld: !shown,
+            shown,
+            warned_of_unheld: false,
             warned_of_deadline: false,
+            is_in_doubt: false,
         }
     }
 
@@ -54,6 +66,10 @@ impl HolderSearch {
 
     fn warn_of_missing(&mut self, snapshot: &Snapshot) {
         let mut listeners = snapshot.listeners().iter();
+        let is_unheld = listeners.any(|listener| listener.holders.is_empty());
+        // Otherwise it has closed since, or its holder is in another PID namespace.
+        let may_be_hidden = is_unheld && self.lookup.is_denied_some();
+        self.is_in_doubt = may_be_hidden && self.excludes_any();
         if self.lookup.is_incomplete() {
             if !std::mem::replace(&mut self.warned_of_deadline, true) {
                 let seconds = DEADLINE.as_secs();
@@ -61,17 +77,17 @@ impl HolderSearch {
                     "some processes were not searched for holders: a search ends after {seconds} s"
                 ));
             }
-        } else if listeners.any(|listener| listener.holders.is_empty())
+        } else if is_unheld
+            && (may_be_hidden || self.shown)
             && !std::mem::replace(&mut self.warned_of_unheld, true)
         {
-            // Otherwise they have closed since, or their holders are hidden from this /proc.
-            let say = match self.lookup.is_refused_some() {
+            let say = match may_be_hidden {
                 true => report::warn,
                 false => report::detail,
             };
             say(format_args!(
                 "no process was found for some listeners (to see those of other users takes \
-                 root with CAP_SYS_PTRACE, and a /proc that shows them)"
+                 {NEEDS}, and a /proc that shows them)"
             ));
         }
     }
@@ -81,9 +97,10 @@ impl HolderSearch {
         !self.lookup.excluded.is_empty()
     }
 
-    /// Whether a search reached its deadline, so that holders may be missing.
+    /// Whether holders may be missing on which the answer depends: a search reached its
+    /// deadline, or a listener is left in only because its holder may be hidden.
     pub fn is_incomplete(&self) -> bool {
-        self.lookup.is_incomplete
+        self.lookup.is_incomplete || self.is_in_doubt
     }
 }
 
@@ -95,8 +112,10 @@ pub struct Lookup {
     excluded: Vec<Vec<u8>>,
     /// Sorted by inode.
     sockets: Vec<Socket>,
-    /// `None` before the first search.
-    is_refused_some: Option<bool>,
+    /// Whether some process may not be read. `None` before the first search.
+    is_denied_some: Option<bool>,
+    /// Whether `/proc` may hide some. `None` before that was asked.
+    hides_some: Option<bool>,
     is_incomplete: bool,
 }
 
@@ -117,7 +136,8 @@ impl Lookup {
             proc_root: proc_root.to_path_buf(),
             excluded,
             sockets: Vec::new(),
-            is_refused_some: None,
+            is_denied_some: None,
+            hides_some: None,
             is_incomplete: false,
         }
     }
@@ -160,10 +180,10 @@ impl Lookup {
             excluded: &self.excluded,
             deadline,
             is_over: false,
-            is_refused: false,
+            is_denied: false,
         };
-        search.read_processes(&self.proc_root);
-        self.is_refused_some = Some(search.is_refused);
+        search.read_all(&self.proc_root);
+        self.is_denied_some = Some(search.is_denied);
         for socket in search.sockets.iter_mut().filter(|one| !one.is_searched) {
             socket.is_searched = true;
             socket.may_have_other |= search.is_over;
@@ -192,13 +212,15 @@ impl Lookup {
         self.is_incomplete
     }
 
-    /// Whether this process may not read the descriptors of some process: as of the last
-    /// search, if there was one.
-    pub fn is_refused_some(&mut self) -> bool {
-        if self.is_refused_some.is_none() {
+    /// Whether this process may not read the descriptors of some process, or not see the
+    /// process at all: as of the last search, if there was one.
+    pub fn is_denied_some(&mut self) -> bool {
+        if self.is_denied_some.is_none() {
             self.search(Vec::new(), Instant::now() + DEADLINE);
         }
-        self.is_refused_some == Some(true)
+        let (hides_some, proc_root) = (&mut self.hides_some, &self.proc_root);
+        self.is_denied_some == Some(true)
+            || *hides_some.get_or_insert_with(|| hides_processes(proc_root))
     }
 
     /// The socket with this inode, if it was searched for. No socket has the inode 0.
@@ -229,31 +251,56 @@ struct Search<'a> {
     deadline: Instant,
     /// Whether the deadline has passed.
     is_over: bool,
-    /// Whether the descriptors of some process may not be read.
-    is_refused: bool,
+    /// Whether the descriptors of some process may not be read, or no process is shown.
+    is_denied: bool,
 }
 
 impl Search<'_> {
-    fn read_processes(&mut self, proc_root: &Path) {
-        // An error means that there is nothing to be found there.
-        let _ = for_each_number_until(proc_root, &mut |pid, directory| {
-            self.read_process(pid, directory);
-            self.go_on()
-        });
+    /// Reads every process, and the threads with descriptors of their own if a socket was
+    /// not found in any.
+    fn read_all(&mut self, proc_root: &Path) {
+        self.read_processes(proc_root, false);
+        let is_unheld = |socket: &Socket| !socket.is_searched && socket.holders.is_empty();
+        if !self.is_over && self.sockets.iter().any(is_unheld) {
+            self.read_processes(proc_root, true);
+        }
     }
 
-    /// Adds the process in `directory` to each new socket that it holds.
-    fn read_process(&mut self, pid: u32, directory: &Path) {
-        let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    fn read_processes(&mut self, proc_root: &Path, of_threads: bool) {
+        let mut is_shown_any = false;
+        let listed = for_each_number_until(proc_root, &mut |pid, process| {
+            is_shown_any = true;
+            if of_threads {
+                // An error means that it has ended, or that it was refused before.
+                let _ = for_each_further_table(process, &mut |thread| match self
+                    .read_table(pid, process, thread)
+                {
+                    true => self.go_on(),
+                    false => ControlFlow::Break(()),
+                });
+            } else {
+                self.read_table(pid, process, process);
+            }
+            self.go_on()
+        });
+        // Where nothing is mounted, not even this process is shown. A saved `/proc` may have
+        // no processes.
+        self.is_denied |= listed.is_err() || place::is_own(proc_root) && !is_shown_any;
+    }
+
+    /// Adds the process to each new socket in the table of descriptors of `directory`,
+    /// which is that of the process or of one of its threads. False if it may not be read.
+    fn read_table(&mut self, pid: u32, process: &Path, directory: &Path) -> bool {
         let mut holder = None;
-        let read = for_each_descriptor(directory, &mut |fd, socket| {
+        let mut is_denied = false;
+        let read = for_each_descriptor_as_owner(directory, &mut |fd, socket| {
             // Root without CAP_SYS_PTRACE can list what it may not read.
-            self.is_refused |= socket.as_ref().is_err_and(is_refusal);
+            is_denied |= is_refused(&socket);
             let inode = socket.ok().flatten();
             if let Some(socket) = inode.and_then(|inode| new_socket(&mut self.sockets, inode)) {
                 let holder = holder.get_or_insert_with(|| {
                     // A process that ended meanwhile has no name.
-                    let name = name_in_comm(directory).ok()?;
+                    let name = name_in_comm(process).ok()?;
                     Some(Holder { name, pid, fd })
                 });
                 if let Some(holder) = holder {
@@ -264,7 +311,10 @@ impl Search<'_> {
             }
             self.go_on()
         });
-        self.is_refused |= read.as_ref().is_err_and(is_refusal);
+        is_denied |= is_refused(&read);
+        // The files of what has ended belong to root.
+        self.is_denied = self.is_denied || is_denied && !has_no_descriptors(directory);
+        !is_denied
     }
 
     fn go_on(&mut self) -> ControlFlow<()> {

@@ -249,6 +249,9 @@ impl Source {
         if let Asked::All(namespaces) = &mut self.asked {
             namespaces.start_poll();
         }
+        if let Some(tree) = &mut self.tree {
+            tree.start_poll();
+        }
         self.look(known, snapshot, true)?;
         if let Some(expected) = known.expected
             && !self.looks.are_single

@@ -151,7 +151,7 @@ impl Namespaces {
                  docker run --pid=host, or hostPID: true)"
             ));
         }
-        let hides_from_users = hides_processes();
+        let hides_from_users = hides_processes(Path::new(PROC));
         if hides_from_users {
             report::warn(format_args!(
                 "{PROC} hides processes of other users (it is mounted with hidepid; to see them \

@@ -3,16 +3,18 @@
 //! and not the machine.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::gaps::Doubt;
-use super::holders::inodes_of;
+use super::holders::{DEADLINE, NEEDS, inodes_of};
+use super::place;
+use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::process::{
-    children, for_each_descriptor, for_each_number, has_ended, is_of_ended, read_stat,
+    children, for_each_descriptor_as_owner, for_each_further_table, for_each_number,
+    for_each_number_until, has_no_descriptors, is_of_ended, network_namespace_link, read_stat,
 };
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
@@ -46,24 +48,27 @@ pub struct Tree {
     /// Whether the kernel lists children (`CONFIG_PROC_CHILDREN`). Where it does not,
     /// all processes are asked for their parent.
     lists_children: bool,
+    /// When the searches of the current poll end.
+    deadline: Instant,
     /// Sorted by inode.
     sockets: Vec<Socket>,
     /// Why the network namespace of the root may not be read, if it may not. Its listeners
     /// may then be in another one.
     namespace_refusal: Option<String>,
-    /// What the last search was not allowed to read.
-    refused: Refused,
-    /// The listeners of the last snapshot that a refused process may hold, and that no
+    /// What the last search could not read.
+    unread: Unread,
+    /// The listeners of the last snapshot that an unread process may hold, and that no
     /// other process of the tree holds.
     uncertain: Vec<Listener>,
 }
 
-/// The processes of the tree whose descriptors this process may not read.
+/// What a search could not read of the tree.
 #[derive(Debug, Default)]
-struct Refused {
+struct Unread {
+    /// The processes whose descriptors this process may not read, or that it cannot see.
     pids: Vec<u32>,
-    /// Why, for the first of them.
-    reason: String,
+    /// Why something was not read, for the first that was not. `None` if all was read.
+    reason: Option<String>,
 }
 
 /// What one search found.
@@ -71,7 +76,7 @@ struct Refused {
 struct Found {
     /// Sorted by inode.
     sockets: Vec<Socket>,
-    refused: Refused,
+    unread: Unread,
 }
 
 /// A socket that was searched for.
@@ -89,6 +94,8 @@ struct Socket {
 pub enum TreeError {
     /// No process has this id.
     NoProcess(u32),
+    /// The process with this id runs, but `/proc` does not show it.
+    Hidden(u32),
     /// The process with this id has ended.
     Ended(u32),
     /// A file or directory of a process of the tree cannot be read.
@@ -106,6 +113,7 @@ impl fmt::Display for TreeError {
             TreeError::NoProcess(pid) => {
                 write!(f, "--of {pid}: no such process in this PID namespace")
             }
+            TreeError::Hidden(pid) => write!(f, "--of: {}", hidden(*pid)),
             TreeError::Ended(pid) => write!(f, "--of {pid}: the process has ended"),
             TreeError::Unreadable(path, error) => {
                 write!(f, "--of: {}", reason(path, error))
@@ -126,10 +134,28 @@ fn reason(path: &Path, error: &io::Error) -> String {
     let path = path.display();
     match error.kind() {
         ErrorKind::PermissionDenied => {
-            format!("{path}: {error} (needs the process's user, or root with CAP_SYS_PTRACE)")
+            format!("{path}: {error} (needs the process's user, or {NEEDS})")
         }
         _ => format!("{path}: {error}"),
     }
+}
+
+const SHOWS_ALL: &str = "/proc mounted without hidepid, the process's user";
+
+/// Why this process cannot be seen.
+fn hidden(pid: u32) -> String {
+    format!("/proc does not show process {pid} (needs {SHOWS_ALL}, or {NEEDS})")
+}
+
+/// Why processes may be missing.
+fn hidden_some() -> String {
+    format!("/proc does not show all processes (needs {SHOWS_ALL}, or {NEEDS})")
+}
+
+/// Why not everything was read.
+fn too_long() -> String {
+    let seconds = DEADLINE.as_secs();
+    format!("reading the descriptors of all its processes takes more than {seconds} s")
 }
 
 impl Tree {
@@ -143,6 +169,7 @@ impl Tree {
     pub fn new(proc_root: &Path, root: u32, place: &Path) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
         let stat = read_stat(&directory).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if is_hidden(proc_root, root) => TreeError::Hidden(root),
             ErrorKind::NotFound => TreeError::NoProcess(root),
             _ => TreeError::Unreadable(directory.join("stat"), error),
         })?;
@@ -155,11 +182,11 @@ impl Tree {
             return Err(TreeError::NoProcess(root));
         }
         let looked_at = match place == proc_root {
-            true => place.join("self/ns/net"),
-            false => place.join("ns/net"),
+            true => place.join("self"),
+            false => place.to_path_buf(),
         };
         let mut namespace_refusal = None;
-        match fs::read_link(&looked_at) {
+        match network_namespace_link(&looked_at) {
             Ok(namespace) => match is_in(&directory, &namespace) {
                 Ok(true) => {}
                 Ok(false) => return Err(TreeError::OtherNamespace(root)),
@@ -170,7 +197,7 @@ impl Tree {
             },
             // A saved `/proc` has none.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(TreeError::Unreadable(looked_at, error)),
+            Err(error) => return Err(TreeError::Unreadable(looked_at.join("ns/net"), error)),
         }
         Ok(Tree {
             proc_root: proc_root.to_path_buf(),
@@ -178,12 +205,18 @@ impl Tree {
             start_time: stat.start_time,
             has_ended: false,
             ends_with_place: place == directory,
+            deadline: Instant::now() + DEADLINE,
             lists_children: task.join("children").exists(),
             sockets: Vec::new(),
             namespace_refusal,
-            refused: Refused::default(),
+            unread: Unread::default(),
             uncertain: Vec::new(),
         })
+    }
+
+    /// Begins a poll, of one or several snapshots. Their searches have one deadline.
+    pub fn start_poll(&mut self) {
+        self.deadline = Instant::now() + DEADLINE;
     }
 
     /// The root, if it has ended, as of the last call of [`Tree::retain_held`].
@@ -199,7 +232,7 @@ impl Tree {
             true => Doubt::default(),
             false => Doubt {
                 listeners,
-                reason: self.refused.reason.clone(),
+                reason: self.unread.reason.clone().unwrap_or_default(),
                 reason_for_all: self.namespace_refusal.clone(),
             },
         }
@@ -228,14 +261,14 @@ impl Tree {
             self.has_ended = self.root_has_ended()?;
             if !self.has_ended {
                 self.sockets = found.sockets;
-                self.refused = found.refused;
+                self.unread = found.unread;
             }
-            // The next search would be refused the same.
-            if !self.refused.pids.is_empty() {
+            // The next search would not read it, either.
+            if self.unread.reason.is_some() {
                 break;
             }
         }
-        if !self.refused.pids.is_empty() {
+        if self.unread.reason.is_some() {
             let unsettled = listeners.iter().filter(|l| !self.is_settled(l));
             self.uncertain = unsettled.cloned().collect();
         }
@@ -259,7 +292,10 @@ impl Tree {
         let directory = self.proc_root.join(self.root.to_string());
         match read_stat(&directory) {
             Ok(stat) => Ok(stat.has_ended || stat.start_time != self.start_time),
-            Err(error) if is_of_ended(&error) => Ok(true),
+            Err(error) if is_of_ended(&error) => match is_hidden(&self.proc_root, self.root) {
+                true => Err(TreeError::Hidden(self.root)),
+                false => Ok(true),
+            },
             Err(error) => Err(TreeError::Unreadable(directory.join("stat"), error)),
         }
     }
@@ -275,28 +311,36 @@ impl Tree {
             .is_some_and(|socket| socket.is_held || socket.misses == MOST_MISSES)
     }
 
-    /// Reads the descriptors of the whole tree. Returns what is known then of the
-    /// sockets of `listeners`.
+    /// Reads the descriptors of the whole tree. Returns what is known then of the sockets of
+    /// `listeners`.
     fn search(&self, listeners: &[Listener]) -> Result<Found, TreeError> {
         let inodes = inodes_of(listeners);
         let mut held: Vec<u64> = Vec::new();
-        let mut refused = Refused {
-            pids: self.processes()?,
-            ..Refused::default()
-        };
+        let (mut pids, unseen) = self.processes()?;
+        let mut unread = Unread::default();
         for tries in 1.. {
-            refused = self.read_descriptors(refused.pids, &mut held)?;
+            unread = Unread::default();
+            self.read_tables(&pids, false, &mut held, &mut unread)?;
             held.sort_unstable();
+            let is_due =
+                |inode: &u64| held.binary_search(inode).is_err() && self.is_due_in_threads(*inode);
+            if inodes.iter().any(is_due) {
+                self.read_tables(&pids, true, &mut held, &mut unread)?;
+                held.sort_unstable();
+            }
             let is_found = |inode: &u64| held.binary_search(inode).is_ok();
-            let was_refused = |pid: &u32| self.refused.pids.contains(pid);
+            let was_unread = |pid: &u32| self.unread.pids.contains(pid);
             if tries == MOST_TRIES
                 || inodes.iter().all(is_found)
-                || refused.pids.iter().all(was_refused)
+                || unread.pids.iter().all(was_unread)
+                || self.is_late()
             {
                 break;
             }
+            pids.clone_from(&unread.pids);
             sys::wait_until_gone(Instant::now() + RETRY, None, None);
         }
+        unread.reason = unread.reason.or(unseen);
         let socket = |inode: u64| {
             let (was_held, misses) = match self.find(inode) {
                 Some(socket) => (socket.is_held, socket.misses),
@@ -304,7 +348,7 @@ impl Tree {
             };
             let is_found = held.binary_search(&inode).is_ok();
             // Nothing is lost because something may not be read.
-            let (is_held, misses) = match refused.pids.is_empty() {
+            let (is_held, misses) = match unread.reason.is_none() {
                 _ if is_found => (true, 0),
                 true => (false, MOST_MISSES.min(misses + 1)),
                 false => (was_held, misses),
@@ -316,77 +360,121 @@ impl Tree {
             }
         };
         let sockets = inodes.into_iter().map(socket).collect();
-        Ok(Found { sockets, refused })
+        Ok(Found { sockets, unread })
     }
 
-    /// Adds the inodes of all sockets that these processes hold to `held`. Returns those
-    /// processes whose descriptors may not be read.
-    fn read_descriptors(
+    /// Whether a search that does not find this socket in the descriptors of the processes
+    /// also reads those of their threads. Threads are many, and hardly one has its own, so
+    /// only the first and the last search do.
+    fn is_due_in_threads(&self, inode: u64) -> bool {
+        let misses = self.find(inode).map_or(0, |socket| socket.misses);
+        misses == 0 || misses == MOST_MISSES - 1
+    }
+
+    /// Whether the searches of this poll have taken as long as they may.
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// Adds the inodes of all sockets that these processes hold to `held`, or those that
+    /// only some of their threads hold. Adds what may not be read to `unread`.
+    fn read_tables(
         &self,
-        mut pids: Vec<u32>,
+        pids: &[u32],
+        of_threads: bool,
         held: &mut Vec<u64>,
-    ) -> Result<Refused, TreeError> {
-        let mut first = None;
-        let mut failure = None;
-        pids.retain(|pid| {
-            let directory = self.proc_root.join(pid.to_string());
-            let descriptors = directory.join("fd");
-            let mut forbidden = None;
-            let read = for_each_descriptor(&directory, &mut |_, socket| {
-                match socket {
-                    Ok(inode) => held.extend(inode),
-                    // A descriptor that was closed meanwhile.
-                    Err(error) if is_of_ended(&error) => {}
-                    // Root without CAP_SYS_PTRACE can list what it may not read.
-                    Err(error) => forbidden = Some(error),
-                }
-                ControlFlow::Continue(())
-            });
-            let Err(error) = read.and(forbidden.map_or(Ok(()), Err)) else {
-                return false;
-            };
-            if is_of_ended(&error) || has_ended(&directory) {
-                return false;
+        unread: &mut Unread,
+    ) -> Result<(), TreeError> {
+        for &pid in pids {
+            let process = self.proc_root.join(pid.to_string());
+            let mut read = Ok(());
+            if !of_threads {
+                read = self.read_table(&process, held);
+            } else if !unread.pids.contains(&pid) {
+                // An error means that the process has ended.
+                let _ = for_each_further_table(&process, &mut |thread| {
+                    read = self.read_table(thread, held);
+                    self.go_on_if(read.is_ok())
+                });
             }
-            match error.kind() {
-                ErrorKind::PermissionDenied => {
-                    first.get_or_insert_with(|| reason(&descriptors, &error));
+            match read {
+                Err((_, error)) if is_of_ended(&error) => {
+                    if is_hidden(&self.proc_root, pid) {
+                        unread.add(pid, hidden(pid));
+                    }
                 }
-                _ => failure = Some(TreeError::Unreadable(descriptors, error)),
+                Err((file, error)) if error.kind() == ErrorKind::PermissionDenied => {
+                    unread.add(pid, reason(&file, &error));
+                }
+                Err((file, error)) => return Err(TreeError::Unreadable(file, error)),
+                Ok(()) => {}
             }
-            true
+            if self.is_late() {
+                unread.reason.get_or_insert_with(too_long);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the inodes of all sockets in the descriptors of the process or thread with this
+    /// directory to `held`.
+    ///
+    /// # Errors
+    /// If some cannot be read, with their directory.
+    fn read_table(
+        &self,
+        directory: &Path,
+        held: &mut Vec<u64>,
+    ) -> Result<(), (PathBuf, io::Error)> {
+        let mut failed = Ok(());
+        let read = for_each_descriptor_as_owner(directory, &mut |_, socket| {
+            match socket {
+                Ok(inode) => held.extend(inode),
+                // A descriptor that was closed meanwhile.
+                Err(error) if is_of_ended(&error) => {}
+                // Root without CAP_SYS_PTRACE can list what it may not read.
+                Err(error) => failed = Err(error),
+            }
+            self.go_on_if(true)
         });
-        match failure {
-            Some(failure) => Err(failure),
-            None => Ok(Refused {
-                pids,
-                reason: first.unwrap_or_default(),
-            }),
+        match read.and(failed) {
+            Err(error) if !has_no_descriptors(directory) => Err((directory.join("fd"), error)),
+            _ => Ok(()),
         }
     }
 
-    /// The ids of the root and its descendants.
-    fn processes(&self) -> Result<Vec<u32>, TreeError> {
-        match self.lists_children {
-            true => self.walk(|pid| children(&self.proc_root.join(pid.to_string()))),
-            false => {
-                let mut parents: Vec<(u32, u32)> = Vec::new();
-                let read = for_each_number(&self.proc_root, |pid, directory| {
-                    parents.extend(read_stat(directory).ok().map(|stat| (stat.parent, pid)));
-                });
-                read.map_err(|error| TreeError::Unreadable(self.proc_root.clone(), error))?;
-                self.walk(|pid| {
-                    let of_pid = parents.iter().filter(|(parent, _)| *parent == pid);
-                    Ok(of_pid.map(|(_, child)| *child).collect())
-                })
-            }
+    fn go_on_if(&self, goes_on: bool) -> ControlFlow<()> {
+        match goes_on && !self.is_late() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
         }
+    }
+
+    /// The ids of the root and its descendants, and why some may be missing, if some may.
+    fn processes(&self) -> Result<(Vec<u32>, Option<String>), TreeError> {
+        if self.lists_children {
+            return self.walk(|pid| children(&self.proc_root.join(pid.to_string())));
+        }
+        let mut parents: Vec<(u32, u32)> = Vec::new();
+        let read = for_each_number_until(&self.proc_root, &mut |pid, directory| {
+            parents.extend(read_stat(directory).ok().map(|stat| (stat.parent, pid)));
+            self.go_on_if(true)
+        });
+        read.map_err(|error| TreeError::Unreadable(self.proc_root.clone(), error))?;
+        let (pids, unseen) = self.walk(|pid| {
+            let of_pid = parents.iter().filter(|(parent, _)| *parent == pid);
+            Ok(of_pid.map(|(_, child)| *child).collect())
+        })?;
+        // The parents do not name those that are hidden.
+        let hides = unseen.is_none() && hides_processes(&self.proc_root);
+        Ok((pids, unseen.or_else(|| hides.then(hidden_some))))
     }
 
     fn walk(
         &self,
         children_of: impl Fn(u32) -> io::Result<Vec<u32>>,
-    ) -> Result<Vec<u32>, TreeError> {
+    ) -> Result<(Vec<u32>, Option<String>), TreeError> {
         // A bit for each id. Looking through the list would take the square of its length.
         let mut listed = vec![0u64; MOST_PIDS / 64];
         let mut is_new = |pid: u32| {
@@ -398,6 +486,9 @@ impl Tree {
         let mut next = 0;
         while let Some(&pid) = processes.get(next) {
             next += 1;
+            if self.is_late() {
+                return Ok((processes, Some(too_long())));
+            }
             match children_of(pid) {
                 Ok(children) => {
                     for child in children {
@@ -408,7 +499,7 @@ impl Tree {
                     }
                 }
                 // Where threads may not be listed, descriptors may not be either, so
-                // `read_descriptors` reports this process as refused.
+                // `read_tables` reports this process.
                 Err(error)
                     if is_of_ended(&error) || error.kind() == ErrorKind::PermissionDenied => {}
                 Err(error) => {
@@ -417,8 +508,25 @@ impl Tree {
                 }
             }
         }
-        Ok(processes)
+        Ok((processes, None))
     }
+}
+
+impl Unread {
+    fn add(&mut self, pid: u32, reason: String) {
+        self.pids.push(pid);
+        self.reason.get_or_insert(reason);
+    }
+}
+
+/// Whether a process with this id may run although `proc_root` does not show it.
+fn is_hidden(proc_root: &Path, pid: u32) -> bool {
+    !proc_root.join(pid.to_string()).exists()
+        && match place::is_own(proc_root) {
+            true => sys::is_running(pid),
+            // Another `/proc` may have other ids.
+            false => hides_processes(proc_root),
+        }
 }
 
 /// Whether a thread of the process with this directory is in the network namespace with
@@ -429,13 +537,14 @@ impl Tree {
 fn is_in(directory: &Path, namespace: &Path) -> io::Result<bool> {
     let look = || {
         let mut is_in = Ok(false);
-        for_each_number(&directory.join("task"), |_, thread| {
-            match fs::read_link(thread.join("ns/net")) {
+        for_each_number(
+            &directory.join("task"),
+            |_, thread| match network_namespace_link(thread) {
                 Ok(of_thread) if of_thread == namespace => is_in = Ok(true),
                 Err(error) if matches!(is_in, Ok(false)) => is_in = Err(error),
                 _ => {}
-            }
-        })?;
+            },
+        )?;
         is_in
     };
     for _ in 1..MOST_TRIES {
@@ -453,6 +562,7 @@ fn is_in(directory: &Path, namespace: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
     use crate::listener::{Endpoint, Protocol};
+    use std::fs;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 

@@ -20,8 +20,9 @@ unsafe extern "C" {
     pub(super) fn setsid() -> c_int;
     /// std closes only what it opened, and gives no pidfd of a parent. As
     /// system calls, since older C libraries lack `close_range` and `pidfd_open`, a
-    /// signal mask is shown without the signals that the library uses itself, and
-    /// `sigqueue` sends a signal with information of its own.
+    /// signal mask is shown without the signals that the library uses itself,
+    /// `sigqueue` sends a signal with information of its own, and none has a function
+    /// for `kcmp`.
     pub(super) fn syscall(number: c_long, ...) -> c_long;
     /// What `close_range` does, one by one, for kernels before 5.9.
     pub(super) fn close(fd: c_int) -> c_int;
@@ -50,7 +51,8 @@ unsafe extern "C" {
         value: *mut u64,
         length: *mut u32,
     ) -> c_int;
-    /// std knows no capabilities, and does not keep those of a later program.
+    /// std knows no capabilities, does not keep those of a later program, and cannot set
+    /// the attributes that `setfsuid` clears.
     pub(super) fn prctl(option: c_int, ...) -> c_int;
     pub(super) fn capget(header: *mut CapabilityHeader, data: *mut [Capabilities; 2]) -> c_int;
     pub(super) fn capset(header: *mut CapabilityHeader, data: *const [Capabilities; 2]) -> c_int;
@@ -73,6 +75,9 @@ unsafe extern "C" {
     pub(super) fn getrusage(who: c_int, usage: *mut Usage) -> c_int;
     /// std's `sleep` panics where the kernel refuses to.
     pub(super) fn usleep(microseconds: c_uint) -> c_int;
+    /// std knows no ids that only count for files.
+    pub(super) fn setfsuid(user: c_uint) -> c_int;
+    pub(super) fn setfsgid(group: c_uint) -> c_int;
     /// std's stderr may allocate, and this is for when there is no memory.
     pub(super) fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
 }
@@ -128,6 +133,24 @@ pub(super) const SYS_RT_SIGQUEUEINFO: c_long = if cfg!(target_arch = "x86_64") {
 } else {
     138
 };
+pub(super) const SYS_KCMP: c_long = if cfg!(target_arch = "x86_64") {
+    312
+} else if cfg!(target_arch = "x86") {
+    349
+} else if cfg!(target_arch = "arm") {
+    378
+} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    354
+} else if cfg!(target_arch = "s390x") {
+    343
+} else {
+    272
+};
+pub(super) const KCMP_FILES: c_long = 2;
+pub(super) const PR_SET_PDEATHSIG: c_int = 1;
+pub(super) const PR_GET_PDEATHSIG: c_int = 2;
+pub(super) const PR_GET_DUMPABLE: c_int = 3;
+pub(super) const PR_SET_DUMPABLE: c_int = 4;
 pub(super) const SIG_BLOCK: c_long = 0;
 pub(super) const SIG_SETMASK: c_long = 2;
 pub(super) const POLLIN: c_short = 1;

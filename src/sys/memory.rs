@@ -29,7 +29,7 @@ pub fn end_if_exhausted() {
 
 /// Does what [`exec_if_exhausted`] or [`end_if_exhausted`] has decided.
 #[cold]
-fn exhausted() -> ! {
+pub(super) fn exhausted() -> ! {
     // If the command cannot be executed, it is not tried again.
     match WORDS.swap(0, Ordering::Relaxed) {
         0 => {}

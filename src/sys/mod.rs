@@ -6,6 +6,8 @@
 //!   [`give_back`] returns it.
 //! - [`Child`] is a program that it starts, and [`fork_child`] starts itself once more.
 //! - [`give_up_privileges`] leaves it with those that it needs.
+//! - [`FileIds`] are those of another user, and [`is_running`] and [`share_descriptors`]
+//!   ask about other processes.
 //! - [`wait_until_gone`] waits.
 //! - [`cpu_time`] says how much CPU time was used.
 //! - [`netlink_socket`] opens a socket, in the namespace of
@@ -14,6 +16,7 @@
 
 mod calls;
 mod cpu_time;
+mod file_ids;
 mod memory;
 mod privileges;
 mod processes;
@@ -25,10 +28,13 @@ mod waiting;
 
 pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK, O_PATH};
 pub use cpu_time::cpu_time;
+pub(crate) use file_ids::FileIds;
 pub(crate) use memory::give_back;
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
 pub use privileges::{give_up_privileges, has_privileges_of_another};
-pub(crate) use processes::{Child, fork_child, kill_child_group, set_child_group};
+pub(crate) use processes::{
+    Child, fork_child, is_running, kill_child_group, set_child_group, share_descriptors,
+};
 pub use processes::{Forked, Parent, end_on_signals};
 pub(crate) use sockets::{
     enter_network_namespace, namespace_cookie, netlink_socket, receive_from_kernel,

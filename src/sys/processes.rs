@@ -53,6 +53,27 @@ pub(crate) fn kill_child_group() {
     }
 }
 
+/// Whether a process has this id, also one that `/proc` does not show.
+pub(crate) fn is_running(id: u32) -> bool {
+    let Ok(id @ 1..) = c_int::try_from(id) else {
+        return false;
+    };
+    // SAFETY: the call takes any two integers. 0 is no signal.
+    let is_sent = unsafe { kill(id, 0) } == 0;
+    is_sent || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied
+}
+
+/// Whether these two threads certainly share one table of descriptors (kcmp(2)).
+pub(crate) fn share_descriptors(one: u32, other: u32) -> bool {
+    let (one, other, unused) = (
+        c_long::from(one as i32),
+        c_long::from(other as i32),
+        0 as c_long,
+    );
+    // SAFETY: the call takes any integers.
+    unsafe { syscall(SYS_KCMP, one, other, KCMP_FILES, unused, unused) == 0 }
+}
+
 /// A started program. It is reaped when it was waited for, or is dropped.
 #[derive(Debug)]
 pub(crate) struct Child {

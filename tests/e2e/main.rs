@@ -12,6 +12,7 @@ mod fixtures;
 mod forger;
 mod gvisor;
 mod harness;
+mod hidden;
 mod hostile;
 mod injected;
 mod interfaces;

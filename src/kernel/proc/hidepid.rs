@@ -1,20 +1,19 @@
-//! Whether `/proc` shows every process: the option `hidepid` of its mount.
+//! Whether a `/proc` shows every process: the option `hidepid` of its mount.
 
 use std::fs;
+use std::path::Path;
 
 use crate::sys::CAP_SYS_PTRACE;
 
-const PROC: &str = "/proc";
-
-/// Whether `/proc` leaves out processes that this one may not trace (`hidepid` of
-/// proc(5)).
-pub fn hides_processes() -> bool {
+/// Whether the `/proc` that is mounted at `proc_root` leaves out processes that this one
+/// may not trace (`hidepid` of proc(5)).
+pub fn hides_processes(proc_root: &Path) -> bool {
     /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
     const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let of_proc = mounts
         .lines()
-        .rfind(|line| line.split(' ').nth(4) == Some(PROC));
+        .rfind(|line| line.split(' ').nth(4).map(Path::new) == Some(proc_root));
     let hides = of_proc.is_some_and(|line| {
         line.contains("hidepid=") && !line.contains("hidepid=0") && !line.contains("hidepid=off")
     });

@@ -1,9 +1,12 @@
 //! Facts about processes, from the files of `/proc/PID`.
 
-use std::fs;
+use std::fs::{self, ReadDir};
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::sys::{self, FileIds};
 
 use super::file::{self, read_some};
 
@@ -27,8 +30,16 @@ pub fn for_each_number_until(
     // Not a generic: so there is one copy in the binary, whatever is called.
     each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    let mut path = directory.to_path_buf();
-    for entry in fs::read_dir(directory)? {
+    each_number_in(fs::read_dir(directory)?, directory.to_path_buf(), each)
+}
+
+/// As [`for_each_number_until`], with the opened directory and its path.
+fn each_number_in(
+    entries: ReadDir,
+    mut path: PathBuf,
+    each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
+) -> io::Result<()> {
+    for entry in entries {
         let name = entry?.file_name();
         if let Some(number) = name.to_str().and_then(|name| name.parse().ok()) {
             path.push(name);
@@ -51,9 +62,39 @@ pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Re
     for_each_number(&directory.join("task"), each)
 }
 
-/// Calls `each` with every descriptor of the process with this directory, until `each`
-/// breaks: with its number, and with the inode of its socket, if it is one. It is an
-/// error if the descriptor was closed meanwhile, or may not be read.
+/// Calls `each` with the directory of each thread that may have a table of descriptors of
+/// its own (unshare(2) with CLONE_FILES), until `each` breaks. The first thread of the
+/// process with this directory in `/proc` is not among them, because the process's own
+/// directory shows its table, unless that thread has ended.
+///
+/// # Errors
+/// If the threads cannot be listed.
+pub fn for_each_further_table(
+    directory: &Path,
+    each: &mut dyn FnMut(&Path) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let own_id = std::process::id();
+    let id_in = |link: &Path| link.to_str()?.parse::<u32>().ok();
+    let first = directory.file_name().map(Path::new).and_then(id_in);
+    // Only a `/proc` that numbers processes as the kernel does for this one says which
+    // threads can be asked about.
+    let shown_id = directory
+        .parent()
+        .map(|proc| fs::read_link(proc.join("self")));
+    let can_ask = shown_id.is_some_and(|id| id.is_ok_and(|id| id_in(&id) == Some(own_id)));
+    let mut last = first.filter(|_| can_ask);
+    for_each_number_until(&directory.join("task"), &mut |thread, path| {
+        if first == Some(thread) || last.is_some_and(|last| sys::share_descriptors(last, thread)) {
+            return ControlFlow::Continue(());
+        }
+        last = can_ask.then_some(thread);
+        each(path)
+    })
+}
+
+/// Calls `each` with every descriptor of the process or thread with this directory, until
+/// `each` breaks: with its number, and with the inode of its socket, if it is one. It is
+/// an error if the descriptor was closed meanwhile, or may not be read.
 ///
 /// # Errors
 /// If the descriptors cannot be listed.
@@ -61,10 +102,90 @@ pub fn for_each_descriptor(
     directory: &Path,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    for_each_number_until(&directory.join("fd"), &mut |fd, path| {
-        let link = fs::read_link(path);
+    descriptors(Access::of_this_user(directory), each)
+}
+
+/// As [`for_each_descriptor`], if need be and this process is root, as the user of the
+/// process. `each` may be called as that user: it may only read.
+///
+/// # Errors
+/// If the descriptors cannot be listed.
+pub fn for_each_descriptor_as_owner(
+    directory: &Path,
+    each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    descriptors(Access::of_owner(directory), each)
+}
+
+fn descriptors(
+    mut access: Access<'_>,
+    each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let fds = access.directory.join("fd");
+    let entries = access.to(|| fs::read_dir(&fds))?;
+    each_number_in(entries, fds, &mut |fd, path| {
+        let link = access.to(|| fs::read_link(path));
         each(fd, link.map(|link| inode_of_link(&link, "socket")))
     })
+}
+
+/// The link that names the network namespace of the process or thread with this directory,
+/// read as its user where that helps, as in [`for_each_descriptor_as_owner`].
+///
+/// # Errors
+/// If it cannot be read.
+pub fn network_namespace_link(directory: &Path) -> io::Result<PathBuf> {
+    Access::of_owner(directory).to(|| fs::read_link(directory.join("ns/net")))
+}
+
+/// How the files of one process or thread are read.
+struct Access<'a> {
+    directory: &'a Path,
+    may_become_owner: bool,
+    /// The ids of its user, once this process has taken them. They are given back when the
+    /// value is dropped.
+    owner: Option<FileIds>,
+}
+
+impl Access<'_> {
+    fn of_this_user(directory: &Path) -> Access<'_> {
+        Access {
+            directory,
+            may_become_owner: false,
+            owner: None,
+        }
+    }
+
+    fn of_owner(directory: &Path) -> Access<'_> {
+        Access {
+            may_become_owner: true,
+            ..Access::of_this_user(directory)
+        }
+    }
+
+    /// Does `read`, and once more with the ids of the user if it is refused.
+    fn to<T>(&mut self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let result = read();
+        if !is_refused(&result) || !std::mem::take(&mut self.may_become_owner) {
+            return result;
+        }
+        // It belongs to the effective user, or to root if the process is not dumpable. Its
+        // user may not read it then, either.
+        let owner = fs::metadata(self.directory.join("fd"));
+        self.owner = owner
+            .ok()
+            .and_then(|owner| FileIds::take(owner.uid(), owner.gid()));
+        match self.owner {
+            Some(_) => read(),
+            None => result,
+        }
+    }
+}
+
+/// Whether this process lacks the permission.
+pub fn is_refused<T>(result: &io::Result<T>) -> bool {
+    let refused = ErrorKind::PermissionDenied;
+    result.as_ref().is_err_and(|error| error.kind() == refused)
 }
 
 /// The inode of the network namespace of the process or thread with this directory.
@@ -145,8 +266,11 @@ const MOST_CHILDREN: u64 = 4 << 20;
 /// What `/proc/PID/stat` says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// It has ended, or is about to. Its descriptors may not be readable any more.
+    /// It has ended, or is about to: all of its threads. Its descriptors may not be
+    /// readable any more.
     pub has_ended: bool,
+    /// Its first thread has ended, or is about to. The others may run.
+    pub first_thread_has_ended: bool,
     /// The process id of its parent.
     pub parent: u32,
     /// In clock ticks since the boot.
@@ -157,8 +281,9 @@ pub struct Stat {
 const PF_EXITING: u32 = 0x4;
 
 /// `PID (NAME) STATE PPID ...`: NAME may hold anything, so what follows its last
-/// parenthesis counts. The flags are the 9th field, the start time is the 22nd
-/// (proc(5)).
+/// parenthesis counts. The flags are the 9th field, the number of threads is the 20th, the
+/// start time is the 22nd (proc(5)). The state and the flags are those of the first thread,
+/// which may end before the others.
 ///
 /// # Errors
 /// If the file cannot be read, or is not one.
@@ -172,18 +297,32 @@ pub fn read_stat(directory: &Path) -> io::Result<Stat> {
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
         let flags: u32 = fields.nth(4)?.parse().ok()?;
+        let threads: u32 = fields.nth(10)?.parse().ok()?;
+        let has_ended = matches!(state, "Z" | "X" | "x") || flags & PF_EXITING != 0;
         Some(Stat {
-            has_ended: matches!(state, "Z" | "X" | "x") || flags & PF_EXITING != 0,
+            has_ended: has_ended && !(threads > 1 && has_running_thread(directory)),
+            first_thread_has_ended: has_ended,
             parent,
-            start_time: fields.nth(12)?.parse().ok()?,
+            start_time: fields.nth(1)?.parse().ok()?,
         })
     };
     stat().ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
-/// Whether the process with this directory has ended, so that it holds nothing.
-pub fn has_ended(directory: &Path) -> bool {
-    read_stat(directory).is_ok_and(|stat| stat.has_ended)
+/// Whether a thread of the process with this directory has not ended. A thread has no
+/// further threads.
+fn has_running_thread(directory: &Path) -> bool {
+    let mut is_running = false;
+    let listed = for_each_thread(directory, |_, thread| {
+        is_running |= read_stat(thread).is_ok_and(|stat| !stat.has_ended);
+    });
+    listed.is_ok() && is_running
+}
+
+/// Whether the thread with this directory has ended, so that it has no descriptors: the
+/// first one, if it is the directory of a process.
+pub fn has_no_descriptors(directory: &Path) -> bool {
+    read_stat(directory).is_ok_and(|stat| stat.first_thread_has_ended)
 }
 
 /// Whether this is the error of a file of a process that has ended (`ENOENT`,
@@ -225,6 +364,7 @@ mod tests {
         };
         let expected = |has_ended| Stat {
             has_ended,
+            first_thread_has_ended: has_ended,
             parent: 34,
             start_time: 777,
         };

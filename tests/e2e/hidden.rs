@@ -1,0 +1,463 @@
+//! Whose ports these are, where that is hard to see: a thread alone holds the socket, the
+//! process is hidden, or it belongs to another user.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use serde_json::Value;
+use socket2::Type;
+use tempfile::TempDir;
+
+use crate::harness::*;
+use crate::watch::{A_WHILE, FAST};
+
+/// A thread listens on 127.0.0.1:8000, with a descriptor table of its own or after the
+/// main thread has ended.
+const THREAD: &str = "
+import ctypes, socket, sys, threading, time
+c = ctypes.CDLL(None)
+def serve():
+    global listener
+    CLONE_FILES = 0x400
+    if sys.argv[1] == 'own table':
+        assert c.unshare(CLONE_FILES) == 0
+    listener = socket.create_server(('127.0.0.1', 8000))
+    print('ready', flush=True)
+    time.sleep(600)
+threading.Thread(target=serve).start()
+if sys.argv[1] == 'alone':
+    c.pthread_exit(None)
+time.sleep(600)
+";
+
+/// Becomes `sleep` of a user, with a listener on 127.0.0.1:8000. Its child is `sleep` of
+/// another user, with one on 8001.
+const TWO_USERS: &str = "
+import os, socket, sys
+def become(user, port):
+    listener = socket.create_server(('127.0.0.1', port))
+    listener.set_inheritable(True)
+    os.write(1, b'ready\\n')
+    ids = ['--reuid', user, '--regid', user, '--clear-groups']
+    os.execvp('setpriv', ['setpriv', *ids, 'sleep', '600'])
+if os.fork():
+    become(sys.argv[1], 8000)
+become(sys.argv[2], 8001)
+";
+
+const NOBODY: &str = "65534";
+/// No process has an id above the kernel's PID_MAX_LIMIT.
+const NO_PROCESS: &str = "4194305";
+const NEEDS: &str = "root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
+
+/// What `-p` says about listeners without a process.
+fn unheld() -> String {
+    format!(
+        "lntu: no process was found for some listeners (to see those of other users takes \
+         {NEEDS}, and a /proc that shows them)\n"
+    )
+}
+
+fn have_root() -> bool {
+    let not_root = (!rustix::process::geteuid().is_root()).then(|| "this is not root".into());
+    have("root", not_root)
+        && ["python3", "setpriv"].map(|name| have_program("services", name)) == [true; 2]
+}
+
+/// Starts a script of Python, and waits until it has said that it is ready so often.
+fn python(script: &str, arguments: &[&str], times: usize) -> Running {
+    let mut command = Command::new("python3");
+    let python = Running::start(command.args(["-c", script]).args(arguments));
+    for _ in 0..times {
+        assert_eq!(python.next_line(), "ready");
+    }
+    python
+}
+
+/// The tree of [`TWO_USERS`], once both are `sleep`, and the process id of its root.
+fn two_users(first: &str, second: &str) -> (Running, String) {
+    let root = python(TWO_USERS, &[first, second], 2);
+    let id = root.child.id();
+    wait_for("two times sleep", || {
+        let [child] = children_of(id)[..] else {
+            return None;
+        };
+        let are_sleep = [id, child].into_iter().all(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+        });
+        are_sleep.then_some(())
+    });
+    (root, id.to_string())
+}
+
+fn code_and_stderr(finished: Finished) -> (i32, String) {
+    (finished.code(), finished.stderr)
+}
+
+#[test]
+fn the_socket_of_a_thread_alone_belongs_to_its_process() {
+    if !have_program("services", "python3") || !have_ss() {
+        return;
+    }
+    for how in ["own table", "alone"] {
+        in_private_network(|| {
+            let process = python(THREAD, &[how], 1);
+            let pid = process.child.id().to_string();
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+            for source in SOURCES {
+                let said = |arguments: &[&str]| {
+                    run(&mut lntu(&[arguments, &["--source", source]].concat()))
+                };
+                let checked = said(&["check", "--of", &pid, "8000"]);
+                assert_eq!(code_and_stderr(checked), (0, "".into()), "{how}, {source}");
+                let listed = said(&["list", "-H", "--of", &pid]);
+                assert_eq!(listed.lines().len(), 1, "{how}, {source}");
+                let named = said(&["list", "-Hp", "8000"]);
+                let holder = format!("((\"{}\",pid={pid},fd=", name.trim_end());
+                assert!(named.lines()[0].contains(&holder), "{how}, {named:?}");
+                let excluded = said(&["list", "-H", "--exclude-holder", name.trim_end()]);
+                assert_eq!(excluded.lines(), [""; 0], "{how}, {source}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_watcher_follows_a_process_whose_main_thread_has_ended() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let process = python(THREAD, &["alone"], 1);
+        let pid = process.child.id().to_string();
+        let watcher = Running::start(&mut lntu(&["--json", "-i", FAST, "--of", &pid]));
+        let next = || serde_json::from_str::<Value>(&watcher.next_line()).unwrap();
+        assert_eq!(next()["port"], "tcp:127.0.0.1:8000");
+        let ready = next();
+        assert_eq!(
+            (&ready["type"], &ready["error"]),
+            (&"ready".into(), &Value::Null)
+        );
+        watcher.assert_silent_for(A_WHILE);
+        drop(process);
+        assert_eq!(next()["type"], "closed");
+        assert_eq!(watcher.finish().code(), 0);
+    });
+}
+
+/// Runs a copy of lntu as nobody in a mount namespace that this command has set up.
+struct Hidden {
+    setup: &'static str,
+    proc: TempDir,
+}
+
+/// `/proc` hides the processes of other users, or is not there.
+const HIDDEN: [&str; 2] = ["mount -t proc -o hidepid=2 proc /proc", "umount -l /proc"];
+
+impl Hidden {
+    fn by(setup: &'static str) -> Hidden {
+        let proc = forbidding_proc(&[], &[]);
+        Hidden { setup, proc }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let script = format!(
+            "{} && while ! \"$0\" -V >/dev/null; do :; done; exec setpriv --reuid {NOBODY} \
+             --regid {NOBODY} --clear-groups \"$0\" \"$@\"",
+            self.setup
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        command.arg(self.proc.path().join("lntu")).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.command(arguments))
+    }
+}
+
+#[test]
+fn a_hidden_process_is_not_taken_for_none() {
+    if !have_root() {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", "1234");
+        for setup in HIDDEN {
+            let hidden = Hidden::by(setup);
+            for arguments in [
+                &["check", "8000"][..],
+                &["wait", "8000"],
+                &["wait", "--closed", "8000"],
+                &["list"],
+                &["watch"],
+            ] {
+                let of = |pid: &str| hidden.run(&[arguments, &["--of", pid]].concat());
+                let why = format!(
+                    "--of: /proc does not show process {pid} (needs /proc mounted without \
+                     hidepid, the process's user, or {NEEDS})"
+                );
+                assert_eq!(of(&pid).error(), why, "{setup}, {arguments:?}");
+                let none = format!("--of {NO_PROCESS}: no such process in this PID namespace");
+                assert_eq!(of(NO_PROCESS).error(), none, "{setup}, {arguments:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_hidden_descendant_may_hold_the_port() {
+    if !have_root() {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users(NOBODY, "1234");
+        let hidden = Hidden::by(HIDDEN[0]);
+        let check = |port| code_and_stderr(hidden.run(&["check", "--of", &pid, port]));
+        assert_eq!(check("8000"), (0, "".into()));
+        let (code, why) = check("8001");
+        let start = "lntu: 8001/tcp: could not tell who listens: /proc does not show process ";
+        assert!(code == 2 && why.starts_with(start), "{code}, {why}");
+        let reason = "lntu: 8002/tcp: not listening; 127.0.0.1:8000/tcp is\n";
+        assert_eq!(check("8002"), (1, reason.into()));
+        let listed = hidden.run(&["list", "-H", "--of", &pid]);
+        assert_eq!((listed.code(), listed.stdout.lines().count()), (2, 1));
+        let watcher = hidden.command(&["--json", "-i", FAST, "--of", &pid]);
+        let watcher = Running::start(&mut { watcher });
+        let next = || serde_json::from_str::<Value>(&watcher.next_line()).unwrap();
+        assert_eq!(next()["port"], "tcp:127.0.0.1:8000");
+        let error = next()["error"].to_string();
+        assert!(error.contains("listeners may be missing"), "{error}");
+        watcher.assert_silent_for(A_WHILE);
+    });
+}
+
+#[test]
+fn an_empty_cell_is_explained_where_processes_are_hidden() {
+    if !have_root() {
+        return;
+    }
+    in_private_network(|| {
+        let _tree = two_users("1234", "1234");
+        for setup in HIDDEN {
+            let list = ["list", "-Hp", "--source", "netlink", "8000"];
+            let listed = Hidden::by(setup).run(&list);
+            assert_eq!(listed.stdout.lines().count(), 1, "{setup}");
+            assert_eq!(code_and_stderr(listed), (0, unheld()), "{setup}");
+        }
+    });
+}
+
+#[test]
+fn a_listener_of_a_hidden_holder_may_be_excluded() {
+    if !have_root() {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", "1234");
+        for setup in [HIDDEN[0], HIDDEN[1], "true"] {
+            let hidden = Hidden::by(setup);
+            let netlink = ["--exclude-holder", "sleep", "--source", "netlink", "8000"];
+            let listed = hidden.run(&[&["list", "-H"], &netlink[..]].concat());
+            assert_eq!(listed.stdout.lines().count(), 1, "{setup}");
+            let why = unheld() + "lntu: holders may be missing\n";
+            assert_eq!(code_and_stderr(listed), (2, why), "{setup}");
+            let watch = [&["--json", "-i", FAST], &netlink[..]].concat();
+            let watcher = Running::start(&mut hidden.command(&watch));
+            let next = || serde_json::from_str::<Value>(&watcher.next_line()).unwrap();
+            assert_eq!(next()["port"], "tcp:127.0.0.1:8000");
+            assert_eq!(next()["error"], "holders may be missing");
+            assert_eq!(watcher.next_error() + "\n", unheld());
+            watcher.assert_silent_for(A_WHILE);
+            watcher.assert_no_more_errors();
+        }
+        // Of its own process, it knows the name.
+        let own = Hidden::by("true");
+        let mut sleep = own.command(&["list", "-H", "--exclude-holder", "other", "8002"]);
+        assert_eq!(
+            code_and_stderr(run(&mut sleep)),
+            (0, "".into()),
+            "no listener"
+        );
+        let listed = run(&mut lntu(&["list", "-H", "--exclude-holder", "sleep"]));
+        assert_eq!(listed.lines(), [""; 0], "{pid}");
+    });
+}
+
+/// setpriv without these capabilities, which runs lntu with these arguments. Root of a
+/// container has no CAP_SYS_PTRACE.
+fn without(capabilities: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", capabilities, "--inh-caps", capabilities]);
+    command.arg(env!("CARGO_BIN_EXE_lntu")).args(arguments);
+    command
+}
+
+const WITHOUT_PTRACE: &str = "-sys_ptrace";
+
+#[test]
+fn root_without_ptrace_reads_descriptors_as_their_user() {
+    if !have_root() || !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", NOBODY);
+        let _neighbour = bound(Type::STREAM, "127.0.0.1:8002", |_| {});
+        for capabilities in [WITHOUT_PTRACE, "-sys_ptrace,-dac_override,-dac_read_search"] {
+            for source in SOURCES {
+                let said = |arguments: &[&str]| {
+                    let arguments = [arguments, &["--source", source]].concat();
+                    run(&mut without(capabilities, &arguments))
+                };
+                let checked = said(&["check", "--of", &pid, "8000", "8001"]);
+                assert_eq!(code_and_stderr(checked), (0, "".into()), "{source}");
+                assert_eq!(said(&["check", "--of", &pid, "8002"]).code(), 1);
+                let listed = said(&["list", "-H", "--of", &pid]);
+                assert_eq!(listed.lines().len(), 2, "{source}");
+                let named = said(&["list", "-Hp", "8000", "8001"]);
+                let named = named.lines().concat();
+                assert_eq!(named.matches("((\"sleep\",pid=").count(), 2, "{named}");
+                let excluded = said(&["list", "-H", "--exclude-holder", "sleep", "8000"]);
+                assert_eq!(excluded.lines(), [""; 0], "{source}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_root_may_not_read_as_the_user_stays_unknown() {
+    if !have_root() || !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", "1234");
+        let check = ["check", "--of", &pid, "8000"];
+        let mut commands = vec![
+            without("-sys_ptrace,-setuid", &check),
+            without("-sys_ptrace,-setgid", &check),
+        ];
+        for inject in ["setfsuid:error=EPERM", "setfsgid:error=ENOSYS"] {
+            let mut command = Command::new("strace");
+            command.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")]);
+            let inner = without(WITHOUT_PTRACE, &check);
+            command.arg(inner.get_program()).args(inner.get_args());
+            commands.push(command);
+        }
+        for mut command in commands {
+            let refused = run(&mut command);
+            let start = "8000/tcp: could not tell who listens: /proc/";
+            let end = format!("(needs the process's user, or {NEEDS})");
+            let why = refused.error();
+            assert!(
+                why.starts_with(start) && why.ends_with(&end),
+                "{command:?}: {why}"
+            );
+        }
+    });
+}
+
+#[test]
+fn ids_are_given_back_before_anything_else_is_read() {
+    if !have_root() || !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", "1234");
+        let directory = TempDir::new().unwrap();
+        let trace = directory.path().join("trace");
+        let mut command = Command::new("strace");
+        command.arg("-o").arg(&trace);
+        let inner = without(WITHOUT_PTRACE, &["list", "--of", &pid, "--source", "proc"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        assert_eq!(run(&mut command).code(), 0);
+        let trace = fs::read_to_string(&trace).unwrap();
+        let (mut is_other, mut changes) = (false, 0);
+        for line in trace.lines() {
+            if let Some(id) = line.strip_prefix("setfsuid(") {
+                is_other = match id.split(')').next().unwrap() {
+                    "-1" => is_other,
+                    id => id != "0",
+                };
+                changes += usize::from(is_other);
+            }
+            let is_of_fds = ["/fd", "fstat(", "getdents64(", "close(", "setfs", "ns/net"];
+            let is_of_memory = ["mmap(", "munmap(", "brk(", "mremap("];
+            let mut expected = is_of_fds.iter().chain(&is_of_memory);
+            let is_expected = expected.any(|part| line.contains(part));
+            assert!(!is_other || is_expected, "{line}");
+        }
+        assert!(changes > 0 && !is_other, "{trace}");
+    });
+}
+
+/// A watcher is a descendant of the process that it runs beside.
+#[test]
+fn a_watcher_that_reads_as_another_user_can_be_read() {
+    if !have_root() {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", "1234");
+        let mut command = without(WITHOUT_PTRACE, &["--json", "-i", FAST, "--of", &pid]);
+        let watcher = Running::start(&mut command);
+        for _ in 0..3 {
+            watcher.next_line();
+        }
+        let of = watcher.child.id().to_string();
+        let listed = run(&mut without(WITHOUT_PTRACE, &["list", "-H", "--of", &of]));
+        assert_eq!(listed.lines(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_watcher_that_reads_as_another_user_ends_with_its_parent() {
+    if !have_root() {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", "1234");
+        let mut command = Command::new("sh");
+        command.args(["-c", "\"$@\" & echo $!; wait", "sh"]);
+        command.args(["setpriv", "--bounding-set", WITHOUT_PTRACE, "--inh-caps"]);
+        command.args([WITHOUT_PTRACE, "--pdeathsig", "KILL"]);
+        command.arg(env!("CARGO_BIN_EXE_lntu"));
+        command.args(["--json", "-i", FAST, "--of", &pid]);
+        let mut parent = Running::start(command.process_group(0));
+        let watcher: u32 = parent.next_line().parse().unwrap();
+        for _ in 0..3 {
+            assert!(parent.next_line().starts_with('{'));
+        }
+        parent.child.kill().unwrap();
+        parent.child.wait().unwrap();
+        wait_for("the watcher's end", || is_gone(watcher).then_some(()));
+    });
+}
+
+/// strace holds up the first descriptor for longer than the searches may take.
+#[test]
+fn a_tree_that_takes_too_long_to_read_is_unknown() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let _neighbour = bound(Type::STREAM, "127.0.0.1:8000", |_| {});
+        let process = Running::start(Command::new("sleep").arg("600"));
+        let pid = process.child.id().to_string();
+        let check = ["check", "--of", &pid, "8000"];
+        assert_eq!(run(&mut lntu(&check)).code(), 1, "it is of this process");
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-o", "/dev/null", "-P", &format!("/proc/{pid}/fd/0")]);
+        command.args([
+            "-e",
+            "inject=?readlink,readlinkat:delay_enter=6000000:when=1",
+        ]);
+        let late = run(command.arg(env!("CARGO_BIN_EXE_lntu")).args(check));
+        let why = "8000/tcp: could not tell who listens: reading the descriptors of all its \
+                   processes takes more than 5 s";
+        let last = late.stderr.lines().last().unwrap();
+        assert_eq!((late.code(), last), (2, &*format!("lntu: {why}")));
+    });
+}
