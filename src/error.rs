@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use crate::exit_status::ExitStatus;
 use crate::listener::{Endpoint, Interface, SsAddress};
@@ -34,8 +33,8 @@ pub enum Error {
 /// Why it is not known whether a port is served.
 #[derive(Debug)]
 pub enum Unknown {
-    /// This file may hold a listener and could not be read.
-    File(PathBuf),
+    /// A table may hold a listener that serves it, for this reason.
+    Table(String),
     /// This listener on `::` serves it if it takes IPv4. The source does not tell.
     V6Only(Endpoint),
     /// A listener that is bound to this interface serves it if the address belongs to the
@@ -65,9 +64,8 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(error) => error.fmt(f),
             Error::Source(error) => error.fmt(f),
-            Error::Unknown(port, Unknown::File(file)) => {
-                let file = file.display();
-                write!(f, "{port}: could not tell, since {file} cannot be read")
+            Error::Unknown(port, Unknown::Table(reason)) => {
+                write!(f, "{port}: could not tell, since {reason}")
             }
             Error::Unknown(
                 port,

@@ -90,6 +90,11 @@ impl SocketTable {
         ]
     };
 
+    /// Its index in [`SocketTable::ALL`].
+    pub fn index(self) -> usize {
+        self.protocol as usize * 2 + self.family as usize
+    }
+
     /// The name of its file in `/proc/net`.
     pub fn name(self) -> &'static str {
         match (self.protocol, self.family) {

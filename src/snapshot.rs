@@ -72,6 +72,15 @@ impl Snapshot {
         self.listeners.iter().any(|l| l.table() == table)
     }
 
+    /// How many listeners of each table it holds, in the order of [`SocketTable::ALL`].
+    pub fn counts(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for listener in &self.listeners {
+            counts[listener.table().index()] += 1;
+        }
+        counts
+    }
+
     /// Keeps only the listeners that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&Listener) -> bool) {
         self.listeners.retain(keep);
@@ -110,11 +119,16 @@ impl Snapshot {
     }
 
     /// Adds every socket of `other` that is not here yet. Sockets are told apart by
-    /// their inode; of those without one, one is added for each identity.
+    /// their inode; of those without one, one is added for each identity. So another
+    /// source, which does not know inodes, adds no socket twice.
     pub fn add_sockets(&mut self, other: &Snapshot) {
-        let has_inode = |listener: &&Listener| listener.inode != 0;
-        let others = other.listeners.iter();
-        self.listeners.extend(others.filter(has_inode).cloned());
+        let is_new = |listener: &&Listener| {
+            let mut sockets = self.sockets_of(listener.identity()).iter();
+            let is_same = |socket: &Listener| [0, listener.inode].contains(&socket.inode);
+            listener.inode != 0 && !sockets.any(is_same)
+        };
+        let new: Vec<Listener> = other.listeners.iter().filter(is_new).cloned().collect();
+        self.listeners.extend(new);
         self.restore_order();
         self.add_missing(other);
     }

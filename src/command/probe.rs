@@ -354,8 +354,8 @@ impl Probe {
         }
         let tables = SocketTable::ALL.into_iter();
         let mut tables = tables.filter(|table| port.can_be_in(*table, to_bind));
-        match tables.find_map(|table| self.answer.gaps.forbidden_file(table)) {
-            Some(file) => State::Unknown(Unknown::File(file.to_path_buf())),
+        match tables.find_map(|table| self.answer.gaps.reason_for(table)) {
+            Some(reason) => State::Unknown(Unknown::Table(reason.into())),
             None => State::Closed,
         }
     }

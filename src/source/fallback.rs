@@ -1,5 +1,5 @@
 //! Which source answers for one network namespace: the one that is asked first, or
-//! `/proc/net` where that fails.
+//! where that fails, `/proc/net`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,7 +8,8 @@ use super::error::SourceError;
 use super::inodes::Inodes;
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
-use super::ss::{Ss, SsError};
+use super::ss::{self, Ss, SsError};
+use super::tables::Tables;
 use crate::listener::SocketTable;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -32,7 +33,7 @@ pub enum First {
     /// ss, and what finds the inodes of its listeners, if they are asked for.
     Ss(Box<Ss>, Option<Box<Inodes>>),
     /// inet_diag.
-    Netlink(Netlink),
+    Netlink,
 }
 
 /// The sources for one network namespace.
@@ -40,8 +41,11 @@ pub enum First {
 pub struct Sources {
     first: First,
     proc_net: ProcNet,
-    /// Whether `/proc/net` may answer at every poll where the first source fails.
+    netlink: Netlink,
+    /// Whether others may answer at every poll where the first source fails.
     falls_back: bool,
+    /// The tables whose listing took several reads or datagrams the last time.
+    split: Tables,
     details: Details,
 }
 
@@ -53,9 +57,8 @@ impl First {
 }
 
 impl Sources {
-    /// Asks `first`. `place` is the directory with `net` of the same namespace, whose
-    /// tables answer at every poll where the first source fails, if the source
-    /// `falls_back`.
+    /// Asks `first`. If it `falls_back`, others answer at every poll where that fails.
+    /// `place` is the directory with `net` of the same namespace.
     pub fn new(
         first: First,
         place: &Path,
@@ -64,8 +67,10 @@ impl Sources {
     ) -> Sources {
         Sources {
             first,
+            netlink: Netlink::new(&is_wanted),
             proc_net: ProcNet::new(place, is_wanted),
             falls_back,
+            split: Tables::default(),
             details: Details::default(),
         }
     }
@@ -94,10 +99,15 @@ impl Sources {
                     self.read_for_ss(failure, known, snapshot)?
                 }
             },
-            First::Netlink(netlink) => match snapshot.refill(|listeners| netlink.read(listeners)) {
-                Ok(()) => AnsweredBy::Netlink,
+            First::Netlink => match self.read_netlink(snapshot) {
+                Ok(answered_by) => answered_by,
                 Err(error) => self.read_for_netlink(error, known, snapshot)?,
             },
+        };
+        self.split = match answered_by {
+            AnsweredBy::Ss => ss::split(snapshot),
+            AnsweredBy::ProcNet => self.proc_net.split(),
+            AnsweredBy::Netlink => self.netlink.split(),
         };
         // A source had these listeners, so their tables exist.
         if answered_by != AnsweredBy::ProcNet {
@@ -109,7 +119,13 @@ impl Sources {
     /// Whether a later poll may know what one that was `answered_by` this source did
     /// not: netlink is asked again.
     pub fn may_know_more(&self, answered_by: AnsweredBy) -> bool {
-        matches!(self.first, First::Netlink(_)) && answered_by != AnsweredBy::Netlink
+        matches!(self.first, First::Netlink) && answered_by != AnsweredBy::Netlink
+    }
+
+    /// The tables whose listing took several reads or datagrams at the last
+    /// [`Sources::read`].
+    pub fn split(&self) -> Tables {
+        self.split
     }
 
     /// The tables of `/proc/net`.
@@ -126,6 +142,12 @@ impl Sources {
         let read = snapshot.refill(|listeners| proc_net.read(known, listeners));
         read.map_err(SourceError::Proc)?;
         Ok(AnsweredBy::ProcNet)
+    }
+
+    fn read_netlink(&mut self, snapshot: &mut Snapshot) -> Result<AnsweredBy, NetlinkError> {
+        let netlink = &mut self.netlink;
+        snapshot.refill(|listeners| netlink.read(listeners))?;
+        Ok(AnsweredBy::Netlink)
     }
 
     /// Reads `/proc/net` where netlink failed. If it is refused, and nothing else was

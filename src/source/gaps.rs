@@ -1,8 +1,7 @@
 //! What a snapshot may lack although it is complete as far as this process may look.
 
-use std::path::{Path, PathBuf};
-
 use super::namespaces::Unreadable;
+use super::tables::TableGap;
 use crate::listener::{Listener, SocketTable};
 
 /// What a snapshot may lack. By default, nothing.
@@ -13,8 +12,8 @@ pub struct Gaps {
     pub unreadable: Vec<Unreadable>,
     /// There may be network namespaces that were not seen.
     pub hides_namespaces: bool,
-    /// The files of tables that this process may not read.
-    pub forbidden: Vec<(SocketTable, PathBuf)>,
+    /// The tables that may hold more listeners than the snapshot.
+    pub tables: Vec<TableGap>,
     /// Listeners that the process which was asked about may hold.
     pub doubt: Doubt,
     /// Holders of listeners may be missing, because a search was not finished.
@@ -43,11 +42,15 @@ impl Doubt {
 }
 
 impl Gaps {
-    /// The file of `table`, if this process may not read it.
-    pub fn forbidden_file(&self, table: SocketTable) -> Option<&Path> {
-        let mut files = self.forbidden.iter();
-        let (_, file) = files.find(|(forbidden, _)| *forbidden == table)?;
-        Some(file)
+    /// Why `table` may hold more listeners than the snapshot, if it may.
+    pub fn reason_for(&self, table: SocketTable) -> Option<&str> {
+        let gap = self.tables.iter().find(|gap| gap.table == table)?;
+        Some(&gap.reason)
+    }
+
+    /// The gaps that another poll may close.
+    pub fn passing(&self) -> impl Iterator<Item = &TableGap> {
+        self.tables.iter().filter(|gap| gap.may_pass)
     }
 
     /// What to say if something may be missing.
@@ -56,6 +59,8 @@ impl Gaps {
             Some("network namespaces may be missing".into())
         } else if let Some(reason) = self.doubt.reason_for(|_| true) {
             Some(format!("--of: listeners may be missing: {reason}"))
+        } else if let Some(gap) = self.passing().next() {
+            Some(format!("listeners may be missing: {}", gap.reason))
         } else {
             self.holders.then(|| "holders may be missing".into())
         }

@@ -9,12 +9,15 @@
 //! - [`inodes`] finds the sockets of the listeners that ss prints.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
+//! - [`complete`] reads again what took several reads, until it is complete.
 //! - [`gaps`] is what a snapshot may lack, and [`error`] why there is none.
+//! - [`tables`] is which tables there are to doubt.
 //! - [`place`] is where `/proc` is.
 //!
 //! A caller asks [`Source`] and gets a complete snapshot or an error. What is
 //! printed, and when to ask again, is not decided here.
 
+pub mod complete;
 pub mod error;
 pub mod fallback;
 pub mod gaps;
@@ -25,6 +28,7 @@ pub mod netlink;
 pub mod place;
 pub mod procnet;
 pub mod ss;
+pub mod tables;
 pub mod tree;
 
 use std::ffi::OsStr;
@@ -40,7 +44,7 @@ pub use gaps::Gaps;
 use holders::HolderSearch;
 use inodes::Inodes;
 use namespaces::Namespaces;
-use netlink::Netlink;
+use tables::{TableGap, Tables};
 use tree::Tree;
 
 /// Which sources may answer.
@@ -171,6 +175,8 @@ struct Looks {
     /// The id of the namespace of each listener that the current poll lacks.
     lacking: Vec<u64>,
     count: SecondLooks,
+    /// The tables that did not settle during the current poll.
+    unsettled: Tables,
     /// The source that answered the last look.
     answered_by: Option<AnsweredBy>,
 }
@@ -213,8 +219,8 @@ impl Source {
             SourceChoice::Auto => one(First::ss(path, inodes), true),
             SourceChoice::Ss => one(First::ss(path, inodes), false),
             SourceChoice::Proc(_) => one(First::ProcNet, false),
-            SourceChoice::NetlinkOrProc => one(First::Netlink(Netlink::new(wants)), true),
-            SourceChoice::Netlink => one(First::Netlink(Netlink::new(wants)), false),
+            SourceChoice::NetlinkOrProc => one(First::Netlink, true),
+            SourceChoice::Netlink => one(First::Netlink, false),
             SourceChoice::AllNamespaces { asks_netlink } => {
                 Asked::All(Namespaces::new(filter.clone(), asks_netlink))
             }
@@ -246,6 +252,7 @@ impl Source {
         known: Known<'_>,
         snapshot: &mut Snapshot,
     ) -> Result<Answer, SourceError> {
+        self.looks.unsettled = Tables::default();
         if let Asked::All(namespaces) = &mut self.asked {
             namespaces.start_poll();
         }
@@ -258,7 +265,11 @@ impl Source {
         {
             self.look_again(known, snapshot, expected)?;
         }
-        Ok(self.answer())
+        let answer = self.answer();
+        if let Some(listeners) = known.listeners {
+            keep_known(&answer, listeners, snapshot);
+        }
+        Ok(answer)
     }
 
     /// What is known after the last look of a poll, besides the listeners.
@@ -266,6 +277,7 @@ impl Source {
         let mut answer = Answer::default();
         match &mut self.asked {
             Asked::All(namespaces) => {
+                answer.gaps.tables = namespaces.table_gaps().to_vec();
                 answer.gaps.unreadable = namespaces.unreadable().to_vec();
                 answer.gaps.hides_namespaces = namespaces.is_partial();
                 answer.ended_namespaces = namespaces.ended();
@@ -274,10 +286,13 @@ impl Source {
                 let answered_by = self.looks.answered_by.unwrap_or(AnsweredBy::ProcNet);
                 answer.may_know_more = sources.may_know_more(answered_by);
                 if answered_by == AnsweredBy::ProcNet {
-                    answer.gaps.forbidden = sources.proc_net().forbidden();
+                    answer.gaps.tables = sources.proc_net().gaps();
                 }
             }
         }
+        let unsettled = TableGap::all_unsettled(self.looks.unsettled);
+        answer.gaps.tables.extend(unsettled);
+        answer.may_know_more |= answer.gaps.passing().next().is_some();
         if let Some(tree) = &mut self.tree {
             answer.ended_root = tree.ended_root();
             answer.gaps.doubt = tree.take_doubt();
@@ -341,13 +356,8 @@ impl Source {
                 read.map(|answered_by| self.looks.answered_by = Some(answered_by))
             }
         };
-        if let Asked::One(sources) = &mut self.asked
-            && self.looks.answered_by == Some(AnsweredBy::ProcNet)
-            && is_first
-            && !self.looks.are_single
-            && let Err(error) = sources.proc_net().complete(snapshot)
-        {
-            result = Err(SourceError::Proc(error));
+        if result.is_ok() && is_first && !self.looks.are_single {
+            result = self.complete(snapshot);
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
@@ -361,9 +371,35 @@ impl Source {
         }
     }
 
+    /// Reads one namespace again until what was read is complete. Of all namespaces, each
+    /// was.
+    fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
+        let Asked::One(sources) = &mut self.asked else {
+            return Ok(());
+        };
+        let answered_by = &mut self.looks.answered_by;
+        let mut another = Snapshot::default();
+        let mut result = Ok(());
+        let split = sources.split();
+        let mut read = |another: &mut Snapshot| match sources.read(None, another) {
+            Ok(source) => {
+                *answered_by = Some(source);
+                Some(sources.split())
+            }
+            Err(error) => {
+                result = Err(error);
+                None
+            }
+        };
+        let unsettled = complete::complete(snapshot, &mut another, split, &mut read);
+        self.looks.unsettled = unsettled.unwrap_or_default();
+        result
+    }
+
     /// Looks again for missing listeners and adds those that it finds. What is
     /// still missing then is gone: either the last [`FRUITLESS_LOOKS`] looks found
-    /// nothing new, or there were [`MOST_LOOKS`].
+    /// nothing new, or there were [`MOST_LOOKS`]. In the latter case, a table whose listing
+    /// is split did not settle.
     ///
     /// Another source may answer a further look. A listener that any complete look of
     /// this poll has seen was not seen to close, whichever source it came from.
@@ -391,10 +427,30 @@ impl Source {
             let before = std::mem::replace(&mut left, self.looks.find_missing(snapshot, expected));
             fruitless = if left < before { 0 } else { fruitless + 1 };
         }
+        if left > 0
+            && fruitless < FRUITLESS_LOOKS
+            && let Asked::One(sources) = &self.asked
+        {
+            self.looks.unsettled.add(sources.split());
+        }
         self.looks.count.taken += u64::from(at_first > 0);
         self.looks.count.needed += u64::from(left < at_first);
         result
     }
+}
+
+/// Keeps the listeners that are `known` in each table that may hold more than `snapshot`:
+/// they were not seen to close.
+fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
+    if answer.ended_root.is_some() || answer.gaps.passing().next().is_none() {
+        return;
+    }
+    let mut kept = known.clone();
+    kept.retain(|listener| {
+        let mut gaps = answer.gaps.passing();
+        gaps.any(|gap| gap.table == listener.table())
+    });
+    snapshot.add_missing(&kept);
 }
 
 impl Looks {

@@ -13,8 +13,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::netlink::Netlink;
+use super::complete;
+use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
+use super::tables::{TableGap, Tables};
 use crate::kernel::cgroups;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::process::{
@@ -51,6 +53,8 @@ pub struct Namespaces {
     unreadable: Vec<Unreadable>,
     /// Those of the poll before.
     unreadable_before: Vec<Unreadable>,
+    /// The tables that may hold more listeners than were read.
+    table_gaps: Vec<TableGap>,
     details: Details,
 }
 
@@ -170,6 +174,7 @@ impl Namespaces {
             seen: Vec::new(),
             unreadable: Vec::new(),
             unreadable_before: Vec::new(),
+            table_gaps: Vec::new(),
             details: Details::default(),
         }
     }
@@ -245,6 +250,11 @@ impl Namespaces {
         &self.unreadable
     }
 
+    /// The tables of any namespace that may hold more listeners than were read since then.
+    pub fn table_gaps(&self) -> &[TableGap] {
+        &self.table_gaps
+    }
+
     /// The inodes of the namespaces that were unreadable at the poll before, and in which
     /// the last look found no process.
     pub fn ended(&self) -> Vec<u64> {
@@ -258,6 +268,7 @@ impl Namespaces {
     /// Begins a poll, of one or several reads.
     pub fn start_poll(&mut self) {
         self.unreadable_before = std::mem::take(&mut self.unreadable);
+        self.table_gaps.clear();
     }
 
     /// Whether there are processes whose namespaces are not known.
@@ -345,11 +356,12 @@ impl Namespaces {
                 let refusal = match home.leave_for(inode, &link) {
                     Ok(false) => continue,
                     Ok(true) => {
-                        let answer = netlink.read(listeners);
+                        let answer = read_netlink(netlink, listeners);
                         let cookie = netlink.namespace_cookie();
                         netlink.leave_namespace();
                         match answer {
-                            Ok(()) => {
+                            Ok(unsettled) => {
+                                self.note_gaps(inode, TableGap::all_unsettled(unsettled));
                                 return Ok(Some(Answer { pid, cookie }));
                             }
                             Err(error) if error.may_pass() => return Err(error.to_string()),
@@ -370,7 +382,7 @@ impl Namespaces {
             // The tables of a process that ended meanwhile may lack some, and its id may
             // be that of another process now.
             if is_in(&directory, inode) {
-                answer?;
+                self.note_gaps(inode, answer?);
                 return Ok(Some(Answer { pid, cookie: None }));
             }
             listeners.truncate(before);
@@ -378,18 +390,36 @@ impl Namespaces {
         Ok(None)
     }
 
-    /// Reads the tables of the process with this directory.
-    fn read_tables(&self, directory: &Path, listeners: &mut Vec<Listener>) -> Result<(), String> {
+    /// Reads the tables of the process with this directory. Returns what they may hold
+    /// besides.
+    fn read_tables(
+        &self,
+        directory: &Path,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<Vec<TableGap>, String> {
         let mut proc_net = ProcNet::new(directory, |table| self.filter.wants(table));
-        let mut snapshot = Snapshot::default();
-        let read = snapshot.refill(|listeners| proc_net.read(None, listeners));
-        read.and_then(|()| proc_net.complete(&mut snapshot))
-            .map_err(|error| error.to_string())?;
-        if let Some((_, file)) = proc_net.forbidden().first() {
-            return Err(format!("{} cannot be read", file.display()));
+        let mut failure = None;
+        let unsettled = read_whole(listeners, &mut |listeners| {
+            failure = proc_net.read(None, listeners).err();
+            failure.is_none().then(|| proc_net.split())
+        });
+        if let Some(error) = failure {
+            return Err(error.to_string());
         }
-        listeners.extend_from_slice(snapshot.listeners());
-        Ok(())
+        let mut gaps = proc_net.gaps();
+        if let Some(forbidden) = gaps.iter().find(|gap| !gap.may_pass) {
+            return Err(forbidden.reason.clone());
+        }
+        gaps.extend(TableGap::all_unsettled(unsettled.unwrap_or_default()));
+        Ok(gaps)
+    }
+
+    /// Notes what the tables of a namespace may hold besides.
+    fn note_gaps(&mut self, inode: u64, gaps: impl IntoIterator<Item = TableGap>) {
+        for gap in gaps {
+            let reason = format!("network namespace {inode}: {}", gap.reason);
+            self.table_gaps.push(TableGap { reason, ..gap });
+        }
     }
 
     fn seen_before(&self, inode: u64) -> Option<&Seen> {
@@ -459,6 +489,46 @@ impl Namespaces {
             self.unreadable.push(Unreadable { inode, reason });
         }
     }
+}
+
+/// Asks `netlink` until its answer is complete. Returns the tables that did not settle.
+fn read_netlink(
+    netlink: &mut Netlink,
+    listeners: &mut Vec<Listener>,
+) -> Result<Tables, NetlinkError> {
+    let mut failure = None;
+    let unsettled = read_whole(listeners, &mut |listeners| {
+        failure = netlink.read(listeners).err();
+        failure.is_none().then(|| netlink.split())
+    });
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(unsettled.unwrap_or_default()),
+    }
+}
+
+/// Appends the listeners of one namespace to `listeners`, which `read` appends to the
+/// vector that it gets, as often as [`complete::complete`] asks for them. Returns the
+/// tables that did not settle, and `None` where `read` does.
+fn read_whole(
+    listeners: &mut Vec<Listener>,
+    read: &mut dyn FnMut(&mut Vec<Listener>) -> Option<Tables>,
+) -> Option<Tables> {
+    let before = listeners.len();
+    let split = read(listeners)?;
+    if split.is_empty() {
+        return Some(split);
+    }
+    let mut read = |snapshot: &mut Snapshot| snapshot.refill(|all| read(all).ok_or(())).ok();
+    let (mut snapshot, mut another) = (Snapshot::default(), Snapshot::default());
+    let move_in = |all: &mut Vec<Listener>| {
+        all.extend(listeners.drain(before..));
+        Ok::<_, ()>(())
+    };
+    let _ = snapshot.refill(move_in);
+    let unsettled = complete::complete(&mut snapshot, &mut another, split, &mut read);
+    listeners.extend_from_slice(snapshot.listeners());
+    unsettled
 }
 
 impl Home {

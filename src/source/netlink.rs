@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 
+use super::tables::Tables;
 use crate::kernel::netlink::client::Client;
 use crate::kernel::netlink::diag::Listeners;
 use crate::kernel::netlink::link::Interfaces;
@@ -31,6 +32,7 @@ pub struct Netlink {
     /// the interface.
     bound: Vec<(usize, u32)>,
     interfaces: Interfaces,
+    split: Tables,
 }
 
 /// Why inet_diag gave no snapshot: the table that was asked for, and the reason.
@@ -82,11 +84,17 @@ impl Netlink {
     pub fn new(is_wanted: impl Fn(SocketTable) -> bool) -> Netlink {
         Netlink {
             tables: SocketTable::ALL.map(|table| is_wanted(table).then_some(table)),
-            client: Client::of_sock_diag(),
+            client: Client::of_sock_diag().with_large_datagrams(),
             asks_for_both: None,
             bound: Vec::new(),
             interfaces: Interfaces::default(),
+            split: Tables::default(),
         }
+    }
+
+    /// The tables whose listing took several datagrams at the last [`Netlink::read`].
+    pub fn split(&self) -> Tables {
+        self.split
     }
 
     /// Appends every listener to `listeners`.
@@ -97,6 +105,7 @@ impl Netlink {
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), NetlinkError> {
         sys::give_back(&mut self.bound);
         self.bound.clear();
+        self.split = Tables::default();
         let tables = self.tables;
         for of_protocol in tables.chunks(2) {
             if let [Some(v4), Some(_)] = *of_protocol
@@ -187,7 +196,13 @@ impl Netlink {
                 wanted.with_request(|request| client.ask(kinds, Amount::Dump, request, &mut take));
             tries += 1;
             match answer {
-                Ok(()) => return Ok(()),
+                Ok(is_split) => {
+                    let asked = SocketTable::ALL.into_iter();
+                    asked
+                        .filter(|table| is_split && wanted.includes(*table))
+                        .for_each(|table| self.split.insert(table));
+                    return Ok(());
+                }
                 Err(AnswerError::Interrupted) if tries < MOST_TRIES => {
                     listeners.truncate(before.0);
                     self.bound.truncate(before.1);

@@ -14,6 +14,7 @@ mod gvisor;
 mod harness;
 mod hidden;
 mod hostile;
+mod incomplete;
 mod injected;
 mod interfaces;
 mod list;

@@ -77,7 +77,7 @@ impl Dumps {
             shown.ok()
         });
         let reason = match (answer, failed) {
-            (Ok(()), _) => return Ok(()),
+            (Ok(_), _) => return Ok(()),
             (Err(_), Some(RowError::NotCovered(what))) => Reason::NotCovered(what),
             (Err(error), _) => Reason::Answer(error),
         };

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
 
 use super::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected, Kinds};
+use super::sock_diag::SOCK_DIAG_BY_FAMILY;
 use crate::sys;
 
 /// After this many datagrams in a row that did not come from the kernel, a read fails.
@@ -21,6 +22,8 @@ const ENOBUFS: i32 = 105;
 #[derive(Debug)]
 pub struct Client {
     protocol: i32,
+    /// See [`Client::with_large_datagrams`].
+    wants_large_datagrams: bool,
     socket: Option<Socket>,
     request: Vec<u8>,
     buffer: Vec<u8>,
@@ -41,10 +44,18 @@ impl Client {
     fn of(protocol: i32) -> Client {
         Client {
             protocol,
+            wants_large_datagrams: false,
             socket: None,
             request: Vec::new(),
             buffer: Vec::new(),
         }
+    }
+
+    /// Has the kernel make datagrams of 32 KiB, also the first, of a client of sock_diag.
+    /// So fewer answers take several.
+    pub fn with_large_datagrams(mut self) -> Client {
+        self.wants_large_datagrams = true;
+        self
     }
 
     /// Opens the socket, unless it is open. It then answers for the network namespace
@@ -57,9 +68,18 @@ impl Client {
     }
 
     fn opened(&mut self) -> io::Result<&mut Socket> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER_SIZE];
+        }
         let socket = match self.socket.take() {
             Some(socket) => socket,
-            None => Socket::open(self.protocol)?,
+            None => {
+                let socket = Socket::open(self.protocol)?;
+                if self.wants_large_datagrams {
+                    socket.ask_for_large_datagrams(&mut self.buffer)?;
+                }
+                socket
+            }
         };
         Ok(self.socket.insert(socket))
     }
@@ -77,7 +97,8 @@ impl Client {
 
     /// Asks, and passes the payload of each message of the answer to `take`, which
     /// returns `None` if it cannot read one. `payload` is the request without its
-    /// header.
+    /// header. Returns whether the answer took several datagrams, see
+    /// [`message::read_answer`].
     ///
     /// # Errors
     /// If the answer is not complete. What `take` got until then must not be used.
@@ -87,10 +108,10 @@ impl Client {
         amount: Amount,
         payload: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
-    ) -> Result<(), AnswerError> {
+    ) -> Result<bool, AnswerError> {
         let answer = self.ask_open(kinds, amount, payload, take);
         // An interrupted dump was read to its end.
-        if !matches!(answer, Ok(()) | Err(AnswerError::Interrupted)) {
+        if !matches!(answer, Ok(_) | Err(AnswerError::Interrupted)) {
             self.close();
         }
         answer
@@ -102,10 +123,7 @@ impl Client {
         amount: Amount,
         payload: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
-    ) -> Result<(), AnswerError> {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; BUFFER_SIZE];
-        }
+    ) -> Result<bool, AnswerError> {
         self.opened()?;
         let Client {
             socket: Some(socket),
@@ -119,17 +137,10 @@ impl Client {
         socket.sequence = socket.sequence.wrapping_add(1);
         let sequence = socket.sequence;
         message::write_request(request, kinds.request, sequence, amount, payload);
-        if socket.file.write(request)? != request.len() {
-            return Err(io::Error::from(ErrorKind::WriteZero).into());
-        }
+        socket.send(request)?;
         let kind = kinds.answer;
-        message::read_answer(
-            &mut &*socket,
-            buffer,
-            Expected { kind, sequence },
-            amount,
-            take,
-        )
+        let expected = Expected { kind, sequence };
+        message::read_answer(&mut &*socket, buffer, expected, amount, take)
     }
 
     /// One that asks whoever is at the other end of `file`.
@@ -152,6 +163,28 @@ impl Socket {
     fn open(protocol: i32) -> io::Result<Socket> {
         let file = sys::netlink_socket(protocol)?;
         Ok(Socket { file, sequence: 0 })
+    }
+
+    /// Sends one request.
+    fn send(&self, request: &[u8]) -> io::Result<()> {
+        match (&self.file).write(request)? == request.len() {
+            true => Ok(()),
+            false => Err(ErrorKind::WriteZero.into()),
+        }
+    }
+
+    /// A dump begins when it is asked for, and its datagrams are no larger than a page or
+    /// the largest buffer that the socket was read with until then (`netlink_dump`). So this
+    /// reads the answer to a request that is too short to be one: an error.
+    fn ask_for_large_datagrams(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut request = Vec::new();
+        message::write_request(&mut request, SOCK_DIAG_BY_FAMILY, 0, Amount::One, &[]);
+        self.send(&request)?;
+        let mut socket = self;
+        match socket.read(buffer) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -273,6 +273,11 @@ impl Listeners {
         }
     }
 
+    /// Whether listeners of `table` are asked for.
+    pub fn includes(self, table: SocketTable) -> bool {
+        self.protocol == table.protocol && self.family.is_none_or(|family| family == table.family)
+    }
+
     /// Passes the request without its header to `send`.
     pub fn with_request<T>(self, send: impl FnOnce(&[u8]) -> T) -> T {
         let (state, protocol) = self.state_and_protocol();

@@ -132,9 +132,27 @@ pub fn write_request(
     request.extend(payload);
 }
 
+/// The kernel fills a datagram while rows fit into a buffer of one of these sizes: a page
+/// or 8 KiB, or if the socket was read with a larger buffer before, 32 KiB (in old kernels
+/// 16).
+const DATAGRAM_SIZES: [usize; 4] = [4096, 8192, 16 * 1024, 32 * 1024];
+/// At most this much of such a buffer is left by overhead (`SKB_WITH_OVERHEAD`) and by a row
+/// that did not fit.
+const MOST_ROOM_LEFT: usize = 768;
+
+/// Whether a datagram of `length` bytes had no room for another row.
+fn is_full(length: usize) -> bool {
+    let mut sizes = DATAGRAM_SIZES.into_iter();
+    sizes.any(|size| (size - MOST_ROOM_LEFT..size).contains(&length))
+}
+
 /// Reads an answer to its end and passes the payload of each of its messages to `take`,
 /// which returns `None` if it cannot read one. Each read of `answer` must give one
 /// datagram, or fail if there is none.
+///
+/// Returns whether its rows took several datagrams. Between two of them, rows can move. So
+/// the end counts too if the datagram before it had no room for another row: there may have
+/// been more.
 ///
 /// # Errors
 /// If the answer is not complete or not as `expected`. What `take` got until then is
@@ -145,10 +163,13 @@ pub fn read_answer(
     expected: Expected,
     amount: Amount,
     take: &mut dyn FnMut(&[u8]) -> Option<()>,
-) -> Result<(), AnswerError> {
+) -> Result<bool, AnswerError> {
     let mut is_interrupted = false;
+    let (mut is_split, mut was_full) = (false, false);
+    let mut had_rows = false;
     loop {
         let mut datagram = read_datagram(answer, buffer)?;
+        let (length, had_rows_before) = (datagram.len(), had_rows);
         while !datagram.is_empty() {
             let message = Message::take_from(&mut datagram, expected)?;
             is_interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
@@ -156,14 +177,17 @@ pub fn read_answer(
                 message.check_status()?;
                 return match is_interrupted {
                     true => Err(AnswerError::Interrupted),
-                    false => Ok(()),
+                    false => Ok(was_full || is_split),
                 };
             }
+            is_split |= had_rows_before;
+            had_rows = true;
             take(message.payload(expected)?).ok_or(AnswerError::Unexpected)?;
             if amount == Amount::One {
-                return Ok(());
+                return Ok(false);
             }
         }
+        was_full = is_full(length);
     }
 }
 

@@ -11,8 +11,9 @@
 
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::tables::{TableGap, Tables};
 use crate::kernel::proc::scan::Scanner;
 use crate::kernel::proc::sockstat::Sockstat;
 use crate::listener::{Listener, Protocol, SocketTable};
@@ -20,12 +21,6 @@ use crate::report;
 use crate::snapshot::Snapshot;
 pub use table::ProcError;
 use table::{Order, TableFile, Trust};
-
-/// A table that took several reads is complete after this many steady ones in a row:
-/// each lists as much as the one before, and adds nothing.
-const STEADY_READS: usize = 2;
-/// It is read no more often than this, whatever the reads added.
-const MOST_READS: usize = 10;
 
 /// The files `tcp`, `tcp6`, `udp` and `udp6` below one directory.
 #[derive(Debug)]
@@ -35,9 +30,8 @@ pub struct ProcNet {
     /// No listener stood behind a connection so far. The kernel lists listeners
     /// first (its `proc_net_tcp` document says so); gVisor does not.
     listeners_first: bool,
-    /// The last read took several reads of one file.
-    took_several_reads: bool,
-    another_read: Snapshot,
+    /// The tables whose file took several reads the last time.
+    split: Tables,
     scanner: Scanner,
 }
 
@@ -53,8 +47,7 @@ impl ProcNet {
             files: SocketTable::ALL.map(file),
             sockstat: Sockstat::new(&net),
             listeners_first: true,
-            took_several_reads: false,
-            another_read: Snapshot::default(),
+            split: Tables::default(),
             scanner: Scanner::default(),
         }
     }
@@ -67,46 +60,14 @@ impl ProcNet {
         }
     }
 
-    /// The files that this process may not read. Their listeners are missing from the last
-    /// read.
-    pub fn forbidden(&self) -> Vec<(SocketTable, PathBuf)> {
-        let forbidden = self.files.iter().filter(|file| file.is_forbidden);
-        forbidden
-            .map(|file| (file.table, file.path.clone()))
-            .collect()
+    /// What the tables may hold that is missing from the last read.
+    pub fn gaps(&self) -> Vec<TableGap> {
+        self.files.iter().filter_map(TableFile::gap).collect()
     }
 
-    /// Reads again, if the last [`ProcNet::read`] took several reads of one file, until
-    /// [`STEADY_READS`] in a row add nothing to `snapshot`.
-    ///
-    /// The kernel's listing is not atomic over several reads. It finds its place in a
-    /// UDP table by counting rows. So when sockets close during a read, as many others
-    /// are skipped, and often the same ones twice.
-    ///
-    /// # Errors
-    /// Those of [`ProcNet::read`].
-    pub fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), ProcError> {
-        if !self.took_several_reads {
-            self.another_read = Snapshot::default();
-            return Ok(());
-        }
-        let mut another = std::mem::take(&mut self.another_read);
-        let mut reads = Reads {
-            listed: listed(snapshot),
-            steady: 0,
-        };
-        let mut result = Ok(());
-        for _ in 0..MOST_READS {
-            result = another.refill(|listeners| self.read(None, listeners));
-            let before = snapshot.listeners().len();
-            snapshot.add_sockets(&another);
-            let added = snapshot.listeners().len() - before;
-            if result.is_err() || reads.are_complete(listed(&another), added) {
-                break;
-            }
-        }
-        self.another_read = another;
-        result
+    /// The tables whose listing took several reads the last time.
+    pub fn split(&self) -> Tables {
+        self.split
     }
 
     /// Appends every listener of the tables to `listeners`, in their order.
@@ -139,7 +100,7 @@ impl ProcNet {
         known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), ProcError> {
-        self.took_several_reads = false;
+        self.split = Tables::default();
         let in_use = self.sockstat.read(&mut self.scanner);
         for file in &mut self.files {
             if !file.is_wanted && !file.is_required() {
@@ -152,7 +113,9 @@ impl ProcNet {
                 continue;
             }
             let (order, reads) = file.read(trust, &mut self.scanner, listeners)?;
-            self.took_several_reads |= reads > 1;
+            if reads > 1 {
+                self.split.insert(file.table);
+            }
             if file.table.protocol == Protocol::Tcp
                 && order == Order::Mixed
                 && std::mem::take(&mut self.listeners_first)
@@ -163,34 +126,6 @@ impl ProcNet {
             }
         }
         Ok(())
-    }
-}
-
-/// How many listeners of each table there are.
-fn listed(listeners: &Snapshot) -> [usize; 4] {
-    SocketTable::ALL.map(|table| {
-        let all = listeners.listeners().iter();
-        all.filter(|listener| listener.table() == table).count()
-    })
-}
-
-/// What reads of the same tables found.
-struct Reads {
-    /// How many listeners the last one listed.
-    listed: [usize; 4],
-    /// How many in a row were steady.
-    steady: usize,
-}
-
-impl Reads {
-    /// Whether they are complete with one more, which lists so many listeners, of which
-    /// so many are new.
-    fn are_complete(&mut self, listed: [usize; 4], added: usize) -> bool {
-        // While sockets close, reads add nothing and pass over the most.
-        let is_steady = added == 0 && listed == self.listed;
-        self.listed = listed;
-        self.steady = if is_steady { self.steady + 1 } else { 0 };
-        self.steady == STEADY_READS
     }
 }
 
@@ -348,26 +283,6 @@ mod tests {
     /// unless someone reads on.
     fn many_connections() -> String {
         CONNECTION.repeat(1000)
-    }
-
-    #[test]
-    fn reads_are_complete_after_two_that_list_as_much_as_before_and_add_nothing() {
-        let complete_at = |counts: &[([usize; 4], usize)]| {
-            let (listed, steady) = ([0, 0, 400, 0], 0);
-            let mut reads = Reads { listed, steady };
-            let mut counts = counts.iter();
-            counts.position(|(listed, added)| reads.are_complete(*listed, *added))
-        };
-        let of_udp = |count| [0, 0, count, 0];
-        assert_eq!(complete_at(&[(of_udp(400), 0); 2]), Some(1));
-        // While sockets close, nothing is added and listeners are passed over.
-        let shrinking = [400, 300, 200, 200, 200].map(|count| (of_udp(count), 0));
-        assert_eq!(complete_at(&shrinking), Some(4));
-        assert_eq!(complete_at(&shrinking[..4]), None);
-        let adding = [(of_udp(400), 0), (of_udp(400), 1), (of_udp(400), 0)];
-        assert_eq!(complete_at(&adding), None);
-        // One that TCP gains makes up for none that UDP lacks.
-        assert_eq!(complete_at(&[(of_udp(400), 0), ([1, 0, 399, 0], 0)]), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::kernel::proc::scan::{Lines, Scanner};
 use crate::kernel::proc::sockstat::InUse;
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::report;
+use crate::source::tables::TableGap;
 
 /// At most this much of a file is read in one poll. The table of seven million
 /// sockets is smaller, so a larger file is one without an end.
@@ -30,8 +31,10 @@ pub struct TableFile {
     pub exists: bool,
     /// It exists, but this process may not read it. That was said on stderr.
     pub is_forbidden: bool,
-    /// How many rows the last read skipped.
+    /// How many rows the last read could not read.
     pub skipped: u64,
+    /// Why it could not read the first of them.
+    first_error: Option<RowError>,
     /// How many bytes the last read needed up to the first connection. 0 if it
     /// did not stop there.
     pub bytes_to_connection: usize,
@@ -136,6 +139,7 @@ impl TableFile {
             exists: false,
             is_forbidden: false,
             skipped: 0,
+            first_error: None,
             bytes_to_connection: 0,
             most_bytes: MOST_BYTES,
         }
@@ -144,6 +148,27 @@ impl TableFile {
     /// Without `tcp` there is no answer.
     pub fn is_required(&self) -> bool {
         self.table == SocketTable::ALL[0]
+    }
+
+    /// What it may hold that is missing from the last read.
+    pub fn gap(&self) -> Option<TableGap> {
+        let path = self.path.display();
+        let reason = match self.first_error {
+            _ if self.is_forbidden => format!("{path} cannot be read"),
+            None => return None,
+            Some(first) => {
+                let s = if self.skipped == 1 { "" } else { "s" };
+                format!(
+                    "{path}: {} row{s} cannot be read; the first: {first}",
+                    self.skipped
+                )
+            }
+        };
+        Some(TableGap {
+            table: self.table,
+            reason,
+            may_pass: !self.is_forbidden,
+        })
     }
 
     /// Whether a failure to read it fails the poll.
@@ -189,6 +214,7 @@ impl TableFile {
         listeners: &mut Vec<Listener>,
     ) -> Result<(Order, u32), ProcErrorReason> {
         let before = listeners.len();
+        self.first_error = None;
         // The other levels also look at what stands behind the first connection
         // in a page, and so check the order.
         let first_read = match trust {
@@ -279,10 +305,11 @@ impl TableFile {
                 if is_cut {
                     return Err(cut_short());
                 }
-                // The first line is the header. Other text means that the file
-                // holds something else.
-                if contents.lines > 1 && !line.bytes.trim_ascii().is_empty() {
-                    contents.first_error.get_or_insert(RowError::NoRow);
+                // The first line is the header, which has no colon. Other text may be a
+                // row that is damaged.
+                let is_header = contents.lines == 1 && !line.bytes.contains(&b':');
+                if !is_header && !line.bytes.trim_ascii().is_empty() {
+                    contents.skip(RowError::NoRow);
                 }
                 continue;
             };
@@ -307,10 +334,7 @@ impl TableFile {
                         listeners.push(row.listener(self.table.protocol));
                     }
                 }
-                Err(error) => {
-                    contents.skipped += 1;
-                    contents.first_error.get_or_insert(error);
-                }
+                Err(error) => contents.skip(error),
             }
         }
         contents.reads = lines.reads();
@@ -325,14 +349,11 @@ impl TableFile {
     /// With `-v`, says how many rows were skipped whenever that number changes.
     fn report_skipped(&mut self, contents: &Contents) {
         let skipped = contents.skipped;
+        self.first_error = contents.first_error;
         if std::mem::replace(&mut self.skipped, skipped) != skipped
-            && let Some(first) = contents.first_error
+            && let Some(gap) = self.gap()
         {
-            let path = self.path.display();
-            let s = if skipped == 1 { "" } else { "s" };
-            report::detail(format_args!(
-                "{path}: {skipped} row{s} skipped; the first: {first}"
-            ));
+            report::detail(format_args!("{}", gap.reason));
         }
     }
 }
@@ -350,7 +371,7 @@ struct Contents {
     lines: u64,
     /// Rows that could be read, listening or not.
     understood: u64,
-    /// Rows that could not, over-long lines among them.
+    /// Rows that could not, among them over-long lines and other text.
     skipped: u64,
     first_error: Option<RowError>,
     order: Order,
@@ -359,4 +380,11 @@ struct Contents {
     /// How many bytes the lines up to the first connection take. 0 if reading may
     /// not stop there.
     bytes_to_connection: usize,
+}
+
+impl Contents {
+    fn skip(&mut self, error: RowError) {
+        self.skipped += 1;
+        self.first_error.get_or_insert(error);
+    }
 }

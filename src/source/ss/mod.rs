@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::netlink::NetlinkError;
+use super::tables::Tables;
 use crate::listener::Listener;
+use crate::snapshot::Snapshot;
 use answer::{AnswerError, AnswerReader};
 use run::{Run, RunError};
 
@@ -134,6 +136,26 @@ impl Ss {
             })
         })
     }
+}
+
+/// ss reads a dump of inet_diag, whose first datagram has room for this many rows.
+const FIRST_DATAGRAM: usize = 30;
+/// More rows of a protocol than this are some in several datagrams or reads, even where
+/// each is on another port.
+const MOST_ROWS: usize = 200;
+
+/// The tables whose listing may have taken ss several datagrams, by an answer of it. In a
+/// dump, the kernel skips rows only among those of one port.
+pub fn split(answer: &Snapshot) -> Tables {
+    let mut split = Tables::default();
+    let of_protocols = answer.listeners().chunk_by(|a, b| a.protocol == b.protocol);
+    for rows in of_protocols {
+        let mut ports = rows.chunk_by(|a, b| a.port_identity() == b.port_identity());
+        if rows.len() > MOST_ROWS || ports.any(|rows| rows.len() > FIRST_DATAGRAM) {
+            rows.iter().for_each(|row| split.insert(row.table()));
+        }
+    }
+    split
 }
 
 #[cfg(test)]

@@ -1,0 +1,259 @@
+//! What one look may lack: rows that cannot be read, and rows that the kernel skips while
+//! others come and go. What was found counts, and what was not found is no "no".
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+const SS_HEADER: &str = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port";
+
+/// A port that an ss of [`changing_ss`] always lists, with 40 sockets.
+const CROWDED: &str = "127.3.0.1:5353/udp";
+
+fn row(port: u16) -> String {
+    format!("   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000\n")
+}
+
+/// Tables that lack what they said about port 81, each damaged in another way. Ports 80
+/// and 82 are intact.
+fn damaged_tables() -> Vec<(&'static str, String)> {
+    let header = "  sl  local_address rem_address   st tx_queue rx_queue\n";
+    let nul = "\0".repeat(80);
+    let damaged = [
+        (
+            "cut",
+            row(81).replace(" 00000000:0000 0A 00000000:00000000", ""),
+        ),
+        ("after zeros", format!("{nul}{}", row(81))),
+        ("zeros inside", row(81).replace("7F:", "7F:\0")),
+        ("only zeros", format!("{nul}\n")),
+        ("too long", row(81).replace("0A", &"A".repeat(10_000))),
+        ("without a state", row(81).replace("0A", "G")),
+    ];
+    let mut tables: Vec<_> = damaged
+        .map(|(name, damaged)| (name, format!("{header}{}{damaged}{}", row(80), row(82))))
+        .into();
+    // The first line is the header, unless it is what is left of a row.
+    let first = format!("{nul}{}{}{}", row(81), row(80), row(82));
+    tables.push(("in place of the header", first));
+    tables
+}
+
+fn proc_with(tcp: &str) -> TempDir {
+    let proc = TempDir::new().unwrap();
+    fs::create_dir(proc.path().join("net")).unwrap();
+    put(&proc, tcp);
+    proc
+}
+
+/// Replaces the table in one step.
+fn put(proc: &TempDir, tcp: &str) {
+    let draft = proc.path().join("draft");
+    fs::write(&draft, tcp).unwrap();
+    fs::rename(draft, proc.path().join("net/tcp")).unwrap();
+}
+
+fn at(proc: &TempDir, arguments: &[&str]) -> Finished {
+    let root = proc.path().to_str().unwrap();
+    run(&mut lntu(&[arguments, &["--proc", root]].concat()))
+}
+
+#[test]
+fn a_damaged_row_makes_a_no_unknown() {
+    for (damage, table) in damaged_tables() {
+        let proc = proc_with(&table);
+        for arguments in [
+            &["check", "81"][..],
+            &["wait", "--timeout", "10ms", "81"],
+            &["wait", "--closed", "--timeout", "10ms", "81"],
+        ] {
+            let asked = at(&proc, arguments);
+            let why = asked.error();
+            let said =
+                why.starts_with("81/tcp: could not tell, since ") && why.contains("1 row cannot");
+            assert!(said, "{damage}: {why}");
+        }
+        // What the other rows say is certain.
+        assert_eq!(at(&proc, &["check", "80", "82"]).code(), 0, "{damage}");
+        assert_eq!(
+            at(&proc, &["check", "--any", "80", "81"]).code(),
+            0,
+            "{damage}"
+        );
+        let closed = at(&proc, &["wait", "--closed", "--timeout", "10ms", "80"]);
+        assert_eq!(closed.code(), 1, "{damage}");
+        // No other table can hold this one.
+        assert_eq!(at(&proc, &["check", "81/udp"]).code(), 1, "{damage}");
+    }
+}
+
+#[test]
+fn a_list_with_a_damaged_row_is_partial() {
+    for (damage, table) in damaged_tables() {
+        let proc = proc_with(&table);
+        let listed = at(&proc, &["list", "-H"]);
+        assert_eq!(
+            (listed.code(), listed.stdout.lines().count()),
+            (2, 2),
+            "{damage}"
+        );
+        let said = "lntu: listeners may be missing: ";
+        assert!(listed.stderr.starts_with(said), "{damage}: {listed:?}");
+        assert_eq!(listed.stderr.lines().count(), 1, "{damage}");
+        let verbose = at(&proc, &["list", "-v", "-u"]);
+        assert!(
+            verbose.stderr.contains("1 row cannot be read"),
+            "{damage}: {verbose:?}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_row_closes_nothing() {
+    let whole = [row(80), row(81), row(82)].concat();
+    for (damage, table) in damaged_tables() {
+        let proc = proc_with(&whole);
+        let root = proc.path().to_str().unwrap();
+        let watching = ["-v", "-H", "-i", "10ms", "--proc", root];
+        let watcher = Running::start(&mut lntu(&watching));
+        for _ in 0..3 {
+            assert!(watcher.next_line().contains("LISTEN"), "{damage}");
+        }
+        put(&proc, &table);
+        assert!(
+            watcher.next_error().contains("1 row cannot be read"),
+            "{damage}"
+        );
+        // What opens is reported beside it.
+        put(&proc, &format!("{table}{}", row(83)));
+        assert!(watcher.next_line().contains(":83"), "{damage}");
+        put(&proc, &row(83));
+        for port in [":80", ":81", ":82"] {
+            let line = watcher.next_line();
+            assert!(
+                line.contains("CLOSED") && line.contains(port),
+                "{damage}: {line}"
+            );
+        }
+    }
+}
+
+/// An ss that lists 40 sockets of [`CROWDED`], and with each run another one. It counts its
+/// runs in the file `runs`. `changes` is a condition of the shell on the number `$n` of the
+/// run: only where it is true, another socket is listed.
+fn changing_ss(rows: u16, changes: &str) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let runs = directory.path().join("runs");
+    let runs = runs.display();
+    let rows: String = (1..=rows)
+        .map(|n| format!("udp UNCONN 0 0 127.3.0.{n}:5353 0.0.0.0:*\n"))
+        .collect();
+    let script = format!(
+        "echo >>{runs}; n=$(wc -l <{runs})\necho '{SS_HEADER}'\necho '{}'\n\
+         if {changes}; then echo \"udp UNCONN 0 0 127.4.0.$n:5353 0.0.0.0:*\"; fi",
+        rows.trim_end()
+    );
+    write_program(&directory.path().join("ss"), &script);
+    directory
+}
+
+fn runs_of(directory: &Path) -> usize {
+    fs::read(directory.join("runs")).unwrap_or_default().len()
+}
+
+fn by_ss(directory: &TempDir, arguments: &[&str]) -> Finished {
+    let arguments = [arguments, &["--source", "ss"]].concat();
+    run(lntu(&arguments).env("PATH", path_with(directory.path())))
+}
+
+#[test]
+fn a_list_that_keeps_changing_is_partial() {
+    let directory = changing_ss(40, "true");
+    let listed = by_ss(&directory, &["list", "-H"]);
+    let said = "lntu: listeners may be missing: the list of udp changed during every read\n";
+    assert_eq!((listed.code(), listed.stderr.as_str()), (2, said));
+    assert_eq!(
+        listed.stdout.lines().count(),
+        40 + runs_of(directory.path())
+    );
+    assert_eq!(runs_of(directory.path()), 11);
+}
+
+#[test]
+fn a_no_from_a_list_that_keeps_changing_is_unknown() {
+    let directory = changing_ss(40, "true");
+    assert_eq!(by_ss(&directory, &["check", CROWDED]).code(), 0);
+    let said =
+        "127.5.0.1:5353/udp: could not tell, since the list of udp changed during every read";
+    let asked = by_ss(&directory, &["check", "127.5.0.1:5353/udp"]);
+    assert_eq!(asked.error(), said);
+    let closed = [
+        "wait",
+        "--closed",
+        "--timeout",
+        "10ms",
+        "127.5.0.1:5353/udp",
+    ];
+    assert_eq!(by_ss(&directory, &closed).error(), said);
+    // The table of this one does not change.
+    assert_eq!(by_ss(&directory, &["check", "81"]).code(), 1);
+}
+
+#[test]
+fn what_the_first_reads_skipped_is_found() {
+    let directory = changing_ss(40, "[ $n = 3 ]");
+    let listed = by_ss(&directory, &["list", "-H", "127.4.0.3:5353/udp"]);
+    assert_eq!(listed.lines().len(), 1);
+}
+
+#[test]
+fn a_short_list_is_read_once() {
+    let directory = changing_ss(20, "true");
+    assert_eq!(by_ss(&directory, &["list", "-H"]).lines().len(), 21);
+    assert_eq!(runs_of(directory.path()), 1);
+}
+
+#[test]
+fn a_list_that_keeps_changing_closes_nothing() {
+    let directory = changing_ss(40, "[ ! -e \"$0.calm\" ]");
+    let mut command = lntu(&["-H", "-i", "10ms", "--source", "ss", "127.4.0.1:5353/udp"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    // The first run had it, and no other.
+    assert!(watcher.next_line().contains("127.4.0.1:5353"));
+    let before = runs_of(directory.path());
+    wait_for("more polls", || {
+        (runs_of(directory.path()) > before + 40).then_some(())
+    });
+    watcher.assert_silent_for(Duration::ZERO);
+    fs::write(directory.path().join("ss.calm"), "").unwrap();
+    assert!(watcher.next_line().contains("CLOSED"));
+}
+
+/// Two hundred rows take 25 KB. Otherwise the first datagram has 4 KiB.
+#[test]
+fn netlink_lists_two_hundred_sockets_at_one_go() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let bind = |n| UdpSocket::bind(format!("127.3.0.{n}:5353")).unwrap();
+        let _sockets: Vec<UdpSocket> = (1..=200).map(bind).collect();
+        let mut strace = Command::new("strace");
+        strace.args(["-e", "trace=recvfrom", "-e", "raw=recvfrom"]);
+        strace.arg(env!("CARGO_BIN_EXE_lntu"));
+        let listed = run(strace.args(["list", "-H", "-u", "--source", "netlink"]));
+        assert_eq!(listed.stdout.lines().count(), 200);
+        let lengths = listed.stderr.lines().filter_map(|line| {
+            let (_, length) = line.rsplit_once("= ")?;
+            i64::from_str_radix(length.strip_prefix("0x")?, 16).ok()
+        });
+        let with_rows: Vec<i64> = lengths.filter(|length| *length > 1000).collect();
+        assert_eq!(with_rows.len(), 1, "{}", listed.stderr);
+    });
+}
