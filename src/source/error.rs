@@ -17,8 +17,8 @@ pub enum SourceError {
     Ss(SsError),
     /// ss was the only source. It printed no listeners, but `/proc` lists some.
     SsContradicted,
-    /// ss was asked, then `/proc`.
-    SsAndProc(SsError, ProcError),
+    /// ss was asked, then `/proc`, and perhaps netlink.
+    SsAndProc(SsError, ProcError, Option<NetlinkError>),
     /// Netlink was the only source. It may answer at the next poll.
     Netlink(NetlinkError),
     /// Netlink was asked, then `/proc`.
@@ -37,7 +37,10 @@ impl fmt::Display for SourceError {
             SourceError::SsContradicted => {
                 write!(f, "{}, but /proc/net lists some", SsError::NoRows)
             }
-            SourceError::SsAndProc(ss, proc_net) => write!(f, "{ss}; {proc_net}"),
+            SourceError::SsAndProc(ss, proc_net, None) => write!(f, "{ss}; {proc_net}"),
+            SourceError::SsAndProc(ss, proc_net, Some(netlink)) => {
+                write!(f, "{ss}; {proc_net}; {netlink}")
+            }
             SourceError::Netlink(error) => error.fmt(f),
             SourceError::NetlinkAndProc(netlink, proc_net) => write!(f, "{netlink}; {proc_net}"),
             SourceError::Tree(error) => error.fmt(f),

@@ -1,5 +1,5 @@
 //! Which source answers for one network namespace: the one that is asked first, or
-//! where that fails, `/proc/net`.
+//! where that fails, `/proc/net`, and after ss also netlink.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -179,7 +179,8 @@ impl Sources {
     }
 
     /// Reads `/proc/net` where ss failed, or to confirm that there is nothing. Where ss
-    /// can read neither netlink nor `/proc`, it still prints its header and exits 0.
+    /// can read neither netlink nor `/proc`, it still prints its header and exits 0. Asks
+    /// netlink where `/proc/net` fails, too.
     fn read_for_ss(
         &mut self,
         failure: SsError,
@@ -192,7 +193,14 @@ impl Sources {
         }
         let proc_net = &mut self.proc_net;
         if let Err(error) = snapshot.refill(|listeners| proc_net.read(known, listeners)) {
-            return Err(SourceError::SsAndProc(failure, error));
+            if !self.falls_back {
+                return Err(SourceError::SsAndProc(failure, error, None));
+            }
+            let message = format_args!("{failure}; {error}; asking netlink instead");
+            self.details.say_once(message);
+            return self
+                .read_netlink(snapshot)
+                .map_err(|also| SourceError::SsAndProc(failure, error, Some(also)));
         }
         if is_unconfirmed && snapshot.listeners().is_empty() {
             return Ok(AnsweredBy::ProcNet);

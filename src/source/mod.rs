@@ -50,7 +50,7 @@ use tree::Tree;
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// ss, and where it fails, `/proc/net`, at every poll.
+    /// ss, and where it fails, `/proc/net`, and then inet_diag, at every poll.
     #[default]
     Auto,
     /// inet_diag, and where it fails, `/proc/net`. For probes: it never executes a

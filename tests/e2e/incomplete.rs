@@ -257,3 +257,36 @@ fn netlink_lists_two_hundred_sockets_at_one_go() {
         assert_eq!(with_rows.len(), 1, "{}", listed.stderr);
     });
 }
+
+/// Runs lntu where the shell command `mount` has changed `/proc`, without ss.
+fn with_proc(mount: &str, arguments: &[&str]) -> Finished {
+    let script = format!("{mount} && exec env PATH={NO_SS} \"$0\" \"$@\"");
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_lntu")]);
+    run(unshare.args(arguments))
+}
+
+#[test]
+fn the_tables_are_found_in_a_proc_of_processes_only() {
+    let directory = TempDir::new().unwrap();
+    let place = directory.path().display();
+    let mount = format!("mount -t proc -o subset=pid proc {place} && mount --bind {place} /proc");
+    in_private_network(|| {
+        let works = with_proc(&mount, &["-V"]);
+        let missing = (!works.status.success()).then(|| format!("subset=pid: {works:?}"));
+        if !have("netns", missing) {
+            return;
+        }
+        let _listener = listen_on("127.0.0.1", 80);
+        for arguments in [
+            &["list", "-H"][..],
+            &["list", "-H", "--source", "proc"],
+            &["check", "--source", "proc", "80"],
+            &["check", "80"],
+        ] {
+            let asked = with_proc(&mount, arguments);
+            let lines = usize::from(arguments[0] == "list");
+            assert_eq!(asked.lines().len(), lines, "{arguments:?}");
+        }
+    });
+}

@@ -357,7 +357,7 @@ fn skipped_rows_are_reported_with_v() {
 }
 
 #[test]
-fn without_proc_ss_answers_and_without_either_one_line_gives_both_reasons() {
+fn without_proc_or_ss_netlink_answers() {
     let empty = TempDir::new().unwrap();
     let without_proc = |path: &str| {
         let script = "mount --bind \"$1\" /proc && exec env PATH=\"$2\" \"$0\" list";
@@ -376,9 +376,7 @@ fn without_proc_ss_answers_and_without_either_one_line_gives_both_reasons() {
             let path = std::env::var("PATH").unwrap();
             assert!(without_proc(&path).lines().len() > 1);
         }
-        let reasons = "ss: not found in PATH; \
-                       /proc/net/tcp: No such file or directory (os error 2) (is /proc mounted?)";
-        assert_eq!(without_proc(NO_SS).error(), reasons);
+        assert!(without_proc(NO_SS).lines().len() > 1);
     }
 }
 

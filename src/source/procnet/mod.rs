@@ -11,8 +11,9 @@
 
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::place;
 use super::tables::{TableGap, Tables};
 use crate::kernel::proc::scan::Scanner;
 use crate::kernel::proc::sockstat::Sockstat;
@@ -32,6 +33,8 @@ pub struct ProcNet {
     listeners_first: bool,
     /// The tables whose file took several reads the last time.
     split: Tables,
+    /// Where the files may be, if they are not where they are now.
+    elsewhere: Option<PathBuf>,
     scanner: Scanner,
 }
 
@@ -43,11 +46,14 @@ impl ProcNet {
         let net = proc_root.join("net");
         let file =
             |table: SocketTable| TableFile::new(table, net.join(table.name()), is_wanted(table));
+        // A `/proc` that is mounted with `subset=pid` has no `net`.
+        let elsewhere = place::is_own(proc_root).then(|| proc_root.join("self/net"));
         ProcNet {
             files: SocketTable::ALL.map(file),
             sockstat: Sockstat::new(&net),
             listeners_first: true,
             split: Tables::default(),
+            elsewhere,
             scanner: Scanner::default(),
         }
     }
@@ -85,7 +91,17 @@ impl ProcNet {
     ) -> Result<(), ProcError> {
         let before = listeners.len();
         let trusted_order = self.listeners_first;
-        self.read_files(known, listeners)?;
+        let mut result = self.read_files(known, listeners);
+        if result.as_ref().is_err_and(ProcError::is_not_found) && self.move_elsewhere() {
+            listeners.truncate(before);
+            let also = self.read_files(known, listeners);
+            if also.is_err() {
+                self.move_elsewhere();
+            } else {
+                result = also;
+            }
+        }
+        result?;
         if trusted_order != self.listeners_first {
             // The order did not hold. Files that were read before that was known
             // may lack listeners.
@@ -93,6 +109,19 @@ impl ProcNet {
             self.read_files(known, listeners)?;
         }
         Ok(())
+    }
+
+    /// Looks for the files where they may also be. False if they can be nowhere else.
+    fn move_elsewhere(&mut self) -> bool {
+        let Some(net) = self.elsewhere.take() else {
+            return false;
+        };
+        self.elsewhere = self.files[0].path.parent().map(Path::to_path_buf);
+        for file in &mut self.files {
+            file.path = net.join(file.table.name());
+        }
+        self.sockstat = Sockstat::new(&net);
+        true
     }
 
     fn read_files(

@@ -106,6 +106,13 @@ impl fmt::Display for ProcError {
 
 impl std::error::Error for ProcError {}
 
+impl ProcError {
+    /// Whether the file is absent.
+    pub fn is_not_found(&self) -> bool {
+        matches!(&self.reason, ProcErrorReason::Io(error) if error.kind() == ErrorKind::NotFound)
+    }
+}
+
 /// The order of the rows of a table, as far as they were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
