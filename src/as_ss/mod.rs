@@ -24,6 +24,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::output::{Output, OutputError};
+use crate::report;
 use ask::help;
 use ask::options::{self, Command};
 use ask::request::Request;
@@ -87,6 +88,13 @@ fn show(
         if !request.has_table {
             return Ok(());
         }
+    }
+    if request.selection.kinds.is_empty() {
+        report::error_as(
+            "ss",
+            format_args!("no socket tables to show with such filter."),
+        );
+        return Ok(());
     }
     // Processes are read first, as in ss.
     let proc_root = places.proc_root();

@@ -9,6 +9,7 @@ pub const AF_INET: u8 = 2;
 pub const AF_INET6: u8 = 10;
 pub const AF_NETLINK: u8 = 16;
 pub const AF_PACKET: u8 = 17;
+pub const AF_TIPC: u8 = 30;
 pub const AF_VSOCK: u8 = 40;
 pub const AF_XDP: u8 = 44;
 

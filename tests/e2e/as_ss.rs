@@ -56,6 +56,18 @@ fn assert_same(arguments: &[impl AsRef<OsStr>], environment: Environment<'_>) {
     }
 }
 
+/// Both print the same bytes, on stderr too, and end alike.
+fn assert_same_in_all(arguments: &[impl AsRef<OsStr>]) {
+    let said = |command: &mut Command| {
+        let finished = run(command.args(arguments).stdin(Stdio::null()));
+        (finished.code(), finished.stdout, finished.stderr)
+    };
+    let theirs = said(&mut Command::new("ss"));
+    let ours = said(&mut as_ss(&[""; 0]));
+    let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+    assert_eq!(ours, theirs, "{arguments:?}");
+}
+
 /// As [`run`], with the process id of the program, which ss shows of itself, as
 /// `#` everywhere.
 fn output(command: &mut Command) -> Finished {
@@ -418,6 +430,33 @@ fn an_empty_network_has_a_header_or_nothing() {
     });
 }
 
+/// A kernel without TIPC has no such sockets, so there is nothing that cannot be shown.
+#[test]
+fn tables_that_cannot_have_rows_look_as_in_ss() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        for arguments in [
+            &["-f", "tipc"][..],
+            &["--tipc"],
+            &["-anA", "tipc"],
+            &["-Htn", "--tipc", "--tipcinfo"],
+            &["-A", "tipc,!all"],
+            &["-t", "--family", "tipc", "state", "listening"],
+            &["-t", "-A", "!udp"],
+            &[
+                "-A",
+                "all,!inet,!unix,!packet,!netlink,!vsock_stream,!vsock_dgram,!xdp",
+            ],
+            &["-tA", "!tcp", "no filter"],
+            &["-A", "tipc,!tipc", "-H"],
+        ] {
+            assert_same_in_all(arguments);
+        }
+    });
+}
+
 /// `PROC_NET_TCP` and the like each move one table.
 #[test]
 fn variables_move_tables() {
@@ -563,13 +602,13 @@ fn what_is_not_covered_is_refused_before_anything_is_printed() {
         &["-tr"],
         &["-t", "state"],
         &["-t", "state", "open"],
-        &["-A", "tcp,tipc"],
+        &["-A", "tcp,atm"],
         &["-lnt", "sport = :http-and-more"],
         &["-lnt", "src", "localhost"],
         &["-lnt", "--frobnicate"],
         &["-lnt", "--tcp=yes"],
         &["-lntf"],
-        &["-lnt", "-f", "tipc"],
+        &["-lnt", "-f", "atm"],
     ] {
         let said = refused(&mut as_ss(arguments), 255);
         assert!(said.ends_with("(try 'ss --help')"), "{said}");

@@ -137,7 +137,7 @@ impl Options {
             'f' if value == "help" => return Ok(Some(Command::Help)),
             'f' => self.family(&name, value)?,
             'A' => self.query(&name, value)?,
-            _ if self.add_family(&name, option) || self.add_flag(option) => {}
+            _ if self.add_family(&name, option) || self.add_flag(&name, option) => {}
             _ => self.refuse(name, option)?,
         }
         Ok(None)
@@ -159,7 +159,7 @@ impl Options {
     }
 
     /// Adds what an option without a value says. False if it is none of those.
-    fn add_flag(&mut self, option: char) -> bool {
+    fn add_flag(&mut self, name: &str, option: char) -> bool {
         let (selection, show) = (&mut self.selection, &mut self.show);
         match option {
             // Of these two, the last one counts.
@@ -181,6 +181,8 @@ impl Options {
             'T' => self.threads = true,
             's' => self.summary = true,
             'H' => self.no_header = true,
+            // It adds to rows of TIPC, of which there are none.
+            _ if name == "--tipcinfo" => {}
             _ => return false,
         }
         true
@@ -251,19 +253,15 @@ impl Options {
             selection.states = self.states;
         }
         selection.complete();
-        for (is_empty, what) in [
-            (selection.kinds.is_empty(), "kinds"),
-            (selection.states.is_empty(), "states"),
-        ] {
-            if is_empty {
-                let why = format!("no {what} of sockets are left to show");
-                return Err(UsageError::of_ss(why));
-            }
-        }
+        // ss reads a filter only if there is something to show.
+        let filter = match selection.kinds.is_empty() {
+            true => None,
+            false => parser::parse(expression, selection, services)?,
+        };
         Ok(Request {
             summary: self.summary,
             has_table,
-            filter: parser::parse(expression, selection, services)?,
+            filter,
             selection: self.selection,
             show: self.show,
             has_header: !self.no_header,
@@ -388,13 +386,11 @@ mod tests {
         assert_eq!(kinds(&["-4"]), named("inet"));
         assert_eq!(kinds(&[]), named("all"));
         assert_eq!(
-            refusal(&["-A", "tcp,tipc"]),
-            "-A: tipc is no table, or not covered"
+            refusal(&["-A", "tcp,atm"]),
+            "-A: atm is no table, or not covered"
         );
-        assert_eq!(
-            refusal(&["-A", "!tcp"]),
-            "no kinds of sockets are left to show"
-        );
+        assert!(kinds(&["-A", "!tcp"]).is_empty());
+        assert!(!kinds(&["-A", "all"]).has(Kind::Tipc));
     }
 
     #[test]
@@ -407,13 +403,13 @@ mod tests {
         for option in ["-D", "-F", "-N"] {
             assert_eq!(refusal(&[option, "inet", "-lt"]), not_covered(option));
         }
-        for option in ["--tos", "--cgroup", "--inet-sockopt", "--tipc", "--kill"] {
+        for option in ["--tos", "--cgroup", "--inet-sockopt", "--kill"] {
             assert_eq!(refusal(&["-lnt", option]), not_covered(option));
         }
         assert_eq!(refusal(&["-lnt", "-q"]), "-q: not an option of ss");
         assert_eq!(
-            refusal(&["-lntf", "tipc"]),
-            "-f: tipc is no family, or not covered"
+            refusal(&["-lntf", "atm"]),
+            "-f: atm is no family, or not covered"
         );
         assert_eq!(refusal(&["state"]), "state: which state?");
         assert_eq!(refusal(&["excl", "open"]), "open: not a state");

@@ -6,7 +6,9 @@
 
 /// The states of a socket, each a bit of [`States`].
 pub use crate::kernel::socket::State;
-use crate::kernel::socket::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, AF_XDP};
+use crate::kernel::socket::{
+    AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_TIPC, AF_UNIX, AF_VSOCK, AF_XDP,
+};
 
 /// The kinds of sockets that ss tells apart, each a bit of [`Kinds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +41,15 @@ pub enum Kind {
     VsockStream,
     /// Datagrams between virtual machines and their host.
     VsockDatagram,
+    /// TIPC, between the nodes of a cluster.
+    Tipc,
     /// Packets around the kernel's network stack.
     Xdp,
 }
 
 impl Kind {
     /// All kinds, in the order of their bits.
-    const ALL: [Kind; 15] = [
+    const ALL: [Kind; 16] = [
         Kind::Tcp,
         Kind::Mptcp,
         Kind::Dccp,
@@ -60,6 +64,7 @@ impl Kind {
         Kind::Sctp,
         Kind::VsockStream,
         Kind::VsockDatagram,
+        Kind::Tipc,
         Kind::Xdp,
     ];
 
@@ -75,6 +80,7 @@ impl Kind {
             Kind::PacketDatagram | Kind::PacketRaw => Families::of(AddressFamily::Packet),
             Kind::Netlink => Families::of(AddressFamily::Netlink),
             Kind::VsockStream | Kind::VsockDatagram => Families::of(AddressFamily::Vsock),
+            Kind::Tipc => Families::of(AddressFamily::Tipc),
             Kind::Xdp => Families::of(AddressFamily::Xdp),
         }
     }
@@ -101,7 +107,11 @@ impl Kinds {
     /// The kinds that `-A` knows under this name.
     pub fn named(name: &str) -> Option<Kinds> {
         let kinds: &[Kind] = match name {
-            "all" => &Kind::ALL,
+            "all" => {
+                // ss does not count TIPC among them.
+                let others = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Tipc);
+                return Some(Kinds::of(others));
+            }
             "inet" => &[
                 Kind::Tcp,
                 Kind::Mptcp,
@@ -127,11 +137,15 @@ impl Kinds {
             "vsock" => &[Kind::VsockStream, Kind::VsockDatagram],
             "vsock_stream" | "v_str" => &[Kind::VsockStream],
             "vsock_dgram" | "v_dgr" => &[Kind::VsockDatagram],
+            "tipc" => &[Kind::Tipc],
             "xdp" => &[Kind::Xdp],
             _ => return None,
         };
-        let bits = kinds.iter().map(|kind| 1 << *kind as u16);
-        Some(Kinds(bits.fold(0, |all, bit: u16| all | bit)))
+        Some(Kinds::of(kinds.iter().copied()))
+    }
+
+    fn of(kinds: impl Iterator<Item = Kind>) -> Kinds {
+        Kinds(kinds.fold(0, |all, kind| all | 1 << kind as u16))
     }
 
     fn iter(self) -> impl Iterator<Item = Kind> {
@@ -169,18 +183,21 @@ pub enum AddressFamily {
     Packet,
     /// Numbers of virtual machines.
     Vsock,
+    /// Nodes and services of a cluster.
+    Tipc,
     /// Queues of interfaces.
     Xdp,
 }
 
 impl AddressFamily {
-    const ALL: [AddressFamily; 7] = [
+    const ALL: [AddressFamily; 8] = [
         AddressFamily::Unix,
         AddressFamily::Inet,
         AddressFamily::Inet6,
         AddressFamily::Netlink,
         AddressFamily::Packet,
         AddressFamily::Vsock,
+        AddressFamily::Tipc,
         AddressFamily::Xdp,
     ];
 
@@ -193,6 +210,7 @@ impl AddressFamily {
             "netlink" => AddressFamily::Netlink,
             "link" => AddressFamily::Packet,
             "vsock" => AddressFamily::Vsock,
+            "tipc" => AddressFamily::Tipc,
             "xdp" => AddressFamily::Xdp,
             _ => return None,
         })
@@ -207,15 +225,14 @@ impl AddressFamily {
             AddressFamily::Netlink => AF_NETLINK,
             AddressFamily::Packet => AF_PACKET,
             AddressFamily::Vsock => AF_VSOCK,
+            AddressFamily::Tipc => AF_TIPC,
             AddressFamily::Xdp => AF_XDP,
         }
     }
 
     fn kinds(self) -> Kinds {
-        let bits = Kind::ALL
-            .into_iter()
-            .filter(|kind| kind.families().has(self));
-        Kinds(bits.fold(0, |all, kind| all | 1 << kind as u16))
+        let kinds = Kind::ALL.into_iter();
+        Kinds::of(kinds.filter(|kind| kind.families().has(self)))
     }
 
     fn usual_states(self) -> States {

@@ -26,8 +26,8 @@ use crate::as_ss::places::Places;
 use crate::as_ss::show::names::Naming;
 use crate::as_ss::show::rows::Rows;
 use crate::error::UsageError;
-use crate::kernel::netlink::sock_diag::XdpDiagReq;
-use crate::kernel::socket::AF_XDP;
+use crate::kernel::netlink::sock_diag::{TipcSockDiagReq, XdpDiagReq};
+use crate::kernel::socket::{AF_TIPC, AF_XDP};
 use crate::listener::Protocol;
 use dump::{DumpError, RowError};
 use inet::Inet;
@@ -83,6 +83,9 @@ pub fn show(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(
     if vsock.into_iter().any(has) && has_family(AddressFamily::Vsock) {
         let answer = vsock::show(request, rows);
         must_answer(answer, "vsock", "AF_VSOCK", places)?;
+    }
+    if has(Kind::Tipc) && has_family(AddressFamily::Tipc) {
+        must_answer(are_no_tipc_sockets(request), "tipc", "TIPC", places)?;
     }
     if has(Kind::Xdp) && has_family(AddressFamily::Xdp) && has_close {
         must_answer(are_no_xdp_sockets(), "xdp", "XDP", places)?;
@@ -155,6 +158,16 @@ fn must_answer(
 
 fn failure(error: &DumpError, table: &str) -> Error {
     Error::Source(format!("netlink: {table}: {error}"))
+}
+
+/// Asks for TIPC sockets, which cannot be shown.
+fn are_no_tipc_sockets(request: &Request) -> Result<(), DumpError> {
+    let question = TipcSockDiagReq {
+        sdiag_family: AF_TIPC,
+        tidiag_states: request.selection.states.bits(),
+        ..TipcSockDiagReq::default()
+    };
+    dump::dump(&question.bytes(), &mut |_| Err(RowError::Unreadable))
 }
 
 /// Asks for XDP sockets, which cannot be shown.

@@ -57,3 +57,11 @@ layout! {
     xdiag_show: u32 = 8..12,
     xdiag_cookie: Halves = 12..20,
 }
+
+layout! {
+    /// `struct tipc_sock_diag_req` of `linux/tipc_sockets_diag.h`. Its rows are not read.
+    TipcSockDiagReq, 8 bytes:
+    sdiag_family: u8 = 0..1,
+    sdiag_protocol: u8 = 1..2,
+    tidiag_states: u32 = 4..8,
+}

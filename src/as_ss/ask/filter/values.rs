@@ -39,7 +39,7 @@ impl Values<'_> {
                 Ok(Condition::Is(end, self.port_of_ip(port)?, network))
             }
             Some(AddressFamily::Unix) => like(end, text, value),
-            Some(AddressFamily::Xdp) => Err(refusal(text, "no such address")),
+            Some(AddressFamily::Tipc | AddressFamily::Xdp) => Err(refusal(text, "no such address")),
             Some(family) => {
                 let (address, port) = value.split_once(':').unwrap_or((value, ""));
                 let network = numbered_network(address, family)
@@ -94,7 +94,9 @@ impl Values<'_> {
             .split_once(':')
             .and_then(|(name, value)| Some((value, AddressFamily::named(name)?)));
         let (value, family) = match named {
-            Some((_, AddressFamily::Xdp)) | None => (text, self.selection.last_family),
+            Some((_, AddressFamily::Tipc | AddressFamily::Xdp)) | None => {
+                (text, self.selection.last_family)
+            }
             Some((value, family)) => (value, Some(family)),
         };
         if let Some(family) = family {
