@@ -1,7 +1,7 @@
 //! Messages on stderr: one line each, `lntu: WHAT: WHY`.
 //!
 //! Messages quote text from elsewhere (what ss wrote, what a file holds). So
-//! every message goes through [`error_as`], which escapes what [`is_nonprinting`].
+//! every message goes through [`line()`], which escapes what [`is_nonprinting`].
 //!
 //! How much is said is one setting of the process, like the log level of the
 //! usual logging crates: stderr is one, too.
@@ -51,7 +51,12 @@ pub fn error(message: fmt::Arguments<'_>) {
 /// The message is one line, in one write. A stderr that fails is ignored:
 /// nothing can be done about it.
 pub fn error_as(program: &str, message: fmt::Arguments<'_>) {
-    let line = format!("{program}: {}\n", Escaped(&message.to_string()));
+    line(format_args!("{program}: {message}"));
+}
+
+/// Says this without the name of a program before it, as ss does in some messages.
+pub fn line(message: fmt::Arguments<'_>) {
+    let line = format!("{}\n", Escaped(&message.to_string()));
     let _ = io::stderr().write(line.as_bytes());
 }
 

@@ -11,7 +11,8 @@
 //! The floors from the top down are `kinds`, `show`, `ask` and `names`. All of them import
 //! [`places`] and [`error`].
 //!
-//! If a source cannot be read, ss prints a table that may lack rows. This fails.
+//! If a source cannot be read, ss prints a table that may lack rows. This fails, unless
+//! ss says so too: where an unprivileged user filters by marks.
 
 pub mod ask;
 pub mod error;

@@ -30,6 +30,20 @@ enum Reason {
     NotCovered(&'static str),
 }
 
+impl DumpError {
+    /// Whether the kernel refused before the first row, since this user may not ask so: an
+    /// unprivileged one may not name marks in a filter.
+    pub fn is_forbidden(&self) -> bool {
+        const EPERM: i32 = 1;
+        match &self.reason {
+            Reason::Answer(AnswerError::Io(error)) => {
+                self.rows == 0 && error.raw_os_error() == Some(EPERM)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {

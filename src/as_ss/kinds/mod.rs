@@ -29,6 +29,7 @@ use crate::error::UsageError;
 use crate::kernel::netlink::sock_diag::{TipcSockDiagReq, XdpDiagReq};
 use crate::kernel::socket::{AF_TIPC, AF_XDP};
 use crate::listener::Protocol;
+use crate::report;
 use dump::{DumpError, RowError};
 use inet::Inet;
 
@@ -112,22 +113,41 @@ fn show_inet(
             return Ok(());
         }
         let name = protocol.name();
-        return must_answer(inet::show(protocol, request, rows), name, name, places);
+        // ss says nothing of Multipath TCP, which old kernels do not have.
+        let is_missed =
+            || protocol != Inet::Mptcp || files::are_in_use(name, places) != Some(false);
+        return match inet::show(protocol, request, rows) {
+            Err(error) if error.is_forbidden() && is_missed() => {
+                say_forbidden(protocol);
+                Ok(())
+            }
+            answer => must_answer(answer, name, name, places),
+        };
     };
     if protocol == Inet::Tcp && places.recording.is_some() {
         let why = "TCPDIAG_FILE in the environment: not covered";
         return Err(UsageError::of_ss(why).into());
     }
-    let asks = places.asks_kernel_for(file);
-    let asked = asks.then(|| inet::show(protocol, request, rows));
+    let asked = places
+        .asks_kernel_for(file)
+        .then(|| inet::show(protocol, request, rows));
+    if let Some(Err(error)) = &asked
+        && error.is_forbidden()
+    {
+        say_forbidden(protocol);
+    }
     if is_answered(asked, file)? {
         return Ok(());
     }
-    if asks && protocol == Inet::Tcp && (request.show.memory || request.show.info) {
-        let why = "the kernel does not answer over netlink, which -m and -i need";
-        return Err(Error::Source(format!("{file}: {why}")));
-    }
     proc_net::show(protocol, request, places, rows)
+}
+
+/// Says that the kernel refused, as ss does: ss asks for TCP once more, in an older way.
+fn say_forbidden(protocol: Inet) {
+    let times = if protocol == Inet::Tcp { 2 } else { 1 };
+    for _ in 0..times {
+        report::line(format_args!("RTNETLINK answers: Operation not permitted"));
+    }
 }
 
 /// Whether the kernel was asked and answered. If it did not even begin to, the answer may

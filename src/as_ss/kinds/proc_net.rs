@@ -1,12 +1,16 @@
 //! The sockets of IP in `/proc/net`, as ss reads them there.
 
+use std::fmt::Write as _;
+
 use super::files::for_each_line;
 use super::inet::Inet;
+use super::tcp_info::show_numbers;
 use crate::as_ss::ask::filter::{Facts, Place};
 use crate::as_ss::ask::request::{Request, Show};
 use crate::as_ss::ask::selection::AddressFamily;
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
+use crate::as_ss::show::numbers::significant;
 use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::proc::row::{MoreFields, decode_endpoint, row_fields};
 use crate::listener::Endpoint;
@@ -101,17 +105,52 @@ impl<'a> Row<'a> {
         if show.details {
             self.show_details(rows);
         }
+        if show.info {
+            self.show_info(rows);
+        }
     }
 
     fn show_timer(&self, rows: &mut Rows<'_>) {
         let (timer, ticks) = pair(self.more.timer).unwrap_or_default();
         // The kernel counts a hundred ticks in a second here.
         let milliseconds = ticks.wrapping_mul(10);
-        let count = match timer {
-            1 => hexadecimal(self.more.retransmissions).unwrap_or(0) as u32,
+        rows.tcp_timer(timer, milliseconds, self.retransmissions());
+    }
+
+    fn retransmissions(&self) -> u32 {
+        match pair(self.more.timer) {
+            Some((1, _)) => hexadecimal(self.more.retransmissions).unwrap_or(0) as u32,
             _ => number(self.more.probes),
-        };
-        rows.tcp_timer(timer, milliseconds, count);
+        }
+    }
+
+    /// Writes the little that the file has of what `-i` shows.
+    fn show_info(&self, rows: &mut Rows<'_>) {
+        // ss takes this window where a row has none.
+        let absent = [0, 0, 0, 2, u32::MAX];
+        let pace = self.more.pace().map(|pace| pace.map(number));
+        let [rto, ato, quick, window, threshold] = pace.unwrap_or(absent);
+        let unusual = if rto == 300 { 0 } else { rto };
+        for (name, hundredths) in [("rto", unusual), ("ato", ato)] {
+            if hundredths != 0 {
+                let seconds = significant(f64::from(hundredths) / 100.0, 6);
+                let _ = write!(rows, " {name}:{seconds}");
+            }
+        }
+        let quick = quick / 2;
+        show_numbers(&[("qack", quick.into())], rows);
+        if quick & 1 != 0 {
+            rows.push(b" bidir");
+        }
+        show_numbers(&[("cwnd", window.into())], rows);
+        if threshold != u32::MAX {
+            show_numbers(&[("ssthresh", threshold.into())], rows);
+        }
+        let retransmissions = self.retransmissions();
+        if retransmissions != 0 {
+            let _ = write!(rows, " retrans:{retransmissions}/0");
+        }
+        rows.push(b" reordering:0");
     }
 
     fn show_details(&self, rows: &mut Rows<'_>) {

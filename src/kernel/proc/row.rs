@@ -150,6 +150,16 @@ impl<'a> MoreFields<'a> {
         self.rest.clone().nth(1)
     }
 
+    /// The fields that follow: the retransmission timeout and how long an ACK is delayed,
+    /// both in hundredths of a second; the quick ACKs, doubled; the congestion window and
+    /// the slow start threshold. `None` if the row ends before them, as in TIME-WAIT.
+    pub fn pace(&self) -> Option<[&'a [u8]; 5]> {
+        let mut words = self.rest.clone();
+        words.nth(1);
+        let pace = [(); 5].map(|()| words.next());
+        (!pace[0].is_empty()).then_some(pace)
+    }
+
     /// What follows the last field that Linux writes for TCP, up to the end of the
     /// line: fields of some vendors' kernels.
     pub fn of_vendor(&self) -> &'a [u8] {
