@@ -1,6 +1,7 @@
 //! What `-m` and `-i` add to a row of inet_diag.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use super::dump::RowError;
 use super::tcp_info::{self, show_numbers};
@@ -12,7 +13,7 @@ use crate::kernel::netlink::tcp_info::{
     MPTCP_INFO_FLAG_FALLBACK, MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED, MptcpInfo, MptcpSubflow,
     TcpInfo, UlpInfo,
 };
-use crate::kernel::socket::{IPPROTO_MPTCP, IPPROTO_SCTP};
+use crate::kernel::socket::{AF_INET6, IPPROTO_MPTCP, IPPROTO_SCTP};
 
 /// Writes what was asked for.
 ///
@@ -32,7 +33,6 @@ pub fn show(protocol: u32, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) -> Re
     {
         let not_covered = match protocol {
             _ if row.has_dctcp() => Some("DCTCP"),
-            _ if row.has_signatures() => Some("signed segments"),
             IPPROTO_SCTP => Some("sockets of SCTP"),
             _ => None,
         };
@@ -43,10 +43,39 @@ pub fn show(protocol: u32, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) -> Re
             (None, _) => tcp_info::show(&TcpInfo::read_padded(info), row, show, rows),
         }
     }
+    show_signatures(row, rows);
     match row.ulp() {
         Some(ulp) => show_ulp(ulp, rows),
         None => Ok(()),
     }
+}
+
+/// Writes whose segments are signed. ss means to write each key after its peers, but
+/// writes it before the table.
+fn show_signatures(row: &Row<'_>, rows: &mut Rows<'_>) {
+    let mut before = " md5keys:";
+    for (peers, key) in row.signatures() {
+        let [a, b, c, d, ..] = peers.tcpm_addr;
+        let address = match peers.tcpm_family {
+            AF_INET6 => IpAddr::from(peers.tcpm_addr),
+            _ => IpAddr::from([a, b, c, d]),
+        };
+        let _ = write!(rows, "{before}{address}/{}=", peers.tcpm_prefixlen);
+        let mut text = Vec::new();
+        for &byte in key {
+            match byte {
+                b'!'..=b'~' if byte != b',' && byte != b'\\' => text.push(byte),
+                _ => text.extend([b'\\', octal(byte >> 6), octal(byte >> 3), octal(byte)]),
+            }
+        }
+        rows.push_before_table(text);
+        before = ",";
+    }
+}
+
+/// The last octal digit of a number.
+fn octal(number: u8) -> u8 {
+    b'0' + (number & 7)
 }
 
 /// Writes what is put on top of TCP. Only Multipath TCP is covered, of which the socket

@@ -128,6 +128,11 @@ impl<'a> Rows<'a> {
         self.table.push(bytes);
     }
 
+    /// Writes bytes at once, before the rows that are not written yet.
+    pub fn push_before_table(&mut self, bytes: Vec<u8>) {
+        self.table.write_at_once(bytes);
+    }
+
     /// Adds a number to the current cell.
     pub fn decimal(&mut self, number: u32) {
         self.table.decimal(number);

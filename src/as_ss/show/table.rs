@@ -157,6 +157,11 @@ impl<'a> Table<'a> {
         self.end_cell();
     }
 
+    /// Writes bytes that are not part of the table, before what of it is not written yet.
+    pub fn write_at_once(&mut self, bytes: Vec<u8>) {
+        keep(&mut self.failure, (self.write)(bytes));
+    }
+
     /// Writes what is left. The last cell was not measured, since no other follows
     /// it.
     ///

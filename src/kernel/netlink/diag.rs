@@ -111,6 +111,16 @@ layout! {
     idiag_tmem: u32 = 12..16,
 }
 
+layout! {
+    /// `struct tcp_diag_md5sig` of `linux/tcp.h`: a key, and the peers that it is for.
+    TcpDiagMd5sig, 100 bytes:
+    tcpm_family: u8 = 0..1,
+    tcpm_prefixlen: u8 = 1..2,
+    tcpm_keylen: u16 = 2..4,
+    tcpm_addr: [u8; 16] = 4..20,
+    // The key fills the rest.
+}
+
 /// A row, and its attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
@@ -221,9 +231,15 @@ impl<'a> Row<'a> {
         self.attributes.get(INET_DIAG_DCTCPINFO).is_some()
     }
 
-    /// Whether segments are signed (RFC 2385).
-    pub fn has_signatures(&self) -> bool {
-        self.attributes.get(INET_DIAG_MD5SIG).is_some()
+    /// For which peers segments are signed, and with which key (RFC 2385). Only root gets
+    /// the keys.
+    pub fn signatures(&self) -> impl Iterator<Item = (TcpDiagMd5sig, &'a [u8])> + use<'a> {
+        let all = self.attributes.get(INET_DIAG_MD5SIG).unwrap_or_default();
+        all.chunks_exact(TcpDiagMd5sig::SIZE).filter_map(|one| {
+            let signature = TcpDiagMd5sig::read(one)?;
+            let (_, key) = one.split_at(20);
+            Some((signature, key.get(..signature.tcpm_keylen.into())?))
+        })
     }
 
     /// What is put on top of TCP.
