@@ -43,13 +43,20 @@ unsafe extern "C" {
         sender: *mut NetlinkAddress,
         sender_length: *mut u32,
     ) -> isize;
-    /// std reads few options of its own sockets only.
+    /// std reads and sets few options, and of its own sockets only.
     pub(super) fn getsockopt(
         fd: c_int,
         level: c_int,
         name: c_int,
         value: *mut u64,
         length: *mut u32,
+    ) -> c_int;
+    pub(super) fn setsockopt(
+        fd: c_int,
+        level: c_int,
+        name: c_int,
+        value: *const c_int,
+        length: u32,
     ) -> c_int;
     /// std knows no capabilities, does not keep those of a later program, and cannot set
     /// the attributes that `setfsuid` clears.
@@ -164,6 +171,8 @@ pub(super) const SOCK_RAW: c_int = 3;
 pub(super) const SOCK_NONBLOCK: c_int = 0o4000;
 pub(super) const SOCK_CLOEXEC: c_int = 0o2000000;
 pub(super) const SOL_SOCKET: c_int = 1;
+pub(super) const SO_SNDBUF: c_int = 7;
+pub(super) const SO_RCVBUF: c_int = 8;
 pub(super) const SO_NETNS_COOKIE: c_int = 71;
 pub(super) const CLONE_NEWNET: c_int = 0x4000_0000;
 pub(super) const CLOCK_PROCESS_CPUTIME_ID: c_int = 2;

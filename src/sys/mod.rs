@@ -37,7 +37,7 @@ pub(crate) use processes::{
 };
 pub use processes::{Forked, Parent, end_on_signals};
 pub(crate) use sockets::{
-    enter_network_namespace, namespace_cookie, netlink_socket, receive_from_kernel,
+    enter_network_namespace, namespace_cookie, netlink_socket, receive_from_kernel, set_buffers,
 };
 pub use start::{arguments, exec, start};
 pub(crate) use waiting::sleep_briefly;

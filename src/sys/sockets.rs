@@ -53,6 +53,16 @@ pub(crate) fn receive_from_kernel(socket: &File, buffer: &mut [u8]) -> io::Resul
     }
 }
 
+/// Asks for buffers of these sizes in bytes. The kernel doubles them, and keeps to its own
+/// limits.
+pub(crate) fn set_buffers(socket: &File, send: c_int, receive: c_int) {
+    for (name, size) in [(SO_SNDBUF, send), (SO_RCVBUF, receive)] {
+        let (fd, level, length) = (socket.as_raw_fd(), SOL_SOCKET, size_of::<c_int>() as u32);
+        // SAFETY: the value is as long as `length` says.
+        unsafe { setsockopt(fd, level, name, &size, length) };
+    }
+}
+
 /// The cookie of the network namespace in which `socket` was opened. No other namespace
 /// has had it since the host was started. `None` before Linux 5.14.
 pub(crate) fn namespace_cookie(socket: &File) -> Option<u64> {

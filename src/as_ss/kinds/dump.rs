@@ -76,6 +76,14 @@ impl Default for Dumps {
 }
 
 impl Dumps {
+    /// Gives the socket the buffers of that of ss. Only the list of the sockets of netlink
+    /// shows them. The answer fails if the socket cannot be opened.
+    pub fn with_buffers_of_ss() -> Dumps {
+        let mut dumps = Dumps::default();
+        let _ = dumps.client.open_with_buffers(32 * 1024, 1024 * 1024);
+        dumps
+    }
+
     /// Asks for a list, and has `show_row` write each row of it.
     ///
     /// # Errors

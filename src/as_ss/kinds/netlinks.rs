@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::dump::{DumpError, RowError, dump};
+use super::dump::{DumpError, Dumps, RowError};
 use super::files::for_each_line;
 use super::info;
 use crate::as_ss::ask::filter::{Facts, Place};
@@ -30,7 +30,7 @@ pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
         ndiag_show: NDIAG_SHOW_MEMINFO | NDIAG_SHOW_GROUPS,
         ..NetlinkDiagReq::default()
     };
-    dump(&question.bytes(), &mut |row| show_row(row, request, rows))
+    Dumps::with_buffers_of_ss().dump(&question.bytes(), &mut |row| show_row(row, request, rows))
 }
 
 fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {

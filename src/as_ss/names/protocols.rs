@@ -29,7 +29,7 @@ const NETLINK: [&str; 22] = [
 ];
 
 /// The protocols of packets that have names (`linux/if_ether.h`).
-const LINK: [(u16, &str); 51] = [
+const LINK: [(u16, &str); 52] = [
     (0x0060, "loop"),
     (0x0200, "pup"),
     (0x0201, "pupat"),
@@ -81,6 +81,7 @@ const LINK: [(u16, &str); 51] = [
     (0x8847, "mpls_uc"),
     (0x8848, "mpls_mc"),
     (0x6558, "teb"),
+    (0x88cc, "LLDP"),
 ];
 
 /// The name of a protocol of netlink, or its number.
@@ -108,9 +109,9 @@ pub fn link_name(number: u16) -> String {
 
 /// The number of a protocol of packets, with this name in any case of letters.
 pub fn link_number(name: &str) -> Option<u32> {
-    let aliases = [(0x88cc, "lldp"), (0x0800, "ipv4")];
+    let alias = (0x0800, "ipv4");
     let is_named = |(_, known): &&(u16, &str)| known.eq_ignore_ascii_case(name);
-    let named = LINK.iter().chain(&aliases).find(is_named);
+    let named = LINK.iter().chain([&alias]).find(is_named);
     named.map(|(number, _)| u32::from(*number))
 }
 

@@ -84,6 +84,15 @@ impl Client {
         Ok(self.socket.insert(socket))
     }
 
+    /// Opens the socket and asks for buffers of these sizes in bytes.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub fn open_with_buffers(&mut self, send: i32, receive: i32) -> io::Result<()> {
+        sys::set_buffers(&self.opened()?.file, send, receive);
+        Ok(())
+    }
+
     /// Closes the socket, which would keep its network namespace alive.
     pub fn close(&mut self) {
         self.socket = None;
