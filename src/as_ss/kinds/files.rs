@@ -9,6 +9,7 @@ use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::kernel::proc::other_rows::protocol_and_sockets;
 use crate::kernel::proc::scan::Scanner;
+use crate::report;
 
 /// The most bytes of a line. The kernel makes no longer one: it writes a line into a
 /// page.
@@ -28,7 +29,7 @@ pub fn for_each_line(
     let path = places.file(name);
     let file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !places.must_have(name) => {
-            return is_proc(&places.file("tcp"));
+            return is_proc(&path, name, places);
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied && name != "tcp" => {
             return Err(Error::of_file(&path, "may not be read"));
@@ -56,11 +57,21 @@ pub fn for_each_line(
     Ok(())
 }
 
-/// A table that is not there is no table only where others are.
-fn is_proc(tcp: &Path) -> Result<(), Error> {
-    match File::open(tcp) {
+/// A table that is not there is no table only where others are. Where there is no `/proc`,
+/// ss shows what netlink lists. So does this, and says what that may lack.
+fn is_proc(path: &Path, name: &str, places: &Places) -> Result<(), Error> {
+    let tcp = places.file("tcp");
+    match File::open(&tcp) {
         Ok(_) => Ok(()),
-        Err(error) => Err(Error::of_file(tcp, error)),
+        Err(error) if error.kind() == ErrorKind::NotFound && places.asks_kernel_for(name) => {
+            // Without the one for IPv4 that for IPv6 is not worth a word.
+            if !name.ends_with('6') {
+                let (path, why) = (path.display(), "not there, and netlink does not list these");
+                report::error_as("ss", format_args!("{path}: {why}: none are shown"));
+            }
+            Ok(())
+        }
+        Err(error) => Err(Error::of_file(&tcp, error)),
     }
 }
 

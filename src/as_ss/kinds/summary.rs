@@ -7,18 +7,19 @@ use std::io::ErrorKind;
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
 use crate::kernel::proc::sockstat;
+use crate::report;
 
 /// The text.
 ///
 /// # Errors
 /// If a file cannot be read, or lacks what is needed.
 pub fn summary(places: &Places) -> Result<String, Error> {
-    let counts = read(places, "sockstat")?;
+    let counts = read(places, "sockstat", "get_sockstat")?;
     let counts6 = match fs::exists(places.file("sockstat6")) {
         Ok(false) => String::new(),
-        _ => read(places, "sockstat6")?,
+        _ => read(places, "sockstat6", "get_sockstat")?,
     };
-    let snmp = read(places, "snmp")?;
+    let snmp = read(places, "snmp", "get_snmpstat")?;
     // The number behind this name, in the line that starts so; without the line, 0.
     let count = |text: &str, line: &str, name: &str| -> i64 {
         let line = text.lines().find_map(|found| found.strip_prefix(line));
@@ -27,8 +28,14 @@ pub fn summary(places: &Places) -> Result<String, Error> {
     };
     let v4 = |line: &str, name: &str| count(&counts, line, name);
     let v6 = |line: &str| count(&counts6, line, "inuse");
-    let established = sockstat::established(&snmp)
-        .ok_or_else(|| Error::of_file(&places.file("snmp"), "does not say CurrEstab"))?;
+    let established = match sockstat::established(&snmp) {
+        None if snmp.is_empty() => 0,
+        None => {
+            let path = places.file("snmp");
+            return Err(Error::of_file(&path, "does not say CurrEstab"));
+        }
+        Some(established) => established,
+    };
     let (tcp4, tcp6) = (v4("TCP:", "inuse"), v6("TCP6:"));
     let (allocated, waiting) = (v4("TCP:", "alloc"), v4("TCP:", "tw"));
     let rows = [
@@ -58,10 +65,17 @@ pub fn summary(places: &Places) -> Result<String, Error> {
     Ok(text)
 }
 
-fn read(places: &Places, name: &str) -> Result<String, Error> {
+/// A file, which is empty where there is no `/proc`: ss then complains in these words of
+/// its source, and counts nothing.
+fn read(places: &Places, name: &str, complaint: &str) -> Result<String, Error> {
     let path = places.file(name);
-    fs::read_to_string(&path).map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => Error::of_file(&path, "may not be read"),
-        _ => Error::of_file(&path, error),
+    fs::read_to_string(&path).or_else(|error| match error.kind() {
+        ErrorKind::NotFound if places.asks_kernel_for(name) => {
+            let why = "No such file or directory";
+            report::error_as("ss", format_args!("{complaint}: {why}"));
+            Ok(String::new())
+        }
+        ErrorKind::PermissionDenied => Err(Error::of_file(&path, "may not be read")),
+        _ => Err(Error::of_file(&path, error)),
     })
 }
