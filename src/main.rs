@@ -46,7 +46,7 @@ fn program() -> u8 {
         let status = match as_ss::run(arguments.map(OsString::from), &places) {
             Ok(()) => SsExitStatus::Done,
             Err(error) => {
-                report::error_as("ss", format_args!("{error}"));
+                error.report();
                 error.status()
             }
         };

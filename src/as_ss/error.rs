@@ -1,11 +1,13 @@
 //! Why there is no table, or only part of one.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use crate::error::UsageError;
 use crate::exit_status::SsExitStatus;
 use crate::output::OutputError;
+use crate::report;
 
 /// Why there is no table, or only part of one.
 #[derive(Debug)]
@@ -14,6 +16,15 @@ pub enum Error {
     Usage(UsageError),
     /// A source cannot be read: which, and why.
     Source(String),
+    /// The network namespace of this name cannot be entered.
+    Network {
+        /// Its name.
+        name: String,
+        /// Whether it was found.
+        is_found: bool,
+        /// Why not.
+        reason: io::Error,
+    },
     /// The table could not be written.
     Output(OutputError),
 }
@@ -22,6 +33,15 @@ impl Error {
     /// What `path` names cannot be read, for this reason.
     pub fn of_file(path: &Path, reason: impl fmt::Display) -> Error {
         Error::Source(format!("{}: {reason}", path.display()))
+    }
+
+    /// Says it on stderr.
+    pub fn report(&self) {
+        match self {
+            // ss names itself in messages of its own only, which these are not.
+            Error::Network { .. } => report::line(format_args!("{self}")),
+            _ => report::error_as("ss", format_args!("{self}")),
+        }
     }
 
     /// The exit status of the program.
@@ -38,6 +58,22 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(error) => error.fmt(f),
             Error::Source(error) => error.fmt(f),
+            Error::Network {
+                name,
+                is_found,
+                reason,
+            } => {
+                let reason = reason.to_string();
+                // As in C, without a number.
+                let reason = reason.split(" (os error").next().unwrap_or_default();
+                match is_found {
+                    true => write!(
+                        f,
+                        "setting the network namespace \"{name}\" failed: {reason}"
+                    ),
+                    false => write!(f, "Cannot open network namespace \"{name}\": {reason}"),
+                }
+            }
             Error::Output(error) => error.fmt(f),
         }
     }

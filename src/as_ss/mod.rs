@@ -102,7 +102,7 @@ fn show(
     let users = request
         .processes
         .then(|| Users::read(proc_root, request.threads));
-    let names = Names::new(request.show.numeric, services, proc_root);
+    let names = Names::new(&request.show, services, proc_root);
     let mut rows = Rows::new(request, names, users, write);
     kinds::show(request, places, &mut rows)?;
     rows.finish().map_err(Error::Output)

@@ -1,9 +1,13 @@
-//! The files that ss reads. Its environment can name others.
+//! The files that ss reads. Its environment can name others. And the network namespace
+//! in which it looks.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::error::Error;
 use super::names::services::Services;
+use crate::sys;
 
 /// The files that ss reads.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +20,29 @@ pub struct Places {
     pub port_range: Option<PathBuf>,
     /// `TCPDIAG_FILE`, a recorded answer of the kernel.
     pub recording: Option<PathBuf>,
+}
+
+/// Where ip-netns(8) keeps network namespaces under their names. The second is where the
+/// first is in systems without `/run`.
+const NETWORKS: [&str; 2] = ["/run/netns", "/var/run/netns"];
+
+/// Moves this program into the network namespace of this name.
+///
+/// # Errors
+/// If there is none, or it may not be entered.
+pub fn enter_network(name: &str) -> Result<(), Error> {
+    let failure = |is_found| {
+        move |reason| Error::Network {
+            name: name.to_string(),
+            is_found,
+            reason,
+        }
+    };
+    // ss appends even an absolute path.
+    let [first, second] = NETWORKS.map(|directory| File::open(format!("{directory}/{name}")));
+    let network = first.or_else(|error| second.map_err(|_| error));
+    let network = network.map_err(failure(false))?;
+    sys::enter_network_namespace(&network).map_err(failure(true))
 }
 
 /// The files of `/proc/net` that can be moved.

@@ -8,7 +8,9 @@ use lexopt::Arg::{Long, Short, Value};
 use super::filter::parser;
 use super::request::{Request, Show};
 use super::selection::{AddressFamily, Kinds, Selection, States};
+use crate::as_ss::error::Error;
 use crate::as_ss::names::services::Services;
+use crate::as_ss::places;
 use crate::error::UsageError;
 
 /// The long options of ss and the short ones that they stand for; `\0` where
@@ -61,7 +63,7 @@ const LONG_OPTIONS: [(&str, char); 43] = [
 /// The short options that ss has and this program refuses. Those in the second
 /// list take a value.
 const REFUSED: &[char] = &['b', 'E', 'K', 'r', 'z', 'Z'];
-const REFUSED_WITH_VALUE: &[char] = &['D', 'F', 'N'];
+const REFUSED_WITH_VALUE: &[char] = &['D', 'F'];
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -77,11 +79,13 @@ pub enum Command {
 /// Reads the arguments that follow the program's name.
 ///
 /// # Errors
-/// When they ask for anything but what [`super::help::HELP`] describes.
+/// When they ask for anything but what [`super::help::HELP`] describes, or for a network
+/// namespace that cannot be entered. It is entered at once, as by ss: what follows it may
+/// name interfaces.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     services: &Services,
-) -> Result<Command, UsageError> {
+) -> Result<Command, Error> {
     let mut arguments = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
     while let Some(argument) = arguments.next().map_err(UsageError::of_ss)? {
@@ -93,7 +97,7 @@ pub fn parse(
                 continue;
             }
         };
-        let takes_value = matches!(option, 'f' | 'A') || REFUSED_WITH_VALUE.contains(&option);
+        let takes_value = matches!(option, 'f' | 'A' | 'N') || REFUSED_WITH_VALUE.contains(&option);
         let value = match takes_value {
             true => arguments.value().map_err(UsageError::of_ss)?,
             false => OsString::new(),
@@ -102,7 +106,7 @@ pub fn parse(
             return Ok(command);
         }
     }
-    options.request(services).map(Command::Show)
+    Ok(Command::Show(options.request(services)?))
 }
 
 /// What was read of a command line.
@@ -125,18 +129,17 @@ struct Options {
 
 impl Options {
     /// Adds an option. A command is what it asks for in place of a table.
-    fn add(
-        &mut self,
-        name: String,
-        option: char,
-        value: &str,
-    ) -> Result<Option<Command>, UsageError> {
+    fn add(&mut self, name: String, option: char, value: &str) -> Result<Option<Command>, Error> {
         match option {
             'h' => return Ok(Some(Command::Help)),
             'V' | 'v' => return Ok(Some(Command::Version)),
             'f' if value == "help" => return Ok(Some(Command::Help)),
             'f' => self.family(&name, value)?,
             'A' => self.query(&name, value)?,
+            'N' => {
+                places::enter_network(value)?;
+                self.show.is_elsewhere = true;
+            }
             _ if self.add_family(&name, option) || self.add_flag(&name, option) => {}
             _ => self.refuse(name, option)?,
         }
@@ -181,9 +184,14 @@ impl Options {
             'T' => self.threads = true,
             's' => self.summary = true,
             'H' => self.no_header = true,
-            // It adds to rows of TIPC, of which there are none.
-            _ if name == "--tipcinfo" => {}
-            _ => return false,
+            _ => match name {
+                "--tos" => show.tos = true,
+                "--cgroup" => show.cgroup = true,
+                "--inet-sockopt" => show.socket_options = true,
+                // It adds to rows of TIPC, of which there are none.
+                "--tipcinfo" => {}
+                _ => return false,
+            },
         }
         true
     }
@@ -327,7 +335,7 @@ mod tests {
     use super::*;
     use crate::as_ss::ask::selection::Kind;
 
-    fn parsed(arguments: &[&str]) -> Result<Command, UsageError> {
+    fn parsed(arguments: &[&str]) -> Result<Command, Error> {
         let services = Services::new("/nonexistent".into(), "/nonexistent".into());
         parse(arguments.iter().map(OsString::from), &services)
     }
@@ -400,10 +408,11 @@ mod tests {
             let option = format!("-{option}");
             assert_eq!(refusal(&["-lnt", &option]), not_covered(&option));
         }
-        for option in ["-D", "-F", "-N"] {
+        for option in ["-D", "-F"] {
             assert_eq!(refusal(&[option, "inet", "-lt"]), not_covered(option));
         }
-        for option in ["--tos", "--cgroup", "--inet-sockopt", "--kill"] {
+        for option in ["--kill", "--diag=file", "--bpf"] {
+            let option = option.split('=').next().unwrap();
             assert_eq!(refusal(&["-lnt", option]), not_covered(option));
         }
         assert_eq!(refusal(&["-lnt", "-q"]), "-q: not an option of ss");
@@ -427,7 +436,7 @@ mod tests {
 
     #[test]
     fn the_short_options_of_long_ones_are_known() {
-        let taken: Vec<char> = "aehilmnoptuwdSMTsHOVAf46x0".chars().collect();
+        let taken: Vec<char> = "aehilmnoptuwdSMTsHOVAfN46x0".chars().collect();
         for (name, option) in LONG_OPTIONS {
             let lists = [&taken, REFUSED, REFUSED_WITH_VALUE];
             let known = lists.iter().filter(|list| list.contains(&option)).count();

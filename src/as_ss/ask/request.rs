@@ -39,6 +39,14 @@ pub struct Show {
     pub info: bool,
     /// `-O`
     pub one_line: bool,
+    /// `--tos`
+    pub tos: bool,
+    /// `--cgroup`
+    pub cgroup: bool,
+    /// Whether `-N` moved this program into another network namespace.
+    pub is_elsewhere: bool,
+    /// `--inet-sockopt`
+    pub socket_options: bool,
 }
 
 impl Request {

@@ -9,8 +9,8 @@ use crate::as_ss::ask::selection::{AddressFamily, State, States};
 use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::netlink::diag::{
     INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_MEMINFO, INET_DIAG_REQ_BYTECODE,
-    INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_VEGASINFO, InetDiagReqV2, Row,
-    extension,
+    INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_TCLASS, INET_DIAG_TOS,
+    INET_DIAG_VEGASINFO, InetDiagReqV2, Row, extension,
 };
 use crate::kernel::netlink::message::{attribute_of, push_attribute};
 use crate::kernel::socket::{
@@ -126,7 +126,11 @@ fn extensions(show: Show) -> u8 {
         }
         false => 0,
     };
-    memory | info
+    let tos = match show.tos {
+        true => extension(INET_DIAG_TOS) | extension(INET_DIAG_TCLASS),
+        false => 0,
+    };
+    memory | info | tos
 }
 
 /// For `-l`, ss asks for TCP sockets in CLOSE too. The kernel would walk all
@@ -206,6 +210,7 @@ impl<'a> Socket<'a> {
         if show.details {
             self.show_details(v6_only, rows);
         }
+        info::show_options(&self.row, show, rows);
         if show.memory || show.info && number != IPPROTO_UDP {
             rows.new_line("");
             info::show(number, &self.row, show, rows)?;

@@ -1,4 +1,4 @@
-//! What `-m` and `-i` add to a row of inet_diag.
+//! What `-m`, `-i` and options of long names add to a row of inet_diag.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -123,6 +123,43 @@ fn show_subflow(subflow: MptcpSubflow<'_>, rows: &mut Rows<'_>) {
         if let Some(number) = number {
             let _ = write!(rows, " {name}:{number:x}");
         }
+    }
+}
+
+/// Writes what `--tos`, `--cgroup` and `--inet-sockopt` add.
+pub fn show_options(row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
+    if show.tos {
+        for (name, number) in [
+            ("tos", row.tos().map(u32::from)),
+            ("tclass", row.traffic_class().map(u32::from)),
+            ("class_id", row.class_id()),
+        ] {
+            let _ = match number {
+                None => Ok(()),
+                // C writes no prefix before this one.
+                Some(0) => write!(rows, " {name}:0"),
+                Some(number) => write!(rows, " {name}:{number:#x}"),
+            };
+        }
+    }
+    if show.cgroup
+        && let Some(number) = row.cgroup_id()
+    {
+        rows.cgroup(number);
+    }
+    if show.socket_options
+        && let Some(options) = row.options()
+    {
+        const NAMES: &str = "recverr is_icsk freebind hdrincl mc_loop transparent mc_all \
+                             nodefrag bind_addr_no_port recverr_rfc4884 defer_connect";
+        rows.new_line(" ");
+        rows.push(b"inet-sockopt: (");
+        for (bit, name) in NAMES.split(' ').enumerate() {
+            if options & 1 << bit != 0 {
+                let _ = write!(rows, " {name}");
+            }
+        }
+        rows.push(b")");
     }
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use crate::as_ss::ask::request::Show;
 use crate::as_ss::names::protocols;
 use crate::as_ss::names::services::Services;
 use crate::kernel::cgroups::Cgroups;
@@ -33,16 +34,17 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Without names of ports, protocols and processes if `numeric`. `proc_root` is
+    /// As `show` says: numbers or names, and in which network namespace. `proc_root` is
     /// where processes are.
-    pub fn new(numeric: bool, services: &'a Services, proc_root: &'a Path) -> Names<'a> {
+    pub fn new(show: &Show, services: &'a Services, proc_root: &'a Path) -> Names<'a> {
         Names {
             naming: Naming::Services(None),
-            numeric,
+            numeric: show.numeric,
             services,
             proc_root,
             interfaces: Interfaces::default(),
-            cgroups: None,
+            // ss mounts another /sys there, which hides control groups.
+            cgroups: show.is_elsewhere.then(Cgroups::default),
         }
     }
 

@@ -178,12 +178,17 @@ impl<'a> Rows<'a> {
             let _ = write!(self, " fwmark:{:#x}", details.mark);
         }
         if details.cgroup != 0 {
-            self.push(b" cgroup:");
-            match self.names.cgroup(details.cgroup) {
-                Some(path) => self.table.push(path),
-                None => {
-                    let _ = write!(self, "unreachable:{:x}", details.cgroup);
-                }
+            self.cgroup(details.cgroup);
+        }
+    }
+
+    /// The control group of this number.
+    pub fn cgroup(&mut self, number: u64) {
+        self.push(b" cgroup:");
+        match self.names.cgroup(number) {
+            Some(path) => self.table.push(path),
+            None => {
+                let _ = write!(self, "unreachable:{number:x}");
             }
         }
     }
@@ -216,7 +221,7 @@ impl fmt::Write for Rows<'_> {
 #[cfg(test)]
 pub fn shown(request: &Request, fill: impl FnOnce(&mut Rows<'_>)) -> String {
     let services = Services::new("/nonexistent".into(), "/nonexistent".into());
-    let names = Names::new(false, &services, Path::new("/nonexistent"));
+    let names = Names::new(&request.show, &services, Path::new("/nonexistent"));
     let mut text = Vec::new();
     let mut write = |more: Vec<u8>| {
         text.extend(more);

@@ -86,6 +86,11 @@ pub const INET_DIAG_VEGASINFO: u16 = 3;
 pub const INET_DIAG_CONG: u16 = 4;
 /// [`SkMeminfo`]
 pub const INET_DIAG_SKMEMINFO: u16 = 7;
+/// The type of service.
+pub const INET_DIAG_TOS: u16 = 5;
+/// The traffic class, which is the type of service of IPv6. The kernel adds the class of
+/// the control group.
+pub const INET_DIAG_TCLASS: u16 = 6;
 const INET_DIAG_SHUTDOWN: u16 = 8;
 const INET_DIAG_DCTCPINFO: u16 = 9;
 /// The protocol that a raw socket speaks.
@@ -93,9 +98,11 @@ pub const INET_DIAG_PROTOCOL: u16 = 10;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_MARK: u16 = 15;
 const INET_DIAG_BBRINFO: u16 = 16;
+const INET_DIAG_CLASS_ID: u16 = 17;
 const INET_DIAG_MD5SIG: u16 = 18;
 const INET_DIAG_ULP_INFO: u16 = 19;
 const INET_DIAG_CGROUP_ID: u16 = 21;
+const INET_DIAG_SOCKOPT: u16 = 22;
 
 /// The bit of `idiag_ext` that asks for an attribute.
 pub const fn extension(attribute: u16) -> u8 {
@@ -193,6 +200,32 @@ impl<'a> Row<'a> {
     /// The inode of the directory of its control group.
     pub fn cgroup_id(&self) -> Option<u64> {
         self.attributes.number(INET_DIAG_CGROUP_ID)
+    }
+
+    /// The type of service.
+    pub fn tos(&self) -> Option<u8> {
+        self.attributes.number(INET_DIAG_TOS)
+    }
+
+    /// The traffic class.
+    pub fn traffic_class(&self) -> Option<u8> {
+        self.attributes.number(INET_DIAG_TCLASS)
+    }
+
+    /// The class of packets that the socket sends (net_cls of cgroups(7)).
+    pub fn class_id(&self) -> Option<u32> {
+        self.attributes.number(INET_DIAG_CLASS_ID)
+    }
+
+    /// The options of the socket, a bit each: `struct inet_diag_sockopt`, from its first
+    /// field on.
+    pub fn options(&self) -> Option<u16> {
+        let [mut first, mut second]: [u8; 2] = self.attributes.number(INET_DIAG_SOCKOPT)?;
+        // C fills bytes from this end there.
+        if cfg!(target_endian = "big") {
+            (first, second) = (first.reverse_bits(), second.reverse_bits());
+        }
+        Some(u16::from_le_bytes([first, second]))
     }
 
     /// The memory of the socket. The inner `None` is one that cannot be read.
