@@ -324,3 +324,87 @@ console.log('find-process', (await find('port', port)).map((found) => found.pid)
         );
     });
 }
+
+/// A shell with this network namespace under the name `here`, which it enters from an empty
+/// one.
+fn from_elsewhere(script: &str) -> Command {
+    const NAMED: &str = "\
+mount -t tmpfs none /run && mkdir /run/netns && touch /run/netns/here
+mount --bind /proc/self/ns/net /run/netns/here && exec unshare --net sh -c \"$0\" sh \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", NAMED, script]);
+    command
+}
+
+/// The functions of the kernel's tests of WireGuard, Multipath TCP and netfilter wait in a
+/// loop, or count lines, in a network namespace that `ip netns` named.
+#[test]
+fn tests_of_the_kernel_find_listeners_in_named_networks() {
+    const SCRIPT: &str = "\
+until_held() {
+    left=200
+    until ss -N here \"$1\" \"sport = $2\" | grep -qF \"\\\",pid=$3,fd=\"; do
+        left=$((left - 1)) && test $left -gt 0 || return 1
+    done
+    echo \"$1 held\"
+}
+is_ready() { ss -N here $1 -o \"sport = :$2\" | grep -q \"$2\" && echo \"$1 ready\"; }
+until_held -tlpH \"$1\" \"$3\" && until_held -ulpH \"$2\" \"$3\"
+is_ready -lnt \"$1\" && is_ready -uln \"$2\" && is_ready '-S -ln' \"$1\"
+echo listeners \"$(ss -nlHtON here | wc -l)\" \"$(ss -nlHMON here | wc -l)\"
+echo connections \"$(ss -inmHMN here | grep -c token:)\" \"$(ss -tN here | grep -c ESTAB)\"
+ss -N nowhere -tlpH || echo none
+";
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let [tcp, udp, _client] = sockets();
+        let program = || {
+            let mut command = from_elsewhere(SCRIPT);
+            command.args([port(&tcp), port(&udp), std::process::id().to_string()]);
+            command
+        };
+        let expected = [
+            "-ulpH held\n",
+            "-uln ready\n",
+            "listeners 1 0\n",
+            "\nnone\n",
+        ];
+        assert_finds(
+            program,
+            &[&["-tlpH held\n", "-lnt ready\n"][..], &expected].concat(),
+        );
+    });
+}
+
+/// An agent of LibreNMS asks for the sockets of each family, counts their states, and gives
+/// up if one call fails or complains.
+#[test]
+fn an_agent_counts_sockets_of_every_family() {
+    const SCRIPT: &str = "\
+import collections, json, subprocess
+counts = {}
+for options in ('--family inet', '--family inet6', '--family link', '--family netlink',
+                '--family unix', '--family vsock', '--family tipc', '--family xdp',
+                '--tcp', '--udp', '--raw', '--mptcp', '--sctp'):
+    words = ['ss', '--all', '--numeric', '--no-header'] + options.split()
+    asked = subprocess.run(words, capture_output=True, text=True, check=True)
+    states = collections.Counter(line.split()[0] for line in asked.stdout.splitlines())
+    counts[options] = dict(sorted(states.items()))
+print(json.dumps({'data': counts, 'error': 0}, sort_keys=True))
+";
+    if !have_ss() || !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = sockets();
+        let program = || {
+            let mut python = Command::new("python3");
+            python.args(["-c", SCRIPT]);
+            python
+        };
+        let tcp = "\"--tcp\": {\"ESTAB\": 2, \"LISTEN\": 1}";
+        assert_finds(program, &["\"--family tipc\": {}", tcp, "\"error\": 0"]);
+    });
+}
