@@ -89,7 +89,7 @@ impl Inodes {
                 self.say(&error);
                 Ok(())
             }
-            Err(also) => Err(SourceError::SsAndProc(SsError::NoInodes(error), also)),
+            Err(also) => Err(SourceError::SsAndProc(SsError::NoInodes(error), also, None)),
         }
     }
 
