@@ -26,6 +26,8 @@ pub enum Error {
     NotOwn(IpAddr),
     /// The answer could not be written.
     Output(OutputError),
+    /// This file could not be read or written.
+    File(PathBuf, io::Error),
     /// This program could not be executed.
     Exec(OsString, io::Error),
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Error {
                 "{address} is not an address of this network namespace; lntu looks nowhere else"
             ),
             Error::Output(error) => error.fmt(f),
+            Error::File(file, error) => write!(f, "{}: {error}", file.display()),
             Error::Exec(program, error) => write!(f, "{}: {error}", program.display()),
         }
     }

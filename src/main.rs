@@ -9,7 +9,7 @@ use lntu::cli::{self, Beside, Command, CommandLine};
 use lntu::command::entrypoint::Application;
 use lntu::command::probe::Probe;
 use lntu::command::watch::Watcher;
-use lntu::command::{check, list, wait};
+use lntu::command::{check, install, list, wait};
 use lntu::error::Error;
 use lntu::exit_status::{ExitStatus, SsExitStatus};
 use lntu::output::Output;
@@ -129,6 +129,7 @@ fn run(command: Command) -> Result<bool, Error> {
             let probe = Probe::new(source, &path(), question)?;
             return wait::run(probe, options, format, application);
         }
+        Command::Install(destination) => install::run(&destination)?,
         Command::Help(of) => print(&cli::help(of))?,
         Command::Version => print(concat!("lntu ", env!("CARGO_PKG_VERSION"), "\n"))?,
     }

@@ -65,6 +65,8 @@ pub enum Command {
         /// What to become then.
         application: Option<Application>,
     },
+    /// Copy this program to this file or directory.
+    Install(PathBuf),
     /// Print help: that of this command, or of all.
     Help(Option<CommandName>),
     /// Print the version.

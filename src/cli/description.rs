@@ -19,6 +19,8 @@ pub enum CommandName {
     Check,
     /// `wait`.
     Wait,
+    /// `install`.
+    Install,
     /// `help`.
     Help,
 }
@@ -37,8 +39,14 @@ impl CommandName {
             CommandName::List => "list",
             CommandName::Check => "check",
             CommandName::Wait => "wait",
+            CommandName::Install => "install",
             CommandName::Help => "help",
         }
+    }
+
+    /// Whether its operands are PORTs.
+    pub(super) fn takes_ports(self) -> bool {
+        !matches!(self, CommandName::Install | CommandName::Help)
     }
 
     pub(super) fn takes_application(self) -> bool {
@@ -75,7 +83,7 @@ impl CommandSpec {
 }
 
 /// All commands.
-pub static COMMANDS: [CommandSpec; 5] = [
+pub static COMMANDS: [CommandSpec; 6] = [
     CommandSpec {
         name: CommandName::Watch,
         usage: "lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]",
@@ -100,6 +108,12 @@ pub static COMMANDS: [CommandSpec; 5] = [
         usage: "lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]",
         summary: "wait until all are listening; then become COMMAND",
         takes_application: true,
+    },
+    CommandSpec {
+        name: CommandName::Install,
+        usage: "lntu install DEST",
+        summary: "copy this program to DEST, a directory or a file name",
+        takes_application: false,
     },
     CommandSpec {
         name: CommandName::Help,

@@ -22,13 +22,19 @@ pub fn help(of: Option<CommandName>) -> String {
     for command in commands() {
         item(&mut text, command.usage, command.summary);
     }
-    push(&mut text, &["\nPORT is ", PORT_FORM, ":\n"]);
-    for example in PORT_EXAMPLES {
-        push(&mut text, &["  ", example]);
+    if of.is_none_or(CommandName::takes_ports) {
+        push(&mut text, &["\nPORT is ", PORT_FORM, ":\n"]);
+        for example in PORT_EXAMPLES {
+            push(&mut text, &["  ", example]);
+        }
+        text.push('\n');
+        fill(&mut text, 0, 0, &port_meaning(of));
     }
-    text.push('\n');
-    fill(&mut text, 0, 0, &port_meaning(of));
     for group in &GROUPS {
+        let mut options = group.options.iter();
+        if of.is_some_and(|name| !options.any(|option| option.commands.contains(&name))) {
+            continue;
+        }
         push_group(&mut text, group, of);
     }
     text.push_str("\nExit status:\n");

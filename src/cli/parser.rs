@@ -193,6 +193,9 @@ impl Parser<'_> {
                 let why = format!("neither a command ({names}) nor a PORT");
                 return Err(UsageError::of_lntu(format!("'{text}': {why}")));
             }
+            _ if typed.command == Some(CommandName::Install) && !typed.asks_for_help => {
+                values::parse_destination(&mut typed.destination, value)?;
+            }
             _ => self.port(value)?,
         }
         Ok(())

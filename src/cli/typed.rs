@@ -48,6 +48,8 @@ pub struct Typed {
     pub settle: Duration,
     pub output: OutputOptions,
     pub application: Option<Application>,
+    /// Where `install` copies the program to.
+    pub destination: Option<PathBuf>,
 }
 
 impl Typed {
@@ -75,6 +77,10 @@ impl Typed {
             CommandName::Help => match self.ports.first() {
                 Some((text, _)) => return Err(refused("help", text, &"not a command")),
                 None => Command::Help(self.command),
+            },
+            CommandName::Install => match self.destination.take() {
+                Some(destination) => Command::Install(destination),
+                None => return Err(UsageError::of_lntu("install: needs a DEST")),
             },
             CommandName::Watch => Command::Watch {
                 source,
@@ -196,7 +202,7 @@ impl Typed {
         let error = UsageError::of_lntu(format!("{what}: not an option of {name_text}"));
         Err(match instead {
             "" => error,
-            _ if name == CommandName::Help => error,
+            _ if !name.takes_ports() => error,
             _ => error.with("; ").with(instead),
         })
     }

@@ -158,6 +158,22 @@ pub fn parse_output(name: &str, value: &OsStr) -> Result<Option<PathBuf>, UsageE
     Ok((!is_stdout).then(|| value.into()))
 }
 
+/// Reads the DEST of `install`, of which there is one.
+pub fn parse_destination(
+    destination: &mut Option<PathBuf>,
+    value: &OsStr,
+) -> Result<(), UsageError> {
+    let why = match destination {
+        Some(_) => "only one DEST",
+        None if value.is_empty() => "not a file",
+        None => {
+            *destination = Some(value.into());
+            return Ok(());
+        }
+    };
+    Err(refused("install", &value.to_string_lossy(), &why))
+}
+
 pub fn parse_directory(name: &str, value: &OsStr) -> Result<PathBuf, UsageError> {
     match value.is_empty() {
         true => Err(refused(name, "", &"not a directory")),

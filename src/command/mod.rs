@@ -1,6 +1,6 @@
 //! What the program does: one file for each command, and what they share.
 //!
-//! - [`watch`], [`list`], [`check`] and [`wait`] are the commands.
+//! - [`watch`], [`list`], [`check`], [`wait`] and [`install`] are the commands.
 //! - [`probe`] is the question that `check` asks once and `wait` again and again,
 //!   and [`explanation`] is why its answer is no.
 //! - [`settle`] holds back changes that may not last, for `watch`.
@@ -13,6 +13,7 @@
 pub mod check;
 pub mod entrypoint;
 pub mod explanation;
+pub mod install;
 pub mod list;
 pub mod pace;
 pub mod probe;

@@ -35,6 +35,9 @@ _lntu() {
     if [[ -z $option && $current == -* ]]; then
         case ${command:-watch} in
 @OPTIONS@        esac
+    elif [[ -z $option && $command == install ]]; then
+        _lntu_paths -f
+        return
     elif [[ -z $option && -z $command ]]; then
         words='@NAMES@'
     fi

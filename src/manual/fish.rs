@@ -47,6 +47,7 @@ function __lntu_application
 end
 
 complete -c lntu -f
+complete -c lntu -n '__lntu_is install' -F
 complete -c lntu -n '__lntu_is application' -a '(__lntu_application)'
 "#;
 

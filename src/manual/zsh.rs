@@ -33,7 +33,11 @@ case ${command:-watch} in
 if [[ -z $command ]]; then
     operands=('1:command or PORT:((@NAMES@))')
 fi
-[[ $command == help ]] || operands+=('*:PORT: ')
+case $command in
+    help) ;;
+    install) operands+=('2:DEST:_files') ;;
+    *) operands+=('*:PORT: ') ;;
+esac
 _arguments -s -S $options $operands
 "#;
 

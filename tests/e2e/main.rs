@@ -16,6 +16,7 @@ mod hidden;
 mod hostile;
 mod incomplete;
 mod injected;
+mod install;
 mod interfaces;
 mod list;
 mod manual;

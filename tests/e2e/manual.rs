@@ -54,6 +54,7 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
         case(&["list", "-o", "some"], &["some file"], &["--json"]),
         case(&["-Ho", "some"], &["some file"], &[]),
         case(&["--proc", "some"], &["some directory"], &["some file"]),
+        case(&["install", "some"], &["some file", "some directory"], &[]),
         case(&["--timeout", ""], &[], &names),
         case(&["wait", "80", "--", "mkfif"], &["mkfifo"], &[]),
         case(&["--", "mkfif"], &["mkfifo"], &names),

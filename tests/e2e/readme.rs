@@ -95,7 +95,7 @@ fn the_synopsis_matches_the_program() {
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(line.starts_with(usage), "{line}");
     }
-    assert_eq!(synopsis.trim().lines().count(), 4);
+    assert_eq!(synopsis.trim().lines().count(), 5);
 }
 
 /// A reader who stops after 30 lines has a health check.

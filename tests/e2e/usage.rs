@@ -59,7 +59,7 @@ fn every_word_that_an_option_names_is_taken() {
 #[test]
 fn help_of_one_command_is_about_that_command() {
     for command in &COMMANDS {
-        if command.name == CommandName::Help {
+        if [CommandName::Help, CommandName::Install].contains(&command.name) {
             continue;
         }
         let name = command.name.text();
@@ -165,11 +165,11 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["lst"],
-            "'lst': neither a command (watch, list, check, wait, help) nor a PORT",
+            "'lst': neither a command (watch, list, check, wait, install, help) nor a PORT",
         ),
         (
             &[""],
-            "'': neither a command (watch, list, check, wait, help) nor a PORT",
+            "'': neither a command (watch, list, check, wait, install, help) nor a PORT",
         ),
         (
             &["wait", "8080", "-t", "5"],
@@ -323,6 +323,14 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             &["-Hp6"],
             "invalid option '-6'; a PORT is a word of its own",
         ),
+        (&["install"], "install: needs a DEST"),
+        (&["install", ""], "install '': not a file"),
+        (&["install", "a", "b"], "install 'b': only one DEST"),
+        (&["install", "-t", "a"], "--tcp: not an option of install"),
+        (
+            &["install", "a", "--", "true"],
+            "-- COMMAND: not an option of install",
+        ),
         (&["help", "8080"], "help '8080': not a command"),
         (&["help", "list", "8080"], "help '8080': not a command"),
         (&["help", "--closed"], "--closed: not an option of help"),
@@ -363,7 +371,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["help", "lst"],
-            "'lst': neither a command (watch, list, check, wait, help) nor a PORT",
+            "'lst': neither a command (watch, list, check, wait, install, help) nor a PORT",
         ),
         (
             &["--output", "a", "--output", "b"],

@@ -188,6 +188,32 @@ fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
 }
 
 #[test]
+fn compose_hands_the_program_to_an_image_that_lacks_it() {
+    if !have_docker() || !have_program("services", "docker-compose") {
+        return;
+    }
+    let [file, _] = examples("An image that you do not build");
+    let db = "FROM scratch\nCOPY app /\nCMD [\"/app\", \"listen\", \"5432\", \"serve\"]\n";
+    let db = Image::of(db, &[&binaries().app]);
+    let lntu = released();
+    let project = Project {
+        directory: TempDir::new().unwrap(),
+        name: unique_name(),
+    };
+    let file = file
+        .replace("postgres:17", db.name())
+        .replace(RELEASED, lntu.name());
+    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    let up = run(&mut project.compose(&["up", "--detach"]));
+    assert!(up.status.success(), "{up:?}");
+    let db = wait_for("the database", || project.container("db"));
+    wait_within(SLOW, "a healthy database", || {
+        let health = docker_says(&["inspect", "--format", "{{.State.Health.Status}}", &db]);
+        (health == "healthy").then_some(())
+    });
+}
+
+#[test]
 fn an_image_without_a_path_waits_watches_and_becomes_its_application() {
     if !have_docker() {
         return;
@@ -391,7 +417,9 @@ fn kubernetes_knows_every_field_of_the_pods() {
         run(Command::new(&validate).arg("--strict").arg(&file))
     };
     let [daemon_set] = blocks("See every container of a host", "yaml");
-    for pod in pods().into_iter().chain([daemon_set.to_string()]) {
+    let [_, with_volume] = examples("An image that you do not build");
+    let others = [daemon_set, with_volume].map(str::to_string);
+    for pod in pods().into_iter().chain(others) {
         let said = validated(&pod);
         assert!(said.status.success(), "{pod}\n{said:?}");
         assert!(!validated(&pod.replace("args:", "arg:")).status.success());

@@ -1,0 +1,213 @@
+//! `lntu install`: a copy that others can execute, or no change at all.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::containers::docker::*;
+use crate::harness::*;
+
+fn install(destination: &Path) -> Finished {
+    run(lntu(&["install"]).arg(destination))
+}
+
+fn program() -> Vec<u8> {
+    fs::read(env!("CARGO_BIN_EXE_lntu")).unwrap()
+}
+
+/// The names in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+/// Checks that `file` is an executable copy of the program.
+fn assert_is_copy(file: &Path) {
+    assert!(fs::read(file).unwrap() == program(), "{}", file.display());
+    let mode = fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o755, "{}", file.display());
+}
+
+#[test]
+fn a_copy_is_complete_and_everyone_may_execute_it() {
+    let directory = TempDir::new().unwrap();
+    for (destination, file) in [("", "lntu"), (".", "lntu"), ("ss", "ss"), ("lntu", "lntu")] {
+        let destination = directory.path().join(destination);
+        // A umask that would take the rights of others.
+        let mut shell = Command::new("sh");
+        let script = "umask 077; exec \"$0\" install \"$1\"";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
+        let installed = run(shell.arg(&destination));
+        assert_eq!(installed.lines(), [""; 0], "{}", destination.display());
+        assert_is_copy(&directory.path().join(file));
+    }
+    let mut left = names(directory.path());
+    left.sort();
+    assert_eq!(left, ["lntu", "ss"]);
+}
+
+#[test]
+fn a_file_name_may_be_relative() {
+    let directory = TempDir::new().unwrap();
+    let installed = run(lntu(&["install", "probe"]).current_dir(&directory));
+    assert_eq!(installed.lines(), [""; 0]);
+    assert_is_copy(&directory.path().join("probe"));
+}
+
+/// The kernel refuses to write to a file that is executed (`ETXTBSY`).
+#[test]
+fn a_copy_that_runs_is_replaced() {
+    let directory = TempDir::new().unwrap();
+    let copy = directory.path().join("lntu");
+    assert!(install(&copy).status.success());
+    let before = fs::metadata(&copy).unwrap().ino();
+    let mut command = Command::new(&copy);
+    let mut running = Running::start(command.args(["--json", "--source", "proc"]));
+    wait_for("its first lines", || {
+        running.next_line().contains("\"ready\"").then_some(())
+    });
+    assert_eq!(install(&copy).lines(), [""; 0]);
+    assert_is_copy(&copy);
+    assert_ne!(fs::metadata(&copy).unwrap().ino(), before);
+    assert!(running.child.try_wait().unwrap().is_none(), "it goes on");
+}
+
+#[test]
+fn a_link_is_replaced_and_not_followed() {
+    let directory = TempDir::new().unwrap();
+    let (link, other) = (
+        directory.path().join("link"),
+        directory.path().join("other"),
+    );
+    fs::write(&other, "kept").unwrap();
+    symlink(&other, &link).unwrap();
+    assert_eq!(install(&link).lines(), [""; 0]);
+    assert!(fs::symlink_metadata(&link).unwrap().is_file());
+    assert_eq!(fs::read(&other).unwrap(), b"kept");
+}
+
+/// A rename would replace a device, and make a file of a directory that is mistyped.
+#[test]
+fn what_is_no_file_and_no_directory_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let fifo = fifo_in(directory.path());
+    let missing = directory.path().join("missing/");
+    let below = missing.join("lntu");
+    let no_such = "No such file or directory (os error 2)";
+    for (destination, reason) in [
+        (&fifo, "not a file"),
+        (&missing, no_such),
+        (&below, no_such),
+    ] {
+        let refused = install(destination);
+        assert_eq!(
+            refused.error(),
+            format!("{}: {reason}", destination.display())
+        );
+    }
+    assert_eq!(names(directory.path()), ["fifo"]);
+}
+
+#[test]
+fn a_directory_that_is_not_writable_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    let allow = |mode| {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(0o755);
+    fs::copy(env!("CARGO_BIN_EXE_lntu"), directory.path().join("lntu")).unwrap();
+    allow(0o555);
+    let destination = directory.path().join("copy");
+    let refused = run_copy(&directory, &["install", destination.to_str().unwrap()]);
+    let reason = format!("{}: Permission denied (os error 13)", destination.display());
+    assert_eq!(refused.error(), reason);
+    assert_eq!(names(directory.path()), ["lntu"]);
+}
+
+/// Each call fails in turn. The file that was there stays, and nothing is left over.
+#[test]
+fn a_call_that_fails_leaves_the_old_file() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("probe");
+    let mut old = File::create(&file).unwrap();
+    old.write_all(b"old").unwrap();
+    for call in ["fsync", "fchmod", "rename,renameat,renameat2"] {
+        let mut strace = Command::new("strace");
+        let inject = format!("--inject={call}:error=EIO");
+        strace.args(["--quiet=all", "-o", "/dev/null", &inject]);
+        strace.args([env!("CARGO_BIN_EXE_lntu"), "install"]);
+        let failed = run(strace.arg(&file));
+        let reason = format!("{}: Input/output error (os error 5)", file.display());
+        assert_eq!(failed.error(), reason, "{call}");
+        assert_eq!(fs::read(&file).unwrap(), b"old", "{call}");
+        assert_eq!(names(directory.path()), ["probe"], "{call}");
+    }
+}
+
+/// A container with a volume, as an init container has it.
+#[test]
+fn a_container_hands_the_program_to_another() {
+    if !have_docker() {
+        return;
+    }
+    let volume = unique_name();
+    let mount = |mode: &str| format!("--volume={volume}:/shared:{mode}");
+    let image = Image::scratch();
+    let installed = image.run(&[&mount("rw")], &["/lntu", "install", "/shared"]);
+    assert_eq!(installed.lines(), [""; 0]);
+    let only_app = Image::of("FROM scratch\nCOPY app /\n", &[&binaries().app]);
+    let server = only_app.start(&[&mount("ro")], &["/app", "listen", "8080", "serve"]);
+    server.wait_for_line("serving");
+    let exec = |command: &[&str]| server.exec(&["--user=65534"], command);
+    assert_eq!(exec(&["/shared/lntu", "check", "8080"]).lines(), [""; 0]);
+
+    let again = exec(&["/shared/lntu", "install", "/shared"]);
+    assert_eq!(
+        again.error(),
+        "/shared/lntu: Read-only file system (os error 30)"
+    );
+
+    // Half of the program fits on this one.
+    let full = "--tmpfs=/full:size=128k";
+    let script = ["/lntu", "install", "/full/lntu"];
+    let full = image.run(&[full], &script);
+    assert_eq!(
+        full.error(),
+        "/full/lntu: No space left on device (os error 28)"
+    );
+    drop(server);
+    wait_within(Duration::from_secs(10), "the volume's end", || {
+        let removed = run(&mut docker(&["volume", "rm", &volume]));
+        removed.status.success().then_some(())
+    });
+}
+
+/// What is on a full disk stays there.
+#[test]
+fn a_full_disk_keeps_the_old_file() {
+    let directory = TempDir::new().unwrap();
+    let disk = directory.path().display();
+    let script = format!(
+        "mount -t tmpfs -o size=64k none {disk} && echo old >{disk}/lntu && \
+         \"$0\" install {disk}; echo $?; cat {disk}/lntu; ls -A {disk}"
+    );
+    let can_mount = run(Command::new("unshare").args(["--mount", "true"]));
+    let missing = (!can_mount.status.success()).then_some(can_mount.stderr);
+    if !have("netns", missing) {
+        return;
+    }
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_lntu")]);
+    let said = run(&mut unshare);
+    let reason = format!("lntu: {disk}/lntu: No space left on device (os error 28)\n");
+    assert_eq!((&*said.stdout, said.stderr), ("2\nold\nlntu\n", reason));
+}
