@@ -25,13 +25,22 @@ pub struct PortSpec {
 enum AddressSpec {
     /// `*`: the wildcard of either family, as output spells it.
     Wildcard,
+    /// `localhost`: one of [`LOCALHOST`].
+    Localhost,
     Exactly(IpAddr),
 }
+
+/// What `localhost` stands for. Programs disagree on which of the two comes first.
+const LOCALHOST: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+const LOCALHOST_NAME: &str = "localhost";
 
 /// Why a PORT argument was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortSpecError {
-    /// The address is no IPv4 address, bracketed IPv6 address or `*`.
+    /// The address is no IPv4 address, bracketed IPv6 address, `*` or `localhost`.
     Address,
     /// A name instead of an address.
     Name,
@@ -116,6 +125,9 @@ fn parse_address(text: &str) -> Result<AddressSpec, PortSpecError> {
     if text == "*" {
         return Ok(AddressSpec::Wildcard);
     }
+    if text.eq_ignore_ascii_case(LOCALHOST_NAME) {
+        return Ok(AddressSpec::Localhost);
+    }
     let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
     let address = match bracketed {
         Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
@@ -169,6 +181,7 @@ impl PortSpec {
             && match self.address {
                 None => true,
                 Some(AddressSpec::Wildcard) => address.is_unspecified(),
+                Some(AddressSpec::Localhost) => LOCALHOST.contains(&address),
                 Some(AddressSpec::Exactly(wanted)) => address == wanted,
             }
     }
@@ -179,6 +192,7 @@ impl fmt::Display for PortSpec {
         match self.address {
             None => {}
             Some(AddressSpec::Wildcard) => f.write_str("*:")?,
+            Some(AddressSpec::Localhost) => write!(f, "{LOCALHOST_NAME}:")?,
             Some(AddressSpec::Exactly(address)) => write!(f, "{}:", SsAddress(address))?,
         }
         let (first, last) = (self.ports.start(), self.ports.end());
@@ -240,6 +254,9 @@ impl RequiredPort {
     /// it [covers](RequiredPort::is_covered_by) the port, and if it is bound to an
     /// interface, the address asked for belongs to that. So it never serves a wildcard.
     pub fn is_served_by(&self, listener: &Listener) -> Serves {
+        if self.address == Some(AddressSpec::Localhost) {
+            return self.best_of_localhost(|port| port.is_served_by(listener));
+        }
         let covers = self.is_covered_by(listener);
         match listener.interface {
             Some(interface) if covers != Serves::No => match self.reaches(&interface) {
@@ -248,6 +265,20 @@ impl RequiredPort {
                 None => Serves::IfOnInterface,
             },
             _ => covers,
+        }
+    }
+
+    /// The best answer for one of the addresses of `localhost`.
+    fn best_of_localhost(&self, serves: impl Fn(&RequiredPort) -> Serves) -> Serves {
+        let [v4, v6] = LOCALHOST.map(|address| {
+            serves(&RequiredPort {
+                address: Some(AddressSpec::Exactly(address)),
+                ..self.clone()
+            })
+        });
+        match (v4, v6) {
+            (Serves::Yes, _) | (_, Serves::Yes) => Serves::Yes,
+            (Serves::No, other) | (other, _) => other,
         }
     }
 
@@ -272,6 +303,9 @@ impl RequiredPort {
         let is_served = self.is_on(listener)
             && match self.address {
                 None => true,
+                Some(AddressSpec::Localhost) => {
+                    return self.best_of_localhost(|port| port.is_covered_by(listener));
+                }
                 // Not `IfNotV6Only` where the source does not say: most servers on `::`
                 // accept IPv4, and where `/proc` is all there is (gVisor), each of them
                 // would be unhealthy. `0.0.0.0` is the strict form.
@@ -300,7 +334,7 @@ impl RequiredPort {
     /// no interface: it collides with a listener on any (`inet_bind_conflict`).
     pub fn is_kept_by(&self, listener: &Listener) -> Serves {
         let covers = match self.address {
-            None => false,
+            None | Some(AddressSpec::Localhost) => false,
             Some(AddressSpec::Wildcard) => true,
             Some(AddressSpec::Exactly(wanted)) => {
                 let (wanted, address) = (wanted.to_canonical(), listener.endpoint.address);
@@ -338,10 +372,10 @@ impl RequiredPort {
         }
     }
 
-    /// The address that it asks for, but `*`.
+    /// The address that it asks for, but `*` and `localhost`.
     pub fn address(&self) -> Option<IpAddr> {
         match self.address? {
-            AddressSpec::Wildcard => None,
+            AddressSpec::Wildcard | AddressSpec::Localhost => None,
             AddressSpec::Exactly(address) => Some(address.to_canonical()),
         }
     }
@@ -441,11 +475,13 @@ mod tests {
             "127.0.0.1:8080",
             "[::1]:8080/tcp",
             "*:1-65535/udp",
+            "localhost:8080",
             "80-80",
         ] {
             assert_eq!(spec(text).to_string(), text);
         }
         assert_eq!(spec("80/TCP"), spec("80/tcp"));
+        assert_eq!(spec("Localhost:80"), spec("localhost:80"));
         assert_ne!(spec("80-80"), spec("80"), "it is a range");
         assert_eq!(spec("[0:0::1]:80"), spec("[::1]:80"));
     }
@@ -470,11 +506,19 @@ mod tests {
         ] {
             assert_eq!(error(text), PortSpecError::Address, "{text:?}");
         }
-        for text in ["localhost:80", "db-1.svc_a:80"] {
+        for text in ["localhost.:80", "db-1.svc_a:80"] {
             assert_eq!(error(text), PortSpecError::Name, "{text:?}");
         }
         assert_eq!(error(":80"), PortSpecError::NoAddress);
-        for text in ["127.0.0.1", "[::1]", "*", "tcp", "UDP", "[::]/tcp"] {
+        for text in [
+            "127.0.0.1",
+            "[::1]",
+            "*",
+            "localhost",
+            "tcp",
+            "UDP",
+            "[::]/tcp",
+        ] {
             assert_eq!(error(text), PortSpecError::NoPort, "{text:?}");
         }
         assert_eq!(error("80,443"), PortSpecError::Commas);
@@ -484,7 +528,13 @@ mod tests {
     #[test]
     fn a_spec_names_listeners_by_port_protocol_and_address() {
         let web = listener(Protocol::Tcp, "127.0.0.1", 8080);
-        for text in ["8080", "8000-8080", "8080/tcp", "127.0.0.1:8080"] {
+        for text in [
+            "8080",
+            "8000-8080",
+            "8080/tcp",
+            "127.0.0.1:8080",
+            "localhost:8080",
+        ] {
             assert!(spec(text).matches(&web), "{text}");
         }
         for text in [
@@ -500,6 +550,9 @@ mod tests {
         assert!(spec("*:53").matches(&listener(Protocol::Udp, "::", 53)));
         assert!(spec("0.0.0.0:53").matches(&listener(Protocol::Udp, "0.0.0.0", 53)));
         assert!(!spec("0.0.0.0:53").matches(&listener(Protocol::Udp, "::", 53)));
+        let is_localhost =
+            |address: &str| spec("localhost:53").matches(&listener(Protocol::Udp, address, 53));
+        assert!(is_localhost("::1") && !is_localhost("127.0.0.2") && !is_localhost("::"));
     }
 
     fn required(text: &str) -> RequiredPort {

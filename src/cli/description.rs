@@ -482,10 +482,10 @@ pub const PORT_FORM: &str = "[ADDRESS:]PORT[-PORT][/PROTO]";
 /// A PORT of each kind.
 pub const PORT_EXAMPLES: &[&str] = &[
     "8080",
-    "8080/tcp",
     "53/udp",
     "3000-3999",
     "127.0.0.1:8080",
+    "localhost:8080",
     "[::1]:8080/tcp",
 ];
 
@@ -506,7 +506,7 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     (
         ALL,
         "",
-        "$NAME, ${NAME} and ${NAME:-DEFAULT} in a PORT are environment variables.",
+        "The ADDRESS localhost is 127.0.0.1 or ::1. $NAME, ${NAME} and ${NAME:-DEFAULT} in a PORT are environment variables.",
     ),
 ];
 

@@ -157,6 +157,88 @@ fn check_says_what_a_connection_would_find() {
     });
 }
 
+/// A name that a client resolves to either of two addresses.
+#[test]
+fn localhost_is_served_where_either_address_is() {
+    in_private_network(|| {
+        ip("link add eth9 type veth peer name peer9");
+        ip("address add 10.9.9.9/24 dev eth9");
+        ip("link set eth9 up");
+        let on = |interface: &'static [u8]| {
+            move |socket: &Socket| socket.bind_device(Some(interface)).unwrap()
+        };
+        let mut sockets = sockets_of_every_kind(Type::STREAM);
+        sockets.push(bound(Type::STREAM, "127.0.0.2:87", |_| {}));
+        sockets.push(bound(Type::STREAM, "10.9.9.9:88", |_| {}));
+        sockets.push(bound(Type::STREAM, "0.0.0.0:89", on(b"lo")));
+        sockets.push(bound(Type::STREAM, "[::]:90", on(b"eth9")));
+        let localhost = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
+        let (mut open, mut closed) = (0, 0);
+        for port in 80..=90 {
+            let is_open = localhost.iter().any(|address| takes_tcp(*address, port));
+            *if is_open { &mut open } else { &mut closed } += 1;
+            let argument = format!("localhost:{port}");
+            for source in ["auto", "netlink", "ss"] {
+                let answer = check(&["-q", "--source", source, &argument]).0;
+                assert_eq!(answer, i32::from(!is_open), "{source}, {argument}");
+            }
+            // `/proc` does not include interfaces.
+            if port != 90 {
+                let by_proc = check(&["-q", "--source", "proc", &argument]).0;
+                assert_eq!(by_proc, i32::from(!is_open), "{argument}");
+            }
+        }
+        assert_eq!((open, closed), (7, 4));
+        let reason = "localhost:88/tcp: only 10.9.9.9:88 is";
+        assert_eq!(check(&["localhost:88"]), no(reason));
+    });
+}
+
+/// Node binds the first address that the name has, whichever it is.
+#[test]
+fn a_server_that_resolves_localhost_is_found() {
+    if !have_program("services", "node") || !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let node = "require('http').createServer().listen(8080, 'localhost')";
+        let mut servers = vec![Running::start(Command::new("node").args(["-e", node]))];
+        for (address, port) in [("127.0.0.1", "8081"), ("::1", "8082")] {
+            let mut python = Command::new("python3");
+            python.args(["-m", "http.server", "--bind", address, port]);
+            servers.push(Running::start(&mut python));
+        }
+        let ports = ["localhost:8080", "localhost:8081", "localhost:8082"];
+        let wait = ["wait", "--timeout", "60s"];
+        assert_eq!(run(lntu(&wait).args(ports)).lines(), [""; 0]);
+        assert_eq!(check(&ports), (0, String::new()));
+        assert_eq!(check(&["-q", "[::1]:8081"]).0, 1);
+        assert_eq!(check(&["-q", "127.0.0.1:8082"]).0, 1);
+    });
+}
+
+#[test]
+fn localhost_is_closed_once_both_addresses_can_be_bound() {
+    in_private_network(|| {
+        let mut sockets = sockets_of_every_kind(Type::STREAM);
+        sockets.push(bound(Type::STREAM, "127.0.0.2:87", |_| {}));
+        let localhost = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
+        for port in 80..=87 {
+            let argument = format!("localhost:{port}");
+            let wait = ["wait", "-q", "--closed", "--timeout", "0", &argument];
+            // A process that another test starts holds what is closed here until it
+            // executes its program.
+            wait_for(&argument, || {
+                let mut addresses = localhost.iter();
+                let is_free =
+                    addresses.all(|address| can_be_bound(Type::STREAM, *address, port, false));
+                let code = run(&mut lntu(&wait)).code();
+                (code == i32::from(!is_free)).then_some(())
+            });
+        }
+    });
+}
+
 /// Whether one can bind this address and port as they are, and listen there.
 fn can_be_bound(kind: Type, address: IpAddr, port: u16, v6_only: bool) -> bool {
     let address = std::net::SocketAddr::from((address, port));
