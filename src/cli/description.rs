@@ -433,7 +433,8 @@ option_table! {
             Setting::Interval)
             => "Never under 10 ms. See PACE.";
         setting(None, "timeout", &DURATION, WAIT,
-            "give up after D", Setting::Timeout);
+            "give up after D", Setting::Timeout)
+            .instead("to wait for a PORT, use wait --timeout D");
         setting(None, "source", &SOURCE, ALL,
             "auto (default: for watch and list ss, for check and wait netlink; where that \
              fails, /proc), ss, proc or netlink",

@@ -185,6 +185,10 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             "--ipv6: not an option of check; the PORT says it: 127.0.0.1:80 or [::1]:80",
         ),
         (
+            &["check", "--timeout", "5s", "80"],
+            "--timeout: not an option of check; to wait for a PORT, use wait --timeout D",
+        ),
+        (
             &["check", "-A", "80"],
             "--all-namespaces: not an option of check",
         ),
