@@ -110,8 +110,12 @@ fn run(command: Command) -> Result<bool, Error> {
             source,
             output,
             by_port,
+            pids,
         } => {
             let stream = Output::open(output.path, true)?;
+            if pids {
+                return list::run_pids(open(source)?, stream);
+            }
             list::run(open(source)?, output.format, by_port, stream)?;
         }
         Command::Check {

@@ -42,6 +42,8 @@ pub enum Command {
         output: OutputOptions,
         /// Print one line for each protocol and port.
         by_port: bool,
+        /// Print only the ids of the processes that hold them.
+        pids: bool,
     },
     /// Say whether ports are listening.
     Check {

@@ -237,6 +237,7 @@ pub(super) enum Flag {
     Closed,
     AllNamespaces,
     Processes,
+    Pids,
     Json,
     Timestamps,
     NoHeader,
@@ -272,6 +273,7 @@ const PRINTING: &[CommandName] = &[CommandName::Watch, CommandName::List];
 const POLLING: &[CommandName] = &[CommandName::Watch, CommandName::Wait];
 const PROBES: &[CommandName] = &[CommandName::Check, CommandName::Wait];
 const CHECK: &[CommandName] = &[CommandName::Check];
+const LIST: &[CommandName] = &[CommandName::List];
 const WATCH: &[CommandName] = &[CommandName::Watch];
 const WAIT: &[CommandName] = &[CommandName::Wait];
 
@@ -414,6 +416,16 @@ option_table! {
     "How to print them", PRINTING {
         flag(Some('p'), "processes", ALL,
             "say which process holds each socket", Flag::Processes).with_any();
+        flag(None, "pids", LIST,
+            "only the ids of the processes that listen, one a line; exit with 1 if nothing \
+             listens", Flag::Pids)
+            => "Each process that holds one of the sockets is printed once, and none is left \
+                out, however many there are. Processes that are only connected to a port are \
+                not printed. If no process is found for some listener, because you may not \
+                read the descriptors of other users' processes, the exit status is 2. Another \
+                process that you may not read can also hold a socket of one that is printed. \
+                With socket activation, systemd holds the socket too, so do not kill what you \
+                have not looked at: process 1 may be among it.";
         flag(Some('n'), "numeric", PRINTING, "changes nothing: lntu looks up no names",
             Flag::Habit);
         flag(None, "json", ALL, "JSON Lines instead of ss-format", Flag::Json).with_any()

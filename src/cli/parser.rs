@@ -125,6 +125,7 @@ impl Parser<'_> {
             Flag::Closed => typed.closed = true,
             Flag::AllNamespaces => typed.output.format.namespaces = true,
             Flag::Processes => typed.output.format.holders = true,
+            Flag::Pids => typed.pids = true,
             Flag::ByPort => typed.by_port = true,
             Flag::Json => typed.output.format.json = true,
             Flag::Timestamps => typed.output.format.timestamps = true,

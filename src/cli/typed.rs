@@ -32,6 +32,7 @@ pub struct Typed {
     pub of: Option<u32>,
     pub excluded_holders: Vec<Vec<u8>>,
     pub by_port: bool,
+    pub pids: bool,
     /// With the text of each, for messages.
     pub ports: Vec<(String, PortSpec)>,
     pub source: Option<SourceName>,
@@ -67,6 +68,7 @@ impl Typed {
             false => self.command.unwrap_or_default(),
         };
         self.refuse_options_of_others(name)?;
+        self.refuse_what_pids_lack()?;
         let mut source = self.source_options()?;
         if matches!(name, CommandName::Watch | CommandName::List) {
             source.filter.ports = self.ports.drain(..).map(|(_, spec)| spec).collect();
@@ -92,6 +94,7 @@ impl Typed {
                 source,
                 output,
                 by_port: self.by_port,
+                pids: self.pids,
             },
             CommandName::Check => Command::Check {
                 question: self.question(name, &mut source)?,
@@ -121,6 +124,7 @@ impl Typed {
                 excludes_ephemeral: std::mem::take(&mut self.excludes_ephemeral),
             },
             holders: self.output.format.holders,
+            pids: self.pids,
             of: self.of,
             excluded_holders: std::mem::take(&mut self.excluded_holders),
         })
@@ -205,6 +209,19 @@ impl Typed {
             _ if !name.takes_ports() => error,
             _ => error.with("; ").with(instead),
         })
+    }
+
+    /// Refuses what would change lines that `--pids` does not print.
+    fn refuse_what_pids_lack(&self) -> Result<(), UsageError> {
+        let others = ["processes", "json", "timestamps", "by-port"];
+        let is_of_lines = |option: &&&OptionSpec| others.contains(&option.long);
+        match self.options.iter().find(is_of_lines) {
+            Some(option) if self.pids => Err(UsageError::of_lntu(format!(
+                "--pids: not together with --{}, since it prints ids only",
+                option.long
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// `--proc` and `--pid` name a place that only the `/proc` source can look at.

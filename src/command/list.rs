@@ -1,5 +1,6 @@
 //! `lntu list`: print the listeners once.
 
+use super::explanation;
 use crate::error::Error;
 use crate::output::table::Table;
 use crate::output::timestamp::Timestamp;
@@ -7,7 +8,7 @@ use crate::output::{Event, Format, Output, Renderer};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
-use crate::source::{Known, Source, SourceError};
+use crate::source::{Gaps, Known, Source, SourceError};
 
 /// Polls `source` once and writes every listener to `output`, or with `by_port` one
 /// for each protocol and port. A reader that goes away before the end is no error.
@@ -30,6 +31,60 @@ pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) ->
     match gaps.message() {
         Some(what) => Err(Error::Partial(what)),
         None => Ok(()),
+    }
+}
+
+/// How often to look again for listeners whose holders were not found.
+const MOST_LOOKS: usize = 3;
+
+/// Polls `source` once and writes the ids of the processes that hold a listener to
+/// `output`, one a line. False if there is no listener.
+///
+/// # Errors
+/// As those of [`run`], and if no process is found for some listener. The ids that were
+/// found are written all the same.
+pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
+    let mut snapshot = Snapshot::default();
+    let mut result = Ok(false);
+    for _ in 0..MOST_LOOKS {
+        let mut answer = source.poll(Known::default(), &mut snapshot).result?;
+        if let Some(pid) = answer.ended_root {
+            return Err(SourceError::Tree(TreeError::Ended(pid)).into());
+        }
+        let found = source.find_holders(&Snapshot::default(), &mut snapshot);
+        answer.gaps.holders = found.are_incomplete;
+        let listeners = snapshot.listeners();
+        let unheld = listeners.iter().filter(|l| l.holders.is_empty());
+        let unheld = Vec::from_iter(unheld);
+        result = match missing(&answer.gaps) {
+            Some(what) => Err(Error::Partial(what)),
+            None if unheld.is_empty() => Ok(!listeners.is_empty()),
+            None => Err(Error::Partial(format!(
+                "{}: no process was found that holds it (those of other users need root with \
+                 CAP_SYS_PTRACE)",
+                explanation::found(&unheld).0
+            ))),
+        };
+        // A listener may have closed before its holders were searched for.
+        if unheld.is_empty() {
+            break;
+        }
+    }
+    let mut text = String::new();
+    for pid in source.pids_of(&snapshot) {
+        text.push_str(&pid.to_string());
+        text.push('\n');
+    }
+    output.write_all(text.into_bytes())?;
+    result
+}
+
+/// What may be missing among the listeners, if anything.
+fn missing(gaps: &Gaps) -> Option<String> {
+    match gaps.forbidden.first() {
+        Some((_, file)) => Some(format!("{} cannot be read", file.display())),
+        None if gaps.unreadable.is_empty() => gaps.message(),
+        None => Some("some network namespaces cannot be read".into()),
     }
 }
 

@@ -92,6 +92,20 @@ impl HolderSearch {
         }
     }
 
+    /// The ids of all processes that hold one of `listeners`, for which it searched:
+    /// sorted, each once.
+    pub fn pids_of(&self, listeners: &[Listener]) -> Vec<u64> {
+        let mut pids = Vec::new();
+        for listener in listeners {
+            if let Some(socket) = self.lookup.find(listener.inode) {
+                pids.extend(&socket.pids);
+            }
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
     /// Whether it can exclude listeners.
     pub fn excludes_any(&self) -> bool {
         !self.lookup.excluded.is_empty()
@@ -125,6 +139,9 @@ struct Socket {
     inode: u64,
     is_searched: bool,
     holders: Holders,
+    /// The ids of all holders, each once. As wide as inodes are, since numbers of that
+    /// type are sorted elsewhere too.
+    pids: Vec<u64>,
     /// Whether a process whose name is not excluded holds it, or may hold it.
     may_have_other: bool,
 }
@@ -304,6 +321,10 @@ impl Search<'_> {
                     Some(Holder { name, pid, fd })
                 });
                 if let Some(holder) = holder {
+                    // A process can hold one socket many times.
+                    if socket.pids.last() != Some(&u64::from(pid)) {
+                        socket.pids.push(pid.into());
+                    }
                     holder.fd = fd;
                     socket.holders.add(holder);
                     socket.may_have_other |= !self.excluded.contains(&holder.name);

@@ -82,6 +82,8 @@ pub struct SourceOptions {
     pub filter: Filter,
     /// Whether to find the processes that hold them, to name them.
     pub holders: bool,
+    /// Whether to find the ids of all these processes.
+    pub pids: bool,
     /// Only listeners that this process holds, or one that descends from it.
     pub of: Option<u32>,
     /// Not the listeners all of whose holders have one of these names.
@@ -193,6 +195,7 @@ impl Source {
             choice,
             mut filter,
             holders,
+            pids,
             of,
             excluded_holders,
         } = options;
@@ -208,7 +211,7 @@ impl Source {
                 filter.excluded.push(ports);
             }
         }
-        let finds_holders = holders || !excluded_holders.is_empty();
+        let finds_holders = holders || pids || !excluded_holders.is_empty();
         let tree = of.map(|pid| Tree::new(proc_root, pid, &place)).transpose();
         let wants = |table: SocketTable| filter.wants(table);
         // What is not listed any more is not the tree's.
@@ -315,6 +318,13 @@ impl Source {
                 .as_ref()
                 .is_some_and(HolderSearch::is_incomplete),
         }
+    }
+
+    /// The ids of all processes that hold a listener of `snapshot`, whose holders were
+    /// found: sorted, each once.
+    pub fn pids_of(&self, snapshot: &Snapshot) -> Vec<u64> {
+        let search = self.holders.as_ref();
+        search.map_or(Vec::new(), |search| search.pids_of(snapshot.listeners()))
     }
 
     /// Whether it looks at a place that may be in another network namespace.

@@ -26,6 +26,7 @@ mod netlink;
 mod of;
 mod old_kernels;
 mod pace;
+mod pids;
 mod privileges;
 mod probe;
 mod processes;

@@ -36,7 +36,7 @@ fn blocks<const N: usize>(heading: &str, language: &str) -> [&'static str; N] {
 }
 
 /// The same of the manual.
-fn examples<const N: usize>(heading: &str) -> [&'static str; N] {
+pub fn examples<const N: usize>(heading: &str) -> [&'static str; N] {
     let section = MANUAL
         .split_once(&format!("\n.SS {heading}\n"))
         .expect(heading)
@@ -59,6 +59,7 @@ fn no_block_is_without_a_test() {
     let tests = [
         include_str!("readme.rs"),
         include_str!("readme/containers.rs"),
+        include_str!("pids.rs"),
     ];
     let is_asked_for = |call: &str| tests.iter().any(|tests| tests.contains(call));
     let (mut heading, mut is_fenced, mut count) = ("", false, 0);

@@ -209,6 +209,11 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             "--all-namespaces: not together with --source ss, which looks at its own network \
              namespace",
         ),
+        (
+            &["list", "--pids", "--json"],
+            "--pids: not together with --json, since it prints ids only",
+        ),
+        (&["check", "--pids", "1"], "--pids: not an option of check"),
         (&["check"], "check: needs a PORT"),
         (&["wait", "--timeout", "5s"], "wait: needs a PORT"),
         (

@@ -1,0 +1,149 @@
+//! `list --pids`: the ids of all processes that listen, for scripts that signal them.
+
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::harness::*;
+use crate::readme::shell;
+
+fn pids(arguments: &[&str]) -> Finished {
+    run(&mut lntu(&[&["list", "--pids"], arguments].concat()))
+}
+
+/// A server whose socket this many more processes inherit. Says its port, and the ids of
+/// all, sorted.
+fn server_with_workers(workers: usize) -> (Running, String, Vec<String>) {
+    let script = "import os, signal, socket, sys
+listener = socket.create_server(('127.0.0.1', 0))
+other = socket.create_server(('127.0.0.1', 0))
+again = listener.dup()
+pids = [os.getpid()]
+for _ in range(int(sys.argv[1])):
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    pids.append(pid)
+print(listener.getsockname()[1], *sorted(pids), flush=True)
+signal.pause()";
+    let mut python = Command::new("python3");
+    let server = Running::start(python.args(["-c", script, &workers.to_string()]));
+    let line = server.next_line();
+    let mut words = line.split(' ').map(str::to_string);
+    let port = words.next().unwrap();
+    (server, port, words.collect())
+}
+
+/// The table names 64 of them at most. A client of the port is none of them.
+#[test]
+fn every_process_that_listens_is_printed_once() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let (_server, port, expected) = server_with_workers(70);
+    assert_eq!(expected.len(), 71);
+    let _client = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+    for source in ["auto", "ss", "proc", "netlink"] {
+        if source == "ss" && !have_ss() {
+            continue;
+        }
+        let listed = pids(&["--source", source, &port]);
+        assert_eq!(listed.lines(), expected, "{source}");
+    }
+}
+
+#[test]
+fn nothing_that_listens_is_a_no_without_a_word() {
+    let port = FreePort::new();
+    let none = pids(&[&port.to_string()]);
+    assert_eq!((none.code(), &*none.stdout, &*none.stderr), (1, "", ""));
+}
+
+#[test]
+fn a_process_that_cannot_be_seen_is_status_2() {
+    if !rustix::process::geteuid().is_root() {
+        have("root", Some("only root can become another user".into()));
+        return;
+    }
+    if !have_program("services", "python3") {
+        return;
+    }
+    let hidden = listen("127.0.0.1");
+    let hidden = port_of(&hidden);
+    let script = "import signal, socket
+listener = socket.create_server(('127.0.0.1', 0))
+print(listener.getsockname()[1], flush=True)
+signal.pause()";
+    let mut python = Command::new("python3");
+    let seen = Running::start(without_root(python.args(["-c", script])));
+    let port = seen.next_line();
+    let directory = forbidding_proc(&[], &[]);
+    let list = |ports: &[&str]| {
+        let arguments = ["list", "--pids", "--source", "netlink"];
+        run_copy(&directory, &[&arguments, ports].concat())
+    };
+    let expected = format!("{}\n", seen.child.id());
+    assert_eq!(list(&[&port]).stdout, expected);
+    let partial = list(&[&port, &hidden.to_string()]);
+    let reason = format!(
+        "lntu: 127.0.0.1:{hidden}/tcp: no process was found that holds it (those of other users \
+         need root with CAP_SYS_PTRACE)\n"
+    );
+    let said = (partial.code(), partial.stdout, partial.stderr);
+    assert_eq!(said, (2, expected, reason));
+}
+
+/// What may listen and cannot be read is not "nothing".
+#[test]
+fn a_table_that_cannot_be_read_is_status_2() {
+    let proc = forbidding_proc(&[("tcp", crate::faults::PROC_HEADER)], &["udp"]);
+    let listed = run_forbidden(&proc, &["list", "--pids", "-q"]);
+    assert_eq!((listed.code(), &*listed.stdout), (2, ""), "{listed:?}");
+}
+
+#[test]
+fn a_process_whose_sockets_are_all_excluded_is_not_printed() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let (_server, port, _) = server_with_workers(1);
+    let excluded = pids(&["--exclude-holder", "python3", &port]);
+    assert_eq!(
+        (excluded.code(), &*excluded.stdout),
+        (1, ""),
+        "{excluded:?}"
+    );
+}
+
+#[test]
+fn the_recipe_ends_a_server_and_its_workers() {
+    if !have_program("services", "nginx") {
+        return;
+    }
+    let [recipe] = crate::readme::examples("End what listens on a port");
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().display();
+        let conf = format!(
+            "daemon off; pid {path}/pid; error_log stderr; worker_processes 2; events {{}} \
+             http {{ access_log off; server {{ listen 5173; }} }}"
+        );
+        let file = directory.path().join("nginx.conf");
+        std::fs::write(&file, conf).unwrap();
+        let mut nginx = Running::start(Command::new("nginx").arg("-c").arg(&file));
+        let workers = || {
+            let lines = pids(&["5173"]).stdout.lines().count();
+            (lines == 3).then_some(())
+        };
+        wait_for("nginx and its workers", workers);
+        let ended = run(&mut shell(recipe));
+        assert_eq!(ended.lines(), [""; 0]);
+        let status = wait_for("the end of nginx", || nginx.child.try_wait().unwrap());
+        assert!(status.success() || status.signal().is_some(), "{status}");
+        wait_for("the end of all", || {
+            (pids(&["5173"]).code() == 1).then_some(())
+        });
+    });
+}
