@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use crate::exit_status::ExitStatus;
 use crate::listener::{Endpoint, Interface, SsAddress};

@@ -47,11 +47,11 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
     let mut snapshot = Snapshot::default();
     let mut result = Ok(false);
     for _ in 0..MOST_LOOKS {
-        let mut answer = source.poll(Known::default(), &mut snapshot).result?;
+        let mut answer = source.poll(Known::default(), &mut snapshot)?;
         if let Some(pid) = answer.ended_root {
             return Err(SourceError::Tree(TreeError::Ended(pid)).into());
         }
-        let found = source.find_holders(&Snapshot::default(), &mut snapshot);
+        let found = source.find_holders(&mut snapshot);
         answer.gaps.holders = found.are_incomplete;
         let listeners = snapshot.listeners();
         let unheld = listeners.iter().filter(|l| l.holders.is_empty());
@@ -81,8 +81,8 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
 
 /// What may be missing among the listeners, if anything.
 fn missing(gaps: &Gaps) -> Option<String> {
-    match gaps.forbidden.first() {
-        Some((_, file)) => Some(format!("{} cannot be read", file.display())),
+    match gaps.tables.first() {
+        Some(gap) => Some(gap.reason.clone()),
         None if gaps.unreadable.is_empty() => gaps.message(),
         None => Some("some network namespaces cannot be read".into()),
     }
