@@ -172,6 +172,19 @@ impl PortSpec {
         }
     }
 
+    /// Its protocol, if it names one.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.protocol
+    }
+
+    /// The family of its address, if it has one that is not `*`.
+    pub fn family(&self) -> Option<Family> {
+        match self.address? {
+            AddressSpec::Wildcard => None,
+            AddressSpec::Exactly(address) => Some(Family::of(address)),
+        }
+    }
+
     /// Whether `listener` stands on exactly this port or range, on this
     /// address and protocol where they were given.
     pub fn matches(&self, listener: &Listener) -> bool {

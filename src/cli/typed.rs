@@ -71,7 +71,7 @@ impl Typed {
         self.refuse_what_pids_lack()?;
         let mut source = self.source_options()?;
         if matches!(name, CommandName::Watch | CommandName::List) {
-            source.filter.ports = self.ports.drain(..).map(|(_, spec)| spec).collect();
+            source.filter.ports = chosen_ports(self.ports.drain(..), &source.filter)?;
         }
         let output = std::mem::take(&mut self.output);
         let application = self.application.take();
@@ -284,6 +284,33 @@ fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
         [false, true] => Some(second),
         _ => None,
     }
+}
+
+/// The PORTs of a command that prints listeners. One whose listeners `filter` leaves out is
+/// refused: it would never print any.
+fn chosen_ports(
+    specs: impl Iterator<Item = (String, PortSpec)>,
+    filter: &Filter,
+) -> Result<Vec<PortSpec>, UsageError> {
+    let chosen = |(text, spec): (String, PortSpec)| {
+        let option = if let (Some(only), Some(named)) = (filter.protocol, spec.protocol())
+            && only != named
+        {
+            only.name()
+        } else if let (Some(only), Some(named)) = (filter.family, spec.family())
+            && only != named
+        {
+            match only {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            }
+        } else {
+            return Ok(spec);
+        };
+        let why = format!("not together with --{option}");
+        Err(refused("PORT", &text, &why))
+    };
+    specs.map(chosen).collect()
 }
 
 /// The PORTs of a command that needs some. `filter` then leaves out what no PORT

@@ -102,6 +102,31 @@ fn help_of_one_command_is_about_that_command() {
     assert_eq!(run(&mut lntu(&["--help"])).lines(), all.lines());
 }
 
+#[test]
+fn a_port_that_an_option_leaves_out_is_a_usage_error() {
+    for command in ["list", "watch"] {
+        for (option, port, long) in [
+            ("-t", "8080/udp", "tcp"),
+            ("-u", "80/tcp", "udp"),
+            ("-u", "*:1-99/TCP", "udp"),
+            ("-4", "[::1]:80", "ipv4"),
+            ("-6", "127.0.0.1:80", "ipv6"),
+        ] {
+            for arguments in [[option, port], [port, option]] {
+                let refused = run(lntu(&[command, "80"]).args(arguments));
+                let why = format!("PORT '{port}': not together with --{long} (try 'lntu --help')");
+                assert_eq!(refused.error(), why);
+            }
+        }
+    }
+    for arguments in [["-t", "8080/tcp"], ["-t", "8080"], ["-6", "*:80"]] {
+        let listed = run(lntu(&["list", "-H", "--source", "proc"]).args(arguments));
+        assert!(listed.status.success(), "{listed:?}");
+    }
+    let both = ["list", "-H", "-t", "-u", "--source", "proc", "1/udp"];
+    assert_eq!(run(&mut lntu(&both)).lines(), [""; 0]);
+}
+
 /// In a cluster with others, `-p` takes what it takes alone.
 #[test]
 fn letters_may_follow_p_and_digits_may_stand_before_it() {
