@@ -30,6 +30,9 @@ use crate::sys;
 
 const PROC: &str = "/proc";
 
+/// setns(2): this process lacks a capability.
+const EPERM: i32 = 1;
+
 /// The inode of the host's PID namespace (`PROC_PID_INIT_INO` of the kernel).
 const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -549,9 +552,13 @@ impl Home {
         match found {
             Ok(home) => Some(home),
             Err(error) => {
+                let hint = match error.raw_os_error() {
+                    Some(EPERM) => " (that takes root with CAP_SYS_ADMIN)",
+                    _ => "",
+                };
                 report::warn(format_args!(
                     "network namespaces are read through /proc, which costs far more: setns: \
-                     {error} (that takes root with CAP_SYS_ADMIN)"
+                     {error}{hint}"
                 ));
                 None
             }

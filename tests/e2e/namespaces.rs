@@ -680,3 +680,27 @@ fn processes_that_proc_does_not_show_are_missed_with_a_warning() {
         );
     }
 }
+
+#[test]
+fn a_capability_is_named_only_where_it_is_what_is_missing() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    for (error, hint) in [
+        ("EPERM", " (that takes root with CAP_SYS_ADMIN)"),
+        ("EINVAL", ""),
+        ("ENOSYS", ""),
+    ] {
+        let inject = format!("inject=setns:error={error}");
+        let mut strace = Command::new("strace");
+        strace.args(["-qq", "-o", "/dev/null", "-e", &inject]);
+        let listed = run(strace.args([env!("CARGO_BIN_EXE_lntu"), "list", "-A"]));
+        let first = listed.stderr.lines().next().unwrap_or_default();
+        let start =
+            "lntu: network namespaces are read through /proc, which costs far more: setns: ";
+        let reason = first.strip_prefix(start).expect(first);
+        let (_, after) = reason.split_once("(os error ").expect(first);
+        let (_, after) = after.split_once(')').unwrap();
+        assert_eq!(after, hint, "{error}");
+    }
+}
