@@ -104,7 +104,8 @@ fn run(command: Command) -> Result<bool, Error> {
             let beside = |application: Application| application.exec_beside_watcher(keeps_stdout);
             let parent = application.map(beside).transpose()?;
             let stream = Output::open(output.path, false)?;
-            Watcher::new(open(source)?, output.format, stream, options, parent).run();
+            let source = Source::new(source, &path()).or_else(Source::of_ended)?;
+            Watcher::new(source, output.format, stream, options, parent).run();
         }
         Command::List {
             source,

@@ -371,7 +371,8 @@ option_table! {
         setting(None, "of", &PID, ALL,
             "only sockets held by this process or one that descends from it", Setting::Of)
             => "A worker that inherits a socket counts, a daemon that left the tree does not. \
-                watch and wait end when the tree has ended; wait then with 2, at once. It \
+                watch ends with 0 when the process has ended and no listener of its tree is \
+                left; wait ends with 2, at once. It \
                 needs the right to read the descriptors of the tree (see SECURITY).";
         setting(None, "exclude-holder", &PROCESS_NAME, PRINTING,
             "not sockets that only processes of this name hold; may be repeated",

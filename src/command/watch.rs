@@ -63,7 +63,7 @@ pub struct Watcher {
     /// What was rendered says that these namespaces cannot be read.
     lost: Vec<u64>,
     output_fails: bool,
-    /// The process that was asked about has ended, which was said.
+    /// The process that was asked about has ended, which was rendered.
     root_has_ended: bool,
 }
 
@@ -169,6 +169,7 @@ impl Watcher {
                 self.render();
                 has_changed |= !self.changes.is_empty();
             }
+            self.render_end();
         }
         self.send()?;
         if self.is_over() {
@@ -276,14 +277,8 @@ impl Watcher {
 
     /// Whether nothing more can come: the process that was asked about has ended, and
     /// its sockets are closed.
-    fn is_over(&mut self) -> bool {
-        let Some(pid) = self.answer.ended_root else {
-            return false;
-        };
-        if !std::mem::replace(&mut self.root_has_ended, true) {
-            report::warn(format_args!("process {pid} has ended"));
-        }
-        self.started
+    fn is_over(&self) -> bool {
+        self.root_has_ended
             && self.settling.is_calm()
             && self.current.listeners().is_empty()
             && self.reported.listeners().is_empty()
@@ -355,6 +350,19 @@ impl Watcher {
                 say(Status::Lost(Some(*inode), reason));
                 lost.push(*inode);
             }
+        }
+    }
+
+    /// Renders, after what was there at the start, that the process that was asked about
+    /// has ended. Says so on stderr, too.
+    fn render_end(&mut self) {
+        if let Some(pid) = self.answer.ended_root
+            && self.started
+            && !std::mem::replace(&mut self.root_has_ended, true)
+        {
+            report::warn(format_args!("process {pid} has ended"));
+            self.renderer
+                .status(Status::Ended, Timestamp::now(), &mut self.unsent);
         }
     }
 

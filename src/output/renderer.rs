@@ -47,6 +47,8 @@ pub enum Status<'a> {
     Late(Duration),
     /// They no longer do.
     OnTime,
+    /// The process that was asked about has ended.
+    Ended,
 }
 
 /// Writes lines in one format, and keeps the widths of the table's columns.
@@ -75,6 +77,7 @@ impl Renderer {
                 Status::Back(namespace) => ("back", namespace, None, None),
                 Status::Late(interval) => ("late", None, None, Some(Seconds(interval))),
                 Status::OnTime => ("on_time", None, None, None),
+                Status::Ended => ("ended", None, None, None),
             };
             let line = json::status(kind, now, namespace, error, interval);
             text.extend_from_slice(line.as_bytes());

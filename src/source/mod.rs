@@ -36,6 +36,7 @@ use std::path::PathBuf;
 
 use crate::listener::SocketTable;
 use crate::port::{Filter, PortSpec};
+use crate::report;
 use crate::snapshot::Snapshot;
 use crate::sys;
 pub use error::SourceError;
@@ -45,7 +46,7 @@ use holders::HolderSearch;
 use inodes::Inodes;
 use namespaces::Namespaces;
 use tables::{TableGap, Tables};
-use tree::Tree;
+use tree::{Tree, TreeError};
 
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,6 +168,8 @@ pub struct Source {
 enum Asked {
     One(Sources),
     All(Namespaces),
+    /// Nothing, since the process with this id, of [`SourceOptions::of`], has ended.
+    Nothing(u32),
 }
 
 /// How a source looks again within one poll.
@@ -238,6 +241,31 @@ impl Source {
         })
     }
 
+    /// A source without listeners, whose root has ended, if `error` says that the process
+    /// of [`SourceOptions::of`] is not there. Whether it was there a moment ago must not
+    /// matter to a watcher.
+    ///
+    /// # Errors
+    /// Any other `error`.
+    pub fn of_ended(error: SourceError) -> Result<Source, SourceError> {
+        let root = match error {
+            SourceError::Tree(TreeError::Ended(root)) => root,
+            SourceError::Tree(TreeError::NoProcess(root)) => {
+                report::warn(format_args!("{error}; assuming that it has ended"));
+                root
+            }
+            _ => return Err(error),
+        };
+        Ok(Source {
+            asked: Asked::Nothing(root),
+            filter: Filter::default(),
+            is_elsewhere: false,
+            holders: None,
+            tree: None,
+            looks: Looks::default(),
+        })
+    }
+
     /// The same source, but one that never looks again. For tests that show what
     /// would be missed then.
     pub fn without_second_looks(mut self) -> Source {
@@ -285,6 +313,7 @@ impl Source {
                 answer.gaps.hides_namespaces = namespaces.is_partial();
                 answer.ended_namespaces = namespaces.ended();
             }
+            Asked::Nothing(root) => answer.ended_root = Some(*root),
             Asked::One(sources) => {
                 let answered_by = self.looks.answered_by.unwrap_or(AnsweredBy::ProcNet);
                 answer.may_know_more = sources.may_know_more(answered_by);
@@ -359,6 +388,10 @@ impl Source {
                 let read =
                     snapshot.refill(|listeners| namespaces.read(known.listeners, only, listeners));
                 read.map_err(SourceError::Namespaces)
+            }
+            Asked::Nothing(_) => {
+                snapshot.clear();
+                Ok(())
             }
             Asked::One(sources) => {
                 let listeners = known.listeners.filter(|_| known.may_be_late);

@@ -20,6 +20,8 @@ use crate::listener::Listener;
 use crate::snapshot::Snapshot;
 use crate::sys;
 
+/// Every process has a smaller id (`include/linux/threads.h` of the kernel).
+const PID_MAX_LIMIT: u32 = 4 * 1024 * 1024;
 /// A socket that so many searches in a row have not found is one of others. One search
 /// can miss a process: the kernel's list of children may lack some while others end
 /// (proc(5)).
@@ -92,10 +94,12 @@ struct Socket {
 /// Why it cannot be told which sockets the tree holds.
 #[derive(Debug)]
 pub enum TreeError {
-    /// No process has this id.
+    /// No process has this id. One may have had it.
     NoProcess(u32),
     /// The process with this id runs, but `/proc` does not show it.
     Hidden(u32),
+    /// This cannot be the id of a process: it is a thread's, or too large.
+    NotOfProcess(u32),
     /// The process with this id has ended.
     Ended(u32),
     /// A file or directory of a process of the tree cannot be read.
@@ -114,6 +118,7 @@ impl fmt::Display for TreeError {
                 write!(f, "--of {pid}: no such process in this PID namespace")
             }
             TreeError::Hidden(pid) => write!(f, "--of: {}", hidden(*pid)),
+            TreeError::NotOfProcess(pid) => write!(f, "--of {pid}: not the id of a process"),
             TreeError::Ended(pid) => write!(f, "--of {pid}: the process has ended"),
             TreeError::Unreadable(path, error) => {
                 write!(f, "--of: {}", reason(path, error))
@@ -168,10 +173,11 @@ impl Tree {
     /// may hold the same sockets.
     pub fn new(proc_root: &Path, root: u32, place: &Path) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
-        let stat = read_stat(&directory).map_err(|error| match error.kind() {
-            ErrorKind::NotFound if is_hidden(proc_root, root) => TreeError::Hidden(root),
-            ErrorKind::NotFound => TreeError::NoProcess(root),
-            _ => TreeError::Unreadable(directory.join("stat"), error),
+        let stat = read_stat(&directory).map_err(|error| match is_of_ended(&error) {
+            true if is_hidden(proc_root, root) => TreeError::Hidden(root),
+            true if root > PID_MAX_LIMIT => TreeError::NotOfProcess(root),
+            true => TreeError::NoProcess(root),
+            false => TreeError::Unreadable(directory.join("stat"), error),
         })?;
         if stat.has_ended {
             return Err(TreeError::Ended(root));
@@ -179,7 +185,10 @@ impl Tree {
         // A thread has a directory too, but is listed in that of its process only.
         let task = directory.join("task").join(root.to_string());
         if !task.exists() {
-            return Err(TreeError::NoProcess(root));
+            return Err(match directory.exists() {
+                true => TreeError::NotOfProcess(root),
+                false => TreeError::NoProcess(root),
+            });
         }
         let looked_at = match place == proc_root {
             true => place.join("self"),

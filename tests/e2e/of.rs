@@ -209,8 +209,7 @@ fn a_process_that_cannot_be_followed_is_an_error() {
             arguments.push("1");
         }
         let refused = run(&mut lntu(&arguments));
-        let why = "--of 4194305: no such process in this PID namespace";
-        assert_eq!(refused.error(), why);
+        assert_eq!(refused.error(), "--of 4194305: not the id of a process");
     }
     for value in ["0", "-1", "self", ""] {
         let refused = run(&mut lntu(&["list", "--of", value]));
@@ -711,6 +710,92 @@ fn a_watcher_of_a_process_and_its_namespace_ends_with_it() {
             (ended.code(), ended.stderr),
             (0, format!("lntu: process {pid} has ended\n"))
         );
+    });
+}
+
+/// When a process ended, before the first look or after it, is chance.
+#[test]
+fn a_watcher_of_an_ended_process_says_so_and_exits_with_0() {
+    let start = |program: &str| Service::start(program, &["600"], Path::new("/"));
+    for options in [&["--json"][..], &["--json", "--settle", "50ms"], &["-H"]] {
+        for moment in ["waited for", "a zombie", "after the start"] {
+            let mut service = start("sleep");
+            let pid = service.pid();
+            let of = ["--of", &pid, "-i", FAST, "--source", "proc"];
+            let mut expected = vec!["ready", "ended"];
+            match moment {
+                "waited for" => drop(service.0.kill().and_then(|()| service.0.wait()).unwrap()),
+                "a zombie" => {
+                    service.0.kill().unwrap();
+                    wait_for("a zombie", || is_gone(service.0.id()).then_some(()));
+                }
+                _ => {}
+            }
+            let watcher = Running::start(&mut lntu(&[&of, options].concat()));
+            if moment == "after the start" {
+                if options.contains(&"--json") {
+                    assert!(watcher.next_line().contains(expected.remove(0)));
+                }
+                watcher.assert_silent_for(A_WHILE);
+                service.0.kill().unwrap();
+            }
+            let ended = watcher.finish();
+            let what = format!("{moment}, {options:?}: {ended:?}");
+            assert_eq!(ended.code(), 0, "{what}");
+            if !options.contains(&"--json") {
+                expected.clear();
+            }
+            let lines: Vec<&str> = ended.stdout.lines().collect();
+            assert_eq!(lines.len(), expected.len(), "{what}");
+            for (line, expected) in lines.iter().zip(expected) {
+                let line: Value = serde_json::from_str(line).unwrap();
+                assert_eq!(line["type"], expected, "{what}");
+            }
+            let gone = match moment {
+                "waited for" => format!(
+                    "lntu: --of {pid}: no such process in this PID namespace; assuming that it \
+                     has ended\n"
+                ),
+                _ => String::new(),
+            };
+            let said = format!("{gone}lntu: process {pid} has ended\n");
+            assert_eq!(ended.stderr, said, "{what}");
+        }
+    }
+}
+
+/// A listener of the tree that another process holds, too, stays.
+#[test]
+fn a_listener_that_outlives_the_process_closes_after_its_end() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let script = "import os, socket, time
+s = socket.create_server(('127.0.0.1', 8000))
+if os.fork() == 0: time.sleep(600)
+time.sleep(600)";
+        let mut service = Service::start("python3", &["-c", script], Path::new("/"));
+        let pid = service.pid();
+        let wait = ["wait", "--of", &pid, "--timeout", "60s", "8000"];
+        assert_eq!(run(&mut lntu(&wait)).code(), 0);
+        let watch = ["--of", &pid, "--json", "-i", FAST, "--source", "proc"];
+        let watcher = Running::start(&mut lntu(&watch));
+        let next = || {
+            let line: Value = serde_json::from_str(&watcher.next_line()).unwrap();
+            line["type"].as_str().unwrap().to_string()
+        };
+        assert_eq!([next(), next()], ["listening", "ready"]);
+        wait_for("the fork", || {
+            (!children_of(service.0.id()).is_empty()).then_some(())
+        });
+        service.0.kill().unwrap();
+        assert_eq!(next(), "ended");
+        watcher.assert_silent_for(A_WHILE);
+        service.signal(Signal::KILL);
+        assert_eq!(next(), "closed");
+        assert_eq!(watcher.finish().code(), 0);
+        service.0.wait().unwrap();
     });
 }
 

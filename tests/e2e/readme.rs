@@ -358,6 +358,7 @@ fn the_json_schema_holds_for_every_line() {
             true,
         ),
         (json!({"type": "back", "timestamp": now}), true),
+        (json!({"type": "ended", "timestamp": now}), true),
         (json!({"type": "back"}), false),
         (
             json!({"type": "late", "timestamp": now, "interval": 2.5}),
