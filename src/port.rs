@@ -177,10 +177,10 @@ impl PortSpec {
         self.protocol
     }
 
-    /// The family of its address, if it has one that is not `*`.
+    /// The family of its address, if it has one that is not `*` or `localhost`.
     pub fn family(&self) -> Option<Family> {
         match self.address? {
-            AddressSpec::Wildcard => None,
+            AddressSpec::Wildcard | AddressSpec::Localhost => None,
             AddressSpec::Exactly(address) => Some(Family::of(address)),
         }
     }
@@ -197,6 +197,12 @@ impl PortSpec {
                 Some(AddressSpec::Localhost) => LOCALHOST.contains(&address),
                 Some(AddressSpec::Exactly(wanted)) => address == wanted,
             }
+    }
+
+    /// Whether `table` can hold a listener that this names.
+    fn can_be_in(&self, table: SocketTable) -> bool {
+        self.family().is_none_or(|family| family == table.family)
+            && self.protocol.is_none_or(|p| p == table.protocol)
     }
 }
 
@@ -461,6 +467,7 @@ impl Filter {
     pub fn wants(&self, table: SocketTable) -> bool {
         self.protocol.is_none_or(|p| p == table.protocol)
             && self.family.is_none_or(|f| f == table.family)
+            && (self.ports.is_empty() || self.ports.iter().any(|spec| spec.can_be_in(table)))
     }
 }
 

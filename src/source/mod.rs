@@ -324,6 +324,9 @@ impl Source {
         }
         let unsettled = TableGap::all_unsettled(self.looks.unsettled);
         answer.gaps.tables.extend(unsettled);
+        // `tcp` is read even if no listener of it is asked for.
+        let tables = &mut answer.gaps.tables;
+        tables.retain(|gap| self.filter.wants(gap.table));
         answer.may_know_more |= answer.gaps.passing().next().is_some();
         if let Some(tree) = &mut self.tree {
             answer.ended_root = tree.ended_root();

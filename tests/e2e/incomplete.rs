@@ -106,6 +106,10 @@ fn a_list_with_a_damaged_row_is_partial() {
         let said = "lntu: listeners may be missing: ";
         assert!(listed.stderr.starts_with(said), "{damage}: {listed:?}");
         assert_eq!(listed.stderr.lines().count(), 1, "{damage}");
+        for arguments in [&["list", "-u"][..], &["list", "81/udp", "[::1]:81"]] {
+            let other = at(&proc, arguments);
+            assert_eq!((other.code(), other.stderr.as_str()), (0, ""), "{damage}");
+        }
         let verbose = at(&proc, &["list", "-v", "-u"]);
         assert!(
             verbose.stderr.contains("1 row cannot be read"),
