@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::text::Text;
 use crate::output::OutputError;
 
 /// The cells of a row. One more follows in ss, which is always empty.
@@ -45,7 +46,7 @@ pub struct Table<'a> {
     /// The longest cell of each column so far.
     widths: [usize; COLUMNS],
     /// The cells that are not written yet, one behind the other.
-    text: Vec<u8>,
+    text: Text,
     /// Their lengths. Those of columns that are not shown are left out.
     lengths: Vec<u16>,
     /// The current cell: its column, and where in `text` it starts. `COLUMNS` is
@@ -67,7 +68,7 @@ impl<'a> Table<'a> {
         let mut table = Table {
             is_shown,
             widths: [0; COLUMNS],
-            text: Vec::new(),
+            text: Text::default(),
             lengths: Vec::new(),
             column: 0,
             start: 0,
@@ -115,15 +116,15 @@ impl<'a> Table<'a> {
 
     fn close_cell(&mut self) -> usize {
         self.text.truncate(self.start + MOST_IN_CELL);
-        let length = self.text.len() - self.start;
+        let length = self.text.length() - self.start;
         self.lengths.push(length as u16);
-        self.start = self.text.len();
+        self.start = self.text.length();
         length
     }
 
     /// Adds bytes to the current cell.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.text.extend_from_slice(bytes);
+        self.text.push(bytes);
     }
 
     /// Adds a number to the current cell. A long table has hundreds of thousands of
@@ -146,8 +147,8 @@ impl<'a> Table<'a> {
     /// Fills the current cell with blanks until it is this long.
     pub fn pad(&mut self, length: usize) {
         let end = self.start + length;
-        if self.text.len() < end {
-            self.text.resize(end, b' ');
+        if self.text.length() < end {
+            self.text.push_blanks(end - self.text.length());
         }
     }
 
@@ -177,38 +178,37 @@ impl<'a> Table<'a> {
 
     fn render(&mut self) {
         let first = self.is_shown.iter().position(|shown| *shown).unwrap_or(0);
-        let mut out = Vec::new();
-        let mut cells = &self.text[..];
+        let mut out = Text::default();
+        let mut cells = self.text.as_bytes();
         let mut column = first;
         for &length in &self.lengths {
             let (cell, rest) = cells.split_at(usize::from(length));
             cells = rest;
             if column > first {
-                out.extend_from_slice(DELIMITERS[column].as_bytes());
+                out.push(DELIMITERS[column].as_bytes());
             }
             let blanks = self.widths[column].saturating_sub(cell.len());
             let (before, after) = match IS_RIGHT_ALIGNED[column] {
                 true => (blanks, 0),
                 false => (0, blanks),
             };
-            out.resize(out.len() + before, b' ');
-            out.extend_from_slice(cell);
-            out.resize(out.len() + after, b' ');
+            out.push_blanks(before);
+            out.push(cell);
+            out.push_blanks(after);
             column += 1;
             while column < COLUMNS && !self.is_shown[column] {
                 column += 1;
             }
             if column == COLUMNS {
-                out.push(b'\n');
+                out.push(b"\n");
                 column = first;
-                if out.len() >= WRITTEN_AT_ONCE {
-                    let text = std::mem::take(&mut out);
-                    keep(&mut self.failure, (self.write)(text));
+                if out.length() >= WRITTEN_AT_ONCE {
+                    keep(&mut self.failure, (self.write)(out.take()));
                 }
             }
         }
-        keep(&mut self.failure, (self.write)(out));
-        self.text.clear();
+        keep(&mut self.failure, (self.write)(out.take()));
+        self.text.truncate(0);
         self.lengths.clear();
         self.start = 0;
         self.chunks = Chunks::default();
