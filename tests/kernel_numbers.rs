@@ -51,15 +51,17 @@ const HEADERS: [&str; 32] = [
 ];
 
 /// The kernel's numbers that no header has.
-const IN_NO_HEADER: [&str; 2] = [
+const IN_NO_HEADER: [&str; 3] = [
     // include/net/flow.h of the kernel.
     "LOOPBACK_IFINDEX",
     // include/linux/sched.h of the kernel; proc_pid_stat(5) points there.
     "PF_EXITING",
+    // include/linux/threads.h of the kernel.
+    "PID_MAX_LIMIT",
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 26] = [
+const OWN: [&str; 28] = [
     "ANY",
     "BOTH",
     "BUFFER",
@@ -67,12 +69,14 @@ const OWN: [&str; 26] = [
     "COLUMN",
     "COLUMNS",
     "DAYS",
+    "FIRST",
     "FRUITLESS",
     "LARGEST",
     "LATE",
     "LEAST",
     "LENGTH",
     "LONGEST",
+    "MODE",
     "MOST",
     "NETID",
     "PAGE",
