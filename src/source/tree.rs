@@ -34,9 +34,6 @@ const SEARCHES_PER_POLL: u8 = 2;
 const MOST_TRIES: usize = 20;
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Process ids are lower (`PID_MAX_LIMIT` of the kernel).
-const MOST_PIDS: usize = 4 << 20;
-
 /// A process and its descendants, and what is known of the sockets they hold.
 #[derive(Debug)]
 pub struct Tree {
@@ -485,7 +482,7 @@ impl Tree {
         children_of: impl Fn(u32) -> io::Result<Vec<u32>>,
     ) -> Result<(Vec<u32>, Option<String>), TreeError> {
         // A bit for each id. Looking through the list would take the square of its length.
-        let mut listed = vec![0u64; MOST_PIDS / 64];
+        let mut listed = vec![0u64; PID_MAX_LIMIT as usize / 64 + 1];
         let mut is_new = |pid: u32| {
             let (word, bit) = (listed.get_mut(pid as usize / 64), 1 << (pid % 64));
             word.is_some_and(|word| std::mem::replace(word, *word | bit) & bit == 0)
