@@ -61,9 +61,10 @@ const IN_NO_HEADER: [&str; 3] = [
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 28] = [
+const OWN: [&str; 29] = [
     "ANY",
     "BOTH",
+    "BUDGET",
     "BUFFER",
     "CHAINS",
     "COLUMN",

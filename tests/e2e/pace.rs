@@ -215,12 +215,14 @@ fn rendering_is_part_of_the_cost() {
             (precise_cpu_time(watcher.pid()), Instant::now())
         };
         let (used_before, started) = wait_for_table(4000);
-        let last = (4001..=4020).map(|port| {
+        // The limit is kept over ten seconds.
+        let last = (4001..).map(|port| {
             listeners.push(listen(port));
             wait_for_table(port)
         });
-        let (used, ended) = last.last().unwrap();
+        let mut last = last.skip_while(|(_, at)| *at - started < Duration::from_secs(12));
+        let (used, ended) = last.next().unwrap();
         let share = (used - used_before).as_secs_f64() / (ended - started).as_secs_f64();
-        assert!(share <= 0.115, "{share}");
+        assert!(share <= 0.11, "{share}");
     });
 }
