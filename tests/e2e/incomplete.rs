@@ -35,6 +35,7 @@ fn damaged_tables() -> Vec<(&'static str, String)> {
         ("only zeros", format!("{nul}\n")),
         ("too long", row(81).replace("0A", &"A".repeat(10_000))),
         ("without a state", row(81).replace("0A", "G")),
+        ("with a long state", row(81).replace("0A", "0AA")),
     ];
     let mut tables: Vec<_> = damaged
         .map(|(name, damaged)| (name, format!("{header}{}{damaged}{}", row(80), row(82))))

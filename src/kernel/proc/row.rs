@@ -68,7 +68,7 @@ impl fmt::Display for RowError {
             RowError::TooLong => "too long",
             RowError::TooFewFields => "too few fields",
             RowError::NoColon => "no colon in the local address",
-            RowError::WrongLength => "an address or port of the wrong length",
+            RowError::WrongLength => "an address, port or state of the wrong length",
             RowError::NotHex => "not hexadecimal",
         })
     }
@@ -261,6 +261,9 @@ fn decode_word(digits: &[u8]) -> Result<[u8; 4], RowError> {
 /// The low four bits are the state. Some Android phones set a higher one: they
 /// print LISTEN as `8A`.
 fn decode_state(text: &[u8]) -> Result<u8, RowError> {
+    if text.len() > 2 {
+        return Err(RowError::WrongLength);
+    }
     decode_hex(text).map(|value| value as u8 & 0x0F)
 }
 

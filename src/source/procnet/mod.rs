@@ -405,12 +405,19 @@ mod tests {
 
     #[test]
     fn text_that_is_no_table_is_an_error() {
-        for text in ["header\ngarbage\n", "a\n\nb\n", "\0\0\n\u{1}2:\n"] {
+        for text in [
+            "header\ngarbage\n",
+            "a\n\nb\n",
+            "\0\0\n\u{1}2:\n",
+            "hello\n",
+            "<html>\n",
+            "slot local_address\n",
+        ] {
             let proc = proc_with(&[("tcp", text)]);
             let error = ports(&mut source(&proc)).unwrap_err();
             assert!(error.ends_with("the first: not a row"), "{error}");
         }
-        let proc = proc_with(&[("tcp", "header\n\n \n")]);
+        let proc = proc_with(&[("tcp", "  sl  local_address\n\n \n")]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![]));
     }
 

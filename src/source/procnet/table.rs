@@ -312,9 +312,10 @@ impl TableFile {
                 if is_cut {
                     return Err(cut_short());
                 }
-                // The first line is the header, which has no colon. Other text may be a
-                // row that is damaged.
-                let is_header = contents.lines == 1 && !line.bytes.contains(&b':');
+                // Every kernel's header starts with `sl`. Other text may be a row that is
+                // damaged, or a file that is no table.
+                let text = line.bytes.trim_ascii_start();
+                let is_header = contents.lines == 1 && text.starts_with(b"sl ");
                 if !is_header && !line.bytes.trim_ascii().is_empty() {
                     contents.skip(RowError::NoRow);
                 }
