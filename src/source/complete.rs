@@ -18,24 +18,22 @@ const MOST_READS: usize = 10;
 /// Reads again until the tables whose listing is `split` are complete, and adds what that
 /// finds to `snapshot`. Returns the tables that did not settle.
 ///
-/// `read` replaces the contents of the snapshot that it gets, which is `another`, and
-/// returns the tables whose listing took several reads or datagrams. `None` if it fails.
-/// Then the result is `None`, too.
+/// `read` replaces the contents of the snapshot that it gets, and returns the tables whose
+/// listing took several reads or datagrams, or `None` if it fails. Then this fails, too.
 pub fn complete(
     snapshot: &mut Snapshot,
-    another: &mut Snapshot,
     mut split: Tables,
     read: &mut dyn FnMut(&mut Snapshot) -> Option<Tables>,
 ) -> Option<Tables> {
-    let mut steady = [0; 4];
+    let (mut another, mut steady) = (Snapshot::default(), [0; 4]);
     let mut listed = snapshot.counts();
     let mut known = listed;
     for _ in 0..MOST_READS {
         if unsettled(split, &steady).is_empty() {
             break;
         }
-        split.add(read(another)?);
-        snapshot.add_sockets(another);
+        split.add(read(&mut another)?);
+        snapshot.add_sockets(&another);
         let (now_listed, now_known) = (another.counts(), snapshot.counts());
         for (index, steady) in steady.iter_mut().enumerate() {
             // While sockets close, reads add nothing and skip the most.
@@ -93,10 +91,10 @@ mod tests {
     /// The ports that are found if the first read and the further ones list these, how
     /// often it was read again, and whether it settled. The last one repeats.
     fn found(split: Tables, reads: &[&[u16]]) -> (Vec<u16>, usize, bool) {
-        let (mut snapshot, mut another) = (Snapshot::default(), Snapshot::default());
+        let mut snapshot = Snapshot::default();
         fill(&mut snapshot, reads[0]);
         let mut count = 0;
-        let unsettled = complete(&mut snapshot, &mut another, split, &mut |snapshot| {
+        let unsettled = complete(&mut snapshot, split, &mut |snapshot| {
             count += 1;
             fill(snapshot, reads[count.min(reads.len() - 1)]);
             Some(split)
@@ -136,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_failure_of_a_read_is_one_of_all() {
-        let (mut snapshot, mut another) = (Snapshot::default(), Snapshot::default());
-        let unsettled = complete(&mut snapshot, &mut another, udp(), &mut |_| None);
+        let mut snapshot = Snapshot::default();
+        let unsettled = complete(&mut snapshot, udp(), &mut |_| None);
         assert!(unsettled.is_none());
     }
 }

@@ -424,7 +424,6 @@ impl Source {
             return Ok(());
         };
         let answered_by = &mut self.looks.answered_by;
-        let mut another = Snapshot::default();
         let mut result = Ok(());
         let split = sources.split();
         let mut read = |another: &mut Snapshot| match sources.read(None, another) {
@@ -437,15 +436,14 @@ impl Source {
                 None
             }
         };
-        let unsettled = complete::complete(snapshot, &mut another, split, &mut read);
+        let unsettled = complete::complete(snapshot, split, &mut read);
         self.looks.unsettled = unsettled.unwrap_or_default();
         result
     }
 
     /// Looks again for missing listeners and adds those that it finds. What is
     /// still missing then is gone: either the last [`FRUITLESS_LOOKS`] looks found
-    /// nothing new, or there were [`MOST_LOOKS`]. In the latter case, a table whose listing
-    /// is split did not settle.
+    /// nothing new, or there were [`MOST_LOOKS`].
     ///
     /// Another source may answer a further look. A listener that any complete look of
     /// this poll has seen was not seen to close, whichever source it came from.
@@ -473,29 +471,24 @@ impl Source {
             let before = std::mem::replace(&mut left, self.looks.find_missing(snapshot, expected));
             fruitless = if left < before { 0 } else { fruitless + 1 };
         }
-        if left > 0
-            && fruitless < FRUITLESS_LOOKS
-            && let Asked::One(sources) = &self.asked
-        {
-            self.looks.unsettled.add(sources.split());
-        }
         self.looks.count.taken += u64::from(at_first > 0);
         self.looks.count.needed += u64::from(left < at_first);
         result
     }
 }
 
-/// Keeps the listeners that are `known` in each table that may hold more than `snapshot`:
-/// they were not seen to close.
+/// Keeps the listeners that are `known` in each table that hides some: they were not seen
+/// to close.
 fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
-    if answer.ended_root.is_some() || answer.gaps.passing().next().is_none() {
+    let hides = |table| {
+        let mut gaps = answer.gaps.tables.iter();
+        gaps.any(|gap| gap.hides_listeners && gap.table == table)
+    };
+    if answer.ended_root.is_some() || !SocketTable::ALL.into_iter().any(hides) {
         return;
     }
     let mut kept = known.clone();
-    kept.retain(|listener| {
-        let mut gaps = answer.gaps.passing();
-        gaps.any(|gap| gap.table == listener.table())
-    });
+    kept.retain(|listener| hides(listener.table()));
     snapshot.add_missing(&kept);
 }
 

@@ -523,13 +523,13 @@ fn read_whole(
         return Some(split);
     }
     let mut read = |snapshot: &mut Snapshot| snapshot.refill(|all| read(all).ok_or(())).ok();
-    let (mut snapshot, mut another) = (Snapshot::default(), Snapshot::default());
+    let mut snapshot = Snapshot::default();
     let move_in = |all: &mut Vec<Listener>| {
         all.extend(listeners.drain(before..));
         Ok::<_, ()>(())
     };
     let _ = snapshot.refill(move_in);
-    let unsettled = complete::complete(&mut snapshot, &mut another, split, &mut read);
+    let unsettled = complete::complete(&mut snapshot, split, &mut read);
     listeners.extend_from_slice(snapshot.listeners());
     unsettled
 }

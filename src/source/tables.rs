@@ -12,10 +12,13 @@ pub struct TableGap {
     /// Another poll may read the whole table. Otherwise this process may not read it,
     /// which was said.
     pub may_pass: bool,
+    /// A listener that was looked for in vain may be there all the same.
+    pub hides_listeners: bool,
 }
 
 impl TableGap {
-    /// The gaps of the tables that did not settle.
+    /// The gaps of the tables that did not settle. Each read skips others, so a listener
+    /// that was looked for in vain is not there.
     pub fn all_unsettled(tables: Tables) -> impl Iterator<Item = TableGap> {
         let unsettled = SocketTable::ALL.into_iter();
         let unsettled = unsettled.filter(move |table| tables.contains(*table));
@@ -23,6 +26,7 @@ impl TableGap {
             table,
             reason: format!("the list of {} changed during every read", table.name()),
             may_pass: true,
+            hides_listeners: false,
         })
     }
 }

@@ -76,7 +76,11 @@ fn a_table_of_a_hundred_thousand_rows_lists_as_ss_lists_it() {
         )
     };
     let rows: String = (0..110_000).map(row).collect();
-    fs::write(proc.path().join("net/tcp"), format!("  sl  local_address\n{rows}")).unwrap();
+    fs::write(
+        proc.path().join("net/tcp"),
+        format!("  sl  local_address\n{rows}"),
+    )
+    .unwrap();
     let listed = run(lntu(&["list", "-H", "--proc"]).arg(proc.path()));
     assert_eq!(listed.lines().len(), 2_200);
     if have_ss() {

@@ -175,6 +175,7 @@ impl TableFile {
             table: self.table,
             reason,
             may_pass: !self.is_forbidden,
+            hides_listeners: !self.is_forbidden,
         })
     }
 
