@@ -118,24 +118,10 @@ fn all_works_without_any_environment() {
 }
 
 #[test]
-fn without_proc_a_probe_asks_netlink_and_the_others_say_so_and_the_application_starts() {
-    if !have_docker() {
-        return;
-    }
-    let options = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"];
-    let (said, errors) = everything(&options, &["unmount", "/proc"]);
-    assert_eq!(said, "exit 2\nexit 0\nexit 0\nexit 1");
-    let errors: Vec<&str> = errors.lines().collect();
-    let [list, check, watcher] = errors[..] else {
-        panic!("{errors:?}");
-    };
-    assert_eq!(check, "lntu: 1/tcp: not listening; 0.0.0.0:8080/tcp is");
-    for error in [list, watcher] {
-        assert!(error.starts_with("lntu: "), "{error}");
-        assert!(
-            error.contains("/proc/net/tcp: No such file or directory"),
-            "{error}"
-        );
+fn all_works_without_proc() {
+    if have_docker() {
+        let options = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"];
+        assert_works(&options, &["unmount", "/proc"]);
     }
 }
 
