@@ -14,7 +14,7 @@ use lntu::error::Error;
 use lntu::exit_status::{ExitStatus, SsExitStatus};
 use lntu::output::Output;
 use lntu::report::{self, Verbosity};
-use lntu::source::{Source, SourceChoice, SourceOptions};
+use lntu::source::{Source, SourceChoice, SourceError, SourceOptions};
 use lntu::sys;
 
 lntu::program!(program);
@@ -104,7 +104,7 @@ fn run(command: Command) -> Result<bool, Error> {
             let beside = |application: Application| application.exec_beside_watcher(keeps_stdout);
             let parent = application.map(beside).transpose()?;
             let stream = Output::open(output.path, false)?;
-            let source = Source::new(source, &path()).or_else(Source::of_ended)?;
+            let source = open(source).or_else(Source::of_ended)?;
             Watcher::new(source, output.format, stream, options, parent).run();
         }
         Command::List {
@@ -148,13 +148,13 @@ fn print(text: &str) -> Result<(), Error> {
 /// Opens the source. The one of all namespaces reads what every container controls, so it
 /// gets no privilege that it does not need. The output is open by then, and an application
 /// has been started with all of them.
-fn open(options: SourceOptions) -> Result<Source, Error> {
+fn open(options: SourceOptions) -> Result<Source, SourceError> {
     if matches!(options.choice, SourceChoice::AllNamespaces { .. })
         && let Err(error) = sys::give_up_privileges()
     {
         report::warn(format_args!("giving up privileges: {error}"));
     }
-    Ok(Source::new(options, &path())?)
+    Source::new(options, &path())
 }
 
 fn path() -> OsString {

@@ -208,6 +208,15 @@ impl Watching {
                 last = Some(timestamp);
             }
             let poll = polls.len() - 1;
+            // By port, a listener that closes gives way to another one of its port, in two
+            // lines that follow each other. The port stays open.
+            let gives_way = |last: &Event| {
+                opened && !last.opened && last.poll == poll && last.identity == identity
+            };
+            if matches!(self.scope, Scope::ByPort) && events.last().is_some_and(gives_way) {
+                events.pop();
+                continue;
+            }
             events.push(Event {
                 poll,
                 opened,
