@@ -328,7 +328,7 @@ fn ports_open_and_close_in_each_namespace_for_themselves() {
     opened.dedup();
     assert_eq!(opened.len(), 2);
     drop(first);
-    let mut next = || next_event(&watcher, one.namespace());
+    let next = || next_event(&watcher, one.namespace());
     assert_eq!(next(), "tcp CLOSED 127.0.0.1:80");
     assert_eq!(next(), "tcp LISTEN 127.0.0.2:80");
     drop(second);
