@@ -332,10 +332,6 @@ impl Source {
             answer.ended_root = tree.ended_root();
             answer.gaps.doubt = tree.take_doubt();
         }
-        answer.gaps.holders = self
-            .holders
-            .as_ref()
-            .is_some_and(HolderSearch::is_incomplete);
         answer
     }
 
