@@ -144,7 +144,9 @@ fn the_recipe_ends_a_server_and_its_workers() {
         };
         wait_for("nginx and its workers", workers);
         let ended = run(&mut shell(recipe));
-        assert_eq!(ended.lines(), [""; 0]);
+        // nginx may end its workers before kill reaches them.
+        let strange = |line: &&str| !line.is_empty() && !line.ends_with(": No such process");
+        assert_eq!(ended.stderr.lines().find(strange), None, "{ended:?}");
         let status = wait_for("the end of nginx", || nginx.child.try_wait().unwrap());
         assert!(status.success() || status.signal().is_some(), "{status}");
         wait_for("the end of all", || {
