@@ -449,8 +449,8 @@ option_table! {
             "give up after D", Setting::Timeout)
             .instead("to wait for a PORT, use wait --timeout D");
         setting(None, "source", &SOURCE, ALL,
-            "auto (default: for watch and list ss, for check and wait netlink; where that \
-             fails, /proc), ss, proc or netlink",
+            "auto (default: for watch and list ss; where that fails, and for check and wait, \
+             netlink; where that fails, /proc), ss, proc or netlink",
             Setting::Source)
             => "netlink asks the kernel as ss does, but for listeners only. See SOURCES.";
         setting(None, "proc", &DIRECTORY, ALL,

@@ -11,38 +11,60 @@ use super::tree::TreeError;
 /// Why no source gave a complete snapshot.
 #[derive(Debug)]
 pub enum SourceError {
-    /// `/proc` was the only source.
-    Proc(ProcError),
-    /// ss was the only source.
-    Ss(SsError),
-    /// ss was the only source. It printed no listeners, but `/proc` lists some.
+    /// Each source that may answer failed.
+    Failed(Failures),
+    /// ss was the only source. It printed no listeners, but the kernel lists some.
     SsContradicted,
-    /// ss was asked, then `/proc`, and perhaps netlink.
-    SsAndProc(SsError, ProcError, Option<NetlinkError>),
-    /// Netlink was the only source. It may answer at the next poll.
-    Netlink(NetlinkError),
-    /// Netlink was asked, then `/proc`.
-    NetlinkAndProc(NetlinkError, ProcError),
     /// It cannot be told which listeners the process and its descendants hold.
     Tree(TreeError),
     /// No network namespace can be read.
     Namespaces(NamespacesError),
 }
 
+/// Why each source failed that was asked: ss, then netlink, then `/proc`.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// Why ss failed, if it was asked.
+    pub ss: Option<SsError>,
+    /// Why netlink failed, if it was asked.
+    pub netlink: Option<NetlinkError>,
+    /// Why `/proc` failed, if it was read.
+    pub proc_net: Option<ProcError>,
+}
+
+impl Failures {
+    /// Whether none has failed.
+    pub fn is_empty(&self) -> bool {
+        let Failures {
+            ss,
+            netlink,
+            proc_net,
+        } = self;
+        ss.is_none() && netlink.is_none() && proc_net.is_none()
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ss = self.ss.as_ref().map(|error| error as &dyn fmt::Display);
+        let netlink = self.netlink.as_ref().map(|error| error as _);
+        let proc_net = self.proc_net.as_ref().map(|error| error as _);
+        let mut separator = "";
+        for error in [ss, netlink, proc_net].into_iter().flatten() {
+            write!(f, "{separator}{error}")?;
+            separator = "; ";
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SourceError::Proc(error) => error.fmt(f),
-            SourceError::Ss(error) => error.fmt(f),
+            SourceError::Failed(failures) => failures.fmt(f),
             SourceError::SsContradicted => {
-                write!(f, "{}, but /proc/net lists some", SsError::NoRows)
+                write!(f, "{}, but the kernel lists some", SsError::NoRows)
             }
-            SourceError::SsAndProc(ss, proc_net, None) => write!(f, "{ss}; {proc_net}"),
-            SourceError::SsAndProc(ss, proc_net, Some(netlink)) => {
-                write!(f, "{ss}; {proc_net}; {netlink}")
-            }
-            SourceError::Netlink(error) => error.fmt(f),
-            SourceError::NetlinkAndProc(netlink, proc_net) => write!(f, "{netlink}; {proc_net}"),
             SourceError::Tree(error) => error.fmt(f),
             SourceError::Namespaces(error) => error.fmt(f),
         }

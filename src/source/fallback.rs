@@ -1,10 +1,10 @@
 //! Which source answers for one network namespace: the one that is asked first, or
-//! where that fails, `/proc/net`, and after ss also netlink.
+//! where that fails, the next one: ss, then netlink, then `/proc/net`.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::error::SourceError;
+use super::error::{Failures, SourceError};
 use super::inodes::Inodes;
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
@@ -40,8 +40,10 @@ pub enum First {
 #[derive(Debug)]
 pub struct Sources {
     first: First,
-    proc_net: ProcNet,
     netlink: Netlink,
+    /// Why netlink is not asked any more: the kernel, or a sandbox, refused.
+    refusal: Option<NetlinkError>,
+    proc_net: ProcNet,
     /// Whether others may answer at every poll where the first source fails.
     falls_back: bool,
     /// The tables whose listing took several reads or datagrams the last time.
@@ -68,6 +70,7 @@ impl Sources {
         Sources {
             first,
             netlink: Netlink::new(&is_wanted),
+            refusal: None,
             proc_net: ProcNet::new(place, is_wanted),
             falls_back,
             split: Tables::default(),
@@ -86,7 +89,11 @@ impl Sources {
         snapshot: &mut Snapshot,
     ) -> Result<AnsweredBy, SourceError> {
         let answered_by = match &mut self.first {
-            First::ProcNet => self.read_proc_net(known, snapshot)?,
+            First::ProcNet => {
+                self.read_proc_net(Failures::default(), known, snapshot)?;
+                AnsweredBy::ProcNet
+            }
+            First::Netlink => self.read_netlink(Failures::default(), known, snapshot)?,
             First::Ss(ss, inodes) => match snapshot.refill(|listeners| ss.read(listeners)) {
                 Ok(()) if !snapshot.listeners().is_empty() => {
                     if let Some(inodes) = inodes {
@@ -98,10 +105,6 @@ impl Sources {
                     let failure = result.err().unwrap_or(SsError::NoRows);
                     self.read_for_ss(failure, known, snapshot)?
                 }
-            },
-            First::Netlink => match self.read_netlink(snapshot) {
-                Ok(answered_by) => answered_by,
-                Err(error) => self.read_for_netlink(error, known, snapshot)?,
             },
         };
         self.split = match answered_by {
@@ -119,7 +122,8 @@ impl Sources {
     /// Whether a later poll may know what one that was `answered_by` this source did
     /// not: netlink is asked again.
     pub fn may_know_more(&self, answered_by: AnsweredBy) -> bool {
-        matches!(self.first, First::Netlink) && answered_by != AnsweredBy::Netlink
+        let asks_netlink = matches!(self.first, First::Netlink) && self.refusal.is_none();
+        asks_netlink && answered_by != AnsweredBy::Netlink
     }
 
     /// The tables whose listing took several reads or datagrams at the last
@@ -133,54 +137,8 @@ impl Sources {
         &mut self.proc_net
     }
 
-    fn read_proc_net(
-        &mut self,
-        known: Option<&Snapshot>,
-        snapshot: &mut Snapshot,
-    ) -> Result<AnsweredBy, SourceError> {
-        let proc_net = &mut self.proc_net;
-        let read = snapshot.refill(|listeners| proc_net.read(known, listeners));
-        read.map_err(SourceError::Proc)?;
-        Ok(AnsweredBy::ProcNet)
-    }
-
-    fn read_netlink(&mut self, snapshot: &mut Snapshot) -> Result<AnsweredBy, NetlinkError> {
-        let netlink = &mut self.netlink;
-        snapshot.refill(|listeners| netlink.read(listeners))?;
-        Ok(AnsweredBy::Netlink)
-    }
-
-    /// Reads `/proc/net` where netlink failed. If it is refused, and nothing else was
-    /// asked for, it is not asked again.
-    fn read_for_netlink(
-        &mut self,
-        error: NetlinkError,
-        known: Option<&Snapshot>,
-        snapshot: &mut Snapshot,
-    ) -> Result<AnsweredBy, SourceError> {
-        let is_refused = !error.may_pass();
-        if is_refused {
-            self.first = First::ProcNet;
-        }
-        let message = format_args!("{error}; reading /proc/net instead");
-        if self.falls_back {
-            self.details.say_once(message);
-        } else if is_refused {
-            report::warn(message);
-            return self.read_proc_net(known, snapshot);
-        } else {
-            return Err(SourceError::Netlink(error));
-        }
-        self.read_proc_net(known, snapshot)
-            .map_err(|also| match also {
-                SourceError::Proc(proc_net) => SourceError::NetlinkAndProc(error, proc_net),
-                other => other,
-            })
-    }
-
-    /// Reads `/proc/net` where ss failed, or to confirm that there is nothing. Where ss
-    /// can read neither netlink nor `/proc`, it still prints its header and exits 0. Asks
-    /// netlink where `/proc/net` fails, too.
+    /// Asks netlink where ss failed, or to confirm that there is nothing: where ss can
+    /// read neither netlink nor `/proc`, it still prints its header and exits 0.
     fn read_for_ss(
         &mut self,
         failure: SsError,
@@ -188,29 +146,83 @@ impl Sources {
         snapshot: &mut Snapshot,
     ) -> Result<AnsweredBy, SourceError> {
         let is_unconfirmed = matches!(failure, SsError::NoRows);
+        let failures = Failures {
+            ss: Some(failure),
+            ..Failures::default()
+        };
         if !self.falls_back && !is_unconfirmed {
-            return Err(SourceError::Ss(failure));
+            return Err(SourceError::Failed(failures));
         }
-        let proc_net = &mut self.proc_net;
-        if let Err(error) = snapshot.refill(|listeners| proc_net.read(known, listeners)) {
-            if !self.falls_back {
-                return Err(SourceError::SsAndProc(failure, error, None));
-            }
-            let message = format_args!("{failure}; {error}; asking netlink instead");
-            self.details.say_once(message);
-            return self
-                .read_netlink(snapshot)
-                .map_err(|also| SourceError::SsAndProc(failure, error, Some(also)));
-        }
-        if is_unconfirmed && snapshot.listeners().is_empty() {
-            return Ok(AnsweredBy::ProcNet);
-        }
-        if !self.falls_back {
+        let answered_by = self.read_netlink(failures, known, snapshot)?;
+        if is_unconfirmed && !self.falls_back && !snapshot.listeners().is_empty() {
             snapshot.clear();
             return Err(SourceError::SsContradicted);
         }
-        self.details
-            .say_once(format_args!("{failure}; reading /proc/net instead"));
+        Ok(answered_by)
+    }
+
+    /// Asks netlink, and reads `/proc/net` where that fails. Netlink that was refused is
+    /// not asked again while `/proc/net` can be read: the kernel may start modprobe each
+    /// time.
+    fn read_netlink(
+        &mut self,
+        mut failures: Failures,
+        known: Option<&Snapshot>,
+        snapshot: &mut Snapshot,
+    ) -> Result<AnsweredBy, SourceError> {
+        let is_only_source = matches!(self.first, First::Netlink) && !self.falls_back;
+        let error = match self.refusal.take() {
+            Some(refusal) => refusal,
+            None => {
+                let netlink = &mut self.netlink;
+                let Err(error) = snapshot.refill(|listeners| netlink.read(listeners)) else {
+                    self.say_instead(&failures, "asking netlink", snapshot);
+                    return Ok(AnsweredBy::Netlink);
+                };
+                if is_only_source && !error.may_pass() {
+                    report::warn(format_args!("{error}; reading /proc/net instead"));
+                }
+                error
+            }
+        };
+        let is_refused = !error.may_pass();
+        failures.netlink = Some(error);
+        if is_only_source && !is_refused {
+            return Err(SourceError::Failed(failures));
+        }
+        let failures = self.read_proc_net(failures, known, snapshot)?;
+        self.refusal = failures.netlink.filter(|_| is_refused);
         Ok(AnsweredBy::ProcNet)
+    }
+
+    /// Reads `/proc/net`, after these failures, which it returns.
+    fn read_proc_net(
+        &mut self,
+        mut failures: Failures,
+        known: Option<&Snapshot>,
+        snapshot: &mut Snapshot,
+    ) -> Result<Failures, SourceError> {
+        let proc_net = &mut self.proc_net;
+        match snapshot.refill(|listeners| proc_net.read(known, listeners)) {
+            Ok(()) => {
+                self.say_instead(&failures, "reading /proc/net", snapshot);
+                Ok(failures)
+            }
+            Err(error) => {
+                failures.proc_net = Some(error);
+                Err(SourceError::Failed(failures))
+            }
+        }
+    }
+
+    /// Says which source gave `snapshot` after these failures. An ss that lists nothing
+    /// where there is nothing has not failed.
+    fn say_instead(&mut self, failures: &Failures, source: &str, snapshot: &Snapshot) {
+        let ss_is_right =
+            matches!(failures.ss, Some(SsError::NoRows)) && snapshot.listeners().is_empty();
+        if !failures.is_empty() && !ss_is_right {
+            let message = format_args!("{failures}; {source} instead");
+            self.details.say_once(message);
+        }
     }
 }

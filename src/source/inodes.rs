@@ -7,7 +7,7 @@
 //! between two polls looks the same to ss; only the inode tells. Asking netlink costs
 //! a few percent of a run of ss.
 
-use super::error::SourceError;
+use super::error::{Failures, SourceError};
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
 use super::ss::SsError;
@@ -89,7 +89,11 @@ impl Inodes {
                 self.say(&error);
                 Ok(())
             }
-            Err(also) => Err(SourceError::SsAndProc(SsError::NoInodes(error), also, None)),
+            Err(also) => Err(SourceError::Failed(Failures {
+                ss: Some(SsError::NoInodes),
+                netlink: Some(error),
+                proc_net: Some(also),
+            })),
         }
     }
 

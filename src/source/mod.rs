@@ -1,5 +1,5 @@
-//! Where a snapshot comes from, and which source may answer: `ss` or netlink, and
-//! where they fail, `/proc`.
+//! Where a snapshot comes from, and which source may answer: `ss`, or where it fails,
+//! netlink, or where that fails too, `/proc`.
 //!
 //! - [`ss`] runs `ss -lntu` and reads its lines.
 //! - [`procnet`] reads the tables of `/proc/net`.
@@ -51,7 +51,7 @@ use tree::{Tree, TreeError};
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// ss, and where it fails, `/proc/net`, and then inet_diag, at every poll.
+    /// ss, and where it fails, inet_diag, and then `/proc/net`, at every poll.
     #[default]
     Auto,
     /// inet_diag, and where it fails, `/proc/net`. For probes: it never executes a

@@ -44,7 +44,7 @@ fn assert_rejected(script: &str, reason: &str) {
     assert!(listed.status.success(), "{listed:?}");
     let found = listed.stdout.split_whitespace().nth(4).unwrap();
     assert_eq!(found, format!("127.0.0.1:{port}"), "{listed:?}");
-    let said = format!("lntu: {reason}; reading /proc/net instead\n");
+    let said = format!("lntu: {reason}; asking netlink instead\n");
     assert_eq!(listed.stderr, said);
     // Even an idle machine then has a listener.
     let _listener = listen("127.0.0.1");
@@ -180,7 +180,7 @@ fn an_ss_that_hangs_is_ended_after_two_seconds_with_all_it_started() {
     assert_eq!(listed.stdout.lines().count(), 1);
     assert_eq!(
         listed.stderr,
-        "lntu: ss: not finished after 2 s; reading /proc/net instead\n"
+        "lntu: ss: not finished after 2 s; asking netlink instead\n"
     );
     assert!(took >= Duration::from_secs(2), "{took:?}");
     let sleeper = fs::read_to_string(&pid_file).unwrap();
@@ -200,7 +200,7 @@ fn an_ss_that_trickles_or_leaves_its_pipe_open_is_given_up_after_two_seconds() {
         assert_eq!(listed.stdout.lines().count(), 1);
         assert_eq!(
             listed.stderr,
-            "lntu: ss: not finished after 2 s; reading /proc/net instead\n"
+            "lntu: ss: not finished after 2 s; asking netlink instead\n"
         );
     }
 }
@@ -240,12 +240,9 @@ fn an_ss_that_prints_without_end_leaves_no_memory() {
     command.args(["-v", "--changes-only", "-i", "20ms"]);
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
     let given_up = watcher.next_error();
-    assert!(
-        given_up.ends_with("; reading /proc/net instead"),
-        "{given_up}"
-    );
-    let paused = "lntu: ss: not run for a minute, because its last run did not finish; reading \
-                  /proc/net instead";
+    assert!(given_up.ends_with("; asking netlink instead"), "{given_up}");
+    let paused = "lntu: ss: not run for a minute, because its last run did not finish; asking \
+                  netlink instead";
     assert_eq!(watcher.next_error(), paused);
     let pid = watcher.child.id();
     let most = peak_memory(pid);
@@ -333,7 +330,7 @@ fn files_that_cannot_be_executed_are_skipped() {
         assert_eq!(listed.stdout.lines().count(), 1);
         assert_eq!(
             listed.stderr,
-            "lntu: ss: not found in PATH; reading /proc/net instead\n"
+            "lntu: ss: not found in PATH; asking netlink instead\n"
         );
     };
     assert_not_found();
@@ -349,7 +346,7 @@ fn files_that_cannot_be_executed_are_skipped() {
     let reason = format!("{}: Exec format error (os error 8)", ss.display());
     assert_eq!(
         listed.stderr,
-        format!("lntu: {reason}; reading /proc/net instead\n")
+        format!("lntu: {reason}; asking netlink instead\n")
     );
     assert_eq!(only_there(&["--source", "ss"]).error(), reason);
 }
@@ -365,7 +362,7 @@ fn lntu_never_runs_itself_as_ss() {
     assert_eq!(listed.stdout.lines().count(), 1);
     assert_eq!(
         listed.stderr,
-        "lntu: ss: not found in PATH; reading /proc/net instead\n"
+        "lntu: ss: not found in PATH; asking netlink instead\n"
     );
 }
 
@@ -377,13 +374,13 @@ fn an_ss_in_the_working_directory_is_never_run() {
         let listed = run(command.env("PATH", path).current_dir(directory.path()));
         assert_eq!(
             listed.stderr,
-            "lntu: ss: not found in PATH; reading /proc/net instead\n"
+            "lntu: ss: not found in PATH; asking netlink instead\n"
         );
     }
     assert!(!directory.path().join("was-run").exists());
 }
 
-/// ss answers the first look and fails at the second, which `/proc` answers. What
+/// ss answers the first look and fails at the second, which netlink answers. What
 /// either has seen was not seen to close.
 #[test]
 fn a_second_look_that_another_source_answers_adds_to_the_first() {

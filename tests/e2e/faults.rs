@@ -382,11 +382,7 @@ fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
     fs::write(ss.path().join("go"), "").unwrap();
     watcher.assert_silent_for(Duration::from_millis(2100));
     kill_process(watcher.pid(), Signal::CONT).unwrap();
-    assert!(
-        watcher
-            .next_error()
-            .ends_with("; reading /proc/net instead")
-    );
+    assert!(watcher.next_error().ends_with("; asking netlink instead"));
     watcher.assert_silent_for(A_WHILE);
     drop(listener);
     let closed = event(&watcher.next_line());

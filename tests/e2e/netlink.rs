@@ -221,6 +221,63 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
 }
 
 #[test]
+fn without_ss_and_netlink_proc_answers() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let listener = listen("127.0.0.1");
+    let port = port_of(&listener).to_string();
+    let no_ss = TempDir::new().unwrap();
+    for (error, reason) in [
+        ("EPERM", "Operation not permitted (os error 1)"),
+        ("ENOBUFS", "No buffer space available (os error 105)"),
+    ] {
+        let inject = format!("inject=socket:error={error}");
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=socket",
+            "-e",
+            &inject,
+        ]);
+        strace.args(["-E", &format!("PATH={}", no_ss.path().display())]);
+        strace.args([env!("CARGO_BIN_EXE_lntu"), "list", "-H", "-v", &port]);
+        let listed = run(&mut strace);
+        let said = format!(
+            "lntu: ss: not found in PATH; netlink: socket: {reason}; reading /proc/net instead\n"
+        );
+        assert_eq!((listed.code(), &*listed.stderr), (0, &*said));
+        assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
+    }
+}
+
+/// Each request for a protocol that the kernel does not know may start modprobe.
+#[test]
+fn netlink_is_asked_once_where_it_is_refused() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let trace = directory.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-qq", "-e", "trace=socket,openat", "-o"])
+        .arg(&trace);
+    strace.args(["-e", "inject=socket:error=EPERM", "-E", "PATH=/nowhere"]);
+    let watcher = Running::start(strace.args([env!("CARGO_BIN_EXE_lntu"), "-i", FAST]));
+    let count = |call: &str| {
+        let traced = fs::read_to_string(&trace).unwrap_or_default();
+        traced.matches(call).count()
+    };
+    wait_for("some polls", || (count("net/tcp\"") > 5).then_some(()));
+    assert_eq!(count("socket("), 1);
+    drop(watcher);
+}
+
+#[test]
 fn a_watcher_refused_by_netlink_goes_on_with_proc_and_closes_nothing() {
     if !have_program("strace", "strace") {
         return;

@@ -279,7 +279,7 @@ fn a_switch_of_source_is_no_event() {
     watcher.assert_silent_for(A_WHILE);
 
     let says_once = |reason: &str| {
-        let said = format!("lntu: {reason}; reading /proc/net instead");
+        let said = format!("lntu: {reason}; asking netlink instead");
         assert_eq!(watcher.next_error(), said);
     };
     ss.becomes("exit 1");
@@ -289,7 +289,7 @@ fn a_switch_of_source_is_no_event() {
     watcher.assert_silent_for(A_WHILE);
     ss.becomes("echo 'Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port'");
     says_once("ss: printed no listeners");
-    // A change is seen while /proc answers, and told back when ss does again.
+    // A change is seen while netlink answers, and is no event again when ss does.
     let listener = changing.listen();
     assert!(event(&watcher.next_line()).ends_with(&format!("LISTEN 127.0.0.1:{change}")));
     ss.becomes(&real);
@@ -313,7 +313,7 @@ fn an_ss_that_comes_and_goes_is_no_event() {
     ss.disappears();
     let watcher = Running::start(command.env("PATH", ss.path()));
     assert!(watcher.next_line().contains("LISTEN"));
-    let said = "lntu: ss: not found in PATH; reading /proc/net instead";
+    let said = "lntu: ss: not found in PATH; asking netlink instead";
     assert_eq!(watcher.next_error(), said);
     for _ in 0..2 {
         ss.appears();

@@ -17,7 +17,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::netlink::NetlinkError;
 use super::tables::Tables;
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
@@ -54,8 +53,9 @@ pub enum SsError {
     /// source, it still prints its header and exits 0. [`Ss::read`] never returns
     /// this error. Its caller uses it for an answer without listeners.
     NoRows,
-    /// It prints no inodes, which were asked for, and netlink failed for this reason.
-    NoInodes(NetlinkError),
+    /// It prints no inodes, which were asked for. [`Ss::read`] never returns this error,
+    /// either.
+    NoInodes,
 }
 
 impl fmt::Display for SsError {
@@ -67,7 +67,7 @@ impl fmt::Display for SsError {
             }
             SsError::Run(error) => error.fmt(f),
             SsError::Answer(error) => error.fmt(f),
-            SsError::NoInodes(error) => write!(f, "ss: prints no inodes; {error}"),
+            SsError::NoInodes => f.write_str("ss: prints no inodes"),
             SsError::NoRows => f.write_str("ss: printed no listeners"),
         }
     }
@@ -96,8 +96,8 @@ impl Ss {
     /// Runs ss once and appends its listeners to `listeners`.
     ///
     /// # Errors
-    /// Any [`SsError`] but [`SsError::NoRows`] and [`SsError::NoInodes`]. `listeners` then holds part of a
-    /// snapshot and must not be used.
+    /// Any [`SsError`] but [`SsError::NoRows`] and [`SsError::NoInodes`]. `listeners` then
+    /// holds part of a snapshot and must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
         let program = self.find().ok_or(SsError::NotFound)?;
         if self.paused_until.is_some_and(|t| Instant::now() < t) {
