@@ -56,17 +56,23 @@ impl HolderSearch {
     /// excluded ones hold. True if the holders may differ from those of the last search.
     pub fn find(&mut self, snapshot: &mut Snapshot) -> bool {
         let lookup = &mut self.lookup;
+        let is_first = lookup.is_denied_some.is_none();
         let found_new = lookup.look_for(snapshot.listeners());
         snapshot.set_holders(|listener| lookup.holders_of(listener));
-        self.warn_of_missing(snapshot);
+        self.warn_of_missing(snapshot, is_first, found_new);
         let lookup = &self.lookup;
         snapshot.retain(|listener| !lookup.excludes(listener));
         found_new
     }
 
-    fn warn_of_missing(&mut self, snapshot: &Snapshot) {
-        let mut listeners = snapshot.listeners().iter();
-        let is_unheld = listeners.any(|listener| listener.holders.is_empty());
+    /// Says once what may be missing.
+    fn warn_of_missing(&mut self, snapshot: &Snapshot, is_first: bool, found_new: bool) {
+        let listeners = snapshot.listeners().iter();
+        let mut unheld = listeners.filter(|listener| listener.holders.is_empty());
+        let is_unheld = unheld.clone().next().is_some();
+        // A listener that is new, or has no inode beside others that have one, may have
+        // closed before the search.
+        let persists = is_first || !found_new && unheld.any(|listener| listener.inode != 0);
         // Otherwise it has closed since, or its holder is in another PID namespace.
         let may_be_hidden = is_unheld && self.lookup.is_denied_some();
         self.is_in_doubt = may_be_hidden && self.excludes_any();
@@ -78,6 +84,7 @@ impl HolderSearch {
                 ));
             }
         } else if is_unheld
+            && persists
             && (may_be_hidden || self.shown)
             && !std::mem::replace(&mut self.warned_of_unheld, true)
         {
@@ -333,8 +340,10 @@ impl Search<'_> {
             self.go_on()
         });
         is_denied |= is_refused(&read);
-        // The files of what has ended belong to root.
-        self.is_denied = self.is_denied || is_denied && !has_no_descriptors(directory);
+        // The files of what has ended belong to root. Of what ended just now, the kernel
+        // refuses to read a link, too.
+        let has_ended = || has_no_descriptors(directory) || !directory.exists();
+        self.is_denied = self.is_denied || is_denied && !has_ended();
         !is_denied
     }
 
@@ -390,6 +399,32 @@ mod tests {
     fn process(name: &str, pid: u32, fd: u32) -> Holder {
         let name = name.as_bytes().to_vec();
         Holder { name, pid, fd }
+    }
+
+    #[test]
+    fn a_listener_that_closes_before_the_search_is_not_said_to_lack_a_holder() {
+        let proc = proc_with(&[(7, b"init", &[(3, "socket:[5]")])]);
+        let mut search = HolderSearch::new(proc.path(), Vec::new(), true);
+        let mut warns_of = |inodes: &[u64]| {
+            let mut snapshot = Snapshot::default();
+            let listeners = inodes.iter().map(|inode| socket(*inode));
+            let filled = snapshot.refill(|all| {
+                all.extend(listeners);
+                Ok::<_, ()>(())
+            });
+            filled.unwrap();
+            search.find(&mut snapshot);
+            search.warned_of_unheld
+        };
+        assert!(!warns_of(&[5]));
+        assert!(!warns_of(&[5, 6]), "it may have closed");
+        assert!(!warns_of(&[5]), "it has");
+        assert!(
+            !warns_of(&[5, 0]),
+            "ss listed it, and netlink did not any more"
+        );
+        assert!(!warns_of(&[5, 7]));
+        assert!(warns_of(&[5, 7]), "it is still there");
     }
 
     #[test]

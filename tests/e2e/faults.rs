@@ -438,7 +438,7 @@ fn a_list_without_enough_descriptors_fails_with_one_line_and_prints_no_part() {
             let reason = "Too many open files (os error 24)";
             let ss = ss.display();
             let said =
-                format!("{ss}: {reason}; /proc/net/tcp: {reason}; netlink: socket: {reason}");
+                format!("{ss}: {reason}; netlink: socket: {reason}; /proc/net/tcp: {reason}");
             assert_eq!(listed.error(), said);
         } else {
             assert_eq!(listed.lines().len(), 1, "{limit}");

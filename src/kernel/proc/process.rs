@@ -320,13 +320,9 @@ fn has_running_thread(directory: &Path) -> bool {
 }
 
 /// Whether the thread with this directory has ended, so that it has no descriptors: the
-/// first one, if it is the directory of a process. The kernel may refuse (`EACCES`) to
-/// read a link of a process that ends meanwhile, whose directory is gone then.
+/// first one, if it is the directory of a process.
 pub fn has_no_descriptors(directory: &Path) -> bool {
-    match read_stat(directory) {
-        Ok(stat) => stat.first_thread_has_ended,
-        Err(_) => !directory.exists(),
-    }
+    read_stat(directory).is_ok_and(|stat| stat.first_thread_has_ended)
 }
 
 /// Whether this is the error of a file of a process that has ended (`ENOENT`,
@@ -376,16 +372,6 @@ mod tests {
         assert_eq!(stat(line("Z", 0)), Ok(expected(true)));
         assert_eq!(stat(line("S", PF_EXITING)), Ok(expected(true)));
         assert_eq!(stat("12 (a) S 34".into()), Err(ErrorKind::InvalidData));
-    }
-
-    /// Otherwise one that ends during a search would count as one that may not be read.
-    #[test]
-    fn a_process_that_is_gone_has_no_descriptors() {
-        let proc = TempDir::new().unwrap();
-        let process = proc.path().join("12");
-        assert!(has_no_descriptors(&process));
-        fs::create_dir(&process).unwrap();
-        assert!(!has_no_descriptors(&process), "its stat may not be read");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 
@@ -191,16 +191,31 @@ impl Zoo {
         self.sockets.push(connected);
         for kind in [SocketType::RAW, SocketType::DGRAM] {
             let lldp = rustix::net::Protocol::from_raw(0xcc88.try_into().unwrap());
-            let packets = rustix::net::socket(AddressFamily::PACKET, kind, Some(lldp));
+            let packets = socket_with(
+                AddressFamily::PACKET,
+                kind,
+                SocketFlags::CLOEXEC,
+                Some(lldp),
+            );
             self.others.push(packets.unwrap());
             let arp = rustix::net::Protocol::from_raw(0x0608.try_into().unwrap());
-            let packets = rustix::net::socket(AddressFamily::PACKET, kind, Some(arp));
+            let packets = socket_with(AddressFamily::PACKET, kind, SocketFlags::CLOEXEC, Some(arp));
             self.others.push(packets.unwrap());
             let unnamed = rustix::net::Protocol::from_raw(0x3412.try_into().unwrap());
-            let packets = rustix::net::socket(AddressFamily::PACKET, kind, Some(unnamed));
+            let packets = socket_with(
+                AddressFamily::PACKET,
+                kind,
+                SocketFlags::CLOEXEC,
+                Some(unnamed),
+            );
             self.others.push(packets.unwrap());
         }
-        let routes = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None);
+        let routes = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            None,
+        );
         self.others.push(routes.unwrap());
         let mptcp = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
         if let Ok(mptcp) = mptcp {
