@@ -11,6 +11,7 @@ use crate::listener::{Endpoint, Interface, SsAddress};
 use crate::output::OutputError;
 use crate::port::RequiredPort;
 use crate::source::SourceError;
+use crate::source::tree::TreeError;
 
 /// Why a command ended without an answer.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum Error {
     Usage(UsageError),
     /// No source gave a complete answer.
     Source(SourceError),
+    /// The process that was waited for has ended, or there is none.
+    Died(TreeError),
     /// Nothing was found that certainly serves this port, for this reason.
     Unknown(RequiredPort, Unknown),
     /// The answer was written, but lacks something or may lack it: this says what.
@@ -49,6 +52,17 @@ pub enum Unknown {
 }
 
 impl Error {
+    /// The same error, of a command that waits for a process: the end of the process is
+    /// an answer.
+    pub fn of_wait(self) -> Error {
+        match self {
+            Error::Source(SourceError::Tree(
+                error @ (TreeError::Ended(_) | TreeError::NoProcess(_)),
+            )) => Error::Died(error),
+            error => error,
+        }
+    }
+
     /// The exit status of the program. A program that cannot be executed, or is not
     /// found, gives what it gives in a shell.
     pub fn status(&self) -> ExitStatus {
@@ -57,6 +71,7 @@ impl Error {
                 ExitStatus::NotFound
             }
             Error::Exec(_, _) => ExitStatus::NotExecutable,
+            Error::Died(_) => ExitStatus::Died,
             _ => ExitStatus::Unknown,
         }
     }
@@ -67,6 +82,7 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(error) => error.fmt(f),
             Error::Source(error) => error.fmt(f),
+            Error::Died(error) => error.fmt(f),
             Error::Unknown(port, Unknown::Table(reason)) => {
                 write!(f, "{port}: could not tell, since {reason}")
             }

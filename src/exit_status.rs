@@ -6,6 +6,8 @@
 pub enum GivenBy {
     /// Every command.
     All,
+    /// `wait`.
+    Wait,
     /// The commands that accept `-- COMMAND`.
     Starters,
 }
@@ -46,6 +48,7 @@ exit_statuses! {
     Yes = 0, All, "yes or done";
     No = 1, All, "no (not listening, or timed out)";
     Unknown = 2, All, "could not tell (bad usage, or no source could be read)";
+    Died = 3, Wait, "the process that was waited for has ended";
     Signal = 128 + signal, All, "when SIGINT or SIGTERM ends it";
     NotExecutable = 126, Starters, "COMMAND cannot be executed";
     NotFound = 127, Starters, "COMMAND is not found";

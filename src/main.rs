@@ -131,8 +131,9 @@ fn run(command: Command) -> Result<bool, Error> {
             options,
             application,
         } => {
-            let probe = Probe::new(source, &path(), question)?;
-            return wait::run(probe, options, format, application);
+            let probe = Probe::new(source, &path(), question);
+            let answer = probe.and_then(|probe| wait::run(probe, options, format, application));
+            return answer.map_err(Error::of_wait);
         }
         Command::Install(destination) => install::run(&destination)?,
         Command::Help(of) => print(&cli::help(of))?,

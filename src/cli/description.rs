@@ -77,6 +77,7 @@ impl CommandSpec {
     pub(super) fn can_end_with(&self, given_by: GivenBy) -> bool {
         match given_by {
             GivenBy::All => true,
+            GivenBy::Wait => self.name == CommandName::Wait,
             GivenBy::Starters => self.takes_application,
         }
     }
@@ -270,6 +271,7 @@ const ALL: &[CommandName] = &[
     CommandName::Wait,
 ];
 const PRINTING: &[CommandName] = &[CommandName::Watch, CommandName::List];
+const NOT_CHECK: &[CommandName] = &[CommandName::Watch, CommandName::List, CommandName::Wait];
 const POLLING: &[CommandName] = &[CommandName::Watch, CommandName::Wait];
 const PROBES: &[CommandName] = &[CommandName::Check, CommandName::Wait];
 const CHECK: &[CommandName] = &[CommandName::Check];
@@ -359,7 +361,7 @@ option_table! {
             .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
         flag(Some('6'), "ipv6", PRINTING, "only IPv6", Flag::Ipv6)
             .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
-        setting(None, "exclude", &PORT_OR_WORD, PRINTING,
+        setting(None, "exclude", &PORT_OR_WORD, NOT_CHECK,
             "not this PORT; or loopback (addresses), ephemeral (ports that the kernel \
              chooses), ephemeral/tcp, ephemeral/udp; may be repeated",
             Setting::Exclude).repeatable()
@@ -367,12 +369,13 @@ option_table! {
                 itself can reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the \
                 ports that the kernel chooses by itself, such as those of DNS look-ups, by the \
                 setting of the network namespace in which lntu runs, also with --pid and \
-                --all-namespaces.";
+                --all-namespaces. With wait --any, it leaves out ports that are not the \
+                server's, such as a debugger's.";
         setting(None, "of", &PID, ALL,
             "only sockets held by this process or one that descends from it", Setting::Of)
             => "A worker that inherits a socket counts, a daemon that left the tree does not. \
                 watch ends with 0 when the process has ended and no listener of its tree is \
-                left; wait ends with 2, at once. It \
+                left; wait ends with 3, at once. It \
                 needs the right to read the descriptors of the tree (see SECURITY).";
         setting(None, "exclude-holder", &PROCESS_NAME, PRINTING,
             "not sockets that only processes of this name hold; may be repeated",
@@ -392,9 +395,15 @@ option_table! {
             "not those that are there at the start", Flag::ChangesOnly);
         flag(None, "full", WATCH, "the whole table on every change", Flag::Full)
             => "Each table stands under its header; with --no-header, an empty line ends each.";
-        setting(None, "settle", &DURATION, WATCH,
-            "report a change once it has lasted for D", Setting::Settle)
-            => "The first lines come after D, too.";
+        setting(None, "settle", &DURATION, POLLING,
+            "report a change once it has lasted for D; for wait, until the PORTs have listened \
+             for D without a break",
+            Setting::Settle)
+            => "The first lines of watch come after D, too. Some programs bind a port for a few \
+                milliseconds to see whether it is free, so wait, even without --settle, counts \
+                only a listener that two looks at least 50 ms apart have seen. If it was first \
+                seen shortly before the timeout, the second look comes after it. A break that is \
+                shorter than the interval may not be seen.";
         flag(None, "any", PROBES,
             "one of the PORTs is enough, and ranges are allowed; print what listens",
             Flag::Any)

@@ -46,7 +46,7 @@ pub struct Typed {
     pub max_queued: Option<u32>,
     pub changes_only: bool,
     pub full: bool,
-    pub settle: Duration,
+    pub settle: Option<Duration>,
     pub output: OutputOptions,
     pub application: Option<Application>,
     /// Where `install` copies the program to.
@@ -135,7 +135,7 @@ impl Typed {
             interval: self.interval.unwrap_or(Interval::OF_WATCH),
             changes_only: self.changes_only,
             full: self.full,
-            settle: self.settle,
+            settle: self.settle.unwrap_or_default(),
             by_port: self.by_port,
         }
     }
@@ -144,6 +144,7 @@ impl Typed {
         WaitOptions {
             interval: self.interval.unwrap_or(Interval::OF_WAIT),
             timeout: self.timeout,
+            settle: self.settle,
         }
     }
 
@@ -161,6 +162,9 @@ impl Typed {
                 return Err(UsageError::of_lntu("--any: not together with --closed"));
             }
         };
+        if wanted == Wanted::None && self.settle.is_some() {
+            return Err(UsageError::of_lntu("--settle: not together with --closed"));
+        }
         if wanted != Wanted::Any {
             let needs_any = |option: &&&OptionSpec| option.needs_any(name);
             if let Some(option) = self.options.iter().find(needs_any) {

@@ -3,7 +3,7 @@
 //! - [`watch`], [`list`], [`check`], [`wait`] and [`install`] are the commands.
 //! - [`probe`] is the question that `check` asks once and `wait` again and again,
 //!   and [`explanation`] is why its answer is no.
-//! - [`settle`] holds back changes that may not last, for `watch`.
+//! - [`settle`] holds back changes that may not last, for `watch` and `wait`.
 //! - [`pace`] is the time between two polls.
 //! - [`entrypoint`] becomes an application, with a watcher beside it or after a wait.
 //!

@@ -2,9 +2,11 @@
 //! from a snapshot. Nothing ever connects to a port.
 
 use std::ffi::{OsStr, OsString};
+use std::time::Instant;
 
 use super::explanation::{self, Found};
 use super::list;
+use super::settle::Settling;
 use crate::error::{Error, Unknown};
 use crate::kernel::netlink::route;
 use crate::listener::{Listener, SocketTable};
@@ -251,10 +253,32 @@ impl Probe {
         Ok(())
     }
 
+    /// Whether the ports are as wanted by those listeners that `settling` has seen for
+    /// long enough, after a look from `start` to `end`. If so, the others are forgotten.
+    pub fn settle(&mut self, settling: &mut Settling, [start, end]: [Instant; 2]) -> bool {
+        let question = &self.question;
+        let mut settled = self.snapshot.clone();
+        settled.retain(|listener| {
+            let counts = |port| question.counts(port, listener) == Serves::Yes;
+            question.ports.iter().any(counts)
+        });
+        settling.hold_back([start, end], &Snapshot::default(), &mut settled);
+        let all = std::mem::replace(&mut self.snapshot, settled);
+        let is_met = matches!(self.is_met(), Ok(true));
+        if !is_met {
+            self.snapshot = all;
+        }
+        is_met
+    }
+
     /// The ports that are not, or not certainly, as wanted, after a look, as a message
-    /// names them.
-    pub fn unmet_names(&self) -> String {
-        explanation::names(&self.unmet(true))
+    /// names them. If there are none, all of them.
+    pub fn names(&self) -> String {
+        let unmet = self.unmet(true);
+        match unmet.is_empty() {
+            true => explanation::names(&Vec::from_iter(&self.question.ports)),
+            false => explanation::names(&unmet),
+        }
     }
 
     /// Says why the answer is no: which ports are not as wanted, and what listens

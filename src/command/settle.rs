@@ -1,4 +1,5 @@
-//! `--settle`: a change is reported once it has lasted for some time.
+//! `--settle`: a change is reported once it has lasted for some time. `wait` counts a
+//! listener only then.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ pub struct Settling {
     duration: Duration,
     /// Whether snapshots hold one listener for each port, as with `--by-port`.
     by_port: bool,
-    /// When the first poll was.
+    /// When the first poll ended.
     started: Option<Instant>,
-    /// Each change that the last poll saw, and when it was first seen. In the order of
+    /// Each change that the last poll saw, and when the first one that saw it ended. In the order of
     /// [`Snapshot::changes_to`].
     seen: Vec<(Key, Instant)>,
 }
@@ -41,13 +42,19 @@ impl Settling {
         }
     }
 
-    /// Reverts in `current`, the snapshot of a poll at `now`, the changes since
-    /// `reported` that are not to be reported yet. False while none can be.
-    pub fn hold_back(&mut self, now: Instant, reported: &Snapshot, current: &mut Snapshot) -> bool {
+    /// Reverts in `current`, the snapshot of a poll from `start` to `end`, the changes
+    /// since `reported` that are not to be reported yet. False while none can be.
+    pub fn hold_back(
+        &mut self,
+        [start, end]: [Instant; 2],
+        reported: &Snapshot,
+        current: &mut Snapshot,
+    ) -> bool {
         if self.duration.is_zero() {
             return true;
         }
-        let lasts = |since: Instant| now.saturating_duration_since(since) >= self.duration;
+        // From the end of the first poll: it may have seen the change only then.
+        let lasts = |since: Instant| start.saturating_duration_since(since) >= self.duration;
         let before = std::mem::take(&mut self.seen);
         let mut early: Vec<Change> = reported.changes_to(current).collect();
         let timed = early.iter().map(|change| {
@@ -56,7 +63,7 @@ impl Settling {
                 Change::Closed(_) => closing,
                 Change::Opened(_) => opening,
             };
-            (key, first_seen(&before, key).unwrap_or(now))
+            (key, first_seen(&before, key).unwrap_or(end))
         });
         self.seen = timed.collect();
         early.retain(|change| {
@@ -67,7 +74,7 @@ impl Settling {
         if !early.is_empty() {
             current.undo(&early);
         }
-        lasts(*self.started.get_or_insert(now))
+        lasts(*self.started.get_or_insert(end))
     }
 
     /// The keys of the two changes that make one: that this listener, or the one that
@@ -123,7 +130,7 @@ mod tests {
         let mut now = Instant::now();
         let report = |ports: &&[u16]| {
             let mut current = snapshot(ports);
-            settling.hold_back(now, &reported, &mut current);
+            settling.hold_back([now; 2], &reported, &mut current);
             now += Duration::from_secs(1);
             reported = current;
             let listeners = reported.listeners().iter();
@@ -161,7 +168,8 @@ mod tests {
                     Ok::<_, ()>(())
                 };
                 current.refill(fill).unwrap();
-                settling.hold_back(start + Duration::from_secs(seconds), &nothing, &mut current);
+                let now = start + Duration::from_secs(seconds);
+                settling.hold_back([now; 2], &nothing, &mut current);
                 current.listeners().len()
             };
             [(0, "127.0.0.1"), (1, "0.0.0.0"), (2, "127.0.0.1")].map(poll)
@@ -188,7 +196,7 @@ mod tests {
             };
             current.refill(fill).unwrap();
             current.merge_ports(&reported);
-            settling.hold_back(now, &reported, &mut current);
+            settling.hold_back([now; 2], &reported, &mut current);
             now += Duration::from_secs(1);
             reported = current;
             let addresses = reported.listeners().iter();
@@ -230,7 +238,7 @@ mod tests {
         for (seconds, expected) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
             let mut current = snapshot(&[1]);
             let now = start + Duration::from_secs(seconds);
-            let can_report = settling.hold_back(now, &nothing, &mut current);
+            let can_report = settling.hold_back([now; 2], &nothing, &mut current);
             assert_eq!(current.listeners().len(), expected);
             assert_eq!(can_report, expected > 0);
         }

@@ -241,7 +241,7 @@ impl Watcher {
         if by_port {
             current.merge_ports(reported);
         }
-        let is_settled = settling.hold_back(Instant::now(), reported, current);
+        let is_settled = settling.hold_back([Instant::now(); 2], reported, current);
         may_differ |= !is_first && find_holders(current);
         if may_differ {
             reported.take_over_holders(current);

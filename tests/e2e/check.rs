@@ -196,7 +196,7 @@ fn wait_gives_up_after_its_timeout_and_names_what_is_missing() {
 }
 
 #[test]
-fn wait_with_a_timeout_of_zero_looks_once() {
+fn a_timeout_of_zero_gives_an_answer() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let status = |port: &str| run(&mut lntu(&["wait", "-q", "--timeout", "0", port])).code();

@@ -204,7 +204,10 @@ fn a_hidden_process_is_not_taken_for_none() {
                 let none = format!("--of {NO_PROCESS}: no such process in this PID namespace");
                 // To a watcher, a process that is not there has ended.
                 if arguments != ["watch"] {
-                    assert_eq!(of(NO_PROCESS).error(), none, "{setup}, {arguments:?}");
+                    let status = if arguments[0] == "wait" { 3 } else { 2 };
+                    let said = code_and_stderr(of(NO_PROCESS));
+                    let expected = (status, format!("lntu: {none}\n"));
+                    assert_eq!(said, expected, "{setup}, {arguments:?}");
                 }
             }
         }

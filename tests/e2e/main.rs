@@ -32,4 +32,5 @@ mod probe;
 mod processes;
 mod readme;
 mod usage;
+mod wait;
 mod watch;

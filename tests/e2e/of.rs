@@ -196,7 +196,9 @@ fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
         );
         drop(service);
         let ended = waiting.finish();
-        assert_eq!(ended.error(), format!("--of {pid}: the process has ended"));
+        let reason = format!("lntu: --of {pid}: the process has ended\n");
+        assert_eq!((ended.code(), &*ended.stdout), (3, ""));
+        assert_eq!(ended.stderr, reason);
     });
 }
 

@@ -60,6 +60,7 @@ fn no_block_is_without_a_test() {
         include_str!("readme.rs"),
         include_str!("readme/containers.rs"),
         include_str!("pids.rs"),
+        include_str!("wait.rs"),
     ];
     let is_asked_for = |call: &str| tests.iter().any(|tests| tests.contains(call));
     let (mut heading, mut is_fenced, mut count) = ("", false, 0);
@@ -129,7 +130,7 @@ pub fn shell(script: &str) -> Command {
 pub struct Recipe(pub Running);
 
 impl Recipe {
-    fn start(script: &str) -> Recipe {
+    pub fn start(script: &str) -> Recipe {
         Recipe(Running::start(&mut shell(script)))
     }
 
@@ -520,7 +521,7 @@ fn a_script_waits_for_its_server_and_notices_its_death() {
 
         let (mut recipe, _programs) = wait_for_a_server("exit 3");
         let status = wait_for("the script's end", || recipe.0.child.try_wait().unwrap());
-        assert_eq!(status.code(), Some(2));
+        assert_eq!(status.code(), Some(3));
         let error = recipe.0.next_error();
         assert!(
             error.starts_with("lntu: ") && error.contains("process"),

@@ -477,6 +477,10 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             "--settle: not an option of list",
         ),
         (
+            &["wait", "--closed", "--settle", "2s", "80"],
+            "--settle: not together with --closed",
+        ),
+        (
             &["--settle=+1"],
             "--settle '+1': not a duration such as 500ms, 5s, 1m30s, 1h or 0.5 (seconds)",
         ),

@@ -597,7 +597,7 @@ fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
     };
     for (signal, states, status) in [
         ("USR2", ["active", "running"], "status=0"),
-        ("KILL", ["failed", "failed"], "status=2"),
+        ("KILL", ["failed", "failed"], "status=3"),
     ] {
         let container = start("exec /app reserve 8080 serve >/run/said");
         let exec = |arguments: &[&str]| {
