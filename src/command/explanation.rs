@@ -71,8 +71,11 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
     if let Some((pid, all)) = found.of
         && all.iter().any(is_served)
     {
+        let holder = all.iter().find(|l| is_served(l)).and_then(holder);
+        let holder = holder.map_or(String::new(), |holder| format!(" ({holder})"));
         return Some(format!(
-            "{port}: not listening{after} by {pid} or a descendant of it, but by another process"
+            "{port}: not listening{after} by {pid} or a descendant of it, but by another \
+             process{holder}"
         ));
     }
     let is_same_port = |l: &&Listener| port.distance(l.endpoint.port) == 0;
@@ -91,8 +94,8 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
             same[..=place].rotate_right(1);
         }
         let (named, verb) = named(&same, |l| {
-            let only = if is_v6_only(l) { " (IPv6 only)" } else { "" };
-            format!("{}{only}", on_interface(l))
+            let remark = is_v6_only(l).then(|| "IPv6 only".to_string());
+            with_remarks(on_interface(l), remark, l)
         });
         let after = match after.strip_prefix(' ') {
             None => String::new(),
@@ -128,9 +131,27 @@ fn other_ports(port: &RequiredPort, listeners: &[Listener]) -> String {
     }
 }
 
-/// A listener as a PORT that would find it, but with its interface.
+/// A listener as a PORT that would find it, but with its interface and holder.
 fn with_protocol(listener: &Listener) -> String {
-    format!("{}/{}", on_interface(listener), listener.protocol.name())
+    let name = format!("{}/{}", on_interface(listener), listener.protocol.name());
+    with_remarks(name, None, listener)
+}
+
+/// `NAME (REMARK; HOLDER)`, of which either may be missing.
+fn with_remarks(name: String, remark: Option<String>, listener: &Listener) -> String {
+    let remarks = Vec::from_iter(remark.into_iter().chain(holder(listener)));
+    match remarks.is_empty() {
+        true => name,
+        false => format!("{name} ({})", remarks.join("; ")),
+    }
+}
+
+/// The process that holds a listener, if it is known: `nginx, pid 12`. Of several it is
+/// the one with the lowest id, which the others descend from as a rule.
+fn holder(listener: &Listener) -> Option<String> {
+    let holder = listener.holders.first().last()?;
+    let name = String::from_utf8_lossy(&holder.name);
+    Some(format!("{name}, pid {}", holder.pid))
 }
 
 /// The address, interface and port of a listener: `0.0.0.0%eth0:80`.
@@ -163,7 +184,7 @@ fn named(listeners: &[&Listener], name: impl Fn(&Listener) -> String) -> (String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
+    use crate::listener::{Endpoint, Holder, Holders, Protocol};
 
     /// Listeners written as PORTs.
     fn listeners(ports: &[&str]) -> Vec<Listener> {
@@ -292,6 +313,36 @@ mod tests {
         };
         assert_eq!(of(&[&port], &found(&[]), ""), expected);
         assert_eq!(of(&[&port], &found(&there), ""), "80/tcp: not listening");
+    }
+
+    #[test]
+    fn a_holder_that_is_known_is_named() {
+        let mut there = listeners(&["[::]:80/tcp", "0.0.0.0:81/tcp"]);
+        let holder = |name: &str, pid| Holder {
+            name: name.into(),
+            pid,
+            fd: 3,
+        };
+        there[0].holders = Holders::new([holder("worker", 13), holder("nginx", 12)]);
+        let port = |text: &str| RequiredPort::one_of(text.parse().unwrap());
+        let said = |text: &str| of(&[&port(text)], &only(&there), "");
+        assert_eq!(
+            said("*:80"),
+            "*:80/tcp: only [::]:80 (IPv6 only; nginx, pid 12) is"
+        );
+        assert_eq!(
+            said("82"),
+            "82/tcp: not listening; 0.0.0.0:81/tcp and [::]:80/tcp (nginx, pid 12) are"
+        );
+        let found = Found {
+            listeners: &[],
+            of: Some((7, &there)),
+        };
+        assert_eq!(
+            of(&[&port("80")], &found, ""),
+            "80/tcp: not listening by 7 or a descendant of it, but by another process (nginx, \
+             pid 12)"
+        );
     }
 
     #[test]

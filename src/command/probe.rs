@@ -15,7 +15,7 @@ use crate::port::{RequiredPort, Serves};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
-use crate::source::{Answer, Expected, Known, Source, SourceError, SourceOptions};
+use crate::source::{self, Answer, Expected, Known, Source, SourceError, SourceOptions};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,7 +291,9 @@ impl Probe {
                 let mut ports = unmet.iter();
                 ports.any(|port| port.is_kept_by(l) == Serves::Yes)
             };
-            let listeners = self.snapshot.listeners().iter().filter(is_in_the_way);
+            let mut snapshot = self.snapshot.clone();
+            source::name_holders(&self.options.choice, &mut snapshot);
+            let listeners = snapshot.listeners().iter().filter(is_in_the_way);
             let (found, _) = explanation::found(&Vec::from_iter(listeners));
             return format!(
                 "{}: still taken{after} by {found}",
@@ -317,8 +319,9 @@ impl Probe {
                 let mut snapshot = Snapshot::default();
                 let poll = Source::new(options, &self.path)
                     .map(|mut source| source.poll(Known::default(), &mut snapshot));
-                if !matches!(poll, Ok(Ok(_))) {
-                    snapshot.clear();
+                match poll {
+                    Ok(Ok(_)) => source::name_holders(choice, &mut snapshot),
+                    _ => snapshot.clear(),
                 }
                 snapshot
             };

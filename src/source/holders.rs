@@ -25,6 +25,18 @@ const LEAST_FORGOTTEN: usize = 256;
 /// What reading the descriptors of another user's process needs.
 pub const NEEDS: &str = "root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
+/// How long the search for a message may take. Whoever asks a probe may wait no longer
+/// than a second.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// Sets the holders of the listeners of `snapshot`, as far as they are found below
+/// `proc_root` in a [`MOMENT`].
+pub fn name_some(proc_root: &Path, snapshot: &mut Snapshot) {
+    let mut lookup = Lookup::new(proc_root, Vec::new());
+    lookup.look_for_until(snapshot.listeners(), Instant::now() + MOMENT);
+    snapshot.set_holders(|listener| lookup.holders_of(listener));
+}
+
 /// Names the holders of listeners, leaves out those that only excluded processes hold,
 /// and says once what it may have missed.
 #[derive(Debug)]
@@ -173,6 +185,10 @@ impl Lookup {
     /// kernel does not say how many. So a search reads every process, once for all
     /// sockets. A process that cannot be read (of another user, say) is passed over.
     pub fn look_for(&mut self, listeners: &[Listener]) -> bool {
+        self.look_for_until(listeners, Instant::now() + DEADLINE)
+    }
+
+    fn look_for_until(&mut self, listeners: &[Listener], deadline: Instant) -> bool {
         let mut inodes = listeners.iter().map(|listener| listener.inode);
         if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
             // After a peak most of the sockets may have closed.
@@ -192,7 +208,7 @@ impl Lookup {
             },
         };
         let sockets = inodes_of(listeners).into_iter().map(socket).collect();
-        self.search(sockets, Instant::now() + DEADLINE);
+        self.search(sockets, deadline);
         true
     }
 

@@ -74,6 +74,23 @@ pub enum SourceChoice {
     },
 }
 
+impl SourceChoice {
+    /// Where the tables of the network namespace are that is looked at.
+    fn place(&self) -> PathBuf {
+        match self {
+            SourceChoice::Proc(root) => place::tables_in(root.clone()),
+            _ => place::own(),
+        }
+    }
+}
+
+/// Sets the holders of the listeners of `snapshot`, where they are found in a moment: for
+/// a message, which must not be late.
+pub fn name_holders(choice: &SourceChoice, snapshot: &mut Snapshot) {
+    let place = choice.place();
+    holders::name_some(place::proc_root(&place), snapshot);
+}
+
 /// Which listeners are asked for, where, and what about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceOptions {
@@ -202,10 +219,7 @@ impl Source {
             of,
             excluded_holders,
         } = options;
-        let place = match &choice {
-            SourceChoice::Proc(root) => place::tables_in(root.clone()),
-            _ => place::own(),
-        };
+        let place = choice.place();
         let proc_root = place::proc_root(&place);
         if !filter.excludes_ephemeral.is_empty() {
             let range = place::ephemeral_ports(proc_root);

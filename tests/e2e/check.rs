@@ -2,6 +2,7 @@
 //! and when they end.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ fn check(arguments: &[&str]) -> (i32, String) {
         &[&["check", "--source", "proc"], arguments].concat(),
     ));
     assert_eq!(finished.stdout, "");
-    (finished.code(), finished.stderr)
+    (finished.code(), without_holders(&finished.stderr))
 }
 
 fn yes() -> (i32, String) {
@@ -82,6 +83,49 @@ fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
             ]));
             assert_eq!(by_ss.lines(), [""; 0]);
         }
+    });
+}
+
+/// A server and its workers: the server has the lowest process id.
+#[test]
+fn the_process_that_listens_is_named_in_a_reason() {
+    if !have_program("services", "nginx") {
+        return;
+    }
+    in_private_network(|| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().display();
+        let conf = format!(
+            "daemon off; pid {path}/pid; error_log stderr; worker_processes 2; events {{}} \
+             http {{ access_log off; server {{ listen 8080; }} }}"
+        );
+        let file = directory.path().join("nginx.conf");
+        fs::write(&file, conf).unwrap();
+        let mut nginx = Command::new("nginx");
+        let nginx = Running::start(nginx.arg("-c").arg(&file));
+        let pid = nginx.child.id();
+        assert_eq!(run(&mut lntu(&["wait", "8080"])).lines(), [""; 0]);
+        let is = format!("0.0.0.0:8080/tcp (nginx, pid {pid})");
+        let expected = no(&format!("81/tcp: not listening; {is} is"));
+        // The search ends after a moment, which may be too short here.
+        let says = |arguments: &[&str], expected: &(i32, String)| {
+            wait_for(&expected.1, || {
+                let said = run(&mut lntu(arguments));
+                (said.code() == expected.0 && said.stderr.ends_with(&expected.1)).then_some(())
+            });
+        };
+        for source in ["auto", "netlink", "proc"] {
+            says(&["check", "--source", source, "81"], &expected);
+        }
+        let wait = ["wait", "--closed", "--timeout", "0", "8080"];
+        says(&wait, &(1, format!(" by {is}\n")));
+        let other = Running::start(Command::new("sleep").arg("600"));
+        let of = other.child.id();
+        let reason = format!(
+            "8080/tcp: not listening by {of} or a descendant of it, but by another process \
+             (nginx, pid {pid})"
+        );
+        says(&["check", "--of", &of.to_string(), "8080"], &no(&reason));
     });
 }
 

@@ -111,8 +111,29 @@ pub fn run(command: &mut Command) -> Finished {
     }
 }
 
+/// A message without the processes that it names, as in ` (nginx, pid 12)`. They are those
+/// of the tests themselves.
+pub fn without_holders(message: &str) -> String {
+    let mut rest = message;
+    let mut text = String::new();
+    while let Some((before, after)) = rest.split_once(", pid ") {
+        let (start, name) = before.rsplit_once([';', '(']).expect(message);
+        text += start;
+        assert!(!name.is_empty(), "{message}");
+        let end = after.find(')').expect(message);
+        let is_alone = before[start.len()..].starts_with('(');
+        assert!(after[..end].parse::<u32>().is_ok(), "{message}");
+        rest = &after[end + usize::from(is_alone)..];
+        if is_alone {
+            text.truncate(text.trim_end().len());
+        }
+    }
+    text + rest
+}
+
 /// A message with the time that it names, as in `after 0.3 s`, as `after N s`.
 pub fn without_time(message: &str) -> String {
+    let message = &*without_holders(message);
     let (before, rest) = message.split_once(" after ").expect(message);
     let (time, rest) = rest.split_once(" s").expect(message);
     assert!(time.parse::<f32>().is_ok(), "{message}");

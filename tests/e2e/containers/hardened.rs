@@ -59,7 +59,8 @@ fn assert_works(options: &[&str], steps: &[&str]) {
         "{options:?} {steps:?}"
     );
     assert_eq!(
-        errors, "lntu: 1/tcp: not listening; 0.0.0.0:8080/tcp is\n",
+        without_holders(&errors),
+        "lntu: 1/tcp: not listening; 0.0.0.0:8080/tcp is\n",
         "{options:?} {steps:?}"
     );
 }

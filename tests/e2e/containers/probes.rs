@@ -88,6 +88,7 @@ fn a_probe_answers_where_a_seccomp_profile_forbids_netlink() {
     assert_eq!(probe(&["check", "8080", "127.0.0.1:8080"]), yes);
     assert_eq!(probe(&["wait", "8080"]), yes);
     let reason = "lntu: 8081/tcp: not listening; 0.0.0.0:8080/tcp is\n";
+    // The holder is in another PID namespace.
     assert_eq!(probe(&["check", "8081"]), (1, reason.to_string()));
 }
 
@@ -122,7 +123,7 @@ fn a_published_port_of_an_ipv6_only_server_is_unhealthy() {
 
     let unhealthy = server("listen-ipv6-only", "unhealthy");
     let log = unhealthy.inspect("{{range .State.Health.Log}}{{.Output}}{{end}}");
-    let reason = "lntu: *:8080/tcp: only [::]:8080 (IPv6 only) is";
+    let reason = "lntu: *:8080/tcp: only [::]:8080 (IPv6 only; app, pid 1) is";
     assert!(log.lines().any(|line| line == reason), "{log}");
     assert!(!reaches(&unhealthy));
     let check = |port| unhealthy.exec(&[], &["/lntu", "check", port]).code();
@@ -171,7 +172,7 @@ fn nginx_is_probed_by_its_root_beside_workers_of_another_user() {
         (checked.code(), checked.stderr)
     };
     assert_eq!(check("8081"), (0, String::new()));
-    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:8081/tcp is\n";
+    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:8081/tcp (nginx, pid 1) is\n";
     assert_eq!(check("8080"), (1, reason.into()));
     let listed = server.exec(&[], &["/lntu", "list", "-H", "--of", "1"]);
     assert_eq!(super::events(&listed.lines().join("\n")), ["LISTEN *:8081"]);

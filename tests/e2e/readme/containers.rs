@@ -105,7 +105,7 @@ fn docker_keeps_the_reason_of_a_failed_check() {
     let server = image.start(&[], &["/app", "listen", "3000", "serve"]);
     becomes(&server, "unhealthy");
     let said = run(&mut shell(&inspect.replace("CONTAINER", server.name())));
-    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:3000/tcp is";
+    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:3000/tcp (app, pid 1) is";
     assert!(said.stdout.starts_with(reason), "{said:?}");
 }
 
