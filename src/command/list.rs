@@ -7,6 +7,7 @@ use crate::output::timestamp::Timestamp;
 use crate::output::{Event, Format, Output, Renderer};
 use crate::report;
 use crate::snapshot::Snapshot;
+use crate::source::holders::NEEDS;
 use crate::source::tree::TreeError;
 use crate::source::{Gaps, Known, Source, SourceError};
 
@@ -51,7 +52,8 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
         if let Some(pid) = answer.ended_root {
             return Err(SourceError::Tree(TreeError::Ended(pid)).into());
         }
-        let found = source.find_holders(&mut snapshot);
+        // What it would warn of is part of the error below.
+        let found = report::silently(|| source.find_holders(&mut snapshot));
         answer.gaps.holders = found.are_incomplete;
         let listeners = snapshot.listeners();
         let unheld = listeners.iter().filter(|l| l.holders.is_empty());
@@ -60,8 +62,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
             Some(what) => Err(Error::Partial(what)),
             None if unheld.is_empty() => Ok(!listeners.is_empty()),
             None => Err(Error::Partial(format!(
-                "{}: no process was found that holds it (those of other users need root with \
-                 CAP_SYS_PTRACE)",
+                "{}: no process was found that holds it (those of other users need {NEEDS})",
                 explanation::found(&unheld).0
             ))),
         };
