@@ -199,6 +199,11 @@ impl PortSpec {
             }
     }
 
+    /// Whether `listener` is on exactly this PORT, of TCP if it names no protocol.
+    pub fn allows(&self, listener: &Listener) -> bool {
+        self.matches(listener) && (self.protocol.is_some() || listener.protocol == Protocol::Tcp)
+    }
+
     /// Whether `table` can hold a listener that this names.
     fn can_be_in(&self, table: SocketTable) -> bool {
         self.family().is_none_or(|family| family == table.family)

@@ -234,6 +234,7 @@ pub(super) enum Flag {
     ChangesOnly,
     Full,
     Any,
+    Only,
     ByPort,
     Closed,
     AllNamespaces,
@@ -271,7 +272,6 @@ const ALL: &[CommandName] = &[
     CommandName::Wait,
 ];
 const PRINTING: &[CommandName] = &[CommandName::Watch, CommandName::List];
-const NOT_CHECK: &[CommandName] = &[CommandName::Watch, CommandName::List, CommandName::Wait];
 const POLLING: &[CommandName] = &[CommandName::Watch, CommandName::Wait];
 const PROBES: &[CommandName] = &[CommandName::Check, CommandName::Wait];
 const CHECK: &[CommandName] = &[CommandName::Check];
@@ -361,7 +361,7 @@ option_table! {
             .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
         flag(Some('6'), "ipv6", PRINTING, "only IPv6", Flag::Ipv6)
             .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
-        setting(None, "exclude", &PORT_OR_WORD, NOT_CHECK,
+        setting(None, "exclude", &PORT_OR_WORD, ALL,
             "not this PORT; or loopback (addresses), ephemeral (ports that the kernel \
              chooses), ephemeral/tcp, ephemeral/udp; may be repeated",
             Setting::Exclude).repeatable()
@@ -408,6 +408,13 @@ option_table! {
             "one of the PORTs is enough, and ranges are allowed; print what listens",
             Flag::Any)
             => "With -- COMMAND, wait prints nothing and becomes COMMAND.";
+        flag(None, "only", CHECK,
+            "also fail if anything but the PORTs listens, TCP or UDP", Flag::Only)
+            => "For this, a PORT means exactly what it means for list: 127.0.0.1:8080 does not \
+                allow a listener on 0.0.0.0. Without PROTO it is TCP, so 53 does not allow one \
+                on UDP. Listeners that --exclude or --of leaves out do not count. In a \
+                container on a network of its own, Docker's resolver listens, too: add \
+                --exclude loopback.";
         setting(None, "max-queued", &NUMBER, CHECK,
             "also fail if more than N connections wait to be accepted", Setting::MaxQueued)
             => "Of several sockets on one port, the longest queue counts. gVisor always says \

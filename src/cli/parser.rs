@@ -122,6 +122,7 @@ impl Parser<'_> {
             Flag::ChangesOnly => typed.changes_only = true,
             Flag::Full => typed.full = true,
             Flag::Any => typed.any = true,
+            Flag::Only => typed.only = true,
             Flag::Closed => typed.closed = true,
             Flag::AllNamespaces => typed.output.format.namespaces = true,
             Flag::Processes => typed.output.format.holders = true,

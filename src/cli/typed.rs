@@ -43,6 +43,7 @@ pub struct Typed {
     pub timeout: Option<Duration>,
     pub any: bool,
     pub closed: bool,
+    pub only: bool,
     pub max_queued: Option<u32>,
     pub changes_only: bool,
     pub full: bool,
@@ -175,7 +176,14 @@ impl Typed {
             }
         }
         let ports = std::mem::take(&mut self.ports);
-        let ports = required_ports(name, ports, &mut source.filter, wanted)?;
+        let allowed = ports.iter().map(|(_, spec)| spec.clone());
+        let allowed = self.only.then(|| allowed.collect());
+        let mut filter = source.filter.clone();
+        let ports = required_ports(name, ports, &mut filter, wanted)?;
+        // What else listens can be in any table.
+        if !self.only {
+            source.filter = filter;
+        }
         let is_udp = |port: &&RequiredPort| port.protocol() == Protocol::Udp;
         if self.max_queued.is_some()
             && let Some(port) = ports.iter().find(is_udp)
@@ -191,6 +199,7 @@ impl Typed {
         Ok(Question {
             ports,
             wanted,
+            allowed,
             max_queued: self.max_queued,
         })
     }

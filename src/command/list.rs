@@ -81,7 +81,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
 }
 
 /// What may be missing among the listeners, if anything.
-fn missing(gaps: &Gaps) -> Option<String> {
+pub(super) fn missing(gaps: &Gaps) -> Option<String> {
     match gaps.tables.first() {
         Some(gap) => Some(gap.reason.clone()),
         None if gaps.unreadable.is_empty() => gaps.message(),

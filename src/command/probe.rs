@@ -11,7 +11,7 @@ use crate::error::{Error, Unknown};
 use crate::kernel::netlink::route;
 use crate::listener::{Listener, SocketTable};
 use crate::output::{Format, Output};
-use crate::port::{RequiredPort, Serves};
+use crate::port::{PortSpec, RequiredPort, Serves};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
@@ -24,6 +24,8 @@ pub struct Question {
     pub ports: Vec<RequiredPort>,
     /// Which of them must listen.
     pub wanted: Wanted,
+    /// What may listen. `None` if that is not asked.
+    pub allowed: Option<Vec<PortSpec>>,
     /// A listener with more connections in its accept queue than this does not
     /// count as listening.
     pub max_queued: Option<u32>,
@@ -71,6 +73,15 @@ impl Question {
             Wanted::None => port.is_kept_by(listener),
             Wanted::All | Wanted::Any => port.is_served_by(listener),
         }
+    }
+
+    /// The listeners that are not allowed.
+    fn others<'a>(&self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Listener> {
+        let is_allowed = |listener: &Listener| match &self.allowed {
+            None => true,
+            Some(allowed) => allowed.iter().any(|spec| spec.allows(listener)),
+        };
+        snapshot.listeners().iter().filter(move |l| !is_allowed(l))
     }
 
     fn has_listener(&self, port: &RequiredPort, snapshot: &Snapshot) -> bool {
@@ -129,6 +140,10 @@ impl Expected for Question {
         let missing = self.ports.iter().filter(is_missing).count();
         if self.wanted != Wanted::Any || missing == self.ports.len() {
             namespaces.resize(missing, 0);
+        }
+        // One look may miss a listener that is not allowed.
+        if self.allowed.is_some() && self.others(snapshot).next().is_none() {
+            namespaces.push(0);
         }
     }
 }
@@ -212,6 +227,7 @@ impl Probe {
     /// [`Error::Unknown`] if it depends on something that the source does not tell.
     pub fn is_met(&self) -> Result<bool, Error> {
         let mut unknown = None;
+        let mut is_any = false;
         for port in &self.question.ports {
             let is_listening = match self.state(port) {
                 State::Listening => true,
@@ -222,14 +238,21 @@ impl Probe {
                 }
             };
             match (self.question.wanted, is_listening) {
-                (Wanted::Any, true) => return Ok(true),
+                (Wanted::Any, true) => {
+                    is_any = true;
+                    break;
+                }
                 (Wanted::All, false) | (Wanted::None, true) => return Ok(false),
                 _ => {}
             }
         }
-        match unknown {
-            Some(error) => Err(error),
-            None => Ok(self.question.wanted != Wanted::Any),
+        if self.question.others(&self.snapshot).next().is_some() {
+            return Ok(false);
+        }
+        match (unknown, list::missing(&self.answer.gaps)) {
+            (Some(error), _) if !is_any => Err(error),
+            (_, Some(what)) if self.question.allowed.is_some() => Err(Error::Partial(what)),
+            _ => Ok(is_any || self.question.wanted != Wanted::Any),
         }
     }
 
@@ -285,7 +308,11 @@ impl Probe {
     /// instead. `after` follows the words `not listening`. It may look once more,
     /// at all ports: whoever asks has the answer already.
     pub fn explain(&self, after: &str) -> String {
-        let unmet = self.unmet(false);
+        let mut unmet = self.unmet(false);
+        if self.question.wanted == Wanted::Any && unmet.len() < self.question.ports.len() {
+            // One was enough, but it was not alone.
+            unmet.clear();
+        }
         if self.question.wanted == Wanted::None {
             let is_in_the_way = |l: &&Listener| {
                 let mut ports = unmet.iter();
@@ -333,7 +360,25 @@ impl Probe {
             };
             reasons.push(explanation::of(&closed, &found, after));
         }
+        reasons.extend(self.explain_others());
         reasons.join("; ")
+    }
+
+    /// What listens besides the ports, if it may not.
+    fn explain_others(&self) -> Option<String> {
+        let mut others = Snapshot::default();
+        let found = others.refill(|listeners| {
+            listeners.extend(self.question.others(&self.snapshot).cloned());
+            match listeners.is_empty() {
+                true => Err(()),
+                false => Ok(()),
+            }
+        });
+        found.ok()?;
+        source::name_holders(&self.options.choice, &mut others);
+        let (found, verb) = explanation::found(&Vec::from_iter(others.listeners()));
+        let names = explanation::names(&Vec::from_iter(&self.question.ports));
+        Some(format!("{found} {verb} listening besides {names}"))
     }
 
     /// If any one of the ports was enough, writes the listeners that serve one to

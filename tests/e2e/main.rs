@@ -25,6 +25,7 @@ mod namespaces;
 mod netlink;
 mod of;
 mod old_kernels;
+mod only;
 mod pace;
 mod pids;
 mod privileges;

@@ -464,10 +464,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
             &["--exclude", "90-80"],
             "--exclude '90-80': the range ends before it starts",
         ),
-        (
-            &["check", "--exclude", "80", "81"],
-            "--exclude: not an option of check",
-        ),
+        (&["wait", "--only", "81"], "--only: not an option of wait"),
         (
             &["wait", "-p", "80"],
             "--processes: wait prints listeners only with --any",

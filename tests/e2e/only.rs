@@ -1,0 +1,174 @@
+//! `check --only`: nothing listens but what is declared.
+
+use socket2::{Socket, Type};
+
+use crate::harness::*;
+use crate::readme::{examples, shell};
+
+/// Exit status and stderr, which names no process.
+fn only(arguments: &[&str]) -> (i32, String) {
+    let checked = run(&mut lntu(&[&["check", "--only"], arguments].concat()));
+    assert_eq!(checked.stdout, "", "{arguments:?}");
+    (checked.code(), without_holders(&checked.stderr))
+}
+
+fn yes() -> (i32, String) {
+    (0, String::new())
+}
+
+fn no(reason: &str) -> (i32, String) {
+    (1, format!("lntu: {reason}\n"))
+}
+
+fn nothing(_: &Socket) {}
+
+#[test]
+fn what_else_listens_is_named() {
+    in_private_network(|| {
+        let _sockets = [
+            bound(Type::STREAM, "0.0.0.0:80", nothing),
+            bound(Type::STREAM, "[::1]:81", nothing),
+            bound(Type::DGRAM, "0.0.0.0:80", nothing),
+        ];
+        for source in ["auto", "netlink", "proc", "ss"] {
+            if source == "ss" && !have_ss() {
+                continue;
+            }
+            let only = |ports: &[&str]| only(&[&["--source", source], ports].concat());
+            assert_eq!(only(&["80", "81", "80/udp"]), yes(), "{source}");
+            assert_eq!(only(&["*:80", "localhost:81", "80/udp"]), yes(), "{source}");
+            for (ports, reason) in [
+                (
+                    &["80"][..],
+                    "[::1]:81/tcp and 0.0.0.0:80/udp are listening besides 80/tcp",
+                ),
+                (
+                    &["80", "81"],
+                    "0.0.0.0:80/udp is listening besides 80/tcp, 81/tcp",
+                ),
+                (
+                    &["127.0.0.1:80", "81", "80/udp"],
+                    "0.0.0.0:80/tcp is listening besides 127.0.0.1:80/tcp, 81/tcp, 80/udp",
+                ),
+            ] {
+                assert_eq!(only(ports), no(reason), "{source}");
+            }
+        }
+    });
+}
+
+/// Both are said: what is missing, and what there is besides.
+#[test]
+fn a_port_that_does_not_listen_is_still_a_no() {
+    in_private_network(|| {
+        assert_eq!(only(&["80"]), no("80/tcp: not listening"));
+        let _socket = bound(Type::DGRAM, "127.0.0.1:53", nothing);
+        let reason = "80/tcp: not listening; 127.0.0.1:53/udp is listening besides 80/tcp";
+        assert_eq!(only(&["80"]), no(reason));
+    });
+}
+
+#[test]
+fn any_of_a_range_may_listen_and_nothing_else() {
+    in_private_network(|| {
+        let _socket = bound(Type::STREAM, "127.0.0.1:3005", nothing);
+        let any = |ports: &[&str]| {
+            let found = run(lntu(&["check", "--only", "--any", "-H"]).args(ports));
+            (
+                found.code(),
+                found.stdout.lines().count(),
+                without_holders(&found.stderr),
+            )
+        };
+        assert_eq!(any(&["3000-3009", "80"]), (0, 1, String::new()));
+        let _other = bound(Type::STREAM, "127.0.0.1:3010", nothing);
+        let reason = "lntu: 127.0.0.1:3010/tcp is listening besides 3000-3009/tcp, 80/tcp\n";
+        assert_eq!(any(&["3000-3009", "80"]), (1, 0, reason.into()));
+    });
+}
+
+#[test]
+fn what_is_excluded_may_listen() {
+    in_private_network(|| {
+        let _sockets = [
+            bound(Type::STREAM, "0.0.0.0:80", nothing),
+            bound(Type::STREAM, "127.0.0.11:4000", nothing),
+            bound(Type::DGRAM, "127.0.0.11:4000", nothing),
+            bound(Type::STREAM, "0.0.0.0:9229", nothing),
+        ];
+        assert_eq!(only(&["80"]).0, 1);
+        let arguments = ["--exclude", "loopback", "80"];
+        let reason = "0.0.0.0:9229/tcp is listening besides 80/tcp";
+        assert_eq!(only(&arguments), no(reason));
+        assert_eq!(
+            only(&[&arguments[..], &["--exclude", "9229"]].concat()),
+            yes()
+        );
+    });
+}
+
+#[test]
+fn the_recipe_passes_only_without_another_port() {
+    let [recipe] = examples("An image that opens only the ports that it declares");
+    in_private_network(|| {
+        let _declared = [
+            bound(Type::STREAM, "0.0.0.0:8080", nothing),
+            bound(Type::DGRAM, "0.0.0.0:53", nothing),
+            bound(Type::STREAM, "127.0.0.11:4000", nothing),
+        ];
+        assert_eq!(run(&mut shell(recipe)).lines(), [""; 0]);
+        let _other = bound(Type::STREAM, "[::]:9229", nothing);
+        assert_eq!(run(&mut shell(recipe)).code(), 1);
+    });
+}
+
+#[test]
+fn what_other_processes_open_is_no_matter_with_of() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let _other = bound(Type::STREAM, "0.0.0.0:9000", nothing);
+        let script = "import signal, socket
+tcp = socket.create_server(('', 80))
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(('', 53))
+print(flush=True)
+signal.pause()";
+        let mut python = std::process::Command::new("python3");
+        let server = Running::start(python.args(["-c", script]));
+        server.next_line();
+        let pid = server.child.id().to_string();
+        assert_eq!(only(&["--of", &pid, "80", "53/udp"]), yes());
+        let reason = "0.0.0.0:53/udp is listening besides 80/tcp";
+        assert_eq!(only(&["--of", &pid, "80"]), no(reason));
+        assert_eq!(only(&["80", "53/udp"]).0, 1);
+    });
+}
+
+/// One look can pass over a listener.
+#[test]
+fn a_listener_that_a_look_misses_is_found() {
+    let ss = fake_ss_that_misses_every_other_time(2);
+    for _ in 0..4 {
+        let mut check = lntu(&["check", "--only", "--source", "ss", "1"]);
+        let checked = run(check.env("PATH", path_with(ss.path())));
+        let reason = "lntu: 127.0.0.1:2/tcp is listening besides 1/tcp\n";
+        assert_eq!((checked.code(), &*checked.stderr), (1, reason));
+    }
+}
+
+#[test]
+fn a_table_that_may_not_be_read_is_no_proof() {
+    let row = "0: 0100007F:0050 00000000:0000 0A\n";
+    let proc = forbidding_proc(&[("tcp", row)], &["udp"]);
+    let checked = run_forbidden(&proc, &["check", "--only", "80"]);
+    assert_eq!((checked.code(), &*checked.stdout), (2, ""), "{checked:?}");
+    assert!(
+        checked.stderr.ends_with("/net/udp cannot be read\n"),
+        "{checked:?}"
+    );
+    let proc = forbidding_proc(&[("tcp", row)], &["udp"]);
+    let checked = run_forbidden(&proc, &["check", "--only", "81"]);
+    assert_eq!(checked.code(), 1, "{checked:?}");
+}
