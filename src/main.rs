@@ -143,7 +143,7 @@ fn run(command: Command) -> Result<bool, Error> {
 }
 
 fn print(text: &str) -> Result<(), Error> {
-    Ok(Output::open(None, true)?.write_all(text.into())?)
+    Ok(Output::open(None, true)?.write_all(text.as_bytes())?)
 }
 
 /// Opens the source. The one of all namespaces reads what every container controls, so it

@@ -50,7 +50,7 @@ pub fn is_name(program: &OsStr) -> bool {
 /// may be written in part by then. A reader that goes away is no error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, places: &Places) -> Result<(), Error> {
     let mut output = None;
-    let mut write = |text: Vec<u8>| -> Result<(), OutputError> {
+    let mut write = |text: &[u8]| -> Result<(), OutputError> {
         let output = match &mut output {
             Some(output) => output,
             None => output.insert(Output::open(None, true)?),
@@ -72,8 +72,8 @@ pub fn answer(
     let services = places.services();
     match options::parse(arguments, &services)? {
         Command::Show(request) => show(&request, places, &services, write),
-        Command::Help => write(help::HELP.into()).map_err(Error::Output),
-        Command::Version => write(help::VERSION.into()).map_err(Error::Output),
+        Command::Help => write(help::HELP.as_bytes()).map_err(Error::Output),
+        Command::Version => write(help::VERSION.as_bytes()).map_err(Error::Output),
     }
 }
 
@@ -85,7 +85,7 @@ fn show(
 ) -> Result<(), Error> {
     if request.summary {
         let text = summary::summary(places)?;
-        write(text.into()).map_err(Error::Output)?;
+        write(text.as_bytes()).map_err(Error::Output)?;
         if !request.has_table {
             return Ok(());
         }

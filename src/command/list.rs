@@ -76,7 +76,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
         text.push_str(&pid.to_string());
         text.push('\n');
     }
-    output.write_all(text.into_bytes())?;
+    output.write_all(text.as_bytes())?;
     result
 }
 
@@ -111,6 +111,6 @@ pub(super) fn write(
     for listener in snapshot.listeners() {
         renderer.line(Event::Listening, listener, now, &mut text);
     }
-    output.write_all(text)?;
+    output.write_all(&text)?;
     Ok(found.are_incomplete)
 }

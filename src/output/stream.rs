@@ -160,22 +160,25 @@ impl Output {
     /// Those of open(2) and write(2). `text` then starts with what was not written.
     /// That can be the rest of a line, for example if the disk is full.
     pub fn write(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
-        let mut out = 0;
-        let result = loop {
-            let rest = &text[out..];
-            if rest.is_empty() {
-                break Ok(());
-            }
-            match self.write_once(&rest[..whole_lines(rest)]) {
-                Ok(written) => out += written,
-                Err(error) if is_unread(&error) => {
-                    break Err(io::Error::new(ErrorKind::NotConnected, UNREAD));
-                }
-                Err(error) => break Err(error),
-            }
-        };
-        text.drain(..out);
+        let mut rest = &text[..];
+        let result = self.write_front(&mut rest);
+        let left = rest.len();
+        text.drain(..text.len() - left);
         result
+    }
+
+    /// As [`Output::write`]. Moves `text` to what was not written.
+    fn write_front(&mut self, text: &mut &[u8]) -> io::Result<()> {
+        while !text.is_empty() {
+            match self.write_once(&text[..whole_lines(text)]) {
+                Ok(written) => *text = &text[written..],
+                Err(error) if is_unread(&error) => {
+                    return Err(io::Error::new(ErrorKind::NotConnected, UNREAD));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Writes all of `text`, which ends with a newline. A reader that goes away
@@ -183,8 +186,8 @@ impl Output {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write_all(&mut self, mut text: Vec<u8>) -> Result<(), OutputError> {
-        match self.write(&mut text) {
+    pub fn write_all(&mut self, mut text: &[u8]) -> Result<(), OutputError> {
+        match self.write_front(&mut text) {
             Err(error) if !self.is_gone(&error) => Err(self.error(error)),
             _ => Ok(()),
         }

@@ -72,7 +72,7 @@ fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Quest
         ..Places::default()
     };
     let mut answer = Vec::new();
-    let mut write = |text: Vec<u8>| {
+    let mut write = |text: &[u8]| {
         answer.extend(text);
         Ok(())
     };

@@ -64,7 +64,7 @@ fn assert_read_back(listeners: &[Listener]) {
         .all(|l| is_queue(l.recv_q) && is_queue(l.send_q.unwrap_or_default()))
     {
         let mut text = Vec::new();
-        let mut write = |part: Vec<u8>| {
+        let mut write = |part: &[u8]| {
             text.extend(part);
             Ok(())
         };

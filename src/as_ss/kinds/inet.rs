@@ -239,8 +239,7 @@ impl<'a> Socket<'a> {
             cgroup: self.row.cgroup_id().unwrap_or(0),
         });
         if let Some(v6_only) = v6_only {
-            rows.push(b" v6only:");
-            rows.decimal(v6_only.into());
+            rows.named(" v6only:", v6_only.into());
         }
         if let Some(shut) = self.row.shutdown() {
             rows.directions(shut);

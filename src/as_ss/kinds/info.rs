@@ -24,9 +24,15 @@ pub fn show(protocol: u32, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) -> Re
         show_memory(memory.ok_or(RowError::Unreadable)?, rows);
     } else if let Some(sums) = row.memory_sums() {
         let sums = sums.ok_or(RowError::Unreadable)?;
-        let (r, w) = (sums.idiag_rmem, sums.idiag_wmem);
-        let (f, t) = (sums.idiag_fmem, sums.idiag_tmem);
-        let _ = write!(rows, " mem:(r{r},w{w},f{f},t{t})");
+        for (name, number) in [
+            (" mem:(r", sums.idiag_rmem),
+            (",w", sums.idiag_wmem),
+            (",f", sums.idiag_fmem),
+            (",t", sums.idiag_tmem),
+        ] {
+            rows.named(name, number.into());
+        }
+        rows.push(b")");
     }
     if let Some(info) = row.info()
         && show.info
@@ -68,7 +74,7 @@ fn show_signatures(row: &Row<'_>, rows: &mut Rows<'_>) {
                 _ => text.extend([b'\\', octal(byte >> 6), octal(byte >> 3), octal(byte)]),
             }
         }
-        rows.push_before_table(text);
+        rows.push_before_table(&text);
         before = ",";
     }
 }
@@ -178,8 +184,7 @@ pub fn show_memory(memory: SkMeminfo<'_>, rows: &mut Rows<'_>) {
         (",d", SkMeminfoIndex::Drops),
     ] {
         if let Some(number) = memory.get(index) {
-            rows.push(name.as_bytes());
-            rows.decimal(number);
+            rows.named(name, number.into());
         }
     }
     rows.push(b")");
@@ -187,12 +192,12 @@ pub fn show_memory(memory: SkMeminfo<'_>, rows: &mut Rows<'_>) {
 
 fn show_mptcp(info: &MptcpInfo, rows: &mut Rows<'_>) {
     let counts = [
-        ("subflows", info.mptcpi_subflows),
-        ("add_addr_signal", info.mptcpi_add_addr_signal),
-        ("add_addr_accepted", info.mptcpi_add_addr_accepted),
-        ("subflows_max", info.mptcpi_subflows_max),
-        ("add_addr_signal_max", info.mptcpi_add_addr_signal_max),
-        ("add_addr_accepted_max", info.mptcpi_add_addr_accepted_max),
+        (" subflows:", info.mptcpi_subflows),
+        (" add_addr_signal:", info.mptcpi_add_addr_signal),
+        (" add_addr_accepted:", info.mptcpi_add_addr_accepted),
+        (" subflows_max:", info.mptcpi_subflows_max),
+        (" add_addr_signal_max:", info.mptcpi_add_addr_signal_max),
+        (" add_addr_accepted_max:", info.mptcpi_add_addr_accepted_max),
     ];
     show_numbers(&counts.map(|(name, count)| (name, count.into())), rows);
     for (bit, name) in [

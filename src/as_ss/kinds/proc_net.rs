@@ -1,7 +1,5 @@
 //! The sockets of IP in `/proc/net`, as ss reads them there.
 
-use std::fmt::Write as _;
-
 use super::files::for_each_line;
 use super::inet::Inet;
 use super::tcp_info::show_numbers;
@@ -131,24 +129,25 @@ impl<'a> Row<'a> {
         let pace = self.more.pace().map(|pace| pace.map(number));
         let [rto, ato, quick, window, threshold] = pace.unwrap_or(absent);
         let unusual = if rto == 300 { 0 } else { rto };
-        for (name, hundredths) in [("rto", unusual), ("ato", ato)] {
+        for (name, hundredths) in [(" rto:", unusual), (" ato:", ato)] {
             if hundredths != 0 {
-                let seconds = significant(f64::from(hundredths) / 100.0, 6);
-                let _ = write!(rows, " {name}:{seconds}");
+                rows.push(name.as_bytes());
+                significant(f64::from(hundredths) / 100.0, 6, rows.text());
             }
         }
         let quick = quick / 2;
-        show_numbers(&[("qack", quick.into())], rows);
+        show_numbers(&[(" qack:", quick.into())], rows);
         if quick & 1 != 0 {
             rows.push(b" bidir");
         }
-        show_numbers(&[("cwnd", window.into())], rows);
+        show_numbers(&[(" cwnd:", window.into())], rows);
         if threshold != u32::MAX {
-            show_numbers(&[("ssthresh", threshold.into())], rows);
+            show_numbers(&[(" ssthresh:", threshold.into())], rows);
         }
         let retransmissions = self.retransmissions();
         if retransmissions != 0 {
-            let _ = write!(rows, " retrans:{retransmissions}/0");
+            rows.named(" retrans:", retransmissions.into());
+            rows.push(b"/0");
         }
         rows.push(b" reordering:0");
     }

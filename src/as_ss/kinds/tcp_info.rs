@@ -1,7 +1,5 @@
 //! What `-i` says of a TCP socket: `struct tcp_info`, in the order of ss.
 
-use std::fmt::Write as _;
-
 use crate::as_ss::ask::request::Show;
 use crate::as_ss::show::numbers::{bandwidth, rounded, significant, thousandths};
 use crate::as_ss::show::rows::Rows;
@@ -47,44 +45,46 @@ fn show_agreed(info: &TcpInfo, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
     }
     if info.tcpi_options & TCPI_OPT_WSCALE != 0 {
         let scales = info.tcpi_wscales;
-        let _ = write!(rows, " wscale:{},{}", scales & 15, scales >> 4);
+        rows.named(" wscale:", (scales & 15).into());
+        rows.named(",", (scales >> 4).into());
     }
 }
 
 /// How much is sent at once, and what is waited for.
 fn show_pace(info: &TcpInfo, rows: &mut Rows<'_>) {
     if info.tcpi_rto != 3_000_000 {
-        show_time("rto", info.tcpi_rto, rows);
+        show_time(" rto:", info.tcpi_rto, rows);
     }
-    show_numbers(&[("backoff", info.tcpi_backoff.into())], rows);
+    show_numbers(&[(" backoff:", info.tcpi_backoff.into())], rows);
     if info.tcpi_rtt != 0 {
-        let (rtt, variance) = (thousandths(info.tcpi_rtt), thousandths(info.tcpi_rttvar));
-        let _ = write!(rows, " rtt:{rtt}/{variance}");
+        show_time(" rtt:", info.tcpi_rtt, rows);
+        rows.push(b"/");
+        thousandths(info.tcpi_rttvar, rows.text());
     }
-    show_time("ato", info.tcpi_ato, rows);
+    show_time(" ato:", info.tcpi_ato, rows);
     let numbers = [
-        ("mss", info.tcpi_snd_mss.into()),
-        ("pmtu", info.tcpi_pmtu.into()),
-        ("rcvmss", info.tcpi_rcv_mss.into()),
-        ("advmss", info.tcpi_advmss.into()),
-        ("cwnd", info.tcpi_snd_cwnd.into()),
+        (" mss:", info.tcpi_snd_mss.into()),
+        (" pmtu:", info.tcpi_pmtu.into()),
+        (" rcvmss:", info.tcpi_rcv_mss.into()),
+        (" advmss:", info.tcpi_advmss.into()),
+        (" cwnd:", info.tcpi_snd_cwnd.into()),
     ];
     show_numbers(&numbers, rows);
     if info.tcpi_snd_ssthresh < 0xffff {
-        show_numbers(&[("ssthresh", info.tcpi_snd_ssthresh.into())], rows);
+        show_numbers(&[(" ssthresh:", info.tcpi_snd_ssthresh.into())], rows);
     }
 }
 
 fn show_traffic(info: &TcpInfo, rows: &mut Rows<'_>) {
     let numbers = [
-        ("bytes_sent", info.tcpi_bytes_sent),
-        ("bytes_retrans", info.tcpi_bytes_retrans),
-        ("bytes_acked", info.tcpi_bytes_acked),
-        ("bytes_received", info.tcpi_bytes_received),
-        ("segs_out", info.tcpi_segs_out.into()),
-        ("segs_in", info.tcpi_segs_in.into()),
-        ("data_segs_out", info.tcpi_data_segs_out.into()),
-        ("data_segs_in", info.tcpi_data_segs_in.into()),
+        (" bytes_sent:", info.tcpi_bytes_sent),
+        (" bytes_retrans:", info.tcpi_bytes_retrans),
+        (" bytes_acked:", info.tcpi_bytes_acked),
+        (" bytes_received:", info.tcpi_bytes_received),
+        (" segs_out:", info.tcpi_segs_out.into()),
+        (" segs_in:", info.tcpi_segs_in.into()),
+        (" data_segs_out:", info.tcpi_data_segs_out.into()),
+        (" data_segs_in:", info.tcpi_data_segs_in.into()),
     ];
     show_numbers(&numbers, rows);
 }
@@ -96,31 +96,30 @@ fn show_rates(info: &TcpInfo, row: &Row<'_>, numeric: bool, rows: &mut Rows<'_>)
     });
     let rtt = vegas.map_or(info.tcpi_rtt, |vegas| vegas.tcpv_rtt);
     if rtt > 0 && sent > 0.0 {
-        let rate = bandwidth(sent * 8e6 / f64::from(rtt), numeric);
-        let _ = write!(rows, " send {rate}bps");
+        rows.push(b" send ");
+        bandwidth(sent * 8e6 / f64::from(rtt), numeric, rows.text());
     }
     let numbers = [
-        ("lastsnd", info.tcpi_last_data_sent.into()),
-        ("lastrcv", info.tcpi_last_data_recv.into()),
-        ("lastack", info.tcpi_last_ack_recv.into()),
+        (" lastsnd:", info.tcpi_last_data_sent.into()),
+        (" lastrcv:", info.tcpi_last_data_recv.into()),
+        (" lastack:", info.tcpi_last_ack_recv.into()),
     ];
     show_numbers(&numbers, rows);
-    let rate = |rate: u64| match rate {
-        0 | u64::MAX => None,
-        rate => Some(bandwidth(rate as f64 * 8.0, numeric)),
-    };
-    if let Some(pace) = rate(info.tcpi_pacing_rate) {
-        let _ = write!(rows, " pacing_rate {pace}bps");
-        if let Some(most) = rate(info.tcpi_max_pacing_rate) {
-            let _ = write!(rows, "/{most}bps");
+    let mut show_rate = |name: &str, rate: u64| {
+        let is_known = !matches!(rate, 0 | u64::MAX);
+        if is_known {
+            rows.push(name.as_bytes());
+            bandwidth(rate as f64 * 8.0, numeric, rows.text());
         }
+        is_known
+    };
+    if show_rate(" pacing_rate ", info.tcpi_pacing_rate) {
+        show_rate("/", info.tcpi_max_pacing_rate);
     }
-    if let Some(delivery) = rate(info.tcpi_delivery_rate) {
-        let _ = write!(rows, " delivery_rate {delivery}bps");
-    }
+    show_rate(" delivery_rate ", info.tcpi_delivery_rate);
     let numbers = [
-        ("delivered", info.tcpi_delivered.into()),
-        ("delivered_ce", info.tcpi_delivered_ce.into()),
+        (" delivered:", info.tcpi_delivered.into()),
+        (" delivered_ce:", info.tcpi_delivered_ce.into()),
     ];
     show_numbers(&numbers, rows);
 }
@@ -134,91 +133,85 @@ fn show_limits(info: &TcpInfo, rows: &mut Rows<'_>) {
     if busy == 0 {
         return;
     }
-    let _ = write!(rows, " busy:{}ms", busy / 1000);
+    rows.named(" busy:", busy / 1000);
+    rows.push(b"ms");
     for (name, limited) in [
-        ("rwnd_limited", info.tcpi_rwnd_limited),
-        ("sndbuf_limited", info.tcpi_sndbuf_limited),
+        (" rwnd_limited:", info.tcpi_rwnd_limited),
+        (" sndbuf_limited:", info.tcpi_sndbuf_limited),
     ] {
         if limited != 0 {
             let tenths = rounded(limited as f64 * 1000.0 / busy as f64);
-            let (whole, tenth) = (tenths / 10, tenths % 10);
-            let milliseconds = limited / 1000;
-            let _ = write!(rows, " {name}:{milliseconds}ms({whole}.{tenth}%)");
+            rows.named(name, limited / 1000);
+            rows.named("ms(", tenths / 10);
+            rows.named(".", tenths % 10);
+            rows.push(b"%)");
         }
     }
 }
 
 fn show_losses(info: &TcpInfo, row: &Row<'_>, rows: &mut Rows<'_>) {
-    show_numbers(&[("unacked", info.tcpi_unacked.into())], rows);
+    show_numbers(&[(" unacked:", info.tcpi_unacked.into())], rows);
     let (retransmitted, all) = (info.tcpi_retrans, info.tcpi_total_retrans);
     if retransmitted != 0 || all != 0 {
-        let _ = write!(rows, " retrans:{retransmitted}/{all}");
+        rows.named(" retrans:", retransmitted.into());
+        rows.named("/", all.into());
     }
-    show_numbers(&[("lost", info.tcpi_lost.into())], rows);
+    show_numbers(&[(" lost:", info.tcpi_lost.into())], rows);
     if row.message.idiag_state != State::Listen as u8 {
-        show_numbers(&[("sacked", info.tcpi_sacked.into())], rows);
+        show_numbers(&[(" sacked:", info.tcpi_sacked.into())], rows);
     }
     let numbers = [
-        ("dsack_dups", info.tcpi_dsack_dups.into()),
-        ("fackets", info.tcpi_fackets.into()),
+        (" dsack_dups:", info.tcpi_dsack_dups.into()),
+        (" fackets:", info.tcpi_fackets.into()),
     ];
     show_numbers(&numbers, rows);
     if info.tcpi_reordering != 3 {
-        let reordering = info.tcpi_reordering as i32;
-        let _ = write!(rows, " reordering:{reordering}");
+        rows.push(b" reordering:");
+        rows.signed(info.tcpi_reordering);
     }
-    show_numbers(&[("reord_seen", info.tcpi_reord_seen.into())], rows);
+    show_numbers(&[(" reord_seen:", info.tcpi_reord_seen.into())], rows);
 }
 
 fn show_receiver(info: &TcpInfo, rows: &mut Rows<'_>) {
-    show_time("rcv_rtt", info.tcpi_rcv_rtt, rows);
+    show_time(" rcv_rtt:", info.tcpi_rcv_rtt, rows);
     let numbers = [
-        ("rcv_space", info.tcpi_rcv_space.into()),
-        ("rcv_ssthresh", info.tcpi_rcv_ssthresh.into()),
-        ("notsent", info.tcpi_notsent_bytes.into()),
+        (" rcv_space:", info.tcpi_rcv_space.into()),
+        (" rcv_ssthresh:", info.tcpi_rcv_ssthresh.into()),
+        (" notsent:", info.tcpi_notsent_bytes.into()),
     ];
     show_numbers(&numbers, rows);
     if info.tcpi_min_rtt != u32::MAX {
-        show_time("minrtt", info.tcpi_min_rtt, rows);
+        show_time(" minrtt:", info.tcpi_min_rtt, rows);
     }
     let numbers = [
-        ("rcv_ooopack", info.tcpi_rcv_ooopack.into()),
-        ("snd_wnd", info.tcpi_snd_wnd.into()),
+        (" rcv_ooopack:", info.tcpi_rcv_ooopack.into()),
+        (" snd_wnd:", info.tcpi_snd_wnd.into()),
     ];
     show_numbers(&numbers, rows);
 }
 
 fn show_bbr(bbr: &TcpBbrInfo, numeric: bool, rows: &mut Rows<'_>) {
-    let rate = bandwidth(bbr.bandwidth() as f64 * 8.0, numeric);
-    let time = thousandths(bbr.bbr_min_rtt);
-    let _ = write!(rows, " bbr:(bw:{rate}bps,mrtt:{time}");
+    rows.push(b" bbr:(bw:");
+    bandwidth(bbr.bandwidth() as f64 * 8.0, numeric, rows.text());
+    rows.push(b",mrtt:");
+    thousandths(bbr.bbr_min_rtt, rows.text());
     for (name, gain) in [
-        ("pacing_gain", bbr.bbr_pacing_gain),
-        ("cwnd_gain", bbr.bbr_cwnd_gain),
+        (",pacing_gain:", bbr.bbr_pacing_gain),
+        (",cwnd_gain:", bbr.bbr_cwnd_gain),
     ] {
         if gain != 0 {
-            let gain = significant(f64::from(gain) / 256.0, 6);
-            let _ = write!(rows, ",{name}:{gain}");
+            rows.push(name.as_bytes());
+            significant(f64::from(gain) / 256.0, 6, rows.text());
         }
     }
     rows.push(b")");
 }
 
-/// Writes those of the numbers that are not 0.
+/// Writes those of the numbers that are not 0, each after its name.
 pub fn show_numbers(numbers: &[(&str, u64)], rows: &mut Rows<'_>) {
-    for (name, number) in numbers {
-        if *number == 0 {
-            continue;
-        }
-        rows.push(b" ");
-        rows.push(name.as_bytes());
-        rows.push(b":");
-        // A row has some twenty of them, nearly all of 32 bits.
-        match u32::try_from(*number) {
-            Ok(number) => rows.decimal(number),
-            Err(_) => {
-                let _ = write!(rows, "{number}");
-            }
+    for &(name, number) in numbers {
+        if number != 0 {
+            rows.named(name, number);
         }
     }
 }
@@ -226,6 +219,7 @@ pub fn show_numbers(numbers: &[(&str, u64)], rows: &mut Rows<'_>) {
 /// Writes a time in milliseconds, if it is not 0.
 fn show_time(name: &str, microseconds: u32, rows: &mut Rows<'_>) {
     if microseconds != 0 {
-        let _ = write!(rows, " {name}:{}", thousandths(microseconds));
+        rows.push(name.as_bytes());
+        thousandths(microseconds, rows.text());
     }
 }

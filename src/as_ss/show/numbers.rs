@@ -1,36 +1,45 @@
 //! How ss writes numbers that are not whole: times, rates and C's `%g`.
+//!
+//! All of it is written into a [`Text`] digit by digit: a table of connections has a
+//! million such numbers.
 
-use std::fmt::Write as _;
+use super::text::Text;
 
 /// A time as ss writes it: what is small beside the rest is left out.
-pub fn time(milliseconds: u32) -> String {
+pub fn time(milliseconds: u32, text: &mut Text) {
     let (all_seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
     let (minutes, seconds) = (all_seconds / 60, all_seconds % 60);
-    let mut text = String::new();
     if minutes > 0 {
-        let _ = write!(text, "{minutes}min");
+        text.decimal(minutes.into());
+        text.push(b"min");
     }
     let rest = if minutes > 0 || seconds > 9 { 0 } else { rest };
     if seconds > 0 && minutes <= 9 {
-        let unit = if rest > 0 { "." } else { "sec" };
-        let _ = write!(text, "{seconds}{unit}");
+        text.decimal(seconds.into());
+        text.push(if rest > 0 { b"." } else { b"sec" });
     }
     if rest > 0 {
-        let _ = write!(text, "{rest:03}ms");
+        text.digits(rest.into(), 3);
+        text.push(b"ms");
     }
-    text
 }
 
 /// A thousandth of `number` as C's `%g` writes it: six digits.
-pub fn thousandths(number: u32) -> String {
-    significant(f64::from(number) / 1000.0, 6)
+pub fn thousandths(number: u32, text: &mut Text) {
+    match number {
+        0..1_000_000 => {
+            text.decimal((number / 1000).into());
+            fraction((number % 1000).into(), 3, text);
+        }
+        _ => significant(f64::from(number) / 1000.0, 6, text),
+    }
 }
 
 /// `number` as C's `%.Ng` writes it for N `digits`: without zeros at its end. It is
 /// neither negative nor so small that an exponent would say so.
 ///
 /// Rust's own way to write a float would be a tenth of what all of this is long.
-pub fn significant(number: f64, digits: u32) -> String {
+pub fn significant(number: f64, digits: u32, text: &mut Text) {
     let whole_digits = match number as u64 {
         0 => 0,
         whole => whole.ilog10() + 1,
@@ -39,18 +48,24 @@ pub fn significant(number: f64, digits: u32) -> String {
     let scale = 10u64.pow(decimals);
     let scaled = rounded(number * scale as f64);
     if scaled >= scale * 10u64.pow(digits) {
-        return format!("1e+0{digits}");
+        text.push(b"1e+0");
+        return text.decimal(digits.into());
     }
-    let (whole, mut part) = (scaled / scale, scaled % scale);
-    if part == 0 {
-        return whole.to_string();
+    text.decimal(scaled / scale);
+    fraction(scaled % scale, decimals as usize, text);
+}
+
+/// A point and this many decimals, without zeros at their end.
+fn fraction(mut decimals: u64, mut count: usize, text: &mut Text) {
+    if decimals == 0 {
+        return;
     }
-    let mut width = decimals as usize;
-    while part % 10 == 0 {
-        part /= 10;
-        width -= 1;
+    while decimals.is_multiple_of(10) {
+        decimals /= 10;
+        count -= 1;
     }
-    format!("{whole}.{part:0width$}")
+    text.push(b".");
+    text.digits(decimals, count);
 }
 
 /// The nearest whole number; of two, the even one.
@@ -62,50 +77,69 @@ pub fn rounded(number: f64) -> u64 {
 }
 
 /// Bits per second as ss writes them: with a unit, or whole.
-pub fn bandwidth(rate: f64, numeric: bool) -> String {
+pub fn bandwidth(rate: f64, numeric: bool, text: &mut Text) {
     if numeric {
-        return rounded(rate).to_string();
+        text.decimal(rounded(rate));
+    } else {
+        let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+        match units.into_iter().find(|(size, _)| rate >= *size) {
+            Some((size, unit)) => {
+                significant(rate / size, 3, text);
+                text.push(unit.as_bytes());
+            }
+            None => significant(rate, 6, text),
+        }
     }
-    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    match units.into_iter().find(|(size, _)| rate >= *size) {
-        Some((size, unit)) => significant(rate / size, 3) + unit,
-        None => significant(rate, 6),
-    }
+    text.push(b"bps");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What is written.
+    fn written(write: impl FnOnce(&mut Text)) -> String {
+        let mut text = Text::default();
+        write(&mut text);
+        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+    }
+
     /// As `printf` of C wrote them.
     #[test]
     fn numbers_are_written_as_c_does() {
-        for (number, text) in [
+        for (number, expected) in [
+            (0, "0"),
             (1, "0.001"),
             (34, "0.034"),
             (200_000, "200"),
             (1500, "1.5"),
             (123_456, "123.456"),
+            (999_999, "999.999"),
+            (1_000_000, "1000"),
             (1_234_567, "1234.57"),
             (12_345_678, "12345.7"),
+            (999_999_501, "1e+06"),
         ] {
-            assert_eq!(thousandths(number), text);
+            assert_eq!(written(|text| thousandths(number, text)), expected);
         }
-        for (rate, text) in [
-            (21.824e9, "21.8G"),
-            (999_999_999.0, "1e+03M"),
-            (12_500.0, "12.5k"),
-            (1000.0 / 3.0, "333.333"),
-            (8e6 / 3.0, "2.67M"),
+        for (rate, expected) in [
+            (21.824e9, "21.8Gbps"),
+            (999_999_999.0, "1e+03Mbps"),
+            (12_500.0, "12.5kbps"),
+            (1000.0 / 3.0, "333.333bps"),
+            (8e6 / 3.0, "2.67Mbps"),
         ] {
-            assert_eq!(bandwidth(rate, false), text);
+            assert_eq!(written(|text| bandwidth(rate, false, text)), expected);
         }
-        assert_eq!(bandwidth(8e6 / 3.0, true), "2666667");
+        assert_eq!(
+            written(|text| bandwidth(8e6 / 3.0, true, text)),
+            "2666667bps"
+        );
     }
 
     #[test]
     fn times_leave_out_what_is_small() {
-        for (milliseconds, text) in [
+        for (milliseconds, expected) in [
             (0, ""),
             (7, "007ms"),
             (1000, "1sec"),
@@ -115,7 +149,11 @@ mod tests {
             (60_500, "1min"),
             (119 * 60_000 + 59_000, "119min"),
         ] {
-            assert_eq!(time(milliseconds), text, "{milliseconds}");
+            assert_eq!(
+                written(|text| time(milliseconds, text)),
+                expected,
+                "{milliseconds}"
+            );
         }
     }
 }

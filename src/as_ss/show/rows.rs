@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::names::{self, Names};
 use super::numbers::time;
 use super::table::{Table, Write};
+use super::text::Text;
 use super::users::Users;
 use crate::as_ss::ask::request::Request;
 use crate::listener::{Endpoint, SsAddress};
@@ -75,12 +76,8 @@ impl<'a> Rows<'a> {
         self.table.start_row();
         self.table.cell(netid);
         self.table.cell(state);
-        // They are a C `int` to ss.
-        for length in [recv_q as i32, send_q as i32] {
-            if length < 0 {
-                self.table.push(b"-");
-            }
-            self.table.decimal(length.unsigned_abs());
+        for length in [recv_q, send_q] {
+            self.signed(length);
             self.table.pad(6);
             self.table.end_cell();
         }
@@ -110,7 +107,7 @@ impl<'a> Rows<'a> {
         self.table.cell(":");
         match self.names.port(end.port) {
             Some(name) => self.table.push(name.as_bytes()),
-            None => self.table.decimal(end.port.into()),
+            None => self.decimal(end.port.into()),
         }
         self.table.end_cell();
     }
@@ -129,13 +126,33 @@ impl<'a> Rows<'a> {
     }
 
     /// Writes bytes at once, before the rows that are not written yet.
-    pub fn push_before_table(&mut self, bytes: Vec<u8>) {
+    pub fn push_before_table(&mut self, bytes: &[u8]) {
         self.table.write_at_once(bytes);
     }
 
+    /// The text at whose end the current cell grows.
+    pub fn text(&mut self) -> &mut Text {
+        self.table.text()
+    }
+
     /// Adds a number to the current cell.
-    pub fn decimal(&mut self, number: u32) {
-        self.table.decimal(number);
+    pub fn decimal(&mut self, number: u64) {
+        self.text().decimal(number);
+    }
+
+    /// Adds a number that is a C `int` to ss.
+    pub fn signed(&mut self, number: u32) {
+        let number = number as i32;
+        if number < 0 {
+            self.push(b"-");
+        }
+        self.decimal(number.unsigned_abs().into());
+    }
+
+    /// Adds a number to the current cell, after what says which one it is.
+    pub fn named(&mut self, name: &str, number: u64) {
+        self.push(name.as_bytes());
+        self.decimal(number);
     }
 
     /// The processes that hold the socket, if they are asked for.
@@ -148,8 +165,12 @@ impl<'a> Rows<'a> {
     /// The socket's timer: what it is for, the milliseconds left, and how often it
     /// ran out.
     pub fn timer(&mut self, name: &str, milliseconds: u32, retransmissions: u32) {
-        let left = time(milliseconds);
-        let _ = write!(self, " timer:({name},{left},{retransmissions})");
+        self.push(b" timer:(");
+        self.push(name.as_bytes());
+        self.push(b",");
+        time(milliseconds, self.text());
+        self.named(",", retransmissions.into());
+        self.push(b")");
     }
 
     /// The timer of a TCP socket by its number, if it runs.
@@ -168,11 +189,9 @@ impl<'a> Rows<'a> {
     /// What `-e` says.
     pub fn details(&mut self, details: &Details) {
         if details.uid != 0 {
-            self.push(b" uid:");
-            self.decimal(details.uid);
+            self.named(" uid:", details.uid.into());
         }
-        self.push(b" ino:");
-        self.decimal(details.inode);
+        self.named(" ino:", details.inode.into());
         let _ = write!(self, " sk:{:x}", details.cookie);
         if details.mark != 0 {
             let _ = write!(self, " fwmark:{:#x}", details.mark);
@@ -195,9 +214,8 @@ impl<'a> Rows<'a> {
 
     /// Which directions are open, by the bits of those that are shut down.
     pub fn directions(&mut self, shut: u8) {
-        let receives = if shut & 1 == 0 { '<' } else { '-' };
-        let sends = if shut & 2 == 0 { '>' } else { '-' };
-        let _ = write!(self, " {receives}-{sends}");
+        let directions = [" <->", " -->", " <--", " ---"];
+        self.push(directions[usize::from(shut & 3)].as_bytes());
     }
 
     /// Starts what has a line of its own, unless all must be on one: then a `blank`
@@ -223,7 +241,7 @@ pub fn shown(request: &Request, fill: impl FnOnce(&mut Rows<'_>)) -> String {
     let services = Services::new("/nonexistent".into(), "/nonexistent".into());
     let names = Names::new(&request.show, &services, Path::new("/nonexistent"));
     let mut text = Vec::new();
-    let mut write = |more: Vec<u8>| {
+    let mut write = |more: &[u8]| {
         text.extend(more);
         Ok(())
     };

@@ -37,7 +37,7 @@ const MOST_IN_CELL: usize = u16::MAX as usize;
 const WRITTEN_AT_ONCE: usize = 64 * 1024;
 
 /// Where the text of a table goes.
-pub type Write<'a> = &'a mut dyn FnMut(Vec<u8>) -> Result<(), OutputError>;
+pub type Write<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), OutputError>;
 
 /// The lines of one answer. What is written to it becomes part of the current
 /// cell.
@@ -49,6 +49,8 @@ pub struct Table<'a> {
     text: Text,
     /// Their lengths. Those of columns that are not shown are left out.
     lengths: Vec<u16>,
+    /// Lines that are not passed on yet.
+    lines: Text,
     /// The current cell: its column, and where in `text` it starts. `COLUMNS` is
     /// behind the last one.
     column: usize,
@@ -69,6 +71,7 @@ impl<'a> Table<'a> {
             is_shown,
             widths: [0; COLUMNS],
             text: Text::default(),
+            lines: Text::default(),
             lengths: Vec::new(),
             column: 0,
             start: 0,
@@ -127,21 +130,9 @@ impl<'a> Table<'a> {
         self.text.push(bytes);
     }
 
-    /// Adds a number to the current cell. A long table has hundreds of thousands of
-    /// them, so this is worth more than `write!`.
-    pub fn decimal(&mut self, number: u32) {
-        let mut digits = [0; 10];
-        let mut first = digits.len();
-        let mut left = number;
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (left % 10) as u8;
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
-        self.push(&digits[first..]);
+    /// The text at whose end the current cell grows.
+    pub fn text(&mut self) -> &mut Text {
+        &mut self.text
     }
 
     /// Fills the current cell with blanks until it is this long.
@@ -159,7 +150,7 @@ impl<'a> Table<'a> {
     }
 
     /// Writes bytes that are not part of the table, before what of it is not written yet.
-    pub fn write_at_once(&mut self, bytes: Vec<u8>) {
+    pub fn write_at_once(&mut self, bytes: &[u8]) {
         keep(&mut self.failure, (self.write)(bytes));
     }
 
@@ -178,36 +169,38 @@ impl<'a> Table<'a> {
 
     fn render(&mut self) {
         let first = self.is_shown.iter().position(|shown| *shown).unwrap_or(0);
-        let mut out = Text::default();
+        let lines = &mut self.lines;
         let mut cells = self.text.as_bytes();
         let mut column = first;
         for &length in &self.lengths {
             let (cell, rest) = cells.split_at(usize::from(length));
             cells = rest;
             if column > first {
-                out.push(DELIMITERS[column].as_bytes());
+                lines.push(DELIMITERS[column].as_bytes());
             }
             let blanks = self.widths[column].saturating_sub(cell.len());
             let (before, after) = match IS_RIGHT_ALIGNED[column] {
                 true => (blanks, 0),
                 false => (0, blanks),
             };
-            out.push_blanks(before);
-            out.push(cell);
-            out.push_blanks(after);
+            lines.push_blanks(before);
+            lines.push(cell);
+            lines.push_blanks(after);
             column += 1;
             while column < COLUMNS && !self.is_shown[column] {
                 column += 1;
             }
             if column == COLUMNS {
-                out.push(b"\n");
+                lines.push(b"\n");
                 column = first;
-                if out.length() >= WRITTEN_AT_ONCE {
-                    keep(&mut self.failure, (self.write)(out.take()));
+                if lines.length() >= WRITTEN_AT_ONCE {
+                    keep(&mut self.failure, (self.write)(lines.as_bytes()));
+                    lines.truncate(0);
                 }
             }
         }
-        keep(&mut self.failure, (self.write)(out.take()));
+        keep(&mut self.failure, (self.write)(lines.as_bytes()));
+        lines.truncate(0);
         self.text.truncate(0);
         self.lengths.clear();
         self.start = 0;
@@ -279,7 +272,7 @@ mod tests {
 
     fn text(has_netid: bool, has_state: bool, has_header: bool, rows: &[[&str; 9]]) -> String {
         let mut text = Vec::new();
-        let mut write = |more: Vec<u8>| {
+        let mut write = |more: &[u8]| {
             text.extend(more);
             Ok(())
         };

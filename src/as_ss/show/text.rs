@@ -26,13 +26,6 @@ impl Text {
         self.length = self.length.min(length);
     }
 
-    /// Takes it out.
-    pub fn take(&mut self) -> Vec<u8> {
-        self.bytes.truncate(self.length);
-        self.length = 0;
-        std::mem::take(&mut self.bytes)
-    }
-
     /// Adds bytes.
     pub fn push(&mut self, piece: &[u8]) {
         let length = piece.len();
@@ -58,6 +51,21 @@ impl Text {
         self.push(&BLANKS[..count]);
     }
 
+    /// Adds a number.
+    pub fn decimal(&mut self, number: u64) {
+        let count = number.checked_ilog10().unwrap_or(0) as usize + 1;
+        self.digits(number, count);
+    }
+
+    /// Adds the last `count` digits of a number.
+    pub fn digits(&mut self, number: u64, count: usize) {
+        let mut left = number;
+        for digit in self.room(count).iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+    }
+
     /// Makes the text longer by `count` bytes, which are to be overwritten.
     fn room(&mut self, count: usize) -> &mut [u8] {
         let start = self.length;
@@ -70,9 +78,7 @@ impl Text {
 
     #[cold]
     fn grow(&mut self) {
-        let length = self.length + self.length / 4 + 4096;
-        self.bytes.reserve_exact(length - self.bytes.len());
-        self.bytes.resize(length, 0);
+        self.bytes.resize(self.length + 4096, 0);
     }
 }
 
@@ -110,7 +116,28 @@ mod tests {
         }
         assert!(text.as_bytes() == expected);
         text.truncate(7);
-        assert_eq!((text.length(), text.take()), (7, expected[..7].to_vec()));
-        assert_eq!(text.as_bytes(), b"");
+        assert_eq!((text.length(), text.as_bytes()), (7, &expected[..7]));
+    }
+
+    #[test]
+    fn numbers_have_all_their_digits() {
+        let mut text = Text::default();
+        let mut expected = String::new();
+        for number in [
+            0,
+            9,
+            10,
+            99,
+            100,
+            u64::from(u32::MAX),
+            u64::MAX / 10,
+            u64::MAX,
+        ] {
+            text.decimal(number);
+            text.push(b" ");
+            expected += &format!("{number} ");
+        }
+        text.digits(1042, 3);
+        assert_eq!(text.as_bytes(), (expected + "042").as_bytes());
     }
 }
