@@ -18,6 +18,7 @@ use crate::list::sockets_of_every_kind;
 mod conditions;
 mod every_state;
 mod programs;
+mod questions;
 
 /// The program under test under the name ss, which is also its name in `/proc`.
 pub static LINK: LazyLock<PathBuf> = LazyLock::new(|| {

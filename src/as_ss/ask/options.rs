@@ -264,7 +264,7 @@ impl Options {
         // ss reads a filter only if there is something to show.
         let filter = match selection.kinds.is_empty() {
             true => None,
-            false => parser::parse(expression, selection, services)?,
+            false => parser::parse(expression, selection, services, !self.show.is_elsewhere)?,
         };
         Ok(Request {
             summary: self.summary,

@@ -94,6 +94,7 @@ impl Kind {
             | Kind::PacketRaw
             | Kind::Netlink
             | Kind::Xdp => States::of(State::Close),
+            Kind::Tipc => States::CONNECTIONS.with(States::LISTENING),
             _ => States::CONNECTIONS,
         }
     }
@@ -240,6 +241,7 @@ impl AddressFamily {
             AddressFamily::Netlink | AddressFamily::Packet | AddressFamily::Xdp => {
                 States::of(State::Close)
             }
+            AddressFamily::Tipc => States::CONNECTIONS.with(States::LISTENING),
             _ => States::CONNECTIONS,
         }
     }

@@ -86,6 +86,14 @@ fn a_named_network_namespace_is_shown_as_by_ss() {
             let (shown, said) = assert_same_in(NAMED, arguments);
             assert!(shown.is_empty() && said.contains("network namespace"));
         }
+        // Neither finds a group there, and ss says so in other words.
+        for cgroup in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/nonexistent"] {
+            let filter = format!("not cgroup {cgroup}");
+            let refused = |program| said(program, NAMED, &["-N", "named", "-t", &filter]);
+            for (status, shown, _) in [refused(&LINK), refused(Path::new("/usr/bin/ss"))] {
+                assert!(status != Some(0) && shown.is_empty(), "{cgroup}: {shown}");
+            }
+        }
         let unprivileged = NAMED.replace("--net", "--net setpriv --bounding-set -sys_admin");
         let (_, why) = assert_same_in(&unprivileged, &["-N", "named", "-t"]);
         assert!(why.ends_with("failed: Operation not permitted\n"), "{why}");

@@ -1,6 +1,5 @@
 //! Sockets of every kind in every state, asked for in every way.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
@@ -8,16 +7,14 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 
-use super::conditions::copy_for_all;
-use super::{LINK, as_ss, assert_same, comparable, more_sockets, output, random_filter};
+use super::{as_ss, assert_same, comparable, more_sockets, output};
 use crate::harness::*;
 use crate::list::sockets_of_every_kind;
 
@@ -41,7 +38,7 @@ const BLACK_HOLE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// Sockets of every kind in every state that a test can bring about: only CLOSING
 /// is not among them.
-fn zoo() -> Zoo {
+pub fn zoo() -> Zoo {
     let mut zoo = quiet_zoo();
     zoo.add_closed();
     zoo.add_half_open();
@@ -284,6 +281,28 @@ fn the_sockets_of_the_test_are_in_every_state() {
     });
 }
 
+/// A kind or family brings states, which then hold for all that is asked for.
+#[test]
+fn every_kind_brings_its_states_as_in_ss() {
+    const KINDS: &str = "all inet tcp mptcp dccp sctp udp raw unix unix_stream unix_dgram \
+        unix_seqpacket packet packet_raw packet_dgram netlink vsock_stream vsock_dgram tipc xdp";
+    const FAMILIES: &str = "inet inet6 unix link netlink vsock tipc xdp";
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _zoo = quiet_zoo();
+        for kind in KINDS.split_whitespace() {
+            // Where `-A` is, only states that are all excluded leave those of the kinds.
+            let query = format!("{kind},tcp,udp");
+            assert_same(&["-nA", &query, "exclude", "all"], &[]);
+        }
+        for family in FAMILIES.split_whitespace() {
+            assert_same(&["-tunf", family], &[]);
+        }
+    });
+}
+
 /// The command lines of public programs that look for sockets, each form once.
 const PUBLIC: &str = include_str!("public_forms.txt");
 
@@ -302,260 +321,6 @@ fn what_public_programs_ask_is_answered_as_by_ss() {
             assert_same(&words, &[]);
         }
     });
-}
-
-/// Who asks a random question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asker {
-    Root,
-    Nobody,
-}
-
-#[test]
-fn random_questions_are_answered_as_by_ss() {
-    ask_random_questions(Asker::Root, &LINK);
-}
-
-#[test]
-fn random_questions_of_others_are_answered_as_by_ss() {
-    if rustix::process::geteuid().is_root() {
-        let directory = copy_for_all();
-        ask_random_questions(Asker::Nobody, &directory.path().join("ss"));
-    }
-}
-
-fn ask_random_questions(asker: Asker, program: &Path) {
-    if !have_ss() {
-        return;
-    }
-    let number = |variable: &str, default: u64| {
-        std::env::var(variable).map_or(default, |number| number.parse().unwrap())
-    };
-    let mut left = number("LNTU_TEST_QUESTIONS", 600);
-    let mut random = fastrand::Rng::with_seed(number("LNTU_TEST_SEED", 15));
-    let mut refusals: BTreeMap<String, u64> = BTreeMap::new();
-    let mut asked_in_all = 0;
-    while left > 0 {
-        // The kernel gives up some of the sockets after a minute.
-        let asked = left.min(100);
-        left -= asked;
-        in_private_network(|| {
-            // In the end nothing arrives any more.
-            let _signing = have_program("services", "python3").then(signing);
-            let _zoo = zoo();
-            for _ in 0..asked {
-                if let Some(why) = refusal(&question(&mut random), asker, program) {
-                    *refusals.entry(why).or_default() += 1;
-                }
-            }
-            asked_in_all += asked;
-        });
-    }
-    // About one of eight is refused. Of few questions it can be more, by chance.
-    let refused: u64 = refusals.values().sum();
-    eprintln!("{refused} of {asked_in_all} are refused: {refusals:#?}");
-    assert!(refused <= 10 + asked_in_all / 5);
-}
-
-/// What `program` says, as the first process of a process namespace: its number, which ss
-/// shows of itself, is always the same. Then the order of its netlink socket is, too.
-fn said(program: &Path, question: &[String], asker: Asker) -> Finished {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--pid", "--fork", "--mount-proc"]);
-    if asker == Asker::Nobody {
-        unshare.args(["setpriv", "--reuid", "65534", "--clear-groups"]);
-    }
-    let finished = run(unshare.arg(program).args(question).stdin(Stdio::null()));
-    // ss complains of what it does without, and of forbidden filters except for Multipath
-    // TCP.
-    let is_complaint =
-        |line: &&str| line.starts_with("Failed to ") || line.starts_with("RTNETLINK answers: ");
-    let complaints = finished.stderr.lines().filter(|line| !is_complaint(line));
-    Finished {
-        stdout: comparable(&finished.stdout),
-        stderr: complaints.fold(String::new(), |text, line| text + line + "\n"),
-        ..finished
-    }
-}
-
-/// Why a question is refused, without its words. That is no answer, and ss may give one.
-/// `None` if it is answered as by ss.
-fn refusal(question: &[String], asker: Asker, program: &Path) -> Option<String> {
-    // Sockets may change between the two.
-    for tries in 1.. {
-        let theirs = said(Path::new("ss"), question, asker);
-        let ours = said(program, question, asker);
-        // The kernel refuses conditions on other families than those of IP. ss
-        // then shows less, or takes an address for a pointer and crashes.
-        let is_mixed = theirs.status.code().is_none_or(|code| code > 128)
-            || ours
-                .stderr
-                .starts_with("ss: netlink: MPTCP: Invalid argument");
-        if ours.code() == 255 || is_mixed {
-            let why = ours.stderr.split(": ").last().unwrap_or_default();
-            return Some(why.trim_end().to_string());
-        }
-        let parts = |said: Finished| {
-            let status = format!("status {}", said.code());
-            let lines = said.stdout.lines().chain(said.stderr.lines());
-            lines
-                .map(str::to_string)
-                .chain([status])
-                .collect::<Vec<_>>()
-        };
-        let (ours, theirs) = (parts(ours), parts(theirs));
-        if ours == theirs {
-            break;
-        }
-        let differing = ours
-            .iter()
-            .zip(&theirs)
-            .find(|(ours, theirs)| ours != theirs);
-        assert!(tries < 20, "{question:?} of {asker:?}: {differing:#?}");
-    }
-    None
-}
-
-fn question(random: &mut fastrand::Rng) -> Vec<String> {
-    let mut arguments = Vec::new();
-    let mut some = |random: &mut fastrand::Rng, most: usize, of: &[&str]| {
-        for _ in 0..random.usize(..=most) {
-            let text = of[random.usize(..of.len())];
-            arguments.extend(text.split_whitespace().map(str::to_string));
-        }
-    };
-    let kinds = [
-        "-t",
-        "-u",
-        "-tu",
-        "-t",
-        "-w",
-        "-x",
-        "-0",
-        "-M",
-        "-A tcp",
-        "-A udp,raw",
-        "-A inet",
-        "-A unix",
-        "--query=u_dgr,u_str",
-        "-A netlink,packet",
-        "-A all,!tcp",
-        "--socket unix_seqpacket",
-        "-A p_raw",
-        "-f unix",
-        "-f inet6",
-        "-finet",
-        "-4",
-        "-6",
-        "-S",
-        "-d",
-        "--packet",
-        "--tipc",
-        "-A tipc,tcp",
-        "-A !udp",
-        "-f tipc",
-        "--vsock",
-        "-f netlink",
-    ];
-    some(random, 3, &kinds);
-    some(random, 2, &["-a", "-l", "-a", "--listening", "--all"]);
-    some(
-        random,
-        3,
-        &[
-            "-n",
-            "-n",
-            "-H",
-            "-O",
-            "-m",
-            "--numeric",
-            "--memory",
-            "-i",
-            "--tos",
-            "--cgroup",
-            "--inet-sockopt",
-            "--tipcinfo",
-            "-e",
-            "-o",
-            "-s",
-        ],
-    );
-    let states = [
-        "state established",
-        "state ALL",
-        "state listening",
-        "state connected",
-        "state synchronized",
-        "state bucket",
-        "state big",
-        "exclude listening",
-        "state time-wait",
-        "exclude Established",
-        "state closed",
-        "state syn-recv",
-        "state syn-sent",
-        "excl big",
-        "state fin-wait-1",
-        "state fin-wait-2",
-        "state last-ack",
-        "state close-wait",
-        "state unconnected",
-        "exclude bucket",
-        "exclude all",
-    ];
-    if random.u8(..3) == 0 {
-        some(random, 2, &states);
-    }
-    // Timers that are about to run out say milliseconds.
-    if random.u8(..3) == 0 {
-        let slow = [
-            "-e state listening",
-            "-e state established",
-            "-o state established",
-            "-e state fin-wait-2",
-            "-e state close-wait",
-            "-ea -x",
-            "-0e",
-            "-A netlink -e",
-            "-A udp -ae",
-            "-leO",
-        ];
-        arguments.clear();
-        let text = slow[random.usize(..slow.len())];
-        arguments.extend(text.split_whitespace().map(str::to_string));
-    }
-    if random.u8(..3) == 0 {
-        arguments.push(random_filter(random, 2));
-    }
-    if random.u8(..6) == 0 {
-        let more = [
-            "dev lo",
-            "dev != hole",
-            "sport = 65616",
-            "sport ge 65536",
-            "autobound",
-            "not autobound",
-            "fwmark = 0x1f",
-            "fwmark 0/0xf0",
-            "fwmark != 0x1f",
-            "src link:lldp",
-            "sport lt *",
-            "src unix:*stream",
-            "src unix:@*",
-            "src link:arp",
-            "dst netlink:*",
-            "src netlink:rtnl:kernel",
-            "sport = netlink:0",
-            "src unix:/tmp/*/d*",
-            "sport != :-1",
-        ];
-        arguments.extend(
-            more[random.usize(..more.len())]
-                .split(' ')
-                .map(str::to_string),
-        );
-    }
-    arguments
 }
 
 /// A timer that runs out soon is shown in milliseconds, so no two runs agree: one
@@ -671,7 +436,7 @@ fn what_tcp_knows_is_shown_as_by_ss() {
 
 /// Listeners and a connection whose segments are signed, with keys for several peers. `None`
 /// where the kernel signs none.
-fn signing() -> Option<Running> {
+pub fn signing() -> Option<Running> {
     const SCRIPT: &str = "\
 import socket, struct, time
 TCP_MD5SIG, TCP_MD5SIG_EXT, BY_PREFIX = 14, 32, 1

@@ -13,7 +13,7 @@ const MOST_NESTED: usize = 100;
 
 /// Reads the arguments that follow the options; none make no filter.
 /// `selection` is what the options ask for. A condition on a family narrows
-/// it.
+/// it. `has_cgroups` says whether control groups can be found.
 ///
 /// # Errors
 /// When it is no filter, or one that is not covered.
@@ -21,6 +21,7 @@ pub fn parse(
     arguments: &[String],
     selection: &mut Selection,
     services: &Services,
+    has_cgroups: bool,
 ) -> Result<Option<Filter>, UsageError> {
     let words: Vec<String> = arguments.iter().flat_map(|text| words(text)).collect();
     if words.is_empty() {
@@ -29,6 +30,7 @@ pub fn parse(
     let mut parser = Parser {
         words: &words,
         nested: 0,
+        has_cgroups,
         values: Values {
             selection,
             services,
@@ -44,6 +46,7 @@ pub fn parse(
 struct Parser<'a> {
     words: &'a [String],
     nested: usize,
+    has_cgroups: bool,
     values: Values<'a>,
 }
 
@@ -110,6 +113,9 @@ impl<'a> Parser<'a> {
                 mark,
                 mask,
             }),
+            Some(Word::Cgroup) if !self.has_cgroups => Err(UsageError::of_ss(
+                "with -N, there are no control groups to compare with",
+            )),
             Some(Word::Cgroup) => self.equal_or_not(cgroups::number, Condition::InCgroup),
             Some(Word::AutoBound) => {
                 let ports = self.values.services.ephemeral().clone();
@@ -189,7 +195,7 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         selection.add_kinds(Kinds::named("inet").unwrap());
         let services = services(&directory);
-        super::parse(&[text.to_string()], selection, &services).map(Option::unwrap)
+        super::parse(&[text.to_string()], selection, &services, true).map(Option::unwrap)
     }
 
     fn accepts(text: &str, facts: &Facts<'_>) -> bool {
