@@ -210,10 +210,13 @@ pub struct Namespace {
     pub id: u64,
     /// The inode of `/proc/PID/ns/net`, as lsns(8) prints it.
     pub inode: u64,
-    /// The lowest id of a process in it, in the PID namespace of `/proc`.
+    /// The lowest id of a process in it, in the PID namespace of `/proc`. 0 if there is
+    /// none.
     pub pid: u32,
     /// The cgroup of that process: a path of any bytes. Empty if it is not known.
     pub cgroup: Vec<u8>,
+    /// If no process is in it, the path of the mount that keeps it alive.
+    pub mount: Vec<u8>,
 }
 
 /// A process that holds a socket, and its file descriptor for that socket.

@@ -482,8 +482,9 @@ option_table! {
             "look into every network namespace in which a process runs, and name it",
             Flag::AllNamespaces)
             => "Of the processes that /proc shows, those of other containers too if it is the \
-                host's. PORT, --exclude, --settle and --by-port count in each namespace for \
-                itself. See SOURCES and SECURITY.";
+                host's. Namespaces that are mounted, as by ip netns, need no process. PORT, \
+                --exclude, --settle and --by-port count in each namespace for itself. See \
+                SOURCES and SECURITY.";
     }
     "Other", ALL {
         flag(Some('v'), "verbose", ALL,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::timestamp::{Seconds, Timestamp};
-use crate::listener::{Family, Holder, Holders, Interface, Listener, SsAddress};
+use crate::listener::{Family, Holder, Holders, Interface, Listener, Namespace, SsAddress};
 use crate::report::is_nonprinting;
 
 /// `listener` as a JSON object without a newline. `event` is its `type`. With
@@ -44,9 +44,16 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
     };
     let namespace = match listener.namespace.as_deref() {
         None => String::new(),
-        Some(namespace) => {
-            let (inode, pid) = (namespace.inode, namespace.pid);
-            let cgroup = string(&namespace.cgroup);
+        Some(Namespace {
+            inode,
+            pid: 0,
+            mount,
+            ..
+        }) => format!(r#","namespace":{inode},"mount":{}"#, string(mount)),
+        Some(Namespace {
+            inode, pid, cgroup, ..
+        }) => {
+            let cgroup = string(cgroup);
             format!(r#","namespace":{inode},"pid":{pid},"cgroup":{cgroup}"#)
         }
     };
@@ -117,7 +124,7 @@ fn string(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Namespace, Protocol};
+    use crate::listener::{Endpoint, Protocol};
     use serde_json::{Value, json};
     use std::sync::Arc;
     use std::time::Duration;
@@ -194,18 +201,29 @@ mod tests {
             inode: 4026532221,
             pid: 12,
             cgroup: b"/a \"b\"\xff".to_vec(),
+            mount: Vec::new(),
         };
-        let listener = Listener {
-            namespace: Some(Arc::new(namespace)),
-            ..listener("::1")
+        let object_in = |namespace: &Namespace| {
+            let listener = Listener {
+                namespace: Some(Arc::new(namespace.clone())),
+                ..listener("::1")
+            };
+            let line = object(&listener, "opened", Timestamp::now(), false);
+            serde_json::from_str::<Value>(&line).unwrap()
         };
-        let line = object(&listener, "opened", Timestamp::now(), false);
-        let value: Value = serde_json::from_str(&line).unwrap();
+        let value = object_in(&namespace);
         assert_eq!(
             (&value["namespace"], &value["pid"]),
             (&json!(4026532221u32), &json!(12))
         );
         assert_eq!(value["cgroup"], "/a \"b\"\u{fffd}");
+        let value = object_in(&Namespace {
+            pid: 0,
+            mount: b"/run/netns/a b".to_vec(),
+            ..namespace
+        });
+        assert_eq!(value["mount"], "/run/netns/a b");
+        assert!(value.get("pid").is_none() && value.get("cgroup").is_none());
 
         let now = Timestamp::now();
         let line = status("lost", now, Some(4026532221), Some("why"), None);

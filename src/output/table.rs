@@ -140,11 +140,15 @@ fn users(holders: &Holders) -> String {
 }
 
 /// `netns:4026532221,pid=12,cgroup=/PATH`. PATH is written as a NAME in [`users`], and a
-/// blank in it as `\x20`, so this is one column.
+/// blank in it as `\x20`, so this is one column. Without a process, it is
+/// `netns:4026532221,mount=PATH`.
 fn netns(namespace: &Namespace) -> String {
     let Namespace { inode, pid, .. } = namespace;
-    let cgroup = escaped(&namespace.cgroup).replace(' ', "\\x20");
-    format!("netns:{inode},pid={pid},cgroup={cgroup}")
+    let word = |path: &[u8]| escaped(path).replace(' ', "\\x20");
+    match pid {
+        0 => format!("netns:{inode},mount={}", word(&namespace.mount)),
+        _ => format!("netns:{inode},pid={pid},cgroup={}", word(&namespace.cgroup)),
+    }
 }
 
 fn escaped(name: &[u8]) -> String {
@@ -320,7 +324,14 @@ mod tests {
             inode: 4026532221,
             pid: 12,
             cgroup: "/a b\n\u{3000}pid=1".into(),
+            mount: Vec::new(),
         };
+        let mounted = Namespace {
+            pid: 0,
+            mount: "/run/a b".into(),
+            ..namespace.clone()
+        };
+        assert_eq!(netns(&mounted), "netns:4026532221,mount=/run/a\\x20b");
         let there = Listener {
             namespace: Some(std::sync::Arc::new(namespace)),
             ..listener("127.0.0.1", 80)

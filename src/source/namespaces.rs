@@ -1,16 +1,19 @@
-//! The listeners of every network namespace in which a process runs, for
-//! `--all-namespaces`: which namespaces there are, and how each is asked.
+//! The listeners of every network namespace in which a process runs or that is mounted,
+//! for `--all-namespaces`: which namespaces there are, and how each is asked.
 //!
 //! A netlink socket answers for the namespace in which it was opened, and to read the
 //! four tables of `/proc/PID/net` costs some fifty times as much: the kernel walks the
 //! sockets of the whole host for each of them. So netlink is asked where setns(2) is
-//! allowed, and `/proc/PID/net` of a process in the namespace is read elsewhere.
+//! allowed, and `/proc/PID/net` of a process in the namespace is read elsewhere. One
+//! without a process must be entered for either.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::complete;
@@ -18,9 +21,11 @@ use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
 use super::tables::{TableGap, Tables};
 use crate::kernel::cgroups;
+use crate::kernel::proc::file;
 use crate::kernel::proc::hidepid::hides_processes;
+use crate::kernel::proc::mounts;
 use crate::kernel::proc::process::{
-    for_each_number, for_each_thread, is_of_ended, network_namespace,
+    for_each_number, for_each_thread, is_of_ended, is_refused, network_namespace,
 };
 use crate::listener::{Listener, Namespace};
 use crate::port::Filter;
@@ -40,11 +45,16 @@ const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 #[derive(Debug)]
 pub struct Namespaces {
     filter: Filter,
-    /// `None` if it is not asked, or if this process may not enter its own namespace: it
-    /// could not come back from another.
-    netlink: Option<(Netlink, Home)>,
+    /// `None` if this process may not enter its own namespace: it could not come back from
+    /// another.
+    home: Option<Home>,
+    /// `None` if it is not asked, or no namespace may be entered.
+    netlink: Option<Netlink>,
     /// Every process whose namespace is known, by namespace and id.
     processes: Vec<Process>,
+    mounts: Vec<Mount>,
+    /// There may be mounted namespaces that cannot be found or entered.
+    hides_mounts: bool,
     /// The processes that do not show their namespace to this one, and are in none that
     /// another process shows.
     denying: Vec<u32>,
@@ -64,6 +74,20 @@ pub struct Namespaces {
 /// The inode of the network namespace of a process, which has 32 bits, and its id below
 /// that. A number, since each other type that is sorted adds 3 KB to the binary.
 type Process = u64;
+
+/// A mounted namespace has an entry among the processes with this id, which no process can
+/// have. It comes after them.
+const MOUNTED: u32 = u32::MAX;
+
+/// A file that is a network namespace.
+#[derive(Debug)]
+struct Mount {
+    inode: u64,
+    /// Where this process can open it.
+    file: PathBuf,
+    /// The path of the mount in the mount namespace that it was found in.
+    path: Vec<u8>,
+}
 
 fn inode_of(process: Process) -> u64 {
     process >> 32
@@ -97,16 +121,25 @@ struct Seen {
 
 /// How a network namespace answered.
 struct Answer {
-    /// The process through which it was asked.
+    /// The process through which it was asked, or 0.
     pid: u32,
+    /// The mount through which it was asked, if it has no process.
+    mount: Vec<u8>,
     /// What `SO_NETNS_COOKIE` says, if it was asked over netlink and the kernel tells.
     cookie: Option<u64>,
+}
+
+impl Answer {
+    fn from_process(pid: u32, cookie: Option<u64>) -> Answer {
+        let mount = Vec::new();
+        Answer { pid, mount, cookie }
+    }
 }
 
 /// A network namespace that could not be read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The inode of its `/proc/PID/ns/net`.
+    /// Its inode.
     pub inode: u64,
     /// Why.
     pub reason: String,
@@ -165,12 +198,16 @@ impl Namespaces {
                  takes root with CAP_SYS_PTRACE)"
             ));
         }
-        let home = asks_netlink.then(Home::find).flatten();
-        let netlink = home.map(|home| (Netlink::new(|table| filter.wants(table)), home));
+        let home = Home::find(asks_netlink);
+        let asks_netlink = asks_netlink && home.is_some();
+        let netlink = asks_netlink.then(|| Netlink::new(|table| filter.wants(table)));
         Namespaces {
             filter,
+            home,
             netlink,
             processes: Vec::new(),
+            mounts: Vec::new(),
+            hides_mounts: false,
             denying: Vec::new(),
             said_denying: false,
             hides_processes: is_inside || hides_from_users,
@@ -242,8 +279,8 @@ impl Namespaces {
 
     /// Comes back, also from where an earlier read could not.
     fn come_home(&mut self) -> Result<(), NamespacesError> {
-        match &mut self.netlink {
-            Some((_, home)) => home.come_back().map_err(NamespacesError::Return),
+        match &mut self.home {
+            Some(home) => home.come_back().map_err(NamespacesError::Return),
             None => Ok(()),
         }
     }
@@ -276,7 +313,7 @@ impl Namespaces {
 
     /// Whether there are processes whose namespaces are not known.
     pub fn is_partial(&self) -> bool {
-        self.hides_processes || !self.denying.is_empty()
+        self.hides_processes || self.hides_mounts || !self.denying.is_empty()
     }
 
     /// Finds the namespace of each process.
@@ -310,9 +347,38 @@ impl Namespaces {
         if let Some(error) = failure {
             return Err(error);
         }
+        self.find_mounts();
         self.processes.sort_unstable();
         self.keep_denying();
         Ok(())
+    }
+
+    /// Finds the namespaces that are mounted where process 1 or this process sees them.
+    fn find_mounts(&mut self) {
+        self.mounts.clear();
+        self.hides_mounts = false;
+        let mount_namespace = |process: &str| fs::read_link(format!("{PROC}/{process}/ns/mnt"));
+        let own = mount_namespace("self");
+        let is_one = own.is_ok_and(|own| mount_namespace("1").is_ok_and(|first| first == own));
+        // The root directory of process 1 may be another than that of this process.
+        for (process, root) in [("1", "/proc/1/root"), ("self", "")] {
+            if is_one && process == "self" {
+                return;
+            }
+            let mut take = |inode, path: PathBuf| {
+                let path = path.into_os_string().into_encoded_bytes();
+                let file = [root.as_bytes(), &path].concat();
+                let file = PathBuf::from(OsStr::from_bytes(&file));
+                self.processes.push(inode << 32 | u64::from(MOUNTED));
+                self.mounts.push(Mount { inode, file, path });
+            };
+            let directory = Path::new(PROC).join(process);
+            match mounts::for_each_network_namespace(&directory, &mut take) {
+                // There is no process 1 to see.
+                Err(error) if is_of_ended(&error) => {}
+                result => self.hides_mounts |= result.is_err(),
+            }
+        }
     }
 
     /// Keeps those of the denying processes that may be in a namespace of their own, and
@@ -353,24 +419,20 @@ impl Namespaces {
     ) -> Result<Option<Answer>, String> {
         let before = listeners.len();
         for pid in pids(processes) {
+            if pid == MOUNTED {
+                return self.read_mounted(inode, listeners);
+            }
             let directory = Path::new(PROC).join(pid.to_string());
             let link = directory.join("ns/net");
-            if let Some((netlink, home)) = &mut self.netlink {
+            if self.netlink.is_some()
+                && let Some(home) = &mut self.home
+            {
                 let refusal = match home.leave_for(inode, &link) {
                     Ok(false) => continue,
-                    Ok(true) => {
-                        let answer = read_netlink(netlink, listeners);
-                        let cookie = netlink.namespace_cookie();
-                        netlink.leave_namespace();
-                        match answer {
-                            Ok(unsettled) => {
-                                self.note_gaps(inode, TableGap::all_unsettled(unsettled));
-                                return Ok(Some(Answer { pid, cookie }));
-                            }
-                            Err(error) if error.may_pass() => return Err(error.to_string()),
-                            Err(error) => error.to_string(),
-                        }
-                    }
+                    Ok(true) => match self.ask_netlink(inode, listeners)? {
+                        Ok(cookie) => return Ok(Some(Answer::from_process(pid, cookie))),
+                        Err(refusal) => refusal,
+                    },
                     Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                         format!("setns: {error}")
                     }
@@ -386,11 +448,90 @@ impl Namespaces {
             // be that of another process now.
             if is_in(&directory, inode) {
                 self.note_gaps(inode, answer?);
-                return Ok(Some(Answer { pid, cookie: None }));
+                return Ok(Some(Answer::from_process(pid, None)));
             }
             listeners.truncate(before);
         }
         Ok(None)
+    }
+
+    /// Asks the namespace that this thread has entered. Returns its cookie, or why netlink
+    /// is refused.
+    ///
+    /// # Errors
+    /// The reason why its listeners are not known, if it may pass.
+    fn ask_netlink(
+        &mut self,
+        inode: u64,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<Result<Option<u64>, String>, String> {
+        let Some(netlink) = &mut self.netlink else {
+            return Ok(Err(String::new()));
+        };
+        let answer = read_netlink(netlink, listeners);
+        let cookie = netlink.namespace_cookie();
+        netlink.leave_namespace();
+        match answer {
+            Ok(unsettled) => {
+                self.note_gaps(inode, TableGap::all_unsettled(unsettled));
+                Ok(Ok(cookie))
+            }
+            Err(error) if error.may_pass() => Err(error.to_string()),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    /// Asks one namespace without a process, through a file that is mounted. `None` if there
+    /// is none any more, or none may be used.
+    ///
+    /// # Errors
+    /// The reason why its listeners are not known.
+    fn read_mounted(
+        &mut self,
+        inode: u64,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<Option<Answer>, String> {
+        let before = listeners.len();
+        let mounts = std::mem::take(&mut self.mounts);
+        let mut result = Ok(None);
+        for mount in mounts.iter().filter(|mount| mount.inode == inode) {
+            let entered = match &mut self.home {
+                Some(home) => home.leave_for(inode, &mount.file),
+                None => Err(ErrorKind::PermissionDenied.into()),
+            };
+            match entered {
+                // Another mount covers it, it was unmounted, or its directory may not be read.
+                Ok(false) => {
+                    self.hides_mounts |= is_refused(&fs::symlink_metadata(&mount.file));
+                    continue;
+                }
+                Ok(true) => {}
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    self.hides_mounts = true;
+                    continue;
+                }
+                Err(error) => {
+                    result = Err(format!("{}: {error}", mount.file.display()));
+                    break;
+                }
+            }
+            let answer = match self.ask_netlink(inode, listeners) {
+                Ok(Err(_)) => {
+                    listeners.truncate(before);
+                    let tables = Path::new(PROC).join("self");
+                    let gaps = report::silently(|| self.read_tables(&tables, listeners));
+                    gaps.map(|gaps| self.note_gaps(inode, gaps)).map(|()| None)
+                }
+                answer => answer.map(Result::unwrap_or_default),
+            };
+            result = answer.map(|cookie| {
+                let (pid, mount) = (0, mount.path.clone());
+                Some(Answer { pid, mount, cookie })
+            });
+            break;
+        }
+        self.mounts = mounts;
+        result
     }
 
     /// Reads the tables of the process with this directory. Returns what they may hold
@@ -437,7 +578,7 @@ impl Namespaces {
     fn identify(
         &self,
         in_one: &[Process],
-        Answer { pid, cookie }: Answer,
+        Answer { pid, mount, cookie }: Answer,
         known: Option<&Snapshot>,
         listeners: &[Listener],
     ) -> Seen {
@@ -468,6 +609,7 @@ impl Namespaces {
                     inode,
                     pid,
                     cgroup,
+                    mount,
                 })
             }
         };
@@ -535,9 +677,9 @@ fn read_whole(
 }
 
 impl Home {
-    /// `None`, with a warning, if this process may not enter its own namespace. It could
-    /// then enter others, and not come back.
-    fn find() -> Option<Home> {
+    /// `None` if this process may not enter its own namespace. It could then enter others,
+    /// and not come back. It `warns` that namespaces are read through `/proc` for that.
+    fn find(warns: bool) -> Option<Home> {
         let find = || {
             let file = File::open("/proc/self/ns/net")?;
             sys::enter_network_namespace(&file)?;
@@ -551,6 +693,7 @@ impl Home {
         let found: io::Result<Home> = find();
         match found {
             Ok(home) => Some(home),
+            Err(_) if !warns => None,
             Err(error) => {
                 let hint = match error.raw_os_error() {
                     Some(EPERM) => " (that takes root with CAP_SYS_ADMIN)",
@@ -565,23 +708,27 @@ impl Home {
         }
     }
 
-    /// Enters the namespace of this `link`. False if the link is not, or no longer, one
-    /// to the namespace with this inode.
+    /// Enters the namespace that this `link` or mount is. False if it is not, or no longer,
+    /// the namespace with this inode.
     fn leave_for(&mut self, inode: u64, link: &Path) -> io::Result<bool> {
         // This process may be the only one in it, and its link says where it is now.
         if inode == self.inode {
             self.come_back()?;
             return Ok(true);
         }
-        let file = match File::open(link) {
+        let file = match file::open(link) {
             Ok(file) => file,
             // Who has ended is in no namespace, also while its parent has not waited. The
             // kernel may refuse, too, if the process is gone.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(_) if fs::symlink_metadata(link).is_err() => return Ok(false),
+            // A FIFO or a device covers the mount.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return Ok(false),
             Err(error) => return Err(error),
         };
-        if file.metadata()?.ino() != inode {
+        let (found, own) = (file.metadata()?, self.file.metadata()?);
+        // Every namespace is on one device. A file elsewhere may have the same inode.
+        if (found.ino(), found.dev()) != (inode, own.dev()) {
             return Ok(false);
         }
         sys::enter_network_namespace(&file)?;

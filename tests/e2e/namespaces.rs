@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -334,6 +335,142 @@ fn ports_open_and_close_in_each_namespace_for_themselves() {
     drop(second);
     assert_eq!(next(), "tcp CLOSED 127.0.0.2:80");
     assert_silent_about(&watcher, other.namespace());
+}
+
+/// A namespace that `ip netns` keeps in a [`Host`], without a process.
+struct Mounted<'a> {
+    host: &'a Host,
+    name: String,
+}
+
+impl Mounted<'_> {
+    fn new<'a>(host: &'a Host, name: &str) -> Mounted<'a> {
+        let name = format!("{name}{}", host.0.pid);
+        let mounted = Mounted { host, name };
+        assert!(mounted.ip("add").status.success());
+        mounted
+    }
+
+    fn ip(&self, what: &str) -> Finished {
+        run(&mut self.host.command("ip", &["netns", what, &self.name]))
+    }
+
+    fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
+    /// Its file, as this process reaches it.
+    fn file(&self) -> fs::File {
+        fs::File::open(format!("/proc/{}/root{}", self.host.0.pid, self.path())).unwrap()
+    }
+
+    /// What `open` opens in it.
+    fn open<T: Send>(&self, open: impl FnOnce() -> T + Send) -> T {
+        let file = self.file();
+        std::thread::scope(|scope| {
+            let enter = move || {
+                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
+                open()
+            };
+            scope.spawn(enter).join().unwrap()
+        })
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        self.ip("del");
+    }
+}
+
+#[test]
+fn a_mounted_namespace_without_a_process_is_listed() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let mounted = Mounted::new(&host, "listed");
+    let namespace = mounted.file().metadata().unwrap().ino();
+    let _sockets = mounted.open(|| {
+        let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
+        (tcp("0.0.0.0:80"), udp)
+    });
+    for source in ["auto", "netlink", "proc"] {
+        let listed = host.list(&["--source", source]);
+        let lines = about(namespace, &listed);
+        let last = format!("netns:{namespace},mount={}", mounted.path());
+        let last = |line: &String| line.split_whitespace().last() == Some(&*last);
+        assert!(lines.iter().all(last), "{listed}");
+        assert_eq!(lines.len(), 2, "{source}: {listed}");
+    }
+    let json = host.list(&["--json", "80"]);
+    let objects = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of_it: Vec<Value> = objects
+        .filter(|object| object["namespace"] == namespace)
+        .collect();
+    assert_eq!(of_it[0]["mount"], mounted.path());
+    assert!(of_it[0].get("pid").is_none(), "{json}");
+
+    // A process in it names it.
+    let process = mounted.open(|| host.process());
+    assert_eq!(process.namespace(), namespace);
+    let its = format!("netns:{namespace},pid={},", process.inner_pid());
+    let listed = host.list(&["80/tcp"]);
+    assert!(listed.contains(&its), "{listed}");
+}
+
+/// Only process 1 sees the first mount, and only lntu the second.
+#[test]
+fn mounts_of_process_1_and_of_lntu_are_searched() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let both = ["first", "second"].map(|name| Mounted::new(&host, name));
+    let sockets = both.each_ref().map(|mounted| {
+        let namespace = mounted.file().metadata().unwrap().ino();
+        (namespace, mounted.open(|| tcp("0.0.0.0:80")))
+    });
+    let script =
+        "umount \"$0\" && nsenter --target 1 --mount umount \"$1\" && shift && exec \"$@\"";
+    let [first, second] = both.each_ref().map(Mounted::path);
+    let unshare = ["--mount", "sh", "-c", script, &first, &second];
+    let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AHq", "80/tcp"];
+    let listed = run(&mut host.command("unshare", &[&unshare[..], &lntu].concat()));
+    for ((namespace, _socket), path) in sockets.iter().zip([first, second]) {
+        let its = format!("netns:{namespace},mount={path}\n");
+        assert!(listed.stdout.contains(&its), "{its}: {listed:?}");
+    }
+}
+
+#[test]
+fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let mounted = Mounted::new(&host, "watched");
+    let namespace = mounted.file().metadata().unwrap().ino();
+    // It ends with the namespace.
+    let device = format!("lntu{}", host.0.pid);
+    let add = ["link", "add", &device, "type", "veth", "peer", "name"];
+    let add = [&add[..], &["inside", "netns", &mounted.name]].concat();
+    assert!(run(&mut host.command("ip", &add)).status.success());
+    let watcher = host.watch(&[]);
+    let socket = mounted.open(|| tcp("0.0.0.0:80"));
+    assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
+    drop(socket);
+    assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
+    let socket = mounted.open(|| tcp("0.0.0.0:80"));
+    assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
+    assert!(mounted.ip("del").status.success());
+    assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
+    drop(socket);
+    let device = format!("/sys/class/net/{device}");
+    wait_for("the end of the namespace", || {
+        (!fs::exists(&device).unwrap()).then_some(())
+    });
+    assert_silent_about(&watcher, namespace);
 }
 
 /// The kernel gives the inode of a namespace that is gone to the next one.

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod hidepid;
+pub mod mounts;
 pub mod other_rows;
 pub mod process;
 pub mod row;

@@ -199,7 +199,7 @@ pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
 }
 
 /// The inode in a link of this kind, such as 123 in `socket:[123]`.
-fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
+pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
     let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;
     link.strip_suffix(']')?.parse().ok()
 }
