@@ -61,7 +61,7 @@ const IN_NO_HEADER: [&str; 3] = [
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 29] = [
+const OWN: [&str; 30] = [
     "ANY",
     "BOTH",
     "BUDGET",
@@ -79,6 +79,7 @@ const OWN: [&str; 29] = [
     "LONGEST",
     "MODE",
     "MOST",
+    "MOUNTED",
     "NETID",
     "PAGE",
     "PLACE",
