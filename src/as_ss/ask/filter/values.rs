@@ -28,8 +28,8 @@ impl Values<'_> {
     /// If the value is not covered, or none.
     pub fn address(&mut self, end: End, text: &str) -> Result<Condition, UsageError> {
         let (value, family) = self.narrow(text);
-        match family {
-            None | Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+        match family.filter(|family| !is_read_as_ip(*family)) {
+            None => {
                 let (host, port) =
                     split_port(value).ok_or_else(|| refusal(text, "no ] follows the address"))?;
                 let network = match host.starts_with('*') || host.is_empty() {
@@ -39,9 +39,8 @@ impl Values<'_> {
                 Ok(Condition::Is(end, self.port_of_ip(port)?, network))
             }
             Some(AddressFamily::Unix) => like(end, text, value),
-            Some(AddressFamily::Tipc | AddressFamily::Xdp) => Err(refusal(text, "no such address")),
             Some(family) => {
-                let (address, port) = value.split_once(':').unwrap_or((value, ""));
+                let (address, port) = value.split_once(':').unwrap_or((value, "*"));
                 let network = numbered_network(address, family)
                     .ok_or_else(|| refusal(text, "no such address"))?;
                 let port = other_port(text, port, family)?;
@@ -61,11 +60,9 @@ impl Values<'_> {
         text: &str,
     ) -> Result<Condition, UsageError> {
         let (value, family) = self.narrow(text);
-        let equal = match family {
+        let equal = match family.filter(|family| !is_read_as_ip(*family)) {
+            None => Condition::Is(end, self.port_of_ip(value)?, None),
             Some(AddressFamily::Unix) => like(end, text, value)?,
-            None | Some(AddressFamily::Inet | AddressFamily::Inet6) => {
-                Condition::Is(end, self.port_of_ip(value)?, None)
-            }
             Some(family) => {
                 let port = value.strip_prefix(':').unwrap_or(value);
                 let port = other_port(text, port, family)?;
@@ -198,13 +195,14 @@ fn like(end: End, text: &str, pattern: &str) -> Result<Condition, UsageError> {
 }
 
 /// What stands for an address in families that have none: a protocol, the number of a
-/// machine.
+/// machine. ss reads the latter and compares nothing with it.
 fn numbered_network(text: &str, family: AddressFamily) -> Option<Network> {
+    let any = Network::any(Some(family));
     let number = match (text, family) {
-        ("" | "*", _) => return Some(Network::any(Some(family))),
+        ("" | "*", _) => return Some(any),
         (_, AddressFamily::Packet) => protocols::link_number(text)?,
         (_, AddressFamily::Netlink) => protocols::netlink_number(text)?,
-        _ => integer(text)?.try_into().ok()?,
+        _ => return u32::try_from(integer(text)?).ok().map(|_| any),
     };
     Some(Network {
         family: Some(family),
@@ -213,13 +211,25 @@ fn numbered_network(text: &str, family: AddressFamily) -> Option<Network> {
     })
 }
 
+/// Whether ss reads the values of this family as those of IP: TIPC and XDP have none of
+/// their own.
+fn is_read_as_ip(family: AddressFamily) -> bool {
+    use AddressFamily::{Inet, Inet6, Tipc, Xdp};
+    matches!(family, Inet | Inet6 | Tipc | Xdp)
+}
+
 /// What stands for a port in families that have none: an interface, a process, a
 /// number.
 fn other_port(text: &str, port: &str, family: AddressFamily) -> Result<i32, UsageError> {
-    if matches!(port, "" | "*") {
+    let is_unsigned = family == AddressFamily::Vsock;
+    if port == "*" || port.is_empty() && !is_unsigned {
         return Ok(ANY_PORT);
     }
-    let number = integer(port).and_then(|number| i32::try_from(number).ok());
+    let number = integer(port).and_then(|number| match is_unsigned {
+        // It is a C `int` to ss all the same.
+        true => u32::try_from(number).ok().map(|number| number as i32),
+        false => i32::try_from(number).ok(),
+    });
     let named = || match family {
         AddressFamily::Packet => interface_index(port)?.try_into().ok(),
         AddressFamily::Netlink if port == "kernel" => Some(0),
