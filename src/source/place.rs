@@ -1,15 +1,14 @@
 //! Where `/proc` is, and what is read there once: the range of ephemeral ports.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::port;
 use crate::report;
-use crate::sys::O_PATH;
+use crate::sys::open_place;
 
 /// Where the tables of this process's own network namespace are.
 const OWN: &str = "/proc";
@@ -38,11 +37,7 @@ pub fn tables_in(root: PathBuf) -> PathBuf {
     }
     // std's `canonicalize` is larger.
     let is_link_to_own = || {
-        // It is not opened for reading: for that, a FIFO would wait for a writer.
-        let opened = File::options()
-            .read(true)
-            .custom_flags(O_PATH)
-            .open(&root)?;
+        let opened = open_place(&root)?;
         let real = fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd()))?;
         Ok::<_, io::Error>(real.as_os_str() == OWN)
     };

@@ -26,7 +26,7 @@ unsafe extern "C" {
     pub(super) fn syscall(number: c_long, ...) -> c_long;
     /// What `close_range` does, one by one, for kernels before 5.9.
     pub(super) fn close(fd: c_int) -> c_int;
-    /// std repeats an open that is interrupted, for ever.
+    /// std repeats an open that is interrupted, for ever, and with musl it drops `O_PATH`.
     pub(super) fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     /// std cannot ask whether a descriptor is open.
     pub(super) fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
@@ -165,7 +165,7 @@ pub(super) const F_GETFD: c_int = 1;
 pub(super) const O_CLOEXEC: c_int = 0o2000000;
 pub(crate) const O_NOCTTY: c_int = 0o400;
 pub(crate) const O_NONBLOCK: c_int = 0o4000;
-pub(crate) const O_PATH: c_int = 0o10000000;
+pub(super) const O_PATH: c_int = 0o10000000;
 pub(super) const AF_NETLINK: c_int = 16;
 pub(super) const SOCK_RAW: c_int = 3;
 pub(super) const SOCK_NONBLOCK: c_int = 0o4000;

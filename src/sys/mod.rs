@@ -8,6 +8,7 @@
 //! - [`give_up_privileges`] leaves it with those that it needs.
 //! - [`FileIds`] are those of another user, and [`is_running`] and [`share_descriptors`]
 //!   ask about other processes.
+//! - [`open_place`] opens a file only to ask about it.
 //! - [`wait_until_gone`] waits.
 //! - [`cpu_time`] says how much CPU time was used.
 //! - [`netlink_socket`] opens a socket, in the namespace of
@@ -17,6 +18,7 @@
 mod calls;
 mod cpu_time;
 mod file_ids;
+mod files;
 mod memory;
 mod privileges;
 mod processes;
@@ -26,9 +28,10 @@ mod start;
 mod unwinder;
 mod waiting;
 
-pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK, O_PATH};
+pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK};
 pub use cpu_time::cpu_time;
 pub(crate) use file_ids::FileIds;
+pub(crate) use files::open_place;
 pub(crate) use memory::give_back;
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
 pub use privileges::{give_up_privileges, has_privileges_of_another};

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::containers::docker::{binaries, have_static};
 use crate::faults::PROC_HEADER;
 use crate::harness::*;
 
@@ -128,8 +129,17 @@ fn a_file_that_is_not_needed_is_passed_over() {
 #[test]
 fn a_fifo_in_place_of_the_directory_is_an_error() {
     let directory = TempDir::new().unwrap();
-    let listed = run_on(&fifo_in(directory.path()), &["list"]);
-    assert!(listed.error().contains("Not a directory"), "{listed:?}");
+    let fifo = fifo_in(directory.path());
+    let is_refused = |listed: Finished| {
+        assert!(listed.error().contains("Not a directory"), "{listed:?}");
+    };
+    is_refused(run_on(&fifo, &["list"]));
+    // Its standard library opens files in another way.
+    if have_static() {
+        let mut list = Command::new(&binaries().lntu);
+        list.args(["list", "--proc"]).arg(&fifo);
+        is_refused(Running::start(&mut list).finish());
+    }
 }
 
 /// The children are those of a chain of processes, each of which lists all of them.
