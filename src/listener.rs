@@ -146,6 +146,9 @@ pub struct Listener {
     pub peer: Endpoint,
     /// The inode of the socket. 0 if the source does not tell.
     pub inode: u64,
+    /// The user id of its owner, in the user namespace of this program. `None` if the
+    /// source does not tell: ss does not.
+    pub uid: Option<u32>,
     /// Whether an IPv6 socket refuses IPv4 (`IPV6_V6ONLY`). `None` if the source does
     /// not tell: `/proc` never does, and ss only about the wildcard.
     pub v6_only: Option<bool>,
@@ -169,6 +172,7 @@ impl Listener {
                 address: Family::of(endpoint.address).wildcard(),
             },
             inode: 0,
+            uid: None,
             v6_only: None,
             holders: Holders::default(),
             namespace: None,

@@ -110,14 +110,13 @@ fn run(command: Command) -> Result<bool, Error> {
         Command::List {
             source,
             output,
-            by_port,
             pids,
         } => {
             let stream = Output::open(output.path, true)?;
             if pids {
                 return list::run_pids(open(source)?, stream);
             }
-            list::run(open(source)?, output.format, by_port, stream)?;
+            list::run(open(source)?, output.format, stream)?;
         }
         Command::Check {
             source,

@@ -141,6 +141,16 @@ impl Snapshot {
         self.sort();
     }
 
+    /// Sets the owner of each listener, and leaves it open where the sockets of its
+    /// identity in `rows` have several.
+    pub fn set_owners(&mut self, rows: &Snapshot) {
+        for listener in &mut self.listeners {
+            let mut owners = rows.sockets_of(listener.identity()).iter().map(|l| l.uid);
+            let first = owners.next().flatten();
+            listener.uid = first.filter(|_| owners.all(|owner| owner == first));
+        }
+    }
+
     /// The sockets of one identity.
     pub fn sockets_of(&self, identity: Identity) -> &[Listener] {
         let start = self.listeners.partition_point(|l| l.identity() < identity);
@@ -293,6 +303,25 @@ mod tests {
             ..before.clone()
         };
         assert_eq!(changes(&[before], &[after]), []);
+    }
+
+    #[test]
+    fn sockets_with_several_owners_name_none() {
+        let owned = |port, uid| Listener {
+            uid: Some(uid),
+            ..listener(port, "::", u64::from(uid))
+        };
+        let rows = snapshot(&[
+            owned(1, 5),
+            owned(2, 5),
+            owned(2, 5),
+            owned(3, 5),
+            owned(3, 6),
+        ]);
+        let mut bare = snapshot(&[1, 2, 3, 4].map(|port| listener(port, "::", 0)));
+        bare.set_owners(&rows);
+        let owners: Vec<_> = bare.listeners().iter().map(|l| l.uid).collect();
+        assert_eq!(owners, [Some(5), Some(5), None, None]);
     }
 
     #[test]

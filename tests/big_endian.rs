@@ -23,7 +23,7 @@ fn the_tables_of_a_big_endian_kernel_list_as_they_did_there() {
     let source = Source::new(options, OsStr::new("")).unwrap();
     let listed = NamedTempFile::new().unwrap();
     let output = Output::open(Some(listed.path().into()), true).unwrap();
-    list::run(source, Format::default(), false, output).unwrap();
+    list::run(source, Format::default(), output).unwrap();
     let expected = fs::read_to_string(fixture.join("expected")).unwrap();
     assert_eq!(fs::read_to_string(listed.path()).unwrap(), expected);
 }

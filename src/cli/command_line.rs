@@ -40,8 +40,6 @@ pub enum Command {
         source: SourceOptions,
         /// Where lines go.
         output: OutputOptions,
-        /// Print one line for each protocol and port.
-        by_port: bool,
         /// Print only the ids of the processes that hold them.
         pids: bool,
     },

@@ -127,7 +127,7 @@ impl Parser<'_> {
             Flag::AllNamespaces => typed.output.format.namespaces = true,
             Flag::Processes => typed.output.format.holders = true,
             Flag::Pids => typed.pids = true,
-            Flag::ByPort => typed.by_port = true,
+            Flag::ByPort => typed.output.format.by_port = true,
             Flag::Json => typed.output.format.json = true,
             Flag::Timestamps => typed.output.format.timestamps = true,
             Flag::NoHeader => typed.output.format.no_header = true,

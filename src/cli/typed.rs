@@ -31,7 +31,6 @@ pub struct Typed {
     pub excludes_ephemeral: Vec<Protocol>,
     pub of: Option<u32>,
     pub excluded_holders: Vec<Vec<u8>>,
-    pub by_port: bool,
     pub pids: bool,
     /// With the text of each, for messages.
     pub ports: Vec<(String, PortSpec)>,
@@ -87,14 +86,13 @@ impl Typed {
             },
             CommandName::Watch => Command::Watch {
                 source,
+                options: self.watch_options(output.format.by_port),
                 output,
-                options: self.watch_options(),
                 application,
             },
             CommandName::List => Command::List {
                 source,
                 output,
-                by_port: self.by_port,
                 pids: self.pids,
             },
             CommandName::Check => Command::Check {
@@ -127,17 +125,18 @@ impl Typed {
             holders: self.output.format.holders,
             pids: self.pids,
             of: self.of,
+            owners: self.output.format.json,
             excluded_holders: std::mem::take(&mut self.excluded_holders),
         })
     }
 
-    fn watch_options(&self) -> WatchOptions {
+    fn watch_options(&self, by_port: bool) -> WatchOptions {
         WatchOptions {
             interval: self.interval.unwrap_or(Interval::OF_WATCH),
             changes_only: self.changes_only,
             full: self.full,
             settle: self.settle.unwrap_or_default(),
-            by_port: self.by_port,
+            by_port,
         }
     }
 

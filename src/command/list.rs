@@ -11,20 +11,20 @@ use crate::source::holders::NEEDS;
 use crate::source::tree::TreeError;
 use crate::source::{Gaps, Known, Source, SourceError};
 
-/// Polls `source` once and writes every listener to `output`, or with `by_port` one
-/// for each protocol and port. A reader that goes away before the end is no error.
+/// Polls `source` once and writes every listener to `output`, or one for each protocol
+/// and port if the `format` says so. A reader that goes away before the end is no error.
 ///
 /// # Errors
 /// If the source has no complete answer, or the output cannot be written. Where some
 /// listeners may be missing, the others are written all the same.
-pub fn run(mut source: Source, format: Format, by_port: bool, output: Output) -> Result<(), Error> {
+pub fn run(mut source: Source, format: Format, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     let mut answer = source.poll(Known::default(), &mut snapshot)?;
     if let Some(pid) = answer.ended_root {
         return Err(SourceError::Tree(TreeError::Ended(pid)).into());
     }
     let gaps = &mut answer.gaps;
-    gaps.holders = write(&mut source, &mut snapshot, format, by_port, output)?;
+    gaps.holders = write(&mut source, &mut snapshot, format, output)?;
     for unreadable in &gaps.unreadable {
         report::warn(format_args!("{unreadable}"));
     }
@@ -95,12 +95,11 @@ pub(super) fn write(
     source: &mut Source,
     snapshot: &mut Snapshot,
     format: Format,
-    by_port: bool,
     mut output: Output,
 ) -> Result<bool, Error> {
     let nothing = Snapshot::default();
     let found = source.find_holders(snapshot);
-    if by_port {
+    if format.by_port {
         snapshot.merge_ports(&nothing);
     }
     let now = Timestamp::now();

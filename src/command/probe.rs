@@ -401,7 +401,7 @@ impl Probe {
             })
         });
         let output = Output::open(None, true)?;
-        list::write(&mut self.source, &mut self.snapshot, format, false, output).map(|_| ())
+        list::write(&mut self.source, &mut self.snapshot, format, output).map(|_| ())
     }
 
     /// The ports that are certainly not as wanted, or also those of which it is unknown.

@@ -9,9 +9,15 @@ use crate::listener::{Family, Holder, Holders, Interface, Listener, Namespace, S
 use crate::report::is_nonprinting;
 
 /// `listener` as a JSON object without a newline. `event` is its `type`. With
-/// `holders` it has an array of the processes that hold it, which may be empty. It
-/// names its namespace if it has one.
-pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: bool) -> String {
+/// `holders` it has an array of the processes that hold it, which may be empty. Its `id`
+/// is that of its port if lines are `by_port`. It names its namespace if it has one.
+pub fn object(
+    listener: &Listener,
+    event: &str,
+    timestamp: Timestamp,
+    holders: bool,
+    by_port: bool,
+) -> String {
     let protocol = listener.protocol.name();
     let family = match listener.family() {
         Family::V4 => 4,
@@ -23,10 +29,18 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
         false => SsAddress(address).to_string(),
     };
     let number = listener.endpoint.port;
+    let mut id = match by_port {
+        true => format!("{protocol}:{number}"),
+        false => format!("{protocol}{family}:{}:{number}", SsAddress(address)),
+    };
     let recv_q = listener.recv_q;
     let send_q = match listener.send_q {
         None => String::new(),
         Some(send_q) => format!(r#","send_q":{send_q}"#),
+    };
+    let uid = match listener.uid {
+        None => String::new(),
+        Some(uid) => format!(r#","uid":{uid}"#),
     };
     let scope = match listener.interface.as_ref().map(Interface::as_str) {
         None => String::new(),
@@ -42,6 +56,9 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
         false => String::new(),
         true => processes(&listener.holders),
     };
+    if let Some(Namespace { inode, .. }) = listener.namespace.as_deref() {
+        id = format!("{inode}:{id}");
+    }
     let namespace = match listener.namespace.as_deref() {
         None => String::new(),
         Some(Namespace {
@@ -58,7 +75,7 @@ pub fn object(listener: &Listener, event: &str, timestamp: Timestamp, holders: b
         }
     };
     format!(
-        r#"{{"type":"{event}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q}{send_q}{processes}{namespace}}}"#
+        r#"{{"type":"{event}","id":"{id}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q}{send_q}{uid}{processes}{namespace}}}"#
     )
 }
 
@@ -134,6 +151,7 @@ mod tests {
         Listener {
             recv_q: 1,
             send_q: Some(2),
+            uid: Some(1000),
             ..Listener::new(Protocol::Udp, Endpoint { port: 53, address })
         }
     }
@@ -144,7 +162,8 @@ mod tests {
             ..listener(address)
         };
         let mut value: Value =
-            serde_json::from_str(&object(&listener, "opened", Timestamp::now(), false)).unwrap();
+            serde_json::from_str(&object(&listener, "opened", Timestamp::now(), false, false))
+                .unwrap();
         let timestamp = value["timestamp"].take();
         assert_eq!(timestamp.as_str().unwrap().len(), Timestamp::WIDTH);
         value
@@ -153,9 +172,10 @@ mod tests {
     #[test]
     fn an_object_has_every_part() {
         let expected = json!({
-            "type": "opened", "port": "udp:127.0.0.1:53", "timestamp": null,
+            "type": "opened", "id": "udp4:127.0.0.1:53", "port": "udp:127.0.0.1:53",
+            "timestamp": null,
             "protocol": "udp", "family": 4, "address": "127.0.0.1", "number": 53,
-            "recv_q": 1, "send_q": 2,
+            "recv_q": 1, "send_q": 2, "uid": 1000,
         });
         assert_eq!(parsed("127.0.0.1", None), expected);
     }
@@ -172,13 +192,39 @@ mod tests {
     }
 
     #[test]
+    fn the_id_is_the_identity_in_one_string() {
+        let id = |address, namespace: Option<u64>, by_port| {
+            let namespace = namespace.map(|inode| Namespace {
+                id: 7,
+                inode,
+                pid: 12,
+                cgroup: Vec::new(),
+                mount: Vec::new(),
+            });
+            let listener = Listener {
+                namespace: namespace.map(Arc::new),
+                ..listener(address)
+            };
+            let line = object(&listener, "closed", Timestamp::now(), false, by_port);
+            serde_json::from_str::<Value>(&line).unwrap()["id"].take()
+        };
+        assert_eq!(id("0.0.0.0", None, false), "udp4:0.0.0.0:53");
+        assert_eq!(id("::", None, false), "udp6:[::]:53");
+        assert_eq!(id("::1.2.3.4", None, false), "udp6:[::1.2.3.4]:53");
+        let namespace = Some(4026532221);
+        assert_eq!(id("::1", namespace, false), "4026532221:udp6:[::1]:53");
+        assert_eq!(id("::1", None, true), "udp:53");
+        assert_eq!(id("0.0.0.0", namespace, true), "4026532221:udp:53");
+    }
+
+    #[test]
     fn v6only_is_there_where_it_is_known_and_means_something() {
         let v6_only = |address, v6_only| {
             let listener = Listener {
                 v6_only,
                 ..listener(address)
             };
-            let line = object(&listener, "opened", Timestamp::now(), false);
+            let line = object(&listener, "opened", Timestamp::now(), false, false);
             serde_json::from_str::<Value>(&line).unwrap()["v6only"].take()
         };
         assert_eq!(v6_only("::", Some(false)), json!(false));
@@ -208,7 +254,7 @@ mod tests {
                 namespace: Some(Arc::new(namespace.clone())),
                 ..listener("::1")
             };
-            let line = object(&listener, "opened", Timestamp::now(), false);
+            let line = object(&listener, "opened", Timestamp::now(), false, false);
             serde_json::from_str::<Value>(&line).unwrap()
         };
         let value = object_in(&namespace);
@@ -250,7 +296,7 @@ mod tests {
                 holders: Holders::new(names.iter().map(process)),
                 ..listener("::1")
             };
-            let line = object(&listener, "closed", Timestamp::now(), true);
+            let line = object(&listener, "closed", Timestamp::now(), true, false);
             assert!(!line.chars().any(char::is_control), "{line}");
             serde_json::from_str::<Value>(&line).unwrap()["processes"].take()
         };
@@ -284,7 +330,7 @@ mod tests {
                 holders: Holders::new((0..number).map(process)),
                 ..listener("::1")
             };
-            let line = object(&listener, "opened", Timestamp::now(), true);
+            let line = object(&listener, "opened", Timestamp::now(), true, false);
             let value: Value = serde_json::from_str(&line).unwrap();
             let named = value["processes"].as_array().unwrap().len();
             (named, value.get("more_processes").cloned())

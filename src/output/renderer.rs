@@ -18,6 +18,8 @@ pub struct Format {
     pub no_header: bool,
     /// Name the processes that hold each listener.
     pub holders: bool,
+    /// A line is about a port, whatever its address: JSON has the id of the port.
+    pub by_port: bool,
     /// Say in which network namespace each listener is.
     pub namespaces: bool,
 }
@@ -122,9 +124,11 @@ impl Renderer {
                 Event::Opened => "opened",
                 Event::Closed => "closed",
             };
-            text.extend_from_slice(
-                json::object(listener, event, now, self.format.holders).as_bytes(),
-            );
+            let Format {
+                holders, by_port, ..
+            } = self.format;
+            let object = json::object(listener, event, now, holders, by_port);
+            text.extend_from_slice(object.as_bytes());
         } else {
             if self.format.timestamps {
                 text.extend_from_slice(format!("{now} ").as_bytes());

@@ -6,13 +6,16 @@
 //! The rows are read at every poll. A port that one process closes and another opens
 //! between two polls looks the same to ss; only the inode tells. Asking netlink costs
 //! a few percent of a run of ss.
+//!
+//! Where only the owners of the listeners are wanted, the rows of ss stay, and the kernel
+//! is asked only when ss prints a listener that is new.
 
 use super::error::{Failures, SourceError};
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
 use super::ss::SsError;
 use crate::listener::{Listener, SocketTable};
-use crate::report::Details;
+use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 
 /// The kernel's list is read at most this often for one answer of ss. A listener that
@@ -27,6 +30,8 @@ pub struct Inodes {
     rows: Snapshot,
     /// A listener that the kernel does not list stays, without an inode.
     keeps_unlisted: bool,
+    /// Only the owners are wanted.
+    only_owners: bool,
     details: Details,
 }
 
@@ -38,12 +43,22 @@ impl Inodes {
             netlink: Netlink::new(is_wanted),
             rows: Snapshot::default(),
             keeps_unlisted,
+            only_owners: false,
             details: Details::default(),
         }
     }
 
+    /// Asks for the tables that `is_wanted` names, and only for owners.
+    pub fn of_owners(is_wanted: impl Fn(SocketTable) -> bool) -> Inodes {
+        Inodes {
+            only_owners: true,
+            ..Inodes::new(is_wanted, true)
+        }
+    }
+
     /// Replaces the listeners of `snapshot`, the answer of ss, by the kernel's rows with
-    /// the same identities. There may be more or fewer of them: sockets come and go.
+    /// the same identities. There may be more or fewer of them: sockets come and go. If
+    /// only owners are wanted, it sets these, and never fails.
     ///
     /// # Errors
     /// If neither netlink nor `proc_net`, the tables of the same namespace, can be read.
@@ -53,6 +68,10 @@ impl Inodes {
         snapshot: &mut Snapshot,
         proc_net: &mut ProcNet,
     ) -> Result<(), SourceError> {
+        if self.only_owners {
+            self.set_owners(snapshot, proc_net);
+            return Ok(());
+        }
         let mut rows = std::mem::take(&mut self.rows);
         let mut result = rows.refill(|rows| self.read(snapshot, proc_net, rows));
         for _ in 1..MOST_READS {
@@ -72,6 +91,20 @@ impl Inodes {
         }
         self.rows = rows;
         result
+    }
+
+    fn set_owners(&mut self, snapshot: &mut Snapshot, proc_net: &mut ProcNet) {
+        if snapshot.difference(&self.rows).next().is_some() {
+            let mut rows = std::mem::take(&mut self.rows);
+            // Owners that cannot be read are left out, as `/proc` leaves out others.
+            let read = || rows.refill(|rows| self.read(snapshot, proc_net, rows));
+            let _ = report::silently(read);
+            rows.retain_identities_of(snapshot);
+            // What the kernel does not list is not asked for again.
+            rows.add_missing(snapshot);
+            self.rows = rows;
+        }
+        snapshot.set_owners(&self.rows);
     }
 
     fn read(

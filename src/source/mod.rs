@@ -6,7 +6,7 @@
 //! - [`netlink`] asks the kernel's inet_diag.
 //! - [`fallback`] asks them in their order.
 //! - [`namespaces`] asks every network namespace in which a process runs.
-//! - [`inodes`] finds the sockets of the listeners that ss prints.
+//! - [`inodes`] finds the sockets of the listeners that ss prints, or their owners.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
 //! - [`complete`] reads again what took several reads, until it is complete.
@@ -104,6 +104,8 @@ pub struct SourceOptions {
     pub pids: bool,
     /// Only listeners that this process holds, or one that descends from it.
     pub of: Option<u32>,
+    /// Whether to find out who owns them, where the source does not know.
+    pub owners: bool,
     /// Not the listeners all of whose holders have one of these names.
     pub excluded_holders: Vec<Vec<u8>>,
 }
@@ -217,6 +219,7 @@ impl Source {
             holders,
             pids,
             of,
+            owners,
             excluded_holders,
         } = options;
         let place = choice.place();
@@ -233,7 +236,10 @@ impl Source {
         let wants = |table: SocketTable| filter.wants(table);
         // What is not listed any more is not the tree's.
         let keeps_unlisted = of.is_none();
-        let inodes = (finds_holders || of.is_some()).then(|| Inodes::new(wants, keeps_unlisted));
+        let inodes = match finds_holders || of.is_some() {
+            true => Some(Inodes::new(wants, keeps_unlisted)),
+            false => owners.then(|| Inodes::of_owners(wants)),
+        };
         let one = |first, falls_back| Asked::One(Sources::new(first, &place, falls_back, wants));
         let asked = match choice {
             SourceChoice::Auto => one(First::ss(path, inodes), true),

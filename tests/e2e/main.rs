@@ -18,6 +18,7 @@ mod incomplete;
 mod injected;
 mod install;
 mod interfaces;
+mod json;
 mod list;
 mod manual;
 mod memory;

@@ -426,11 +426,11 @@ fn by_port_a_replaced_listener_is_one_write() {
         let mut lines = write.lines();
         let (closed, opened) = (lines.next().unwrap(), lines.next().unwrap());
         assert!(
-            closed.contains(r#""closed","port":"tcp:127.0.0.1:8000""#),
+            closed.contains(r#""closed","id":"tcp:8000","port":"tcp:127.0.0.1:8000""#),
             "{write}"
         );
         assert!(
-            opened.contains(r#""opened","port":"tcp:127.0.0.2:8000""#),
+            opened.contains(r#""opened","id":"tcp:8000","port":"tcp:127.0.0.2:8000""#),
             "{write}"
         );
         assert!(!next_write().is_empty(), "the rest came in another write");

@@ -324,11 +324,23 @@ fn the_json_schema_holds_for_every_line() {
     let schema = include_str!("../../src/output/line.schema.json");
     let mut schemas = Schemas::new();
     let mut compiler = Compiler::new();
-    let schema = serde_json::from_str(schema).unwrap();
-    compiler.add_resource("line.json", schema).unwrap();
+    let members: Value = serde_json::from_str(schema).unwrap();
+    compiler.add_resource("line.json", members.clone()).unwrap();
     let schema = compiler.compile("line.json", &mut schemas).unwrap();
     let is_valid = |line: &Value| schemas.validate(line, schema).is_ok();
 
+    let examples_of_schema = members["examples"].as_array().unwrap();
+    let mut types = Vec::new();
+    for example in examples_of_schema {
+        assert!(is_valid(example), "{example}");
+        types.push(example["type"].clone());
+    }
+    let described = &members["properties"];
+    assert_eq!(json!(types), described["type"]["enum"]);
+    for (member, about) in described.as_object().unwrap() {
+        let description = about["description"].as_str().expect(member);
+        assert!(description.ends_with('.'), "{member}: {description}");
+    }
     let [example] = examples("JSON Lines");
     let example: Value = serde_json::from_str(example).unwrap();
     assert!(is_valid(&example), "{example}");
@@ -373,12 +385,18 @@ fn the_json_schema_holds_for_every_line() {
             json!({"type": "ready", "timestamp": now, "port": "tcp:*:80"}),
             false,
         ),
+        (
+            json!({"type": "ready", "timestamp": now, "id": "tcp4:0.0.0.0:80"}),
+            false,
+        ),
         (json!({"type": "opened", "timestamp": now}), false),
     ] {
         assert_eq!(is_valid(&line), expected, "{line}");
     }
     for (member, wrong) in [
         ("type", json!("LISTEN")),
+        ("id", json!("tcp:*:80")),
+        ("uid", json!(-1)),
         ("port", json!("80")),
         ("timestamp", json!(1)),
         ("family", json!("4")),

@@ -50,7 +50,7 @@ fn lntu_lists(proc: &Path) -> String {
         ..Format::default()
     };
     let output = Output::open(Some(path.clone()), true).expect("a file");
-    list::run(source(proc), format, false, output).expect("valid tables");
+    list::run(source(proc), format, output).expect("valid tables");
     fs::read_to_string(path).expect("text")
 }
 

@@ -287,6 +287,7 @@ impl<'a> Row<'a> {
             recv_q: self.message.idiag_rqueue,
             send_q: Some(self.message.idiag_wqueue),
             inode: u64::from(self.message.idiag_inode),
+            uid: Some(self.message.idiag_uid),
             peer: self.destination(),
             v6_only: self.v6_only().map(|only| only == 1),
             ..Listener::new(protocol, self.source())
@@ -400,8 +401,8 @@ mod tests {
     const TCP_CLOSE: u8 = 7;
     const TCP_LISTEN: u8 = 10;
 
-    /// A socket of this family and state, with `Recv-Q` 3, `Send-Q` 128 and the inode
-    /// 0x90000001.
+    /// A socket of this family and state, with `Recv-Q` 3, `Send-Q` 128, the owner 1000
+    /// and the inode 0x90000001.
     fn row(family: u8, state: u8, address: &[u8], port: u16, interface: u32) -> Vec<u8> {
         let mut row = vec![0; 72];
         (row[0], row[1]) = (family, state);
@@ -410,6 +411,7 @@ mod tests {
         row[40..44].copy_from_slice(&interface.to_ne_bytes());
         row[56..60].copy_from_slice(&3u32.to_ne_bytes());
         row[60..64].copy_from_slice(&128u32.to_ne_bytes());
+        row[64..68].copy_from_slice(&1000u32.to_ne_bytes());
         row[68..72].copy_from_slice(&0x9000_0001u32.to_ne_bytes());
         row
     }
@@ -434,6 +436,7 @@ mod tests {
         assert_eq!(listener.endpoint.port, 53);
         assert_eq!((listener.recv_q, listener.send_q), (3, Some(128)));
         assert_eq!((listener.inode, listener.v6_only), (0x9000_0001, None));
+        assert_eq!(listener.uid, Some(1000));
         assert_eq!(bound, [(0, 9)]);
     }
 

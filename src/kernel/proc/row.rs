@@ -28,6 +28,8 @@ pub struct Row {
     /// `rx_queue`: bytes waiting to be read. For a TCP listener, connections
     /// waiting to be accepted.
     pub rx_queue: u32,
+    /// The user id of the owner. `None` if it is absent, or -1, which gVisor writes.
+    pub uid: Option<u32>,
     /// The inode of the socket. 0 if it is absent.
     pub inode: u64,
 }
@@ -219,6 +221,7 @@ pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<Socket, Row
         peer: decode_endpoint(fields.remote).ok(),
         tx_queue,
         rx_queue,
+        uid: decimal(more.uid).and_then(|uid| uid.try_into().ok()),
         inode: decimal(more.inode).unwrap_or_default(),
     }))
 }
@@ -297,6 +300,7 @@ impl Row {
             send_q: (protocol == Protocol::Udp).then_some(self.tx_queue),
             peer: self.peer.unwrap_or(listener.peer),
             inode: self.inode,
+            uid: self.uid,
             ..listener
         }
     }
@@ -391,6 +395,7 @@ mod tests {
             },
             tx_queue: 0,
             rx_queue: 3,
+            uid: Some(1000),
             inode: 1 << 32,
         };
         assert_eq!(tcp, expected);
@@ -398,6 +403,12 @@ mod tests {
         let udp = listener(UDP, Protocol::Udp);
         assert_eq!((udp.tx_queue, udp.rx_queue), (2, 256));
         assert_eq!(udp.inode, 25091);
+    }
+
+    #[test]
+    fn the_owner_that_gvisor_does_not_know_is_none() {
+        let row = listener(&TCP.replace("  1000 ", "  -1 "), Protocol::Tcp);
+        assert_eq!((row.uid, row.inode), (None, 1 << 32));
     }
 
     #[test]
@@ -421,7 +432,7 @@ mod tests {
     fn four_fields_are_enough_for_a_listener() {
         let row = listener("7: 00000000:0016 00000000:0000 0A", Protocol::Tcp);
         assert_eq!(row.local.port, 22);
-        assert_eq!((row.inode, row.rx_queue), (0, 0));
+        assert_eq!((row.inode, row.rx_queue, row.uid), (0, 0, None));
     }
 
     #[test]

@@ -1,0 +1,128 @@
+//! What each JSON line says about a listener, whichever source answers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+
+use rustix::fs::fchown;
+use rustix::process::Uid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::*;
+use crate::watch::FAST;
+
+const SOURCES: [&str; 3] = ["ss", "proc", "netlink"];
+
+/// The id and the owner in each line of JSON.
+fn owners(lines: &str) -> BTreeMap<String, Option<u64>> {
+    let objects = lines.lines().map(|line| {
+        let object: Value = serde_json::from_str(line).unwrap();
+        let id = object["id"].as_str().unwrap().to_string();
+        (id, object["uid"].as_u64())
+    });
+    objects.collect()
+}
+
+fn list(source: &str, options: &[&str]) -> String {
+    let arguments = [&["list", "--json", "--source", source], options].concat();
+    run(&mut lntu(&arguments)).stdout
+}
+
+#[test]
+fn the_id_is_the_same_from_every_source() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _tcp = TcpListener::bind("0.0.0.0:80").unwrap();
+        let _udp = UdpSocket::bind("127.0.0.1:53").unwrap();
+        let v6 =
+            TcpListener::bind("[::1]:80").and_then(|one| Ok((one, UdpSocket::bind("[::]:53")?)));
+        let mut expected = vec!["tcp4:0.0.0.0:80", "udp4:127.0.0.1:53"];
+        if v6.is_ok() {
+            expected.extend(["tcp6:[::1]:80", "udp6:[::]:53"]);
+        }
+        expected.sort_unstable();
+        for source in SOURCES {
+            let listed = owners(&list(source, &[]));
+            assert_eq!(Vec::from_iter(listed.keys()), expected, "{source}");
+            let ports = owners(&list(source, &["--by-port"]));
+            assert_eq!(
+                Vec::from_iter(ports.keys()),
+                ["tcp:80", "udp:53"],
+                "{source}"
+            );
+        }
+    });
+}
+
+#[test]
+fn the_owner_is_the_same_from_every_source() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _own = TcpListener::bind("0.0.0.0:80").unwrap();
+        let other = UdpSocket::bind("127.0.0.1:53").unwrap();
+        fchown(&other, Some(Uid::from_raw(1234)), None).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        let expected = [
+            ("tcp4:0.0.0.0:80".to_string(), Some(own.into())),
+            ("udp4:127.0.0.1:53".to_string(), Some(1234)),
+        ];
+        for source in SOURCES {
+            for options in [&[][..], &["-p"]] {
+                let listed = owners(&list(source, options));
+                assert_eq!(Vec::from_iter(listed), expected, "{source} {options:?}");
+            }
+        }
+    });
+}
+
+/// The calls of a watcher since its last question to netlink: how often it has run ss.
+fn runs_of_ss_since_question(trace: &str) -> usize {
+    let calls = trace.lines().rev();
+    let since = calls.take_while(|call| !call.contains("recvfrom("));
+    since.filter(|call| call.contains("wait4(")).count()
+}
+
+#[test]
+fn owners_are_asked_for_only_when_a_listener_is_new() {
+    if !have_ss() || !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let trace = directory.path().join("trace");
+    in_private_network(|| {
+        let _first = TcpListener::bind("0.0.0.0:80").unwrap();
+        let mut strace = std::process::Command::new("strace");
+        strace.args([
+            "-qq",
+            "-e",
+            "trace=recvfrom,wait4",
+            "-e",
+            "signal=none",
+            "-o",
+        ]);
+        let lntu = [
+            env!("CARGO_BIN_EXE_lntu"),
+            "--source",
+            "ss",
+            "--json",
+            "-i",
+            FAST,
+        ];
+        let watcher = Running::start(strace.arg(&trace).args(lntu));
+        let next = || owners(&watcher.next_line());
+        let own = Some(u64::from(rustix::process::geteuid().as_raw()));
+        assert_eq!(next(), [("tcp4:0.0.0.0:80".to_string(), own)].into());
+        assert!(watcher.next_line().contains("ready"));
+        wait_for("runs of ss without a question", || {
+            let trace = fs::read_to_string(&trace).unwrap();
+            (runs_of_ss_since_question(&trace) >= 5).then_some(())
+        });
+        let _second = TcpListener::bind("0.0.0.0:81").unwrap();
+        assert_eq!(next(), [("tcp4:0.0.0.0:81".to_string(), own)].into());
+    });
+}
