@@ -156,6 +156,12 @@ pub struct Listener {
     pub holders: Holders,
     /// Its network namespace. `None` where only one is looked at.
     pub namespace: Option<Arc<Namespace>>,
+    /// The number of the socket's control group. 0 if the source does not tell: only
+    /// netlink does, since Linux 5.8.
+    pub cgroup_id: u64,
+    /// The control group of the socket or of its first holder, if it was looked for and
+    /// found: see [`Listener::cgroup`].
+    pub cgroup: Option<Arc<Cgroup>>,
 }
 
 impl Listener {
@@ -176,7 +182,17 @@ impl Listener {
             v6_only: None,
             holders: Holders::default(),
             namespace: None,
+            cgroup_id: 0,
+            cgroup: None,
         }
+    }
+
+    /// The control group that tells best whose it is. `None` where only one network
+    /// namespace is looked at, or if no process is in that of the listener.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        let namespace = self.namespace.as_ref().filter(|one| one.pid != 0);
+        let of_namespace = namespace.map(|namespace| &namespace.cgroup);
+        Some(self.cgroup.as_ref().or(of_namespace)?)
     }
 
     /// What stays the same from poll to poll and from source to source.
@@ -217,10 +233,53 @@ pub struct Namespace {
     /// The lowest id of a process in it, in the PID namespace of `/proc`. 0 if there is
     /// none.
     pub pid: u32,
-    /// The cgroup of that process: a path of any bytes. Empty if it is not known.
-    pub cgroup: Vec<u8>,
+    /// The cgroup of that process. Its path is empty if it is not known.
+    pub cgroup: Arc<Cgroup>,
     /// If no process is in it, the path of the mount that keeps it alive.
     pub mount: Vec<u8>,
+}
+
+/// A control group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its path, of any bytes.
+    pub path: Vec<u8>,
+    /// What is in it.
+    pub of: CgroupOf,
+    /// The container that the path names.
+    pub container: Option<Container>,
+}
+
+/// By what a listener is in a control group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupOf {
+    /// Its socket is in it: the process that made the socket was.
+    Socket,
+    /// Its first holder is in it.
+    Holder,
+    /// The first process of its network namespace is in it.
+    #[default]
+    Namespace,
+}
+
+impl CgroupOf {
+    /// What JSON calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CgroupOf::Socket => "socket",
+            CgroupOf::Holder => "holder",
+            CgroupOf::Namespace => "namespace",
+        }
+    }
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id: 64 hex digits.
+    pub id: String,
+    /// What runs it, as Kubernetes spells it. `None` if that is not known.
+    pub runtime: Option<&'static str>,
 }
 
 /// A process that holds a socket, and its file descriptor for that socket.

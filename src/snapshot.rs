@@ -1,6 +1,8 @@
 //! The listeners at one moment, sorted, and what changed between two moments.
 
-use crate::listener::{Holders, Identity, Listener, PortIdentity, SocketTable};
+use std::sync::Arc;
+
+use crate::listener::{Cgroup, Holders, Identity, Listener, PortIdentity, SocketTable};
 use crate::sys;
 
 /// The listeners of one poll, sorted by identity. Several sockets may share an
@@ -148,6 +150,13 @@ impl Snapshot {
             let mut owners = rows.sockets_of(listener.identity()).iter().map(|l| l.uid);
             let first = owners.next().flatten();
             listener.uid = first.filter(|_| owners.all(|owner| owner == first));
+        }
+    }
+
+    /// Sets the control group of each listener.
+    pub fn set_cgroups(&mut self, cgroup_of: impl Fn(&Listener) -> Option<Arc<Cgroup>>) {
+        for listener in &mut self.listeners {
+            listener.cgroup = cgroup_of(listener);
         }
     }
 

@@ -3,7 +3,9 @@
 //! (cgroup v2).
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::proc::file::read_some;
@@ -20,34 +22,66 @@ impl Cgroups {
     pub fn read() -> Cgroups {
         let mut cgroups = Cgroups::default();
         if let Some((root, device)) = mount() {
-            let length = root.as_os_str().len();
-            cgroups.add(&root, device, length);
+            for_each(&root, device, &mut |number, path| {
+                cgroups.paths.push((number, path.to_vec()));
+                ControlFlow::Continue(())
+            });
         }
         cgroups
-    }
-
-    /// Adds a directory and those below it on the same device.
-    fn add(&mut self, directory: &Path, device: u64, root_length: usize) {
-        let Ok(metadata) = fs::metadata(directory) else {
-            return;
-        };
-        if !metadata.is_dir() || metadata.dev() != device {
-            return;
-        }
-        let path = &directory.as_os_str().as_encoded_bytes()[root_length..];
-        let path = if path.is_empty() { b"/" } else { path };
-        self.paths.push((metadata.ino(), path.to_vec()));
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                self.add(&entry.path(), device, root_length);
-            }
-        }
     }
 
     /// The path of the group with this number, if it is known.
     pub fn path(&self, number: u64) -> Option<&[u8]> {
         let (_, path) = self.paths.iter().find(|(known, _)| *known == number)?;
         Some(path)
+    }
+}
+
+/// Calls `each` with the number and the path of every group that the process with this
+/// `directory` in `/proc` sees where it has mounted the tree first, the upper ones first,
+/// until `each` breaks.
+///
+/// # Errors
+/// If the process has not mounted the tree, or this one may not look there.
+pub fn for_each_seen_by(
+    directory: &Path,
+    each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let mounts = fs::read_to_string(directory.join("mounts"))?;
+    let mount = mount_in(&mounts).ok_or(io::ErrorKind::NotFound)?;
+    let root = directory.join("root").join(mount.trim_start_matches('/'));
+    let device = fs::metadata(&root)?.dev();
+    for_each(&root, device, each);
+    Ok(())
+}
+
+/// Calls `each` with the number and the path of every group on this `device` that can be
+/// read below `root`, the upper ones first, until `each` breaks.
+fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>) {
+    let length = root.as_os_str().len();
+    let number = fs::metadata(root).map_or(0, |metadata| metadata.ino());
+    if each(number, b"/").is_break() {
+        return;
+    }
+    let mut level = vec![root.to_path_buf()];
+    while !level.is_empty() {
+        let mut below = Vec::new();
+        for directory in level {
+            let is_on_it = fs::metadata(&directory).is_ok_and(|it| it.dev() == device);
+            let entries = is_on_it.then(|| fs::read_dir(&directory));
+            for entry in entries.into_iter().flatten().flatten().flatten() {
+                // The kernel says both without a call for each of the many files.
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                let path = entry.path();
+                if each(entry.ino(), &path.as_os_str().as_encoded_bytes()[length..]).is_break() {
+                    return;
+                }
+                below.push(path);
+            }
+        }
+        level = below;
     }
 }
 
@@ -62,33 +96,41 @@ pub fn number(path: &str) -> Option<u64> {
     })
 }
 
-/// The path of the group of the process with this directory in `/proc`. `/` also if it
-/// cannot be read.
-pub fn of_process(directory: &Path) -> Vec<u8> {
+/// The path of the group of the process with this directory in `/proc`: of several, one
+/// that is `preferred`, if there is one. `/` also if it cannot be read.
+pub fn of_process(directory: &Path, preferred: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     let text = read_some(&directory.join("cgroup")).unwrap_or_default();
-    path_in(&text).to_vec()
+    path_in(&text, preferred).to_vec()
 }
 
 /// The path in the contents of `/proc/PID/cgroup`: in cgroups(7) of version 2 the only
-/// one, in version 1 that of the first hierarchy in which the process is below the root.
-fn path_in(text: &[u8]) -> &[u8] {
+/// one. In version 1, it is one that is `preferred`, or that of the first hierarchy in which
+/// the process is below the root.
+fn path_in<'a>(text: &'a [u8], preferred: &dyn Fn(&[u8]) -> bool) -> &'a [u8] {
     let lines = || text.split(|byte| *byte == b'\n');
     let unified = lines().find_map(|line| line.strip_prefix(b"0::"));
     let paths = lines().filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
     let mut paths = unified.into_iter().chain(paths);
-    paths.find(|path| *path != b"/").or(unified).unwrap_or(b"/")
+    let first = paths.clone().find(|path| preferred(path));
+    let first = first.or_else(|| paths.find(|path| *path != b"/"));
+    first.or(unified).unwrap_or(b"/")
 }
 
 /// Where cgroup v2 is mounted first, and its device.
 fn mount() -> Option<(PathBuf, u64)> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
-    let root = mounts.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let path = fields.next()?;
-        (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
-    })?;
+    let root = PathBuf::from(mount_in(&mounts)?);
     let device = fs::metadata(&root).ok()?.dev();
     Some((root, device))
+}
+
+/// Where cgroup v2 is mounted first, by the contents of a `/proc/PID/mounts`.
+fn mount_in(mounts: &str) -> Option<&str> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let path = fields.next()?;
+        (fields.next()? == "cgroup2").then_some(path)
+    })
 }
 
 #[cfg(test)]
@@ -117,7 +159,17 @@ mod tests {
                 "/../cri-containerd-ab12.scope",
             ),
         ] {
-            assert_eq!(path_in(text.as_bytes()), expected.as_bytes(), "{text}");
+            let path = path_in(text.as_bytes(), &|_| false);
+            assert_eq!(path, expected.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_preferred_cgroup_comes_first_in_any_hierarchy() {
+        let text = b"3:cpu:/\n2:memory:/a/ab12\n1:pids:/b\n0::/service\n";
+        for (preferred, expected) in [("/b", "/b"), ("/service", "/service"), ("/c", "/service")] {
+            let path = path_in(text, &|path| path == preferred.as_bytes());
+            assert_eq!(path, expected.as_bytes());
         }
     }
 }

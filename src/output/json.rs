@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::timestamp::{Seconds, Timestamp};
-use crate::listener::{Family, Holder, Holders, Interface, Listener, Namespace, SsAddress};
+use crate::listener::{
+    Cgroup, Container, Family, Holder, Holders, Interface, Listener, Namespace, SsAddress,
+};
 use crate::report::is_nonprinting;
 
 /// `listener` as a JSON object without a newline. `event` is its `type`. With
@@ -67,15 +69,11 @@ pub fn object(
             mount,
             ..
         }) => format!(r#","namespace":{inode},"mount":{}"#, string(mount)),
-        Some(Namespace {
-            inode, pid, cgroup, ..
-        }) => {
-            let cgroup = string(cgroup);
-            format!(r#","namespace":{inode},"pid":{pid},"cgroup":{cgroup}"#)
-        }
+        Some(Namespace { inode, pid, .. }) => format!(r#","namespace":{inode},"pid":{pid}"#),
     };
+    let cgroup = listener.cgroup().map_or_else(String::new, cgroup);
     format!(
-        r#"{{"type":"{event}","id":"{id}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q}{send_q}{uid}{processes}{namespace}}}"#
+        r#"{{"type":"{event}","id":"{id}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q}{send_q}{uid}{processes}{namespace}{cgroup}}}"#
     )
 }
 
@@ -101,6 +99,19 @@ pub fn status(
         Some(interval) => format!(r#","interval":{interval}"#),
     };
     format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{namespace}{error}{interval}}}"#)
+}
+
+/// The members about a control group.
+fn cgroup(cgroup: &Cgroup) -> String {
+    let (path, of) = (string(&cgroup.path), cgroup.of.name());
+    let mut members = format!(r#","cgroup":{path},"cgroup_of":"{of}""#);
+    if let Some(Container { id, runtime }) = &cgroup.container {
+        let _ = write!(members, r#","container":"{id}""#);
+        if let Some(runtime) = runtime {
+            let _ = write!(members, r#","runtime":"{runtime}""#);
+        }
+    }
+    members
 }
 
 /// The member `processes`, and `more_processes` if there are more.
@@ -141,7 +152,7 @@ fn string(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
+    use crate::listener::{CgroupOf, Endpoint, Protocol};
     use serde_json::{Value, json};
     use std::sync::Arc;
     use std::time::Duration;
@@ -198,7 +209,7 @@ mod tests {
                 id: 7,
                 inode,
                 pid: 12,
-                cgroup: Vec::new(),
+                cgroup: Arc::default(),
                 mount: Vec::new(),
             });
             let listener = Listener {
@@ -246,7 +257,10 @@ mod tests {
             id: 7,
             inode: 4026532221,
             pid: 12,
-            cgroup: b"/a \"b\"\xff".to_vec(),
+            cgroup: Arc::new(Cgroup {
+                path: b"/a \"b\"\xff".to_vec(),
+                ..Cgroup::default()
+            }),
             mount: Vec::new(),
         };
         let object_in = |namespace: &Namespace| {
@@ -263,6 +277,8 @@ mod tests {
             (&json!(4026532221u32), &json!(12))
         );
         assert_eq!(value["cgroup"], "/a \"b\"\u{fffd}");
+        assert_eq!(value["cgroup_of"], "namespace");
+        assert_eq!((value.get("container"), value.get("runtime")), (None, None));
         let value = object_in(&Namespace {
             pid: 0,
             mount: b"/run/netns/a b".to_vec(),
@@ -282,6 +298,39 @@ mod tests {
         let line = status("late", now, None, None, Some(interval));
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["interval"], 62.05);
+    }
+
+    #[test]
+    fn the_cgroup_of_a_socket_comes_before_that_of_its_namespace() {
+        let container = |runtime| Container {
+            id: "ab12".repeat(16),
+            runtime,
+        };
+        let cgroup = |of, runtime| Cgroup {
+            path: b"/docker/ab12".to_vec(),
+            of,
+            container: Some(container(runtime)),
+        };
+        let namespace = Namespace {
+            id: 7,
+            inode: 4026532221,
+            pid: 12,
+            cgroup: Arc::new(cgroup(CgroupOf::Namespace, None)),
+            mount: Vec::new(),
+        };
+        let mut listener = Listener {
+            namespace: Some(Arc::new(namespace)),
+            ..listener("::1")
+        };
+        let of = |listener: &Listener| {
+            let line = object(listener, "opened", Timestamp::now(), false, false);
+            let mut value: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(value["container"], "ab12".repeat(16));
+            ["cgroup_of", "runtime"].map(|member| value[member].take())
+        };
+        assert_eq!(of(&listener), [json!("namespace"), Value::Null]);
+        listener.cgroup = Some(Arc::new(cgroup(CgroupOf::Socket, Some("cri-o"))));
+        assert_eq!(of(&listener), [json!("socket"), json!("cri-o")]);
     }
 
     #[test]

@@ -85,10 +85,7 @@ impl Table {
             [peer, "*"],
             [
                 &users(&listener.holders),
-                &listener
-                    .namespace
-                    .as_deref()
-                    .map_or_else(String::new, netns),
+                &netns(listener).unwrap_or_default(),
             ],
         )
     }
@@ -141,14 +138,19 @@ fn users(holders: &Holders) -> String {
 
 /// `netns:4026532221,pid=12,cgroup=/PATH`. PATH is written as a NAME in [`users`], and a
 /// blank in it as `\x20`, so this is one column. Without a process, it is
-/// `netns:4026532221,mount=PATH`.
-fn netns(namespace: &Namespace) -> String {
-    let Namespace { inode, pid, .. } = namespace;
+/// `netns:4026532221,mount=PATH`. `None` where only one namespace is looked at.
+fn netns(listener: &Listener) -> Option<String> {
+    let Namespace {
+        inode, pid, mount, ..
+    } = listener.namespace.as_deref()?;
     let word = |path: &[u8]| escaped(path).replace(' ', "\\x20");
-    match pid {
-        0 => format!("netns:{inode},mount={}", word(&namespace.mount)),
-        _ => format!("netns:{inode},pid={pid},cgroup={}", word(&namespace.cgroup)),
-    }
+    Some(match pid {
+        0 => format!("netns:{inode},mount={}", word(mount)),
+        _ => {
+            let cgroup = word(&listener.cgroup()?.path);
+            format!("netns:{inode},pid={pid},cgroup={cgroup}")
+        }
+    })
 }
 
 fn escaped(name: &[u8]) -> String {
@@ -197,7 +199,8 @@ fn port(listener: &Listener) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Protocol};
+    use crate::listener::{Cgroup, Endpoint, Protocol};
+    use std::sync::Arc;
 
     fn listener(address: &str, port: u16) -> Listener {
         let address = address.parse().unwrap();
@@ -323,7 +326,10 @@ mod tests {
             id: 7,
             inode: 4026532221,
             pid: 12,
-            cgroup: "/a b\n\u{3000}pid=1".into(),
+            cgroup: Arc::new(Cgroup {
+                path: "/a b\n\u{3000}pid=1".into(),
+                ..Cgroup::default()
+            }),
             mount: Vec::new(),
         };
         let mounted = Namespace {
@@ -331,9 +337,14 @@ mod tests {
             mount: "/run/a b".into(),
             ..namespace.clone()
         };
-        assert_eq!(netns(&mounted), "netns:4026532221,mount=/run/a\\x20b");
+        let mounted = Listener {
+            namespace: Some(Arc::new(mounted)),
+            ..listener("127.0.0.1", 80)
+        };
+        let word = netns(&mounted);
+        assert_eq!(word.as_deref(), Some("netns:4026532221,mount=/run/a\\x20b"));
         let there = Listener {
-            namespace: Some(std::sync::Arc::new(namespace)),
+            namespace: Some(Arc::new(namespace)),
             ..listener("127.0.0.1", 80)
         };
         let table = Table::default().showing(true, true);

@@ -6,6 +6,7 @@
 //! - [`netlink`] asks the kernel's inet_diag.
 //! - [`fallback`] asks them in their order.
 //! - [`namespaces`] asks every network namespace in which a process runs.
+//! - [`containers`] finds the control groups of listeners, and the containers they name.
 //! - [`inodes`] finds the sockets of the listeners that ss prints, or their owners.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
@@ -18,6 +19,7 @@
 //! printed, and when to ask again, is not decided here.
 
 pub mod complete;
+pub mod containers;
 pub mod error;
 pub mod fallback;
 pub mod gaps;
@@ -39,6 +41,7 @@ use crate::port::{Filter, PortSpec};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::sys;
+use containers::Containers;
 pub use error::SourceError;
 use fallback::{AnsweredBy, First, Sources};
 pub use gaps::Gaps;
@@ -177,6 +180,8 @@ pub struct Source {
     is_elsewhere: bool,
     /// `None` if holders are not asked for.
     holders: Option<HolderSearch>,
+    /// `None` if one network namespace is asked for.
+    containers: Option<Containers>,
     /// `None` if the listeners of all processes are asked for.
     tree: Option<Tree>,
     looks: Looks,
@@ -251,10 +256,12 @@ impl Source {
                 Asked::All(Namespaces::new(filter.clone(), asks_netlink))
             }
         };
+        let containers = matches!(asked, Asked::All(_)).then(Containers::default);
         Ok(Source {
             asked,
             is_elsewhere: !place::is_own(&place),
             holders: finds_holders.then(|| HolderSearch::new(proc_root, excluded_holders, holders)),
+            containers,
             tree: tree.map_err(SourceError::Tree)?,
             filter,
             looks: Looks::default(),
@@ -281,6 +288,7 @@ impl Source {
             filter: Filter::default(),
             is_elsewhere: false,
             holders: None,
+            containers: None,
             tree: None,
             looks: Looks::default(),
         })
@@ -359,8 +367,12 @@ impl Source {
     /// asked for, and removes those that only excluded ones hold.
     pub fn find_holders(&mut self, snapshot: &mut Snapshot) -> HoldersFound {
         let holders = self.holders.as_mut();
+        let may_differ = holders.is_some_and(|holders| holders.find(snapshot));
+        if let Some(containers) = &mut self.containers {
+            containers.set_groups_of_holders(snapshot);
+        }
         HoldersFound {
-            may_differ: holders.is_some_and(|holders| holders.find(snapshot)),
+            may_differ,
             are_incomplete: self
                 .holders
                 .as_ref()
@@ -423,6 +435,9 @@ impl Source {
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
+        if let Some(containers) = &mut self.containers {
+            containers.set_groups_of_sockets(snapshot);
+        }
         let Some(tree) = &mut self.tree else {
             return result;
         };

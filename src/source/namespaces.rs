@@ -17,17 +17,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::complete;
+use super::containers;
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
 use super::tables::{TableGap, Tables};
-use crate::kernel::cgroups;
 use crate::kernel::proc::file;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::mounts;
 use crate::kernel::proc::process::{
     for_each_number, for_each_thread, is_of_ended, is_refused, network_namespace,
 };
-use crate::listener::{Listener, Namespace};
+use crate::listener::{Cgroup, CgroupOf, Listener, Namespace};
 use crate::port::Filter;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -603,7 +603,7 @@ impl Namespaces {
                 // A process that has ended meanwhile tells nothing of this namespace.
                 let mut pids = pids(in_one).skip_while(|first| *first != pid);
                 let found = pids.find_map(|pid| Some((pid, cgroup_of(pid, inode)?)));
-                let (pid, cgroup) = found.unwrap_or((pid, Vec::new()));
+                let (pid, cgroup) = found.unwrap_or((pid, Arc::default()));
                 Arc::new(Namespace {
                     id,
                     inode,
@@ -747,9 +747,9 @@ impl Home {
 
 /// The cgroup of this process. `None` if it is not in the namespace with this inode, or
 /// no longer.
-fn cgroup_of(pid: u32, inode: u64) -> Option<Vec<u8>> {
+fn cgroup_of(pid: u32, inode: u64) -> Option<Arc<Cgroup>> {
     let directory = Path::new(PROC).join(pid.to_string());
-    let cgroup = cgroups::of_process(&directory);
+    let cgroup = containers::of_process(&directory, CgroupOf::Namespace);
     is_in(&directory, inode).then_some(cgroup)
 }
 

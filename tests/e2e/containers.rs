@@ -6,8 +6,10 @@ mod beside;
 pub mod docker;
 mod hardened;
 mod inherited;
+pub mod podman;
 mod probes;
 mod services;
+mod whose;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};

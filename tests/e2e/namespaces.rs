@@ -840,3 +840,170 @@ fn a_capability_is_named_only_where_it_is_what_is_missing() {
         assert_eq!(after, hint, "{error}");
     }
 }
+
+/// A control group of version 2 below one of this test, removed when dropped.
+struct Group(std::path::PathBuf);
+
+impl Group {
+    /// A group with the name that CRI-O gives that of this container. `None` where no
+    /// control groups of version 2 are mounted.
+    fn of_container(id: &str) -> Option<Group> {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        let is_it = |line: &&str| line.contains(" cgroup2 ");
+        let mount = mounts.lines().find(is_it);
+        let root = mount.and_then(|line| line.split(' ').nth(1));
+        let missing = root.is_none().then(|| "no cgroup2 is mounted".to_string());
+        if !have("cgroup2", missing) {
+            return None;
+        }
+        let group = Group(format!("{}/crio-{id}.scope", root.unwrap()).into());
+        fs::create_dir(&group.0).unwrap();
+        Some(group)
+    }
+
+    fn take(&self, process: u32) {
+        fs::write(self.0.join("cgroup.procs"), process.to_string()).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        wait_for("the end of a group", || fs::remove_dir(&self.0).ok());
+    }
+}
+
+/// An id of a container that no other test uses.
+fn container_id() -> String {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    format!("{:0>32x}{count:0>32x}", std::process::id())
+}
+
+/// Starts a server in the network namespace of this thread, which listens once it is told.
+fn server_in(host: &Host, group: &Group, port: u16) -> Running {
+    let script = "
+import socket, sys
+print('here', flush=True)
+sys.stdin.readline()
+listener = socket.create_server(('', int(sys.argv[1])))
+print('listening', flush=True)
+sys.stdin.readline()
+";
+    let mut command = host.command("python3", &["-c", script, &port.to_string()]);
+    let server = Running::start(command.stdin(Stdio::piped()));
+    assert_eq!(server.next_line(), "here");
+    group.take(child_of(server.child.id()));
+    let mut stdin = server.child.stdin.as_ref().unwrap();
+    std::io::Write::write_all(&mut stdin, b"\n").unwrap();
+    assert_eq!(server.next_line(), "listening");
+    server
+}
+
+/// What `lntu list -A --json` says of each of these ports: whose group it names, and the
+/// container.
+fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 2]> {
+    let listed = run(list).stdout;
+    let objects = listed
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .collect::<Vec<_>>();
+    let of_port = |port: &u64| {
+        let mut objects = objects.iter();
+        let object = objects.find(|object| object["number"] == *port).unwrap();
+        ["cgroup_of", "container"].map(|member| object[member].as_str().unwrap_or("").to_string())
+    };
+    ports.iter().map(of_port).collect()
+}
+
+/// Whether a kernel of this version has `INET_DIAG_CGROUP_ID`.
+fn names_groups_of_sockets() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(5), Some(8))
+}
+
+#[test]
+fn containers_that_share_a_namespace_are_told_apart() {
+    let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
+        return;
+    };
+    let ids = [(); 3].map(|()| container_id());
+    let groups = ids.each_ref().map(|id| Group::of_container(id));
+    let [Some(one), Some(other), Some(later)] = &groups else {
+        return;
+    };
+    in_private_network(|| {
+        let first = server_in(&host, one, 80);
+        let second = server_in(&host, other, 81);
+        // A socket that was passed on is of the group of its maker.
+        later.take(child_of(second.child.id()));
+        let of = |kind: &str, id: &str| [kind.to_string(), id.to_string()];
+        let by_holder = [of("holder", &ids[0]), of("holder", &ids[2])];
+        let by_socket = match names_groups_of_sockets() {
+            true => [of("socket", &ids[0]), of("socket", &ids[1])],
+            false => by_holder.clone(),
+        };
+        let lntu = env!("CARGO_BIN_EXE_lntu");
+        let list = ["list", "-A", "-q", "-p", "--json"];
+        let from_proc = [&list[..], &["--source", "proc"]].concat();
+        let ports = [80, 81];
+        assert_eq!(
+            containers_of(&mut host.command(lntu, &list), &ports),
+            by_socket
+        );
+        assert_eq!(
+            containers_of(&mut host.command(lntu, &from_proc), &ports),
+            by_holder
+        );
+        // Where only process 1 sees the groups, its root leads to them.
+        let script = "mount -t tmpfs none /sys/fs/cgroup && exec \"$@\"";
+        let hiding = ["--mount", "sh", "-c", script, "sh", lntu];
+        let hidden = [&hiding[..], &list].concat();
+        assert_eq!(
+            containers_of(&mut host.command("unshare", &hidden), &ports),
+            by_socket
+        );
+        drop((first, second));
+    });
+}
+
+/// How often a watcher has entered a namespace since it last looked for groups.
+fn entries_since_groups(trace: &str) -> usize {
+    let calls = trace.lines().rev();
+    let since = calls.take_while(|call| !call.contains("/cgroup"));
+    since.filter(|call| call.contains("/ns/net")).count()
+}
+
+#[test]
+fn groups_are_looked_for_only_when_a_socket_is_new() {
+    let have_programs = have_program("services", "python3") && have_program("strace", "strace");
+    let (Some(host), true) = (Host::start(), have_programs) else {
+        return;
+    };
+    let Some(group) = Group::of_container(&container_id()) else {
+        return;
+    };
+    let directory = tempfile::TempDir::new().unwrap();
+    let trace = directory.path().join("trace");
+    let output = trace.to_str().unwrap();
+    let strace = ["-qq", "-e", "trace=open,openat", "-o", output];
+    let lntu = [env!("CARGO_BIN_EXE_lntu"), "-A", "-p", "-q", "-i", FAST];
+    let strace = [&strace[..], &lntu].concat();
+    let _watcher = Running::start(&mut host.command("strace", &strace));
+    let opened = |path: &str| {
+        let trace = fs::read_to_string(&trace).unwrap_or_default();
+        trace.matches(path).count()
+    };
+    in_private_network(|| {
+        let before = opened("/cgroup");
+        let server = server_in(&host, &group, 80);
+        wait_for("a look at the groups", || {
+            (opened("/cgroup") > before).then_some(())
+        });
+        wait_for("polls that do not look", || {
+            let trace = fs::read_to_string(&trace).unwrap();
+            (entries_since_groups(&trace) >= 20).then_some(())
+        });
+        drop(server);
+    });
+}

@@ -288,6 +288,7 @@ impl<'a> Row<'a> {
             send_q: Some(self.message.idiag_wqueue),
             inode: u64::from(self.message.idiag_inode),
             uid: Some(self.message.idiag_uid),
+            cgroup_id: self.cgroup_id().unwrap_or_default(),
             peer: self.destination(),
             v6_only: self.v6_only().map(|only| only == 1),
             ..Listener::new(protocol, self.source())

@@ -198,6 +198,13 @@ pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
     Ok(inode_of_link(&link, "net"))
 }
 
+/// Whether this descriptor of the process with this directory is the socket with this
+/// inode. Also false if it may not be read.
+pub fn holds_socket(directory: &Path, fd: u32, inode: u64) -> bool {
+    let link = fs::read_link(directory.join("fd").join(fd.to_string()));
+    link.is_ok_and(|link| inode_of_link(&link, "socket") == Some(inode))
+}
+
 /// The inode in a link of this kind, such as 123 in `socket:[123]`.
 pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
     let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;

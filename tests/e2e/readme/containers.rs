@@ -5,8 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -14,6 +13,7 @@ use tempfile::TempDir;
 
 use super::{blocks, examples, shell};
 use crate::containers::docker::*;
+use crate::containers::podman::Podman;
 use crate::harness::*;
 use crate::privileges::Privileges;
 
@@ -426,110 +426,18 @@ fn kubernetes_knows_every_field_of_the_pods() {
     }
 }
 
-/// Podman with a store of its own. Nothing of it is left when it is dropped.
-struct Podman(TempDir);
-
-impl Podman {
-    fn new() -> Podman {
-        let podman = Podman(TempDir::new().unwrap());
-        // Limits that need no privilege to set.
-        let conf = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
-        fs::write(podman.0.path().join("containers.conf"), conf).unwrap();
-        podman
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let at = |name| self.0.path().join(name);
-        let mut podman = Command::new("podman");
-        podman.env("CONTAINERS_CONF", at("containers.conf"));
-        podman
-            .arg("--root")
-            .arg(at("root"))
-            .arg("--runroot")
-            .arg(at("run"));
-        podman.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs"]);
-        podman
-            .args(["--events-backend=none", "--runtime=runc"])
-            .args(arguments);
-        podman
-    }
-
-    fn says(&self, arguments: &[&str]) -> String {
-        let said = run(&mut self.command(arguments));
-        assert!(said.status.success(), "podman {arguments:?}: {said:?}");
-        said.stdout
-    }
-
-    /// Takes over an image of Docker, and returns its name here.
-    fn load(&self, image: &Image) -> String {
-        let tar = self.0.path().join("image.tar");
-        docker_says(&["save", "--output", tar.to_str().unwrap(), image.name()]);
-        self.says(&["load", "--input", tar.to_str().unwrap()]);
-        fs::remove_file(tar).unwrap();
-        format!("localhost/{}:latest", image.name())
-    }
-}
-
-impl Podman {
-    fn remove_pods(&self) {
-        let pods = run(&mut self.command(&["pod", "ps", "--quiet", "--no-trunc"])).stdout;
-        let _ = self.command(&["pod", "rm", "--force", "--all"]).output();
-        // It leaves their control groups where systemd would remove them. The monitors of
-        // containers may stay a moment longer.
-        let until = Instant::now() + Duration::from_secs(10);
-        for group in pods.lines().chain(["conmon"]) {
-            while !remove_control_groups(group) && Instant::now() < until {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
-        // Others may have groups below this one.
-        remove_control_groups("");
-    }
-}
-
-/// Removes this group of Podman's from each hierarchy. Whether there is none now.
-fn remove_control_groups(name: &str) -> bool {
-    let top = Path::new("/sys/fs/cgroup");
-    let mut all_gone = true;
-    let hierarchies = fs::read_dir(top).into_iter().flatten().flatten();
-    for hierarchy in hierarchies.map(|entry| entry.path()).chain([top.into()]) {
-        let group = hierarchy.join("libpod_parent").join(name);
-        all_gone &= fs::remove_dir(&group).is_ok() || !group.exists();
-    }
-    all_gone
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        self.remove_pods();
-        // It mounts its store upon itself.
-        let mut umount = Command::new("umount");
-        let _ = umount
-            .arg("--lazy")
-            .arg(self.0.path().join("root"))
-            .output();
-    }
-}
-
 /// Podman 4.3 knows neither a startup probe nor a native sidecar, which is a second
 /// container here, and takes an exec probe for a shell command.
 #[test]
 fn podman_plays_the_pods() {
-    let programs = ["podman", "runc", "catatonit"];
-    let have_programs = || {
-        programs
-            .iter()
-            .all(|program| have_program("services", program))
-    };
-    if !have_docker() || !have_programs() || !have_root() {
+    if !have_docker() {
         return;
     }
-    let Some(busybox) = Image::busybox() else {
+    let (Some(podman), Some(busybox)) = (Podman::find(), Image::busybox()) else {
         return;
     };
     let served = "CMD [\"/app\", \"listen\", \"8080\", \"serve\"]";
     let served = Image::of(&format!("FROM {}\n{served}\n", busybox.name()), &[]);
-    let podman = Podman::new();
     let (ports, app) = (podman.load(&released()), podman.load(&served));
     for pod in pods() {
         let file = podman.0.path().join("pod.yaml");
@@ -556,7 +464,7 @@ fn podman_plays_the_pods() {
             let test = &inspected[0]["Config"]["Healthcheck"]["Test"];
             assert_eq!(test[0], "CMD-SHELL", "{test}");
         }
-        podman.remove_pods();
+        podman.remove_all();
     }
 }
 

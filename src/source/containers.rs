@@ -1,0 +1,292 @@
+//! Which container a listener belongs to, by the path of a control group, for
+//! `--all-namespaces`.
+//!
+//! The group is that of the socket itself: inet_diag reports its number (Linux 5.8, cgroup
+//! v2). So it is right also where containers share a network namespace. Where the kernel
+//! does not report it, the group of the first holder counts, if holders are known, and
+//! otherwise that of the first process of the namespace.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::kernel::cgroups;
+use crate::kernel::proc::process::holds_socket;
+use crate::listener::{Cgroup, CgroupOf, Container, Listener};
+use crate::report::Details;
+use crate::snapshot::Snapshot;
+use crate::sys;
+
+/// The processes by whose mounts the groups are found: that of the host, if this program
+/// sees the processes of the host, or this one itself.
+const MOUNTED_BY: [&str; 2] = ["/proc/1", "/proc/self"];
+/// One search reads at most this many groups: a container can make as many as it likes.
+const MOST_GROUPS: usize = 16_384;
+/// If no more than this many are superfluous, they are kept.
+const LEAST_FORGOTTEN: usize = 256;
+/// The length of the ids of containers: SHA-256 in hex.
+const LENGTH_OF_ID: usize = 64;
+
+/// Finds the control groups of listeners. It keeps what it found, so a poll that finds
+/// nothing new reads nothing.
+#[derive(Debug, Default)]
+pub struct Containers {
+    /// The groups of sockets, by the number of the group.
+    of_sockets: Known,
+    /// The groups of holders, by the inode of the socket.
+    of_holders: Known,
+    details: Details,
+}
+
+impl Containers {
+    /// Sets the group of each listener of `snapshot` to that of its socket, if the kernel
+    /// reported one that means something.
+    pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot) {
+        let number = |listener: &Listener| listener.cgroup_id;
+        let known = &mut self.of_sockets;
+        known.forget_others(snapshot.listeners(), number);
+        let is_new = |number: &u64| *number != 0 && known.find(*number).is_none();
+        let mut new: Vec<u64> = (snapshot.listeners().iter().map(number))
+            .filter(is_new)
+            .collect();
+        if !new.is_empty() {
+            new.sort_unstable();
+            new.dedup();
+            let groups = self.find_groups(&new);
+            for (number, group) in new.into_iter().zip(groups) {
+                self.of_sockets.insert(number, group);
+            }
+        }
+        let known = &self.of_sockets;
+        snapshot.set_cgroups(|listener| known.get(listener.cgroup_id));
+    }
+
+    /// Sets the group of each listener of `snapshot` that has none yet to that of its
+    /// first holder, if holders were found.
+    pub fn set_groups_of_holders(&mut self, snapshot: &mut Snapshot) {
+        let known = &mut self.of_holders;
+        known.forget_others(snapshot.listeners(), |listener| listener.inode);
+        for listener in snapshot.listeners() {
+            let is_due = listener.cgroup.is_none() && !listener.holders.is_empty();
+            if is_due && listener.inode != 0 && known.find(listener.inode).is_none() {
+                known.insert(listener.inode, of_first_holder(listener));
+            }
+        }
+        snapshot.set_cgroups(|listener| {
+            let group = listener.cgroup.clone();
+            group.or_else(|| known.get(listener.inode))
+        });
+    }
+
+    /// The groups with these numbers, which are sorted, in the same order. `None` for one
+    /// that is not found or means nothing.
+    fn find_groups(&mut self, numbers: &[u64]) -> Vec<Option<Arc<Cgroup>>> {
+        let mut groups = vec![None; numbers.len()];
+        // Both are in the same hierarchies.
+        let is_mixed = fs::read("/proc/self/cgroup").is_ok_and(|text| is_mixed(&text));
+        let (mut left, mut read) = (numbers.len(), 0);
+        let mut take = |number: u64, path: &[u8]| {
+            if let Ok(index) = numbers.binary_search(&number) {
+                let group = group(path.to_vec(), CgroupOf::Socket);
+                // Everything is in the root where nothing uses cgroup v2.
+                let means_something = path != b"/" && (!is_mixed || group.container.is_some());
+                groups[index] = means_something.then(|| Arc::new(group));
+                left -= 1;
+            }
+            read += 1;
+            match left == 0 || read == MOST_GROUPS {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        for process in MOUNTED_BY {
+            match cgroups::for_each_seen_by(Path::new(process), &mut take) {
+                Ok(()) => break,
+                Err(error) => self.details.say_once(format_args!(
+                    "cgroup v2 in {process}/root: {error}; the cgroup of a socket may be missing"
+                )),
+            }
+        }
+        groups
+    }
+}
+
+/// Groups that were looked for, sorted by a number. `None` is one that was not found.
+#[derive(Debug, Default)]
+struct Known(Vec<(u64, Option<Arc<Cgroup>>)>);
+
+impl Known {
+    fn place(&self, number: u64) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&number, |(number, _)| *number)
+    }
+
+    fn find(&self, number: u64) -> Option<&Option<Arc<Cgroup>>> {
+        let (_, group) = &self.0[self.place(number).ok()?];
+        Some(group)
+    }
+
+    fn get(&self, number: u64) -> Option<Arc<Cgroup>> {
+        self.find(number)?.clone()
+    }
+
+    fn insert(&mut self, number: u64, group: Option<Arc<Cgroup>>) {
+        if let Err(place) = self.place(number) {
+            self.0.insert(place, (number, group));
+        }
+    }
+
+    /// Forgets the groups of no listener, once they are most of all.
+    fn forget_others(&mut self, listeners: &[Listener], number: fn(&Listener) -> u64) {
+        if self.0.len() / 4 > listeners.len() + LEAST_FORGOTTEN {
+            let mut numbers = Vec::from_iter(listeners.iter().map(number));
+            numbers.sort_unstable();
+            self.0
+                .retain(|(number, _)| numbers.binary_search(number).is_ok());
+            sys::give_back(&mut self.0);
+        }
+    }
+}
+
+/// The group of the first holder of `listener` that still holds it.
+fn of_first_holder(listener: &Listener) -> Option<Arc<Cgroup>> {
+    let mut holders = listener.holders.first().iter();
+    holders.find_map(|holder| {
+        let directory = Path::new("/proc").join(holder.pid.to_string());
+        let group = of_process(&directory, CgroupOf::Holder);
+        // Its id may be that of another process by now.
+        holds_socket(&directory, holder.fd, listener.inode).then_some(group)
+    })
+}
+
+/// The group of the process with this `directory` in `/proc`. If it is in several, as in
+/// cgroup v1, that is one that names a container, if there is one.
+pub fn of_process(directory: &Path, of: CgroupOf) -> Arc<Cgroup> {
+    let names_container = |path: &[u8]| container(path).is_some();
+    let path = cgroups::of_process(directory, &names_container);
+    Arc::new(group(path, of))
+}
+
+fn group(path: Vec<u8>, of: CgroupOf) -> Cgroup {
+    Cgroup {
+        container: container(&path),
+        path,
+        of,
+    }
+}
+
+/// Whether the contents of `/proc/PID/cgroup` name groups of cgroup v1. Runtimes may then
+/// leave a container in the v2 group of their own service.
+fn is_mixed(text: &[u8]) -> bool {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.any(|line| !line.is_empty() && !line.starts_with(b"0::"))
+}
+
+/// The container that the path of a control group names: the outermost one, as a container
+/// can make groups below its own and name them as it likes.
+///
+/// Its part of the path is `ID` or `RUNTIME-ID` where the runtime makes groups itself
+/// (the cgroupfs driver), and `RUNTIME-ID.scope` where systemd makes them. In between, if
+/// the runtime and kubelet disagree on that, it is `SLICE:RUNTIME:ID`. What is above it, such as kubelet's slices or the `..`
+/// of another cgroup namespace, does not matter. `fixtures/cgroups` has one of each form.
+fn container(path: &[u8]) -> Option<Container> {
+    let mut above = &b""[..];
+    for part in path.split(|byte| *byte == b'/') {
+        let parent = std::mem::replace(&mut above, part);
+        let name = part.strip_suffix(b".scope").unwrap_or(part);
+        let (prefix, id) = name.split_at(name.len().saturating_sub(LENGTH_OF_ID));
+        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if id.len() < LENGTH_OF_ID || !id.iter().all(is_hex) {
+            continue;
+        }
+        let prefix = prefix
+            .rsplit(|byte| *byte == b':')
+            .find(|word| !word.is_empty());
+        let runtime = match (prefix.unwrap_or_default(), parent) {
+            (b"docker-" | b"docker", _) | (b"", b"docker") => Some("docker"),
+            (b"cri-containerd-" | b"cri-containerd" | b"nerdctl-", _) => Some("containerd"),
+            (b"crio-" | b"crio", _) => Some("cri-o"),
+            (b"libpod-" | b"libpod-payload-", _) => Some("podman"),
+            // A pod of Podman, which its containers are below.
+            (b"", b"libpod_parent") => continue,
+            // containerd and others.
+            (b"", _) => None,
+            // `libpod-conmon-` is outside of its container.
+            _ => continue,
+        };
+        return Some(Container {
+            id: str::from_utf8(id).ok()?.to_string(),
+            runtime,
+        });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each file of `fixtures/cgroups` has the documents that it follows, after `#`, what is
+    /// expected, after `=`, and then the contents of a `/proc/PID/cgroup`.
+    #[test]
+    fn every_form_of_a_path_names_its_container() {
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/cgroups");
+        let mut checked = 0;
+        for fixture in fs::read_dir(fixtures).unwrap() {
+            let path = fixture.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let is_said = |line: &&str| line.starts_with(['#', '=']);
+            let said = text.lines().filter(is_said).collect::<Vec<_>>();
+            let process = tempfile::TempDir::new().unwrap();
+            let shown = text.lines().filter(|line| !is_said(line));
+            let shown = shown.collect::<Vec<_>>().join("\n") + "\n";
+            fs::write(process.path().join("cgroup"), shown).unwrap();
+
+            let group = of_process(process.path(), CgroupOf::Holder);
+            let found = match &group.container {
+                None => "= none".to_string(),
+                Some(Container { id, runtime }) => {
+                    format!("= {id} {}", runtime.unwrap_or("-"))
+                }
+            };
+            assert_eq!(said.last(), Some(&&*found), "{}", path.display());
+            assert!(said.len() > 1, "{}: follows no document", path.display());
+            checked += 1;
+        }
+        assert!(checked > 50, "{checked} fixtures");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_no_container() {
+        for path in [&b"/docker/\xff"[..], &[b'/'; 200], &[0xff; 200], b"", b":-"] {
+            assert_eq!(container(path), None);
+        }
+    }
+
+    #[test]
+    fn what_no_listener_needs_is_forgotten() {
+        let listener = |number| Listener {
+            inode: number,
+            ..Listener::new(
+                crate::listener::Protocol::Tcp,
+                crate::listener::Endpoint {
+                    port: 1,
+                    address: "::".parse().unwrap(),
+                },
+            )
+        };
+        let mut known = Known::default();
+        (1..=2000).for_each(|number| known.insert(number, None));
+        let listeners = [listener(5), listener(7)];
+        known.forget_others(&listeners, |listener| listener.inode);
+        let left: Vec<u64> = known.0.iter().map(|(number, _)| *number).collect();
+        assert_eq!(left, [5, 7]);
+    }
+
+    #[test]
+    fn a_machine_with_any_cgroup_of_version_1_is_mixed() {
+        assert!(!is_mixed(b"0::/init.scope\n"));
+        assert!(is_mixed(b"1:name=systemd:/\n0::/init.scope\n"));
+        assert!(is_mixed(b"4:memory:/\n"));
+    }
+}

@@ -1,0 +1,116 @@
+//! Podman, for the tests that start containers and pods with it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::docker::*;
+use crate::harness::*;
+
+/// Podman with a store of its own. Nothing of it is left when it is dropped.
+pub struct Podman(pub TempDir);
+
+impl Podman {
+    /// `None` where a program that it needs is missing.
+    pub fn find() -> Option<Podman> {
+        let programs = ["podman", "runc", "catatonit"];
+        let mut programs = programs.iter();
+        let is_root = rustix::process::geteuid().is_root();
+        let missing = (!is_root).then(|| "not root".to_string());
+        let have_all = programs.all(|program| have_program("services", program));
+        (have_all && have("root", missing)).then(Podman::new)
+    }
+
+    fn new() -> Podman {
+        let podman = Podman(TempDir::new().unwrap());
+        // Limits that need no privilege to set.
+        let conf = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
+        fs::write(podman.0.path().join("containers.conf"), conf).unwrap();
+        podman
+    }
+
+    /// A podman with these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let at = |name| self.0.path().join(name);
+        let mut podman = Command::new("podman");
+        podman.env("CONTAINERS_CONF", at("containers.conf"));
+        podman
+            .arg("--root")
+            .arg(at("root"))
+            .arg("--runroot")
+            .arg(at("run"));
+        podman.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs"]);
+        podman
+            .args(["--events-backend=none", "--runtime=runc"])
+            .args(arguments);
+        podman
+    }
+
+    /// Runs podman, which must succeed, and returns what it prints.
+    pub fn says(&self, arguments: &[&str]) -> String {
+        let said = run(&mut self.command(arguments));
+        assert!(said.status.success(), "podman {arguments:?}: {said:?}");
+        said.stdout
+    }
+
+    /// Takes over an image of Docker, and returns its name here.
+    pub fn load(&self, image: &Image) -> String {
+        let tar = self.0.path().join("image.tar");
+        docker_says(&["save", "--output", tar.to_str().unwrap(), image.name()]);
+        self.says(&["load", "--input", tar.to_str().unwrap()]);
+        fs::remove_file(tar).unwrap();
+        format!("localhost/{}:latest", image.name())
+    }
+}
+
+impl Podman {
+    /// Removes every pod and container.
+    pub fn remove_all(&self) {
+        let pods = run(&mut self.command(&["pod", "ps", "--quiet", "--no-trunc"])).stdout;
+        let _ = self.command(&["pod", "rm", "--force", "--all"]).output();
+        let others = run(&mut self.command(&["ps", "--all", "--quiet", "--no-trunc"])).stdout;
+        let _ = self
+            .command(&["rm", "--force", "--time=0", "--all"])
+            .output();
+        let others: Vec<String> = others.lines().map(|id| format!("libpod-{id}")).collect();
+        // It leaves their control groups where systemd would remove them. The monitors of
+        // containers may stay a moment longer.
+        let until = Instant::now() + Duration::from_secs(10);
+        let others = others.iter().map(String::as_str);
+        for group in pods.lines().chain(others).chain(["conmon"]) {
+            while !remove_control_groups(group) && Instant::now() < until {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        // Others may have groups below this one.
+        remove_control_groups("");
+    }
+}
+
+/// Removes this group of Podman's from each hierarchy. Whether there is none now.
+fn remove_control_groups(name: &str) -> bool {
+    let top = Path::new("/sys/fs/cgroup");
+    let mut all_gone = true;
+    let hierarchies = fs::read_dir(top).into_iter().flatten().flatten();
+    for hierarchy in hierarchies.map(|entry| entry.path()).chain([top.into()]) {
+        let group = hierarchy.join("libpod_parent").join(name);
+        all_gone &= fs::remove_dir(&group).is_ok() || !group.exists();
+    }
+    all_gone
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        self.remove_all();
+        // It mounts its store upon itself.
+        let mut umount = Command::new("umount");
+        let _ = umount
+            .arg("--lazy")
+            .arg(self.0.path().join("root"))
+            .output();
+    }
+}
