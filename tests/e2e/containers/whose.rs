@@ -1,8 +1,8 @@
 //! Which container each port belongs to, in the lines of `--all-namespaces`. The truth is
 //! `docker ps` and `podman ps`.
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::Value;
 
@@ -14,33 +14,33 @@ use crate::harness::*;
 /// counts sockets by groups of version 2, and that of its first holder with `-p`.
 const WAYS: [&[&str]; 3] = [&[], &["-p"], &["-p", "--source", "proc"]];
 
-/// A server in one container, and another that shares its network, and one that shares that
-/// of the host: the port of each, and the name of its container.
-type Servers = [(u16, String); 3];
-
-/// What `list -A` says of these ports: the members of the object that name the container.
-fn listed(ports: &[u16], options: &[&str]) -> BTreeMap<u16, [String; 3]> {
-    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let ports: Vec<&str> = ports.iter().map(|port| &**port).collect();
-    let arguments = [&["list", "-A", "-q", "--json"], options, &ports].concat();
-    let lines = run(&mut lntu(&arguments)).stdout;
-    let objects = lines.lines().map(|line| {
-        let object: Value = serde_json::from_str(line).unwrap();
-        let text = |member: &str| object[member].as_str().unwrap_or_default().to_string();
-        let port = object["number"].as_u64().unwrap() as u16;
-        (port, ["container", "runtime", "cgroup_of"].map(text))
-    });
-    objects.collect()
+/// A server in a container.
+struct Server {
+    port: u16,
+    /// The name of its container.
+    name: String,
+    /// The inode of its network namespace.
+    namespace: u64,
 }
 
-/// Checks that each port is said to be of its container, whose ids `ps` prints, and that the
-/// path of the container holds the id, too.
-fn assert_named(servers: &Servers, runtime: &str, ps: &str) {
+impl Server {
+    /// The server with this process id.
+    fn new(port: u16, name: &str, pid: &str) -> Server {
+        let namespace = fs::metadata(format!("/proc/{}/ns/net", pid.trim()));
+        Server {
+            port,
+            name: name.to_string(),
+            namespace: namespace.unwrap().ino(),
+        }
+    }
+}
+
+/// Checks that each port is said to be of its container, of which `ps` prints id and name.
+fn assert_named(servers: &[Server], runtime: &str, ps: &str) {
     let id_of = |name: &str| {
         let mut lines = ps.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(_, other)| *other == name).unwrap().0
     };
-    let ports: Vec<u16> = servers.iter().map(|(port, _)| *port).collect();
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     let has_groups = mounts.lines().any(|line| line.contains(" cgroup2 "));
     for way in WAYS {
@@ -52,10 +52,23 @@ fn assert_named(servers: &Servers, runtime: &str, ps: &str) {
         if of == "holder" && !way.contains(&"-p") {
             continue;
         }
-        let listed = listed(&ports, way);
-        for (port, name) in servers {
-            let expected = [id_of(name), runtime, of];
-            assert_eq!(listed[port], expected, "{name} {way:?}: {listed:?}");
+        let arguments = [&["list", "-A", "-q", "--json", "--tcp"], way].concat();
+        let listed = run(&mut lntu(&arguments)).stdout;
+        let objects: Vec<Value> = listed
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        for Server {
+            port,
+            name,
+            namespace,
+        } in servers
+        {
+            let is_its =
+                |object: &&Value| object["number"] == *port && object["namespace"] == *namespace;
+            let object = objects.iter().find(is_its).expect(name);
+            let said = ["container", "runtime", "cgroup_of"].map(|member| &object[member]);
+            assert_eq!(said, [id_of(name), runtime, of], "{name} {way:?}: {object}");
         }
     }
 }
@@ -73,15 +86,17 @@ fn each_port_of_docker_names_its_container() {
         server.wait_for_line("serving");
         server
     };
-    // No other test uses these two.
-    let first = start("--network=none", 18080);
-    let second = start(&first.network(), 18081);
+    let first = start("--network=none", 8080);
+    let second = start(&first.network(), 8081);
     let third = start("--network=host", on_host.number);
-    let name = |container: &Container| container.name().to_string();
+    let server = |container: &Container, port| {
+        let pid = container.inspect("{{.State.Pid}}");
+        Server::new(port, container.name(), &pid)
+    };
     let servers = [
-        (18080, name(&first)),
-        (18081, name(&second)),
-        (on_host.number, name(&third)),
+        server(&first, 8080),
+        server(&second, 8081),
+        server(&third, on_host.number),
     ];
     let ps = ["ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}"];
     assert_named(&servers, "docker", &docker_says(&ps));
@@ -104,12 +119,14 @@ fn each_port_of_podman_names_its_container() {
         podman.says(&[&run[..], &server].concat());
         wait_for("the server", || {
             let logs = podman.says(&["logs", name]);
-            logs.contains("serving").then_some((port, name.to_string()))
-        })
+            logs.contains("serving").then_some(())
+        });
+        let pid = podman.says(&["inspect", "--format", "{{.State.Pid}}", name]);
+        Server::new(port, name, &pid)
     };
     let servers = [
-        start("first", "none", 18082),
-        start("second", "container:first", 18083),
+        start("first", "none", 8080),
+        start("second", "container:first", 8081),
         start("third", "host", on_host.number),
     ];
     let ps = podman.says(&["ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}"]);
