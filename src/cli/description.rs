@@ -255,6 +255,7 @@ pub(super) enum Setting {
     Exclude,
     ExcludeHolder,
     Of,
+    ExcludeOf,
     Settle,
     MaxQueued,
     Output,
@@ -273,6 +274,7 @@ const ALL: &[CommandName] = &[
 ];
 const PRINTING: &[CommandName] = &[CommandName::Watch, CommandName::List];
 const POLLING: &[CommandName] = &[CommandName::Watch, CommandName::Wait];
+const WATCH_LIST_WAIT: &[CommandName] = &[CommandName::Watch, CommandName::List, CommandName::Wait];
 const PROBES: &[CommandName] = &[CommandName::Check, CommandName::Wait];
 const CHECK: &[CommandName] = &[CommandName::Check];
 const LIST: &[CommandName] = &[CommandName::List];
@@ -377,6 +379,14 @@ option_table! {
                 watch ends with 0 when the process has ended and no listener of its tree is \
                 left; wait ends with 3, at once. It \
                 needs the right to read the descriptors of the tree (see SECURITY).";
+        setting(None, "exclude-of", &PID, WATCH_LIST_WAIT,
+            "not sockets held by this process or one that descends from it", Setting::ExcludeOf)
+            => "wait accepts it only with --closed. So a program that runs lntu can hide its own listeners, and wait can ignore a \
+                socket that the server to be started inherits. A socket counts as held by the \
+                process even if others hold it too. It is left out until it closes, also when \
+                the process has ended; what opens then is not left out. A listener whose \
+                holder cannot be read stays: list then exits with 2, \"ready\" has an error, and \
+                wait prints a warning.";
         setting(None, "exclude-holder", &PROCESS_NAME, PRINTING,
             "not sockets that only processes of this name hold; may be repeated",
             Setting::ExcludeHolder).repeatable()

@@ -164,6 +164,7 @@ impl Parser<'_> {
                     .push(values::parse_holder(name, &value)?);
             }
             Setting::Of => typed.of = Some(values::parse_pid(name, text)?),
+            Setting::ExcludeOf => typed.exclude_of = Some(values::parse_pid(name, text)?),
             Setting::Settle => typed.settle = Some(values::parse_duration(name, text)?),
             Setting::MaxQueued => typed.max_queued = Some(values::parse_max_queued(name, text)?),
             Setting::Output => typed.output.path = values::parse_output(name, &value)?,

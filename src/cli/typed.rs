@@ -30,6 +30,7 @@ pub struct Typed {
     pub excludes_loopback: bool,
     pub excludes_ephemeral: Vec<Protocol>,
     pub of: Option<u32>,
+    pub exclude_of: Option<u32>,
     pub excluded_holders: Vec<Vec<u8>>,
     pub pids: bool,
     /// With the text of each, for messages.
@@ -125,6 +126,7 @@ impl Typed {
             holders: self.output.format.holders,
             pids: self.pids,
             of: self.of,
+            exclude_of: self.exclude_of,
             owners: self.output.format.json,
             excluded_holders: std::mem::take(&mut self.excluded_holders),
         })
@@ -173,6 +175,11 @@ impl Typed {
                     "--{option}: {name} prints listeners only with --any"
                 )));
             }
+        }
+        if self.exclude_of.is_some() && wanted != Wanted::None {
+            return Err(UsageError::of_lntu(
+                "--exclude-of: wait accepts it only with --closed",
+            ));
         }
         let ports = std::mem::take(&mut self.ports);
         let allowed = ports.iter().map(|(_, spec)| spec.clone());

@@ -53,6 +53,8 @@ pub struct Probe {
     /// What the last look found out besides.
     answer: Answer,
     has_looked: bool,
+    /// It was said that listeners of the excluded process may count.
+    said_exclusion: bool,
 }
 
 /// What is known about a port.
@@ -163,6 +165,7 @@ impl Probe {
             snapshot: Snapshot::default(),
             answer: Answer::default(),
             has_looked: false,
+            said_exclusion: false,
         })
     }
 
@@ -178,6 +181,13 @@ impl Probe {
             ..Known::default()
         };
         self.answer = self.source.poll(known, &mut self.snapshot)?;
+        let gaps = &self.answer.gaps;
+        if gaps.exclusion.is_some()
+            && !std::mem::replace(&mut self.said_exclusion, true)
+            && let Some(message) = gaps.message()
+        {
+            report::warn(format_args!("{message}"));
+        }
         if !std::mem::replace(&mut self.has_looked, true) {
             self.require_own_addresses()?;
         }

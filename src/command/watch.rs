@@ -254,7 +254,7 @@ impl Watcher {
     fn note_gaps(&mut self, answer: Answer) {
         let gaps = &answer.gaps;
         if !self.said_missing
-            && gaps.doubt.reason_for(|_| true).is_some()
+            && (gaps.doubt.reason_for(|_| true).is_some() || gaps.exclusion.is_some())
             && let Some(missing) = gaps.message()
         {
             report::warn(format_args!("{missing}"));

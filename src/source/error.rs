@@ -17,6 +17,8 @@ pub enum SourceError {
     SsContradicted,
     /// It cannot be told which listeners the process and its descendants hold.
     Tree(TreeError),
+    /// It cannot be told which listeners the excluded process and its descendants hold.
+    ExcludedTree(TreeError),
     /// No network namespace can be read.
     Namespaces(NamespacesError),
 }
@@ -65,7 +67,8 @@ impl fmt::Display for SourceError {
             SourceError::SsContradicted => {
                 write!(f, "{}, but the kernel lists some", SsError::NoRows)
             }
-            SourceError::Tree(error) => error.fmt(f),
+            SourceError::Tree(error) => write!(f, "--of{error}"),
+            SourceError::ExcludedTree(error) => write!(f, "--exclude-of{error}"),
             SourceError::Namespaces(error) => error.fmt(f),
         }
     }

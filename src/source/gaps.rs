@@ -16,6 +16,8 @@ pub struct Gaps {
     pub tables: Vec<TableGap>,
     /// Listeners that the process which was asked about may hold.
     pub doubt: Doubt,
+    /// Why listeners of the excluded process may be in the snapshot, if they may.
+    pub exclusion: Option<String>,
     /// Holders of listeners may be missing, because a search was not finished.
     pub holders: bool,
 }
@@ -59,6 +61,10 @@ impl Gaps {
             Some("network namespaces may be missing".into())
         } else if let Some(reason) = self.doubt.reason_for(|_| true) {
             Some(format!("--of: listeners may be missing: {reason}"))
+        } else if let Some(reason) = &self.exclusion {
+            Some(format!(
+                "--exclude-of: its listeners may be shown: {reason}"
+            ))
         } else if let Some(gap) = self.passing().next() {
             Some(format!("listeners may be missing: {}", gap.reason))
         } else {

@@ -34,7 +34,7 @@ pub mod tables;
 pub mod tree;
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::listener::SocketTable;
 use crate::port::{Filter, PortSpec};
@@ -107,6 +107,8 @@ pub struct SourceOptions {
     pub pids: bool,
     /// Only listeners that this process holds, or one that descends from it.
     pub of: Option<u32>,
+    /// Not the listeners that this process holds, or one that descends from it.
+    pub exclude_of: Option<u32>,
     /// Whether to find out who owns them, where the source does not know.
     pub owners: bool,
     /// Not the listeners all of whose holders have one of these names.
@@ -184,7 +186,18 @@ pub struct Source {
     containers: Option<Containers>,
     /// `None` if the listeners of all processes are asked for.
     tree: Option<Tree>,
+    /// `None` if the listeners of no process are excluded.
+    excluded: Option<Excluded>,
     looks: Looks,
+}
+
+/// The process whose listeners are excluded, and its descendants.
+#[derive(Debug)]
+struct Excluded {
+    tree: Tree,
+    /// Why it could not be read at the last look, if it could not.
+    failure: Option<TreeError>,
+    said_ended: bool,
 }
 
 /// What is asked for listeners.
@@ -216,7 +229,8 @@ impl Source {
     ///
     /// # Errors
     /// [`SourceError::Tree`] if the process of [`SourceOptions::of`] cannot be
-    /// followed.
+    /// followed, and [`SourceError::ExcludedTree`] if that of
+    /// [`SourceOptions::exclude_of`] cannot.
     pub fn new(options: SourceOptions, path: &OsStr) -> Result<Source, SourceError> {
         let SourceOptions {
             choice,
@@ -224,6 +238,7 @@ impl Source {
             holders,
             pids,
             of,
+            exclude_of,
             owners,
             excluded_holders,
         } = options;
@@ -237,11 +252,14 @@ impl Source {
             }
         }
         let finds_holders = holders || pids || !excluded_holders.is_empty();
-        let tree = of.map(|pid| Tree::new(proc_root, pid, &place)).transpose();
+        let tree = of.map(|pid| Tree::new(proc_root, pid, Some(&place)));
+        let tree = tree.transpose().map_err(SourceError::Tree)?;
+        let excluded = exclude_of.map(|pid| excluded(proc_root, pid));
+        let excluded = excluded.transpose()?.flatten();
         let wants = |table: SocketTable| filter.wants(table);
-        // What is not listed any more is not the tree's.
-        let keeps_unlisted = of.is_none();
-        let inodes = match finds_holders || of.is_some() {
+        // What is not listed any more is not the tree's, or may have been the excluded one's.
+        let keeps_unlisted = of.is_none() && excluded.is_none();
+        let inodes = match finds_holders || of.is_some() || excluded.is_some() {
             true => Some(Inodes::new(wants, keeps_unlisted)),
             false => owners.then(|| Inodes::of_owners(wants)),
         };
@@ -262,7 +280,8 @@ impl Source {
             is_elsewhere: !place::is_own(&place),
             holders: finds_holders.then(|| HolderSearch::new(proc_root, excluded_holders, holders)),
             containers,
-            tree: tree.map_err(SourceError::Tree)?,
+            tree,
+            excluded,
             filter,
             looks: Looks::default(),
         })
@@ -290,6 +309,7 @@ impl Source {
             holders: None,
             containers: None,
             tree: None,
+            excluded: None,
             looks: Looks::default(),
         })
     }
@@ -317,6 +337,9 @@ impl Source {
         }
         if let Some(tree) = &mut self.tree {
             tree.start_poll();
+        }
+        if let Some(excluded) = &mut self.excluded {
+            excluded.tree.start_poll();
         }
         self.look(known, snapshot, true)?;
         if let Some(expected) = known.expected
@@ -359,6 +382,9 @@ impl Source {
         if let Some(tree) = &mut self.tree {
             answer.ended_root = tree.ended_root();
             answer.gaps.doubt = tree.take_doubt();
+        }
+        if let Some(excluded) = &mut self.excluded {
+            answer.gaps.exclusion = excluded.doubt();
         }
         answer
     }
@@ -435,6 +461,9 @@ impl Source {
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
         snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
+        if let Some(excluded) = &mut self.excluded {
+            excluded.leave_out(snapshot);
+        }
         if let Some(containers) = &mut self.containers {
             containers.set_groups_of_sockets(snapshot);
         }
@@ -521,6 +550,52 @@ fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
     let mut kept = known.clone();
     kept.retain(|listener| hides(listener.table()));
     snapshot.add_missing(&kept);
+}
+
+/// The process with this id, to exclude its listeners. `None`, with a warning, if it has
+/// ended: it has none.
+fn excluded(proc_root: &Path, pid: u32) -> Result<Option<Excluded>, SourceError> {
+    match Tree::new(proc_root, pid, None) {
+        Ok(tree) => Ok(Some(Excluded {
+            tree,
+            failure: None,
+            said_ended: false,
+        })),
+        Err(error) => {
+            let has_ended = matches!(error, TreeError::Ended(_) | TreeError::NoProcess(_));
+            let error = SourceError::ExcludedTree(error);
+            if !has_ended {
+                return Err(error);
+            }
+            report::warn(format_args!("{error}; leaving out nothing"));
+            Ok(None)
+        }
+    }
+}
+
+impl Excluded {
+    /// Removes its listeners from `snapshot`.
+    fn leave_out(&mut self, snapshot: &mut Snapshot) {
+        self.failure = self.tree.remove_held(snapshot).err();
+        if let Some(pid) = self.tree.ended_root()
+            && !std::mem::replace(&mut self.said_ended, true)
+        {
+            report::warn(format_args!(
+                "--exclude-of: process {pid} has ended; what opens from now on is not left out"
+            ));
+        }
+    }
+
+    /// Why its listeners may have been left in at the last look, if they may.
+    fn doubt(&mut self) -> Option<String> {
+        let reason = self
+            .tree
+            .take_doubt()
+            .reason_for(|_| true)
+            .map(String::from);
+        let failure = self.failure.take().map(|error| error.to_string());
+        reason.or(failure)
+    }
 }
 
 impl Looks {

@@ -1,5 +1,5 @@
 //! Which sockets are held by one process or by one that descends from it, for
-//! `--of`. Only the processes of that tree are read, so the cost follows the tree
+//! `--of` and `--exclude-of`. Only the processes of that tree are read, so the cost follows the tree
 //! and not the machine.
 
 use std::fmt;
@@ -108,23 +108,24 @@ pub enum TreeError {
     NoInode,
 }
 
+/// What follows the name of the option in a message.
 impl fmt::Display for TreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TreeError::NoProcess(pid) => {
-                write!(f, "--of {pid}: no such process in this PID namespace")
+                write!(f, " {pid}: no such process in this PID namespace")
             }
-            TreeError::Hidden(pid) => write!(f, "--of: {}", hidden(*pid)),
-            TreeError::NotOfProcess(pid) => write!(f, "--of {pid}: not the id of a process"),
-            TreeError::Ended(pid) => write!(f, "--of {pid}: the process has ended"),
+            TreeError::Hidden(pid) => write!(f, ": {}", hidden(*pid)),
+            TreeError::NotOfProcess(pid) => write!(f, " {pid}: not the id of a process"),
+            TreeError::Ended(pid) => write!(f, " {pid}: the process has ended"),
             TreeError::Unreadable(path, error) => {
-                write!(f, "--of: {}", reason(path, error))
+                write!(f, ": {}", reason(path, error))
             }
             TreeError::OtherNamespace(pid) => write!(
                 f,
-                "--of {pid}: the process is in another network namespace (--pid {pid} looks there)"
+                " {pid}: the process is in another network namespace (--pid {pid} looks there)"
             ),
-            TreeError::NoInode => f.write_str("--of: a listener has no inode"),
+            TreeError::NoInode => f.write_str(": a listener has no inode"),
         }
     }
 }
@@ -161,14 +162,15 @@ fn too_long() -> String {
 }
 
 impl Tree {
-    /// The tree of the process with the id `root`, as this `/proc` numbers it. Listeners
-    /// are read from the `net` in `place`: in `/proc`, or in the directory of a process.
+    /// The tree of the process with the id `root`, as this `/proc` numbers it. If it must be
+    /// in the network namespace of the listeners, they are read from the `net` in `place`: in
+    /// `/proc`, or in the directory of a process.
     ///
     /// # Errors
-    /// If there is no such process, or if it is in another network namespace. A process
+    /// If there is no such process, or if it must be in that namespace and is in another. A process
     /// whose descriptors may not be read is no error, because a descendant that can be read
     /// may hold the same sockets.
-    pub fn new(proc_root: &Path, root: u32, place: &Path) -> Result<Tree, TreeError> {
+    pub fn new(proc_root: &Path, root: u32, place: Option<&Path>) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
         let stat = read_stat(&directory).map_err(|error| match is_of_ended(&error) {
             true if is_hidden(proc_root, root) => TreeError::Hidden(root),
@@ -187,30 +189,16 @@ impl Tree {
                 false => TreeError::NoProcess(root),
             });
         }
-        let looked_at = match place == proc_root {
-            true => place.join("self"),
-            false => place.to_path_buf(),
+        let namespace_refusal = match place {
+            Some(place) => require_in(&directory, root, proc_root, place)?,
+            None => None,
         };
-        let mut namespace_refusal = None;
-        match network_namespace_link(&looked_at) {
-            Ok(namespace) => match is_in(&directory, &namespace) {
-                Ok(true) => {}
-                Ok(false) => return Err(TreeError::OtherNamespace(root)),
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    namespace_refusal = Some(reason(&directory.join("ns/net"), &error));
-                }
-                Err(_) => {}
-            },
-            // A saved `/proc` has none.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(TreeError::Unreadable(looked_at.join("ns/net"), error)),
-        }
         Ok(Tree {
             proc_root: proc_root.to_path_buf(),
             root,
             start_time: stat.start_time,
             has_ended: false,
-            ends_with_place: place == directory,
+            ends_with_place: place == Some(&directory),
             deadline: Instant::now() + DEADLINE,
             lists_children: task.join("children").exists(),
             sockets: Vec::new(),
@@ -252,10 +240,36 @@ impl Tree {
     /// If the tree cannot be read for another reason than a lack of permission, or a
     /// listener has no inode.
     pub fn retain_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
+        let listeners = snapshot.listeners();
+        let has_unknown = listeners.iter().any(|listener| listener.inode == 0);
+        self.search_for(listeners, has_unknown)?;
+        snapshot.retain(|listener| self.holds(listener));
+        Ok(())
+    }
+
+    /// Removes the listeners of `snapshot` that the tree certainly holds. Searches as
+    /// [`Tree::retain_held`] does.
+    ///
+    /// # Errors
+    /// If the tree cannot be read for another reason than a lack of permission. Those that
+    /// it is known to hold are removed all the same.
+    pub fn remove_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
+        let result = self.search_for(snapshot.listeners(), false);
+        snapshot.retain(|listener| !self.holds(listener));
+        result
+    }
+
+    fn holds(&self, listener: &Listener) -> bool {
+        self.find(listener.inode)
+            .is_some_and(|socket| socket.is_held)
+    }
+
+    /// Searches the tree for those of `listeners` that are not settled. If one `is_unknown`,
+    /// that is an error once the root is known to run.
+    fn search_for(&mut self, listeners: &[Listener], is_unknown: bool) -> Result<(), TreeError> {
         self.uncertain.clear();
         self.has_ended = self.has_ended || self.root_has_ended()?;
-        let listeners = snapshot.listeners();
-        if listeners.iter().any(|listener| listener.inode == 0) {
+        if is_unknown {
             return Err(TreeError::NoInode);
         }
         for _ in 0..SEARCHES_PER_POLL {
@@ -278,10 +292,6 @@ impl Tree {
             let unsettled = listeners.iter().filter(|l| !self.is_settled(l));
             self.uncertain = unsettled.cloned().collect();
         }
-        snapshot.retain(|listener| {
-            self.find(listener.inode)
-                .is_some_and(|socket| socket.is_held)
-        });
         Ok(())
     }
 
@@ -525,6 +535,33 @@ impl Unread {
     }
 }
 
+/// Checks that the process with this id and `directory` is in the network namespace of
+/// `place`. Returns why that is not known, if it may not be read.
+fn require_in(
+    directory: &Path,
+    pid: u32,
+    proc_root: &Path,
+    place: &Path,
+) -> Result<Option<String>, TreeError> {
+    let looked_at = match place == proc_root {
+        true => place.join("self"),
+        false => place.to_path_buf(),
+    };
+    match network_namespace_link(&looked_at) {
+        Ok(namespace) => match is_in(directory, &namespace) {
+            Ok(true) => Ok(None),
+            Ok(false) => Err(TreeError::OtherNamespace(pid)),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Ok(Some(reason(&directory.join("ns/net"), &error)))
+            }
+            Err(_) => Ok(None),
+        },
+        // A saved `/proc` has none.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TreeError::Unreadable(looked_at.join("ns/net"), error)),
+    }
+}
+
 /// Whether a process with this id may run although `proc_root` does not show it.
 fn is_hidden(proc_root: &Path, pid: u32) -> bool {
     !proc_root.join(pid.to_string()).exists()
@@ -634,7 +671,7 @@ mod tests {
             let proc = proc_with(FAMILY, has_children);
             let of = |pid| {
                 held(
-                    &mut Tree::new(proc.path(), pid, proc.path()).unwrap(),
+                    &mut Tree::new(proc.path(), pid, Some(proc.path())).unwrap(),
                     &[1, 10, 11, 12, 20],
                 )
             };
@@ -646,9 +683,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_tree_holds_can_be_left_out() {
+        let proc = proc_with(FAMILY, true);
+        let mut tree = Tree::new(proc.path(), 11, None).unwrap();
+        let mut left = |inodes: &[u64]| {
+            let mut snapshot = snapshot(inodes);
+            tree.remove_held(&mut snapshot).unwrap();
+            let listeners = snapshot.listeners().iter();
+            listeners.map(|listener| listener.inode).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&[0, 1, 10, 11, 12, 20]), [0, 1, 20]);
+        // What it was seen to hold stays out when it has ended. What opens then does not.
+        fs::remove_dir_all(proc.path().join("11")).unwrap();
+        assert_eq!(left(&[1, 12, 13]), [1, 13]);
+        assert_eq!(tree.ended_root(), Some(11));
+    }
+
+    #[test]
     fn the_tree_is_read_only_while_a_socket_is_not_settled() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
+        let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         for _ in 0..MOST_MISSES / SEARCHES_PER_POLL {
             assert_eq!(held(&mut tree, &[10, 20]), [10]);
         }
@@ -665,7 +719,7 @@ mod tests {
     #[test]
     fn a_held_socket_is_not_lost_by_searches_for_others() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
+        let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         for stranger in 20..26 {
             assert_eq!(held(&mut tree, &[12, stranger]), [12]);
             let socket = tree.sockets.iter().find(|socket| socket.inode == 12);
@@ -683,7 +737,7 @@ mod tests {
     #[test]
     fn when_the_root_has_ended_nothing_new_is_held() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
+        let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         assert_eq!(held(&mut tree, &[11, 12]), [11, 12]);
         assert_eq!(tree.ended_root(), None);
         fs::remove_dir_all(proc.path().join("10")).unwrap();
@@ -694,7 +748,7 @@ mod tests {
     #[test]
     fn a_later_process_with_the_same_id_is_not_the_root() {
         let proc = proc_with(FAMILY, true);
-        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
+        let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         let stat = proc.path().join("10/stat");
         let later = fs::read_to_string(&stat).unwrap().replace(" 777", " 778");
         fs::write(stat, later).unwrap();
@@ -709,14 +763,14 @@ mod tests {
         let zombie = fs::read_to_string(&stat).unwrap().replace(" S ", " Z ");
         fs::write(stat, zombie).unwrap();
         let error = |pid| {
-            Tree::new(proc.path(), pid, proc.path())
+            Tree::new(proc.path(), pid, Some(proc.path()))
                 .unwrap_err()
                 .to_string()
         };
-        assert_eq!(error(20), "--of 20: the process has ended");
-        assert_eq!(error(30), "--of 30: no such process in this PID namespace");
-        let mut tree = Tree::new(proc.path(), 10, proc.path()).unwrap();
+        assert_eq!(error(20), " 20: the process has ended");
+        assert_eq!(error(30), " 30: no such process in this PID namespace");
+        let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         let unknown = tree.retain_held(&mut snapshot(&[0])).unwrap_err();
-        assert_eq!(unknown.to_string(), "--of: a listener has no inode");
+        assert_eq!(unknown.to_string(), ": a listener has no inode");
     }
 }

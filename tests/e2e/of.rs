@@ -1,4 +1,4 @@
-//! `--of`, `--exclude-holder` and `--by-port`: whose ports, and how many of them
+//! `--of`, `--exclude-of`, `--exclude-holder` and `--by-port`: whose ports, and how many of them
 //! count as one.
 
 use std::collections::BTreeSet;
@@ -879,4 +879,195 @@ fn a_shared_port_closes_with_the_last_holder_that_is_not_excluded() {
             );
         }
     });
+}
+
+/// Listens on port 8000, and its child on 8001. For each line on stdin it opens 8002 and the
+/// following ports. The child ends when stdin is closed.
+const FAMILY: &str = "
+import os, select, socket, sys
+own = socket.create_server(('127.0.0.1', 8000))
+reader, writer = os.pipe()
+if os.fork() == 0:
+    own.close()
+    child = socket.create_server(('127.0.0.1', 8001))
+    os.write(writer, b'x')
+    stdin = select.poll()
+    stdin.register(0, select.POLLHUP)
+    stdin.poll()
+    sys.exit()
+os.read(reader, 1)
+print('here', flush=True)
+later = []
+for line in sys.stdin:
+    later.append(socket.create_server(('127.0.0.1', 8002 + len(later))))
+    print('later', flush=True)
+";
+
+fn start_family() -> Running {
+    let mut python = Command::new("python3");
+    let family = Running::start(python.args(["-c", FAMILY]).stdin(Stdio::piped()));
+    assert_eq!(family.next_line(), "here");
+    family
+}
+
+fn opens_another(family: &Running) {
+    let mut stdin = family.child.stdin.as_ref().unwrap();
+    std::io::Write::write_all(&mut stdin, b"\n").unwrap();
+    assert_eq!(family.next_line(), "later");
+}
+
+#[test]
+fn an_excluded_process_hides_what_its_tree_holds() {
+    if !have_program("services", "python3") || !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let family = start_family();
+        let pid = family.child.id().to_string();
+        let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
+        let watchers = ["auto", "ss", "proc", "netlink"].map(|source| {
+            let options = ["-H", "--exclude-of", &pid, "--source", source];
+            let listed = run(&mut lntu(&[&["list"], &options[..]].concat()));
+            assert_eq!((listed.code(), &*listed.stderr), (0, ""), "{source}");
+            let [line] = listed.lines()[..] else {
+                panic!("{source}: {listed:?}");
+            };
+            assert_eq!(event(line), "tcp LISTEN 127.0.0.1:9000");
+            let watcher = Running::start(&mut lntu(&[&options[..], &["-i", FAST]].concat()));
+            assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:9000");
+            watcher
+        });
+        opens_another(&family);
+        for watcher in &watchers {
+            watcher.assert_silent_for(A_WHILE);
+        }
+        let _another = bound(Type::STREAM, "127.0.0.1:9001", |_| {});
+        for watcher in &watchers {
+            assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:9001");
+        }
+    });
+}
+
+#[test]
+fn an_excluded_process_hides_itself_in_every_namespace() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let family = start_family();
+        let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
+        let namespace = fs::metadata("/proc/thread-self/ns/net").unwrap();
+        let its = format!("netns:{},", std::os::unix::fs::MetadataExt::ino(&namespace));
+        let pid = family.child.id().to_string();
+        let listed = run(&mut lntu(&["list", "-AHq", "--exclude-of", &pid])).stdout;
+        let lines: Vec<&str> = listed.lines().filter(|line| line.contains(&its)).collect();
+        let [line] = lines[..] else {
+            panic!("{listed}");
+        };
+        assert_eq!(event(line), "tcp LISTEN 127.0.0.1:9000");
+    });
+}
+
+#[test]
+fn what_opens_after_the_end_of_an_excluded_process_is_shown() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let mut family = start_family();
+        let pid = family.child.id();
+        let exclude = ["-H", "-i", FAST, "--exclude-of", &pid.to_string()];
+        let watcher = Running::start(&mut lntu(&exclude));
+        watcher.assert_silent_for(A_WHILE);
+        // Waiting for it would close stdin, and its child would end, too.
+        let _stdin = family.child.stdin.take();
+        family.child.kill().unwrap();
+        family.child.wait().unwrap();
+        let ended = format!(
+            "lntu: --exclude-of: process {pid} has ended; what opens from now on is not left out"
+        );
+        assert_eq!(watcher.next_error(), ended);
+        // Its child still holds a listener, which stays out.
+        let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
+        assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:9000");
+        watcher.assert_silent_for(A_WHILE);
+
+        let listed = run(&mut lntu(&[
+            "list",
+            "--exclude-of",
+            &pid.to_string(),
+            "9000",
+        ]));
+        let rows = listed.stdout.lines().count();
+        assert_eq!((listed.code(), rows), (0, 2), "{listed:?}");
+        let why = "no such process in this PID namespace; leaving out nothing";
+        let said = format!("lntu: --exclude-of {pid}: {why}\n");
+        assert_eq!(listed.stderr, said);
+    });
+}
+
+#[test]
+fn an_inherited_socket_does_not_keep_a_port_taken() {
+    in_private_network(|| {
+        let listener = TcpListener::bind("127.0.0.1:8080").unwrap();
+        let wait = |options: &str| {
+            let program = env!("CARGO_BIN_EXE_lntu");
+            let script = format!("exec {program} wait --closed --timeout 1s {options} 8080");
+            let mut shell = Command::new("sh");
+            let inherited = OwnedFd::from(listener.try_clone().unwrap());
+            run(shell.args(["-c", &script]).stdin(Stdio::from(inherited)))
+        };
+        let waited = wait("--exclude-of $$");
+        assert_eq!((waited.code(), &*waited.stderr), (0, ""));
+        assert_eq!(wait("").code(), 1);
+    });
+}
+
+#[test]
+fn listeners_whose_holder_is_hidden_are_left_in() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    in_private_network(|| {
+        let family = start_family();
+        let pid = family.child.id().to_string();
+        let proc = forbidding_proc(&[], &[]);
+        let listed = run_copy(&proc, &["list", "-H", "--exclude-of", &pid]);
+        let rows = listed.stdout.lines().count();
+        assert_eq!((listed.code(), rows), (2, 2), "{listed:?}");
+        let said = listed.stderr.lines().last().unwrap();
+        let why = "lntu: --exclude-of: its listeners may be shown: /proc/";
+        assert!(said.starts_with(why), "{said}");
+        let wait = [
+            "wait",
+            "--closed",
+            "--timeout",
+            "100ms",
+            "--exclude-of",
+            &pid,
+            "8000",
+        ];
+        let waited = run_copy(&proc, &wait);
+        let said: Vec<&str> = waited.stderr.lines().collect();
+        assert_eq!((waited.code(), said.len()), (1, 2), "{waited:?}");
+        assert!(said[0].starts_with(why), "{waited:?}");
+        assert!(said[1].contains("still taken after"), "{waited:?}");
+    });
+}
+
+#[test]
+fn only_wait_closed_excludes_a_process() {
+    for (arguments, why) in [
+        (
+            &["wait", "--exclude-of", "1", "80"][..],
+            "--exclude-of: wait accepts it only with --closed (try 'lntu --help')",
+        ),
+        (
+            &["check", "--exclude-of", "1", "80"],
+            "--exclude-of: not an option of check (try 'lntu --help')",
+        ),
+    ] {
+        let refused = run(&mut lntu(arguments));
+        assert_eq!((refused.code(), refused.error()), (2, why));
+    }
 }
