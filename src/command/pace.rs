@@ -68,24 +68,58 @@ pub struct Pace {
     average: Option<Duration>,
     budget: Budget,
     fast_until: Instant,
-    /// Since when the polls are counted that show whether polls come late.
-    counted_since: Option<Instant>,
-    /// The polls since then, without the first.
-    polls: u32,
     /// The last poll cost so much that the next one may not come in time.
     is_costly: bool,
-    late: Option<Late>,
+    polls: Lateness,
+    /// Rounds of the turns of network namespaces.
+    rounds: Lateness,
 }
 
-/// Polls come later than twice the interval that was asked for.
+/// Polls, or rounds of turns, come later than twice the interval that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late {
-    /// The time between two polls, on average.
+    /// The time between two of them, on average.
     pub between: Duration,
     /// The interval that was asked for.
     pub asked: Duration,
-    /// More polls would take more than a tenth of a core. Otherwise, the machine is busy.
+    /// More would take more CPU time than is allowed. Otherwise, the machine is busy.
     pub is_costly: bool,
+}
+
+/// Judges every ten seconds or ten intervals, whichever is longer, whether something comes
+/// late.
+#[derive(Debug, Default)]
+struct Lateness {
+    /// `None` before the first one.
+    counted_since: Option<Instant>,
+    /// How many came since then, without the first.
+    count: u32,
+    late: Option<Late>,
+}
+
+impl Lateness {
+    /// Notes that it is `now`, when one has come or not. Returns whether `late` has changed.
+    fn note(&mut self, now: Instant, has_come: bool, asked: Duration, is_costly: bool) -> bool {
+        let Some(since) = self.counted_since else {
+            self.counted_since = Some(now);
+            return false;
+        };
+        self.count += u32::from(has_come);
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed < LATE_TIME.max(asked.saturating_mul(LATE_POLLS)) {
+            return false;
+        }
+        let late = Late {
+            between: elapsed / self.count.max(1),
+            asked,
+            is_costly,
+        };
+        self.counted_since = Some(now);
+        self.count = 0;
+        let was_late = self.late.is_some();
+        self.late = (late.between > asked.saturating_mul(2)).then_some(late);
+        was_late != self.late.is_some()
+    }
 }
 
 impl Pace {
@@ -98,10 +132,9 @@ impl Pace {
             average: None,
             budget: Budget::new(now),
             fast_until: now + FAST_TIME,
-            counted_since: None,
-            polls: 0,
             is_costly: false,
-            late: None,
+            polls: Lateness::default(),
+            rounds: Lateness::default(),
         }
     }
 
@@ -109,26 +142,15 @@ impl Pace {
     /// judged anew every ten seconds or ten intervals, whichever is longer.
     pub fn start_poll(&mut self, now: Instant) -> bool {
         self.started = now;
-        let Some(since) = self.counted_since else {
-            self.counted_since = Some(now);
-            return false;
-        };
-        self.polls += 1;
         let asked = self.interval.longest;
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed < LATE_TIME.max(asked.saturating_mul(LATE_POLLS)) {
-            return false;
-        }
-        let late = Late {
-            between: elapsed / self.polls,
-            asked,
-            is_costly: self.is_costly,
-        };
-        self.counted_since = Some(now);
-        self.polls = 0;
-        let was_late = self.late.is_some();
-        self.late = (late.between > asked.saturating_mul(2)).then_some(late);
-        was_late != self.late.is_some()
+        self.polls.note(now, true, asked, self.is_costly)
+    }
+
+    /// Notes whether the poll that started last ended a round of turns. Returns whether
+    /// [`Pace::late_turns`] has changed.
+    pub fn note_turns(&mut self, ends_round: bool) -> bool {
+        let asked = self.interval.longest;
+        self.rounds.note(self.started, ends_round, asked, true)
     }
 
     /// When the next poll is due after one that ends `now`, when `cpu_time` was used.
@@ -163,7 +185,13 @@ impl Pace {
 
     /// How late polls come, if they do.
     pub fn late(&self) -> Option<Late> {
-        self.late
+        self.polls.late
+    }
+
+    /// How late the rounds of turns end, if they do and polls do not come late themselves.
+    pub fn late_turns(&self) -> Option<Late> {
+        let polls = self.polls.late.map_or(Duration::ZERO, |late| late.between);
+        self.rounds.late.filter(|rounds| rounds.between > polls * 2)
     }
 }
 
@@ -596,6 +624,28 @@ mod tests {
         // Less than twice the interval, and a pause that was chosen.
         assert_eq!(said(of("1s"), 30, 900, 300), []);
         assert_eq!(said(Interval::OF_WATCH, 90, 90, 300), []);
+    }
+
+    /// How late rounds are, if each takes so many polls, with a poll every second that takes
+    /// this long.
+    fn late_rounds(polls: u64, takes: Duration) -> Option<u128> {
+        let mut clock = Clock::new("1s".parse().unwrap());
+        for poll in 1..=60 {
+            clock.poll(CHEAP, takes, false);
+            clock.pace.note_turns(poll % polls == 0);
+        }
+        let late = clock.pace.late_turns();
+        late.map(|late| late.between.as_secs_f64().round() as u128)
+    }
+
+    #[test]
+    fn rounds_of_turns_are_late_where_polls_are_not() {
+        assert_eq!(late_rounds(1, CHEAP), None);
+        assert_eq!(late_rounds(2, CHEAP), None);
+        assert_eq!(late_rounds(5, CHEAP), Some(5));
+        // None ends.
+        assert!(late_rounds(100, CHEAP).is_some());
+        assert_eq!(late_rounds(1, seconds(3)), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::list;
 use super::settle::Settling;
 use crate::error::{Error, Unknown};
 use crate::kernel::netlink::route;
-use crate::listener::{Listener, SocketTable};
+use crate::listener::{Listener, Protocol, SocketTable};
 use crate::output::{Format, Output};
 use crate::port::{PortSpec, RequiredPort, Serves};
 use crate::report;
@@ -137,15 +137,15 @@ impl Question {
 
 impl Expected for Question {
     /// Ports have no namespace: there is one entry for each that is missing.
-    fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>) {
+    fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>) {
         let is_missing = |port: &&RequiredPort| !self.has_listener(port, snapshot);
         let missing = self.ports.iter().filter(is_missing).count();
         if self.wanted != Wanted::Any || missing == self.ports.len() {
-            namespaces.resize(missing, 0);
+            lists.resize(missing, (0, Protocol::Tcp));
         }
         // One look may miss a listener that is not allowed.
         if self.allowed.is_some() && self.others(snapshot).next().is_none() {
-            namespaces.push(0);
+            lists.push((0, Protocol::Tcp));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::pace::{Interval, Pace};
 use super::settle::Settling;
-use crate::listener::Identity;
+use crate::listener::{Family, Identity, Protocol};
 use crate::output::table::Table;
 use crate::output::timestamp::{Seconds, Timestamp};
 use crate::output::{Event, Format, Output, Renderer, Status};
@@ -56,6 +56,10 @@ pub struct Watcher {
     is_lost: bool,
     /// What was rendered says that polls come late.
     is_late: bool,
+    /// What was rendered says so of UDP.
+    is_udp_late: bool,
+    /// What was said on stderr does.
+    said_udp_late: bool,
     /// What the last poll that succeeded found out besides the listeners.
     answer: Answer,
     /// That listeners of the process that was asked about may be missing was said.
@@ -75,10 +79,10 @@ struct ExpectedListeners<'a> {
 }
 
 impl Expected for ExpectedListeners<'_> {
-    fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>) {
-        let namespace_of = |(namespace, ..): Identity| namespace;
+    fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>) {
+        let list_of = |(namespace, protocol, _): Identity| (namespace, protocol);
         let closing = self.reported.difference(snapshot);
-        namespaces.extend(closing.map(|listener| namespace_of(listener.identity())));
+        lists.extend(closing.map(|listener| list_of(listener.identity())));
         // By port, an opening listener may have changed its address meanwhile.
         let is_missing = |identity: &Identity| match (self.by_port, *identity) {
             (true, (namespace, protocol, endpoint)) => {
@@ -88,8 +92,35 @@ impl Expected for ExpectedListeners<'_> {
             (false, identity) => snapshot.sockets_of(identity).is_empty(),
         };
         let opening = self.settling.opening().filter(is_missing);
-        namespaces.extend(opening.map(namespace_of));
+        lists.extend(opening.map(list_of));
     }
+}
+
+/// A network namespace may have so many listeners reported at once that closed, and as many
+/// that opened.
+const MOST_CHANGES: usize = 500;
+
+/// Leaves out the changes that one network namespace has beyond [`MOST_CHANGES`], so that
+/// the lines of a poll are bounded. They are changes at the next poll, too, as long as they
+/// last, because they are not applied to what was reported.
+fn limit_lines(changes: &mut Vec<Change>, by_port: bool) {
+    let key = |change: &Change| {
+        let mut key = change.listener().identity();
+        // By port, the end of one listener and the start of the next are reported together.
+        if by_port {
+            key.2.address = Family::V4.wildcard();
+        }
+        key
+    };
+    let list = |change: &Change| (matches!(change, Change::Closed(_)), key(change).0);
+    let lists = changes.chunk_by(|a, b| list(a) == list(b));
+    let first_left_out = lists.filter_map(|list| Some(key(list.get(MOST_CHANGES)?)));
+    // Where one namespace is looked at, it holds up no other.
+    let ends: Vec<Identity> = first_left_out.filter(|end| end.0 != 0).collect();
+    changes.retain(|change| {
+        let key = key(change);
+        ends.iter().all(|end| end.0 != key.0 || key < *end)
+    });
 }
 
 impl Watcher {
@@ -119,6 +150,8 @@ impl Watcher {
             source_error: None,
             is_lost: false,
             is_late: false,
+            is_udp_late: false,
+            said_udp_late: false,
             answer: Answer::default(),
             said_missing: false,
             lost: Vec::new(),
@@ -149,6 +182,8 @@ impl Watcher {
                 if self.source_error.take().is_some() {
                     report::warn(format_args!("reading listeners again"));
                 }
+                self.pace.note_turns(!answer.awaits_turns);
+                self.say_if_udp_late();
                 self.note_gaps(answer);
                 self.refine()
             }
@@ -195,6 +230,21 @@ impl Watcher {
                     Seconds(late.asked)
                 ));
             }
+        }
+    }
+
+    /// Says that the UDP listeners of network namespaces are read late, or no longer are.
+    fn say_if_udp_late(&mut self) {
+        let late = self.pace.late_turns();
+        let said = std::mem::replace(&mut self.said_udp_late, late.is_some());
+        match late {
+            Some(late) if !said => report::warn(format_args!(
+                "UDP ports, and TCP ports of network namespaces with very many, are read every \
+                 {} s: more would take over 5 % of a core",
+                Seconds(late.between)
+            )),
+            None if said => report::warn(format_args!("UDP ports are read in time again")),
+            _ => {}
         }
     }
 
@@ -297,6 +347,9 @@ impl Watcher {
         sys::give_back(&mut self.changes);
         self.changes.clear();
         self.changes.extend(self.reported.changes_to(&self.current));
+        if !is_first && !self.options.full {
+            limit_lines(&mut self.changes, self.options.by_port);
+        }
         if self.options.changes_only && is_first {
             self.reported.apply(&self.changes);
             self.changes.clear();
@@ -337,6 +390,12 @@ impl Watcher {
             _ => {}
         }
         self.is_late = pace.late().is_some();
+        match pace.late_turns() {
+            Some(late) if !self.is_udp_late => say(Status::UdpLate(late.between)),
+            None if self.is_udp_late => say(Status::UdpOnTime),
+            _ => {}
+        }
+        self.is_udp_late = pace.late_turns().is_some();
         let unreadable = &answer.gaps.unreadable;
         lost.retain(|inode| {
             let is_lost = unreadable.iter().any(|one| one.inode == *inode);
@@ -453,5 +512,88 @@ impl Watcher {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::{Endpoint, Listener, Namespace};
+    use std::sync::Arc;
+
+    fn listener(namespace: u64, address: &str, port: u16) -> Listener {
+        let address = address.parse().unwrap();
+        let namespace = Namespace {
+            id: namespace,
+            inode: namespace,
+            pid: 1,
+            cgroup: Arc::default(),
+            mount: Vec::new(),
+        };
+        Listener {
+            namespace: Some(Arc::new(namespace)),
+            ..Listener::new(Protocol::Tcp, Endpoint { port, address })
+        }
+    }
+
+    /// A snapshot of ports of namespace 7 on this address, and of one of namespace 8.
+    fn snapshot(address: &str, ports: std::ops::Range<u16>, other: u16) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let fill = |listeners: &mut Vec<Listener>| {
+            listeners.extend(ports.map(|port| listener(7, address, port)));
+            listeners.push(listener(8, "127.0.0.1", other));
+            Ok::<_, ()>(())
+        };
+        snapshot.refill(fill).unwrap();
+        snapshot
+    }
+
+    /// How many changes of namespaces 7 and 8 each poll reports, until there are none.
+    fn reported(before: Snapshot, now: &Snapshot, by_port: bool) -> Vec<(usize, usize)> {
+        let mut reported = before;
+        let mut counts = Vec::new();
+        loop {
+            let mut changes = Vec::from_iter(reported.changes_to(now));
+            limit_lines(&mut changes, by_port);
+            let of_it = |change: &&Change| change.listener().identity().0 == 7;
+            let count = changes.iter().filter(of_it).count();
+            if changes.is_empty() {
+                return counts;
+            }
+            counts.push((count, changes.len() - count));
+            reported.apply(&changes);
+        }
+    }
+
+    #[test]
+    fn changes_of_a_busy_namespace_wait_and_those_of_others_do_not() {
+        let (before, now) = (snapshot("::1", 0..0, 80), snapshot("::1", 1..1301, 81));
+        let counts = reported(before.clone(), &now, false);
+        assert_eq!(counts, [(500, 2), (500, 0), (300, 0)]);
+        assert_eq!(reported(now, &before, false), counts);
+    }
+
+    #[test]
+    fn by_port_both_parts_of_a_replacement_wait() {
+        let (before, now) = (snapshot("::1", 1..1301, 80), snapshot("::2", 1..1301, 80));
+        let counts = reported(before, &now, true);
+        assert_eq!(counts, [(1000, 0), (1000, 0), (600, 0)]);
+    }
+
+    #[test]
+    fn one_port_on_many_addresses_is_reported_bit_by_bit() {
+        let mut now = snapshot("::1", 0..0, 80);
+        let before = now.clone();
+        let mut all = now.listeners().to_vec();
+        all.extend((0..1300).map(|n| listener(7, &format!("::{n:x}"), 80)));
+        let fill = |listeners: &mut Vec<Listener>| {
+            listeners.append(&mut all);
+            Ok::<_, ()>(())
+        };
+        now.refill(fill).unwrap();
+        assert_eq!(
+            reported(before, &now, false),
+            [(500, 0), (500, 0), (300, 0)]
+        );
     }
 }

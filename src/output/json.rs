@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::timestamp::{Seconds, Timestamp};
 use crate::listener::{
-    Cgroup, Container, Family, Holder, Holders, Interface, Listener, Namespace, SsAddress,
+    Cgroup, Container, Family, Holder, Holders, Interface, Listener, Namespace, Protocol, SsAddress,
 };
 use crate::report::is_nonprinting;
 
@@ -78,17 +78,22 @@ pub fn object(
 }
 
 /// The status of a watcher as a JSON object without a newline. `kind` is its `type`. It
-/// may be about one `namespace`, by its inode. The `interval` is the time between polls.
+/// may be about one namespace, by its inode, or one protocol. The `interval` is the time
+/// between polls.
 pub fn status(
     kind: &str,
     timestamp: Timestamp,
-    namespace: Option<u64>,
+    (namespace, protocol): (Option<u64>, Option<Protocol>),
     error: Option<&str>,
     interval: Option<Seconds>,
 ) -> String {
     let namespace = match namespace {
         None => String::new(),
         Some(inode) => format!(r#","namespace":{inode}"#),
+    };
+    let protocol = match protocol {
+        None => String::new(),
+        Some(protocol) => format!(r#","protocol":"{}""#, protocol.name()),
     };
     let error = match error {
         None => String::new(),
@@ -98,7 +103,9 @@ pub fn status(
         None => String::new(),
         Some(interval) => format!(r#","interval":{interval}"#),
     };
-    format!(r#"{{"type":"{kind}","timestamp":"{timestamp}"{namespace}{error}{interval}}}"#)
+    format!(
+        r#"{{"type":"{kind}","timestamp":"{timestamp}"{namespace}{protocol}{error}{interval}}}"#
+    )
 }
 
 /// The members about a control group.
@@ -152,7 +159,7 @@ fn string(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{CgroupOf, Endpoint, Protocol};
+    use crate::listener::{CgroupOf, Endpoint};
     use serde_json::{Value, json};
     use std::sync::Arc;
     use std::time::Duration;
@@ -288,16 +295,20 @@ mod tests {
         assert!(value.get("pid").is_none() && value.get("cgroup").is_none());
 
         let now = Timestamp::now();
-        let line = status("lost", now, Some(4026532221), Some("why"), None);
+        let line = status("lost", now, (Some(4026532221), None), Some("why"), None);
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             (&value["namespace"], &value["error"]),
             (&json!(4026532221u32), &json!("why"))
         );
         let interval = Seconds(Duration::from_millis(62_050));
-        let line = status("late", now, None, None, Some(interval));
+        let about = (None, Some(Protocol::Udp));
+        let line = status("late", now, about, None, Some(interval));
         let value: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["interval"], 62.05);
+        assert_eq!(
+            (&value["interval"], &value["protocol"]),
+            (&json!(62.05), &json!("udp"))
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::json;
 use super::table::Table;
 use super::timestamp::{Seconds, Timestamp};
-use crate::listener::Listener;
+use crate::listener::{Listener, Protocol};
 
 /// How listeners are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub enum Status<'a> {
     Late(Duration),
     /// They no longer do.
     OnTime,
+    /// The UDP listeners of network namespaces are read later than that.
+    UdpLate(Duration),
+    /// They no longer are.
+    UdpOnTime,
     /// The process that was asked about has ended.
     Ended,
 }
@@ -77,11 +81,17 @@ impl Renderer {
                 Status::Ready(error) => ("ready", None, error, None),
                 Status::Lost(namespace, error) => ("lost", namespace, Some(error), None),
                 Status::Back(namespace) => ("back", namespace, None, None),
-                Status::Late(interval) => ("late", None, None, Some(Seconds(interval))),
-                Status::OnTime => ("on_time", None, None, None),
+                Status::Late(interval) | Status::UdpLate(interval) => {
+                    ("late", None, None, Some(Seconds(interval)))
+                }
+                Status::OnTime | Status::UdpOnTime => ("on_time", None, None, None),
                 Status::Ended => ("ended", None, None, None),
             };
-            let line = json::status(kind, now, namespace, error, interval);
+            let protocol = match status {
+                Status::UdpLate(_) | Status::UdpOnTime => Some(Protocol::Udp),
+                _ => None,
+            };
+            let line = json::status(kind, now, (namespace, protocol), error, interval);
             text.extend_from_slice(line.as_bytes());
             text.push(b'\n');
         }

@@ -13,6 +13,7 @@
 //! - [`complete`] reads again what took several reads, until it is complete.
 //! - [`gaps`] is what a snapshot may lack, and [`error`] why there is none.
 //! - [`tables`] is which tables there are to doubt.
+//! - [`turns`] is how much of a poll one network namespace may take.
 //! - [`place`] is where `/proc` is.
 //!
 //! A caller asks [`Source`] and gets a complete snapshot or an error. What is
@@ -32,11 +33,12 @@ pub mod procnet;
 pub mod ss;
 pub mod tables;
 pub mod tree;
+pub mod turns;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::listener::SocketTable;
+use crate::listener::{Protocol, SocketTable};
 use crate::port::{Filter, PortSpec};
 use crate::report;
 use crate::snapshot::Snapshot;
@@ -135,9 +137,9 @@ pub struct Known<'a> {
 
 /// The listeners that a caller expects in a snapshot.
 pub trait Expected {
-    /// Adds the namespace id of each expected listener that `snapshot` lacks to
-    /// `namespaces`.
-    fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>);
+    /// Adds the namespace id and the protocol of each expected listener that `snapshot`
+    /// lacks to `lists`.
+    fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>);
 }
 
 /// What a poll found out besides the listeners.
@@ -147,6 +149,9 @@ pub struct Answer {
     pub ended_root: Option<u32>,
     /// A later poll may know what this one did not.
     pub may_know_more: bool,
+    /// The turns of some network namespaces are due and were left to a later poll, see
+    /// [`turns`].
+    pub awaits_turns: bool,
     /// The inodes of network namespaces that the poll before could not read, and in which
     /// no process is any more.
     pub ended_namespaces: Vec<u64>,
@@ -214,8 +219,9 @@ enum Asked {
 struct Looks {
     /// Only for tests that show what would be missed.
     are_single: bool,
-    /// The id of the namespace of each listener that the current poll lacks.
-    lacking: Vec<u64>,
+    /// The id of the namespace and the protocol of each listener that the current poll
+    /// lacks.
+    lacking: Vec<(u64, Protocol)>,
     count: SecondLooks,
     /// The tables that did not settle during the current poll.
     unsettled: Tables,
@@ -363,6 +369,7 @@ impl Source {
                 answer.gaps.unreadable = namespaces.unreadable().to_vec();
                 answer.gaps.hides_namespaces = namespaces.is_partial();
                 answer.ended_namespaces = namespaces.ended();
+                answer.awaits_turns = namespaces.awaits_turns();
             }
             Asked::Nothing(root) => answer.ended_root = Some(*root),
             Asked::One(sources) => {

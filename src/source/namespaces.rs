@@ -15,19 +15,21 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::complete;
 use super::containers;
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
 use super::tables::{TableGap, Tables};
+use super::turns::{Exceeded, Limit, MOST_TIME, SHORT, Turns, Used};
 use crate::kernel::proc::file;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::mounts;
 use crate::kernel::proc::process::{
     for_each_number, for_each_thread, is_of_ended, is_refused, network_namespace,
 };
-use crate::listener::{Cgroup, CgroupOf, Listener, Namespace};
+use crate::listener::{Cgroup, CgroupOf, Listener, Namespace, Protocol, SocketTable};
 use crate::port::Filter;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -37,6 +39,9 @@ const PROC: &str = "/proc";
 
 /// setns(2): this process lacks a capability.
 const EPERM: i32 = 1;
+
+/// More bytes of a table of `/proc` are an error: some 200,000 rows.
+const MOST_BYTES: u64 = 32 << 20;
 
 /// The inode of the host's PID namespace (`PROC_PID_INIT_INO` of the kernel).
 const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -68,6 +73,11 @@ pub struct Namespaces {
     unreadable_before: Vec<Unreadable>,
     /// The tables that may hold more listeners than were read.
     table_gaps: Vec<TableGap>,
+    turns: Turns,
+    /// What may be read of the current namespace.
+    limit: Limit,
+    /// The CPU time that reading its UDP listeners took.
+    time_of_udp: Duration,
     details: Details,
 }
 
@@ -112,11 +122,61 @@ struct Home {
 }
 
 /// A network namespace of an earlier look.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Seen {
     namespace: Arc<Namespace>,
     /// `None` as long as the kernel has not told it.
     cookie: Option<u64>,
+    /// Its TCP list is long, so it is read in turns only.
+    is_long: bool,
+    /// What its last turn found: its UDP listeners, and if its TCP list is long, all.
+    kept: Snapshot,
+    /// It had a turn in this poll.
+    had_turn: bool,
+    /// What it has used in this poll.
+    used: Used,
+}
+
+impl Seen {
+    fn inode(&self) -> u64 {
+        self.namespace.inode
+    }
+}
+
+/// What is read of a namespace.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    tcp: bool,
+    udp: bool,
+    is_turn: bool,
+    /// Otherwise this is a further look of the same poll, which looks for what is missing.
+    is_first_look: bool,
+}
+
+impl Plan {
+    fn includes(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Tcp => self.tcp,
+            Protocol::Udp => self.udp,
+        }
+    }
+
+    /// Updates what is `kept` of a namespace by what was read, which is in `listeners` from
+    /// `start` on, and appends what was not read.
+    fn keep(self, kept: &mut Snapshot, is_long: bool, start: usize, listeners: &mut Vec<Listener>) {
+        if self.is_turn {
+            let mut found = listeners[start..].to_vec();
+            found.retain(|listener| is_long || !is_tcp(listener));
+            let found = snapshot_of(found);
+            match self.is_first_look {
+                true => *kept = found,
+                false => kept.add_missing(&found),
+            }
+        } else if self.is_first_look {
+            kept.retain(|listener| !is_tcp(listener));
+            listeners.extend_from_slice(kept.listeners());
+        }
+    }
 }
 
 /// How a network namespace answered.
@@ -215,66 +275,228 @@ impl Namespaces {
             unreadable: Vec::new(),
             unreadable_before: Vec::new(),
             table_gaps: Vec::new(),
+            turns: Turns::new(Instant::now()),
+            limit: Limit::default(),
+            time_of_udp: Duration::ZERO,
             details: Details::default(),
         }
     }
 
-    /// Appends the listeners of every namespace to `listeners`, or of those with the ids
-    /// in `only` and of new ones. Of a namespace that cannot be read, they are those that
-    /// are `known`.
+    /// Appends the listeners of every namespace to `listeners`, or in a further look those
+    /// of the lists in `only` and of new namespaces. Of a namespace that cannot be read, they
+    /// are those that are `known`. Only if some are, reading is limited, see
+    /// [`super::turns`].
     ///
     /// # Errors
     /// If no namespace can be read. `listeners` must then not be used.
     pub fn read(
         &mut self,
         known: Option<&Snapshot>,
-        only: Option<&[u64]>,
+        only: Option<&[(u64, Protocol)]>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NamespacesError> {
         self.come_home()?;
         self.find_processes().map_err(NamespacesError::Processes)?;
-        let mut seen: Vec<Seen> = Vec::with_capacity(self.seen.len());
+        let mut earlier = std::mem::take(&mut self.seen).into_iter().peekable();
+        let (mut seen, mut unseen) = (Vec::with_capacity(earlier.len()), Vec::new());
         let processes = std::mem::take(&mut self.processes);
         for in_one in by_namespace(&processes) {
-            let (inode, before) = (inode_of(in_one[0]), listeners.len());
-            if let (Some(only), Some(earlier)) = (only, self.seen_before(inode))
-                && !only.contains(&earlier.namespace.id)
-            {
-                seen.push(earlier.clone());
-                continue;
+            let inode = inode_of(in_one[0]);
+            while let Some(gone) = earlier.next_if(|seen| seen.inode() < inode) {
+                unseen.push(gone);
             }
-            match self.read_one(inode, in_one, listeners) {
-                // The last of its processes has ended meanwhile.
-                Ok(None) => listeners.truncate(before),
-                Ok(Some(answer)) => {
-                    let found = self.identify(in_one, answer, known, &listeners[before..]);
-                    for listener in &mut listeners[before..] {
-                        listener.namespace = Some(Arc::clone(&found.namespace));
-                    }
-                    seen.push(found);
+            let before = earlier.next_if(|seen| seen.inode() == inode);
+            seen.extend(match self.is_lost(inode, only.is_none()) {
+                true => {
+                    self.leave_out(inode, known, listeners);
+                    before
                 }
-                Err(reason) => {
-                    listeners.truncate(before);
-                    seen.extend(self.seen_before(inode).cloned());
-                    self.leave_out(inode, reason, known, listeners);
-                }
-            }
+                false => self.read_planned(in_one, before, known, only, listeners),
+            });
         }
+        unseen.extend(earlier);
+        self.turns.retain(|inode| {
+            let first = processes.partition_point(|process| inode_of(*process) < inode);
+            let first = processes.get(first);
+            first.is_some_and(|process| inode_of(*process) == inode)
+        });
         self.processes = processes;
         // A process that shows its namespace no longer may still be in it.
-        for earlier in std::mem::take(&mut self.seen) {
+        for earlier in unseen {
             let Namespace { inode, pid, .. } = *earlier.namespace;
-            let place = seen.binary_search_by_key(&inode, |seen| seen.namespace.inode);
+            let place = seen.binary_search_by_key(&inode, Seen::inode);
             if let Err(place) = place
                 && self.denying.contains(&pid)
             {
                 let reason = format!("process {pid} does not show it any more");
-                self.leave_out(inode, reason, known, listeners);
+                self.note_unreadable(inode, reason);
+                self.leave_out(inode, known, listeners);
                 seen.insert(place, earlier);
             }
         }
         self.seen = seen;
+        if only.is_none() {
+            self.turns.end_round();
+        }
         self.come_home()
+    }
+
+    /// Whether this namespace went over a limit, and is not to be asked again now. In the
+    /// first look of a poll, it may be.
+    fn is_lost(&mut self, inode: u64, is_first_look: bool) -> bool {
+        let Some((reason, is_due)) = self.turns.is_lost(inode) else {
+            return false;
+        };
+        if is_first_look && is_due && self.turns.has_turn(inode) {
+            return false;
+        }
+        self.note_unreadable(inode, reason);
+        true
+    }
+
+    /// What is read of this namespace, which was seen `before`.
+    fn plan(
+        &mut self,
+        inode: u64,
+        before: Option<&Seen>,
+        only: Option<&[(u64, Protocol)]>,
+    ) -> Plan {
+        let Some(lists) = only else {
+            let is_turn = self.turns.has_turn(inode);
+            return Plan {
+                tcp: is_turn || !before.is_some_and(|seen| seen.is_long),
+                udp: is_turn,
+                is_turn,
+                is_first_look: true,
+            };
+        };
+        let mut plan = Plan {
+            tcp: true,
+            udp: false,
+            is_turn: false,
+            is_first_look: false,
+        };
+        if let Some(seen) = before {
+            // What is missing in a list that the first look did not read has closed in an
+            // earlier poll, and is not reported yet.
+            let is_missing = |protocol| lists.contains(&(seen.namespace.id, protocol));
+            plan.is_turn = seen.had_turn;
+            plan.tcp = is_missing(Protocol::Tcp) && (seen.had_turn || !seen.is_long);
+            plan.udp = is_missing(Protocol::Udp) && seen.had_turn;
+        }
+        plan
+    }
+
+    /// Appends the listeners of a namespace that was seen `before`. What is not read stays
+    /// as it was. Returns the namespace, if it is there and was ever read.
+    fn read_planned(
+        &mut self,
+        in_one: &[Process],
+        mut before: Option<Seen>,
+        known: Option<&Snapshot>,
+        only: Option<&[(u64, Protocol)]>,
+        listeners: &mut Vec<Listener>,
+    ) -> Option<Seen> {
+        let (inode, start) = (inode_of(in_one[0]), listeners.len());
+        let mut plan = self.plan(inode, before.as_ref(), only);
+        if known.is_none() {
+            (plan.tcp, plan.udp) = (true, true);
+        }
+        if let Some(seen) = before.as_mut().filter(|_| plan.is_first_look) {
+            seen.had_turn = plan.is_turn;
+            seen.used = Used::default();
+        }
+        if !plan.tcp && !plan.udp {
+            if let Some(seen) = before.as_ref().filter(|_| plan.is_first_look) {
+                listeners.extend_from_slice(seen.kept.listeners());
+            }
+            return before;
+        }
+        let mut used = before.as_ref().map_or(Used::default(), |seen| seen.used);
+        let started = sys::cpu_time();
+        self.limit = match (known, plan.is_turn) {
+            (None, _) => Limit::default(),
+            (_, true) => used.limit(started),
+            (_, false) => Limit::of_short(),
+        };
+        self.time_of_udp = Duration::ZERO;
+        let answer = self.read_one(inode, in_one, plan, listeners);
+        let time = sys::cpu_time().saturating_sub(started);
+        let answer = match answer {
+            // The last of its processes has ended meanwhile.
+            Ok(None) => {
+                listeners.truncate(start);
+                return None;
+            }
+            Ok(Some(answer)) => answer,
+            Err(reason) => {
+                listeners.truncate(start);
+                let why = (inode, reason);
+                return self.fail(plan, why, time, before, known, listeners);
+            }
+        };
+        let found = &listeners[start..];
+        let (namespace, cookie) = self.identify(in_one, answer, before.as_ref(), known, found);
+        for listener in &mut listeners[start..] {
+            listener.namespace = Some(Arc::clone(&namespace));
+        }
+        let before = before.filter(|seen| seen.namespace.id == namespace.id);
+        let was_long = before.as_ref().is_some_and(|seen| seen.is_long);
+        let is_long = match plan.tcp {
+            true => listeners[start..].iter().filter(|l| is_tcp(l)).count() > SHORT,
+            false => was_long,
+        };
+        if plan.is_turn {
+            used.add(&self.limit, time);
+            self.turns.fit(inode);
+        }
+        self.turns.charge(match is_long && plan.is_turn {
+            true => time,
+            false => self.time_of_udp,
+        });
+        let mut kept = before.map_or(Snapshot::default(), |seen| seen.kept);
+        plan.keep(&mut kept, is_long, start, listeners);
+        Some(Seen {
+            namespace,
+            cookie,
+            is_long,
+            kept,
+            had_turn: plan.is_turn,
+            used,
+        })
+    }
+
+    /// Appends what is known of a namespace of which the planned read failed.
+    fn fail(
+        &mut self,
+        plan: Plan,
+        (inode, reason): (u64, String),
+        time: Duration,
+        mut before: Option<Seen>,
+        known: Option<&Snapshot>,
+        listeners: &mut Vec<Listener>,
+    ) -> Option<Seen> {
+        let is_slow = plan.is_turn && known.is_some() && time > MOST_TIME;
+        let exceeded = self.limit.exceeded.or(is_slow.then_some(Exceeded::Time));
+        match exceeded {
+            Some(exceeded) if plan.is_turn => {
+                self.turns.charge(time);
+                let reason = self.turns.lose(inode, exceeded);
+                self.note_unreadable(inode, reason);
+            }
+            // Its TCP list has become long. It waits for a turn.
+            Some(_) if plan.is_first_look => {
+                let (seen, start) = (before.as_mut()?, listeners.len());
+                self.leave_out(inode, known, listeners);
+                seen.is_long = true;
+                seen.kept = snapshot_of(listeners[start..].to_vec());
+                return before;
+            }
+            Some(_) => {}
+            None => self.note_unreadable(inode, reason),
+        }
+        self.leave_out(inode, known, listeners);
+        before
     }
 
     /// Comes back, also from where an earlier read could not.
@@ -309,6 +531,12 @@ impl Namespaces {
     pub fn start_poll(&mut self) {
         self.unreadable_before = std::mem::take(&mut self.unreadable);
         self.table_gaps.clear();
+        self.turns.start_poll(Instant::now());
+    }
+
+    /// Whether a namespace has to wait for its turn in a later poll.
+    pub fn awaits_turns(&self) -> bool {
+        self.turns.are_waited_for()
     }
 
     /// Whether there are processes whose namespaces are not known.
@@ -415,12 +643,13 @@ impl Namespaces {
         &mut self,
         inode: u64,
         processes: &[Process],
+        plan: Plan,
         listeners: &mut Vec<Listener>,
     ) -> Result<Option<Answer>, String> {
         let before = listeners.len();
         for pid in pids(processes) {
             if pid == MOUNTED {
-                return self.read_mounted(inode, listeners);
+                return self.read_mounted(inode, plan, listeners);
             }
             let directory = Path::new(PROC).join(pid.to_string());
             let link = directory.join("ns/net");
@@ -429,7 +658,7 @@ impl Namespaces {
             {
                 let refusal = match home.leave_for(inode, &link) {
                     Ok(false) => continue,
-                    Ok(true) => match self.ask_netlink(inode, listeners)? {
+                    Ok(true) => match self.ask_netlink(inode, plan, listeners)? {
                         Ok(cookie) => return Ok(Some(Answer::from_process(pid, cookie))),
                         Err(refusal) => refusal,
                     },
@@ -443,7 +672,7 @@ impl Namespaces {
                 self.details
                     .say_once(format_args!("{refusal}; reading {path}/net instead"));
             }
-            let answer = report::silently(|| self.read_tables(&directory, listeners));
+            let answer = report::silently(|| self.read_tables(&directory, plan, listeners));
             // The tables of a process that ended meanwhile may lack some, and its id may
             // be that of another process now.
             if is_in(&directory, inode) {
@@ -463,19 +692,43 @@ impl Namespaces {
     fn ask_netlink(
         &mut self,
         inode: u64,
+        plan: Plan,
         listeners: &mut Vec<Listener>,
     ) -> Result<Result<Option<u64>, String>, String> {
         let Some(netlink) = &mut self.netlink else {
             return Ok(Err(String::new()));
         };
-        let answer = read_netlink(netlink, listeners);
+        netlink.limit = self.limit;
+        let mut answer: Result<Tables, NetlinkError> = Ok(Tables::default());
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            if !plan.includes(protocol) || answer.is_err() {
+                continue;
+            }
+            let started = sys::cpu_time();
+            let unsettled = match plan.is_first_look {
+                true => read_netlink(netlink, protocol, listeners),
+                // Each look finds what others missed.
+                false => netlink
+                    .read_only(Some(protocol), listeners)
+                    .map(|()| Tables::default()),
+            };
+            if protocol == Protocol::Udp {
+                self.time_of_udp += sys::cpu_time().saturating_sub(started);
+            }
+            answer = answer.and_then(|mut all: Tables| {
+                all.add(unsettled?);
+                Ok(all)
+            });
+        }
         let cookie = netlink.namespace_cookie();
         netlink.leave_namespace();
+        self.limit = netlink.limit;
         match answer {
             Ok(unsettled) => {
                 self.note_gaps(inode, TableGap::all_unsettled(unsettled));
                 Ok(Ok(cookie))
             }
+            Err(error) if self.limit.exceeded.is_some() => Err(error.to_string()),
             Err(error) if error.may_pass() => Err(error.to_string()),
             Err(error) => Ok(Err(error.to_string())),
         }
@@ -489,6 +742,7 @@ impl Namespaces {
     fn read_mounted(
         &mut self,
         inode: u64,
+        plan: Plan,
         listeners: &mut Vec<Listener>,
     ) -> Result<Option<Answer>, String> {
         let before = listeners.len();
@@ -515,11 +769,11 @@ impl Namespaces {
                     break;
                 }
             }
-            let answer = match self.ask_netlink(inode, listeners) {
+            let answer = match self.ask_netlink(inode, plan, listeners) {
                 Ok(Err(_)) => {
                     listeners.truncate(before);
                     let tables = Path::new(PROC).join("self");
-                    let gaps = report::silently(|| self.read_tables(&tables, listeners));
+                    let gaps = report::silently(|| self.read_tables(&tables, plan, listeners));
                     gaps.map(|gaps| self.note_gaps(inode, gaps)).map(|()| None)
                 }
                 answer => answer.map(Result::unwrap_or_default),
@@ -537,18 +791,33 @@ impl Namespaces {
     /// Reads the tables of the process with this directory. Returns what they may hold
     /// besides.
     fn read_tables(
-        &self,
+        &mut self,
         directory: &Path,
+        plan: Plan,
         listeners: &mut Vec<Listener>,
     ) -> Result<Vec<TableGap>, String> {
-        let mut proc_net = ProcNet::new(directory, |table| self.filter.wants(table));
+        let filter = &self.filter;
+        let is_wanted = |table: SocketTable| plan.includes(table.protocol) && filter.wants(table);
+        let mut proc_net = ProcNet::new(directory, is_wanted);
+        // A list is not limited.
+        if self.limit.rows < usize::MAX {
+            proc_net.limit(MOST_BYTES);
+        }
+        let (started, before) = (sys::cpu_time(), listeners.len());
         let mut failure = None;
         let unsettled = read_whole(listeners, &mut |listeners| {
             failure = proc_net.read(None, listeners).err();
             failure.is_none().then(|| proc_net.split())
         });
+        // All tables are read together.
+        if plan.udp {
+            self.time_of_udp += sys::cpu_time().saturating_sub(started);
+        }
         if let Some(error) = failure {
             return Err(error.to_string());
+        }
+        if !self.limit.admits((listeners.len() - before).max(1)) {
+            return Err(String::new());
         }
         let mut gaps = proc_net.gaps();
         if let Some(forbidden) = gaps.iter().find(|gap| !gap.may_pass) {
@@ -568,23 +837,25 @@ impl Namespaces {
 
     fn seen_before(&self, inode: u64) -> Option<&Seen> {
         let seen = &self.seen;
-        let place = seen.binary_search_by_key(&inode, |seen| seen.namespace.inode);
+        let place = seen.binary_search_by_key(&inode, Seen::inode);
         Some(&seen[place.ok()?])
     }
 
-    /// The namespace that gave this answer through one of the processes `in_one`. Its
+    /// The namespace that gave this answer through one of the processes `in_one`, and its
+    /// cookie. It was perhaps seen `before`. Its
     /// cgroup is read if it has listeners that are asked for and not `known`: a runtime
     /// may move a process after it is there.
     fn identify(
         &self,
         in_one: &[Process],
         Answer { pid, mount, cookie }: Answer,
+        before: Option<&Seen>,
         known: Option<&Snapshot>,
         listeners: &[Listener],
-    ) -> Seen {
+    ) -> (Arc<Namespace>, Option<u64>) {
         let inode = inode_of(in_one[0]);
         // A later namespace may have the inode. The cookies tell, if both are known.
-        let before = self.seen_before(inode).filter(|seen| {
+        let before = before.filter(|seen| {
             let cookies = seen.cookie.zip(cookie);
             cookies.is_none_or(|(before, now)| before == now)
         });
@@ -613,37 +884,50 @@ impl Namespaces {
                 })
             }
         };
-        Seen { namespace, cookie }
+        (namespace, cookie)
     }
 
-    /// Takes the listeners of an unreadable namespace from those that are `known`.
-    fn leave_out(
-        &mut self,
-        inode: u64,
-        reason: String,
-        known: Option<&Snapshot>,
-        listeners: &mut Vec<Listener>,
-    ) {
+    /// Takes the listeners of a namespace that is not read from those that are `known`.
+    fn leave_out(&self, inode: u64, known: Option<&Snapshot>, listeners: &mut Vec<Listener>) {
         let is_of_it = |listener: &&Listener| {
             let namespace = listener.namespace.as_ref();
             namespace.is_some_and(|namespace| namespace.inode == inode)
         };
         let known = known.map_or(&[][..], Snapshot::listeners);
         listeners.extend(known.iter().filter(is_of_it).cloned());
+    }
+
+    fn note_unreadable(&mut self, inode: u64, reason: String) {
         if !self.unreadable.iter().any(|other| other.inode == inode) {
             self.unreadable.push(Unreadable { inode, reason });
         }
     }
 }
 
-/// Asks `netlink` until its answer is complete. Returns the tables that did not settle.
+fn snapshot_of(listeners: Vec<Listener>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let move_in = |all: &mut Vec<Listener>| {
+        *all = listeners;
+        Ok::<_, ()>(())
+    };
+    let _ = snapshot.refill(move_in);
+    snapshot
+}
+
+fn is_tcp(listener: &Listener) -> bool {
+    listener.protocol == Protocol::Tcp
+}
+
+/// Asks `netlink` for this protocol until its answer is complete. Returns the tables that
+/// did not settle.
 fn read_netlink(
     netlink: &mut Netlink,
+    protocol: Protocol,
     listeners: &mut Vec<Listener>,
 ) -> Result<Tables, NetlinkError> {
     let mut failure = None;
     let unsettled = read_whole(listeners, &mut |listeners| {
-        failure = netlink.read(listeners).err();
+        failure = netlink.read_only(Some(protocol), listeners).err();
         failure.is_none().then(|| netlink.split())
     });
     match failure {
@@ -665,12 +949,7 @@ fn read_whole(
         return Some(split);
     }
     let mut read = |snapshot: &mut Snapshot| snapshot.refill(|all| read(all).ok_or(())).ok();
-    let mut snapshot = Snapshot::default();
-    let move_in = |all: &mut Vec<Listener>| {
-        all.extend(listeners.drain(before..));
-        Ok::<_, ()>(())
-    };
-    let _ = snapshot.refill(move_in);
+    let mut snapshot = snapshot_of(listeners.drain(before..).collect());
     let unsettled = complete::complete(&mut snapshot, split, &mut read);
     listeners.extend_from_slice(snapshot.listeners());
     unsettled

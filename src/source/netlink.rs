@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::ErrorKind;
 
 use super::tables::Tables;
+use super::turns::Limit;
 use crate::kernel::netlink::client::Client;
 use crate::kernel::netlink::diag::Listeners;
 use crate::kernel::netlink::link::Interfaces;
@@ -33,6 +34,8 @@ pub struct Netlink {
     bound: Vec<(usize, u32)>,
     interfaces: Interfaces,
     split: Tables,
+    /// What may be read. More is an error.
+    pub limit: Limit,
 }
 
 /// Why inet_diag gave no snapshot: the table that was asked for, and the reason.
@@ -89,6 +92,7 @@ impl Netlink {
             bound: Vec::new(),
             interfaces: Interfaces::default(),
             split: Tables::default(),
+            limit: Limit::default(),
         }
     }
 
@@ -103,11 +107,26 @@ impl Netlink {
     /// If a dump is not complete. `listeners` then holds part of a snapshot and
     /// must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), NetlinkError> {
+        self.read_only(None, listeners)
+    }
+
+    /// As [`Netlink::read`], but only the tables of this protocol, if one is given.
+    ///
+    /// # Errors
+    /// As those of [`Netlink::read`].
+    pub fn read_only(
+        &mut self,
+        only: Option<Protocol>,
+        listeners: &mut Vec<Listener>,
+    ) -> Result<(), NetlinkError> {
         sys::give_back(&mut self.bound);
         self.bound.clear();
         self.split = Tables::default();
         let tables = self.tables;
-        for of_protocol in tables.chunks(2) {
+        for (of_protocol, protocol) in tables.chunks(2).zip([Protocol::Tcp, Protocol::Udp]) {
+            if only.is_some_and(|only| only != protocol) {
+                continue;
+            }
             if let [Some(v4), Some(_)] = *of_protocol
                 && self.read_both(v4, listeners)?
             {
@@ -191,7 +210,14 @@ impl Netlink {
             self.open()?;
             let (client, bound) = (&mut self.client, &mut self.bound);
             let kinds = Kinds::same(wanted.kind());
-            let mut take = |row: &[u8]| wanted.take(row, listeners, bound);
+            let (limit, mut rows) = (&mut self.limit, 0);
+            let mut take = |row: &[u8]| {
+                rows += 1;
+                match limit.admits(rows) {
+                    true => wanted.take(row, listeners, bound),
+                    false => None,
+                }
+            };
             let answer =
                 wanted.with_request(|request| client.ask(kinds, Amount::Dump, request, &mut take));
             tries += 1;

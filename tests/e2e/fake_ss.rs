@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use lntu::listener::Protocol;
 use lntu::snapshot::Snapshot;
 use lntu::source::{Expected, Known, Source, SourceOptions};
 use tempfile::TempDir;
@@ -409,9 +410,9 @@ fn a_second_look_that_another_source_answers_adds_to_the_first() {
     }
     struct ExpectedPort(u16);
     impl Expected for ExpectedPort {
-        fn find_missing(&self, snapshot: &Snapshot, namespaces: &mut Vec<u64>) {
+        fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>) {
             if !is_there(snapshot, self.0) {
-                namespaces.push(0);
+                lists.push((0, Protocol::Tcp));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -339,6 +340,18 @@ pub fn in_private_network(test: impl FnOnce() + Send) {
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// Runs `open` on a thread in the network namespace that `file` is.
+pub fn in_namespace<T: Send>(file: &fs::File, open: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let enter = move || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
+            open()
+        };
+        scope.spawn(enter).join().unwrap()
+    })
 }
 
 /// A directory for PATH. Its `ss` runs this shell script.

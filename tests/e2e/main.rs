@@ -23,6 +23,7 @@ mod list;
 mod manual;
 mod memory;
 mod namespaces;
+mod neighbours;
 mod netlink;
 mod of;
 mod old_kernels;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -52,20 +51,20 @@ impl Host {
     }
 
     /// Starts a process that does nothing, in the network namespace of this thread.
-    fn process(&self) -> Inside {
+    pub fn process(&self) -> Inside {
         Inside::start(&mut self.command("sleep", &["1000"]))
     }
 
     /// Runs `make` in a new network namespace. A process is in that namespace
     /// afterwards, and what `make` opened.
-    fn container<T: Send>(&self, make: impl FnOnce() -> T + Send) -> (Inside, T) {
+    pub fn container<T: Send>(&self, make: impl FnOnce() -> T + Send) -> (Inside, T) {
         let mut made = None;
         in_private_network(|| made = Some((self.process(), make())));
         made.unwrap()
     }
 
     /// `lntu watch -A` with these arguments.
-    fn watch(&self, arguments: &[&str]) -> Running {
+    pub fn watch(&self, arguments: &[&str]) -> Running {
         let arguments = [&["-A", "-q", "-i", FAST], arguments].concat();
         Running::start(&mut self.command(env!("CARGO_BIN_EXE_lntu"), &arguments))
     }
@@ -104,10 +103,12 @@ impl Inside {
     }
 
     /// The inode of its network namespace.
-    fn namespace(&self) -> u64 {
-        fs::metadata(format!("/proc/{}/ns/net", self.pid))
-            .unwrap()
-            .ino()
+    pub fn namespace(&self) -> u64 {
+        self.namespace_file().metadata().unwrap().ino()
+    }
+
+    pub fn namespace_file(&self) -> fs::File {
+        fs::File::open(format!("/proc/{}/ns/net", self.pid)).unwrap()
     }
 }
 
@@ -138,7 +139,7 @@ fn traced(strace: &Running) -> Pid {
     })
 }
 
-fn tcp(address: &str) -> TcpListener {
+pub fn tcp(address: &str) -> TcpListener {
     TcpListener::bind(address).unwrap()
 }
 
@@ -366,15 +367,7 @@ impl Mounted<'_> {
 
     /// What `open` opens in it.
     fn open<T: Send>(&self, open: impl FnOnce() -> T + Send) -> T {
-        let file = self.file();
-        std::thread::scope(|scope| {
-            let enter = move || {
-                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-                rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
-                open()
-            };
-            scope.spawn(enter).join().unwrap()
-        })
+        in_namespace(&self.file(), open)
     }
 }
 
@@ -633,7 +626,7 @@ fn after_a_poll_the_watcher_is_at_home_and_holds_nothing() {
 }
 
 /// Stops the process while it waits between two polls.
-fn stop_at_rest(pid: Pid) {
+pub fn stop_at_rest(pid: Pid) {
     let number = pid.as_raw_nonzero();
     wait_for("a pause", || {
         kill_process(pid, Signal::STOP).unwrap();

@@ -58,6 +58,13 @@ impl ProcNet {
         }
     }
 
+    /// Reads at most so many bytes of a table. A table with more is an error.
+    pub fn limit(&mut self, bytes: u64) {
+        self.files
+            .iter_mut()
+            .for_each(|file| file.most_bytes = bytes);
+    }
+
     /// Another source has these listeners. So their tables exist, and a failure
     /// to read one of them is an error from now on.
     pub fn require_tables_of(&mut self, listeners: &Snapshot) {

@@ -1,0 +1,369 @@
+//! How much of a poll one network namespace may take, so that none holds up the others.
+//!
+//! The short TCP list of a namespace is read at every poll. What costs more takes turns:
+//!
+//! - UDP, because for each namespace that is asked, the kernel walks the UDP sockets of the
+//!   whole host. One user's sockets make the lists of all namespaces slow.
+//! - A TCP list with more than [`SHORT`] rows. A shorter one fits into one datagram, so it
+//!   is read once; a longer one is read three times or more, until it is complete.
+//!
+//! All turns together may take one part in [`LEAST_SHARE`] of a core, which is half of what polls
+//! may take. As long as they do not, every namespace has its turn at every poll. Otherwise
+//! a later poll goes on where this one stopped. What had no turn stays as it was.
+//!
+//! A turn ends when it goes over a [`Limit`]. Then the namespace is *lost*, keeps its last
+//! known listeners, and is asked again after a second, then after two, and so on up to
+//! [`LONGEST_WAIT`], until it fits.
+
+use std::time::{Duration, Instant};
+
+use crate::sys;
+
+/// More rows take several datagrams, which hold some 260.
+pub const SHORT: usize = 256;
+/// A turn may list this many sockets of each protocol. The largest known users, servers
+/// that relay media, bind 10,000 UDP ports. With half a dozen copies of each listener, one
+/// namespace fills some 30 MB.
+const MOST_ROWS: usize = 20_000;
+/// A namespace may make the kernel list this many rows in one poll, and so at most as many
+/// datagrams. The longest list of both protocols is complete after three reads, and three
+/// more show that a listener is gone.
+const MOST_READ: usize = 12 * MOST_ROWS + SHORT;
+/// Long lists of one namespace may take this much CPU time in one poll. A poll with more
+/// than half a second is followed by a pause of nine times as long.
+pub const MOST_TIME: Duration = Duration::from_millis(300);
+/// Turns may take one part in so many of a core.
+const LEAST_SHARE: u32 = 20;
+/// What turns did not use within this time is lost: one poll spends 50 ms on them.
+const MEMORY: Duration = Duration::from_secs(1);
+/// See the first comment.
+const LONGEST_WAIT: Duration = Duration::from_secs(64);
+
+/// What may be read. By default, everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The rows of one list.
+    pub rows: usize,
+    /// The rows that all lists may still have.
+    left: usize,
+    /// The CPU time of this process that ends reading.
+    end: Duration,
+    /// Why the last reading was ended.
+    pub exceeded: Option<Exceeded>,
+}
+
+/// What was exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// One list has more rows than allowed.
+    Rows,
+    /// So many rows were read that the list does not settle.
+    Read,
+    /// It took too much CPU time.
+    Time,
+}
+
+impl Exceeded {
+    /// What to say of a namespace that had a turn.
+    fn reason(self) -> String {
+        match self {
+            Exceeded::Rows => format!("it has more than {MOST_ROWS} sockets of a protocol"),
+            Exceeded::Read => "its lists are long and change all the time".into(),
+            Exceeded::Time => format!("its lists take over {} ms", MOST_TIME.as_millis()),
+        }
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Limit {
+        Limit {
+            rows: usize::MAX,
+            left: usize::MAX,
+            end: Duration::MAX,
+            exceeded: None,
+        }
+    }
+}
+
+impl Limit {
+    /// The limit of a short list.
+    pub fn of_short() -> Limit {
+        Limit {
+            rows: SHORT,
+            ..Limit::default()
+        }
+    }
+
+    /// Whether another row may be read, the one with this number in its list.
+    pub fn admits(&mut self, number: usize) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.exceeded = if number > self.rows {
+            Some(Exceeded::Rows)
+        } else if self.left == 0 {
+            Some(Exceeded::Read)
+        // This cannot be asked for each row.
+        } else if number.is_multiple_of(SHORT) && sys::cpu_time() > self.end {
+            Some(Exceeded::Time)
+        } else {
+            return true;
+        };
+        false
+    }
+}
+
+/// What one namespace has used in a poll.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    left: usize,
+    time: Duration,
+}
+
+impl Default for Used {
+    fn default() -> Used {
+        Used {
+            left: MOST_READ,
+            time: Duration::ZERO,
+        }
+    }
+}
+
+impl Used {
+    /// The limit of a turn that starts when this process has used `cpu_time`.
+    pub fn limit(&self, cpu_time: Duration) -> Limit {
+        Limit {
+            rows: MOST_ROWS,
+            left: self.left,
+            end: cpu_time.saturating_add(MOST_TIME.saturating_sub(self.time)),
+            exceeded: None,
+        }
+    }
+
+    /// Notes that a turn with this `limit` took this much CPU time.
+    pub fn add(&mut self, limit: &Limit, time: Duration) {
+        self.left = limit.left;
+        self.time += time;
+    }
+}
+
+/// Which namespaces have a turn.
+#[derive(Debug)]
+pub struct Turns {
+    /// When the current poll started.
+    started: Instant,
+    /// The time up to which the share of turns is used.
+    used_until: Instant,
+    /// `used_until` is at least this.
+    remembered: Instant,
+    /// No poll was finished yet. Its turns are not limited: all that is there must be known
+    /// at the start.
+    is_first: bool,
+    /// The inode of the namespace that is the next.
+    next: u64,
+    /// The inode of the first namespace that the current poll has refused a turn.
+    refused: Option<u64>,
+    lost: Vec<Lost>,
+}
+
+/// A namespace that went over a limit.
+#[derive(Debug)]
+struct Lost {
+    inode: u64,
+    reason: Exceeded,
+    /// How long to wait until it is asked again.
+    wait: Duration,
+    until: Instant,
+    /// It was asked again in the current poll, and has fit until now.
+    fits: bool,
+}
+
+impl Turns {
+    /// The turns of polls that start `now`.
+    pub fn new(now: Instant) -> Turns {
+        Turns {
+            started: now,
+            used_until: now,
+            remembered: now,
+            is_first: true,
+            next: 0,
+            refused: None,
+            lost: Vec::new(),
+        }
+    }
+
+    /// Begins a poll.
+    pub fn start_poll(&mut self, now: Instant) {
+        // With a long interval, a poll may spend what the time since the last one allows.
+        let memory = now.checked_sub(MEMORY).unwrap_or(now);
+        self.remembered = self.started.min(memory);
+        self.started = now;
+        self.lost.retain(|lost| !lost.fits);
+    }
+
+    /// Whether the namespace with this inode has a turn. To be asked once for each in a
+    /// poll, in the order of inodes.
+    pub fn has_turn(&mut self, inode: u64) -> bool {
+        if self.is_first {
+            return true;
+        }
+        // Those before it had theirs.
+        if inode < self.next || self.refused.is_some() {
+            return false;
+        }
+        let may_start = self.used_until <= self.started;
+        if !may_start {
+            self.refused = Some(inode);
+        }
+        may_start
+    }
+
+    /// Notes the CPU time of a turn.
+    pub fn charge(&mut self, time: Duration) {
+        self.used_until = self.used_until.max(self.remembered) + time * LEAST_SHARE;
+    }
+
+    /// Notes that each namespace was asked for.
+    pub fn end_round(&mut self) {
+        self.is_first = false;
+        self.next = self.refused.take().unwrap_or_default();
+    }
+
+    /// Whether a namespace has to wait for its turn in a later poll.
+    pub fn are_waited_for(&self) -> bool {
+        self.next != 0
+    }
+
+    /// Notes that this namespace went over a limit. Returns what to say.
+    pub fn lose(&mut self, inode: u64, reason: Exceeded) -> String {
+        let place = self.lost.iter().position(|lost| lost.inode == inode);
+        let place = place.unwrap_or_else(|| {
+            self.lost.push(Lost {
+                inode,
+                reason,
+                wait: Duration::from_millis(500),
+                until: self.started,
+                fits: false,
+            });
+            self.lost.len() - 1
+        });
+        let lost = &mut self.lost[place];
+        lost.reason = reason;
+        lost.wait = (lost.wait * 2).min(LONGEST_WAIT);
+        lost.until = self.started + lost.wait;
+        lost.fits = false;
+        reason.reason()
+    }
+
+    /// Why this namespace is lost, if it is, and whether it is time to ask it again.
+    pub fn is_lost(&self, inode: u64) -> Option<(String, bool)> {
+        let lost = self.lost.iter().find(|lost| lost.inode == inode)?;
+        (!lost.fits).then(|| (lost.reason.reason(), lost.until <= self.started))
+    }
+
+    /// Notes that this namespace had a turn and went over no limit.
+    pub fn fit(&mut self, inode: u64) {
+        let lost = self.lost.iter_mut().find(|lost| lost.inode == inode);
+        if let Some(lost) = lost {
+            lost.fits = true;
+        }
+    }
+
+    /// Forgets the namespaces that are lost and not there any more.
+    pub fn retain(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.lost.retain(|lost| is_there(lost.inode));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(100);
+
+    /// Polls of `namespaces` every 100 ms for a minute, in which each turn costs this much:
+    /// how many turns each had after the first poll.
+    fn turns(namespaces: u64, cost: Duration) -> Vec<u32> {
+        let mut now = Instant::now();
+        let mut turns = Turns::new(now);
+        let mut had = vec![0; namespaces as usize];
+        for poll in 0..=600 {
+            turns.start_poll(now);
+            for inode in 1..=namespaces {
+                let has_turn = turns.has_turn(inode);
+                assert!(has_turn || poll > 0);
+                if has_turn {
+                    turns.charge(cost);
+                    had[inode as usize - 1] += u32::from(poll > 0);
+                }
+            }
+            turns.end_round();
+            now += STEP;
+        }
+        had
+    }
+
+    #[test]
+    fn cheap_namespaces_have_a_turn_at_every_poll() {
+        let had = turns(10, Duration::from_micros(400));
+        // The first poll is paid for, too.
+        assert!(had.iter().all(|turns| *turns >= 599), "{had:?}");
+    }
+
+    #[test]
+    fn expensive_turns_go_round_within_a_twentieth_of_a_core() {
+        for (namespaces, cost) in [(10, 4), (100, 4), (3, 300)] {
+            let had = turns(namespaces, Duration::from_millis(cost));
+            let (least, most) = (had.iter().min().unwrap(), had.iter().max().unwrap());
+            assert!(most - least <= 1, "{had:?}");
+            let milliseconds = u64::from(had.iter().sum::<u32>()) * cost;
+            assert!((2000..=3400).contains(&milliseconds), "{milliseconds}");
+        }
+    }
+
+    #[test]
+    fn a_lost_namespace_is_asked_less_and_less_often() {
+        let start = Instant::now();
+        let mut turns = Turns::new(start);
+        let mut asked = Vec::new();
+        for second in 0..300 {
+            turns.start_poll(start + Duration::from_secs(second));
+            if turns.is_lost(7).is_none_or(|(_, is_due)| is_due) {
+                turns.lose(7, Exceeded::Rows);
+                asked.push(second);
+            }
+        }
+        assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 127, 191, 255]);
+    }
+
+    /// What the looks of one poll find counts as well as its first one.
+    #[test]
+    fn a_lost_namespace_is_back_when_it_fits_for_a_whole_poll() {
+        let mut turns = Turns::new(Instant::now());
+        turns.lose(7, Exceeded::Read);
+        turns.fit(7);
+        assert_eq!(turns.is_lost(7), None);
+        turns.lose(7, Exceeded::Read);
+        assert!(turns.is_lost(7).is_some());
+        turns.start_poll(Instant::now());
+        assert!(turns.is_lost(7).is_some());
+        turns.fit(7);
+        turns.start_poll(Instant::now());
+        assert_eq!(turns.lost.len(), 0);
+    }
+
+    #[test]
+    fn a_limit_ends_reading_after_so_many_rows() {
+        let used = Used::default();
+        let mut limit = used.limit(Duration::MAX);
+        assert!((1..=MOST_ROWS).all(|number| limit.admits(number)));
+        assert!(!limit.admits(MOST_ROWS + 1));
+        assert_eq!(limit.exceeded, Some(Exceeded::Rows));
+        let mut limit = used.limit(Duration::MAX);
+        assert_eq!((0..).take_while(|_| limit.admits(1)).count(), MOST_READ - 1);
+        assert_eq!(limit.exceeded, Some(Exceeded::Read));
+        let mut limit = used.limit(Duration::ZERO);
+        limit.end = Duration::ZERO;
+        assert!(limit.admits(1) && !limit.admits(SHORT));
+        assert_eq!(limit.exceeded, Some(Exceeded::Time));
+        assert!((0..1000).all(|number| Limit::default().admits(number)));
+    }
+}
