@@ -82,7 +82,7 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(error) => error.fmt(f),
             Error::Source(error) => error.fmt(f),
-            Error::Died(error) => error.fmt(f),
+            Error::Died(error) => write!(f, "--of{error}"),
             Error::Unknown(port, Unknown::Table(reason)) => {
                 write!(f, "{port}: could not tell, since {reason}")
             }

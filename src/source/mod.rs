@@ -344,9 +344,6 @@ impl Source {
         if let Some(tree) = &mut self.tree {
             tree.start_poll();
         }
-        if let Some(excluded) = &mut self.excluded {
-            excluded.tree.start_poll();
-        }
         self.look(known, snapshot, true)?;
         if let Some(expected) = known.expected
             && !self.looks.are_single
@@ -583,6 +580,8 @@ fn excluded(proc_root: &Path, pid: u32) -> Result<Option<Excluded>, SourceError>
 impl Excluded {
     /// Removes its listeners from `snapshot`.
     fn leave_out(&mut self, snapshot: &mut Snapshot) {
+        // It may have taken long to list the listeners of all namespaces.
+        self.tree.start_poll();
         self.failure = self.tree.remove_held(snapshot).err();
         if let Some(pid) = self.tree.ended_root()
             && !std::mem::replace(&mut self.said_ended, true)
@@ -600,7 +599,8 @@ impl Excluded {
             .take_doubt()
             .reason_for(|_| true)
             .map(String::from);
-        let failure = self.failure.take().map(|error| error.to_string());
+        let failure = self.failure.take();
+        let failure = failure.map(|error| error.to_string().trim_start_matches(": ").into());
         reason.or(failure)
     }
 }
