@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::exit_status::ExitStatus;
 use crate::listener::{Endpoint, Interface, SsAddress};
 use crate::output::OutputError;
-use crate::port::RequiredPort;
+use crate::port::{RequiredPort, UnixSocket};
 use crate::source::SourceError;
 use crate::source::tree::TreeError;
 
@@ -24,6 +24,8 @@ pub enum Error {
     Died(TreeError),
     /// Nothing was found that certainly serves this port, for this reason.
     Unknown(RequiredPort, Unknown),
+    /// It is not known whether this Unix socket listens, for this reason.
+    UnknownUnix(UnixSocket, String),
     /// The answer was written, but lacks something or may lack it: this says what.
     Partial(String),
     /// This address that was asked about is none of this network namespace's.
@@ -109,6 +111,9 @@ impl fmt::Display for Error {
             }
             Error::Unknown(port, Unknown::Holder(reason)) => {
                 write!(f, "{port}: could not tell who listens: {reason}")
+            }
+            Error::UnknownUnix(socket, reason) => {
+                write!(f, "{socket}: could not tell, since {reason}")
             }
             Error::Partial(what) => f.write_str(what),
             Error::NotOwn(address) => write!(

@@ -58,6 +58,8 @@ pub enum PortSpecError {
     RangeNotTaken,
     /// The protocol is neither `tcp` nor `udp`.
     Protocol,
+    /// A Unix socket without an absolute path or an abstract name.
+    Unix,
 }
 
 impl fmt::Display for PortSpecError {
@@ -74,6 +76,7 @@ impl fmt::Display for PortSpecError {
             PortSpecError::Range => "the range ends before it starts",
             PortSpecError::RangeNotTaken => "a range needs --any (one of its ports is then enough)",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
+            PortSpecError::Unix => "a Unix socket is unix:/PATH or unix:@NAME",
         })
     }
 }
@@ -436,6 +439,52 @@ impl fmt::Display for RequiredPort {
             protocol: Some(self.protocol),
         };
         spec.fmt(f)
+    }
+}
+
+const UNIX: &str = "unix:";
+
+/// A PORT that is a Unix socket: `unix:/PATH`, or `unix:@NAME` for an abstract name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket(String);
+
+/// A PORT argument.
+pub enum PortArgument {
+    /// A port, or a range of them.
+    Port(PortSpec),
+    /// A Unix socket.
+    Unix(UnixSocket),
+}
+
+impl UnixSocket {
+    /// Its absolute path, or its abstract name after an `@`.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Its abstract name, if that is what it has.
+    pub fn abstract_name(&self) -> Option<&str> {
+        self.0.strip_prefix('@')
+    }
+}
+
+impl FromStr for PortArgument {
+    type Err = PortSpecError;
+
+    fn from_str(text: &str) -> Result<PortArgument, PortSpecError> {
+        match text.strip_prefix(UNIX) {
+            None => text.parse().map(PortArgument::Port),
+            Some(name) => match name.as_bytes() {
+                [b'/' | b'@', _, ..] => Ok(PortArgument::Unix(UnixSocket(name.into()))),
+                _ => Err(PortSpecError::Unix),
+            },
+        }
+    }
+}
+
+impl fmt::Display for UnixSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{UNIX}{}", self.0)
     }
 }
 

@@ -542,7 +542,8 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
         PROBES,
         "For check and wait, ",
         "PROTO is tcp if not given, a range needs --any, and a wildcard that takes its family \
-         serves an ADDRESS too.",
+         serves an ADDRESS too. unix:/PATH is a Unix socket, and unix:@NAME one with an \
+         abstract name.",
     ),
     (
         ALL,

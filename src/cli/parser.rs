@@ -7,10 +7,11 @@ use lexopt::Arg;
 
 use super::command_line::{Command, CommandLine};
 use super::description::{self, Action, COMMANDS, CommandName, Flag, OptionSpec, Setting};
-use super::typed::Typed;
+use super::typed::{ONLY_PROBES, Typed};
 use super::values::{self, Excluded, Variable};
 use crate::command::entrypoint::Application;
 use crate::error::UsageError;
+use crate::port::PortArgument;
 use crate::report::Verbosity;
 
 /// Reads the arguments that follow the program's name. `variable` looks up a variable
@@ -154,9 +155,10 @@ impl Parser<'_> {
             Setting::Exclude => match values::excluded_word(text) {
                 Some(Excluded::Loopback) => typed.excludes_loopback = true,
                 Some(Excluded::Ephemeral(of)) => typed.excludes_ephemeral.extend(of),
-                None => typed
-                    .excluded
-                    .push(values::parse_port(name, text, self.variable)?),
+                None => match values::parse_port(name, text, self.variable)? {
+                    PortArgument::Port(port) => typed.excluded.push(port),
+                    PortArgument::Unix(_) => return Err(values::refused(name, text, &ONLY_PROBES)),
+                },
             },
             Setting::ExcludeHolder => {
                 typed
@@ -207,7 +209,7 @@ impl Parser<'_> {
     fn port(&mut self, value: &OsStr) -> Result<(), UsageError> {
         let typed = &mut self.typed;
         let text = value.to_string_lossy();
-        let spec = values::parse_port("PORT", &text, self.variable).map_err(|error| {
+        let argument = values::parse_port("PORT", &text, self.variable).map_err(|error| {
             let first = text.as_bytes().first();
             let is_word =
                 first.is_some_and(|byte| byte.is_ascii_alphabetic() || b"./".contains(byte));
@@ -217,7 +219,10 @@ impl Parser<'_> {
                 false => error,
             }
         })?;
-        typed.ports.push((text.into_owned(), spec));
+        match argument {
+            PortArgument::Port(spec) => typed.ports.push((text.into_owned(), spec)),
+            PortArgument::Unix(socket) => typed.unix.push(socket),
+        }
         Ok(())
     }
 }

@@ -13,9 +13,13 @@ use crate::command::wait::WaitOptions;
 use crate::command::watch::WatchOptions;
 use crate::error::UsageError;
 use crate::listener::{Family, Protocol, SocketTable};
-use crate::port::{Filter, PortSpec, RequiredPort};
+use crate::port::{Filter, PortSpec, RequiredPort, UnixSocket};
 use crate::report::Verbosity;
 use crate::source::{SourceChoice, SourceOptions};
+
+/// Why a Unix socket is refused.
+pub const ONLY_PROBES: &str =
+    "only check and wait look at Unix sockets (under the name ss, ss -lx lists them)";
 
 /// What was typed, before it is known which command it is for.
 #[derive(Default)]
@@ -35,6 +39,7 @@ pub struct Typed {
     pub pids: bool,
     /// With the text of each, for messages.
     pub ports: Vec<(String, PortSpec)>,
+    pub unix: Vec<UnixSocket>,
     pub source: Option<SourceName>,
     pub proc_root: Option<PathBuf>,
     pub pid: Option<u32>,
@@ -70,6 +75,7 @@ impl Typed {
         };
         self.refuse_options_of_others(name)?;
         self.refuse_what_pids_lack()?;
+        self.refuse_what_unix_lacks(name)?;
         let mut source = self.source_options()?;
         if matches!(name, CommandName::Watch | CommandName::List) {
             source.filter.ports = chosen_ports(self.ports.drain(..), &source.filter)?;
@@ -185,6 +191,10 @@ impl Typed {
         let allowed = ports.iter().map(|(_, spec)| spec.clone());
         let allowed = self.only.then(|| allowed.collect());
         let mut filter = source.filter.clone();
+        if ports.is_empty() && self.unix.is_empty() {
+            let name = name.text();
+            return Err(UsageError::of_lntu(format!("{name}: needs a PORT")));
+        }
         let ports = required_ports(name, ports, &mut filter, wanted)?;
         // What else listens can be in any table.
         if !self.only {
@@ -204,6 +214,7 @@ impl Typed {
         }
         Ok(Question {
             ports,
+            unix: std::mem::take(&mut self.unix),
             wanted,
             allowed,
             max_queued: self.max_queued,
@@ -240,6 +251,26 @@ impl Typed {
                 option.long
             ))),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses what cannot be said of Unix sockets.
+    fn refuse_what_unix_lacks(&self, name: CommandName) -> Result<(), UsageError> {
+        let Some(socket) = self.unix.first() else {
+            return Ok(());
+        };
+        if !matches!(name, CommandName::Check | CommandName::Wait) {
+            return Err(refused("PORT", &socket.to_string(), &ONLY_PROBES));
+        }
+        let others = ["any", "closed", "of", "pid", "proc"];
+        let is_other = |option: &&&OptionSpec| others.contains(&option.long);
+        let option = self.options.iter().find(is_other).map(|option| option.long);
+        let source = (self.source == Some(SourceName::Proc)).then_some("source proc");
+        match option.or(source) {
+            Some(option) => Err(UsageError::of_lntu(format!(
+                "--{option}: not together with {socket}"
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -332,7 +363,7 @@ fn chosen_ports(
     specs.map(chosen).collect()
 }
 
-/// The PORTs of a command that needs some. `filter` then leaves out what no PORT
+/// The PORTs of a command that asks about them. `filter` then leaves out what no PORT
 /// needs: a protocol, or IPv4.
 fn required_ports(
     name: CommandName,
@@ -340,12 +371,6 @@ fn required_ports(
     filter: &mut Filter,
     wanted: Wanted,
 ) -> Result<Vec<RequiredPort>, UsageError> {
-    if specs.is_empty() {
-        return Err(UsageError::of_lntu(format!(
-            "{}: needs a PORT",
-            name.text()
-        )));
-    }
     let required = |(text, spec): (String, PortSpec)| {
         match wanted {
             Wanted::Any | Wanted::None => Ok(RequiredPort::one_of(spec)),
@@ -360,8 +385,9 @@ fn required_ports(
         })
     };
     let ports: Vec<RequiredPort> = specs.into_iter().map(required).collect::<Result<_, _>>()?;
-    let first = ports[0].protocol();
-    if ports.iter().all(|port| port.protocol() == first) {
+    if let Some(first) = ports.first().map(RequiredPort::protocol)
+        && ports.iter().all(|port| port.protocol() == first)
+    {
         filter.protocol = Some(first);
     }
     let to_bind = wanted == Wanted::None;

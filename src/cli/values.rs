@@ -11,7 +11,7 @@ use super::variables;
 use crate::command::pace::{self, DurationError, Interval};
 use crate::error::UsageError;
 use crate::listener::Protocol;
-use crate::port::{PortSpec, PortSpecError};
+use crate::port::{PortArgument, PortSpecError};
 
 /// Looks up a variable of the environment.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -120,7 +120,11 @@ pub fn parse_interval(name: &str, text: &str) -> Result<Interval, UsageError> {
 }
 
 /// Reads a PORT, in which environment variables are expanded.
-pub fn parse_port(name: &str, text: &str, variable: Variable<'_>) -> Result<PortSpec, UsageError> {
+pub fn parse_port(
+    name: &str,
+    text: &str,
+    variable: Variable<'_>,
+) -> Result<PortArgument, UsageError> {
     let expanded = variables::expand(text, variable);
     let expanded = expanded.map_err(|error| refused(name, text, &error))?;
     let is_expanded = expanded != text;

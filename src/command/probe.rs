@@ -11,18 +11,21 @@ use crate::error::{Error, Unknown};
 use crate::kernel::netlink::route;
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::output::{Format, Output};
-use crate::port::{PortSpec, RequiredPort, Serves};
+use crate::port::{PortSpec, RequiredPort, Serves, UnixSocket};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
+use crate::source::unix::{Sought, UnixSockets, UnixState};
 use crate::source::{self, Answer, Expected, Known, Source, SourceError, SourceOptions};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// At least one port.
+    /// At least one port, unless there is a Unix socket.
     pub ports: Vec<RequiredPort>,
-    /// Which of them must listen.
+    /// Unix sockets, which must all listen. If there is one, so must all ports.
+    pub unix: Vec<UnixSocket>,
+    /// Which of the ports must listen.
     pub wanted: Wanted,
     /// What may listen. `None` if that is not asked.
     pub allowed: Option<Vec<PortSpec>>,
@@ -50,6 +53,7 @@ pub struct Probe {
     path: OsString,
     question: Question,
     snapshot: Snapshot,
+    unix: UnixSockets,
     /// What the last look found out besides.
     answer: Answer,
     has_looked: bool,
@@ -161,6 +165,7 @@ impl Probe {
             source: Source::new(options.clone(), path)?,
             options,
             path: path.to_os_string(),
+            unix: UnixSockets::new(&question.unix),
             question,
             snapshot: Snapshot::default(),
             answer: Answer::default(),
@@ -175,6 +180,10 @@ impl Probe {
     /// # Errors
     /// If the source has no complete answer. At the first look, [`Error::NotOwn`].
     pub fn look(&mut self, looks_again: bool) -> Result<(), Error> {
+        self.unix.look();
+        if self.question.ports.is_empty() && self.question.allowed.is_none() {
+            return Ok(());
+        }
         let expected: &dyn Expected = &self.question;
         let known = Known {
             expected: looks_again.then_some(expected),
@@ -238,6 +247,13 @@ impl Probe {
     pub fn is_met(&self) -> Result<bool, Error> {
         let mut unknown = None;
         let mut is_any = false;
+        for sought in self.unix.all() {
+            match &sought.state {
+                UnixState::Listening if !self.is_queue_too_long(sought) => {}
+                UnixState::Listening | UnixState::Closed(_) => return Ok(false),
+                UnixState::Unknown(reason) => unknown = Some(unknown_unix(sought, reason)),
+            }
+        }
         for port in &self.question.ports {
             let is_listening = match self.state(port) {
                 State::Listening => true,
@@ -273,6 +289,13 @@ impl Probe {
     /// enough, another may still come, so nothing is for good. A listener that may keep
     /// one from binding a port may still close.
     pub fn require_knowable(&self) -> Result<(), Error> {
+        for sought in self.unix.all() {
+            if let UnixState::Unknown(reason) = &sought.state
+                && sought.is_final
+            {
+                return Err(unknown_unix(sought, reason));
+            }
+        }
         if self.question.wanted == Wanted::Any || self.answer.may_know_more {
             return Ok(());
         }
@@ -297,7 +320,8 @@ impl Probe {
         });
         settling.hold_back([start, end], &Snapshot::default(), &mut settled);
         let all = std::mem::replace(&mut self.snapshot, settled);
-        let is_met = matches!(self.is_met(), Ok(true));
+        let is_met =
+            matches!(self.is_met(), Ok(true)) && self.unix.have_settled(start, settling.duration());
         if !is_met {
             self.snapshot = all;
         }
@@ -307,11 +331,17 @@ impl Probe {
     /// The ports that are not, or not certainly, as wanted, after a look, as a message
     /// names them. If there are none, all of them.
     pub fn names(&self) -> String {
-        let unmet = self.unmet(true);
-        match unmet.is_empty() {
-            true => explanation::names(&Vec::from_iter(&self.question.ports)),
-            false => explanation::names(&unmet),
+        let mut unmet = texts(&self.unmet(true));
+        for sought in self.unix.all() {
+            if !matches!(sought.state, UnixState::Listening) {
+                unmet.push(sought.socket.to_string());
+            }
         }
+        if unmet.is_empty() {
+            unmet = texts(&Vec::from_iter(&self.question.ports));
+            unmet.extend(self.question.unix.iter().map(ToString::to_string));
+        }
+        explanation::names(unmet)
     }
 
     /// Says why the answer is no: which ports are not as wanted, and what listens
@@ -334,14 +364,27 @@ impl Probe {
             let (found, _) = explanation::found(&Vec::from_iter(listeners));
             return format!(
                 "{}: still taken{after} by {found}",
-                explanation::names(&unmet)
+                explanation::names(texts(&unmet))
             );
         }
         let mut reasons = Vec::new();
+        for sought in self.unix.all() {
+            let (socket, queues) = (&sought.socket, sought.queues);
+            match sought.state {
+                UnixState::Closed(why) => reasons.push(format!("{socket}: {why}{after}")),
+                UnixState::Listening if self.is_queue_too_long(sought) => {
+                    let backlog = Some(queues.udiag_wqueue);
+                    reasons.push(queued(&socket.to_string(), queues.udiag_rqueue, backlog));
+                }
+                _ => {}
+            }
+        }
         let mut closed = Vec::new();
         for port in unmet {
             match self.state(port) {
-                State::Queued(listener) => reasons.push(queued(port, listener)),
+                State::Queued(Listener { recv_q, send_q, .. }) => {
+                    reasons.push(queued(&port.to_string(), *recv_q, *send_q));
+                }
                 _ => closed.push(port),
             }
         }
@@ -387,8 +430,9 @@ impl Probe {
         found.ok()?;
         source::name_holders(&self.options.choice, &mut others);
         let (found, verb) = explanation::found(&Vec::from_iter(others.listeners()));
-        let names = explanation::names(&Vec::from_iter(&self.question.ports));
-        Some(format!("{found} {verb} listening besides {names}"))
+        let names = explanation::names(texts(&Vec::from_iter(&self.question.ports)));
+        let besides = if names.is_empty() { "" } else { " besides " };
+        Some(format!("{found} {verb} listening{besides}{names}"))
     }
 
     /// If any one of the ports was enough, writes the listeners that serve one to
@@ -412,6 +456,11 @@ impl Probe {
         });
         let output = Output::open(None, true)?;
         list::write(&mut self.source, &mut self.snapshot, format, output).map(|_| ())
+    }
+
+    fn is_queue_too_long(&self, sought: &Sought) -> bool {
+        let most = self.question.max_queued;
+        most.is_some_and(|most| sought.queues.udiag_rqueue > most)
     }
 
     /// The ports that are certainly not as wanted, or also those of which it is unknown.
@@ -443,13 +492,20 @@ impl Probe {
     }
 }
 
+fn unknown_unix(sought: &Sought, reason: &str) -> Error {
+    Error::UnknownUnix(sought.socket.clone(), reason.into())
+}
+
+fn texts(ports: &[&RequiredPort]) -> Vec<String> {
+    ports.iter().map(ToString::to_string).collect()
+}
+
 /// Of a listener whose accept queue is too long.
-fn queued(port: &RequiredPort, listener: &Listener) -> String {
-    let Listener { recv_q, send_q, .. } = listener;
+fn queued(port: &str, recv_q: u32, send_q: Option<u32>) -> String {
     let backlog = match send_q {
         None => String::new(),
         Some(backlog) => format!(" (backlog {backlog})"),
     };
-    let (s, verb) = if *recv_q == 1 { ("", "s") } else { ("s", "") };
+    let (s, verb) = if recv_q == 1 { ("", "s") } else { ("s", "") };
     format!("{port}: {recv_q} connection{s} wait{verb} to be accepted{backlog}")
 }

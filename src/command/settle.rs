@@ -90,6 +90,11 @@ impl Settling {
         [(false, closing), (true, opening)]
     }
 
+    /// How long a change must last.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
     /// Whether the last poll saw no change.
     pub fn is_calm(&self) -> bool {
         self.seen.is_empty()

@@ -12,6 +12,7 @@
 //! - [`tree`] finds the sockets that a process and its descendants hold.
 //! - [`complete`] reads again what took several reads, until it is complete.
 //! - [`gaps`] is what a snapshot may lack, and [`error`] why there is none.
+//! - [`unix`] asks the kernel's unix_diag whether Unix sockets listen.
 //! - [`tables`] is which tables there are to doubt.
 //! - [`turns`] is how much of a poll one network namespace may take.
 //! - [`place`] is where `/proc` is.
@@ -34,6 +35,7 @@ pub mod ss;
 pub mod tables;
 pub mod tree;
 pub mod turns;
+pub mod unix;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

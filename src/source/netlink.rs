@@ -47,17 +47,22 @@ pub struct NetlinkError {
 }
 
 impl NetlinkError {
-    /// Whether the error may pass until the next poll. Otherwise the kernel, or a
-    /// sandbox, refuses.
+    /// Whether the error may pass until the next poll.
     pub fn may_pass(&self) -> bool {
-        match &self.reason {
-            AnswerError::Interrupted => true,
-            AnswerError::Io(error) => matches!(
-                error.raw_os_error(),
-                Some(EINTR | ENOMEM | ENFILE | EMFILE | ENOBUFS)
-            ),
-            AnswerError::Truncated | AnswerError::Unexpected => false,
-        }
+        may_pass(&self.reason)
+    }
+}
+
+/// Whether what failed for this reason may work later. Otherwise the kernel, or a sandbox,
+/// refuses.
+pub(super) fn may_pass(reason: &AnswerError) -> bool {
+    match reason {
+        AnswerError::Interrupted => true,
+        AnswerError::Io(error) => matches!(
+            error.raw_os_error(),
+            Some(EINTR | ENOMEM | ENFILE | EMFILE | ENOBUFS)
+        ),
+        AnswerError::Truncated | AnswerError::Unexpected => false,
     }
 }
 

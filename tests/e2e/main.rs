@@ -34,6 +34,7 @@ mod privileges;
 mod probe;
 mod processes;
 mod readme;
+mod unix;
 mod usage;
 mod wait;
 mod watch;

@@ -61,6 +61,7 @@ fn no_block_is_without_a_test() {
         include_str!("readme/containers.rs"),
         include_str!("only.rs"),
         include_str!("pids.rs"),
+        include_str!("unix.rs"),
         include_str!("wait.rs"),
     ];
     let is_asked_for = |call: &str| tests.iter().any(|tests| tests.contains(call));

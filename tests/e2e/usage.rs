@@ -466,6 +466,36 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (&["wait", "--only", "81"], "--only: not an option of wait"),
         (
+            &["check", "unix:run/x"],
+            "PORT 'unix:run/x': a Unix socket is unix:/PATH or unix:@NAME",
+        ),
+        (
+            &["check", "unix:@"],
+            "PORT 'unix:@': a Unix socket is unix:/PATH or unix:@NAME",
+        ),
+        (
+            &["list", "unix:/run/x"],
+            "PORT 'unix:/run/x': only check and wait look at Unix sockets (under the name ss, \
+             ss -lx lists them)",
+        ),
+        (
+            &["check", "--exclude", "unix:/run/x", "80"],
+            "--exclude 'unix:/run/x': only check and wait look at Unix sockets (under the name \
+             ss, ss -lx lists them)",
+        ),
+        (
+            &["check", "--any", "unix:/run/x", "80"],
+            "--any: not together with unix:/run/x",
+        ),
+        (
+            &["check", "--source", "proc", "unix:/run/x"],
+            "--source proc: not together with unix:/run/x",
+        ),
+        (
+            &["wait", "--of", "1", "unix:@x"],
+            "--of: not together with unix:@x",
+        ),
+        (
             &["wait", "-p", "80"],
             "--processes: wait prints listeners only with --any",
         ),

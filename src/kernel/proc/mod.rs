@@ -1,5 +1,6 @@
 //! Files below `/proc`: their lines, their rows, and facts about processes.
 
+pub mod device;
 pub mod file;
 pub mod hidepid;
 pub mod mounts;

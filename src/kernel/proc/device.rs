@@ -1,0 +1,40 @@
+//! The device that a file is on, by `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+
+/// The device of the file system that `file` is on, as the kernel numbers it. stat(2)
+/// gives another one for a file on btrfs. `None` if `/proc` does not say.
+pub fn device_of(file: &File) -> Option<u32> {
+    let information = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+    let information = information.ok()?;
+    let mount = information
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:\t"))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // `27 1 0:40 / /data …`: the mount, its parent, and the device.
+    let line = mounts
+        .lines()
+        .find_map(|line| line.strip_prefix(mount)?.strip_prefix(' '))?;
+    let (major, minor) = line.split(' ').nth(1)?.split_once(':')?;
+    Some(device(major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The number of a device in the kernel (`MKDEV` of `linux/kdev_t.h`).
+pub fn device(major: u32, minor: u32) -> u32 {
+    major << 20 | minor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn the_device_is_that_of_stat_where_there_is_one() {
+        let file = File::open("/proc/version").unwrap();
+        let of_stat = file.metadata().unwrap().dev();
+        let (major, minor) = (rustix::fs::major(of_stat), rustix::fs::minor(of_stat));
+        assert_eq!(device_of(&file), Some(device(major, minor)));
+    }
+}

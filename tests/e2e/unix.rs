@@ -1,0 +1,379 @@
+//! Unix sockets as PORTs of `check` and `wait`: the answer is that of a connect.
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tempfile::TempDir;
+
+use crate::containers::docker::*;
+use crate::harness::*;
+use crate::netlink::failing;
+use crate::readme::{examples, shell};
+use crate::watch::{A_WHILE, FAST};
+
+const UNMATCHED: &str = "could not tell, since no socket of this network namespace has this file \
+                         (its server has ended, or runs in another one)";
+
+fn port(path: &Path) -> String {
+    format!("unix:{}", path.display())
+}
+
+fn check(port: &str) -> (i32, String) {
+    let checked = run(&mut lntu(&["check", port]));
+    assert_eq!(checked.stdout, "", "{port}");
+    (checked.code(), checked.stderr)
+}
+
+fn yes() -> (i32, String) {
+    (0, String::new())
+}
+
+fn says(status: i32, port: &str, reason: &str) -> (i32, String) {
+    (status, format!("lntu: {port}: {reason}\n"))
+}
+
+/// A socket that is bound to `path` and does not listen.
+fn bound_to(path: &Path, kind: Type) -> Socket {
+    let socket = Socket::new(Domain::UNIX, kind, None).unwrap();
+    socket.bind(&SockAddr::unix(path).unwrap()).unwrap();
+    socket
+}
+
+fn listening(path: &Path, kind: Type, backlog: i32) -> Socket {
+    let socket = bound_to(path, kind);
+    socket.listen(backlog).unwrap();
+    socket
+}
+
+fn connects(path: &Path, kind: Type) -> bool {
+    let socket = Socket::new(Domain::UNIX, kind, None).unwrap();
+    socket.connect(&SockAddr::unix(path).unwrap()).is_ok()
+}
+
+#[test]
+fn every_state_of_a_socket_is_told_as_by_a_connect() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let _sockets = [
+        listening(&path("stream"), Type::STREAM, 5),
+        listening(&path("seqpacket"), Type::SEQPACKET, 5),
+        bound_to(&path("datagram"), Type::DGRAM),
+        bound_to(&path("bound"), Type::STREAM),
+    ];
+    drop(listening(&path("stale"), Type::STREAM, 5));
+    fs::write(path("file"), "").unwrap();
+    symlink("stream", path("link")).unwrap();
+    symlink("nothing", path("dangling")).unwrap();
+    for (name, kind, status, reason) in [
+        ("stream", Type::STREAM, 0, ""),
+        ("seqpacket", Type::SEQPACKET, 0, ""),
+        ("datagram", Type::DGRAM, 0, ""),
+        ("link", Type::STREAM, 0, ""),
+        ("bound", Type::STREAM, 1, "bound, but not listening"),
+        ("stale", Type::STREAM, 2, UNMATCHED),
+        ("file", Type::STREAM, 1, "not a socket"),
+        ("file/below", Type::STREAM, 1, "no such file"),
+        ("dangling", Type::STREAM, 1, "no such file"),
+        ("missing", Type::STREAM, 1, "no such file"),
+    ] {
+        let path = path(name);
+        let expected = match status {
+            0 => yes(),
+            _ => says(status, &port(&path), reason),
+        };
+        assert_eq!(check(&port(&path)), expected, "{name}");
+        assert_eq!(connects(&path, kind), status == 0, "{name}");
+    }
+}
+
+/// Accepted connections have the name of the listener, and outlive it.
+#[test]
+fn a_connection_is_no_listener() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let _client = UnixStream::connect(&path).unwrap();
+    let _accepted = listener.accept().unwrap();
+    assert_eq!(check(&port(&path)), yes());
+    drop(listener);
+    assert!(!connects(&path, Type::STREAM));
+    assert_eq!(check(&port(&path)), says(2, &port(&path), UNMATCHED));
+}
+
+#[test]
+fn a_renamed_socket_listens_under_its_new_name() {
+    let directory = TempDir::new().unwrap();
+    let [draft, path] = ["draft", "socket"].map(|name| directory.path().join(name));
+    let _first = UnixListener::bind(&draft).unwrap();
+    fs::rename(&draft, &path).unwrap();
+    assert_eq!(check(&port(&path)), yes());
+    assert_eq!(check(&port(&draft)), says(1, &port(&draft), "no such file"));
+    // The name that the first was bound to is now that of a socket that has ended.
+    drop(UnixListener::bind(&draft).unwrap());
+    assert!(!connects(&draft, Type::STREAM));
+    assert_eq!(check(&port(&draft)), says(2, &port(&draft), UNMATCHED));
+    fs::remove_file(&draft).unwrap();
+    let _second = UnixListener::bind(&draft).unwrap();
+    assert_eq!(check(&port(&draft)), yes());
+}
+
+#[test]
+fn a_socket_listens_where_it_is_mounted() {
+    let not_root = (!rustix::process::geteuid().is_root()).then(|| "this is not root".into());
+    if !have("root", not_root) {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let _server = UnixListener::bind(path("server")).unwrap();
+    fs::write(path("here"), "").unwrap();
+    assert_eq!(check(&port(&path("here"))).0, 1);
+    in_private_network(|| {
+        // This thread has left the network namespace of `server`. Nobody else sees its
+        // mounts.
+        #[allow(deprecated)]
+        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
+        mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )
+        .unwrap();
+        let _inside = UnixListener::bind(path("inside")).unwrap();
+        for (server, status) in [("inside", 0), ("server", 2)] {
+            mount_bind(path(server), path("here")).unwrap();
+            assert!(connects(&path("here"), Type::STREAM));
+            assert_eq!(check(&port(&path("here"))).0, status, "{server}");
+        }
+    });
+}
+
+/// A connect by path reaches it, but which socket it is cannot be seen.
+#[test]
+fn a_server_of_another_network_namespace_is_status_2() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let _outside = UnixListener::bind(&path).unwrap();
+    in_private_network(|| {
+        assert!(connects(&path, Type::STREAM));
+        assert_eq!(check(&port(&path)), says(2, &port(&path), UNMATCHED));
+    });
+}
+
+#[test]
+fn an_abstract_name_is_compared_as_a_whole() {
+    let name = unique_name();
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    let other = |text: String| {
+        let port = format!("unix:@{text}");
+        assert_eq!(check(&port), says(1, &port, "not listening"));
+        let address = SocketAddr::from_abstract_name(text).unwrap();
+        assert!(UnixStream::connect_addr(&address).is_err());
+    };
+    assert_eq!(check(&format!("unix:@{name}")), yes());
+    other(format!("{name}x"));
+    other(name[1..].into());
+    other(name.to_uppercase());
+    // Each network namespace has names of its own.
+    in_private_network(|| other(name.clone()));
+    drop(listener);
+    other(name.clone());
+}
+
+/// Such a list takes several datagrams.
+#[test]
+fn each_of_many_sockets_is_found() {
+    let directory = TempDir::new().unwrap();
+    let paths: Vec<PathBuf> = (0..1500)
+        .map(|number| directory.path().join(number.to_string()))
+        .collect();
+    in_private_network(|| {
+        let _servers: Vec<UnixListener> = paths
+            .iter()
+            .map(|path| UnixListener::bind(path).unwrap())
+            .collect();
+        let ports: Vec<String> = paths.iter().map(|path| port(path)).collect();
+        let checked = run(lntu(&["check"]).args(&ports));
+        assert_eq!(checked.lines(), [""; 0]);
+        assert_eq!(check("unix:@nothing").0, 1);
+    });
+}
+
+#[test]
+fn a_queue_that_is_too_long_is_a_no() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let _server = listening(&path, Type::STREAM, 5);
+    let clients = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
+    let check = |most| {
+        let checked = run(&mut lntu(&["check", "--max-queued", most, &port(&path)]));
+        (checked.code(), checked.stderr)
+    };
+    assert_eq!(check("3"), yes());
+    let reason = "3 connections wait to be accepted (backlog 5)";
+    assert_eq!(check("2"), says(1, &port(&path), reason));
+    drop(clients);
+}
+
+#[test]
+fn unix_sockets_and_ports_are_asked_about_together() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    in_private_network(|| {
+        let check = |arguments: &[&str]| {
+            let checked = run(lntu(&["check", &port(&path)]).args(arguments));
+            (checked.code(), without_holders(&checked.stderr))
+        };
+        let missing = format!("{}: no such file", port(&path));
+        let no = |reason: &str| (1, format!("lntu: {reason}\n"));
+        let closed = "80/tcp: not listening";
+        assert_eq!(check(&["80"]), no(&format!("{missing}; {closed}")));
+        let _unix = UnixListener::bind(&path).unwrap();
+        assert_eq!(check(&["80"]), no(closed));
+        assert_eq!(check(&["--only"]), yes());
+        let _tcp = listen_on("127.0.0.1", 80);
+        assert_eq!(check(&["80"]), yes());
+        assert_eq!(check(&["--only", "80"]), yes());
+        assert_eq!(check(&["--only"]), no("127.0.0.1:80/tcp is listening"));
+    });
+}
+
+/// A file that a server left, when it was killed, is replaced by the next one.
+#[test]
+fn wait_goes_on_while_a_stale_file_is_there() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    drop(UnixListener::bind(&path).unwrap());
+    let given_up = run(&mut lntu(&["wait", "--timeout", "100ms", &port(&path)]));
+    assert_eq!(given_up.code(), 2, "{given_up:?}");
+    assert_eq!(given_up.error(), format!("{}: {UNMATCHED}", port(&path)));
+    let waiting = Running::start(&mut lntu(&["wait", "-i", FAST, &port(&path)]));
+    waiting.assert_no_more_errors_for(A_WHILE);
+    fs::remove_file(&path).unwrap();
+    waiting.assert_no_more_errors_for(A_WHILE);
+    let _server = UnixListener::bind(&path).unwrap();
+    assert_eq!(waiting.finish().lines(), [""; 0]);
+}
+
+#[test]
+fn a_socket_settles_only_after_the_time_that_was_asked_for() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let _server = UnixListener::bind(&path).unwrap();
+    let wait = |settle, timeout| {
+        let arguments = ["wait", "-i", FAST, "--settle", settle, "--timeout", timeout];
+        run(lntu(&arguments).arg(port(&path)))
+    };
+    let early = wait("1h", "200ms");
+    assert_eq!(early.code(), 1);
+    let reason = format!(
+        "lntu: {}: not listening for long enough after N s\n",
+        port(&path)
+    );
+    assert_eq!(without_time(&early.stderr), reason);
+    assert_eq!(wait("100ms", "60s").lines(), [""; 0]);
+}
+
+/// What the file alone says is known all the same.
+#[test]
+fn where_netlink_is_refused_only_a_missing_file_is_a_no() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let _server = UnixListener::bind(path("socket")).unwrap();
+    for command in ["check", "wait"] {
+        let refused = run(failing("socket", "EPERM", "", &[command]).arg(port(&path("socket"))));
+        let reason = format!(
+            "{}: could not tell, since netlink: unix: Operation not permitted (os error 1)",
+            port(&path("socket"))
+        );
+        assert_eq!((refused.code(), refused.error()), (2, &*reason));
+    }
+    let missing = run(failing("socket", "EPERM", "", &["check"]).arg(port(&path("missing"))));
+    assert_eq!(missing.code(), 1);
+}
+
+#[test]
+fn a_directory_that_may_not_be_searched_is_status_2() {
+    if !rustix::process::geteuid().is_root() {
+        have("root", Some("only root can become another user".into()));
+        return;
+    }
+    let proc = forbidding_proc(&[], &[]);
+    let secret = TempDir::new().unwrap();
+    fs::set_permissions(secret.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let path = secret.path().join("socket");
+    let _server = UnixListener::bind(&path).unwrap();
+    for command in ["check", "wait"] {
+        let refused = run_copy(&proc, &[command, &port(&path)]);
+        let reason = format!(
+            "{}: could not tell, since Permission denied (os error 13)",
+            port(&path)
+        );
+        assert_eq!((refused.code(), refused.error()), (2, &*reason));
+    }
+}
+
+#[test]
+fn nginx_on_a_unix_socket_is_waited_for_and_checked() {
+    if !have_program("services", "nginx") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let here = directory.path().display();
+    let conf = format!(
+        "daemon off; pid {here}/pid; error_log stderr; events {{}} \
+         http {{ access_log off; server {{ listen unix:{here}/socket; }} }}"
+    );
+    let file = directory.path().join("nginx.conf");
+    fs::write(&file, conf).unwrap();
+    let waiting = Running::start(&mut lntu(&["wait", "-i", FAST, &port(&path)]));
+    let mut nginx = Command::new("nginx");
+    let nginx = Running::start(nginx.arg("-c").arg(&file));
+    assert_eq!(waiting.finish().lines(), [""; 0]);
+    UnixStream::connect(&path).unwrap();
+    assert_eq!(check(&port(&path)), yes());
+    // Killed, it leaves its file.
+    rustix::process::kill_process(nginx.pid(), rustix::process::Signal::TERM).unwrap();
+    wait_for("nginx to end", || {
+        (!connects(&path, Type::STREAM)).then_some(())
+    });
+    assert_ne!(check(&port(&path)).0, 0);
+}
+
+/// A volume with the socket of a server that runs elsewhere.
+#[test]
+fn a_container_is_sure_only_in_the_network_namespace_of_the_server() {
+    if !have_docker() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let _server = UnixListener::bind(directory.path().join("socket")).unwrap();
+    let volume = format!("--volume={}:/run", directory.path().display());
+    for (network, status) in [("host", 0), ("none", 2)] {
+        let network = format!("--network={network}");
+        let options = [&*volume, &*network];
+        let checked = Image::scratch().run(&options, &["/lntu", "check", "unix:/run/socket"]);
+        assert_eq!(checked.code(), status, "{checked:?}");
+    }
+}
+
+#[test]
+fn the_recipe_checks_a_unix_socket() {
+    let [recipe] = examples("A server on a Unix socket");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let recipe = recipe.replace("/run/php/php-fpm.sock", path.to_str().unwrap());
+    assert_eq!(run(&mut shell(&recipe)).code(), 1);
+    let _server = UnixListener::bind(&path).unwrap();
+    assert_eq!(run(&mut shell(&recipe)).lines(), [""; 0]);
+}
