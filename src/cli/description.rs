@@ -233,6 +233,7 @@ pub(super) enum Flag {
     Ipv6,
     ChangesOnly,
     Full,
+    Notify,
     Any,
     Only,
     ByPort,
@@ -405,6 +406,16 @@ option_table! {
             "not those that are there at the start", Flag::ChangesOnly);
         flag(None, "full", WATCH, "the whole table on every change", Flag::Full)
             => "Each table stands under its header; with --no-header, an empty line ends each.";
+        flag(None, "notify", WATCH,
+            "once the PORTs listen, tell the service manager (sd_notify), if there is one",
+            Flag::Notify)
+            => "Once each PORT has had a listener for at least 50 ms, and for D with --settle, \
+                the watcher sends READY=1 to the socket that the environment variable \
+                NOTIFY_SOCKET names, a path or an abstract name (@NAME). It sends it once, in \
+                a datagram of its own, and nothing else: no MAINPID, and no WATCHDOG, because \
+                a listening socket does not show that the application works. If sending \
+                fails, standard error says so once, and the watcher tries again at each poll. \
+                Without NOTIFY_SOCKET, nothing is sent. COMMAND may use the socket, too.";
         setting(None, "settle", &DURATION, POLLING,
             "report a change once it has lasted for D; for wait, until the PORTs have listened \
              for D without a break",

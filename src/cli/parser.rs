@@ -122,6 +122,7 @@ impl Parser<'_> {
             Flag::Ipv6 => typed.families[1] = true,
             Flag::ChangesOnly => typed.changes_only = true,
             Flag::Full => typed.full = true,
+            Flag::Notify => typed.notify = true,
             Flag::Any => typed.any = true,
             Flag::Only => typed.only = true,
             Flag::Closed => typed.closed = true,

@@ -52,6 +52,7 @@ pub struct Typed {
     pub max_queued: Option<u32>,
     pub changes_only: bool,
     pub full: bool,
+    pub notify: bool,
     pub settle: Option<Duration>,
     pub output: OutputOptions,
     pub application: Option<Application>,
@@ -91,12 +92,21 @@ impl Typed {
                 Some(destination) => Command::Install(destination),
                 None => return Err(UsageError::of_lntu("install: needs a DEST")),
             },
-            CommandName::Watch => Command::Watch {
-                source,
-                options: self.watch_options(output.format.by_port),
-                output,
-                application,
-            },
+            CommandName::Watch => {
+                let notify = match self.notify {
+                    true => source.filter.ports.clone(),
+                    false => Vec::new(),
+                };
+                if self.notify && notify.is_empty() {
+                    return Err(UsageError::of_lntu("--notify: needs a PORT"));
+                }
+                Command::Watch {
+                    source,
+                    options: self.watch_options(output.format.by_port, notify),
+                    output,
+                    application,
+                }
+            }
             CommandName::List => Command::List {
                 source,
                 output,
@@ -138,13 +148,14 @@ impl Typed {
         })
     }
 
-    fn watch_options(&self, by_port: bool) -> WatchOptions {
+    fn watch_options(&self, by_port: bool, notify: Vec<PortSpec>) -> WatchOptions {
         WatchOptions {
             interval: self.interval.unwrap_or(Interval::OF_WATCH),
             changes_only: self.changes_only,
             full: self.full,
             settle: self.settle.unwrap_or_default(),
             by_port,
+            notify,
         }
     }
 

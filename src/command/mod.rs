@@ -4,6 +4,7 @@
 //! - [`probe`] is the question that `check` asks once and `wait` again and again,
 //!   and [`explanation`] is why its answer is no.
 //! - [`settle`] holds back changes that may not last, for `watch` and `wait`.
+//! - [`notify`] tells a service manager that the ports listen.
 //! - [`pace`] is the time between two polls.
 //! - [`entrypoint`] becomes an application, with a watcher beside it or after a wait.
 //!
@@ -15,6 +16,7 @@ pub mod entrypoint;
 pub mod explanation;
 pub mod install;
 pub mod list;
+pub mod notify;
 pub mod pace;
 pub mod probe;
 pub mod settle;

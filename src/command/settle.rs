@@ -6,6 +6,11 @@ use std::time::{Duration, Instant};
 use crate::listener::{Family, Identity, Listener};
 use crate::snapshot::{Change, Snapshot};
 
+/// A listener counts once two looks with at least this time between them saw it. Some
+/// programs bind a port for a few milliseconds to see whether it is free, close it, and
+/// listen later.
+pub const CONFIRMATION: Duration = Duration::from_millis(50);
+
 /// The changes that were seen, and when each was first seen.
 #[derive(Debug)]
 pub struct Settling {

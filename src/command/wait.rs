@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::entrypoint::Application;
 use super::pace::{Interval, Pace};
 use super::probe::{Probe, Wanted};
-use super::settle::Settling;
+use super::settle::{CONFIRMATION, Settling};
 use crate::error::Error;
 use crate::output::Format;
 use crate::report;
@@ -13,11 +13,6 @@ use crate::sys;
 
 /// How often a line on stderr says that the waiting goes on.
 const PROGRESS: Duration = Duration::from_secs(10);
-
-/// A listener counts once two looks with at least this time between them saw it. Some
-/// programs bind a port for a few milliseconds to see whether it is free, close it, and
-/// listen later.
-const CONFIRMATION: Duration = Duration::from_millis(50);
 
 /// How to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::notify::Notifier;
 use super::pace::{Interval, Pace};
 use super::settle::Settling;
 use crate::listener::{Family, Identity, Protocol};
 use crate::output::table::Table;
 use crate::output::timestamp::{Seconds, Timestamp};
 use crate::output::{Event, Format, Output, Renderer, Status};
+use crate::port::PortSpec;
 use crate::report;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::namespaces::Unreadable;
@@ -16,7 +18,7 @@ use crate::source::{Answer, Expected, Known, SecondLooks, Source, SourceError};
 use crate::sys::{self, Parent};
 
 /// What the watcher writes, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchOptions {
     /// The time between two polls.
     pub interval: Interval,
@@ -28,6 +30,8 @@ pub struct WatchOptions {
     pub settle: Duration,
     /// Write one line for each protocol and port, however many addresses listen.
     pub by_port: bool,
+    /// The PORTs about which a service manager is told once they listen.
+    pub notify: Vec<PortSpec>,
 }
 
 /// The state between two polls.
@@ -39,6 +43,8 @@ pub struct Watcher {
     parent: Option<Parent>,
     renderer: Renderer,
     options: WatchOptions,
+    /// `None` if there is nobody to tell, or once that is done.
+    notifier: Option<Notifier>,
     pace: Pace,
     /// What a reader of the output knows, once `unsent` is written.
     reported: Snapshot,
@@ -129,9 +135,10 @@ impl Watcher {
         source: Source,
         format: Format,
         output: Output,
-        options: WatchOptions,
+        mut options: WatchOptions,
         parent: Option<Parent>,
     ) -> Watcher {
+        let notifier = Notifier::new(std::mem::take(&mut options.notify));
         let renderer = Renderer::new(format, Table::for_stream());
         Watcher {
             source,
@@ -139,12 +146,13 @@ impl Watcher {
             parent,
             settling: Settling::new(options.settle, options.by_port),
             pace: Pace::new(options.interval, Instant::now(), sys::cpu_time()),
-            options,
+            notifier,
             reported: Snapshot::default(),
             current: Snapshot::default(),
             changes: Vec::new(),
             unsent: Vec::new(),
             header_is_due: renderer.has_header() && !options.full,
+            options,
             renderer,
             started: false,
             source_error: None,
@@ -174,7 +182,8 @@ impl Watcher {
     /// when there is nobody to write for, or nothing more to come. While the source fails,
     /// nothing closes.
     pub fn poll(&mut self) -> ControlFlow<(), Instant> {
-        if self.pace.start_poll(Instant::now()) {
+        let start = Instant::now();
+        if self.pace.start_poll(start) {
             self.say_if_late();
         }
         let is_settled = match self.look() {
@@ -195,7 +204,13 @@ impl Watcher {
                 false
             }
         };
-        let mut has_changed = !self.settling.is_calm();
+        if is_settled
+            && let Some(notifier) = &mut self.notifier
+            && notifier.notify(&self.current, [start, Instant::now()])
+        {
+            self.notifier = None;
+        }
+        let mut has_changed = !self.settling.is_calm() || self.notifier.is_some();
         // Old lines go out before new ones are rendered, so what waits to be written
         // does not grow.
         if self.unsent.is_empty() {

@@ -25,6 +25,7 @@ mod memory;
 mod namespaces;
 mod neighbours;
 mod netlink;
+mod notify;
 mod of;
 mod old_kernels;
 mod only;

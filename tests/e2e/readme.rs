@@ -59,6 +59,7 @@ fn no_block_is_without_a_test() {
     let tests = [
         include_str!("readme.rs"),
         include_str!("readme/containers.rs"),
+        include_str!("notify.rs"),
         include_str!("only.rs"),
         include_str!("pids.rs"),
         include_str!("unix.rs"),

@@ -13,7 +13,7 @@ use crate::watch::FAST;
 
 /// An ss that says of the ports that they listen in turns: in its first run the first
 /// one, then the next.
-fn ss_with_turns(ports: &[&str]) -> TempDir {
+pub fn ss_with_turns(ports: &[&str]) -> TempDir {
     let directory = TempDir::new().unwrap();
     let count = directory.path().join("count");
     let count = count.display();

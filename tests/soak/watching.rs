@@ -353,6 +353,7 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         full: false,
         settle: Duration::ZERO,
         by_port: false,
+        notify: Vec::new(),
     };
     let format = Format {
         json: true,

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -468,23 +469,50 @@ fn podman_plays_the_pods() {
     }
 }
 
-/// systemd is process 1 of a container that has the host's libraries, and mounts control
-/// groups of its own.
+/// Podman 4.3 has no Quadlet, so this runs what the file says: `Notify=true` is
+/// `--sdnotify=container`.
 #[test]
-fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
-    if !have_docker() || !have_program("services", "systemd-analyze") {
+fn podman_passes_on_that_a_container_is_ready() {
+    if !have_docker() {
         return;
     }
-    let [service] = examples("A systemd service");
-    let directory = TempDir::new().unwrap();
-    let unit = directory.path().join("server.service");
-    fs::write(&unit, service).unwrap();
-    let mount = |from: &Path, to: &str| format!("--volume={}:{to}:ro", from.display());
-    let image = Image::scratch();
-    let start = |script: &str| {
-        let server = directory.path().join("server");
+    let Some(podman) = Podman::find() else {
+        return;
+    };
+    let [_, quadlet] = examples("A service that is active once it listens");
+    let exec = quadlet.lines().find_map(|line| line.strip_prefix("Exec="));
+    assert!(quadlet.contains("\nNotify=true\n"));
+    let image = podman.load(&Image::scratch());
+    let path = podman.0.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let mut run = podman.command(&["run", "--network=none", "--sdnotify=container", &image]);
+    run.args(exec.unwrap().split(' '));
+    run.args(["listen", "8080", "serve"]);
+    let _container = Running::start(run.env("NOTIFY_SOCKET", &path));
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut buffer = [0; 4096];
+    wait_for("READY=1", || {
+        let length = manager.recv(&mut buffer).unwrap();
+        buffer[..length].starts_with(b"READY=1").then_some(())
+    });
+}
+
+/// systemd as process 1 of a container that has the host's libraries, and mounts control
+/// groups of its own. It runs a service, `server`.
+struct Systemd {
+    container: Container,
+    _files: TempDir,
+}
+
+impl Systemd {
+    /// Runs this unit, in which the server is this script.
+    fn start(service: &str, script: &str) -> Systemd {
+        let files = TempDir::new().unwrap();
+        let [unit, server] = ["server.service", "server"].map(|name| files.path().join(name));
+        fs::write(&unit, service).unwrap();
         fs::write(&server, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).unwrap();
+        let mount = |from: &Path, to: &str| format!("--volume={}:{to}:ro", from.display());
         let mut options = ["/run", "/tmp", "/etc", "/sys/fs/cgroup"]
             .map(|path| format!("--tmpfs={path}"))
             .to_vec();
@@ -498,40 +526,85 @@ fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
                       --security-opt=seccomp=unconfined --security-opt=apparmor=unconfined";
         options.extend(mounts.split(' ').map(str::to_string));
         let options = options.iter().map(String::as_str).collect::<Vec<_>>();
-        image.start(
+        let container = Image::scratch().start(
             &options,
             &["/usr/lib/systemd/systemd", "--unit=server.service"],
-        )
-    };
+        );
+        Systemd {
+            container,
+            _files: files,
+        }
+    }
+
+    fn exec(&self, arguments: &[&str]) -> Finished {
+        run(&mut docker(
+            &[&["exec", self.container.name()], arguments].concat(),
+        ))
+    }
+
+    fn systemctl(&self, arguments: &[&str]) -> Finished {
+        self.exec(&[&["/bin/systemctl"], arguments].concat())
+    }
+
+    fn becomes(&self, [active, sub]: [&str; 2]) {
+        let expected = format!("ActiveState={active}\nSubState={sub}\n");
+        wait_for(&expected, || {
+            let properties = ["show", "--property=ActiveState", "--property=SubState"];
+            let shown = self
+                .systemctl(&[&properties[..], &["server"]].concat())
+                .stdout;
+            (shown == expected).then_some(())
+        });
+    }
+
+    /// Waits until the server waits for a signal. It does not listen yet.
+    fn serves(&self) {
+        wait_for("its server", || {
+            let said = self.exec(&["/bin/sh", "-c", "read -r line </run/said && echo \"$line\""]);
+            (said.stdout == "serving\n").then_some(())
+        });
+    }
+
+    fn kill(&self, signal: &str) {
+        let kill = ["kill", "--kill-who=main", "--signal", signal, "server"];
+        assert!(self.systemctl(&kill).status.success());
+    }
+}
+
+/// A server that listens once it gets SIGUSR2.
+const SERVER: &str = "exec /app reserve 8080 serve >/run/said";
+
+#[test]
+fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
+    if !have_docker() || !have_program("services", "systemd-analyze") {
+        return;
+    }
+    let [service] = examples("A systemd service");
     for (signal, states, status) in [
         ("USR2", ["active", "running"], "status=0"),
         ("KILL", ["failed", "failed"], "status=3"),
     ] {
-        let container = start("exec /app reserve 8080 serve >/run/said");
-        let exec = |arguments: &[&str]| {
-            run(&mut docker(
-                &[&["exec", container.name()], arguments].concat(),
-            ))
-        };
-        let systemctl = |arguments: &[&str]| exec(&[&["/bin/systemctl"], arguments].concat());
-        let becomes = |[active, sub]: [&str; 2]| {
-            let expected = format!("ActiveState={active}\nSubState={sub}\n");
-            wait_for(&expected, || {
-                let properties = ["show", "--property=ActiveState", "--property=SubState"];
-                let shown = systemctl(&[&properties[..], &["server"]].concat()).stdout;
-                (shown == expected).then_some(())
-            });
-        };
-        // The server runs, and does not listen yet.
-        becomes(["activating", "start-post"]);
-        wait_for("its server", || {
-            let said = exec(&["/bin/sh", "-c", "read -r line </run/said && echo \"$line\""]);
-            (said.stdout == "serving\n").then_some(())
-        });
-        let kill = ["kill", "--kill-who=main", "--signal", signal, "server"];
-        assert!(systemctl(&kill).status.success());
-        becomes(states);
-        let post = systemctl(&["show", "--property=ExecStartPost", "server"]).stdout;
-        assert!(post.contains(status), "{post}");
+        let systemd = Systemd::start(service, SERVER);
+        systemd.becomes(["activating", "start-post"]);
+        systemd.serves();
+        systemd.kill(signal);
+        systemd.becomes(states);
+        let post = systemd.systemctl(&["show", "--property=ExecStartPost", "server"]);
+        assert!(post.stdout.contains(status), "{post:?}");
     }
+}
+
+#[test]
+fn a_service_of_type_notify_is_active_once_it_listens() {
+    if !have_docker() || !have_program("services", "systemd-analyze") {
+        return;
+    }
+    let [service, _] = examples("A service that is active once it listens");
+    let systemd = Systemd::start(service, SERVER);
+    systemd.serves();
+    systemd.becomes(["activating", "start"]);
+    systemd.kill("USR2");
+    systemd.becomes(["active", "running"]);
+    systemd.kill("KILL");
+    systemd.becomes(["failed", "failed"]);
 }
