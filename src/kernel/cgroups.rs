@@ -68,8 +68,10 @@ fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> Contro
         let mut below = Vec::new();
         for directory in level {
             let is_on_it = fs::metadata(&directory).is_ok_and(|it| it.dev() == device);
-            let entries = is_on_it.then(|| fs::read_dir(&directory));
-            for entry in entries.into_iter().flatten().flatten().flatten() {
+            let Ok(entries) = fs::read_dir(&directory) else {
+                continue;
+            };
+            for entry in entries.flatten().filter(|_| is_on_it) {
                 // The kernel says both without a call for each of the many files.
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
@@ -107,13 +109,22 @@ pub fn of_process(directory: &Path, preferred: &dyn Fn(&[u8]) -> bool) -> Vec<u8
 /// one. In version 1, it is one that is `preferred`, or that of the first hierarchy in which
 /// the process is below the root.
 fn path_in<'a>(text: &'a [u8], preferred: &dyn Fn(&[u8]) -> bool) -> &'a [u8] {
-    let lines = || text.split(|byte| *byte == b'\n');
-    let unified = lines().find_map(|line| line.strip_prefix(b"0::"));
-    let paths = lines().filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
-    let mut paths = unified.into_iter().chain(paths);
-    let first = paths.clone().find(|path| preferred(path));
-    let first = first.or_else(|| paths.find(|path| *path != b"/"));
-    first.or(unified).unwrap_or(b"/")
+    let (mut best, mut best_rank) = (&b"/"[..], 0);
+    for line in text.split(|byte| *byte == b'\n') {
+        let Some(path) = line.splitn(3, |byte| *byte == b':').nth(2) else {
+            continue;
+        };
+        let rank = match path {
+            _ if preferred(path) => 3,
+            b"/" => 0,
+            _ if line.starts_with(b"0::") => 2,
+            _ => 1,
+        };
+        if rank > best_rank {
+            (best, best_rank) = (path, rank);
+        }
+    }
+    best
 }
 
 /// Where cgroup v2 is mounted first, and its device.

@@ -16,17 +16,26 @@ use crate::kernel::proc::process::holds_socket;
 use crate::listener::{Cgroup, CgroupOf, Container, Listener};
 use crate::report::Details;
 use crate::snapshot::Snapshot;
-use crate::sys;
 
 /// The processes by whose mounts the groups are found: that of the host, if this program
 /// sees the processes of the host, or this one itself.
 const MOUNTED_BY: [&str; 2] = ["/proc/1", "/proc/self"];
 /// One search reads at most this many groups: a container can make as many as it likes.
 const MOST_GROUPS: usize = 16_384;
-/// If no more than this many are superfluous, they are kept.
-const LEAST_FORGOTTEN: usize = 256;
+/// Fewer groups than four times as many are kept, whether listeners need them or not.
+const LEAST_FORGOTTEN: usize = 1024;
 /// The length of the ids of containers: SHA-256 in hex.
 const LENGTH_OF_ID: usize = 64;
+
+/// The words before the id of a container, and the runtimes that write them.
+const RUNTIMES: [(&str, &str); 6] = [
+    ("docker", "docker"),
+    ("cri-containerd", "containerd"),
+    ("nerdctl", "containerd"),
+    ("crio", "cri-o"),
+    ("libpod", "podman"),
+    ("libpod-payload", "podman"),
+];
 
 /// Finds the control groups of listeners. It keeps what it found, so a poll that finds
 /// nothing new reads nothing.
@@ -45,7 +54,7 @@ impl Containers {
     pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot) {
         let number = |listener: &Listener| listener.cgroup_id;
         let known = &mut self.of_sockets;
-        known.forget_others(snapshot.listeners(), number);
+        known.limit(snapshot.listeners());
         let is_new = |number: &u64| *number != 0 && known.find(*number).is_none();
         let mut new: Vec<u64> = (snapshot.listeners().iter().map(number))
             .filter(is_new)
@@ -53,10 +62,7 @@ impl Containers {
         if !new.is_empty() {
             new.sort_unstable();
             new.dedup();
-            let groups = self.find_groups(&new);
-            for (number, group) in new.into_iter().zip(groups) {
-                self.of_sockets.insert(number, group);
-            }
+            self.find_groups(&new);
         }
         let known = &self.of_sockets;
         snapshot.set_cgroups(|listener| known.get(listener.cgroup_id));
@@ -66,7 +72,7 @@ impl Containers {
     /// first holder, if holders were found.
     pub fn set_groups_of_holders(&mut self, snapshot: &mut Snapshot) {
         let known = &mut self.of_holders;
-        known.forget_others(snapshot.listeners(), |listener| listener.inode);
+        known.limit(snapshot.listeners());
         for listener in snapshot.listeners() {
             let is_due = listener.cgroup.is_none() && !listener.holders.is_empty();
             if is_due && listener.inode != 0 && known.find(listener.inode).is_none() {
@@ -79,19 +85,19 @@ impl Containers {
         });
     }
 
-    /// The groups with these numbers, which are sorted, in the same order. `None` for one
-    /// that is not found or means nothing.
-    fn find_groups(&mut self, numbers: &[u64]) -> Vec<Option<Arc<Cgroup>>> {
-        let mut groups = vec![None; numbers.len()];
+    /// Looks for the groups of sockets with these numbers, which are sorted and new. One that
+    /// is not found, or means nothing, counts as none from then on.
+    fn find_groups(&mut self, numbers: &[u64]) {
+        let known = &mut self.of_sockets;
         // Both are in the same hierarchies.
         let is_mixed = fs::read("/proc/self/cgroup").is_ok_and(|text| is_mixed(&text));
         let (mut left, mut read) = (numbers.len(), 0);
         let mut take = |number: u64, path: &[u8]| {
-            if let Ok(index) = numbers.binary_search(&number) {
+            if numbers.binary_search(&number).is_ok() {
                 let group = group(path.to_vec(), CgroupOf::Socket);
                 // Everything is in the root where nothing uses cgroup v2.
                 let means_something = path != b"/" && (!is_mixed || group.container.is_some());
-                groups[index] = means_something.then(|| Arc::new(group));
+                known.insert(number, means_something.then(|| Arc::new(group)));
                 left -= 1;
             }
             read += 1;
@@ -108,7 +114,9 @@ impl Containers {
                 )),
             }
         }
-        groups
+        for number in numbers {
+            known.insert(*number, None);
+        }
     }
 }
 
@@ -130,20 +138,18 @@ impl Known {
         self.find(number)?.clone()
     }
 
+    /// Adds one that is not there.
     fn insert(&mut self, number: u64, group: Option<Arc<Cgroup>>) {
         if let Err(place) = self.place(number) {
             self.0.insert(place, (number, group));
         }
     }
 
-    /// Forgets the groups of no listener, once they are most of all.
-    fn forget_others(&mut self, listeners: &[Listener], number: fn(&Listener) -> u64) {
+    /// Forgets all groups if there are far more than listeners. Those that are needed are
+    /// looked for again.
+    fn limit(&mut self, listeners: &[Listener]) {
         if self.0.len() / 4 > listeners.len() + LEAST_FORGOTTEN {
-            let mut numbers = Vec::from_iter(listeners.iter().map(number));
-            numbers.sort_unstable();
-            self.0
-                .retain(|(number, _)| numbers.binary_search(number).is_ok());
-            sys::give_back(&mut self.0);
+            self.0 = Vec::new();
         }
     }
 }
@@ -199,18 +205,19 @@ fn container(path: &[u8]) -> Option<Container> {
         if id.len() < LENGTH_OF_ID || !id.iter().all(is_hex) {
             continue;
         }
-        let prefix = prefix
+        let word = prefix
             .rsplit(|byte| *byte == b':')
             .find(|word| !word.is_empty());
-        let runtime = match (prefix.unwrap_or_default(), parent) {
-            (b"docker-" | b"docker", _) | (b"", b"docker") => Some("docker"),
-            (b"cri-containerd-" | b"cri-containerd" | b"nerdctl-", _) => Some("containerd"),
-            (b"crio-" | b"crio", _) => Some("cri-o"),
-            (b"libpod-" | b"libpod-payload-", _) => Some("podman"),
+        let word = word.unwrap_or_default();
+        let word = word.strip_suffix(b"-").unwrap_or(word);
+        let named = RUNTIMES.iter().find(|(name, _)| name.as_bytes() == word);
+        let runtime = match (named, parent) {
+            (Some((_, runtime)), _) => Some(*runtime),
+            (None, b"docker") if word.is_empty() => Some("docker"),
             // A pod of Podman, which its containers are below.
-            (b"", b"libpod_parent") => continue,
+            (None, b"libpod_parent") => continue,
             // containerd and others.
-            (b"", _) => None,
+            (None, _) if word.is_empty() => None,
             // `libpod-conmon-` is outside of its container.
             _ => continue,
         };
@@ -265,22 +272,13 @@ mod tests {
 
     #[test]
     fn what_no_listener_needs_is_forgotten() {
-        let listener = |number| Listener {
-            inode: number,
-            ..Listener::new(
-                crate::listener::Protocol::Tcp,
-                crate::listener::Endpoint {
-                    port: 1,
-                    address: "::".parse().unwrap(),
-                },
-            )
-        };
         let mut known = Known::default();
-        (1..=2000).for_each(|number| known.insert(number, None));
-        let listeners = [listener(5), listener(7)];
-        known.forget_others(&listeners, |listener| listener.inode);
-        let left: Vec<u64> = known.0.iter().map(|(number, _)| *number).collect();
-        assert_eq!(left, [5, 7]);
+        (1..=4000).for_each(|number| known.insert(number, None));
+        known.limit(&[]);
+        assert!(known.find(4000).is_some(), "few are kept");
+        (4001..=5000).for_each(|number| known.insert(number, None));
+        known.limit(&[]);
+        assert!(known.find(5000).is_none());
     }
 
     #[test]

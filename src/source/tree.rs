@@ -243,7 +243,7 @@ impl Tree {
         let listeners = snapshot.listeners();
         let has_unknown = listeners.iter().any(|listener| listener.inode == 0);
         self.search_for(listeners, has_unknown)?;
-        snapshot.retain(|listener| self.holds(listener));
+        self.retain(snapshot, true);
         Ok(())
     }
 
@@ -255,13 +255,16 @@ impl Tree {
     /// it is known to hold are removed all the same.
     pub fn remove_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
         let result = self.search_for(snapshot.listeners(), false);
-        snapshot.retain(|listener| !self.holds(listener));
+        self.retain(snapshot, false);
         result
     }
 
-    fn holds(&self, listener: &Listener) -> bool {
-        self.find(listener.inode)
-            .is_some_and(|socket| socket.is_held)
+    /// Keeps the listeners that are known to be held, or the others.
+    fn retain(&self, snapshot: &mut Snapshot, held: bool) {
+        snapshot.retain(|listener| {
+            let socket = self.find(listener.inode);
+            socket.is_some_and(|socket| socket.is_held) == held
+        });
     }
 
     /// Searches the tree for those of `listeners` that are not settled. If one `is_unknown`,
