@@ -38,7 +38,10 @@ impl Host {
         }
         let mut unshare = Command::new("unshare");
         unshare.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
-        Some(Host(Inside::start(unshare.args(["sleep", "1000"]))))
+        // Docker keeps the network namespace of the real host mounted.
+        let unmount = "grep ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5 | xargs -r umount";
+        unshare.args(["sh", "-c", &format!("{unmount}; exec sleep 1000")]);
+        Some(Host(Inside::start(&mut unshare)))
     }
 
     /// Runs this program among the processes of the host.
