@@ -47,7 +47,7 @@ pub fn examples<const N: usize>(heading: &str) -> [&'static str; N] {
     known(heading, blocks.collect())
 }
 
-fn known<const N: usize>(heading: &str, blocks: Vec<&'static str>) -> [&'static str; N] {
+fn known<T, const N: usize>(heading: &str, blocks: Vec<T>) -> [T; N] {
     let count = blocks.len();
     blocks
         .try_into()
@@ -103,12 +103,206 @@ fn the_synopsis_matches_the_program() {
     assert_eq!(synopsis.trim().lines().count(), 5);
 }
 
-/// A reader who stops after 30 lines has a health check.
+/// A reader who stops after 36 lines has seen what it prints and has a health check.
 #[test]
 fn the_readme_starts_with_a_health_check() {
-    let first = README.lines().take(30).collect::<Vec<_>>().join("\n");
-    let [dockerfile] = blocks("Get it", "dockerfile");
-    assert!(first.contains(&format!("{dockerfile}\n```")), "{first}");
+    let first = README.lines().take(36).collect::<Vec<_>>().join("\n");
+    let ([demo], [dockerfile]) = (blocks("lntu", "console"), blocks("lntu", "diff"));
+    for block in [demo, dockerfile] {
+        assert!(first.contains(&format!("{block}\n```")), "{first}");
+    }
+    let added = dockerfile.lines().filter(|line| line.starts_with('+'));
+    assert_eq!(added.count(), 2);
+}
+
+/// The file that a diff makes.
+pub fn patched(diff: &str) -> String {
+    let lines = diff.lines().filter(|line| !line.starts_with('-'));
+    lines.map(|line| line[1..].to_string() + "\n").collect()
+}
+
+/// The commands that build the program run with the one that is built already. The one
+/// that tests it is what `.ci/run` runs.
+#[test]
+fn the_first_commands_work_as_written() {
+    let [commands] = blocks("Try it", "sh");
+    let [list, watch, test] = commands.lines().collect::<Vec<_>>()[..] else {
+        panic!("{commands}");
+    };
+    in_private_network(|| {
+        let _there = listen_on(8080);
+        let built = |line: &str| line.replace("cargo run --release", "cargo run --quiet --locked");
+        let in_source = |line: &str| {
+            let mut shell = shell(&built(line));
+            shell.current_dir(env!("CARGO_MANIFEST_DIR"));
+            shell
+        };
+        assert!(run(&mut in_source(list)).lines()[1].contains("127.0.0.1:8080 "));
+        let watcher = Recipe(Running::start(&mut in_source(watch)));
+        assert!(watcher.0.next_line().starts_with("Netid State"));
+        assert!(watcher.0.next_line().contains("127.0.0.1:8080 "));
+    });
+    let ci = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run")).unwrap();
+    let (test, _) = test.split_once('#').unwrap();
+    let in_readme = format!("{} # as in README.md", test.trim());
+    assert!(ci.lines().any(|line| line.trim() == in_readme), "{ci}");
+}
+
+/// A command of a transcript, and the lines that it prints.
+pub struct Step {
+    command: String,
+    printed: Vec<String>,
+}
+
+/// The steps of a transcript, in which each command follows `$ `.
+pub fn transcript<const N: usize>(text: &str) -> [Step; N] {
+    let mut steps: Vec<Step> = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("$ ") {
+            Some(command) => steps.push(Step {
+                command: command.to_string(),
+                printed: Vec::new(),
+            }),
+            None => {
+                let last = steps.last_mut().expect("a command");
+                last.printed.push(line.to_string());
+            }
+        }
+    }
+    known(text, steps)
+}
+
+/// Runs the steps in one shell, and compares what each prints to either stream.
+pub fn assert_prints(steps: &[Step], shell: impl FnOnce(&str) -> Command) {
+    const PROMPT: &str = "next";
+    let mut script = "exec 2>&1\n".to_string();
+    for step in steps {
+        script += &format!("{}\necho {PROMPT}\n", step.command);
+    }
+    let shell = Recipe(Running::start(&mut shell(&script)));
+    for step in steps {
+        for line in step.printed.iter().map(String::as_str).chain([PROMPT]) {
+            let printed = shell.0.next_line();
+            assert_eq!(without_ids(&printed), without_ids(line), "{}", step.command);
+        }
+    }
+}
+
+/// A line without the ids of processes and descriptors, which differ from run to run.
+fn without_ids(line: &str) -> String {
+    let (mut text, mut rest) = (String::new(), line);
+    let next = |rest: &str| {
+        let keys = ["pid=", "fd=", "pid "].into_iter();
+        keys.filter_map(|key| Some(rest.find(key)? + key.len()))
+            .min()
+    };
+    while let Some(end) = next(rest) {
+        let (before, id) = rest.split_at(end);
+        text = text + before + "N";
+        rest = id.trim_start_matches(|c: char| c.is_ascii_digit());
+        assert!(rest.len() < id.len(), "{line}");
+    }
+    text + rest
+}
+
+/// Stands for a server that runs in Node: a process of that name, which listens on this
+/// address.
+const NODE: &str = "
+import signal, socket, sys
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind((sys.argv[1], int(sys.argv[2])))
+server.listen(511)
+signal.pause()
+";
+
+/// A directory with `node`, which executes [`NODE`].
+fn with_node() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    // The program in PATH may be a script.
+    let python = run(&mut shell("python3 -c 'import sys; print(sys.executable)'"));
+    std::os::unix::fs::symlink(python.lines()[0], directory.path().join("node")).unwrap();
+    directory
+}
+
+/// Starts the server of [`NODE`], and returns it once it listens.
+fn start_node(directory: &TempDir, address: &str, port: &str) -> Running {
+    let mut node = Command::new(directory.path().join("node"));
+    let server = Running::start(node.args(["-c", NODE, address, port]));
+    wait_for("the server", || {
+        (run(&mut lntu(&["check", &format!("{address}:{port}")])).code() == 0).then_some(())
+    });
+    server
+}
+
+#[test]
+fn the_demo_shows_what_is_printed() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let [demo] = blocks("lntu", "console");
+    in_private_network(|| {
+        let directory = with_node();
+        let server = start_node(&directory, "127.0.0.1", "8080");
+        let [check, watch] = transcript(demo);
+        assert_prints(&[check], shell);
+
+        let mut watcher = Recipe::start(&format!("exec {}", watch.command));
+        let [header, opened, closed, reopened, interrupt] = &watch.printed[..] else {
+            panic!("{:?}", watch.printed);
+        };
+        assert_eq!(watcher.0.next_line(), *header);
+        assert_eq!(watcher.0.next_line(), *opened);
+        drop(server);
+        assert_eq!(watcher.0.next_line(), *closed);
+        let _server = start_node(&directory, "0.0.0.0", "8080");
+        assert_eq!(watcher.0.next_line(), *reopened);
+        assert_eq!(interrupt, "^C");
+        rustix::process::kill_process(watcher.0.pid(), rustix::process::Signal::INT).unwrap();
+        let status = wait_for("the end", || watcher.0.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(130));
+        assert_eq!(watcher.0.line_within(Duration::ZERO), None);
+    });
+}
+
+#[test]
+fn a_dev_server_is_found_and_ended() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let [session] = blocks("A dev server", "console");
+    in_private_network(|| {
+        let directory = with_node();
+        let node = directory.path().join("node");
+        let npm = format!("exec {} -c '{NODE}' 127.0.0.1 5173", node.display());
+        write_program(&directory.path().join("npm"), &npm);
+        assert_prints(&transcript::<3>(session), |script| {
+            shell(&format!(
+                "PATH={}:$PATH\n{script}",
+                directory.path().display()
+            ))
+        });
+        wait_for("the end of the server", || {
+            (run(&mut lntu(&["check", "5173"])).code() == 1).then_some(())
+        });
+    });
+}
+
+#[test]
+fn scripts_that_parse_ss_work_with_a_link() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let [session] = blocks("Replace ss", "console");
+    in_private_network(|| {
+        let directory = with_node();
+        let _server = start_node(&directory, "127.0.0.1", "8080");
+        assert_prints(&transcript::<3>(session), |script| {
+            let mut shell = shell(script);
+            shell.current_dir(&directory);
+            shell
+        });
+    });
 }
 
 /// `program`, with lntu in its PATH.
@@ -343,6 +537,14 @@ fn the_json_schema_holds_for_every_line() {
         let description = about["description"].as_str().expect(member);
         assert!(description.ends_with('.'), "{member}: {description}");
     }
+    let mut shown = Vec::new();
+    let samples: [&str; 2] = blocks("Output", "json");
+    for line in samples.iter().flat_map(|block| block.lines()) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(is_valid(&line), "{line}");
+        shown.push(line["type"].clone());
+    }
+    assert_eq!(json!(shown), described["type"]["enum"]);
     let [example] = examples("JSON Lines");
     let example: Value = serde_json::from_str(example).unwrap();
     assert!(is_valid(&example), "{example}");
@@ -458,14 +660,20 @@ fn the_recipes_of_processes_and_ports_run() {
 }
 
 /// Stands for process 1 of a container. With "serve" it holds TCP port 8080 on all
-/// addresses and UDP port 53. Then it runs a command and exits as that does.
+/// addresses, UDP port 53 and a Unix socket. Then it runs a command and exits as that does.
 const PROCESS_1: &str = "
-import socket, subprocess, sys
+import os, socket, subprocess, sys
 if sys.argv[1] == 'serve':
     tcp = socket.create_server(('::', 8080), family=socket.AF_INET6, dualstack_ipv6=True)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(('0.0.0.0', 53))
-sys.exit(subprocess.call(sys.argv[2:]))
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(sys.argv[2])
+    unix.listen()
+status = subprocess.call(sys.argv[3:])
+if sys.argv[1] == 'serve':
+    os.remove(sys.argv[2])
+sys.exit(status)
 ";
 
 #[test]
@@ -479,7 +687,11 @@ fn each_check_is_a_yes_and_a_no_in_every_shell() {
     if have_all != [true; 2] || !have_program("services", "python3") {
         return;
     }
-    let [checks, _] = blocks("A health check", "sh");
+    let [checks] = blocks("A health check", "sh");
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("app.sock");
+    let socket = socket.to_str().unwrap();
+    let checks = checks.replace("/run/app.sock", socket);
     in_private_network(|| {
         for (state, expected) in [("serve", 0), ("idle", 1)] {
             for (check, shell) in checks
@@ -489,7 +701,7 @@ fn each_check_is_a_yes_and_a_no_in_every_shell() {
                 let mut command = with_lntu("unshare");
                 command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
                 command
-                    .args(["python3", "-c", PROCESS_1, state])
+                    .args(["python3", "-c", PROCESS_1, state, socket])
                     .args(shell)
                     .arg(check);
                 let checked = run(&mut command);

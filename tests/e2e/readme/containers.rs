@@ -12,14 +12,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{blocks, examples, shell};
+use super::{assert_prints, blocks, examples, patched, shell, transcript};
 use crate::containers::docker::*;
 use crate::containers::podman::Podman;
 use crate::harness::*;
 use crate::privileges::Privileges;
 
 /// The image that the README names in `COPY --from=`.
-const RELEASED: &str = "lntu:0.1.0-amd64";
+const RELEASED: &str = "lntu:0.2.0-amd64";
 
 fn have_root() -> bool {
     let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
@@ -84,10 +84,10 @@ fn the_first_dockerfile_makes_a_healthy_container() {
     if !have_docker() {
         return;
     }
-    let [dockerfile] = blocks("Get it", "dockerfile");
+    let [diff] = blocks("lntu", "diff");
     let lntu = released();
     let image = Image::of(
-        &dockerfile.replace(RELEASED, lntu.name()),
+        &patched(diff).replace(RELEASED, lntu.name()),
         &[&binaries().app],
     );
     let server = image.start(&[], &["listen", "8080", "serve"]);
@@ -99,15 +99,65 @@ fn docker_keeps_the_reason_of_a_failed_check() {
     if !have_docker() {
         return;
     }
-    let [_, inspect] = blocks("A health check", "sh");
+    let [session] = blocks("A health check", "console");
     let image = Image::scratch_with(
-        "HEALTHCHECK --interval=1s --retries=1 CMD [\"/lntu\", \"check\", \"${PORT:-8080}\"]",
+        "HEALTHCHECK --interval=1s --retries=1 CMD [\"/lntu\", \"check\", \"*:${PORT:-8080}\"]",
     );
-    let server = image.start(&[], &["/app", "listen", "3000", "serve"]);
+    let server = image.start(&[], &["/app", "listen-locally", "8080", "serve"]);
     becomes(&server, "unhealthy");
-    let said = run(&mut shell(&inspect.replace("CONTAINER", server.name())));
-    let reason = "lntu: 8080/tcp: not listening; 0.0.0.0:3000/tcp (app, pid 1) is";
-    assert!(said.stdout.starts_with(reason), "{said:?}");
+    // Docker keeps the output of each check, and ends it with another line feed.
+    let once = session.replace("CONTAINER", "CONTAINER | grep . | uniq");
+    assert_is_said_of(&server, &once);
+}
+
+/// Plays a transcript about this container, in which the program `app` is called `node`.
+fn assert_is_said_of(container: &Container, session: &str) {
+    let session = session.replace("CONTAINER", container.name());
+    let session = session.replace("(node, ", "(app, ");
+    assert_prints(&transcript::<1>(&session), shell);
+}
+
+#[test]
+fn a_port_can_be_checked_before_traffic_is_switched() {
+    if !have_docker() || !have_root() {
+        return;
+    }
+    let [session] = blocks("See what listens", "console");
+    let server = Image::scratch().start(&[], &["/app", "listen-locally", "5000", "serve"]);
+    server.wait_for_line("serving");
+    assert_is_said_of(&server, session);
+}
+
+/// What ECS, as Docker, and Podman execute is the list after `CMD`.
+#[test]
+fn health_commands_of_podman_and_ecs_need_no_shell() {
+    if !have_docker() {
+        return;
+    }
+    let [_, quadlet] = blocks("systemd and Quadlet", "ini");
+    let [task] = blocks("Kubernetes, ECS, Testcontainers", "json");
+    let task: Value = serde_json::from_str(task).unwrap();
+    let test = &task["healthCheck"]["command"];
+    let [kind, command @ ..] = &test.as_array().unwrap()[..] else {
+        panic!("{task}");
+    };
+    assert_eq!(kind, "CMD");
+    let check = format!("HEALTHCHECK --interval=1s CMD {}", Value::from(command));
+    let served = "CMD [\"/app\", \"listen\", \"8080\", \"serve\"]";
+    let image = Image::scratch_with(&format!("{check}\n{served}"));
+    becomes(&image.start(&[], &[]), "healthy");
+
+    let Some(podman) = Podman::find() else {
+        return;
+    };
+    let command = quadlet
+        .lines()
+        .find_map(|line| line.strip_prefix("HealthCmd="));
+    let image = podman.load(&Image::scratch_with(served));
+    let option = format!("--health-cmd={}", command.unwrap());
+    podman.says(&["create", "--network=none", "--name=app", &option, &image]);
+    let inspected: Value = serde_json::from_str(&podman.says(&["inspect", "app"])).unwrap();
+    assert_eq!(inspected[0]["Config"]["Healthcheck"]["Test"], *test);
 }
 
 /// A project of Docker Compose. Nothing of it is left when it is dropped.
@@ -151,7 +201,7 @@ fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
     if !have_docker() || !have_program("services", "docker-compose") {
         return;
     }
-    let [file, _] = blocks("A health check", "yaml");
+    let [file, _] = blocks("A health check for an image you don't build", "yaml");
     let Binaries { lntu, app, .. } = binaries();
     let db = "FROM scratch\nCOPY app /\nCMD [\"/app\", \"reserve\", \"5432\", \"serve\"]\n";
     let db = Image::of(db, &[app]);
@@ -186,6 +236,33 @@ fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
     let app = project.container("app").expect("the application");
     assert_eq!(docker_says(&["wait", &app]), "0");
     assert_eq!(docker_says(&["logs", &app]), "started");
+}
+
+#[test]
+fn compose_reports_ports_beside_the_entrypoint_of_an_image() {
+    if !have_docker() || !have_program("services", "docker-compose") {
+        return;
+    }
+    let [file] = blocks("Report ports as they open and close", "yaml");
+    let Binaries { lntu, app, .. } = binaries();
+    let db = "FROM scratch\nENV PATH=/bin\nCOPY app /bin/docker-entrypoint.sh\n";
+    let db = Image::of(db, &[app]);
+    let project = Project {
+        directory: TempDir::new().unwrap(),
+        name: unique_name(),
+    };
+    let file = file
+        .replace("postgres:17", db.name())
+        .replace("[\"postgres\"]", "[\"listen\", \"5432\", \"serve\"]");
+    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    fs::copy(lntu, project.directory.path().join("lntu")).unwrap();
+    let up = run(&mut project.compose(&["up", "--detach"]));
+    assert!(up.status.success(), "{up:?}");
+    let db = wait_for("the database", || project.container("db"));
+    wait_for("its port", || {
+        let logs = run(&mut docker(&["logs", &db]));
+        logs.stderr.contains("\"tcp:*:5432\"").then_some(())
+    });
 }
 
 #[test]
@@ -344,7 +421,7 @@ fn the_host_lists_a_container_and_a_container_the_host() {
 
 /// The pod of the README, and one with the sidecar of the manual.
 fn pods() -> [String; 2] {
-    let [_, pod] = blocks("A health check", "yaml");
+    let [pod] = blocks("Kubernetes, ECS, Testcontainers", "yaml");
     let [containers] = examples("A Kubernetes sidecar before version 1.29");
     let head = "apiVersion: v1\nkind: Pod\nmetadata: { name: app }\nspec:\n  ";
     [
@@ -419,7 +496,8 @@ fn kubernetes_knows_every_field_of_the_pods() {
     };
     let [daemon_set] = blocks("See every container of a host", "yaml");
     let [_, with_volume] = examples("An image that you do not build");
-    let others = [daemon_set, with_volume].map(str::to_string);
+    let [_, with_copy] = blocks("A health check for an image you don't build", "yaml");
+    let others = [daemon_set, with_volume, with_copy].map(str::to_string);
     for pod in pods().into_iter().chain(others) {
         let said = validated(&pod);
         assert!(said.status.success(), "{pod}\n{said:?}");
@@ -444,7 +522,7 @@ fn podman_plays_the_pods() {
         let file = podman.0.path().join("pod.yaml");
         let pod = pod
             .replace("your/app", &app)
-            .replace("your/lntu:0.1.0", &ports);
+            .replace("your/lntu:0.2.0", &ports);
         let pod = match pod.split_once("\n  containers:") {
             Some((init, rest)) if init.contains("initContainers") => {
                 let init = init.replace("initContainers", "containers");
@@ -479,7 +557,9 @@ fn podman_passes_on_that_a_container_is_ready() {
     let Some(podman) = Podman::find() else {
         return;
     };
-    let [_, quadlet] = examples("A service that is active once it listens");
+    let [_, in_manual] = examples("A service that is active once it listens");
+    let [_, quadlet] = blocks("systemd and Quadlet", "ini");
+    assert!(quadlet.starts_with(in_manual), "{in_manual}");
     let exec = quadlet.lines().find_map(|line| line.strip_prefix("Exec="));
     assert!(quadlet.contains("\nNotify=true\n"));
     let image = podman.load(&Image::scratch());
@@ -599,7 +679,9 @@ fn a_service_of_type_notify_is_active_once_it_listens() {
     if !have_docker() || !have_program("services", "systemd-analyze") {
         return;
     }
-    let [service, _] = examples("A service that is active once it listens");
+    let [in_manual, _] = examples("A service that is active once it listens");
+    let [service, _] = blocks("systemd and Quadlet", "ini");
+    assert_eq!(service, in_manual);
     let systemd = Systemd::start(service, SERVER);
     systemd.serves();
     systemd.becomes(["activating", "start"]);

@@ -61,6 +61,7 @@ impl App {
         match step {
             "say" => println!("{}", next()),
             "listen" => self.ports.push(listen(number(&next()))),
+            "listen-locally" => self.ports.push(listen_locally(number(&next()))),
             "listen-ipv6-only" => self.ports.push(listen_ipv6_only(number(&next()))),
             "bind" => self.bound.push(bind(number(&next()))),
             "reserve" => self.ports.push((number(&next()), None)),
@@ -148,6 +149,11 @@ fn signal(name: &str) -> Signal {
 
 fn listen(port: u16) -> (u16, Option<TcpListener>) {
     (port, Some(TcpListener::bind(("0.0.0.0", port)).unwrap()))
+}
+
+/// On 127.0.0.1.
+fn listen_locally(port: u16) -> (u16, Option<TcpListener>) {
+    (port, Some(TcpListener::bind(("127.0.0.1", port)).unwrap()))
 }
 
 fn listen_ipv6_only(port: u16) -> (u16, Option<TcpListener>) {
