@@ -64,8 +64,8 @@ impl fmt::Display for Error {
                 reason,
             } => {
                 let reason = reason.to_string();
-                // As in C, without a number.
-                let reason = reason.split(" (os error").next().unwrap_or_default();
+                // As in C, without a number: `REASON (os error 2)`.
+                let reason = reason.split('(').next().unwrap_or_default().trim_end();
                 match is_found {
                     true => write!(
                         f,

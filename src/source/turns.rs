@@ -69,7 +69,7 @@ impl Exceeded {
         match self {
             Exceeded::Rows => format!("it has more than {MOST_ROWS} sockets of a protocol"),
             Exceeded::Read => "its lists are long and change all the time".into(),
-            Exceeded::Time => format!("its lists take over {} ms", MOST_TIME.as_millis()),
+            Exceeded::Time => format!("its lists take over {} ms", MOST_TIME.subsec_millis()),
         }
     }
 }

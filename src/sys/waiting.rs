@@ -27,7 +27,9 @@ pub fn wait_until_gone(
     loop {
         let left = end.saturating_duration_since(Instant::now());
         // Rounded up, so as not to spin through the last millisecond.
-        let milliseconds = left.min(longest).as_nanos().div_ceil(1_000_000);
+        let left = left
+            .min(longest)
+            .saturating_add(Duration::from_nanos(999_999));
         // A negative descriptor is passed over.
         let mut fds = [
             PollFd {
@@ -41,7 +43,7 @@ pub fn wait_until_gone(
                 revents: 0,
             },
         ];
-        let timeout = milliseconds.min(i32::MAX as u128) as c_int;
+        let timeout = left.as_millis().min(i32::MAX as u128) as c_int;
         // SAFETY: the array holds as many valid `struct pollfd` as the count says.
         let ready = unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout) };
         if ready < 0 {

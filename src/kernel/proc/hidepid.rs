@@ -14,9 +14,9 @@ pub fn hides_processes(proc_root: &Path) -> bool {
     let of_proc = mounts
         .lines()
         .rfind(|line| line.split(' ').nth(4).map(Path::new) == Some(proc_root));
-    let hides = of_proc.is_some_and(|line| {
-        line.contains("hidepid=") && !line.contains("hidepid=0") && !line.contains("hidepid=off")
-    });
+    let options = of_proc.unwrap_or_default().split([' ', ',']);
+    let mut levels = options.filter_map(|option| option.strip_prefix("hidepid="));
+    let hides = levels.any(|level| level != "0" && level != "off");
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status
         .lines()
