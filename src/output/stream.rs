@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::report;
-use crate::sys::O_NONBLOCK;
+use crate::sys::{self, O_NONBLOCK};
 
 /// The most bytes that one write to a pipe takes all at once or not at all:
 /// pipe(7).
@@ -96,7 +96,7 @@ impl Output {
             }
         };
         let file = match &self.target {
-            Target::Stdout => stream(io::stdout().as_fd())?,
+            Target::Stdout => stream(sys::stdout())?,
             Target::Stderr => stream(io::stderr().as_fd())?,
             Target::File(path) => {
                 let open = |flags| {

@@ -7,7 +7,8 @@ unsafe extern "C" {
     /// std has no signal handlers, and without one PID 1 is not ended by
     /// SIGTERM. POSIX `signal` suffices: the handler never returns.
     pub(super) fn signal(signal: c_int, handler: usize) -> usize;
-    /// std's `exit` runs destructors, which a signal handler must not.
+    /// std's `exit` runs destructors, which a signal handler must not, and flushes its
+    /// buffer of stdout, which nothing else here needs.
     pub(super) fn _exit(status: c_int) -> !;
     /// std kills a child but not the processes that the child started.
     pub(super) fn kill(pid: c_int, signal: c_int) -> c_int;

@@ -1,9 +1,9 @@
-//! Files that are opened only to ask about them.
+//! Standard output, and files that are opened only to ask about them.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd as _;
+use std::os::fd::{BorrowedFd, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -23,4 +23,11 @@ pub(crate) fn open_place(path: &Path) -> io::Result<File> {
             fd => Ok(File::from_raw_fd(fd)),
         }
     }
+}
+
+/// The descriptor of standard output. With std's `Stdout` comes a buffer, which nothing
+/// here uses.
+pub(crate) fn stdout() -> BorrowedFd<'static> {
+    // SAFETY: std borrows it for its own `Stdout` in the same way. The number is not -1.
+    unsafe { BorrowedFd::borrow_raw(1) }
 }
