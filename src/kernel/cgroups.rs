@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::proc::file::read_some;
+use super::proc::file::{read_some, read_text};
 
 /// The groups of the machine, or of the namespace that this program is in.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub fn for_each_seen_by(
     directory: &Path,
     each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    let mounts = fs::read_to_string(directory.join("mounts"))?;
+    let mounts = read_text(&directory.join("mounts"))?;
     let mount = mount_in(&mounts).ok_or(io::ErrorKind::NotFound)?;
     let root = directory.join("root").join(mount.trim_start_matches('/'));
     let device = fs::metadata(&root)?.dev();
@@ -129,7 +129,7 @@ fn path_in<'a>(text: &'a [u8], preferred: &dyn Fn(&[u8]) -> bool) -> &'a [u8] {
 
 /// Where cgroup v2 is mounted first, and its device.
 fn mount() -> Option<(PathBuf, u64)> {
-    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    let mounts = read_text(Path::new("/proc/mounts")).ok()?;
     let root = PathBuf::from(mount_in(&mounts)?);
     let device = fs::metadata(&root).ok()?.dev();
     Some((root, device))

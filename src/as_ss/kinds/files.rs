@@ -79,12 +79,12 @@ fn is_proc(path: &Path, name: &str, places: &Places) -> Result<(), Error> {
 /// cannot be told.
 pub fn are_in_use(name: &str, places: &Places) -> Option<bool> {
     let path: PathBuf = places.proc_root().join("net/protocols");
-    let text = match std::fs::read_to_string(path) {
+    let text = match std::fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
         text => text.ok()?,
     };
     // One for IPv6 has a `v6` behind its name.
-    Some(text.lines().any(|line| {
+    Some(String::from_utf8_lossy(&text).lines().any(|line| {
         let (protocol, sockets) = protocol_and_sockets(line);
         protocol.strip_suffix("v6").unwrap_or(protocol) == name && sockets != "0"
     }))

@@ -69,7 +69,8 @@ pub fn summary(places: &Places) -> Result<String, Error> {
 /// its source, and counts nothing.
 fn read(places: &Places, name: &str, complaint: &str) -> Result<String, Error> {
     let path = places.file(name);
-    fs::read_to_string(&path).or_else(|error| match error.kind() {
+    let text = fs::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned());
+    text.or_else(|error| match error.kind() {
         ErrorKind::NotFound if places.asks_kernel_for(name) => {
             let why = "No such file or directory";
             report::error_as("ss", format_args!("{complaint}: {why}"));

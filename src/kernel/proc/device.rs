@@ -1,17 +1,20 @@
 //! The device that a file is on, by `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+use super::file::read_text;
 
 /// The device of the file system that `file` is on, as the kernel numbers it. stat(2)
 /// gives another one for a file on btrfs. `None` if `/proc` does not say.
 pub fn device_of(file: &File) -> Option<u32> {
-    let information = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
-    let information = information.ok()?;
+    let information = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    let information = read_text(Path::new(&information)).ok()?;
     let mount = information
         .lines()
         .find_map(|line| line.strip_prefix("mnt_id:\t"))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = read_text(Path::new("/proc/self/mountinfo")).ok()?;
     // `27 1 0:40 / /data …`: the mount, its parent, and the device.
     let line = mounts
         .lines()

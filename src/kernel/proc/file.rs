@@ -42,6 +42,19 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// More bytes than this are an error where a file may be long. By default, the kernel allows
+/// 100,000 mounts (`/proc/sys/fs/mount-max`).
+pub(super) const MOST_BYTES: u64 = 16 << 20;
+
+/// The contents of `path`, which is text.
+///
+/// # Errors
+/// As [`read`], and if it is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8(read(path, MOST_BYTES)?);
+    text.map_err(|_| ErrorKind::InvalidData.into())
+}
+
 /// The contents of `path`, at most 4096 bytes. `comm` and `stat` are shorter, and of
 /// `cgroup` the first lines suffice.
 ///

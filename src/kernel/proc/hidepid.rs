@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::file::read_text;
 use crate::sys::CAP_SYS_PTRACE;
 
 /// Whether the `/proc` that is mounted at `proc_root` leaves out processes that this one
@@ -10,14 +11,14 @@ use crate::sys::CAP_SYS_PTRACE;
 pub fn hides_processes(proc_root: &Path) -> bool {
     /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
     const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = read_text(Path::new("/proc/self/mountinfo")).unwrap_or_default();
     let of_proc = mounts
         .lines()
         .rfind(|line| line.split(' ').nth(4).map(Path::new) == Some(proc_root));
     let options = of_proc.unwrap_or_default().split([' ', ',']);
     let mut levels = options.filter_map(|option| option.strip_prefix("hidepid="));
     let hides = levels.any(|level| level != "0" && level != "off");
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = read_text(Path::new("/proc/self/status")).unwrap_or_default();
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:\t"));

@@ -6,12 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use super::file;
+use super::file::{self, MOST_BYTES};
 use super::process::inode_of_link;
-
-/// More bytes are an error. By default, the kernel allows 100,000 mounts
-/// (`/proc/sys/fs/mount-max`).
-const MOST_BYTES: u64 = 16 << 20;
 
 /// Calls `each` with every network namespace that is mounted where the process with this
 /// directory in `/proc` sees it: with its inode, and the path of the mount below the root
