@@ -41,7 +41,12 @@ impl Snapshot {
     ) -> Result<T, E> {
         self.listeners.clear();
         let result = read(&mut self.listeners);
-        if result.is_err() {
+        self.end_refill(result.is_ok());
+        result
+    }
+
+    fn end_refill(&mut self, is_complete: bool) {
+        if !is_complete {
             // They may be many, and the next read may need no room at all.
             if !self.listeners.is_empty() {
                 self.listeners = Vec::new();
@@ -51,7 +56,6 @@ impl Snapshot {
             sys::give_back(&mut self.listeners);
         }
         self.restore_order();
-        result
     }
 
     /// Removes every listener.
@@ -84,7 +88,7 @@ impl Snapshot {
     }
 
     /// Keeps only the listeners that `keep` accepts.
-    pub fn retain(&mut self, keep: impl Fn(&Listener) -> bool) {
+    pub fn retain(&mut self, keep: &dyn Fn(&Listener) -> bool) {
         self.listeners.retain(keep);
     }
 
@@ -221,21 +225,21 @@ impl Snapshot {
 
     /// Applies `changes`, which must be in the order of [`Snapshot::changes_to`].
     pub fn apply(&mut self, changes: &[Change]) {
-        self.replace(changes, |change| matches!(change, Change::Opened(_)));
+        self.replace(changes, true);
     }
 
     /// Reverts `changes` that led to this snapshot, in the same order.
     pub fn undo(&mut self, changes: &[Change]) {
-        self.replace(changes, |change| matches!(change, Change::Closed(_)));
+        self.replace(changes, false);
     }
 
-    /// Adds the listener of each change for which `is_added` is true, and removes
-    /// every socket with the identity of one for which it is false.
-    fn replace(&mut self, changes: &[Change], is_added: impl Fn(&Change) -> bool) {
+    /// Adds the listener of each change that opened it, and removes every socket with the
+    /// identity of one that closed. If it is not `forward`, the other way round.
+    fn replace(&mut self, changes: &[Change], forward: bool) {
+        let is_added = |change: &Change| matches!(change, Change::Opened(_)) == forward;
         let removed = changes.iter().filter(|change| !is_added(change));
         let removed: Vec<Identity> = removed.map(|c| c.listener().identity()).collect();
-        self.listeners
-            .retain(|listener| removed.binary_search(&listener.identity()).is_err());
+        self.retain(&|listener| removed.binary_search(&listener.identity()).is_err());
         let added = changes.iter().filter(|change| is_added(change));
         self.listeners.extend(added.map(Change::listener).cloned());
         sys::give_back(&mut self.listeners);

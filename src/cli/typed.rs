@@ -353,7 +353,8 @@ fn chosen_ports(
     specs: impl Iterator<Item = (String, PortSpec)>,
     filter: &Filter,
 ) -> Result<Vec<PortSpec>, UsageError> {
-    let chosen = |(text, spec): (String, PortSpec)| {
+    let mut chosen = Vec::new();
+    for (text, spec) in specs {
         let option = if let (Some(only), Some(named)) = (filter.protocol, spec.protocol())
             && only != named
         {
@@ -366,12 +367,13 @@ fn chosen_ports(
                 Family::V6 => "ipv6",
             }
         } else {
-            return Ok(spec);
+            chosen.push(spec);
+            continue;
         };
         let why = format!("not together with --{option}");
-        Err(refused("PORT", &text, &why))
-    };
-    specs.map(chosen).collect()
+        return Err(refused("PORT", &text, &why));
+    }
+    Ok(chosen)
 }
 
 /// The PORTs of a command that asks about them. `filter` then leaves out what no PORT
@@ -395,7 +397,10 @@ fn required_ports(
             }
         })
     };
-    let ports: Vec<RequiredPort> = specs.into_iter().map(required).collect::<Result<_, _>>()?;
+    let mut ports = Vec::new();
+    for named in specs {
+        ports.push(required(named)?);
+    }
     if let Some(first) = ports.first().map(RequiredPort::protocol)
         && ports.iter().all(|port| port.protocol() == first)
     {

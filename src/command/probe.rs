@@ -314,7 +314,7 @@ impl Probe {
     pub fn settle(&mut self, settling: &mut Settling, [start, end]: [Instant; 2]) -> bool {
         let question = &self.question;
         let mut settled = self.snapshot.clone();
-        settled.retain(|listener| {
+        settled.retain(&|listener| {
             let counts = |port| question.counts(port, listener) == Serves::Yes;
             question.ports.iter().any(counts)
         });
@@ -446,7 +446,7 @@ impl Probe {
         }
         let question = &self.question;
         let all = self.snapshot.clone();
-        self.snapshot.retain(|listener| {
+        self.snapshot.retain(&|listener| {
             let sockets = all.on_port(listener.port_identity());
             let state = |port| question.state_of_number(port, sockets);
             question.ports.iter().any(|port| {

@@ -73,7 +73,7 @@ impl HolderSearch {
         snapshot.set_holders(|listener| lookup.holders_of(listener));
         self.warn_of_missing(snapshot, is_first, found_new);
         let lookup = &self.lookup;
-        snapshot.retain(|listener| !lookup.excludes(listener));
+        snapshot.retain(&|listener| !lookup.excludes(listener));
         found_new
     }
 

@@ -466,7 +466,7 @@ impl Source {
             result = self.complete(snapshot);
         }
         // The kernel lists a UDP socket while it is being bound, with port 0.
-        snapshot.retain(|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
+        snapshot.retain(&|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
         if let Some(excluded) = &mut self.excluded {
             excluded.leave_out(snapshot);
         }
@@ -554,7 +554,7 @@ fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
         return;
     }
     let mut kept = known.clone();
-    kept.retain(|listener| hides(listener.table()));
+    kept.retain(&|listener| hides(listener.table()));
     snapshot.add_missing(&kept);
 }
 

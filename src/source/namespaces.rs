@@ -173,7 +173,7 @@ impl Plan {
                 false => kept.add_missing(&found),
             }
         } else if self.is_first_look {
-            kept.retain(|listener| !is_tcp(listener));
+            kept.retain(&|listener| !is_tcp(listener));
             listeners.extend_from_slice(kept.listeners());
         }
     }

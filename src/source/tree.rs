@@ -261,7 +261,7 @@ impl Tree {
 
     /// Keeps the listeners that are known to be held, or the others.
     fn retain(&self, snapshot: &mut Snapshot, held: bool) {
-        snapshot.retain(|listener| {
+        snapshot.retain(&|listener| {
             let socket = self.find(listener.inode);
             socket.is_some_and(|socket| socket.is_held) == held
         });

@@ -166,8 +166,16 @@ impl Access<'_> {
     /// Does `read`, and once more with the ids of the user if it is refused.
     fn to<T>(&mut self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let result = read();
-        if !is_refused(&result) || !std::mem::take(&mut self.may_become_owner) {
-            return result;
+        match is_refused(&result) && self.become_owner() {
+            true => read(),
+            false => result,
+        }
+    }
+
+    /// Takes the ids of the user, unless that was tried before.
+    fn become_owner(&mut self) -> bool {
+        if !std::mem::take(&mut self.may_become_owner) {
+            return false;
         }
         // It belongs to the effective user, or to root if the process is not dumpable. Its
         // user may not read it then, either.
@@ -175,10 +183,7 @@ impl Access<'_> {
         self.owner = owner
             .ok()
             .and_then(|owner| FileIds::take(owner.uid(), owner.gid()));
-        match self.owner {
-            Some(_) => read(),
-            None => result,
-        }
+        self.owner.is_some()
     }
 }
 
