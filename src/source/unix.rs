@@ -12,7 +12,8 @@ use crate::kernel::netlink::client::Client;
 use crate::kernel::netlink::message::{Amount, AnswerError, Kinds};
 use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
 use crate::kernel::netlink::unix_diag::{
-    Row, UDIAG_SHOW_NAME, UDIAG_SHOW_RQLEN, UDIAG_SHOW_VFS, UnixDiagReq, UnixDiagRqlen,
+    Row, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN, UDIAG_SHOW_VFS, UnixDiagReq,
+    UnixDiagRqlen,
 };
 use crate::kernel::proc::device::{device, device_of};
 use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, State};
@@ -126,8 +127,10 @@ impl UnixSockets {
 fn ask(client: &mut Client, sockets: &mut [Sought]) -> Result<bool, AnswerError> {
     let request = UnixDiagReq {
         sdiag_family: AF_UNIX,
-        udiag_states: 1 << State::Listen as u8 | 1 << State::Close as u8,
-        udiag_show: UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN,
+        udiag_states: 1 << State::Listen as u8
+            | 1 << State::Close as u8
+            | 1 << State::Established as u8,
+        udiag_show: UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN,
         ..UnixDiagReq::default()
     };
     let kinds = Kinds::same(SOCK_DIAG_BY_FAMILY);
@@ -182,8 +185,13 @@ impl Sought {
             },
         };
         let message = row.message;
-        if !is_it {
-        } else if message.udiag_state == State::Listen as u8 || message.udiag_type == SOCK_DGRAM {
+        let is_datagram = message.udiag_type == SOCK_DGRAM;
+        let is_established = message.udiag_state == State::Established as u8;
+        // An accepted connection has the name of its listener. The state of a datagram
+        // socket is the same after a client has called connect(2). If it has called
+        // connect(2) itself, it has a peer, and nobody else can connect to it.
+        if !is_it || is_established && !is_datagram {
+        } else if message.udiag_state == State::Listen as u8 || is_datagram && row.peer.is_none() {
             let inode = message.udiag_ino;
             if self.listener.is_none_or(|(known, _)| known != inode) {
                 self.listener = Some((inode, Instant::now()));
@@ -191,7 +199,10 @@ impl Sought {
             self.state = UnixState::Listening;
             self.queues = row.rqlen.unwrap_or_default();
         } else if !matches!(self.state, UnixState::Listening) {
-            self.state = UnixState::Closed("bound, but not listening");
+            self.state = UnixState::Closed(match is_datagram {
+                true => "connected to another socket",
+                false => "bound, but not listening",
+            });
         }
     }
 

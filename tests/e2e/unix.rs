@@ -1,7 +1,9 @@
 //! Unix sockets as PORTs of `check` and `wait`: the answer is that of a connect.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -90,6 +92,44 @@ fn every_state_of_a_socket_is_told_as_by_a_connect() {
         assert_eq!(check(&port(&path)), expected, "{name}");
         assert_eq!(connects(&path, kind), status == 0, "{name}");
     }
+}
+
+/// As syslog(3) does. The kernel then reports another state of the server.
+#[test]
+fn a_datagram_server_listens_also_if_a_client_is_connected() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let name = unique_name();
+    let address = SockAddr::unix(&path).unwrap();
+    let mut abstract_address = b"\0".to_vec();
+    abstract_address.extend(name.as_bytes());
+    let abstract_address = SockAddr::unix(OsStr::from_bytes(&abstract_address)).unwrap();
+    for (address, port) in [
+        (address, port(&path)),
+        (abstract_address, format!("unix:@{name}")),
+    ] {
+        let [server, client] =
+            [(); 2].map(|()| Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap());
+        server.bind(&address).unwrap();
+        client.connect(&address).unwrap();
+        assert_eq!(check(&port), yes());
+        drop(client);
+        assert_eq!(check(&port), yes());
+    }
+}
+
+#[test]
+fn a_datagram_socket_with_a_peer_refuses_others() {
+    let directory = TempDir::new().unwrap();
+    let [server, path] = ["server", "client"].map(|name| directory.path().join(name));
+    let _server = bound_to(&server, Type::DGRAM);
+    let client = bound_to(&path, Type::DGRAM);
+    assert_eq!(check(&port(&path)), yes());
+    client.connect(&SockAddr::unix(&server).unwrap()).unwrap();
+    assert!(!connects(&path, Type::DGRAM));
+    let reason = "connected to another socket";
+    assert_eq!(check(&port(&path)), says(1, &port(&path), reason));
+    assert_eq!(check(&port(&server)), yes());
 }
 
 /// Accepted connections have the name of the listener, and outlive it.
