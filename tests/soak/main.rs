@@ -320,6 +320,9 @@ const INSIDE: &str = "LNTU_SOAK_INSIDE";
 fn run_inside(name: &str, seconds: f64) -> bool {
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child"]);
+    // Docker keeps the network namespace of the real host mounted.
+    let unmount = "grep ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5 | xargs -r umount";
+    unshare.args(["sh", "-c", &format!("{unmount}; exec \"$0\" \"$@\"")]);
     unshare.arg(std::env::current_exe().unwrap()).arg(name);
     unshare
         .env(INSIDE, "")
