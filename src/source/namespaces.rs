@@ -672,6 +672,8 @@ impl Namespaces {
                 self.details
                     .say_once(format_args!("{refusal}; reading {path}/net instead"));
             }
+            // The directory may be that of this process, and shows where it is now.
+            self.come_home().map_err(|error| error.to_string())?;
             let answer = report::silently(|| self.read_tables(&directory, plan, listeners));
             // The tables of a process that ended meanwhile may lack some, and its id may
             // be that of another process now.

@@ -440,6 +440,21 @@ fn mounts_of_process_1_and_of_lntu_are_searched() {
     }
 }
 
+/// Only the watcher's own `/proc/PID/net` shows it, unless that process is elsewhere.
+#[test]
+fn a_namespace_with_no_process_but_lntu_is_listed_through_proc() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let _before = ["first", "second"].map(|name| Mounted::new(&host, name));
+    in_private_network(|| {
+        let socket = tcp("0.0.0.0:80");
+        let listed = host.list(&["--source", "proc", "80/tcp"]);
+        assert_eq!(listed.lines().count(), 1, "{listed}");
+        drop(socket);
+    });
+}
+
 #[test]
 fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
     let Some(host) = Host::start() else {
