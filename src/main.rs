@@ -104,7 +104,7 @@ fn run(command: Command) -> Result<bool, Error> {
             let beside = |application: Application| application.exec_beside_watcher(keeps_stdout);
             let parent = application.map(beside).transpose()?;
             let stream = Output::open(output.path, false)?;
-            let source = open(source).or_else(Source::of_ended)?;
+            let source = open(*source).or_else(Source::of_ended)?;
             Watcher::new(source, output.format, stream, options, parent).run();
         }
         Command::List {
@@ -114,15 +114,15 @@ fn run(command: Command) -> Result<bool, Error> {
         } => {
             let stream = Output::open(output.path, true)?;
             if pids {
-                return list::run_pids(open(source)?, stream);
+                return list::run_pids(open(*source)?, stream);
             }
-            list::run(open(source)?, output.format, stream)?;
+            list::run(open(*source)?, output.format, stream)?;
         }
         Command::Check {
             source,
             question,
             format,
-        } => return check::run(Probe::new(source, &path(), question)?, format),
+        } => return check::run(Probe::new(*source, &path(), question)?, format),
         Command::Wait {
             source,
             question,
@@ -130,7 +130,7 @@ fn run(command: Command) -> Result<bool, Error> {
             options,
             application,
         } => {
-            let probe = Probe::new(source, &path(), question);
+            let probe = Probe::new(*source, &path(), question);
             let answer = probe.and_then(|probe| wait::run(probe, options, format, application));
             return answer.map_err(Error::of_wait);
         }

@@ -26,7 +26,7 @@ pub enum Command {
     /// Print the listeners, then every change.
     Watch {
         /// Which listeners, from where.
-        source: SourceOptions,
+        source: Box<SourceOptions>,
         /// Where lines go.
         output: OutputOptions,
         /// What is written, and when.
@@ -37,7 +37,7 @@ pub enum Command {
     /// Print the listeners once.
     List {
         /// Which listeners, from where.
-        source: SourceOptions,
+        source: Box<SourceOptions>,
         /// Where lines go.
         output: OutputOptions,
         /// Print only the ids of the processes that hold them.
@@ -46,7 +46,7 @@ pub enum Command {
     /// Say whether ports are listening.
     Check {
         /// Where to look.
-        source: SourceOptions,
+        source: Box<SourceOptions>,
         /// What is asked.
         question: Question,
         /// How to write what is found, if one of the ports is enough.
@@ -55,7 +55,7 @@ pub enum Command {
     /// Wait until ports are as wanted.
     Wait {
         /// Where to look.
-        source: SourceOptions,
+        source: Box<SourceOptions>,
         /// What is asked.
         question: Question,
         /// How to write what is found, if one of the ports is enough.

@@ -78,7 +78,7 @@ mod tests {
                 output,
                 options,
                 application: None,
-            } => (source, output, options),
+            } => (*source, output, options),
             other => panic!("{other:?}"),
         }
     }

@@ -43,7 +43,7 @@ pub fn parse(
             },
         }
     }
-    parser.typed.into_command_line()
+    parser.typed.command_line()
 }
 
 struct Parser<'a> {

@@ -61,15 +61,15 @@ pub struct Typed {
 }
 
 impl Typed {
-    pub fn asking_for(self, command: Command) -> CommandLine {
+    pub fn asking_for(&self, command: Command) -> CommandLine {
         CommandLine {
             command,
             verbosity: self.verbosity,
         }
     }
 
-    /// What it means, now that all is typed.
-    pub fn into_command_line(mut self) -> Result<CommandLine, UsageError> {
+    /// What it means, now that all is typed. It is taken out.
+    pub fn command_line(&mut self) -> Result<CommandLine, UsageError> {
         let name = match self.asks_for_help {
             true => CommandName::Help,
             false => self.command.unwrap_or_default(),
@@ -77,7 +77,7 @@ impl Typed {
         self.refuse_options_of_others(name)?;
         self.refuse_what_pids_lack()?;
         self.refuse_what_unix_lacks(name)?;
-        let mut source = self.source_options()?;
+        let mut source = Box::new(self.source_options()?);
         if matches!(name, CommandName::Watch | CommandName::List) {
             source.filter.ports = chosen_ports(self.ports.drain(..), &source.filter)?;
         }
