@@ -179,6 +179,25 @@ impl UsageError {
     }
 }
 
+/// What is wrong with an option or its value, in the words of lexopt. Its own function for
+/// it is larger: it escapes the bytes of a value that are not UTF-8.
+pub fn reason_of(error: &lexopt::Error) -> String {
+    match error {
+        lexopt::Error::UnexpectedOption(option) => format!("invalid option '{option}'"),
+        lexopt::Error::UnexpectedValue { option, value } => {
+            let value = value.to_string_lossy();
+            format!("unexpected argument for option '{option}': {value:?}")
+        }
+        lexopt::Error::MissingValue {
+            option: Some(option),
+        } => {
+            format!("missing argument for option '{option}'")
+        }
+        // Only values are left, and lexopt parses none here.
+        _ => "invalid argument".into(),
+    }
+}
+
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = if self.is_of_ss { "ss" } else { "lntu" };

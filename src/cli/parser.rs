@@ -10,7 +10,7 @@ use super::description::{self, Action, COMMANDS, CommandName, Flag, OptionSpec, 
 use super::typed::{ONLY_PROBES, Typed};
 use super::values::{self, Excluded, Variable};
 use crate::command::entrypoint::Application;
-use crate::error::UsageError;
+use crate::error::{UsageError, reason_of};
 use crate::port::PortArgument;
 use crate::report::Verbosity;
 
@@ -229,5 +229,5 @@ impl Parser<'_> {
 }
 
 fn refused(error: lexopt::Error) -> UsageError {
-    UsageError::of_lntu(error.to_string())
+    UsageError::of_lntu(reason_of(&error))
 }

@@ -11,7 +11,7 @@ use super::selection::{AddressFamily, Kinds, Selection, States};
 use crate::as_ss::error::Error;
 use crate::as_ss::names::services::Services;
 use crate::as_ss::places;
-use crate::error::UsageError;
+use crate::error::{UsageError, reason_of};
 
 /// The long options of ss and the short ones that they stand for; `\0` where
 /// there is none.
@@ -88,7 +88,8 @@ pub fn parse(
 ) -> Result<Command, Error> {
     let mut arguments = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
-    while let Some(argument) = arguments.next().map_err(UsageError::of_ss)? {
+    let refused = |error| UsageError::of_ss(reason_of(&error));
+    while let Some(argument) = arguments.next().map_err(refused)? {
         let (name, option) = match argument {
             Short(option) => (format!("-{option}"), option),
             Long(name) => long_option(name)?,
@@ -99,7 +100,7 @@ pub fn parse(
         };
         let takes_value = matches!(option, 'f' | 'A' | 'N') || REFUSED_WITH_VALUE.contains(&option);
         let value = match takes_value {
-            true => arguments.value().map_err(UsageError::of_ss)?,
+            true => arguments.value().map_err(refused)?,
             false => OsString::new(),
         };
         if let Some(command) = options.add(name, option, &value.to_string_lossy())? {
