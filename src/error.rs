@@ -86,7 +86,7 @@ impl fmt::Display for Error {
             Error::Source(error) => error.fmt(f),
             Error::Died(error) => write!(f, "--of{error}"),
             Error::Unknown(port, Unknown::Table(reason)) => {
-                write!(f, "{port}: could not tell, since {reason}")
+                write!(f, "{port}: could not tell, because {reason}")
             }
             Error::Unknown(
                 port,
@@ -99,21 +99,21 @@ impl fmt::Display for Error {
                 let relaxed = port.relaxed();
                 write!(
                     f,
-                    "{port}: could not tell whether {address}:{number} takes IPv4 (ask for {relaxed})"
+                    "{port}: could not tell whether {address}:{number} accepts IPv4 (check {relaxed} instead)"
                 )
             }
             Error::Unknown(port, Unknown::Interface(interface)) => {
                 let (interface, relaxed) = (interface.as_str(), port.relaxed());
                 write!(
                     f,
-                    "{port}: could not tell whether the address belongs to {interface} (ask for {relaxed})"
+                    "{port}: could not tell whether the address belongs to {interface} (check {relaxed} instead)"
                 )
             }
             Error::Unknown(port, Unknown::Holder(reason)) => {
-                write!(f, "{port}: could not tell who listens: {reason}")
+                write!(f, "{port}: could not tell which process listens: {reason}")
             }
             Error::UnknownUnix(socket, reason) => {
-                write!(f, "{socket}: could not tell, since {reason}")
+                write!(f, "{socket}: could not tell, because {reason}")
             }
             Error::Partial(what) => f.write_str(what),
             Error::NotOwn(address) => write!(

@@ -45,17 +45,17 @@ macro_rules! exit_statuses {
 }
 
 exit_statuses! {
-    Yes = 0, All, "yes or done";
+    Yes = 0, All, "yes, or done";
     No = 1, All, "no (not listening, or timed out)";
-    Unknown = 2, All, "could not tell (bad usage, or no source could be read)";
-    Died = 3, Wait, "the process that was waited for has ended";
-    Signal = 128 + signal, All, "when SIGINT or SIGTERM ends it";
+    Unknown = 2, All, "could not tell (bad usage, or nothing could be read)";
+    Died = 3, Wait, "the process of --of has exited";
+    Signal = 128 + signal, All, "ended by this signal";
     NotExecutable = 126, Starters, "COMMAND cannot be executed";
-    NotFound = 127, Starters, "COMMAND is not found";
+    NotFound = 127, Starters, "COMMAND was not found";
 }
 
 /// What the exit status is once COMMAND runs.
-pub const OF_COMMAND: &str = "With a COMMAND that could be started, the exit status is its own.";
+pub const OF_COMMAND: &str = "Once COMMAND is running, its own exit status counts.";
 
 /// An exit status of the program under the name `ss`, with the number that ss gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

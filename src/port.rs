@@ -68,13 +68,13 @@ impl fmt::Display for PortSpecError {
             PortSpecError::Address => {
                 "the address must be IPv4 (127.0.0.1:80), bracketed IPv6 ([::1]:80) or * (*:80)"
             }
-            PortSpecError::Name => "a name; lntu looks only at addresses of its own network namespace",
+            PortSpecError::Name => "host names are not accepted: lntu looks only at addresses of this network namespace",
             PortSpecError::NoAddress => "an address is missing, as in 127.0.0.1:80 or *:80",
             PortSpecError::NoPort => "a port is missing, as in 127.0.0.1:80 or 53/udp (for all of them, list has --tcp and --udp)",
-            PortSpecError::Commas => "one PORT each: 80 443, or --exclude 80 --exclude 443",
+            PortSpecError::Commas => "give PORTs separately: 80 443 (or --exclude 80 --exclude 443)",
             PortSpecError::Port => "a port is a number from 1 to 65535, as in 80 or 53/udp",
             PortSpecError::Range => "the range ends before it starts",
-            PortSpecError::RangeNotTaken => "a range needs --any (one of its ports is then enough)",
+            PortSpecError::RangeNotTaken => "a range requires --any (one of its ports is then enough)",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
             PortSpecError::Unix => "a Unix socket is unix:/PATH or unix:@NAME",
         })

@@ -64,6 +64,8 @@ pub struct CommandSpec {
     pub usage: &'static str,
     /// What it does, in less than a sentence.
     pub summary: &'static str,
+    /// A command line that many users need.
+    pub example: &'static str,
     takes_application: bool,
 }
 
@@ -88,38 +90,43 @@ pub static COMMANDS: [CommandSpec; 6] = [
     CommandSpec {
         name: CommandName::Watch,
         usage: "lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]",
-        summary: "print the listeners, then every change; with COMMAND, do so beside it, \
-                  and become it",
+        summary: "print the listeners, then every change, alongside COMMAND",
+        example: "lntu --json",
         takes_application: true,
     },
     CommandSpec {
         name: CommandName::List,
         usage: "lntu list [OPTIONS] [PORT]...",
         summary: "print the listeners once",
+        example: "lntu list -p 8080",
         takes_application: false,
     },
     CommandSpec {
         name: CommandName::Check,
         usage: "lntu check [OPTIONS] PORT...",
-        summary: "exit with 0 if all are listening, else with 1",
+        summary: "exit with 0 if all PORTs are listening, and with 1 if not",
+        example: "lntu check '*:8080'",
         takes_application: false,
     },
     CommandSpec {
         name: CommandName::Wait,
         usage: "lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]",
-        summary: "wait until all are listening; then become COMMAND",
+        summary: "wait until all PORTs are listening, then execute COMMAND",
+        example: "lntu wait --timeout 60s 5432 -- /app",
         takes_application: true,
     },
     CommandSpec {
         name: CommandName::Install,
         usage: "lntu install DEST",
         summary: "copy this program to DEST, a directory or a file name",
+        example: "lntu install /shared",
         takes_application: false,
     },
     CommandSpec {
         name: CommandName::Help,
         usage: "lntu help [COMMAND]",
-        summary: "print this help, or that of one command",
+        summary: "print this help, or the options of a command",
+        example: "lntu help check",
         takes_application: false,
     },
 ];
@@ -354,19 +361,18 @@ macro_rules! option_table {
 
 option_table! {
     "Which listeners", PRINTING {
-        flag(Some('t'), "tcp", PRINTING, "only TCP", Flag::Tcp)
-            .instead("the PORT says it: 80/tcp (and a timeout is --timeout D)");
-        flag(Some('u'), "udp", PRINTING, "only UDP", Flag::Udp)
-            .instead("the PORT says it: 53/udp");
-        flag(Some('l'), "listening", PRINTING, "changes nothing: lntu shows no others",
+        flag(Some('t'), "tcp", PRINTING, "show only TCP", Flag::Tcp)
+            .instead("put the protocol in PORT: 80/tcp (for a timeout, --timeout D)");
+        flag(Some('u'), "udp", PRINTING, "show only UDP", Flag::Udp)
+            .instead("put the protocol in PORT: 53/udp");
+        flag(Some('l'), "listening", PRINTING, "no effect; lntu shows nothing else",
             Flag::Habit);
-        flag(Some('4'), "ipv4", PRINTING, "only IPv4", Flag::Ipv4)
-            .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
-        flag(Some('6'), "ipv6", PRINTING, "only IPv6", Flag::Ipv6)
-            .instead("the PORT says it: 127.0.0.1:80 or [::1]:80");
+        flag(Some('4'), "ipv4", PRINTING, "show only IPv4", Flag::Ipv4)
+            .instead("put the address in PORT: 127.0.0.1:80 or [::1]:80");
+        flag(Some('6'), "ipv6", PRINTING, "show only IPv6", Flag::Ipv6)
+            .instead("put the address in PORT: 127.0.0.1:80 or [::1]:80");
         setting(None, "exclude", &PORT_OR_WORD, ALL,
-            "not this PORT; or loopback (addresses), ephemeral (ports that the kernel \
-             chooses), ephemeral/tcp, ephemeral/udp; may be repeated",
+            "leave out PORT, or: loopback, ephemeral, ephemeral/tcp, ephemeral/udp; may be repeated",
             Setting::Exclude).repeatable()
             => "The word loopback leaves out loopback addresses: what only the container \
                 itself can reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the \
@@ -375,39 +381,39 @@ option_table! {
                 --all-namespaces. With wait --any, it leaves out ports that are not the \
                 server's, such as a debugger's.";
         setting(None, "of", &PID, ALL,
-            "only sockets held by this process or one that descends from it", Setting::Of)
+            "only sockets held by this process or its descendants", Setting::Of)
             => "A worker that inherits a socket counts, a daemon that left the tree does not. \
                 watch ends with 0 when the process has ended and no listener of its tree is \
                 left; wait ends with 3, at once. It \
                 needs the right to read the descriptors of the tree (see SECURITY).";
         setting(None, "exclude-of", &PID, WATCH_LIST_WAIT,
-            "not sockets held by this process or one that descends from it", Setting::ExcludeOf)
-            => "wait accepts it only with --closed. So a program that runs lntu can hide its own listeners, and wait can ignore a \
-                socket that the server to be started inherits. A socket counts as held by the \
+            "leave out sockets held by this process or its descendants", Setting::ExcludeOf)
+            => "wait requires --closed with it. A program that runs lntu can use it to hide its own \
+                listeners, and wait can use it to ignore a socket that the server to be started inherits. A socket counts as held by the \
                 process even if others hold it too. It is left out until it closes, also when \
                 the process has ended; what opens then is not left out. A listener whose \
                 holder cannot be read stays: list then exits with 2, \"ready\" has an error, and \
                 wait prints a warning.";
         setting(None, "exclude-holder", &PROCESS_NAME, PRINTING,
-            "not sockets that only processes of this name hold; may be repeated",
+            "leave out sockets of processes of this name; may be repeated",
             Setting::ExcludeHolder).repeatable()
-            => "NAME is what /proc/PID/comm says, at most 15 bytes. Sockets whose holders \
+            => "A socket that a process with another name also holds is shown. NAME is what /proc/PID/comm says, at most 15 bytes. Sockets whose holders \
                 cannot be read stay, and list then exits with 2.";
         flag(None, "by-port", PRINTING,
-            "one line for each protocol and port, however many addresses listen",
+            "print one line for each protocol and port",
             Flag::ByPort)
-            => "The line shows a wildcard if there is one, and IPv4 before IPv6. watch keeps the \
+            => "It does not matter how many addresses listen. The line shows a wildcard if there is one, and IPv4 before IPv6. watch keeps the \
                 listener that it showed when the port opened for as long as it is there. If it \
                 closes while another is on the port, watch writes that it closed and, right \
                 after it, that the other one opened; in JSON, both have the same timestamp. So \
                 the last line of an open port names a listener that is there. With --settle, \
                 both wait until the other one has lasted for D.";
         flag(None, "changes-only", WATCH,
-            "not those that are there at the start", Flag::ChangesOnly);
-        flag(None, "full", WATCH, "the whole table on every change", Flag::Full)
+            "skip the listeners that are already there", Flag::ChangesOnly);
+        flag(None, "full", WATCH, "print the whole table on every change", Flag::Full)
             => "Each table stands under its header; with --no-header, an empty line ends each.";
         flag(None, "notify", WATCH,
-            "once the PORTs listen, tell the service manager (sd_notify), if there is one",
+            "tell systemd or Podman once the PORTs are listening",
             Flag::Notify)
             => "Once each PORT has had a listener for at least 50 ms, and for D with --settle, \
                 the watcher sends READY=1 to the socket that the environment variable \
@@ -417,10 +423,10 @@ option_table! {
                 fails, standard error says so once, and the watcher tries again at each poll. \
                 Without NOTIFY_SOCKET, nothing is sent. COMMAND may use the socket, too.";
         setting(None, "settle", &DURATION, POLLING,
-            "report a change once it has lasted for D; for wait, until the PORTs have listened \
-             for D without a break",
+            "count a change only once it has lasted for D",
             Setting::Settle)
-            => "The first lines of watch come after D, too. Some programs bind a port for a few \
+            => "watch reports a change after it has lasted for D, and wait ends once the PORTs \
+                have been listening for D without a break. The first lines of watch come after D, too. Some programs bind a port for a few \
                 milliseconds to see whether it is free, so wait, even without --settle, counts \
                 only a listener that two looks at least 50 ms apart have seen. If it was first \
                 seen shortly before the timeout, the second look comes after it. A break that is \
@@ -430,18 +436,18 @@ option_table! {
             Flag::Any)
             => "With -- COMMAND, wait prints nothing and becomes COMMAND.";
         flag(None, "only", CHECK,
-            "also fail if anything but the PORTs listens, TCP or UDP", Flag::Only)
+            "also fail if anything else is listening, TCP or UDP", Flag::Only)
             => "For this, a PORT means exactly what it means for list: 127.0.0.1:8080 does not \
                 allow a listener on 0.0.0.0. Without PROTO it is TCP, so 53 does not allow one \
                 on UDP. Listeners that --exclude or --of leaves out do not count. In a \
                 container on a network of its own, Docker's resolver listens, too: add \
                 --exclude loopback.";
         setting(None, "max-queued", &NUMBER, CHECK,
-            "also fail if more than N connections wait to be accepted", Setting::MaxQueued)
+            "also fail if more than N connections are waiting to be accepted", Setting::MaxQueued)
             => "Of several sockets on one port, the longest queue counts. gVisor always says \
                 0.";
         flag(None, "closed", WAIT,
-            "until nothing listens that would keep one from binding the PORTs",
+            "wait until the PORTs are free to bind",
             Flag::Closed)
             => "Every listener that overlaps counts: for an address also one on a wildcard \
                 that takes its family, for a wildcard one on any address of its family, and \
@@ -453,10 +459,9 @@ option_table! {
     }
     "How to print them", PRINTING {
         flag(Some('p'), "processes", ALL,
-            "say which process holds each socket", Flag::Processes).with_any();
+            "show which processes hold each socket", Flag::Processes).with_any();
         flag(None, "pids", LIST,
-            "only the ids of the processes that listen, one a line; exit with 1 if nothing \
-             listens", Flag::Pids)
+            "print only the ids of the processes that listen; exit with 1 if nothing listens", Flag::Pids)
             => "Each process that holds one of the sockets is printed once, and none is left \
                 out, however many there are. Processes that are only connected to a port are \
                 not printed. If no process is found for some listener, because you may not \
@@ -464,43 +469,44 @@ option_table! {
                 process that you may not read can also hold a socket of one that is printed. \
                 With socket activation, systemd holds the socket too, so do not kill what you \
                 have not looked at: process 1 may be among it.";
-        flag(Some('n'), "numeric", PRINTING, "changes nothing: lntu looks up no names",
+        flag(Some('n'), "numeric", PRINTING, "no effect; lntu never looks up names",
             Flag::Habit);
-        flag(None, "json", ALL, "JSON Lines instead of ss-format", Flag::Json).with_any()
+        flag(None, "json", ALL, "print JSON Lines instead of a table", Flag::Json).with_any()
             => "check and wait take it, --no-header and --processes with --any only.";
         flag(None, "timestamps", PRINTING,
             "start each line with the UTC time", Flag::Timestamps);
         flag(Some('H'), "no-header", ALL, "leave out the header line", Flag::NoHeader).with_any();
         setting(Some('o'), "output", &FILE, PRINTING,
-            "append to FILE, which may be a FIFO, instead of to stdout (-)", Setting::Output)
-            => "/dev/stderr works. At a FIFO, list waits for its reader; watch holds its lines \
+            "append to FILE, which can be a FIFO, instead of printing", Setting::Output)
+            => "/dev/stderr works, and - is standard output. At a FIFO, list waits for its reader; watch holds its lines \
                 until there is one, which it looks for at each poll.";
     }
     "Where to look, and when", ALL {
         setting(Some('i'), "interval", &DURATION, POLLING,
-            "time between polls (500ms, 5s, 1m30s; a bare number is seconds), rather than \
-             100ms to 1s for watch and 10ms to 100ms for wait",
+            "poll at this interval (500ms, 5s, 1m30s)",
             Setting::Interval)
-            => "Never under 10 ms. See PACE.";
+            => "Without it, the interval is 100 ms to 1 s for watch and 10 ms to 100 ms for wait, \
+                depending on what a poll costs. Never under 10 ms. See PACE.";
         setting(None, "timeout", &DURATION, WAIT,
             "give up after D", Setting::Timeout)
             .instead("to wait for a PORT, use wait --timeout D");
         setting(None, "source", &SOURCE, ALL,
-            "auto (default: for watch and list ss; where that fails, and for check and wait, \
-             netlink; where that fails, /proc), ss, proc or netlink",
+            "where to read listeners: auto, ss, netlink or proc",
             Setting::Source)
-            => "netlink asks the kernel as ss does, but for listeners only. See SOURCES.";
+            => "With auto, watch and list run ss, and use netlink if that fails. check and wait start \
+                with netlink. If netlink fails, lntu reads /proc. netlink asks the kernel as ss does, but only for \
+                listeners. See SOURCES.";
         setting(None, "proc", &DIRECTORY, ALL,
-            "read DIR/net/tcp and the rest instead of /proc/net; of a whole /proc that is \
-             mounted at DIR, what its process 1 sees", Setting::Proc)
-            => "Where DIR is a whole /proc that is mounted elsewhere (a host's, in a \
-                container), its process 1 is meant: net there would be that of lntu itself.";
+            "read DIR instead of /proc", Setting::Proc)
+            => "lntu reads DIR/net/tcp and the other tables. If DIR is a whole /proc that is \
+                mounted elsewhere (the host's, in a container), it reads DIR/1/net, because DIR/net \
+                would be that of lntu itself.";
         setting(None, "pid", &PID, ALL,
             "look into the network namespace of this process", Setting::Pid)
             => "It needs the right to read /proc/PID/net, and nothing in the container of that \
                 process.";
         flag(Some('A'), "all-namespaces", PRINTING,
-            "look into every network namespace in which a process runs, and name it",
+            "look into every network namespace, and name it",
             Flag::AllNamespaces)
             => "Of the processes that /proc shows, those of other containers too if it is the \
                 host's. Namespaces that are mounted, as by ip netns, need no process. PORT, \
@@ -509,13 +515,13 @@ option_table! {
     }
     "Other", ALL {
         flag(Some('v'), "verbose", ALL,
-            "say why a source was passed over or a row skipped",
+            "also report sources and rows that were skipped",
             Flag::Verbose);
         flag(Some('q'), "quiet", ALL,
-            "say nothing on stderr but what ends the program", Flag::Quiet)
+            "print only the error that ends the program", Flag::Quiet)
             => "Of --verbose and --quiet, the last one given counts.";
         option(Some('h'), "help", ALL, "print this help", Action::Help)
-            => "Behind a command, it is about that command alone, as \"lntu help check\" is.";
+            => "After a command, it prints the options of that command, like \"lntu help check\".";
         option(Some('V'), "version", ALL, "print the version", Action::Version);
     }
 }
@@ -547,19 +553,19 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     (
         PRINTING,
         "For watch and list, ",
-        "PORTs leave out every other listener.",
+        "PORTs select the listeners to show.",
     ),
     (
         PROBES,
         "For check and wait, ",
-        "PROTO is tcp if not given, a range needs --any, and a wildcard that takes its family \
-         serves an ADDRESS too. unix:/PATH is a Unix socket, and unix:@NAME one with an \
-         abstract name.",
+        "PROTO defaults to tcp, a range requires --any, and a wildcard listener also serves an \
+         ADDRESS of its family. unix:/PATH is a Unix socket, unix:@NAME an abstract one.",
     ),
     (
         ALL,
         "",
-        "The ADDRESS localhost is 127.0.0.1 or ::1. $NAME, ${NAME} and ${NAME:-DEFAULT} in a PORT are environment variables.",
+        "localhost is 127.0.0.1 or ::1. $NAME, ${NAME} and ${NAME:-DEFAULT} are environment \
+         variables.",
     ),
 ];
 

@@ -1,8 +1,8 @@
 //! What `lntu --help` prints.
 
 use super::description::{
-    ABOUT, COMMANDS, CommandName, CommandSpec, GROUPS, Group, OptionSpec, PORT_EXAMPLES, PORT_FORM,
-    PORT_MEANING,
+    ABOUT, COMMANDS, CommandName, CommandSpec, OptionSpec, PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
+    options,
 };
 use crate::exit_status::{self, EXIT_STATUSES, GivenBy};
 
@@ -12,15 +12,20 @@ const WIDTH: usize = 80;
 /// Where explanations start.
 const COLUMN: usize = 23;
 
-/// The text, made from the description of the command line: that of one command, or of
-/// all.
+/// Where what is said of a command starts.
+const INDENT: usize = 6;
+
+/// The text, made from the description of the command line: the options of one command, or
+/// what the commands are.
 pub fn help(of: Option<CommandName>) -> String {
     let is_shown = |command: &&CommandSpec| of.is_none_or(|name| command.name == name);
     let commands = || COMMANDS.iter().filter(is_shown);
     let mut text = String::new();
-    push(&mut text, &["lntu: ", ABOUT, "\n\nUsage:\n"]);
+    push(&mut text, &["lntu: ", ABOUT, "\n\n"]);
     for command in commands() {
-        item(&mut text, command.usage, command.summary);
+        push(&mut text, &["  ", command.usage, "\n"]);
+        fill(&mut text, 0, INDENT, command.summary);
+        push(&mut text, &["      $ ", command.example, "\n"]);
     }
     if of.is_none_or(CommandName::takes_ports) {
         push(&mut text, &["\nPORT is ", PORT_FORM, ":\n"]);
@@ -30,44 +35,47 @@ pub fn help(of: Option<CommandName>) -> String {
         text.push('\n');
         fill(&mut text, 0, 0, &port_meaning(of));
     }
-    for group in &GROUPS {
-        let mut options = group.options.iter();
-        if of.is_some_and(|name| !options.any(|option| option.commands.contains(&name))) {
-            continue;
-        }
-        push_group(&mut text, group, of);
+    if let Some(name) = of {
+        push_options(&mut text, name);
     }
-    text.push_str("\nExit status:\n");
-    let is_given = |by: GivenBy| commands().any(|command| command.can_end_with(by));
-    for status in EXIT_STATUSES {
-        if is_given(status.given_by) {
-            item(&mut text, status.number, status.meaning);
-        }
-    }
-    if is_given(GivenBy::Starters) {
-        fill(&mut text, 0, 0, exit_status::OF_COMMAND);
+    push_exit_statuses(&mut text, |by| {
+        commands().any(|command| command.can_end_with(by))
+    });
+    if of.is_none() {
+        text.push_str("\n\"lntu help COMMAND\" lists the options of a command.\n");
     }
     text
 }
 
-/// The options of a group that one command accepts, or all of them.
-fn push_group(text: &mut String, group: &Group, of: Option<CommandName>) {
-    push(text, &["\n", group.title]);
-    if of.is_none() && !group.is_for_all() {
-        text.push_str(" (");
-        push_names(text, group.commands);
-        text.push(')');
-    }
-    text.push_str(":\n");
-    for option in group.options {
-        let explanation = match of {
-            None => explanation(group, option),
-            Some(name) if !option.commands.contains(&name) => continue,
-            Some(name) if option.needs_any(name) => option.help.to_string() + " (only with --any)",
-            Some(_) => option.help.to_string(),
+/// The options of a command, if it has any.
+fn push_options(text: &mut String, name: CommandName) {
+    let mut separator = "\n";
+    for option in options().filter(|option| option.commands.contains(&name)) {
+        let when = match option.needs_any(name) {
+            true => " (only with --any)",
+            false => "",
         };
-        item(text, &spelling(option), &explanation);
+        text.push_str(std::mem::take(&mut separator));
+        item(text, &spelling(option), &(option.help.to_string() + when));
     }
+}
+
+/// The exit statuses of these commands, in one paragraph.
+fn push_exit_statuses(text: &mut String, is_given: impl Fn(GivenBy) -> bool) {
+    let mut words = String::from("Exit status:");
+    let mut separator = " ";
+    for status in EXIT_STATUSES {
+        if is_given(status.given_by) {
+            push(&mut words, &[separator, status.number, " ", status.meaning]);
+            separator = "; ";
+        }
+    }
+    words.push('.');
+    if is_given(GivenBy::Starters) {
+        push(&mut words, &[" ", exit_status::OF_COMMAND]);
+    }
+    text.push('\n');
+    fill(text, 0, 0, &words);
 }
 
 /// What a PORT means to one command, or to all.
@@ -102,23 +110,6 @@ fn spelling(option: &OptionSpec) -> String {
     text
 }
 
-/// What an option does, and for which commands if that is not said above it.
-fn explanation(group: &Group, option: &OptionSpec) -> String {
-    let mut text = String::new();
-    if option.commands != group.commands {
-        push_names(&mut text, option.commands);
-        text.push_str(": ");
-    }
-    text.push_str(option.help);
-    text
-}
-
-fn push_names(text: &mut String, commands: &[CommandName]) {
-    for (index, command) in commands.iter().enumerate() {
-        push(text, &[if index > 0 { ", " } else { "" }, command.text()]);
-    }
-}
-
 /// A term, and its explanation beside it, or below where it is too wide.
 fn item(text: &mut String, term: &str, explanation: &str) {
     text.push_str("  ");
@@ -131,8 +122,8 @@ fn item(text: &mut String, term: &str, explanation: &str) {
     fill(text, column, COLUMN, explanation);
 }
 
-/// Appends words behind `column`, as many to a line as it is wide, and each
-/// line from `indent` on.
+/// Appends words after `column`, as many as fit on a line, and indents each line
+/// to `indent`.
 fn fill(text: &mut String, mut column: usize, indent: usize, words: &str) {
     for word in words.split(' ') {
         if column > indent && column + 1 + word.len() > WIDTH {

@@ -47,10 +47,9 @@ mod tests {
         assert_eq!(refusal(&["wait", "--", "app"]), "wait: needs a PORT");
         assert_eq!(
             refusal(&["check", "80-81"]),
-            "PORT '80-81': a range needs --any (one of its ports is then enough)"
+            "PORT '80-81': a range requires --any (one of its ports is then enough)"
         );
-        let hint = "--tcp: not an option of wait; the PORT says it: 80/tcp (and a timeout is \
-                    --timeout D)";
+        let hint = "--tcp: not an option of wait; put the protocol in PORT: 80/tcp (for a timeout, --timeout D)";
         assert_eq!(refusal(&["wait", "8080", "-t", "5"]), hint);
     }
 

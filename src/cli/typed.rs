@@ -195,7 +195,7 @@ impl Typed {
         }
         if self.exclude_of.is_some() && wanted != Wanted::None {
             return Err(UsageError::of_lntu(
-                "--exclude-of: wait accepts it only with --closed",
+                "--exclude-of: wait requires --closed with it",
             ));
         }
         let ports = std::mem::take(&mut self.ports);
@@ -258,7 +258,7 @@ impl Typed {
         let is_of_lines = |option: &&&OptionSpec| others.contains(&option.long);
         match self.options.iter().find(is_of_lines) {
             Some(option) if self.pids => Err(UsageError::of_lntu(format!(
-                "--pids: not together with --{}, since it prints ids only",
+                "--pids: not together with --{}, because it prints only ids",
                 option.long
             ))),
             _ => Ok(()),
@@ -319,7 +319,7 @@ impl Typed {
         ];
         if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
             return Err(UsageError::of_lntu(format!(
-                "{option}: not together with {other}, which looks into one network namespace"
+                "{option}: not together with {other}, which reads one network namespace"
             )));
         }
         match self.source {
@@ -332,7 +332,7 @@ impl Typed {
 }
 
 fn sees_its_own_only(option: &str, source: &str) -> UsageError {
-    let why = "which looks at its own network namespace";
+    let why = "which reads its own network namespace";
     UsageError::of_lntu(format!(
         "{option}: not together with --source {source}, {why}"
     ))
@@ -392,7 +392,7 @@ fn required_ports(
         .map_err(|error| {
             let error = refused("PORT", &text, &error);
             match name {
-                CommandName::Wait => error.with(" or --closed (none may listen)"),
+                CommandName::Wait => error.with(" or --closed (none must be listening)"),
                 _ => error,
             }
         })

@@ -87,7 +87,7 @@ pub fn excluded_word(text: &str) -> Option<Excluded> {
 
 pub fn parse_pid(name: &str, text: &str) -> Result<u32, UsageError> {
     let why = match text {
-        "0" => "not a process id (Docker says 0 of a container that does not run)",
+        "0" => "not a process id (docker inspect prints 0 if the container is not running)",
         _ => "not a process id",
     };
     parse_number(name, text, 1..=u32::MAX, why)
@@ -144,7 +144,7 @@ pub fn parse_holder(name: &str, value: &OsStr) -> Result<Vec<u8>, UsageError> {
     match bytes.get(..LONGEST) {
         Some(cut) if bytes.len() > LONGEST => {
             let cut = String::from_utf8_lossy(cut);
-            let why = format!("the kernel keeps {LONGEST} bytes of a name: '{cut}'");
+            let why = format!("the kernel keeps only {LONGEST} bytes of a name: '{cut}'");
             Err(refused(name, &value.to_string_lossy(), &why))
         }
         _ if bytes.is_empty() => Err(refused(name, "", &"not a name")),

@@ -16,7 +16,7 @@ pub fn expand(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result
     while let Some((before, after)) = rest.split_once('$') {
         expanded.push_str(before);
         let (name, default, behind) = split_reference(after)
-            .ok_or("a variable is written $NAME, ${NAME} or ${NAME:-DEFAULT}")?;
+            .ok_or("write a variable as $NAME, ${NAME} or ${NAME:-DEFAULT}")?;
         let value = match variable(name) {
             None => Err(format!("the variable {name} is not set")),
             Some(value) if value.is_empty() => Err(format!("the variable {name} is empty")),
@@ -25,7 +25,7 @@ pub fn expand(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result
         match (value, default) {
             (Ok(value), _) => expanded.push_str(&value),
             (Err(_), Some(default)) => expanded.push_str(default),
-            (Err(why), None) => return Err(format!("{why} (${{{name}:-8080}} has a default)")),
+            (Err(why), None) => return Err(format!("{why} (for a default, ${{{name}:-8080}})")),
         }
         rest = behind;
     }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_variable_without_a_value_is_named() {
-        let why = |what| format!("the variable {what} (${{NONE:-8080}} has a default)");
+        let why = |what| format!("the variable {what} (for a default, ${{NONE:-8080}})");
         assert_eq!(expanded("$NONE"), Err(why("NONE is not set")));
         assert_eq!(expanded("80${NONE}"), Err(why("NONE is not set")));
         let empty = expanded("$EMPTY").unwrap_err();
@@ -118,10 +118,7 @@ mod tests {
             "$-",
         ] {
             let error = expanded(text).unwrap_err();
-            assert!(
-                error.starts_with("a variable is written"),
-                "{text}: {error}"
-            );
+            assert!(error.starts_with("write a variable as"), "{text}: {error}");
         }
     }
 }

@@ -48,7 +48,7 @@ impl Application {
             }
             Err(error) => {
                 report::warn(format_args!(
-                    "starting the watcher: {error}; the command runs without it"
+                    "cannot start the watcher: {error}; COMMAND runs without it"
                 ));
                 Err(self.exec())
             }

@@ -74,8 +74,8 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         let holder = all.iter().find(|l| is_served(l)).and_then(holder);
         let holder = holder.map_or(String::new(), |holder| format!(" ({holder})"));
         return Some(format!(
-            "{port}: not listening{after} by {pid} or a descendant of it, but by another \
-             process{holder}"
+            "{port}: not listening{after} by process {pid} or its descendants, but by \
+             another process{holder}"
         ));
     }
     let is_same_port = |l: &&Listener| port.distance(l.endpoint.port) == 0;
@@ -93,15 +93,15 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         if let Some(place) = same.iter().position(|l| is_v6_only(l)) {
             same[..=place].rotate_right(1);
         }
-        let (named, verb) = named(&same, |l| {
+        let (named, _) = named(&same, |l| {
             let remark = is_v6_only(l).then(|| "IPv6 only".to_string());
             with_remarks(on_interface(l), remark, l)
         });
         let after = match after.strip_prefix(' ') {
             None => String::new(),
-            Some(after) => format!("{after} "),
+            Some(after) => format!("{after}, "),
         };
-        return Some(format!("{port}: {after}only {named} {verb}"));
+        return Some(format!("{port}: {after}listening only on {named}"));
     }
     if !other.is_empty() {
         let (found, verb) = self::found(&other);
@@ -232,24 +232,27 @@ mod tests {
         for (port, expected) in [
             (
                 "*:8080",
-                "*:8080/tcp: only 127.0.0.1:8080 and [::1]:8080 are",
+                "*:8080/tcp: listening only on 127.0.0.1:8080 and [::1]:8080",
             ),
             (
                 "127.0.0.2:8080",
-                "127.0.0.2:8080/tcp: only 127.0.0.1:8080 and [::1]:8080 are",
+                "127.0.0.2:8080/tcp: listening only on 127.0.0.1:8080 and [::1]:8080",
             ),
         ] {
             assert_eq!(explained(&[port], &there), expected);
         }
         let v6_only = explained(&["127.0.0.1:80"], &["[::]:80/tcp"]);
-        assert_eq!(v6_only, "127.0.0.1:80/tcp: only [::]:80 (IPv6 only) is");
+        assert_eq!(
+            v6_only,
+            "127.0.0.1:80/tcp: listening only on [::]:80 (IPv6 only)"
+        );
         let v6_only = explained(&["*:80"], &["127.0.0.1:80/tcp", "[::]:80/tcp"]);
         assert_eq!(
             v6_only,
-            "*:80/tcp: only [::]:80 (IPv6 only) and 127.0.0.1:80 are"
+            "*:80/tcp: listening only on [::]:80 (IPv6 only) and 127.0.0.1:80"
         );
         let other_family = explained(&["[::1]:80"], &["0.0.0.0:80/tcp"]);
-        assert_eq!(other_family, "[::1]:80/tcp: only 0.0.0.0:80 is");
+        assert_eq!(other_family, "[::1]:80/tcp: listening only on 0.0.0.0:80");
     }
 
     #[test]
@@ -286,12 +289,15 @@ mod tests {
         let there = ["127.0.0.1:80/tcp", "0.0.0.0:53/udp"];
         assert_eq!(
             explained(&["*:80", "53", "81"], &there),
-            "*:80/tcp: only 127.0.0.1:80 is; 53/tcp: not listening, 0.0.0.0:53/udp is; \
+            "*:80/tcp: listening only on 127.0.0.1:80; 53/tcp: not listening, 0.0.0.0:53/udp is; \
              81/tcp: not listening; 127.0.0.1:80/tcp is"
         );
         let port = |text: &str| RequiredPort::one_of(text.parse().unwrap());
         let after = |text: &str| of(&[&port(text)], &only(&listeners(&there)), " after 5.0 s");
-        assert_eq!(after("*:80"), "*:80/tcp: after 5.0 s only 127.0.0.1:80 is");
+        assert_eq!(
+            after("*:80"),
+            "*:80/tcp: after 5.0 s, listening only on 127.0.0.1:80"
+        );
         assert_eq!(
             after("53"),
             "53/tcp: not listening after 5.0 s, 0.0.0.0:53/udp is"
@@ -306,7 +312,8 @@ mod tests {
     fn the_port_of_another_process_is_nearest_where_one_process_is_asked_about() {
         let port = RequiredPort::one_of("80".parse().unwrap());
         let there = listeners(&["127.0.0.1:80/tcp"]);
-        let expected = "80/tcp: not listening by 7 or a descendant of it, but by another process";
+        let expected =
+            "80/tcp: not listening by process 7 or its descendants, but by another process";
         let found = |listeners| Found {
             listeners,
             of: Some((7, &there)),
@@ -328,7 +335,7 @@ mod tests {
         let said = |text: &str| of(&[&port(text)], &only(&there), "");
         assert_eq!(
             said("*:80"),
-            "*:80/tcp: only [::]:80 (IPv6 only; nginx, pid 12) is"
+            "*:80/tcp: listening only on [::]:80 (IPv6 only; nginx, pid 12)"
         );
         assert_eq!(
             said("82"),
@@ -340,7 +347,7 @@ mod tests {
         };
         assert_eq!(
             of(&[&port("80")], &found, ""),
-            "80/tcp: not listening by 7 or a descendant of it, but by another process (nginx, \
+            "80/tcp: not listening by process 7 or its descendants, but by another process (nginx, \
              pid 12)"
         );
     }

@@ -62,7 +62,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
             Some(what) => Err(Error::Partial(what)),
             None if unheld.is_empty() => Ok(!listeners.is_empty()),
             None => Err(Error::Partial(format!(
-                "{}: no process was found that holds it (those of other users need {NEEDS})",
+                "{}: no process found that holds it (for processes of other users, you need {NEEDS})",
                 explanation::found(&unheld).0
             ))),
         };

@@ -113,7 +113,10 @@ fn explain(probe: &Probe, is_listening: bool, options: WaitOptions, waited: Dura
         _ => format!(" after {seconds}.{tenths} s"),
     };
     match is_listening {
-        true => format!("{}: not listening for long enough{after}", probe.names()),
+        true => format!(
+            "{}: did not keep listening for long enough{after}",
+            probe.names()
+        ),
         false => probe.explain(&after),
     }
 }

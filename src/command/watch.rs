@@ -233,14 +233,14 @@ impl Watcher {
     /// Says that polls come late, or no longer do.
     fn say_if_late(&self) {
         match self.pace.late() {
-            None => report::warn(format_args!("polls come in time again")),
+            None => report::warn(format_args!("polling on time again")),
             Some(late) => {
                 let why = match late.is_costly {
-                    true => "more would take over 10 % of a core",
-                    false => "they wait for a CPU, or for ss or the output",
+                    true => "polling more often would use over 10 % of a core",
+                    false => "waiting for a CPU, for ss or for the output",
                 };
                 report::warn(format_args!(
-                    "polls come every {} s, not every {} s: {why}",
+                    "polling every {} s instead of every {} s: {why}",
                     Seconds(late.between),
                     Seconds(late.asked)
                 ));
@@ -258,7 +258,7 @@ impl Watcher {
                  {} s: more would take over 5 % of a core",
                 Seconds(late.between)
             )),
-            None if said => report::warn(format_args!("UDP ports are read in time again")),
+            None if said => report::warn(format_args!("reading UDP ports on time again")),
             _ => {}
         }
     }
@@ -332,7 +332,7 @@ impl Watcher {
         }
         for Unreadable { inode, .. } in before.iter().filter(|one| !is_in(now, one.inode)) {
             let what = match answer.ended_namespaces.contains(inode) {
-                true => "no process is in it any more",
+                true => "no process left in it",
                 false => "reading its listeners again",
             };
             report::warn(format_args!("network namespace {inode}: {what}"));

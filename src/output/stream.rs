@@ -20,7 +20,7 @@ const MOST_TRIES: u32 = 100;
 /// open(2): the file is a FIFO without a reader, or a socket.
 const ENXIO: i32 = 6;
 /// What to say then.
-const UNREAD: &str = "no process reads it";
+const UNREAD: &str = "no reader";
 /// write(2): the descriptor is not open for writing.
 const EBADF: i32 = 9;
 
@@ -105,7 +105,7 @@ impl Output {
                     options.open(path).map_err(|error| {
                         let file = fs::metadata(path).map(|file| file.file_type());
                         match is_unread(&error) && !file.is_ok_and(|file| file.is_fifo()) {
-                            true => io::Error::other("a socket or a device, not a file or a FIFO"),
+                            true => io::Error::other("neither a file nor a FIFO"),
                             false => error,
                         }
                     })

@@ -13,7 +13,7 @@ use super::tree::TreeError;
 pub enum SourceError {
     /// Each source that may answer failed.
     Failed(Failures),
-    /// ss was the only source. It printed no listeners, but the kernel lists some.
+    /// ss was the only source. It printed no listeners, but the kernel lists some listeners listeners.
     SsContradicted,
     /// It cannot be told which listeners the process and its descendants hold.
     Tree(TreeError),
@@ -65,7 +65,11 @@ impl fmt::Display for SourceError {
         match self {
             SourceError::Failed(failures) => failures.fmt(f),
             SourceError::SsContradicted => {
-                write!(f, "{}, but the kernel lists some", SsError::NoRows)
+                write!(
+                    f,
+                    "{}, but the kernel lists some listeners listeners",
+                    SsError::NoRows
+                )
             }
             SourceError::Tree(error) => write!(f, "--of{error}"),
             SourceError::ExcludedTree(error) => write!(f, "--exclude-of{error}"),

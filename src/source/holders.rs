@@ -92,7 +92,7 @@ impl HolderSearch {
             if !std::mem::replace(&mut self.warned_of_deadline, true) {
                 let seconds = DEADLINE.as_secs();
                 report::warn(format_args!(
-                    "some processes were not searched for holders: a search ends after {seconds} s"
+                    "some processes were not searched for holders, because a search ends after {seconds} s"
                 ));
             }
         } else if is_unheld
@@ -105,7 +105,7 @@ impl HolderSearch {
                 false => report::detail,
             };
             say(format_args!(
-                "no process was found for some listeners (to see those of other users takes \
+                "no process found for some listeners (for processes of other users, you need \
                  {NEEDS}, and a /proc that shows them)"
             ));
         }
@@ -437,7 +437,7 @@ mod tests {
         assert!(!warns_of(&[5]), "it has");
         assert!(
             !warns_of(&[5, 0]),
-            "ss listed it, and netlink did not any more"
+            "ss listed it, but netlink no longer does"
         );
         assert!(!warns_of(&[5, 7]));
         assert!(warns_of(&[5, 7]), "it is still there");

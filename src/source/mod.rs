@@ -305,7 +305,7 @@ impl Source {
         let root = match error {
             SourceError::Tree(TreeError::Ended(root)) => root,
             SourceError::Tree(TreeError::NoProcess(root)) => {
-                report::warn(format_args!("{error}; assuming that it has ended"));
+                report::warn(format_args!("{error}; assuming that it has exited"));
                 root
             }
             _ => return Err(error),
@@ -589,7 +589,7 @@ impl Excluded {
             && !std::mem::replace(&mut self.said_ended, true)
         {
             report::warn(format_args!(
-                "--exclude-of: process {pid} has ended; what opens from now on is not left out"
+                "--exclude-of: process {pid} has ended; what opens from now on is shown"
             ));
         }
     }

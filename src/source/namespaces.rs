@@ -231,7 +231,7 @@ impl fmt::Display for NamespacesError {
                 }
             }
             NamespacesError::Return(error) => {
-                write!(f, "setns to the own network namespace: {error}")
+                write!(f, "setns back to lntu's own network namespace: {error}")
             }
         }
     }
@@ -247,15 +247,15 @@ impl Namespaces {
         let is_inside = pid_namespace.is_ok_and(|link| link.as_os_str() != HOST_PID_NAMESPACE);
         if is_inside {
             report::warn(format_args!(
-                "only processes of this PID namespace are seen (to see those of the host takes \
-                 docker run --pid=host, or hostPID: true)"
+                "only processes of this PID namespace are visible (for those of the host, use \
+                 docker run --pid=host or hostPID: true)"
             ));
         }
         let hides_from_users = hides_processes(Path::new(PROC));
         if hides_from_users {
             report::warn(format_args!(
-                "{PROC} hides processes of other users (it is mounted with hidepid; to see them \
-                 takes root with CAP_SYS_PTRACE)"
+                "{PROC} hides processes of other users (it is mounted with hidepid; to see them, \
+                 you need root with CAP_SYS_PTRACE)"
             ));
         }
         let home = Home::find(asks_netlink);
@@ -328,7 +328,7 @@ impl Namespaces {
             if let Err(place) = place
                 && self.denying.contains(&pid)
             {
-                let reason = format!("process {pid} does not show it any more");
+                let reason = format!("process {pid} is no longer in it");
                 self.note_unreadable(inode, reason);
                 self.leave_out(inode, known, listeners);
                 seen.insert(place, earlier);
@@ -977,7 +977,7 @@ impl Home {
             Err(_) if !warns => None,
             Err(error) => {
                 let hint = match error.raw_os_error() {
-                    Some(EPERM) => " (that takes root with CAP_SYS_ADMIN)",
+                    Some(EPERM) => " (needs root with CAP_SYS_ADMIN)",
                     _ => "",
                 };
                 report::warn(format_args!(

@@ -370,7 +370,7 @@ mod tests {
         // A datagram that fills the buffer may have been longer.
         let mut full = tcp(1, 80).repeat(BUFFER_SIZE / 88);
         full.resize(BUFFER_SIZE, 0);
-        let cut = "netlink: tcp: its answer is cut short";
+        let cut = "netlink: tcp: the answer is truncated";
         assert_eq!(error_for(&[full, done(1)]), (cut.into(), false));
     }
 
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn an_unexpected_message_is_an_error() {
         let as_listener = |row: &[u8]| message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, 1, row);
-        let unexpected = "netlink: tcp: its answer cannot be read";
+        let unexpected = "netlink: tcp: the answer has an unexpected form";
         for wrong in [
             tcp(2, 80),
             message(
@@ -479,7 +479,7 @@ mod tests {
             [80]
         );
         let always: Vec<Vec<u8>> = (1..=MOST_TRIES as u32).map(interrupted).collect();
-        let reason = "netlink: tcp: its list changed whenever it was read";
+        let reason = "netlink: tcp: the list changed during every read";
         assert_eq!(error_for(&always), (reason.into(), true));
     }
 }

@@ -116,7 +116,7 @@ impl fmt::Display for TreeError {
                 write!(f, " {pid}: no such process in this PID namespace")
             }
             TreeError::Hidden(pid) => write!(f, ": {}", hidden(*pid)),
-            TreeError::NotOfProcess(pid) => write!(f, " {pid}: not the id of a process"),
+            TreeError::NotOfProcess(pid) => write!(f, " {pid}: not a process id"),
             TreeError::Ended(pid) => write!(f, " {pid}: the process has ended"),
             TreeError::Unreadable(path, error) => {
                 write!(f, ": {}", reason(path, error))

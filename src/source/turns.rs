@@ -68,8 +68,11 @@ impl Exceeded {
     fn reason(self) -> String {
         match self {
             Exceeded::Rows => format!("it has more than {MOST_ROWS} sockets of a protocol"),
-            Exceeded::Read => "its lists are long and change all the time".into(),
-            Exceeded::Time => format!("its lists take over {} ms", MOST_TIME.subsec_millis()),
+            Exceeded::Read => "its lists are long and keep changing".into(),
+            Exceeded::Time => format!(
+                "reading its lists takes more than {} ms",
+                MOST_TIME.subsec_millis()
+            ),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn exhausted() -> ! {
         0 => {}
         words => {
             if !IS_QUIET.load(Ordering::Relaxed) {
-                say(b"lntu: out of memory; the command runs without the watcher\n");
+                say(b"lntu: out of memory; COMMAND runs without the watcher\n");
             }
             start::exec(words);
         }

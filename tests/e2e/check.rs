@@ -68,9 +68,12 @@ fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
         );
         assert_eq!(
             check(&["127.0.0.2:80"]),
-            no("127.0.0.2:80/tcp: only 127.0.0.1:80 is")
+            no("127.0.0.2:80/tcp: listening only on 127.0.0.1:80")
         );
-        assert_eq!(check(&["[::1]:81"]), no("[::1]:81/tcp: only 0.0.0.0:81 is"));
+        assert_eq!(
+            check(&["[::1]:81"]),
+            no("[::1]:81/tcp: listening only on 0.0.0.0:81")
+        );
         assert_eq!(check(&["127.0.0.1:82"]).0, 2, "/proc does not tell");
         assert_eq!(check(&["-q", "84"]), (1, String::new()));
         if have_ss() {
@@ -122,7 +125,7 @@ fn the_process_that_listens_is_named_in_a_reason() {
         let other = Running::start(Command::new("sleep").arg("600"));
         let of = other.child.id();
         let reason = format!(
-            "8080/tcp: not listening by {of} or a descendant of it, but by another process \
+            "8080/tcp: not listening by process {of} or its descendants, but by another process \
              (nginx, pid {pid})"
         );
         says(&["check", "--of", &of.to_string(), "8080"], &no(&reason));
@@ -142,7 +145,7 @@ fn check_does_not_answer_for_a_table_that_it_may_not_read() {
         let file = file.display();
         (
             2,
-            format!("lntu: {port}: could not tell, since {file} cannot be read\n"),
+            format!("lntu: {port}: could not tell, because {file} cannot be read\n"),
         )
     };
     assert_eq!(says(&["check", "80"]), yes());

@@ -139,17 +139,17 @@ fn an_ss_that_fails_is_rejected() {
 #[test]
 fn an_ss_that_prints_something_else_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
-    assert_rejected("exit 0", "ss: its output has no header");
-    assert_rejected("echo hello", "ss: its output has no header");
-    assert_rejected(&prints(&[row], ""), "ss: its output has no header");
-    assert_rejected("exec yes", "ss: its output has no header");
+    assert_rejected("exit 0", "ss: no header in its output");
+    assert_rejected("echo hello", "ss: no header in its output");
+    assert_rejected(&prints(&[row], ""), "ss: no header in its output");
+    assert_rejected("exec yes", "ss: no header in its output");
     assert_rejected(
         &prints(&[HEADER, row, "garbage \x1b[31m"], ""),
-        "ss: cannot read its line 'garbage \\u{1b}[31m'",
+        "ss: cannot read the line 'garbage \\u{1b}[31m'",
     );
     assert_rejected(
         &format!("echo '{HEADER}'; printf 'tcp LISTEN 0 128 127.0.0.1:80'"),
-        "ss: cannot read its line 'tcp LISTEN 0 128 127.0.0.1:80'",
+        "ss: cannot read the line 'tcp LISTEN 0 128 127.0.0.1:80'",
     );
 }
 
@@ -187,7 +187,7 @@ fn an_ss_that_hangs_is_ended_after_two_seconds_with_all_it_started() {
     assert_eq!(listed.stdout.lines().count(), 1);
     assert_eq!(
         listed.stderr,
-        "lntu: ss: not finished after 2 s; asking netlink instead\n"
+        "lntu: ss: did not finish within 2 s; asking netlink instead\n"
     );
     assert!(took >= Duration::from_secs(2), "{took:?}");
     let sleeper = fs::read_to_string(&pid_file).unwrap();
@@ -207,7 +207,7 @@ fn an_ss_that_trickles_or_leaves_its_pipe_open_is_given_up_after_two_seconds() {
         assert_eq!(listed.stdout.lines().count(), 1);
         assert_eq!(
             listed.stderr,
-            "lntu: ss: not finished after 2 s; asking netlink instead\n"
+            "lntu: ss: did not finish within 2 s; asking netlink instead\n"
         );
     }
 }
@@ -248,7 +248,7 @@ fn an_ss_that_prints_without_end_leaves_no_memory() {
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
     let given_up = watcher.next_error();
     assert!(given_up.ends_with("; asking netlink instead"), "{given_up}");
-    let paused = "lntu: ss: not run for a minute, because its last run did not finish; asking \
+    let paused = "lntu: ss: not run again for a minute, because the last run did not finish; asking \
                   netlink instead";
     assert_eq!(watcher.next_error(), paused);
     let pid = watcher.child.id();

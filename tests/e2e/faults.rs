@@ -92,7 +92,7 @@ fn a_watcher_of_ss_alone_keeps_its_snapshot_through_every_wrong_answer() {
     let wrong = [
         (
             answer(ssh, "printf 'tcp LISTEN 0 128 127.0.'; exit 1"),
-            "ss: cannot read its line",
+            "ss: cannot read the line",
         ),
         (answer(ssh, "kill -SEGV $$"), "ss: signal: 11 (SIGSEGV)"),
         (answer(ssh, "exit 255"), "ss: exit status: 255"),
@@ -100,42 +100,42 @@ fn a_watcher_of_ss_alone_keeps_its_snapshot_through_every_wrong_answer() {
             answer(ssh, "echo warning >&2"),
             "ss: wrote to stderr: warning",
         ),
-        ("exit 0".to_string(), "ss: its output has no header"),
+        ("exit 0".to_string(), "ss: no header in its output"),
         (
             in_columns(
                 "Netid Status Empf-Q Send-Q Lokale Adresse:Port Peer Adresse:Port",
                 ssh,
             ),
-            "ss: its output has no header",
+            "ss: no header in its output",
         ),
         (
             in_columns(
                 "State Netid Recv-Q Send-Q Local Address:Port Peer Address:Port",
                 ssh,
             ),
-            "ss: its output has no header",
+            "ss: no header in its output",
         ),
         (
             in_columns(SS_HEADER, "LISTEN tcp 0 128 127.0.0.1:22 0.0.0.0:*"),
-            "ss: cannot read its line",
+            "ss: cannot read the line",
         ),
         (
             in_columns(
                 "Netid State Recv-Q Send-Q Peer Address:Port Local Address:Port",
                 "tcp LISTEN 0 128 0.0.0.0:* 127.0.0.1:22",
             ),
-            "ss: its output has no header",
+            "ss: no header in its output",
         ),
         (
             in_columns(
                 "Netid State Recv-Q Send-Q Timer Local Address:Port Peer Address:Port",
                 "tcp LISTEN 0 128 7 127.0.0.1:22 0.0.0.0:*",
             ),
-            "ss: its output has no header",
+            "ss: no header in its output",
         ),
         (
             in_columns(SS_HEADER, "tcp LISTEN 0 128 7 127.0.0.1:22 0.0.0.0:*"),
-            "ss: cannot read its line",
+            "ss: cannot read the line",
         ),
     ];
     let ss = SwitchableSs::new(&good);
@@ -232,11 +232,11 @@ fn a_table_replaced_by_something_else_closes_nothing() {
     proc.move_in(&other, "tcp");
     recovers("Too many levels of symbolic links (os error 40)");
     proc.put("tcp", "\0".repeat(100));
-    recovers("ends in the middle of a row");
+    recovers("ends within a row");
     proc.put("tcp", format!("{PROC_HEADER}{}\n", "\0".repeat(100)));
-    recovers("none of its rows can be read; the first: not a row");
+    recovers("no row can be read; the first: not a row");
     proc.put("tcp", format!("{PROC_HEADER}0: {}\n", "F".repeat(100_000)));
-    recovers("none of its rows can be read; the first: too long");
+    recovers("no row can be read; the first: too long");
     // Cut in the header, in a row's number, and in each field that makes a
     // listener.
     let start = good.find("0050").unwrap() - 14;
@@ -250,7 +250,7 @@ fn a_table_replaced_by_something_else_closes_nothing() {
         start + 33,
     ] {
         proc.put("tcp", &good[..end]);
-        recovers("ends in the middle of a row");
+        recovers("ends within a row");
     }
     watcher.assert_silent_for(A_WHILE);
     proc.put("tcp", table([80]));
@@ -272,7 +272,7 @@ fn rows_that_cannot_be_read_do_not_affect_the_others() {
     assert!(
         watcher
             .next_error()
-            .contains("/net/tcp: 2 rows cannot be read; the first: ")
+            .contains("/net/tcp: 2 rows cannot be read; the first is ")
     );
     assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:81");
     watcher.assert_silent_for(A_WHILE);

@@ -55,7 +55,7 @@ const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
 /// What `-p` says about listeners without a process.
 fn unheld() -> String {
     format!(
-        "lntu: no process was found for some listeners (to see those of other users takes \
+        "lntu: no process found for some listeners (for processes of other users, you need \
          {NEEDS}, and a /proc that shows them)\n"
     )
 }
@@ -225,7 +225,8 @@ fn a_hidden_descendant_may_hold_the_port() {
         let check = |port| code_and_stderr(hidden.run(&["check", "--of", &pid, port]));
         assert_eq!(check("8000"), (0, "".into()));
         let (code, why) = check("8001");
-        let start = "lntu: 8001/tcp: could not tell who listens: /proc does not show process ";
+        let start =
+            "lntu: 8001/tcp: could not tell which process listens: /proc does not show process ";
         assert!(code == 2 && why.starts_with(start), "{code}, {why}");
         let reason = "lntu: 8002/tcp: not listening; 127.0.0.1:8000/tcp is\n";
         let (code, why) = check("8002");
@@ -355,7 +356,7 @@ fn what_root_may_not_read_as_the_user_stays_unknown() {
         }
         for mut command in commands {
             let refused = run(&mut command);
-            let start = "8000/tcp: could not tell who listens: /proc/";
+            let start = "8000/tcp: could not tell which process listens: /proc/";
             let end = format!("(needs the process's user, or {NEEDS})");
             let why = refused.error();
             assert!(
@@ -462,7 +463,7 @@ fn a_tree_that_takes_too_long_to_read_is_unknown() {
             "inject=?readlink,readlinkat:delay_enter=6000000:when=1",
         ]);
         let late = run(command.arg(env!("CARGO_BIN_EXE_lntu")).args(check));
-        let why = "8000/tcp: could not tell who listens: reading the descriptors of all its \
+        let why = "8000/tcp: could not tell which process listens: reading the descriptors of all its \
                    processes takes more than 5 s";
         let last = late.stderr.lines().last().unwrap();
         assert_eq!((late.code(), last), (2, &*format!("lntu: {why}")));

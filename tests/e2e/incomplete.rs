@@ -76,7 +76,7 @@ fn a_damaged_row_makes_a_no_unknown() {
             let asked = at(&proc, arguments);
             let why = asked.error();
             let said =
-                why.starts_with("81/tcp: could not tell, since ") && why.contains("1 row cannot");
+                why.starts_with("81/tcp: could not tell, because ") && why.contains("1 row cannot");
             assert!(said, "{damage}: {why}");
         }
         // What the other rows say is certain.
@@ -194,7 +194,7 @@ fn a_no_from_a_list_that_keeps_changing_is_unknown() {
     let directory = changing_ss(40, "true");
     assert_eq!(by_ss(&directory, &["check", CROWDED]).code(), 0);
     let said =
-        "127.5.0.1:5353/udp: could not tell, since the list of udp changed during every read";
+        "127.5.0.1:5353/udp: could not tell, because the list of udp changed during every read";
     let asked = by_ss(&directory, &["check", "127.5.0.1:5353/udp"]);
     assert_eq!(asked.error(), said);
     let closed = [

@@ -138,14 +138,14 @@ fn the_interface_of_a_near_miss_is_named() {
             }),
         ];
         for (port, reason) in [
-            ("*:54", "*:54/tcp: only 0.0.0.0%inside:54 is"),
+            ("*:54", "*:54/tcp: listening only on 0.0.0.0%inside:54"),
             (
                 "127.0.0.1:54",
-                "127.0.0.1:54/tcp: only 0.0.0.0%inside:54 is",
+                "127.0.0.1:54/tcp: listening only on 0.0.0.0%inside:54",
             ),
             (
                 "127.0.0.1:55",
-                "127.0.0.1:55/tcp: only [::]%lo:55 (IPv6 only) is",
+                "127.0.0.1:55/tcp: listening only on [::]%lo:55 (IPv6 only)",
             ),
             (
                 "53",
@@ -289,8 +289,7 @@ fn without_rtnetlink_the_interface_of_an_address_is_unknown() {
             let arguments = ["check", "--source", "netlink", port];
             run(&mut failing("socket", "EPERM", ":when=2+", &arguments))
         };
-        let expected = "127.0.0.1:80/tcp: could not tell whether the address belongs to if1 (ask \
-                        for 80/tcp)";
+        let expected = "127.0.0.1:80/tcp: could not tell whether the address belongs to if1 (check 80/tcp instead)";
         assert_eq!(check("127.0.0.1:80").error(), expected);
         assert_eq!(check("80").code(), 0);
         assert_eq!(check("*:80").code(), 1);

@@ -332,7 +332,7 @@ fn a_table_that_may_not_be_read_is_an_error_or_named_and_left_out() {
     let proc = forbidding_proc(&[("tcp", row)], &["tcp6"]);
     let listed = run_forbidden(&proc, &["list", "-H"]);
     assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
-    let named = "/net/tcp6: Permission denied (os error 13); its ports are left out\n";
+    let named = "/net/tcp6: Permission denied (os error 13); leaving out its ports\n";
     assert!(listed.stderr.ends_with(named), "{listed:?}");
 
     let proc = forbidding_proc(&[], &["tcp"]);

@@ -17,7 +17,7 @@ use crate::harness::*;
 use crate::watch::FAST;
 
 const OUT_OF_MEMORY: &str = "lntu: out of memory\n";
-const WITHOUT_WATCHER: &str = "lntu: out of memory; the command runs without the watcher\n";
+const WITHOUT_WATCHER: &str = "lntu: out of memory; COMMAND runs without the watcher\n";
 
 /// A table in which port 22 is listening and port 1 is not.
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/linux-6.18");

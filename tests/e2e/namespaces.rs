@@ -592,8 +592,7 @@ fn a_namespace_that_may_not_be_entered_is_read_through_proc() {
         let strace = [&strace[..], &lntu].concat();
         let listed = run(&mut host.command("strace", &strace));
         assert_eq!(about(namespace, &listed.stdout).len(), 1, "{listed:?}");
-        let warning =
-            "setns: Operation not permitted (os error 1) (that takes root with CAP_SYS_ADMIN)";
+        let warning = "setns: Operation not permitted (os error 1) (needs root with CAP_SYS_ADMIN)";
         assert_eq!(listed.stderr.contains(warning), whole, "{}", listed.stderr);
         let detail = format!("; reading /proc/{}/net instead", process.inner_pid());
         assert_eq!(listed.stderr.contains(&detail), !whole, "{}", listed.stderr);
@@ -773,7 +772,8 @@ fn a_list_that_lacks_a_namespace_says_so_with_status_2() {
     // The own namespace is entered first and last, and between the two both others.
     let listed = list(&["-e", "inject=setns:error=ENOMEM:when=4+"]);
     let last = listed.stderr.lines().last();
-    let why = "lntu: setns to the own network namespace: Cannot allocate memory (os error 12)";
+    let why =
+        "lntu: setns back to lntu's own network namespace: Cannot allocate memory (os error 12)";
     assert_eq!((listed.code(), last), (2, Some(why)), "{listed:?}");
 }
 
@@ -792,7 +792,7 @@ fn without_privileges_the_own_processes_are_seen_with_a_warning() {
         panic!("{listed:?}");
     };
     assert!(
-        setns.ends_with("(that takes root with CAP_SYS_ADMIN)"),
+        setns.ends_with("(needs root with CAP_SYS_ADMIN)"),
         "{setns}"
     );
     let needs = "(that takes root with CAP_SYS_PTRACE, and no profile that forbids it)";
@@ -811,7 +811,7 @@ fn processes_that_proc_does_not_show_are_missed_with_a_warning() {
     let script = "mount -t proc -o \"$1\" proc /proc && shift && exec setpriv --bounding-set \
                   -sys_ptrace --inh-caps -sys_ptrace \"$@\"";
     for (options, warning) in [
-        ("rw", "only processes of this PID namespace are seen"),
+        ("rw", "only processes of this PID namespace are visible"),
         ("hidepid=2", "/proc hides processes of other users"),
     ] {
         let mut command = Command::new("unshare");
@@ -834,7 +834,7 @@ fn a_capability_is_named_only_where_it_is_what_is_missing() {
         return;
     }
     for (error, hint) in [
-        ("EPERM", " (that takes root with CAP_SYS_ADMIN)"),
+        ("EPERM", " (needs root with CAP_SYS_ADMIN)"),
         ("EINVAL", ""),
         ("ENOSYS", ""),
     ] {

@@ -179,8 +179,7 @@ fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
         };
         assert_eq!(check(&own), (0, String::new()));
         let reason = format!(
-            "lntu: 8080/tcp: not listening by {pid} or a descendant of it, but by another \
-             process\n"
+            "lntu: 8080/tcp: not listening by process {pid} or its descendants, but by another process\n"
         );
         let (code, said) = check(&pid);
         assert_eq!((code, without_holders(&said)), (1, reason));
@@ -212,7 +211,7 @@ fn a_process_that_cannot_be_followed_is_an_error() {
             arguments.push("1");
         }
         let refused = run(&mut lntu(&arguments));
-        assert_eq!(refused.error(), "--of 4194305: not the id of a process");
+        assert_eq!(refused.error(), "--of 4194305: not a process id");
     }
     for value in ["0", "-1", "self", ""] {
         let refused = run(&mut lntu(&["list", "--of", value]));
@@ -311,7 +310,7 @@ fn sockets_that_only_an_excluded_holder_has_are_left_out() {
         ];
         assert_eq!(run(&mut lntu(&both)).lines().len(), 2, "the header and one");
         let refused = run(&mut lntu(&["list", "--exclude-holder", "sixteen-bytes-xx"]));
-        let why = "--exclude-holder 'sixteen-bytes-xx': the kernel keeps 15 bytes of a name: \
+        let why = "--exclude-holder 'sixteen-bytes-xx': the kernel keeps only 15 bytes of a name: \
                    'sixteen-bytes-x' (try 'lntu --help')";
         assert_eq!(refused.error(), why);
     });
@@ -598,7 +597,7 @@ fn a_holder_that_can_be_read_is_enough_for_a_yes() {
         let yes = (0, String::new());
         let assert_unknown = |arguments: &[&str], port: &str| {
             let (code, stderr) = says(arguments);
-            let start = format!("lntu: {port}/tcp: could not tell who listens: /proc/");
+            let start = format!("lntu: {port}/tcp: could not tell which process listens: /proc/");
             let end = format!("/fd{NEEDS}\n");
             let is_said = stderr.starts_with(&start) && stderr.ends_with(&end);
             assert!(code == 2 && is_said, "{arguments:?}: {code}, {stderr}");
@@ -757,8 +756,7 @@ fn a_watcher_of_an_ended_process_says_so_and_exits_with_0() {
             }
             let gone = match moment {
                 "waited for" => format!(
-                    "lntu: --of {pid}: no such process in this PID namespace; assuming that it \
-                     has ended\n"
+                    "lntu: --of {pid}: no such process in this PID namespace; assuming that it has exited\n"
                 ),
                 _ => String::new(),
             };
@@ -983,9 +981,8 @@ fn what_opens_after_the_end_of_an_excluded_process_is_shown() {
         let _stdin = family.child.stdin.take();
         family.child.kill().unwrap();
         family.child.wait().unwrap();
-        let ended = format!(
-            "lntu: --exclude-of: process {pid} has ended; what opens from now on is not left out"
-        );
+        let ended =
+            format!("lntu: --exclude-of: process {pid} has ended; what opens from now on is shown");
         assert_eq!(watcher.next_error(), ended);
         // Its child still holds a listener, which stays out.
         let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
@@ -1060,7 +1057,7 @@ fn only_wait_closed_excludes_a_process() {
     for (arguments, why) in [
         (
             &["wait", "--exclude-of", "1", "80"][..],
-            "--exclude-of: wait accepts it only with --closed (try 'lntu --help')",
+            "--exclude-of: wait requires --closed with it (try 'lntu --help')",
         ),
         (
             &["check", "--exclude-of", "1", "80"],

@@ -170,12 +170,12 @@ fn polls_that_come_late_are_said_once() {
     let between = late["interval"].as_f64().unwrap();
     assert!(between > 0.2, "{between}");
     let said = watcher.next_error();
-    let expected = format!("lntu: polls come every {between:.3} s, not every 0.100 s: ");
+    let expected = format!("lntu: polling every {between:.3} s instead of every 0.100 s: ");
     assert!(said.starts_with(&expected), "{said}");
     watcher.assert_no_more_errors();
     ss.becomes(ANSWER);
     assert_eq!(next()["type"], "on_time");
-    assert_eq!(watcher.next_error(), "lntu: polls come in time again");
+    assert_eq!(watcher.next_error(), "lntu: polling on time again");
 }
 
 /// The CPU time of the first thread of a process.

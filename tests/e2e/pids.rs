@@ -88,7 +88,7 @@ signal.pause()";
     assert_eq!(list(&[&port]).stdout, expected);
     let partial = list(&[&port, &hidden.to_string()]);
     let reason = format!(
-        "lntu: 127.0.0.1:{hidden}/tcp: no process was found that holds it (those of other users \
+        "lntu: 127.0.0.1:{hidden}/tcp: no process found that holds it (for processes of other users, you \
          need root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)\n"
     );
     let said = (partial.code(), partial.stdout, partial.stderr);

@@ -106,8 +106,8 @@ fn a_star_is_a_wildcard_that_accepts_ipv4() {
                 if [82, 83].contains(&port) {
                     let strict = format!("0.0.0.0:{port}/{protocol}");
                     let unknown = format!(
-                        "lntu: {strict}: could not tell whether [::]:{port} takes IPv4 (ask for \
-                         {argument})\n"
+                        "lntu: {strict}: could not tell whether [::]:{port} accepts IPv4 (check \
+                         {argument} instead)\n"
                     );
                     assert_eq!(by_proc(&strict), (2, unknown));
                 }
@@ -192,7 +192,7 @@ fn localhost_is_served_where_either_address_is() {
             }
         }
         assert_eq!((open, closed), (7, 4));
-        let reason = "localhost:88/tcp: only 10.9.9.9:88 is";
+        let reason = "localhost:88/tcp: listening only on 10.9.9.9:88";
         assert_eq!(check(&["localhost:88"]), no(reason));
     });
 }
@@ -332,8 +332,8 @@ fn what_may_keep_a_port_from_being_bound_is_waited_for() {
         let server = bound(Type::STREAM, "[::]:8080", |s| s.set_only_v6(false).unwrap());
         let closed = ["wait", "--closed", "--source", "proc", "-i", "10ms"];
         let given_up = run(lntu(&closed).args(["--timeout", "50ms", "127.0.0.1:8080"]));
-        let unknown = "127.0.0.1:8080/tcp: could not tell whether [::]:8080 takes IPv4 (ask for \
-                       8080/tcp)";
+        let unknown = "127.0.0.1:8080/tcp: could not tell whether [::]:8080 accepts IPv4 (check \
+                       8080/tcp instead)";
         assert_eq!(given_up.error(), unknown);
         let taken = run(lntu(&closed).args(["--timeout", "0", "127.0.0.1:8080", "[::]:8080"]));
         let reason = "lntu: [::]:8080/tcp: still taken by [::]:8080/tcp\n";
@@ -696,8 +696,7 @@ fn where_netlink_is_refused_proc_answers_without_a_word() {
         let reason = "86/tcp: not listening; [::ffff:127.0.0.1]:85/tcp, [::1]:84/tcp, \
                       [::]:83/tcp and 3 more are";
         assert_eq!(check(&["86"]), no(reason));
-        let unknown = "lntu: 127.0.0.1:82/tcp: could not tell whether [::]:82 takes IPv4 \
-                       (ask for 82/tcp)\n";
+        let unknown = "lntu: 127.0.0.1:82/tcp: could not tell whether [::]:82 accepts IPv4 (check 82/tcp instead)\n";
         assert_eq!(check(&["127.0.0.1:82"]), (2, unknown.to_string()));
         let detail = check(&["-v", "80"]).1;
         let expected = "netlink: socket: Operation not permitted (os error 1); reading /proc/net \
@@ -714,13 +713,13 @@ fn a_check_that_fails_says_what_listens_instead() {
             vec![bound(Type::DGRAM, "0.0.0.0:53", |_| {})],
         ];
         for (port, reason) in [
-            ("*:81", "*:81/tcp: only 127.0.0.1:81 is"),
-            ("*:83", "*:83/tcp: only [::]:83 (IPv6 only) is"),
+            ("*:81", "*:81/tcp: listening only on 127.0.0.1:81"),
+            ("*:83", "*:83/tcp: listening only on [::]:83 (IPv6 only)"),
             (
                 "127.0.0.1:83",
-                "127.0.0.1:83/tcp: only [::]:83 (IPv6 only) is",
+                "127.0.0.1:83/tcp: listening only on [::]:83 (IPv6 only)",
             ),
-            ("[::1]:80", "[::1]:80/tcp: only 0.0.0.0:80 is"),
+            ("[::1]:80", "[::1]:80/tcp: listening only on 0.0.0.0:80"),
             ("53", "53/tcp: not listening, 0.0.0.0:53/udp is"),
             ("54/udp", "54/udp: not listening; 0.0.0.0:53/udp is"),
             (
@@ -762,7 +761,7 @@ fn a_port_may_come_from_the_environment() {
         assert_eq!(check(argument), (0, String::new()), "{argument}");
     }
     assert_eq!(check("${NONE:-1}").0, 1);
-    let why = "the variable NONE is not set (${NONE:-8080} has a default)";
+    let why = "the variable NONE is not set (for a default, ${NONE:-8080})";
     for (argument, reason) in [
         ("$NONE", why),
         (
@@ -771,7 +770,7 @@ fn a_port_may_come_from_the_environment() {
         ),
         (
             "${PORT",
-            "a variable is written $NAME, ${NAME} or ${NAME:-DEFAULT}",
+            "write a variable as $NAME, ${NAME} or ${NAME:-DEFAULT}",
         ),
     ] {
         let message = format!("lntu: PORT '{argument}': {reason} (try 'lntu --help')\n");

@@ -247,7 +247,7 @@ fn a_search_that_takes_too_long_says_so() {
         slow("exclude", &["list", "--exclude-holder", own.trim_end()]),
         slow("watch", &["-p", "-i", FAST]),
     ];
-    let why = "lntu: some processes were not searched for holders: a search ends after 5 s";
+    let why = "lntu: some processes were not searched for holders, because a search ends after 5 s";
     let missing = "holders may be missing";
     for list in [list, exclude] {
         let listed = list.finish();
@@ -561,7 +561,7 @@ fn processes_of_other_users_are_left_out() {
         command.uid(65534).gid(65534);
         command
     };
-    let why = "lntu: no process was found for some listeners (to see those of other users takes \
+    let why = "lntu: no process found for some listeners (for processes of other users, you need \
                root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and a /proc that shows them)";
     let list = run(&mut as_nobody(&["list", "-H"]));
     assert_eq!(
@@ -601,7 +601,7 @@ fn an_empty_cell_is_a_detail_to_who_may_look_at_every_process() {
         let root = ["--proc", proc.path().to_str().unwrap()];
         run(lntu(&["list", "-H"]).args(root).args(arguments))
     };
-    let why = "no process was found for some listeners";
+    let why = "no process found for some listeners";
     assert_eq!(list(&["-p"]).lines().len(), 1);
     let said = list(&["-pv"]).stderr;
     assert!(said.contains(why), "{said}");

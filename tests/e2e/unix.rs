@@ -19,7 +19,7 @@ use crate::netlink::failing;
 use crate::readme::{examples, shell};
 use crate::watch::{A_WHILE, FAST};
 
-const UNMATCHED: &str = "could not tell, since no socket of this network namespace has this file \
+const UNMATCHED: &str = "could not tell, because no socket of this network namespace has this file \
                          (its server has ended, or runs in another one)";
 
 fn port(path: &Path) -> String {
@@ -313,7 +313,7 @@ fn a_socket_settles_only_after_the_time_that_was_asked_for() {
     let early = wait("1h", "200ms");
     assert_eq!(early.code(), 1);
     let reason = format!(
-        "lntu: {}: not listening for long enough after N s\n",
+        "lntu: {}: did not keep listening for long enough after N s\n",
         port(&path)
     );
     assert_eq!(without_time(&early.stderr), reason);
@@ -332,7 +332,7 @@ fn where_netlink_is_refused_only_a_missing_file_is_a_no() {
     for command in ["check", "wait"] {
         let refused = run(failing("socket", "EPERM", "", &[command]).arg(port(&path("socket"))));
         let reason = format!(
-            "{}: could not tell, since netlink: unix: Operation not permitted (os error 1)",
+            "{}: could not tell, because netlink: unix: Operation not permitted (os error 1)",
             port(&path("socket"))
         );
         assert_eq!((refused.code(), refused.error()), (2, &*reason));
@@ -355,7 +355,7 @@ fn a_directory_that_may_not_be_searched_is_status_2() {
     for command in ["check", "wait"] {
         let refused = run_copy(&proc, &[command, &port(&path)]);
         let reason = format!(
-            "{}: could not tell, since Permission denied (os error 13)",
+            "{}: could not tell, because Permission denied (os error 13)",
             port(&path)
         );
         assert_eq!((refused.code(), refused.error()), (2, &*reason));

@@ -26,15 +26,33 @@ fn help_and_version_are_data_on_stdout() {
 }
 
 #[test]
-fn help_fits_a_terminal_and_explains_each_option_once() {
-    let help = run(&mut lntu(&["--help"]));
-    for line in help.lines() {
-        assert!(line.len() <= 80 && line.trim_end() == line, "{line:?}");
+fn every_help_fits_a_screen() {
+    let commands = COMMANDS.iter().map(|command| command.name.text());
+    for command in commands.chain([""]) {
+        let help = run(lntu(&["help"]).args([command].iter().filter(|name| !name.is_empty())));
+        for line in help.lines() {
+            assert!(line.len() <= 80 && line.trim_end() == line, "{line:?}");
+        }
+        assert!(help.lines().len() <= 48, "{command}: {help:?}");
     }
-    for option in description::options() {
-        let long = format!("--{}", option.long);
-        let words = help.stdout.split_whitespace();
-        assert_eq!(words.filter(|word| *word == long).count(), 1, "{long}");
+}
+
+#[test]
+fn help_shows_an_example_of_each_command() {
+    let help = run(&mut lntu(&["help"]));
+    let examples = help.lines().into_iter();
+    let examples = examples.filter_map(|line| line.trim().strip_prefix("$ lntu "));
+    let examples: Vec<&str> = examples.collect();
+    assert_eq!(examples.len(), COMMANDS.len());
+    for (example, command) in examples.iter().zip(&COMMANDS) {
+        // The shell takes away the quotes.
+        let words = example
+            .split(' ')
+            .map(|word| word.trim_matches('\'').into());
+        let parsed = cli::parse(words, |_| None);
+        assert!(parsed.is_ok(), "{example}: {parsed:?}");
+        let name = command.name.text();
+        assert!(name == "watch" || example.starts_with(name), "{example}");
     }
 }
 
@@ -68,10 +86,14 @@ fn help_of_one_command_is_about_that_command() {
         assert_eq!(run(&mut lntu(&["help", name])).lines(), lines);
         assert_eq!(run(&mut lntu(&["--help", name])).lines(), lines);
         let has = |text: &str| help.stdout.contains(text);
-        assert_eq!(has("  126 "), command.takes_application(), "{name}");
-        assert_eq!(has("With a COMMAND"), command.takes_application(), "{name}");
-        assert_eq!(has("PORTs leave out"), ["watch", "list"].contains(&name));
-        assert_eq!(has("PROTO is tcp if"), ["check", "wait"].contains(&name));
+        assert_eq!(has(" 126 "), command.takes_application(), "{name}");
+        assert_eq!(
+            has("Once COMMAND is"),
+            command.takes_application(),
+            "{name}"
+        );
+        assert_eq!(has("PORTs select"), ["watch", "list"].contains(&name));
+        assert_eq!(has("PROTO defaults"), ["check", "wait"].contains(&name));
         assert!(!has("For watch and list") && has("$NAME"), "{name}");
         // Without it, they refuse these.
         let with_any = help.stdout.matches("(only with --any)").count();
@@ -93,12 +115,13 @@ fn help_of_one_command_is_about_that_command() {
             let mut rows = lines
                 .iter()
                 .filter(|line| line.len() > 6 && line.starts_with("  "));
-            let is_there = rows.any(|line| line.split_at(6).1.split(' ').next() == Some(&long));
-            assert_eq!(is_there, is_of_it, "{name} {long}");
+            let rows = rows.by_ref();
+            let rows = rows.filter(|line| line.split_at(6).1.split(' ').next() == Some(&long));
+            assert_eq!(rows.count(), usize::from(is_of_it), "{name} {long}");
         }
     }
     let all = run(&mut lntu(&["help"]));
-    assert!(all.stdout.contains("For watch and list, PORTs leave out"));
+    assert!(all.stdout.contains("For watch and list, PORTs select"));
     assert_eq!(run(&mut lntu(&["--help"])).lines(), all.lines());
 }
 
@@ -198,16 +221,15 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["wait", "8080", "-t", "5"],
-            "--tcp: not an option of wait; the PORT says it: 80/tcp (and a timeout is \
-             --timeout D)",
+            "--tcp: not an option of wait; put the protocol in PORT: 80/tcp (for a timeout, --timeout D)",
         ),
         (
             &["check", "-u", "53"],
-            "--udp: not an option of check; the PORT says it: 53/udp",
+            "--udp: not an option of check; put the protocol in PORT: 53/udp",
         ),
         (
             &["check", "-6", "80"],
-            "--ipv6: not an option of check; the PORT says it: 127.0.0.1:80 or [::1]:80",
+            "--ipv6: not an option of check; put the address in PORT: 127.0.0.1:80 or [::1]:80",
         ),
         (
             &["check", "--timeout", "5s", "80"],
@@ -219,31 +241,30 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["list", "-A", "--pid", "1"],
-            "--all-namespaces: not together with --pid PID, which looks into one network namespace",
+            "--all-namespaces: not together with --pid PID, which reads one network namespace",
         ),
         (
             &["list", "-A", "--proc", "/proc"],
-            "--all-namespaces: not together with --proc DIR, which looks into one network namespace",
+            "--all-namespaces: not together with --proc DIR, which reads one network namespace",
         ),
         (
             &["-A", "--of", "1"],
-            "--all-namespaces: not together with --of PID, which looks into one network namespace",
+            "--all-namespaces: not together with --of PID, which reads one network namespace",
         ),
         (
             &["-A", "--source", "ss"],
-            "--all-namespaces: not together with --source ss, which looks at its own network \
-             namespace",
+            "--all-namespaces: not together with --source ss, which reads its own network namespace",
         ),
         (
             &["list", "--pids", "--json"],
-            "--pids: not together with --json, since it prints ids only",
+            "--pids: not together with --json, because it prints only ids",
         ),
         (&["check", "--pids", "1"], "--pids: not an option of check"),
         (&["check"], "check: needs a PORT"),
         (&["wait", "--timeout", "5s"], "wait: needs a PORT"),
         (
             &["wait", "80-81"],
-            "PORT '80-81': a range needs --any (one of its ports is then enough) or --closed (none may listen)",
+            "PORT '80-81': a range requires --any (one of its ports is then enough) or --closed (none must be listening)",
         ),
         (
             &["wait", "--json", "80"],
@@ -287,15 +308,15 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         (&["--"], "--: needs a COMMAND"),
         (
             &["wait", "8080", "echo", "hi"],
-            "PORT 'echo': a port is a number from 1 to 65535, as in 80 or 53/udp; put -- before a COMMAND",
+            "PORT 'echo': a port is a number from 1 to 65535, as in 80 or 53/udp; write -- before COMMAND",
         ),
         (
             &["8080", "python3", "app.py"],
-            "PORT 'python3': a port is a number from 1 to 65535, as in 80 or 53/udp; put -- before a COMMAND",
+            "PORT 'python3': a port is a number from 1 to 65535, as in 80 or 53/udp; write -- before COMMAND",
         ),
         (
             &["wait", "8080", "/app/server"],
-            "PORT '/app/server': the protocol must be tcp or udp; put -- before a COMMAND",
+            "PORT '/app/server': the protocol must be tcp or udp; write -- before COMMAND",
         ),
         (
             &["wait", "8080", "99999"],
@@ -311,11 +332,11 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["8080,9090"],
-            "PORT '8080,9090': one PORT each: 80 443, or --exclude 80 --exclude 443",
+            "PORT '8080,9090': give PORTs separately: 80 443 (or --exclude 80 --exclude 443)",
         ),
         (
             &["check", "8080,9090"],
-            "PORT '8080,9090': one PORT each: 80 443, or --exclude 80 --exclude 443",
+            "PORT '8080,9090': give PORTs separately: 80 443 (or --exclude 80 --exclude 443)",
         ),
         (
             &["list", "127.0.0.1"],
@@ -335,27 +356,27 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["--exclude", "80,443"],
-            "--exclude '80,443': one PORT each: 80 443, or --exclude 80 --exclude 443",
+            "--exclude '80,443': give PORTs separately: 80 443 (or --exclude 80 --exclude 443)",
         ),
         (
             &["wait", "8080", "./server"],
-            "PORT './server': the protocol must be tcp or udp; put -- before a COMMAND",
+            "PORT './server': the protocol must be tcp or udp; write -- before COMMAND",
         ),
         (
             &["wait", "-t5", "8080"],
-            "invalid option '-5'; a PORT is a word of its own, and a timeout is --timeout D",
+            "invalid option '-5'; PORT must be a separate argument (for a timeout, --timeout D)",
         ),
         (
             &["wait", "-t60", "8080"],
-            "invalid option '-0'; a PORT is a word of its own, and a timeout is --timeout D",
+            "invalid option '-0'; PORT must be a separate argument (for a timeout, --timeout D)",
         ),
         (
             &["list", "-p4646"],
-            "invalid option '-4'; a PORT is a word of its own",
+            "invalid option '-4'; PORT must be a separate argument",
         ),
         (
             &["-Hp6"],
-            "invalid option '-6'; a PORT is a word of its own",
+            "invalid option '-6'; PORT must be a separate argument",
         ),
         (&["install"], "install: needs a DEST"),
         (&["install", ""], "install '': not a file"),
@@ -380,20 +401,20 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["-p8080"],
-            "invalid option '-8'; a PORT is a word of its own",
+            "invalid option '-8'; PORT must be a separate argument",
         ),
         (
             &["--of", "0"],
-            "--of '0': not a process id (Docker says 0 of a container that does not run)",
+            "--of '0': not a process id (docker inspect prints 0 if the container is not running)",
         ),
         (&["wait", "8080", "--", ""], "--: needs a COMMAND"),
         (
             &["check", "8080-8080"],
-            "PORT '8080-8080': a range needs --any (one of its ports is then enough)",
+            "PORT '8080-8080': a range requires --any (one of its ports is then enough)",
         ),
         (
             &["wait", "db:5432"],
-            "PORT 'db:5432': a name; lntu looks only at addresses of its own network namespace",
+            "PORT 'db:5432': host names are not accepted: lntu looks only at addresses of this network namespace",
         ),
         (
             &["wait", "80", "--timeout", "1m30"],
@@ -445,7 +466,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["80", "list"],
-            "PORT 'list': a port is a number from 1 to 65535, as in 80 or 53/udp; put -- before a COMMAND",
+            "PORT 'list': a port is a number from 1 to 65535, as in 80 or 53/udp; write -- before COMMAND",
         ),
         (
             &["99999"],
@@ -513,7 +534,7 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["--pid", "0"],
-            "--pid '0': not a process id (Docker says 0 of a container that does not run)",
+            "--pid '0': not a process id (docker inspect prints 0 if the container is not running)",
         ),
         (&["--pid", "self"], "--pid 'self': not a process id"),
         (
@@ -522,15 +543,15 @@ fn what_makes_no_sense_is_one_line_and_status_2() {
         ),
         (
             &["--source", "ss", "--pid", "1"],
-            "--pid: not together with --source ss, which looks at its own network namespace",
+            "--pid: not together with --source ss, which reads its own network namespace",
         ),
         (
             &["list", "--source", "netlink", "--pid", "1"],
-            "--pid: not together with --source netlink, which looks at its own network namespace",
+            "--pid: not together with --source netlink, which reads its own network namespace",
         ),
         (
             &["--proc", "/proc", "--source", "netlink"],
-            "--proc: not together with --source netlink, which looks at its own network namespace",
+            "--proc: not together with --source netlink, which reads its own network namespace",
         ),
     ] {
         let refused = run(&mut lntu(arguments));

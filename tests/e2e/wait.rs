@@ -53,7 +53,7 @@ fn two_ports_that_take_turns_are_none_that_stays() {
     let ss = ss_with_turns(&["8080", "8081"]);
     let refused = wait_by(&ss, &["--timeout", "300ms", "--any", "8000-8100"]);
     assert_eq!((refused.code(), &*refused.stdout), (1, ""));
-    let reason = "lntu: 8000-8100/tcp: not listening for long enough after N s\n";
+    let reason = "lntu: 8000-8100/tcp: did not keep listening for long enough after N s\n";
     assert_eq!(without_time(&refused.stderr), reason);
 }
 
@@ -87,7 +87,7 @@ fn a_port_settles_only_after_the_time_that_was_asked_for() {
     let wait = ["wait", "-i", FAST, "--settle"];
     let early = run(lntu(&wait).args(["1h", "--timeout", "200ms", &port]));
     assert_eq!((early.code(), &*early.stdout), (1, ""));
-    let reason = format!("lntu: {port}/tcp: not listening for long enough after N s\n");
+    let reason = format!("lntu: {port}/tcp: did not keep listening for long enough after N s\n");
     assert_eq!(without_time(&early.stderr), reason);
     let settled = run(lntu(&wait).args(["100ms", "--timeout", "60s", &port]));
     assert_eq!(settled.lines(), [""; 0]);

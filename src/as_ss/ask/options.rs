@@ -200,7 +200,9 @@ impl Options {
     /// Adds the value of `-f`.
     fn family(&mut self, option: &str, value: &str) -> Result<(), UsageError> {
         let family = AddressFamily::named(value).ok_or_else(|| {
-            UsageError::of_ss(format!("{option}: {value} is no family, or not covered"))
+            UsageError::of_ss(format!(
+                "{option}: {value} is not a family, or is not supported by lntu as ss"
+            ))
         })?;
         self.selection.add_family(family);
         Ok(())
@@ -222,7 +224,9 @@ impl Options {
                 None => (item, true),
             };
             let kinds = Kinds::named(name).ok_or_else(|| {
-                UsageError::of_ss(format!("{option}: {name} is no table, or not covered"))
+                UsageError::of_ss(format!(
+                    "{option}: {name} is not a table, or is not supported by lntu as ss"
+                ))
             })?;
             match is_wanted {
                 true => self.selection.add_kinds(kinds),
@@ -246,7 +250,7 @@ impl Options {
     fn request(mut self, services: &Services) -> Result<Request, UsageError> {
         if let Some(name) = self.refused {
             return Err(UsageError::of_ss(format!(
-                "{name}: not covered by lntu as ss"
+                "{name}: not supported by lntu as ss"
             )));
         }
         let selection = &mut self.selection;
@@ -396,7 +400,7 @@ mod tests {
         assert_eq!(kinds(&[]), named("all"));
         assert_eq!(
             refusal(&["-A", "tcp,atm"]),
-            "-A: atm is no table, or not covered"
+            "-A: atm is not a table, or is not supported by lntu as ss"
         );
         assert!(kinds(&["-A", "!tcp"]).is_empty());
         assert!(!kinds(&["-A", "all"]).has(Kind::Tipc));
@@ -404,7 +408,7 @@ mod tests {
 
     #[test]
     fn what_is_not_covered_is_refused() {
-        let not_covered = |name: &str| format!("{name}: not covered by lntu as ss");
+        let not_covered = |name: &str| format!("{name}: not supported by lntu as ss");
         for option in REFUSED {
             let option = format!("-{option}");
             assert_eq!(refusal(&["-lnt", &option]), not_covered(&option));
@@ -418,7 +422,7 @@ mod tests {
         assert_eq!(refusal(&["-lnt", "-q"]), "-q: not an option of ss");
         assert_eq!(
             refusal(&["-lntf", "atm"]),
-            "-f: atm is no family, or not covered"
+            "-f: atm is not a family, or is not supported by lntu as ss"
         );
         assert_eq!(refusal(&["state"]), "state: which state?");
         assert_eq!(refusal(&["excl", "open"]), "open: not a state");

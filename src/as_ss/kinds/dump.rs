@@ -48,7 +48,7 @@ impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::Answer(error) => error.fmt(f),
-            Reason::NotCovered(what) => write!(f, "-i does not cover {what}: leave out -i"),
+            Reason::NotCovered(what) => write!(f, "-i does not support {what}; leave out -i"),
         }
     }
 }

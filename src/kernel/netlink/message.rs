@@ -57,9 +57,9 @@ impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AnswerError::Io(error) => error.fmt(f),
-            AnswerError::Truncated => f.write_str("its answer is cut short"),
-            AnswerError::Unexpected => f.write_str("its answer cannot be read"),
-            AnswerError::Interrupted => f.write_str("its list changed whenever it was read"),
+            AnswerError::Truncated => f.write_str("the answer is truncated"),
+            AnswerError::Unexpected => f.write_str("the answer has an unexpected form"),
+            AnswerError::Interrupted => f.write_str("the list changed during every read"),
         }
     }
 }

@@ -157,7 +157,7 @@ impl ProcNet {
                 && std::mem::take(&mut self.listeners_first)
             {
                 let path = file.path.display();
-                let found = "a listener behind a connection; reading tables to their end";
+                let found = "a listener after a connection; reading the tables to the end";
                 report::detail(format_args!("{path}: {found}"));
             }
         }
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(ports(&mut source(&proc)), Ok(vec![22]));
         let proc = proc_with(&[("tcp", &table(&[BROKEN, BROKEN]))]);
         let error = ports(&mut source(&proc)).unwrap_err();
-        assert!(error.ends_with("none of its rows can be read; the first: not hexadecimal"));
+        assert!(error.ends_with("no row can be read; the first: not hexadecimal"));
     }
 
     #[test]
@@ -438,7 +438,7 @@ mod tests {
         assert!(
             ports(&mut source(&proc))
                 .unwrap_err()
-                .ends_with("ends in the middle of a row")
+                .ends_with("ends within a row")
         );
     }
 
@@ -447,7 +447,7 @@ mod tests {
         let long = format!("0: {}\n", "F".repeat(100_000));
         let proc = proc_with(&[("tcp", &table(&[&long, &long]))]);
         let error = ports(&mut source(&proc)).unwrap_err();
-        assert!(error.ends_with("none of its rows can be read; the first: too long"));
+        assert!(error.ends_with("no row can be read; the first: too long"));
     }
 
     #[test]

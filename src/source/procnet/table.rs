@@ -95,10 +95,10 @@ impl fmt::Display for ProcError {
                 }
             }
             ProcErrorReason::Empty => {
-                f.write_str("is empty, without even a header (does this kernel fill it?)")
+                f.write_str("is empty, without even a header (not supported by this kernel?)")
             }
             ProcErrorReason::NoRowUnderstood(first) => {
-                write!(f, "none of its rows can be read; the first: {first}")
+                write!(f, "no row can be read; the first: {first}")
             }
         }
     }
@@ -166,7 +166,7 @@ impl TableFile {
             Some(first) => {
                 let s = if self.skipped == 1 { "" } else { "s" };
                 format!(
-                    "{path}: {} row{s} cannot be read; the first: {first}",
+                    "{path}: {} row{s} cannot be read; the first is {first}",
                     self.skipped
                 )
             }
@@ -281,7 +281,7 @@ impl TableFile {
         let was_forbidden = std::mem::replace(&mut self.is_forbidden, is_forbidden);
         if is_forbidden && !was_forbidden {
             let path = self.path.display();
-            report::warn(format_args!("{path}: {error}; its ports are left out"));
+            report::warn(format_args!("{path}: {error}; leaving out its ports"));
         }
         Ok(())
     }
@@ -370,7 +370,7 @@ impl TableFile {
 /// The error of a file that ends within a row. The kernel ends each row with a
 /// newline. A last row without one is accepted if it is long enough.
 fn cut_short() -> io::Error {
-    io::Error::new(ErrorKind::UnexpectedEof, "ends in the middle of a row")
+    io::Error::new(ErrorKind::UnexpectedEof, "ends within a row")
 }
 
 /// What one read of a file found.

@@ -33,11 +33,11 @@ impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AnswerError::Read(error) => error.fmt(f),
-            AnswerError::NoHeader => f.write_str("ss: its output has no header"),
-            AnswerError::Line(line) => write!(f, "ss: cannot read its line '{line}'"),
+            AnswerError::NoHeader => f.write_str("ss: no header in its output"),
+            AnswerError::Line(line) => write!(f, "ss: cannot read the line '{line}'"),
             AnswerError::TooLong => f.write_str("ss: printed too many rows"),
             AnswerError::AmbiguousWildcards => {
-                f.write_str("ss: this version prints IPv4 and IPv6 wildcards alike")
+                f.write_str("ss: this version prints IPv4 and IPv6 wildcards the same")
             }
         }
     }
@@ -405,9 +405,17 @@ mod tests {
         let old_v4 = ["tcp LISTEN 0 9 127.0.0.1:80 *:*"];
         assert_eq!(meaning(NEW_HEADER, &old_v4), Ok(v4));
         let v4_13 = "tcp LISTEN 0 9 [::1]:80 *:*";
-        assert!(meaning(OLD_HEADER, &[v4_13]).unwrap_err().contains("alike"));
+        assert!(
+            meaning(OLD_HEADER, &[v4_13])
+                .unwrap_err()
+                .contains("the same")
+        );
         let alike = [old_v4[0], v4_13];
-        assert!(meaning(OLD_HEADER, &alike).unwrap_err().contains("alike"));
+        assert!(
+            meaning(OLD_HEADER, &alike)
+                .unwrap_err()
+                .contains("the same")
+        );
     }
 
     #[test]
@@ -523,7 +531,7 @@ mod tests {
     fn a_process_column_over_several_lines_is_refused() {
         let forged = "tcp LISTEN 0 128 *:80 *:* users:((\"a\ntcp LISTEN 0 0 *:82 *:*\",1,3))";
         let error = read(&rows(NEW_HEADER, &[forged])).unwrap_err();
-        assert!(error.contains("cannot read its line"), "{error}");
+        assert!(error.contains("cannot read the line"), "{error}");
     }
 
     #[test]
@@ -561,7 +569,7 @@ mod tests {
             "\u{1b}[31mtcp LISTEN 0 0 *:80 *:*",
         ] {
             let error = read(&rows(NEW_HEADER, &[row])).unwrap_err();
-            assert!(error.contains("cannot read its line"), "{row:?}: {error}");
+            assert!(error.contains("cannot read the line"), "{row:?}: {error}");
         }
     }
 

@@ -63,7 +63,7 @@ impl fmt::Display for SsError {
         match self {
             SsError::NotFound => f.write_str("ss: not found in PATH"),
             SsError::Paused => {
-                f.write_str("ss: not run for a minute, because its last run did not finish")
+                f.write_str("ss: not run again for a minute, because the last run did not finish")
             }
             SsError::Run(error) => error.fmt(f),
             SsError::Answer(error) => error.fmt(f),

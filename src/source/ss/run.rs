@@ -36,7 +36,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Spawn(path, error) => write!(f, "{}: {error}", path.display()),
-            RunError::TimedOut => write!(f, "ss: not finished after {} s", DEADLINE.as_secs()),
+            RunError::TimedOut => write!(f, "ss: did not finish within {} s", DEADLINE.as_secs()),
             RunError::Read(error) => write!(f, "ss: reading its output: {error}"),
             RunError::Exit(status) => write!(f, "ss: {status}"),
             RunError::Stderr(line) => write!(f, "ss: wrote to stderr: {line}"),

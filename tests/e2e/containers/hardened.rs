@@ -137,8 +137,8 @@ fn the_application_starts_where_no_process_may_be_forked() {
     assert_eq!((finished.code(), &*finished.stdout), (42, "started\n"));
     assert_eq!(
         finished.stderr,
-        "lntu: starting the watcher: Resource temporarily unavailable (os error 11); \
-         the command runs without it\n"
+        "lntu: cannot start the watcher: Resource temporarily unavailable (os error 11); \
+         COMMAND runs without it\n"
     );
 }
 

@@ -123,7 +123,7 @@ fn a_published_port_of_an_ipv6_only_server_is_unhealthy() {
 
     let unhealthy = server("listen-ipv6-only", "unhealthy");
     let log = unhealthy.inspect("{{range .State.Health.Log}}{{.Output}}{{end}}");
-    let reason = "lntu: *:8080/tcp: only [::]:8080 (IPv6 only; app, pid 1) is";
+    let reason = "lntu: *:8080/tcp: listening only on [::]:8080 (IPv6 only; app, pid 1)";
     assert!(log.lines().any(|line| line == reason), "{log}");
     assert!(!reaches(&unhealthy));
     let check = |port| unhealthy.exec(&[], &["/lntu", "check", port]).code();
@@ -210,7 +210,8 @@ fn assert_probed(command: &[&str], port: &str) {
         "--inh-caps=-setuid",
     ];
     let refused = server.exec(&[], &[&setpriv[..], &check].concat());
-    let start = format!("{port}/tcp: could not tell who listens: /proc/1/fd: Permission denied");
+    let start =
+        format!("{port}/tcp: could not tell which process listens: /proc/1/fd: Permission denied");
     assert!(refused.error().starts_with(&start), "{refused:?}");
     drop(server);
     let server = start_program(&["--cap-add=SYS_PTRACE"], &command, port);

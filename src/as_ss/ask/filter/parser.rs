@@ -114,7 +114,7 @@ impl<'a> Parser<'a> {
                 mask,
             }),
             Some(Word::Cgroup) if !self.has_cgroups => Err(UsageError::of_ss(
-                "with -N, there are no control groups to compare with",
+                "with -N, no control group can be compared with",
             )),
             Some(Word::Cgroup) => self.equal_or_not(cgroups::number, Condition::InCgroup),
             Some(Word::AutoBound) => {
@@ -156,7 +156,7 @@ impl<'a> Parser<'a> {
     ) -> Result<Condition, UsageError> {
         let comparison = self.comparison();
         let text = self.value()?;
-        let value = read(text).ok_or_else(|| refusal(text, "there is none such"))?;
+        let value = read(text).ok_or_else(|| refusal(text, "no such interface, mark or cgroup"))?;
         match comparison {
             Comparison::Equal => Ok(condition(value)),
             Comparison::NotEqual => Ok(Condition::Not(Box::new(condition(value)))),
@@ -390,50 +390,56 @@ mod tests {
             ("( sport = 80", "the filter ends too early"),
             (
                 "sport = 80 )",
-                "')' in the filter: not covered, or not a filter",
+                "')' in the filter: not a filter, or not supported by lntu as ss",
             ),
             (
                 "sport = 80 81",
-                "'81' in the filter: not covered, or not a filter",
+                "'81' in the filter: not a filter, or not supported by lntu as ss",
             ),
-            ("dev nonexistent", "nonexistent: there is none such"),
+            (
+                "dev nonexistent",
+                "nonexistent: no such interface, mark or cgroup",
+            ),
             ("dev > lo", "lo: can only be compared with = and !="),
-            ("fwmark 1/", "1/: there is none such"),
-            ("cgroup /nonexistent", "/nonexistent: there is none such"),
+            ("fwmark 1/", "1/: no such interface, mark or cgroup"),
+            (
+                "cgroup /nonexistent",
+                "/nonexistent: no such interface, mark or cgroup",
+            ),
             ("sport = 4294967295", "4294967295: not a port"),
             (
                 "sport = 080",
                 "080: neither a port nor a service of /etc/services",
             ),
-            ("sport = odd", "odd: another port for UDP than for TCP"),
+            ("sport = odd", "odd: not the same port for UDP as for TCP"),
             (
                 "src != 127.0.0.1",
                 "127.0.0.1: an address can only be compared with =",
             ),
             (
                 "src localhost",
-                "localhost: not an address or a network (one of IPv6 stands in brackets)",
+                "localhost: not an address or a network (write IPv6 in brackets)",
             ),
             (
                 "src 1.2.3.4.5",
-                "1.2.3.4.5: not an address or a network (one of IPv6 stands in brackets)",
+                "1.2.3.4.5: not an address or a network (write IPv6 in brackets)",
             ),
             (
                 "src 256.0.0.1",
-                "256.0.0.1: not an address or a network (one of IPv6 stands in brackets)",
+                "256.0.0.1: not an address or a network (write IPv6 in brackets)",
             ),
             (
                 "src 127.0.0.1/33",
-                "127.0.0.1/33: not an address or a network (one of IPv6 stands in brackets)",
+                "127.0.0.1/33: not an address or a network (write IPv6 in brackets)",
             ),
             (
                 "src [::1/129]",
-                "::1/129: not an address or a network (one of IPv6 stands in brackets)",
+                "::1/129: not an address or a network (write IPv6 in brackets)",
             ),
             ("src [::1", "[::1: no ] follows the address"),
             (
                 "src unix:[[:alpha:]]",
-                "unix:[[:alpha:]]: sets of characters by name are not covered",
+                "unix:[[:alpha:]]: named character classes are not supported",
             ),
             ("src vsock:x", "vsock:x: no such address"),
             ("src netlink:rtnl:x", "netlink:rtnl:x: no such port"),
@@ -442,7 +448,8 @@ mod tests {
         }
         for word in ["or", "&&", "(", "= ge", "src", "autobound"] {
             let refused = word.trim_start_matches("= ");
-            let why = format!("'{refused}' in the filter: not covered, or not a filter");
+            let why =
+                format!("'{refused}' in the filter: not a filter, or not supported by lntu as ss");
             assert_eq!(refusal(&format!("src unix:a or dst {word}")), why);
         }
         let deep = "( ".repeat(MOST_NESTED + 1);

@@ -121,7 +121,7 @@ impl Values<'_> {
         };
         let udp = named(Kind::Udp, Protocol::Udp);
         match (udp, named(Kind::Tcp, Protocol::Tcp)) {
-            (Some(udp), Some(tcp)) if udp != tcp => refuse("another port for UDP than for TCP"),
+            (Some(udp), Some(tcp)) if udp != tcp => refuse("not the same port for UDP as for TCP"),
             (Some(port), _) | (None, Some(port)) => Ok(i32::from(port)),
             (None, None) => refuse("neither a port nor a service of /etc/services"),
         }
@@ -137,7 +137,7 @@ impl Values<'_> {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
-        let why = "not an address or a network (one of IPv6 stands in brackets)";
+        let why = "not an address or a network (write IPv6 in brackets)";
         let refuse = || refusal(text, why);
         let address: IpAddr = match address.contains(':') {
             true => IpAddr::V6(address.parse().map_err(|_| refuse())?),
@@ -189,7 +189,7 @@ pub fn refusal(text: &str, why: &str) -> UsageError {
 fn like(end: End, text: &str, pattern: &str) -> Result<Condition, UsageError> {
     let is_set = |pair: &[u8]| matches!(pair, [b'[', b':' | b'.' | b'=']);
     if pattern.as_bytes().windows(2).any(is_set) {
-        return Err(refusal(text, "sets of characters by name are not covered"));
+        return Err(refusal(text, "named character classes are not supported"));
     }
     Ok(Condition::IsLike(end, pattern.into()))
 }

@@ -93,6 +93,6 @@ impl Word {
 /// Refuses a word that cannot follow those before it.
 pub fn unexpected(word: &str) -> UsageError {
     UsageError::of_ss(format!(
-        "'{word}' in the filter: not covered, or not a filter"
+        "'{word}' in the filter: not a filter, or not supported by lntu as ss"
     ))
 }
