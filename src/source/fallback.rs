@@ -102,6 +102,9 @@ impl Sources {
                     AnsweredBy::Ss
                 }
                 result => {
+                    if let Some(inodes) = inodes {
+                        inodes.forget();
+                    }
                     let failure = result.err().unwrap_or(SsError::NoRows);
                     self.read_for_ss(failure, known, snapshot)?
                 }

@@ -93,7 +93,14 @@ impl Inodes {
         result
     }
 
+    /// Forgets the kernel's rows, because another source answered instead of ss.
+    pub fn forget(&mut self) {
+        self.rows.clear();
+    }
+
     fn set_owners(&mut self, snapshot: &mut Snapshot, proc_net: &mut ProcNet) {
+        // A port that closed may open again with another owner.
+        self.rows.retain_identities_of(snapshot);
         if snapshot.difference(&self.rows).next().is_some() {
             let mut rows = std::mem::take(&mut self.rows);
             // Owners that cannot be read are left out, as `/proc` leaves out others.

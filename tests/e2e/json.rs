@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use rustix::fs::fchown;
 use rustix::process::Uid;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
@@ -77,6 +78,36 @@ fn the_owner_is_the_same_from_every_source() {
                 assert_eq!(Vec::from_iter(listed), expected, "{source} {options:?}");
             }
         }
+    });
+}
+
+#[test]
+fn a_port_that_opens_again_has_its_new_owner() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let mut watch = lntu(&["--changes-only", "--json", "-i", FAST]);
+        let watcher = Running::start(&mut watch);
+        assert!(watcher.next_line().contains("ready"));
+        let address = "127.0.0.1:80".parse::<SocketAddr>().unwrap();
+        // At first, ss prints nothing when the port has closed, and later another port.
+        let mut other = None;
+        for owner in [1234, 5678, 2345, 6789] {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.bind(&address.into()).unwrap();
+            fchown(&socket, Some(Uid::from_raw(owner)), None).unwrap();
+            socket.listen(1).unwrap();
+            let expected = [("tcp4:127.0.0.1:80".to_string(), Some(owner.into()))];
+            assert_eq!(owners(&watcher.next_line()), expected.into());
+            drop(socket);
+            assert!(watcher.next_line().contains("closed"));
+            if owner == 5678 {
+                other = Some(TcpListener::bind("127.0.0.1:81").unwrap());
+                assert!(watcher.next_line().contains(":81"));
+            }
+        }
+        drop(other);
     });
 }
 
