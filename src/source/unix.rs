@@ -187,17 +187,20 @@ impl Sought {
         let message = row.message;
         let is_datagram = message.udiag_type == SOCK_DGRAM;
         let is_established = message.udiag_state == State::Established as u8;
+        let is_listening = message.udiag_state == State::Listen as u8;
         // An accepted connection has the name of its listener. The state of a datagram
         // socket is the same after a client has called connect(2). If it has called
         // connect(2) itself, it has a peer, and nobody else can connect to it.
         if !is_it || is_established && !is_datagram {
-        } else if message.udiag_state == State::Listen as u8 || is_datagram && row.peer.is_none() {
+        } else if is_listening || is_datagram && row.peer.is_none() {
             let inode = message.udiag_ino;
             if self.listener.is_none_or(|(known, _)| known != inode) {
                 self.listener = Some((inode, Instant::now()));
             }
             self.state = UnixState::Listening;
-            self.queues = row.rqlen.unwrap_or_default();
+            // The queue of a datagram socket holds bytes, and no connections.
+            let queues = row.rqlen.filter(|_| is_listening);
+            self.queues = queues.unwrap_or_default();
         } else if !matches!(self.state, UnixState::Listening) {
             self.state = UnixState::Closed(match is_datagram {
                 true => "connected to another socket",

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -259,6 +259,18 @@ fn a_queue_that_is_too_long_is_a_no() {
     let reason = "3 connections wait to be accepted (backlog 5)";
     assert_eq!(check("2"), says(1, &port(&path), reason));
     drop(clients);
+}
+
+/// Its queue is counted in bytes.
+#[test]
+fn a_datagram_socket_has_no_connections_to_accept() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let _server = bound_to(&path, Type::DGRAM);
+    let client = UnixDatagram::unbound().unwrap();
+    client.send_to(&[0; 100], &path).unwrap();
+    let checked = run(&mut lntu(&["check", "--max-queued", "5", &port(&path)]));
+    assert_eq!((checked.code(), checked.stderr), yes());
 }
 
 #[test]
