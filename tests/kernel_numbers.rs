@@ -61,7 +61,7 @@ const IN_NO_HEADER: [&str; 3] = [
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 30] = [
+const OWN: [&str; 31] = [
     "ANY",
     "BOTH",
     "BUDGET",
@@ -72,6 +72,7 @@ const OWN: [&str; 30] = [
     "DAYS",
     "FIRST",
     "FRUITLESS",
+    "INDENT",
     "LARGEST",
     "LATE",
     "LEAST",
