@@ -121,7 +121,7 @@ struct Home {
     is_away: bool,
 }
 
-/// A network namespace of an earlier look.
+/// A network namespace of this poll or the last one.
 #[derive(Debug)]
 struct Seen {
     namespace: Arc<Namespace>,
@@ -129,8 +129,12 @@ struct Seen {
     cookie: Option<u64>,
     /// Its TCP list is long, so it is read in turns only.
     is_long: bool,
-    /// What its last turn found: its UDP listeners, and if its TCP list is long, all.
+    /// Its listeners. Each list is as it was when it was last read.
     kept: Snapshot,
+    /// What was kept of the lists that this poll has read, and is missing in them.
+    missing: Vec<Listener>,
+    /// A look of this poll has found it.
+    is_found: bool,
     /// It had a turn in this poll.
     had_turn: bool,
     /// What it has used in this poll.
@@ -138,9 +142,74 @@ struct Seen {
 }
 
 impl Seen {
+    /// A namespace that was never read.
+    fn new(namespace: Arc<Namespace>, cookie: Option<u64>) -> Seen {
+        Seen {
+            namespace,
+            cookie,
+            is_long: false,
+            kept: Snapshot::default(),
+            missing: Vec::new(),
+            is_found: false,
+            had_turn: false,
+            used: Used::default(),
+        }
+    }
+
     fn inode(&self) -> u64 {
         self.namespace.inode
     }
+
+    fn start_poll(&mut self) {
+        self.missing = Vec::new();
+        self.is_found = false;
+        self.had_turn = false;
+        self.used = Used::default();
+    }
+
+    /// Notes what was read, which is in `listeners` from `start` on, and appends the lists
+    /// that were not.
+    fn note_read(&mut self, plan: Plan, start: usize, listeners: &mut Vec<Listener>) {
+        self.is_found = true;
+        self.had_turn = plan.is_turn;
+        if !plan.is_first_look {
+            let found = snapshot_of(listeners[start..].to_vec());
+            self.kept.add_missing(&found);
+            return;
+        }
+        if plan.tcp {
+            self.is_long = is_long(&listeners[start..]);
+        }
+        let unread = self.kept.listeners().iter();
+        listeners.extend(unread.filter(|l| !plan.includes(l.protocol)).cloned());
+        let now = snapshot_of(listeners[start..].to_vec());
+        self.missing = self.kept.difference(&now).collect();
+        self.kept = now;
+    }
+
+    /// Notes that it was not read, and appends its listeners as they were. What this poll
+    /// has missed so far was then not seen to close.
+    fn note_unread(&mut self, is_turn: bool, listeners: &mut Vec<Listener>) {
+        self.is_found = true;
+        self.had_turn = is_turn;
+        let missing = snapshot_of(std::mem::take(&mut self.missing));
+        self.kept.add_missing(&missing);
+        listeners.extend_from_slice(self.kept.listeners());
+    }
+}
+
+/// Whether a look of this poll found this namespace, if it is among those `seen`. They are
+/// sorted.
+fn is_found(seen: &[Seen], inode: u64) -> bool {
+    let index = seen.binary_search_by_key(&inode, Seen::inode);
+    index.is_ok_and(|index| seen[index].is_found)
+}
+
+/// Whether so many of `listeners`, those of one namespace, are of TCP that it is read in
+/// turns only.
+fn is_long(listeners: &[Listener]) -> bool {
+    let tcp = listeners.iter().filter(|l| l.protocol == Protocol::Tcp);
+    tcp.count() > SHORT
 }
 
 /// What is read of a namespace.
@@ -149,32 +218,39 @@ struct Plan {
     tcp: bool,
     udp: bool,
     is_turn: bool,
-    /// Otherwise this is a further look of the same poll, which looks for what is missing.
+    /// No earlier look of this poll has found the namespace. A further one looks for what
+    /// is missing.
     is_first_look: bool,
 }
 
 impl Plan {
+    /// What is read of a namespace that was seen `before`, and perhaps has its turn. `only`
+    /// is the lists that lack a listener.
+    fn new(before: Option<&Seen>, is_turn: bool, only: &[(u64, Protocol)]) -> Plan {
+        let is_long = before.is_some_and(|seen| seen.is_long);
+        let Some(seen) = before.filter(|seen| seen.is_found) else {
+            return Plan {
+                tcp: is_turn || !is_long,
+                udp: is_turn,
+                is_turn,
+                is_first_look: true,
+            };
+        };
+        // What is missing in a list that this poll did not read has closed in an earlier
+        // one, and is not reported yet.
+        let is_missing = |protocol| only.contains(&(seen.namespace.id, protocol));
+        Plan {
+            tcp: is_missing(Protocol::Tcp) && (seen.had_turn || !is_long),
+            udp: is_missing(Protocol::Udp) && seen.had_turn,
+            is_turn: seen.had_turn,
+            is_first_look: false,
+        }
+    }
+
     fn includes(self, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Tcp => self.tcp,
             Protocol::Udp => self.udp,
-        }
-    }
-
-    /// Updates what is `kept` of a namespace by what was read, which is in `listeners` from
-    /// `start` on, and appends what was not read.
-    fn keep(self, kept: &mut Snapshot, is_long: bool, start: usize, listeners: &mut Vec<Listener>) {
-        if self.is_turn {
-            let mut found = listeners[start..].to_vec();
-            found.retain(|listener| is_long || !is_tcp(listener));
-            let found = snapshot_of(found);
-            match self.is_first_look {
-                true => *kept = found,
-                false => kept.add_missing(&found),
-            }
-        } else if self.is_first_look {
-            kept.retain(&|listener| !is_tcp(listener));
-            listeners.extend_from_slice(kept.listeners());
         }
     }
 }
@@ -283,9 +359,9 @@ impl Namespaces {
     }
 
     /// Appends the listeners of every namespace to `listeners`, or in a further look those
-    /// of the lists in `only` and of new namespaces. Of a namespace that cannot be read, they
-    /// are those that are `known`. Only if some are, reading is limited, see
-    /// [`super::turns`].
+    /// of the lists in `only` and of namespaces that this poll had not found. Of a namespace
+    /// that cannot be read, they are those that were read last. Only if some listeners are
+    /// `known`, reading is limited, see [`super::turns`].
     ///
     /// # Errors
     /// If no namespace can be read. `listeners` must then not be used.
@@ -297,6 +373,10 @@ impl Namespaces {
     ) -> Result<(), NamespacesError> {
         self.come_home()?;
         self.find_processes().map_err(NamespacesError::Processes)?;
+        if only.is_none() {
+            self.seen.retain(|seen| seen.is_found);
+            self.seen.iter_mut().for_each(Seen::start_poll);
+        }
         let mut earlier = std::mem::take(&mut self.seen).into_iter().peekable();
         let (mut seen, mut unseen) = (Vec::with_capacity(earlier.len()), Vec::new());
         let processes = std::mem::take(&mut self.processes);
@@ -306,33 +386,21 @@ impl Namespaces {
                 unseen.push(gone);
             }
             let before = earlier.next_if(|seen| seen.inode() == inode);
-            seen.extend(match self.is_lost(inode, only.is_none()) {
-                true => {
-                    self.leave_out(inode, known, listeners);
-                    before
-                }
-                false => self.read_planned(in_one, before, known, only, listeners),
-            });
+            seen.extend(self.look_at(in_one, before, known, only, listeners));
         }
         unseen.extend(earlier);
-        self.turns.retain(|inode| {
-            let first = processes.partition_point(|process| inode_of(*process) < inode);
-            let first = processes.get(first);
-            first.is_some_and(|process| inode_of(*process) == inode)
-        });
         self.processes = processes;
-        // A process that shows its namespace no longer may still be in it.
-        for earlier in unseen {
+        // A further look may find it again.
+        for mut earlier in unseen {
             let Namespace { inode, pid, .. } = *earlier.namespace;
-            let place = seen.binary_search_by_key(&inode, Seen::inode);
-            if let Err(place) = place
-                && self.denying.contains(&pid)
-            {
-                let reason = format!("process {pid} is no longer in it");
+            // A process that shows its namespace no longer may still be in it.
+            if self.denying.contains(&pid) {
+                let reason = format!("process {pid} no longer shows it");
                 self.note_unreadable(inode, reason);
-                self.leave_out(inode, known, listeners);
-                seen.insert(place, earlier);
+                earlier.note_unread(false, listeners);
             }
+            let place = seen.partition_point(|seen: &Seen| seen.inode() < inode);
+            seen.insert(place, earlier);
         }
         self.seen = seen;
         if only.is_none() {
@@ -341,77 +409,48 @@ impl Namespaces {
         self.come_home()
     }
 
-    /// Whether this namespace went over a limit, and is not to be asked again now. In the
-    /// first look of a poll, it may be.
-    fn is_lost(&mut self, inode: u64, is_first_look: bool) -> bool {
-        let Some((reason, is_due)) = self.turns.is_lost(inode) else {
-            return false;
-        };
-        if is_first_look && is_due && self.turns.has_turn(inode) {
-            return false;
-        }
-        self.note_unreadable(inode, reason);
-        true
-    }
-
-    /// What is read of this namespace, which was seen `before`.
-    fn plan(
-        &mut self,
-        inode: u64,
-        before: Option<&Seen>,
-        only: Option<&[(u64, Protocol)]>,
-    ) -> Plan {
-        let Some(lists) = only else {
-            let is_turn = self.turns.has_turn(inode);
-            return Plan {
-                tcp: is_turn || !before.is_some_and(|seen| seen.is_long),
-                udp: is_turn,
-                is_turn,
-                is_first_look: true,
-            };
-        };
-        let mut plan = Plan {
-            tcp: true,
-            udp: false,
-            is_turn: false,
-            is_first_look: false,
-        };
-        if let Some(seen) = before {
-            // What is missing in a list that the first look did not read has closed in an
-            // earlier poll, and is not reported yet.
-            let is_missing = |protocol| lists.contains(&(seen.namespace.id, protocol));
-            plan.is_turn = seen.had_turn;
-            plan.tcp = is_missing(Protocol::Tcp) && (seen.had_turn || !seen.is_long);
-            plan.udp = is_missing(Protocol::Udp) && seen.had_turn;
-        }
-        plan
-    }
-
-    /// Appends the listeners of a namespace that was seen `before`. What is not read stays
-    /// as it was. Returns the namespace, if it is there and was ever read.
-    fn read_planned(
+    /// Appends the listeners of a namespace that was seen `before`. Returns the namespace,
+    /// if it was ever read.
+    fn look_at(
         &mut self,
         in_one: &[Process],
-        mut before: Option<Seen>,
+        before: Option<Seen>,
         known: Option<&Snapshot>,
         only: Option<&[(u64, Protocol)]>,
         listeners: &mut Vec<Listener>,
     ) -> Option<Seen> {
-        let (inode, start) = (inode_of(in_one[0]), listeners.len());
-        let mut plan = self.plan(inode, before.as_ref(), only);
+        let inode = inode_of(in_one[0]);
+        let lost = self.turns.is_lost(inode);
+        let may_ask = lost.as_ref().is_none_or(|(_, is_due)| *is_due);
+        let is_turn = only.is_none() && may_ask && self.turns.has_turn(inode);
+        let mut plan = Plan::new(before.as_ref(), is_turn, only.unwrap_or_default());
         if known.is_none() {
             (plan.tcp, plan.udp) = (true, true);
         }
-        if let Some(seen) = before.as_mut().filter(|_| plan.is_first_look) {
-            seen.had_turn = plan.is_turn;
-            seen.used = Used::default();
-        }
-        if !plan.tcp && !plan.udp {
-            if let Some(seen) = before.as_ref().filter(|_| plan.is_first_look) {
-                listeners.extend_from_slice(seen.kept.listeners());
+        match lost {
+            Some((reason, _)) if !is_turn => self.note_unreadable(inode, reason),
+            _ if !plan.tcp && !plan.udp && !plan.is_first_look => return before,
+            _ if plan.tcp || plan.udp => {
+                return self.read_planned(in_one, before, plan, known, listeners);
             }
-            return before;
+            _ => {}
         }
+        let mut seen = before?;
+        seen.note_unread(plan.is_turn, listeners);
+        Some(seen)
+    }
+
+    /// Appends the listeners of a namespace that was seen `before`. What is not read stays
+    /// as it was. Returns the namespace, if it was ever read.
+    fn read_planned(
+        &mut self,
+        in_one: &[Process],
+        before: Option<Seen>,
+        plan: Plan,
+        known: Option<&Snapshot>,
+        listeners: &mut Vec<Listener>,
+    ) -> Option<Seen> {
+        let (inode, start) = (inode_of(in_one[0]), listeners.len());
         let mut used = before.as_ref().map_or(Used::default(), |seen| seen.used);
         let started = sys::cpu_time();
         self.limit = match (known, plan.is_turn) {
@@ -423,16 +462,30 @@ impl Namespaces {
         let answer = self.read_one(inode, in_one, plan, listeners);
         let time = sys::cpu_time().saturating_sub(started);
         let answer = match answer {
-            // The last of its processes has ended meanwhile.
+            // The last of its processes has ended meanwhile, as far as this look knows.
             Ok(None) => {
                 listeners.truncate(start);
-                return None;
+                return before;
             }
             Ok(Some(answer)) => answer,
             Err(reason) => {
                 listeners.truncate(start);
-                let why = (inode, reason);
-                return self.fail(plan, why, time, before, known, listeners);
+                let is_slow = plan.is_turn && known.is_some() && time > MOST_TIME;
+                let exceeded = self.limit.exceeded.or(is_slow.then_some(Exceeded::Time));
+                match exceeded {
+                    Some(exceeded) if plan.is_turn => {
+                        self.turns.charge(time);
+                        let reason = self.turns.lose(inode, exceeded);
+                        self.note_unreadable(inode, reason);
+                    }
+                    // Its TCP list has become long. It waits for a turn.
+                    Some(_) => {}
+                    None => self.note_unreadable(inode, reason),
+                }
+                let mut seen = before?;
+                seen.is_long |= exceeded.is_some() && !plan.is_turn;
+                seen.note_unread(plan.is_turn, listeners);
+                return Some(seen);
             }
         };
         let found = &listeners[start..];
@@ -440,63 +493,23 @@ impl Namespaces {
         for listener in &mut listeners[start..] {
             listener.namespace = Some(Arc::clone(&namespace));
         }
-        let before = before.filter(|seen| seen.namespace.id == namespace.id);
-        let was_long = before.as_ref().is_some_and(|seen| seen.is_long);
-        let is_long = match plan.tcp {
-            true => listeners[start..].iter().filter(|l| is_tcp(l)).count() > SHORT,
-            false => was_long,
-        };
         if plan.is_turn {
             used.add(&self.limit, time);
             self.turns.fit(inode);
         }
-        self.turns.charge(match is_long && plan.is_turn {
-            true => time,
-            false => self.time_of_udp,
-        });
-        let mut kept = before.map_or(Snapshot::default(), |seen| seen.kept);
-        plan.keep(&mut kept, is_long, start, listeners);
-        Some(Seen {
-            namespace,
-            cookie,
-            is_long,
-            kept,
-            had_turn: plan.is_turn,
+        self.turns
+            .charge(match plan.is_turn && is_long(&listeners[start..]) {
+                true => time,
+                false => self.time_of_udp,
+            });
+        let before = before.filter(|seen| seen.namespace.id == namespace.id);
+        let mut seen = Seen {
             used,
-        })
-    }
-
-    /// Appends what is known of a namespace of which the planned read failed.
-    fn fail(
-        &mut self,
-        plan: Plan,
-        (inode, reason): (u64, String),
-        time: Duration,
-        mut before: Option<Seen>,
-        known: Option<&Snapshot>,
-        listeners: &mut Vec<Listener>,
-    ) -> Option<Seen> {
-        let is_slow = plan.is_turn && known.is_some() && time > MOST_TIME;
-        let exceeded = self.limit.exceeded.or(is_slow.then_some(Exceeded::Time));
-        match exceeded {
-            Some(exceeded) if plan.is_turn => {
-                self.turns.charge(time);
-                let reason = self.turns.lose(inode, exceeded);
-                self.note_unreadable(inode, reason);
-            }
-            // Its TCP list has become long. It waits for a turn.
-            Some(_) if plan.is_first_look => {
-                let (seen, start) = (before.as_mut()?, listeners.len());
-                self.leave_out(inode, known, listeners);
-                seen.is_long = true;
-                seen.kept = snapshot_of(listeners[start..].to_vec());
-                return before;
-            }
-            Some(_) => {}
-            None => self.note_unreadable(inode, reason),
-        }
-        self.leave_out(inode, known, listeners);
-        before
+            ..before.unwrap_or_else(|| Seen::new(Arc::clone(&namespace), cookie))
+        };
+        (seen.namespace, seen.cookie) = (namespace, cookie);
+        seen.note_read(plan, start, listeners);
+        Some(seen)
     }
 
     /// Comes back, also from where an earlier read could not.
@@ -518,12 +531,12 @@ impl Namespaces {
     }
 
     /// The inodes of the namespaces that were unreadable at the poll before, and in which
-    /// the last look found no process.
+    /// this one found no process.
     pub fn ended(&self) -> Vec<u64> {
         let before = self.unreadable_before.iter();
         let inodes = before.map(|unreadable| unreadable.inode);
         inodes
-            .filter(|inode| self.seen_before(*inode).is_none())
+            .filter(|inode| !is_found(&self.seen, *inode))
             .collect()
     }
 
@@ -531,6 +544,12 @@ impl Namespaces {
     pub fn start_poll(&mut self) {
         self.unreadable_before = std::mem::take(&mut self.unreadable);
         self.table_gaps.clear();
+        let (seen, processes) = (&self.seen, &self.processes);
+        self.turns.retain(|inode| {
+            let first = processes.partition_point(|process| inode_of(*process) < inode);
+            let first = processes.get(first);
+            is_found(seen, inode) || first.is_some_and(|process| inode_of(*process) == inode)
+        });
         self.turns.start_poll(Instant::now());
     }
 
@@ -837,12 +856,6 @@ impl Namespaces {
         }
     }
 
-    fn seen_before(&self, inode: u64) -> Option<&Seen> {
-        let seen = &self.seen;
-        let place = seen.binary_search_by_key(&inode, Seen::inode);
-        Some(&seen[place.ok()?])
-    }
-
     /// The namespace that gave this answer through one of the processes `in_one`, and its
     /// cookie. It was perhaps seen `before`. Its
     /// cgroup is read if it has listeners that are asked for and not `known`: a runtime
@@ -889,16 +902,6 @@ impl Namespaces {
         (namespace, cookie)
     }
 
-    /// Takes the listeners of a namespace that is not read from those that are `known`.
-    fn leave_out(&self, inode: u64, known: Option<&Snapshot>, listeners: &mut Vec<Listener>) {
-        let is_of_it = |listener: &&Listener| {
-            let namespace = listener.namespace.as_ref();
-            namespace.is_some_and(|namespace| namespace.inode == inode)
-        };
-        let known = known.map_or(&[][..], Snapshot::listeners);
-        listeners.extend(known.iter().filter(is_of_it).cloned());
-    }
-
     fn note_unreadable(&mut self, inode: u64, reason: String) {
         if !self.unreadable.iter().any(|other| other.inode == inode) {
             self.unreadable.push(Unreadable { inode, reason });
@@ -914,10 +917,6 @@ fn snapshot_of(listeners: Vec<Listener>) -> Snapshot {
     };
     let _ = snapshot.refill(move_in);
     snapshot
-}
-
-fn is_tcp(listener: &Listener) -> bool {
-    listener.protocol == Protocol::Tcp
 }
 
 /// Asks `netlink` for this protocol until its answer is complete. Returns the tables that
@@ -1037,4 +1036,170 @@ fn cgroup_of(pid: u32, inode: u64) -> Option<Arc<Cgroup>> {
 /// Whether the process with this directory is in the namespace with this inode.
 fn is_in(directory: &Path, inode: u64) -> bool {
     network_namespace(directory).is_ok_and(|namespace| namespace == Some(inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Endpoint;
+
+    const TCP: Protocol = Protocol::Tcp;
+    const UDP: Protocol = Protocol::Udp;
+    const ID: u64 = 7;
+
+    /// A namespace in which each of these ports was found by an earlier poll.
+    fn seen(ports: &[(Protocol, u16)]) -> Seen {
+        let namespace = Namespace {
+            id: ID,
+            inode: 4_026_532_000,
+            pid: 1,
+            cgroup: Arc::default(),
+            mount: Vec::new(),
+        };
+        let mut seen = Seen::new(Arc::new(namespace), Some(ID));
+        look(&mut seen, true, &[], ports);
+        seen.start_poll();
+        seen
+    }
+
+    fn listener((protocol, port): (Protocol, u16)) -> Listener {
+        let address = "127.0.0.1".parse().unwrap();
+        Listener::new(protocol, Endpoint { port, address })
+    }
+
+    /// What a look says of a namespace in which these ports are, or which it cannot read.
+    fn look_at(
+        seen: &mut Seen,
+        is_turn: bool,
+        only: &[Protocol],
+        ports: Option<&[(Protocol, u16)]>,
+    ) -> Vec<(Protocol, u16)> {
+        let only: Vec<_> = only.iter().map(|protocol| (ID, *protocol)).collect();
+        let plan = Plan::new(Some(seen), is_turn, &only);
+        let mut listeners = Vec::new();
+        match ports {
+            Some(ports) => {
+                let ports = ports
+                    .iter()
+                    .filter(|(protocol, _)| plan.includes(*protocol));
+                listeners.extend(ports.copied().map(listener));
+                seen.note_read(plan, 0, &mut listeners);
+            }
+            None => seen.note_unread(plan.is_turn, &mut listeners),
+        }
+        let ports = listeners.iter().map(|l| (l.protocol, l.endpoint.port));
+        let mut ports: Vec<_> = ports.collect();
+        ports.sort();
+        ports
+    }
+
+    /// The same, where it can be read.
+    fn look(
+        seen: &mut Seen,
+        is_turn: bool,
+        only: &[Protocol],
+        ports: &[(Protocol, u16)],
+    ) -> Vec<(Protocol, u16)> {
+        look_at(seen, is_turn, only, Some(ports))
+    }
+
+    /// What is read: TCP, UDP, whether in a turn, and whether by the first look.
+    fn plan(before: Option<&Seen>, is_turn: bool, only: &[Protocol]) -> [bool; 4] {
+        let only: Vec<_> = only.iter().map(|protocol| (ID, *protocol)).collect();
+        let plan = Plan::new(before, is_turn, &only);
+        [plan.tcp, plan.udp, plan.is_turn, plan.is_first_look]
+    }
+
+    #[test]
+    fn the_first_look_reads_short_lists_and_those_that_have_a_turn() {
+        let mut seen = seen(&[(TCP, 80)]);
+        assert_eq!(plan(None, true, &[]), [true; 4]);
+        assert_eq!(plan(None, false, &[]), [true, false, false, true]);
+        assert_eq!(plan(Some(&seen), true, &[]), [true; 4]);
+        assert_eq!(plan(Some(&seen), false, &[]), [true, false, false, true]);
+        seen.is_long = true;
+        assert_eq!(plan(Some(&seen), true, &[]), [true; 4]);
+        assert_eq!(plan(Some(&seen), false, &[]), [false, false, false, true]);
+    }
+
+    #[test]
+    fn a_further_look_reads_what_is_missing_and_was_read() {
+        let mut seen = seen(&[]);
+        seen.is_found = true;
+        for (had_turn, is_long, expected) in [
+            (false, false, [true, false]),
+            (false, true, [false, false]),
+            (true, false, [true, true]),
+            (true, true, [true, true]),
+        ] {
+            (seen.had_turn, seen.is_long) = (had_turn, is_long);
+            let [tcp, udp] = expected;
+            let all = plan(Some(&seen), false, &[TCP, UDP]);
+            assert_eq!(all, [tcp, udp, had_turn, false]);
+            let only_udp = plan(Some(&seen), false, &[UDP]);
+            assert_eq!(only_udp, [false, udp, had_turn, false]);
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_the_first_look_missed_closes_nothing() {
+        let ports = [(TCP, 80), (UDP, 53)];
+        for is_long in [false, true] {
+            let mut seen = seen(&ports);
+            seen.is_long = is_long;
+            assert_eq!(look(&mut seen, false, &[TCP, UDP], &ports), ports);
+            seen.start_poll();
+            assert_eq!(look(&mut seen, false, &[], &ports), ports);
+        }
+    }
+
+    #[test]
+    fn a_list_that_becomes_long_closes_nothing() {
+        let ports: Vec<_> = (1..=300).map(|port| (TCP, port)).collect();
+        let mut seen = seen(&ports[..200]);
+        assert!(!seen.is_long);
+        assert_eq!(look(&mut seen, false, &[], &ports), ports);
+        assert!(seen.is_long);
+        seen.start_poll();
+        assert_eq!(look(&mut seen, false, &[], &[]), ports);
+    }
+
+    #[test]
+    fn a_list_is_not_long_by_what_a_further_look_finds() {
+        let ports: Vec<_> = (1..=300).map(|port| (TCP, port)).collect();
+        let mut seen = seen(&ports[..200]);
+        look(&mut seen, true, &[], &ports[..199]);
+        assert_eq!(look(&mut seen, false, &[TCP], &ports), ports);
+        assert!(!seen.is_long);
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_read_stays_as_it_was_read_last() {
+        let mut seen = seen(&[(TCP, 80), (UDP, 53)]);
+        let now = [(TCP, 81), (UDP, 54)];
+        assert_eq!(look(&mut seen, true, &[], &now), now);
+        seen.start_poll();
+        assert_eq!(look_at(&mut seen, false, &[], None), now);
+    }
+
+    #[test]
+    fn nothing_is_missing_if_a_further_look_fails() {
+        let (before, now) = ([(TCP, 80), (UDP, 53)], [(TCP, 81)]);
+        let mut seen = seen(&before);
+        look(&mut seen, true, &[], &now);
+        let all = [(TCP, 80), (TCP, 81), (UDP, 53)];
+        assert_eq!(look_at(&mut seen, false, &[TCP, UDP], None), all);
+        seen.start_poll();
+        assert_eq!(look_at(&mut seen, false, &[], None), all);
+    }
+
+    #[test]
+    fn what_each_look_finds_is_kept() {
+        let mut seen = seen(&[(UDP, 53), (UDP, 54)]);
+        look(&mut seen, true, &[], &[(UDP, 53)]);
+        look(&mut seen, false, &[UDP], &[(UDP, 54)]);
+        seen.start_poll();
+        let all = [(UDP, 53), (UDP, 54)];
+        assert_eq!(look(&mut seen, false, &[], &[]), all);
+    }
 }

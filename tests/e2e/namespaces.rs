@@ -642,6 +642,43 @@ fn after_a_poll_the_watcher_is_at_home_and_holds_nothing() {
     is_at_rest();
 }
 
+/// A process may fork and end before its namespace is read. Then the first look of a poll
+/// does not find the namespace, and a further look does.
+#[test]
+fn a_namespace_that_one_look_misses_stays() {
+    let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
+        return;
+    };
+    let (process, _sockets) = host.container(|| {
+        let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
+        (tcp("0.0.0.0:80"), udp)
+    });
+    let path = format!("/proc/{}/ns/net", process.inner_pid());
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("strace");
+    let inject = "inject=open,openat:error=ENOENT:when=20+7";
+    let strace = [
+        "-qq",
+        "-o",
+        output.to_str().unwrap(),
+        "-P",
+        &path,
+        "-e",
+        inject,
+    ];
+    let lntu = [env!("CARGO_BIN_EXE_lntu"), "watch", "-AHq", "-i", FAST];
+    let watcher = Running::start(&mut host.command("strace", &[&strace[..], &lntu].concat()));
+    let mut there = [(); 2].map(|()| next_event(&watcher, process.namespace()));
+    there.sort();
+    assert_eq!(there, ["tcp LISTEN *:80", "udp UNCONN *:53"]);
+    wait_for("missed namespaces", || {
+        let calls = fs::read_to_string(&output).unwrap();
+        (calls.matches("(INJECTED)").count() > 5).then_some(())
+    });
+    let _socket = in_namespace(&process.namespace_file(), || tcp("0.0.0.0:81"));
+    assert_eq!(next_event(&watcher, process.namespace()), "tcp LISTEN *:81");
+}
+
 /// Stops the process while it waits between two polls.
 pub fn stop_at_rest(pid: Pid) {
     let number = pid.as_raw_nonzero();
