@@ -414,12 +414,20 @@ impl Namespaces {
     fn look_at(
         &mut self,
         in_one: &[Process],
-        before: Option<Seen>,
+        mut before: Option<Seen>,
         known: Option<&Snapshot>,
         only: Option<&[(u64, Protocol)]>,
         listeners: &mut Vec<Listener>,
     ) -> Option<Seen> {
         let inode = inode_of(in_one[0]);
+        let is_long = before.as_ref().is_some_and(|seen| seen.is_long);
+        // What is not read at every poll would be taken for its predecessor.
+        if only.is_none()
+            && (is_long || self.turns.is_lost(inode).is_some())
+            && self.is_replaced(in_one, before.as_ref())
+        {
+            before = None;
+        }
         let lost = self.turns.is_lost(inode);
         let may_ask = lost.as_ref().is_none_or(|(_, is_due)| *is_due);
         let is_turn = only.is_none() && may_ask && self.turns.has_turn(inode);
@@ -703,6 +711,32 @@ impl Namespaces {
             listeners.truncate(before);
         }
         Ok(None)
+    }
+
+    /// Whether another namespace has the inode of one that was seen `before` or is lost, as
+    /// far as cookies tell. It is not lost then.
+    fn is_replaced(&mut self, in_one: &[Process], before: Option<&Seen>) -> bool {
+        if self.netlink.is_none() {
+            return false;
+        }
+        let inode = inode_of(in_one[0]);
+        let nothing = Plan {
+            tcp: false,
+            udp: false,
+            is_turn: false,
+            is_first_look: true,
+        };
+        self.limit = Limit::default();
+        let answer = self.read_one(inode, in_one, nothing, &mut Vec::new());
+        let Ok(Some(Answer {
+            cookie: Some(cookie),
+            ..
+        })) = answer
+        else {
+            return false;
+        };
+        let is_other = before.is_some_and(|seen| seen.cookie.is_some_and(|own| own != cookie));
+        self.turns.find_replaced(inode, cookie) || is_other
     }
 
     /// Asks the namespace that this thread has entered. Returns its cookie, or why netlink

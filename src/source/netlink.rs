@@ -154,8 +154,10 @@ impl Netlink {
         self.interfaces.forget();
     }
 
-    /// The cookie of the network namespace of the last answer, if the kernel tells.
-    pub fn namespace_cookie(&self) -> Option<u64> {
+    /// The cookie of the network namespace of the last answer, or else of that of this
+    /// thread, if the kernel tells.
+    pub fn namespace_cookie(&mut self) -> Option<u64> {
+        self.open().ok()?;
         self.client.namespace_cookie()
     }
 

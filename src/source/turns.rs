@@ -13,7 +13,8 @@
 //!
 //! A turn ends when it goes over a [`Limit`]. Then the namespace is *lost*, keeps its last
 //! known listeners, and is asked again after a second, then after two, and so on up to
-//! [`LONGEST_WAIT`], until it fits.
+//! [`LONGEST_WAIT`], until it fits. Its cookie is read at every poll: the next new namespace
+//! may get its inode, and is not lost.
 
 use std::time::{Duration, Instant};
 
@@ -171,6 +172,8 @@ pub struct Turns {
 #[derive(Debug)]
 struct Lost {
     inode: u64,
+    /// `None` as long as it is not known.
+    cookie: Option<u64>,
     reason: Exceeded,
     /// How long to wait until it is asked again.
     wait: Duration,
@@ -241,6 +244,7 @@ impl Turns {
         let place = place.unwrap_or_else(|| {
             self.lost.push(Lost {
                 inode,
+                cookie: None,
                 reason,
                 wait: Duration::from_millis(500),
                 until: self.started,
@@ -268,6 +272,19 @@ impl Turns {
         if let Some(lost) = lost {
             lost.fits = true;
         }
+    }
+
+    /// Whether the namespace with this inode that is lost had another cookie. It is forgotten
+    /// then. The first cookie is remembered.
+    pub fn find_replaced(&mut self, inode: u64, cookie: u64) -> bool {
+        let Some(index) = self.lost.iter().position(|lost| lost.inode == inode) else {
+            return false;
+        };
+        let is_other = *self.lost[index].cookie.get_or_insert(cookie) != cookie;
+        if is_other {
+            self.lost.swap_remove(index);
+        }
+        is_other
     }
 
     /// Forgets the namespaces that are lost and not there any more.
@@ -351,6 +368,20 @@ mod tests {
         turns.fit(7);
         turns.start_poll(Instant::now());
         assert_eq!(turns.lost.len(), 0);
+    }
+
+    /// The kernel gives the inode of a namespace that has ended to the next new one.
+    #[test]
+    fn the_successor_of_a_lost_namespace_is_not_lost() {
+        let mut turns = Turns::new(Instant::now());
+        turns.lose(7, Exceeded::Rows);
+        for _ in 0..2 {
+            assert!(!turns.find_replaced(7, 100));
+            assert!(turns.is_lost(7).is_some());
+        }
+        assert!(turns.find_replaced(7, 101));
+        assert_eq!(turns.is_lost(7), None);
+        assert!(!turns.find_replaced(7, 101));
     }
 
     #[test]
