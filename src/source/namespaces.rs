@@ -372,7 +372,8 @@ impl Namespaces {
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NamespacesError> {
         self.come_home()?;
-        self.find_processes().map_err(NamespacesError::Processes)?;
+        self.find_processes(only.is_none())
+            .map_err(NamespacesError::Processes)?;
         if only.is_none() {
             self.seen.retain(|seen| seen.is_found);
             self.seen.iter_mut().for_each(Seen::start_poll);
@@ -571,8 +572,9 @@ impl Namespaces {
         self.hides_processes || self.hides_mounts || !self.denying.is_empty()
     }
 
-    /// Finds the namespace of each process.
-    fn find_processes(&mut self) -> io::Result<()> {
+    /// Finds the namespace of each process, and in the first look of a poll those that are
+    /// mounted.
+    fn find_processes(&mut self, is_first_look: bool) -> io::Result<()> {
         self.processes.clear();
         self.denying.clear();
         let mut failure = None;
@@ -602,7 +604,12 @@ impl Namespaces {
         if let Some(error) = failure {
             return Err(error);
         }
-        self.find_mounts();
+        // The file of a mount namespace may be long.
+        if is_first_look {
+            self.find_mounts();
+        }
+        let mounted = self.mounts.iter();
+        (self.processes).extend(mounted.map(|mount| mount.inode << 32 | u64::from(MOUNTED)));
         self.processes.sort_unstable();
         self.keep_denying();
         Ok(())
@@ -624,7 +631,6 @@ impl Namespaces {
                 let path = path.into_os_string().into_encoded_bytes();
                 let file = [root.as_bytes(), &path].concat();
                 let file = PathBuf::from(OsStr::from_bytes(&file));
-                self.processes.push(inode << 32 | u64::from(MOUNTED));
                 self.mounts.push(Mount { inode, file, path });
             };
             let directory = Path::new(PROC).join(process);

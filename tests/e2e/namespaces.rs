@@ -679,6 +679,29 @@ fn a_namespace_that_one_look_misses_stays() {
     assert_eq!(next_event(&watcher, process.namespace()), "tcp LISTEN *:81");
 }
 
+/// The file of a host with many containers has some thousand lines.
+#[test]
+fn a_poll_that_looks_again_reads_mounts_once() {
+    let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
+        return;
+    };
+    let (process, socket) = host.container(|| tcp("0.0.0.0:80"));
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    let strace = ["-qq", "-e", "trace=open,openat", "-o"];
+    let lntu = [env!("CARGO_BIN_EXE_lntu"), "watch", "-AHq", "-i", FAST];
+    let strace = [&strace[..], &[trace.to_str().unwrap()], &lntu].concat();
+    let watcher = Running::start(&mut host.command("strace", &strace));
+    let next = || next_event(&watcher, process.namespace());
+    assert_eq!(next(), "tcp LISTEN *:80");
+    drop(socket);
+    assert_eq!(next(), "tcp CLOSED *:80");
+    let trace = fs::read_to_string(&trace).unwrap();
+    let looks = trace.matches("\"/proc\", ").count();
+    let mounts = trace.matches("\"/proc/1/mountinfo\", ").count();
+    assert!(mounts > 0 && looks > mounts + 2, "{looks} looks, {mounts}");
+}
+
 /// Stops the process while it waits between two polls.
 pub fn stop_at_rest(pid: Pid) {
     let number = pid.as_raw_nonzero();
