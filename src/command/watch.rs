@@ -194,7 +194,7 @@ impl Watcher {
                 self.pace.note_turns(!answer.awaits_turns);
                 self.say_if_udp_late();
                 self.note_gaps(answer);
-                self.refine()
+                self.refine(start)
             }
             Err(error) => {
                 if self.source_error.is_none() {
@@ -282,8 +282,8 @@ impl Watcher {
 
     /// Makes of the current snapshot what is to be reported: merges ports, takes back
     /// what has not settled, and names holders. Returns whether anything can be
-    /// reported yet.
-    fn refine(&mut self) -> bool {
+    /// reported yet. The poll began at `start`.
+    fn refine(&mut self, start: Instant) -> bool {
         let Watcher {
             source,
             reported,
@@ -306,7 +306,7 @@ impl Watcher {
         if by_port {
             current.merge_ports(reported);
         }
-        let is_settled = settling.hold_back([Instant::now(); 2], reported, current);
+        let is_settled = settling.hold_back([start, Instant::now()], reported, current);
         may_differ |= !is_first && find_holders(current);
         if may_differ {
             reported.take_over_holders(current);

@@ -311,6 +311,27 @@ fn a_listener_that_several_looks_miss_is_not_closed() {
     }
 }
 
+/// Port 1 is there when the first two polls look, for a moment each. The second poll takes
+/// longer than a change must last.
+#[test]
+fn a_slow_poll_is_no_time_that_a_listener_lasts() {
+    let directory = TempDir::new().unwrap();
+    let runs = directory.path().join("runs");
+    let script = format!(
+        "echo run >> {runs}
+         port=1
+         case $(wc -l < {runs}) in 1) ;; 2) sleep 1.5 ;; *) port=2 ;; esac
+         echo '{HEADER}'
+         echo \"tcp LISTEN 0 0 127.0.0.1:$port 0.0.0.0:*\"",
+        runs = runs.display()
+    );
+    write_program(&directory.path().join("ss"), &script);
+    let mut command = lntu(&["-H", "-i", "20ms", "--settle", "1s", "--source", "ss"]);
+    let watcher = Running::start(command.env("PATH", path_with(directory.path())));
+    let line = watcher.next_line();
+    assert!(line.contains("127.0.0.1:2 "), "{line}");
+}
+
 /// ss prints such a row for a UDP socket that is still being bound.
 #[test]
 fn a_row_without_a_port_is_no_listener() {
