@@ -119,13 +119,23 @@ fn limit_lines(changes: &mut Vec<Change>, by_port: bool) {
         key
     };
     let list = |change: &Change| (matches!(change, Change::Closed(_)), key(change).0);
+    let inode = |change: &Change| {
+        let namespace = change.listener().namespace.as_ref();
+        namespace.map_or(0, |namespace| namespace.inode)
+    };
     let lists = changes.chunk_by(|a, b| list(a) == list(b));
-    let first_left_out = lists.filter_map(|list| Some(key(list.get(MOST_CHANGES)?)));
+    let first_left_out = lists.filter_map(|list| list.get(MOST_CHANGES));
+    let ends = first_left_out.map(|change| (key(change), inode(change)));
     // Where one namespace is looked at, it holds up no other.
-    let ends: Vec<Identity> = first_left_out.filter(|end| end.0 != 0).collect();
+    let ends: Vec<(Identity, u64)> = ends.filter(|(end, _)| end.0 != 0).collect();
     changes.retain(|change| {
-        let key = key(change);
-        ends.iter().all(|end| end.0 != key.0 || key < *end)
+        let (key, inode) = (key(change), inode(change));
+        ends.iter().all(|(end, of_end)| match end.0 == key.0 {
+            true => key < *end,
+            // The listeners of a namespace that is gone close before those of the one that
+            // got its inode open: the output names both by that.
+            false => inode != *of_end || matches!(change, Change::Closed(_)),
+        })
     });
 }
 
@@ -540,7 +550,7 @@ mod tests {
         let address = address.parse().unwrap();
         let namespace = Namespace {
             id: namespace,
-            inode: namespace,
+            inode: namespace % 100,
             pid: 1,
             cgroup: Arc::default(),
             mount: Vec::new(),
@@ -586,6 +596,28 @@ mod tests {
         let counts = reported(before.clone(), &now, false);
         assert_eq!(counts, [(500, 2), (500, 0), (300, 0)]);
         assert_eq!(reported(now, &before, false), counts);
+    }
+
+    #[test]
+    fn a_namespace_opens_nothing_while_the_earlier_one_of_its_inode_closes() {
+        let mut reported = snapshot("::1", 1..1301, 80);
+        let mut now = Snapshot::default();
+        let fill = |listeners: &mut Vec<Listener>| {
+            listeners.extend((1..11).map(|port| listener(107, "::1", port)));
+            listeners.push(listener(8, "127.0.0.1", 81));
+            Ok::<_, ()>(())
+        };
+        now.refill(fill).unwrap();
+        let mut opened = Vec::new();
+        for _ in 0..4 {
+            let mut changes = Vec::from_iter(reported.changes_to(&now));
+            limit_lines(&mut changes, false);
+            let opens = changes.iter();
+            let opens = opens.filter(|change| matches!(change, Change::Opened(_)));
+            opened.push(Vec::from_iter(opens.map(|o| o.listener().identity().0)));
+            reported.apply(&changes);
+        }
+        assert_eq!(opened, [vec![8], vec![], vec![107; 10], vec![]]);
     }
 
     #[test]
