@@ -162,6 +162,8 @@ pub struct Listener {
     /// The control group of the socket or of its first holder, if it was looked for and
     /// found: see [`Listener::cgroup`].
     pub cgroup: Option<Arc<Cgroup>>,
+    /// What the container is called that [`Listener::cgroup`] names, if that is known.
+    pub container_name: Option<Arc<ContainerName>>,
 }
 
 impl Listener {
@@ -184,6 +186,7 @@ impl Listener {
             namespace: None,
             cgroup_id: 0,
             cgroup: None,
+            container_name: None,
         }
     }
 
@@ -273,6 +276,9 @@ impl CgroupOf {
     }
 }
 
+/// The length of the ids of containers: SHA-256 in hex.
+pub const LENGTH_OF_ID: usize = 64;
+
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -280,6 +286,18 @@ pub struct Container {
     pub id: String,
     /// What runs it, as Kubernetes spells it. `None` if that is not known.
     pub runtime: Option<&'static str>,
+}
+
+/// What a container is called: `NAME`, or with Kubernetes `NAMESPACE/POD/NAME`. Each part
+/// consists of letters, digits, `.`, `-` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerName(pub String);
+
+impl ContainerName {
+    /// Its parts: the last one is the name of the container in its pod, if it is in one.
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.as_bytes().split(|byte| *byte == b'/')
+    }
 }
 
 /// A process that holds a socket, and its file descriptor for that socket.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::listener::{Cgroup, Holders, Identity, Listener, PortIdentity, SocketTable};
+use crate::listener::{
+    Cgroup, Container, ContainerName, Holders, Identity, Listener, PortIdentity, SocketTable,
+};
 use crate::sys;
 
 /// The listeners of one poll, sorted by identity. Several sockets may share an
@@ -161,6 +163,17 @@ impl Snapshot {
     pub fn set_cgroups(&mut self, cgroup_of: impl Fn(&Listener) -> Option<Arc<Cgroup>>) {
         for listener in &mut self.listeners {
             listener.cgroup = cgroup_of(listener);
+        }
+    }
+
+    /// Sets the name of the container of each listener.
+    pub fn set_container_names(
+        &mut self,
+        name_of: &dyn Fn(&Container) -> Option<Arc<ContainerName>>,
+    ) {
+        for listener in &mut self.listeners {
+            let container = listener.cgroup().and_then(|it| it.container.as_ref());
+            listener.container_name = container.and_then(name_of);
         }
     }
 

@@ -15,7 +15,7 @@ use syn::{BinOp, Expr, Ident, ImplItemConst, ItemConst, ItemEnum, Lit, Type, UnO
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-const HEADERS: [&str; 32] = [
+const HEADERS: [&str; 33] = [
     "stdio.h",
     "errno.h",
     "fcntl.h",
@@ -41,6 +41,7 @@ const HEADERS: [&str; 32] = [
     "linux/net.h",
     "linux/netlink.h",
     "linux/netlink_diag.h",
+    "linux/openat2.h",
     "linux/packet_diag.h",
     "linux/prctl.h",
     "linux/rtnetlink.h",

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::timestamp::{Seconds, Timestamp};
 use crate::listener::{
-    Cgroup, Container, Family, Holder, Holders, Interface, Listener, Namespace, Protocol, SsAddress,
+    Cgroup, Container, ContainerName, Family, Holder, Holders, Interface, Listener, Namespace,
+    Protocol, SsAddress,
 };
 use crate::report::is_nonprinting;
 
@@ -71,7 +72,10 @@ pub fn object(
         }) => format!(r#","namespace":{inode},"mount":{}"#, string(mount)),
         Some(Namespace { inode, pid, .. }) => format!(r#","namespace":{inode},"pid":{pid}"#),
     };
-    let cgroup = listener.cgroup().map_or_else(String::new, cgroup);
+    let mut cgroup = listener.cgroup().map_or_else(String::new, cgroup);
+    if let Some(name) = &listener.container_name {
+        cgroup += &container_name(name);
+    }
     format!(
         r#"{{"type":"{event}","id":"{id}","port":"{protocol}:{spelled}:{number}","timestamp":"{timestamp}","protocol":"{protocol}","family":{family},"address":"{address}","number":{number}{v6_only}{scope},"recv_q":{recv_q}{send_q}{uid}{processes}{namespace}{cgroup}}}"#
     )
@@ -117,6 +121,16 @@ fn cgroup(cgroup: &Cgroup) -> String {
         if let Some(runtime) = runtime {
             let _ = write!(members, r#","runtime":"{runtime}""#);
         }
+    }
+    members
+}
+
+/// The members about what a container is called.
+fn container_name(name: &ContainerName) -> String {
+    let mut members = String::new();
+    let names = ["container_name", "pod", "pod_namespace"];
+    for (name, part) in names.iter().zip(name.parts().rev()) {
+        let _ = write!(members, r#","{name}":{}"#, string(part));
     }
     members
 }
@@ -342,6 +356,24 @@ mod tests {
         assert_eq!(of(&listener), [json!("namespace"), Value::Null]);
         listener.cgroup = Some(Arc::new(cgroup(CgroupOf::Socket, Some("cri-o"))));
         assert_eq!(of(&listener), [json!("socket"), json!("cri-o")]);
+    }
+
+    #[test]
+    fn a_container_has_its_name_and_pod() {
+        let members = |name: &str| {
+            let listener = Listener {
+                container_name: Some(Arc::new(ContainerName(name.to_string()))),
+                ..listener("::1")
+            };
+            let line = object(&listener, "opened", Timestamp::now(), false, false);
+            let mut value: Value = serde_json::from_str(&line).unwrap();
+            ["container_name", "pod", "pod_namespace"].map(|member| value[member].take())
+        };
+        assert_eq!(
+            members("default/web-0/nginx"),
+            [json!("nginx"), json!("web-0"), json!("default")]
+        );
+        assert_eq!(members("a\"\n"), [json!("a\"\n"), Value::Null, Value::Null]);
     }
 
     #[test]

@@ -136,19 +136,24 @@ fn users(holders: &Holders) -> String {
     format!("users:({})", users.join(","))
 }
 
-/// `netns:4026532221,pid=12,cgroup=/PATH`. PATH is written as a NAME in [`users`], and a
-/// blank in it as `\x20`, so this is one column. Without a process, it is
+/// `netns:4026532221,pid=12,name=web,cgroup=/PATH`. PATH is written as a NAME in [`users`],
+/// and a blank in it as `\x20`, so this is one column. It comes last, because a container
+/// chooses parts of it and could write `,name=` there. Without a process, it is
 /// `netns:4026532221,mount=PATH`. `None` where only one namespace is looked at.
 fn netns(listener: &Listener) -> Option<String> {
     let Namespace {
         inode, pid, mount, ..
     } = listener.namespace.as_deref()?;
     let word = |path: &[u8]| escaped(path).replace(' ', "\\x20");
+    let name = match &listener.container_name {
+        None => String::new(),
+        Some(name) => format!(",name={}", word(name.0.as_bytes())),
+    };
     Some(match pid {
-        0 => format!("netns:{inode},mount={}", word(mount)),
+        0 => format!("netns:{inode}{name},mount={}", word(mount)),
         _ => {
             let cgroup = word(&listener.cgroup()?.path);
-            format!("netns:{inode},pid={pid},cgroup={cgroup}")
+            format!("netns:{inode},pid={pid}{name},cgroup={cgroup}")
         }
     })
 }
@@ -199,7 +204,7 @@ fn port(listener: &Listener) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Cgroup, Endpoint, Protocol};
+    use crate::listener::{Cgroup, ContainerName, Endpoint, Protocol};
     use std::sync::Arc;
 
     fn listener(address: &str, port: u16) -> Listener {
@@ -347,6 +352,14 @@ mod tests {
             namespace: Some(Arc::new(namespace)),
             ..listener("127.0.0.1", 80)
         };
+        for name in ["web", "default/web-0/nginx"] {
+            let named = Listener {
+                container_name: Some(Arc::new(ContainerName(name.to_string()))),
+                ..there.clone()
+            };
+            let start = format!("netns:4026532221,pid=12,name={name},cgroup=/a");
+            assert!(netns(&named).unwrap().starts_with(&start));
+        }
         let table = Table::default().showing(true, true);
         assert_eq!(
             [table.header(), table.row(&there, "LISTEN")],

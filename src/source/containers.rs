@@ -6,26 +6,26 @@
 //! does not report it, the group of the first holder counts, if holders are known, and
 //! otherwise that of the first process of the namespace.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::names::Names;
 use crate::kernel::cgroups;
 use crate::kernel::proc::process::holds_socket;
-use crate::listener::{Cgroup, CgroupOf, Container, Listener};
+use crate::listener::{Cgroup, CgroupOf, Container, LENGTH_OF_ID, Listener};
 use crate::report::Details;
 use crate::snapshot::Snapshot;
+use crate::sys::open_place;
 
-/// The processes by whose mounts the groups are found: that of the host, if this program
+/// The processes by whose mounts the groups are found, and below whose roots the names: that of the host, if this program
 /// sees the processes of the host, or this one itself.
 const MOUNTED_BY: [&str; 2] = ["/proc/1", "/proc/self"];
 /// One search reads at most this many groups: a container can make as many as it likes.
 const MOST_GROUPS: usize = 16_384;
 /// Fewer groups than four times as many are kept, whether listeners need them or not.
 const LEAST_FORGOTTEN: usize = 1024;
-/// The length of the ids of containers: SHA-256 in hex.
-const LENGTH_OF_ID: usize = 64;
 
 /// The words before the id of a container, and the runtimes that write them.
 const RUNTIMES: [(&str, &str); 6] = [
@@ -45,6 +45,7 @@ pub struct Containers {
     of_sockets: Known,
     /// The groups of holders, by the inode of the socket.
     of_holders: Known,
+    names: Names,
     details: Details,
 }
 
@@ -85,6 +86,12 @@ impl Containers {
         });
     }
 
+    /// Sets the name of the container of each listener of `snapshot`, whose groups are set.
+    pub fn set_names(&mut self, snapshot: &mut Snapshot) {
+        let details = &mut self.details;
+        self.names.set(snapshot, &mut || root(details));
+    }
+
     /// Looks for the groups of sockets with these numbers, which are sorted and new. One that
     /// is not found, or means nothing, counts as none from then on.
     fn find_groups(&mut self, numbers: &[u64]) {
@@ -118,6 +125,19 @@ impl Containers {
             known.insert(*number, None);
         }
     }
+}
+
+/// The root of the host, or of this process if it may not look there.
+fn root(details: &mut Details) -> Option<File> {
+    MOUNTED_BY.iter().find_map(|process| {
+        let root = open_place(&Path::new(process).join("root"));
+        if let Err(error) = &root {
+            details.say_once(format_args!(
+                "names of containers in {process}/root: {error}"
+            ));
+        }
+        root.ok()
+    })
 }
 
 /// Groups that were looked for, sorted by a number. `None` is one that was not found.

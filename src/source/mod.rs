@@ -7,6 +7,7 @@
 //! - [`fallback`] asks them in their order.
 //! - [`namespaces`] asks every network namespace in which a process runs.
 //! - [`containers`] finds the control groups of listeners, and the containers they name.
+//!   [`names`] finds what these are called.
 //! - [`inodes`] finds the sockets of the listeners that ss prints, or their owners.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
@@ -27,6 +28,8 @@ pub mod fallback;
 pub mod gaps;
 pub mod holders;
 pub mod inodes;
+pub mod json;
+pub mod names;
 pub mod namespaces;
 pub mod netlink;
 pub mod place;
@@ -402,6 +405,7 @@ impl Source {
         let may_differ = holders.is_some_and(|holders| holders.find(snapshot));
         if let Some(containers) = &mut self.containers {
             containers.set_groups_of_holders(snapshot);
+            containers.set_names(snapshot);
         }
         HoldersFound {
             may_differ,

@@ -22,13 +22,15 @@ unsafe extern "C" {
     /// std closes only what it opened, and gives no pidfd of a parent. As
     /// system calls, since older C libraries lack `close_range` and `pidfd_open`, a
     /// signal mask is shown without the signals that the library uses itself,
-    /// `sigqueue` sends a signal with information of its own, and none has a function
-    /// for `kcmp`.
+    /// `sigqueue` sends a signal with information of its own, and few or none have a
+    /// function for `openat2` and `kcmp`.
     pub(super) fn syscall(number: c_long, ...) -> c_long;
     /// What `close_range` does, one by one, for kernels before 5.9.
     pub(super) fn close(fd: c_int) -> c_int;
     /// std repeats an open that is interrupted, for ever, and with musl it drops `O_PATH`.
     pub(super) fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    /// std opens no file relative to a directory that is open.
+    pub(super) fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     /// std cannot ask whether a descriptor is open.
     pub(super) fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     /// std opens sockets of IP and Unix only, none of netlink.
@@ -102,6 +104,7 @@ pub(super) const SIG_ERR: usize = usize::MAX;
 pub(super) const WNOHANG: c_int = 1;
 pub(super) const SYS_PIDFD_OPEN: c_long = 434;
 pub(super) const SYS_CLOSE_RANGE: c_long = 436;
+pub(super) const SYS_OPENAT2: c_long = 437;
 pub(super) const SYS_RT_SIGPROCMASK: c_long = if cfg!(target_arch = "x86_64") {
     14
 } else if cfg!(any(
@@ -167,6 +170,28 @@ pub(super) const O_CLOEXEC: c_int = 0o2000000;
 pub(crate) const O_NOCTTY: c_int = 0o400;
 pub(crate) const O_NONBLOCK: c_int = 0o4000;
 pub(super) const O_PATH: c_int = 0o10000000;
+pub(super) const O_DIRECTORY: c_int = if cfg!(any(
+    target_arch = "arm",
+    target_arch = "aarch64",
+    target_arch = "powerpc",
+    target_arch = "powerpc64"
+)) {
+    0o40000
+} else {
+    0o200000
+};
+pub(super) const O_NOFOLLOW: c_int = if cfg!(any(
+    target_arch = "arm",
+    target_arch = "aarch64",
+    target_arch = "powerpc",
+    target_arch = "powerpc64"
+)) {
+    0o100000
+} else {
+    0o400000
+};
+pub(super) const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+pub(super) const RESOLVE_IN_ROOT: u64 = 0x10;
 pub(super) const AF_NETLINK: c_int = 16;
 pub(super) const SOCK_RAW: c_int = 3;
 pub(super) const SOCK_NONBLOCK: c_int = 0o4000;
@@ -178,6 +203,14 @@ pub(super) const SO_NETNS_COOKIE: c_int = 71;
 pub(super) const CLONE_NEWNET: c_int = 0x4000_0000;
 pub(super) const CLOCK_PROCESS_CPUTIME_ID: c_int = 2;
 pub(super) const RUSAGE_CHILDREN: c_int = -1;
+
+/// `struct open_how` of openat2(2).
+#[repr(C)]
+pub(super) struct OpenHow {
+    pub(super) flags: u64,
+    pub(super) mode: u64,
+    pub(super) resolve: u64,
+}
 
 /// `struct timespec`. On 32-bit machines, the functions with these names keep to the old
 /// structures, of 32-bit numbers.

@@ -8,7 +8,8 @@
 //! - [`give_up_privileges`] leaves it with those that it needs.
 //! - [`FileIds`] are those of another user, and [`is_running`] and [`share_descriptors`]
 //!   ask about other processes.
-//! - [`open_place`] opens a file only to ask about it, and [`stdout`] is open already.
+//! - [`open_place`] opens a file only to ask about it, [`open_below`] one of another root,
+//!   and [`stdout`] is open already.
 //! - [`wait_until_gone`] waits.
 //! - [`cpu_time`] says how much CPU time was used.
 //! - [`netlink_socket`] opens a socket, in the namespace of
@@ -31,7 +32,7 @@ mod waiting;
 pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK};
 pub use cpu_time::cpu_time;
 pub(crate) use file_ids::FileIds;
-pub(crate) use files::{open_place, stdout};
+pub(crate) use files::{open_below, open_place, stdout};
 pub(crate) use memory::give_back;
 pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
 pub use privileges::{give_up_privileges, has_privileges_of_another};

@@ -6,6 +6,7 @@ mod beside;
 pub mod docker;
 mod hardened;
 mod inherited;
+mod names;
 pub mod podman;
 mod probes;
 mod services;

@@ -1,12 +1,12 @@
 //! Opens and reads the files of a `/proc`, which somebody else may have made
-//! (`--proc DIR`).
+//! (`--proc DIR`), and those below the root of another process.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use crate::sys::{O_NOCTTY, O_NONBLOCK};
+use crate::sys::{O_NOCTTY, O_NONBLOCK, open_below};
 
 /// Opens `path` for reading. It must be a regular file, as all are in the kernel's own
 /// `/proc`: a FIFO may block for ever, and a device may have no end.
@@ -18,7 +18,10 @@ pub fn open(path: &Path) -> io::Result<File> {
     // Regular files ignore both flags. Without them, opening a FIFO waits for a writer,
     // and a terminal may become that of the watcher's session.
     options.read(true).custom_flags(O_NONBLOCK | O_NOCTTY);
-    let file = options.open(path)?;
+    regular(options.open(path)?)
+}
+
+fn regular(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
     // Reading a directory fails, with an error that says what it is.
     match kind.is_file() || kind.is_dir() {
@@ -35,7 +38,20 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`], those of read(2), and if there are more than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let bytes = read_start(path, most + 1)?;
+    read_all(open(path)?, most)
+}
+
+/// The contents of the file at `path`, as a process with this `root` would find it. No magic
+/// link of `/proc` is followed.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_below(root: &File, path: &str, most: u64) -> io::Result<Vec<u8>> {
+    read_all(regular(open_below(root, path)?)?, most)
+}
+
+fn read_all(file: File, most: u64) -> io::Result<Vec<u8>> {
+    let bytes = read_start(file, most + 1)?;
     match bytes.len() as u64 > most {
         true => Err(ErrorKind::FileTooLarge.into()),
         false => Ok(bytes),
@@ -61,11 +77,11 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 /// # Errors
 /// As [`open`], and those of read(2).
 pub fn read_some(path: &Path) -> io::Result<Vec<u8>> {
-    read_start(path, 4096)
+    read_start(open(path)?, 4096)
 }
 
-fn read_start(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+fn read_start(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(most).read_to_end(&mut bytes)?;
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

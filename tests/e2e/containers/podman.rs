@@ -11,42 +11,87 @@ use tempfile::TempDir;
 use super::docker::*;
 use crate::harness::*;
 
+/// A directory with a configuration of Podman. `None` where a program that it needs is
+/// missing.
+fn configured() -> Option<TempDir> {
+    let mut programs = ["podman", "runc", "catatonit"].iter();
+    let is_root = rustix::process::geteuid().is_root();
+    let missing = (!is_root).then(|| "not root".to_string());
+    let have_all = programs.all(|program| have_program("services", program));
+    if !have_all || !have("root", missing) {
+        return None;
+    }
+    let directory = TempDir::new().unwrap();
+    // Limits that need no privilege to set.
+    let conf = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
+    fs::write(directory.path().join("containers.conf"), conf).unwrap();
+    Some(directory)
+}
+
+/// A podman with the configuration in this directory.
+fn podman(directory: &Path) -> Command {
+    let mut podman = Command::new("podman");
+    podman.env("CONTAINERS_CONF", directory.join("containers.conf"));
+    podman.args(["--cgroup-manager=cgroupfs", "--events-backend=none"]);
+    podman.arg("--runtime=runc");
+    podman
+}
+
+/// An image in the store that root has by default. It is removed when dropped, with all
+/// containers that were made of it.
+pub struct HostPodman {
+    configuration: TempDir,
+    pub image: String,
+}
+
+impl HostPodman {
+    /// Takes over an image of Docker. `None` where a program that it needs is missing.
+    pub fn load(image: &Image) -> Option<HostPodman> {
+        let podman = HostPodman {
+            configuration: configured()?,
+            image: format!("localhost/{}:latest", image.name()),
+        };
+        let tar = podman.configuration.path().join("image.tar");
+        let tar = tar.to_str().unwrap();
+        docker_says(&["save", "--output", tar, image.name()]);
+        podman.says(&["load", "--input", tar]);
+        Some(podman)
+    }
+
+    /// Runs podman, which must succeed, and returns what it prints.
+    pub fn says(&self, arguments: &[&str]) -> String {
+        let said = run(podman(self.configuration.path()).args(arguments));
+        assert!(said.status.success(), "podman {arguments:?}: {said:?}");
+        said.stdout
+    }
+}
+
+impl Drop for HostPodman {
+    fn drop(&mut self) {
+        let mut podman = podman(self.configuration.path());
+        let _ = podman.args(["rmi", "--force", &self.image]).output();
+    }
+}
+
 /// Podman with a store of its own. Nothing of it is left when it is dropped.
 pub struct Podman(pub TempDir);
 
 impl Podman {
     /// `None` where a program that it needs is missing.
     pub fn find() -> Option<Podman> {
-        let programs = ["podman", "runc", "catatonit"];
-        let mut programs = programs.iter();
-        let is_root = rustix::process::geteuid().is_root();
-        let missing = (!is_root).then(|| "not root".to_string());
-        let have_all = programs.all(|program| have_program("services", program));
-        (have_all && have("root", missing)).then(Podman::new)
-    }
-
-    fn new() -> Podman {
-        let podman = Podman(TempDir::new().unwrap());
-        // Limits that need no privilege to set.
-        let conf = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
-        fs::write(podman.0.path().join("containers.conf"), conf).unwrap();
-        podman
+        configured().map(Podman)
     }
 
     /// A podman with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let at = |name| self.0.path().join(name);
-        let mut podman = Command::new("podman");
-        podman.env("CONTAINERS_CONF", at("containers.conf"));
+        let mut podman = podman(self.0.path());
         podman
             .arg("--root")
             .arg(at("root"))
             .arg("--runroot")
             .arg(at("run"));
-        podman.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs"]);
-        podman
-            .args(["--events-backend=none", "--runtime=runc"])
-            .args(arguments);
+        podman.arg("--storage-driver=vfs").args(arguments);
         podman
     }
 

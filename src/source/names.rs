@@ -1,0 +1,586 @@
+//! What containers are called, by the files that kubelet, Docker and Podman leave on the
+//! host. No runtime is asked.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+
+use super::json;
+use crate::kernel::proc::file::read_below;
+use crate::listener::{Container, ContainerName, LENGTH_OF_ID, Listener};
+use crate::snapshot::Snapshot;
+use crate::sys::open_below;
+
+/// Where kubelet names the log of each container, whatever runs it:
+/// `POD_NAMESPACE_CONTAINER-ID.log`. Shippers of logs rely on it.
+const LOGS: &str = "var/log/containers";
+/// So many names of logs are read.
+const MOST_LOGS: usize = 16_384;
+/// Where Docker keeps a directory for each container.
+const DOCKER: &str = "var/lib/docker/containers";
+/// Where Podman lists its containers if root starts them, by the driver of its storage.
+const PODMAN: [&str; 4] = [
+    "var/lib/containers/storage/overlay-containers/containers.json",
+    "var/lib/containers/storage/overlay-containers/volatile-containers.json",
+    "var/lib/containers/storage/vfs-containers/containers.json",
+    "var/lib/containers/storage/vfs-containers/volatile-containers.json",
+];
+/// Files with more bytes are not read.
+const LARGEST_FILE: u64 = 1 << 20;
+/// Longer names are none.
+const LONGEST_NAME: usize = 253;
+/// At which polls a container is looked for that has no name yet: the first one that sees it,
+/// and some later ones, because kubelet names a log only after it started the container.
+const DUE: [u8; 4] = [1, 5, 21, 85];
+
+/// The containers that have listeners, sorted by id.
+#[derive(Debug, Default)]
+pub struct Names(Vec<Named>);
+
+#[derive(Debug)]
+struct Named {
+    container: Container,
+    name: Option<Arc<ContainerName>>,
+    /// How many polls saw it, or [`u8::MAX`] for more.
+    polls: u8,
+    /// Whether this poll saw it.
+    is_seen: bool,
+}
+
+impl Named {
+    fn is_due(&self) -> bool {
+        self.name.is_none() && DUE.contains(&self.polls)
+    }
+}
+
+impl Names {
+    /// Sets the name of the container of each listener of `snapshot`. Files are read only if
+    /// a container is due, below what `root` returns. A container keeps its first name until
+    /// it has no listener.
+    pub fn set(&mut self, snapshot: &mut Snapshot, root: &mut dyn FnMut() -> Option<File>) {
+        for named in &mut self.0 {
+            named.is_seen = false;
+        }
+        for listener in snapshot.listeners() {
+            self.see(listener);
+        }
+        self.0.retain(|named| named.is_seen);
+        for named in &mut self.0 {
+            named.polls = named.polls.saturating_add(1);
+        }
+        if self.0.iter().any(Named::is_due)
+            && let Some(root) = root()
+        {
+            self.find(&root);
+        }
+        snapshot.set_container_names(&|container| {
+            let place = self.place(container.id.as_bytes()).ok()?;
+            self.0[place].name.clone()
+        });
+    }
+
+    fn place(&self, id: &[u8]) -> Result<usize, usize> {
+        (self.0).binary_search_by(|named| named.container.id.as_bytes().cmp(id))
+    }
+
+    fn see(&mut self, listener: &Listener) {
+        let cgroup = listener.cgroup();
+        let Some(container) = cgroup.and_then(|cgroup| cgroup.container.as_ref()) else {
+            return;
+        };
+        match self.place(container.id.as_bytes()) {
+            Ok(place) => self.0[place].is_seen = true,
+            Err(place) => {
+                let named = Named {
+                    container: container.clone(),
+                    name: None,
+                    polls: 0,
+                    is_seen: true,
+                };
+                self.0.insert(place, named);
+            }
+        }
+    }
+
+    /// Gives the container with this id its name, if it has none.
+    fn found(&mut self, id: &[u8], name: &dyn Fn() -> Option<ContainerName>) {
+        if let Ok(place) = self.place(id)
+            && self.0[place].name.is_none()
+        {
+            self.0[place].name = name().map(Arc::new);
+        }
+    }
+
+    fn find(&mut self, root: &File) {
+        self.find_logs(root);
+        for named in self.0.iter_mut().filter(|named| named.is_due()) {
+            if named.container.runtime == Some("docker") {
+                named.name = of_docker(root, &named.container.id).map(Arc::new);
+            }
+        }
+        let is_podman = |named: &Named| named.is_due() && named.container.runtime == Some("podman");
+        if self.0.iter().any(is_podman) {
+            for path in PODMAN {
+                self.find_podman(root, path);
+            }
+        }
+    }
+
+    fn find_logs(&mut self, root: &File) {
+        let Ok(directory) = open_below(root, LOGS) else {
+            return;
+        };
+        let directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        for entry in entries.take(MOST_LOGS) {
+            let file = entry.file_name();
+            if let Some((start, id)) = split_log(file.as_encoded_bytes()) {
+                self.found(id, &|| of_log(start));
+            }
+        }
+    }
+
+    /// Reads a list of containers: `[{"id":"ID","names":["NAME"]}]`.
+    fn find_podman(&mut self, root: &File, path: &str) {
+        let text = read_below(root, path, LARGEST_FILE).unwrap_or_default();
+        let mut container = (usize::MAX, &b""[..]);
+        json::for_each_string(&text, &mut |string| match (
+            string.depth,
+            string.is_element,
+            string.key,
+        ) {
+            (2, false, b"id") => container = (string.item, string.value),
+            (3, true, b"names") if container.0 == string.item => {
+                self.found(container.1, &|| named(&[string.value]));
+            }
+            _ => {}
+        });
+    }
+}
+
+/// The member `Name` of what Docker wrote about the container with this id. It has a slash
+/// before it.
+fn of_docker(root: &File, id: &str) -> Option<ContainerName> {
+    let path = format!("{DOCKER}/{id}/config.v2.json");
+    let text = read_below(root, &path, LARGEST_FILE).ok()?;
+    let mut name = None;
+    json::for_each_string(&text, &mut |string| {
+        if (string.depth, string.is_element, string.key) == (1, false, b"Name") {
+            name = string
+                .value
+                .strip_prefix(b"/")
+                .and_then(|name| named(&[name]));
+        }
+    });
+    name
+}
+
+/// What is before the id in the name of a log, and the id.
+fn split_log(file: &[u8]) -> Option<(&[u8], &[u8])> {
+    let name = file.strip_suffix(b".log")?;
+    let (start, id) = name.split_at_checked(name.len().checked_sub(LENGTH_OF_ID)?)?;
+    Some((start.strip_suffix(b"-")?, id))
+}
+
+/// What the log of a container is named after: `POD_NAMESPACE_CONTAINER`. No name of
+/// Kubernetes has this separator in it.
+fn of_log(start: &[u8]) -> Option<ContainerName> {
+    let mut parts = start.split(|byte| *byte == b'_');
+    let [pod, namespace, name] = [parts.next()?, parts.next()?, parts.next()?];
+    match parts.next() {
+        None => named(&[namespace, pod, name]),
+        Some(_) => None,
+    }
+}
+
+/// The container that has these parts of a name, if Kubernetes, Docker or Podman accepts
+/// each. The rule is that of Docker, which is the widest one. So a part is not mistaken for
+/// several, and needs no escapes.
+fn named(parts: &[&[u8]]) -> Option<ContainerName> {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
+    let mut name = String::new();
+    for part in parts {
+        let starts_well = part.first()?.is_ascii_alphanumeric();
+        if !starts_well || part.len() > LONGEST_NAME || !part.iter().all(is_allowed) {
+            return None;
+        }
+        if !name.is_empty() {
+            name.push('/');
+        }
+        name.push_str(str::from_utf8(part).ok()?);
+    }
+    Some(ContainerName(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::{Cgroup, Endpoint, Protocol};
+    use crate::sys::open_place;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+    use tempfile::TempDir;
+
+    /// The root of a host.
+    struct Root(TempDir);
+
+    impl Root {
+        fn new() -> Root {
+            Root(TempDir::new().unwrap())
+        }
+
+        /// Where this file is. The directory of the file is made.
+        fn path(&self, file: &str) -> PathBuf {
+            let path = self.0.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        }
+
+        fn write(&self, file: &str, contents: impl AsRef<[u8]>) {
+            fs::write(self.path(file), contents).unwrap();
+        }
+
+        fn open(&self) -> Option<File> {
+            Some(open_place(self.0.path()).unwrap())
+        }
+
+        /// What a container of this runtime is called.
+        fn name(&self, id: &str, runtime: Option<&'static str>) -> Option<String> {
+            poll(&mut Names::default(), &[(id, runtime)], || self.open()).remove(0)
+        }
+
+        /// What Docker calls its first container.
+        fn name_of_docker(&self) -> Option<String> {
+            self.name(&id(1), Some("docker"))
+        }
+    }
+
+    fn id(number: u8) -> String {
+        format!("{number:02x}").repeat(32)
+    }
+
+    fn config(number: u8) -> String {
+        format!("{DOCKER}/{}/config.v2.json", id(number))
+    }
+
+    /// What the containers are called if each has one listener.
+    fn poll(
+        names: &mut Names,
+        containers: &[(&str, Option<&'static str>)],
+        mut root: impl FnMut() -> Option<File>,
+    ) -> Vec<Option<String>> {
+        let mut snapshot = Snapshot::default();
+        let listener = |port: usize, (id, runtime): (&str, Option<&'static str>)| {
+            let endpoint = Endpoint {
+                port: 1 + port as u16,
+                address: "::".parse().unwrap(),
+            };
+            let cgroup = Cgroup {
+                container: Some(Container {
+                    id: id.to_string(),
+                    runtime,
+                }),
+                ..Cgroup::default()
+            };
+            Listener {
+                cgroup: Some(Arc::new(cgroup)),
+                ..Listener::new(Protocol::Tcp, endpoint)
+            }
+        };
+        let listeners = containers.iter().enumerate();
+        let listeners = listeners.map(|(port, container)| listener(port, *container));
+        let fill = |all: &mut Vec<Listener>| -> Result<(), ()> {
+            all.extend(listeners);
+            Ok(())
+        };
+        snapshot.refill(fill).unwrap();
+        names.set(&mut snapshot, &mut root);
+        let name = |listener: &Listener| Some(listener.container_name.as_ref()?.0.clone());
+        snapshot.listeners().iter().map(name).collect()
+    }
+
+    fn unread() -> Option<File> {
+        panic!("files are read")
+    }
+
+    /// The first members that Docker 20.10 writes, and some of the later ones.
+    fn docker_says(name: &str) -> String {
+        format!(
+            r#"{{"StreamConfig":{{}},"State":{{"Running":true,"Pid":12,"Error":""}},
+            "Config":{{"Hostname":"a","Env":["Name=other"],"Labels":{{"Name":"/other"}}}},
+            "NetworkSettings":{{"Networks":{{"bridge":{{"Name":"/other"}}}}}},
+            "Name":"{name}","Driver":"overlay2","MountPoints":{{"/data":{{"Name":"/other"}}}}}}"#
+        )
+    }
+
+    /// A list of containers as containers/storage writes it.
+    fn podman_says(containers: &[(u8, &str)]) -> String {
+        let container = |(number, name): &(u8, &str)| {
+            format!(
+                r#"{{"id":"{}","names":["{name}","other"],"image":"{}","layer":"ab",
+                "metadata":"{{\"name\":\"other\"}}","created":"2026-01-02T03:04:05Z",
+                "flags":{{"MountLabel":"","names":["other"]}}}}"#,
+                id(*number),
+                id(99)
+            )
+        };
+        let containers: Vec<_> = containers.iter().map(container).collect();
+        format!("[{}]", containers.join(","))
+    }
+
+    fn log(start: &str, number: u8) -> String {
+        format!("{LOGS}/{start}-{}.log", id(number))
+    }
+
+    #[test]
+    fn docker_names_a_container_in_its_config() {
+        let root = Root::new();
+        root.write(&config(1), docker_says("/web"));
+        assert_eq!(root.name_of_docker().unwrap(), "web");
+        assert_eq!(root.name(&id(1), Some("podman")), None);
+        assert_eq!(root.name(&id(2), Some("docker")), None);
+    }
+
+    #[test]
+    fn podman_names_its_containers_in_lists() {
+        for list in PODMAN {
+            let root = Root::new();
+            root.write(list, podman_says(&[(1, "web"), (2, "db_1"), (3, "x.y-z")]));
+            for (number, name) in [(1, "web"), (2, "db_1"), (3, "x.y-z")] {
+                assert_eq!(root.name(&id(number), Some("podman")).unwrap(), name);
+            }
+            assert_eq!(root.name(&id(4), Some("podman")), None);
+            assert_eq!(root.name(&id(1), Some("docker")), None);
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_name_gets_no_name_of_another() {
+        let root = Root::new();
+        let ids = [1, 2, 3].map(id);
+        let [first, second, third] = &ids;
+        root.write(
+            PODMAN[0],
+            format!(
+                r#"[{{"id":"{first}"}},{{"names":["second"],"id":"{second}"}},
+                {{"names":["third"]}},{{"id":"{third}","names":[["deep"],{{"names":"x"}}]}}]"#
+            ),
+        );
+        for id in &ids {
+            assert_eq!(root.name(id, Some("podman")), None);
+        }
+    }
+
+    /// The form that the kubelet documents in `pkg/kubelet/kuberuntime/legacy.go`.
+    #[test]
+    fn kubelet_names_a_container_by_its_log_with_any_runtime() {
+        let root = Root::new();
+        // They are links to what the pod may have written last.
+        let logs = [("web-0_default_nginx", 1), ("a.b-c_kube-system_proxy", 2)];
+        for (start, number) in logs {
+            symlink("/var/log/pods/gone/0.log", root.path(&log(start, number))).unwrap();
+        }
+        root.write(&config(1), docker_says("/k8s_nginx_web-0_default_uid_0"));
+        for runtime in [None, Some("containerd"), Some("cri-o"), Some("docker")] {
+            assert_eq!(root.name(&id(1), runtime).unwrap(), "default/web-0/nginx");
+            let name = root.name(&id(2), runtime);
+            assert_eq!(name.unwrap(), "kube-system/a.b-c/proxy");
+        }
+    }
+
+    #[test]
+    fn a_log_of_another_form_names_nothing() {
+        for file in [
+            log("web-0_default", 1),
+            log("web-0_default_nginx_1", 1),
+            log("web-0__nginx", 1),
+            log("_default_nginx", 1),
+            log("web-0_default_", 1),
+            log("web 0_default_nginx", 1),
+            log("..", 1),
+            log("a_.._c", 1),
+            format!("{LOGS}/a_b_c-{}.log.1", id(1)),
+            format!("{LOGS}/a_b_c-1{}.log", id(1)),
+            format!("{LOGS}/a_b_c{}.log", id(1)),
+            format!("{LOGS}/{}.log", id(1)),
+        ] {
+            let root = Root::new();
+            root.write(&file, "");
+            assert_eq!(root.name(&id(1), None), None, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_runtime_accepts_is_none() {
+        let root = Root::new();
+        let longest = "a".repeat(LONGEST_NAME);
+        root.write(&config(1), docker_says(&format!("/{longest}")));
+        assert_eq!(root.name_of_docker().unwrap(), longest);
+        let page = "a".repeat(4096);
+        for name in [
+            "",
+            "..",
+            ".",
+            "-web",
+            "_web",
+            "a/b",
+            "a b",
+            "a,cgroup",
+            "a=b",
+            "a\\n",
+            "\\u0061",
+            "a\\\"",
+            "a\u{1b}[31m",
+            "a\u{202e}",
+            "é",
+            &format!("{longest}a"),
+            &page,
+        ] {
+            root.write(&config(1), docker_says(&format!("/{name}")));
+            assert_eq!(root.name_of_docker(), None, "{name}");
+            root.write(PODMAN[0], podman_says(&[(2, name)]));
+            assert_ne!(root.name(&id(2), Some("podman")).as_deref(), Some(name));
+        }
+        root.write(&config(1), b"{\"Name\":\"/a\xff\"}");
+        assert_eq!(root.name_of_docker(), None);
+    }
+
+    #[test]
+    fn json_that_is_cut_off_or_too_deep_names_nothing() {
+        let root = Root::new();
+        let whole = docker_says("/web");
+        for end in 0..whole.len() {
+            root.write(&config(1), &whole[..end]);
+            assert_eq!(root.name_of_docker(), None, "{}", &whole[..end]);
+        }
+        let nested = format!(
+            r#"{{"Name":"/web","a":{}1{}}}"#,
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
+        root.write(&config(1), nested);
+        assert_eq!(root.name_of_docker(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_names_nothing() {
+        let root = Root::new();
+        let start = docker_says("/web");
+        let fill = |length: u64| {
+            let blanks = " ".repeat(length as usize - start.len());
+            root.write(&config(1), format!("{start}{blanks}"));
+        };
+        fill(LARGEST_FILE);
+        assert_eq!(root.name_of_docker().unwrap(), "web");
+        fill(LARGEST_FILE + 1);
+        assert_eq!(root.name_of_docker(), None);
+    }
+
+    #[test]
+    fn only_a_regular_file_names_a_container() {
+        let root = Root::new();
+        let path = root.path(&config(1));
+        let as_text = path.to_str().unwrap();
+        let made = std::process::Command::new("mkfifo").arg(as_text).status();
+        assert!(made.unwrap().success());
+        assert_eq!(root.name_of_docker(), None);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(root.name_of_docker(), None);
+        fs::remove_dir(&path).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(&path);
+        assert_eq!(root.name_of_docker(), None);
+    }
+
+    #[test]
+    fn a_link_stays_below_the_root() {
+        let root = Root::new();
+        let other = TempDir::new().unwrap();
+        let outside = other.path().join("config.v2.json");
+        fs::write(&outside, docker_says("/outside")).unwrap();
+        let path = root.path(&config(1));
+        let up = Path::new("../../../../../../../../../../..");
+        let outside = outside.strip_prefix("/").unwrap();
+        for target in [Path::new("/").join(outside), up.join(outside)] {
+            symlink(&target, &path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), docker_says("/outside").as_bytes());
+            assert_eq!(root.name_of_docker(), None);
+            fs::remove_file(&path).unwrap();
+        }
+        // The same for a directory.
+        let directory = path.parent().unwrap();
+        fs::remove_dir(directory).unwrap();
+        symlink(other.path(), directory).unwrap();
+        assert_eq!(root.name_of_docker(), None);
+        let logs = root.path(LOGS);
+        fs::write(other.path().join(format!("a_b_c-{}.log", id(1))), "").unwrap();
+        symlink(other.path(), logs).unwrap();
+        assert_eq!(root.name(&id(1), None), None);
+    }
+
+    #[test]
+    fn magic_links_are_not_followed() {
+        let root = Root::new();
+        let secret = root.path("secret");
+        fs::write(&secret, docker_says("/secret")).unwrap();
+        let file = File::open(secret).unwrap();
+        let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // A root in which `/proc` is the real one.
+        let proc = open_place(Path::new("/proc")).unwrap();
+        let path = magic.strip_prefix("/proc/").unwrap();
+        let opened = open_below(&proc, path);
+        // ELOOP.
+        assert_eq!(opened.unwrap_err().raw_os_error(), Some(40));
+    }
+
+    #[test]
+    fn a_container_is_looked_for_again_if_it_has_no_name() {
+        let root = Root::new();
+        let mut names = Names::default();
+        let container = [(&*id(1), Some("containerd"))];
+        let mut reads = Vec::new();
+        for number in 1..=u8::MAX {
+            let found = poll(&mut names, &container, || {
+                reads.push(number);
+                root.open()
+            });
+            assert_eq!(found, [None]);
+        }
+        assert_eq!(reads, DUE);
+        let mut names = Names::default();
+        poll(&mut names, &container, || root.open());
+        root.write(&log("a_b_c", 1), "");
+        for _ in 0..3 {
+            assert_eq!(poll(&mut names, &container, unread), [None]);
+        }
+        let found = poll(&mut names, &container, || root.open());
+        assert_eq!(found, [Some("b/a/c".to_string())]);
+        assert_eq!(poll(&mut names, &container, unread), found);
+    }
+
+    #[test]
+    fn a_renamed_container_keeps_its_name_until_its_listeners_close() {
+        let root = Root::new();
+        let mut names = Names::default();
+        let [first, second] = &[1, 2].map(id);
+        let [first, second] = [first, second].map(|id| (&**id, Some("docker")));
+        root.write(&config(1), docker_says("/web"));
+        let found = poll(&mut names, &[first], || root.open());
+        assert_eq!(found[0].as_deref(), Some("web"));
+        root.write(&config(1), docker_says("/renamed"));
+        root.write(&config(2), docker_says("/web"));
+        let both = [second, first, second];
+        let found = poll(&mut names, &both, || root.open());
+        let web = Some("web".to_string());
+        assert_eq!(found, [web.clone(), web.clone(), web]);
+        assert_eq!(poll(&mut names, &[], unread), []);
+        let found = poll(&mut names, &[first], || root.open());
+        assert_eq!(found[0].as_deref(), Some("renamed"));
+    }
+
+    #[test]
+    fn without_a_root_there_are_no_names() {
+        let container = [(&*id(1), Some("docker"))];
+        assert_eq!(poll(&mut Names::default(), &container, || None), [None]);
+    }
+}
