@@ -8,7 +8,11 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::proc::file::{read_some, read_text};
+use super::proc::file::read_some;
+use super::proc::mounts::first_of_type;
+
+/// The type of a file system of cgroup v2.
+const TYPE: &[u8] = b"cgroup2";
 
 /// The groups of the machine, or of the namespace that this program is in.
 #[derive(Debug, Default)]
@@ -47,9 +51,9 @@ pub fn for_each_seen_by(
     directory: &Path,
     each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    let mounts = read_text(&directory.join("mounts"))?;
-    let mount = mount_in(&mounts).ok_or(io::ErrorKind::NotFound)?;
-    let root = directory.join("root").join(mount.trim_start_matches('/'));
+    let mount = first_of_type(directory, TYPE)?;
+    let below = mount.strip_prefix("/").unwrap_or(&mount);
+    let root = directory.join("root").join(below);
     let device = fs::metadata(&root)?.dev();
     for_each(&root, device, each);
     Ok(())
@@ -129,19 +133,9 @@ fn path_in<'a>(text: &'a [u8], preferred: &dyn Fn(&[u8]) -> bool) -> &'a [u8] {
 
 /// Where cgroup v2 is mounted first, and its device.
 fn mount() -> Option<(PathBuf, u64)> {
-    let mounts = read_text(Path::new("/proc/mounts")).ok()?;
-    let root = PathBuf::from(mount_in(&mounts)?);
+    let root = first_of_type(Path::new("/proc/self"), TYPE).ok()?;
     let device = fs::metadata(&root).ok()?.dev();
     Some((root, device))
-}
-
-/// Where cgroup v2 is mounted first, by the contents of a `/proc/PID/mounts`.
-fn mount_in(mounts: &str) -> Option<&str> {
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let path = fields.next()?;
-        (fields.next()? == "cgroup2").then_some(path)
-    })
 }
 
 #[cfg(test)]

@@ -860,6 +860,10 @@ fn without_privileges_the_own_processes_are_seen_with_a_warning() {
     assert_eq!(last, "lntu: network namespaces may be missing");
 }
 
+/// Mounts something whose name is not UTF-8, in a mount namespace that nobody else uses.
+const STRANGE_MOUNT: &str = "name=/mnt/$(printf 'a\\377') && mount -t tmpfs none /mnt && \
+                             mkdir \"$name\" && mount -t tmpfs none \"$name\"";
+
 /// In a PID namespace of its own, the processes of the host are not there. With
 /// `hidepid`, neither are those of other users.
 #[test]
@@ -868,15 +872,17 @@ fn processes_that_proc_does_not_show_are_missed_with_a_warning() {
         return;
     };
     let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
-    let script = "mount -t proc -o \"$1\" proc /proc && shift && exec setpriv --bounding-set \
-                  -sys_ptrace --inh-caps -sys_ptrace \"$@\"";
+    let script = format!(
+        "{STRANGE_MOUNT} && mount -t proc -o \"$1\" proc /proc && shift && exec setpriv \
+         --bounding-set -sys_ptrace --inh-caps -sys_ptrace \"$@\""
+    );
     for (options, warning) in [
         ("rw", "only processes of this PID namespace are visible"),
         ("hidepid=2", "/proc hides processes of other users"),
     ] {
         let mut command = Command::new("unshare");
         command.args([
-            "--mount", "--pid", "--fork", "sh", "-c", script, "sh", options,
+            "--mount", "--pid", "--fork", "sh", "-c", &script, "sh", options,
         ]);
         let listed = run(command.args([env!("CARGO_BIN_EXE_lntu"), "list", "-A"]));
         assert!(listed.stderr.contains(warning), "{listed:?}");
@@ -1035,6 +1041,33 @@ fn containers_that_share_a_namespace_are_told_apart() {
             by_socket
         );
         drop((first, second));
+    });
+}
+
+#[test]
+fn groups_are_found_next_to_a_mount_with_a_strange_name() {
+    let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
+        return;
+    };
+    let id = container_id();
+    let Some(group) = Group::of_container(&id) else {
+        return;
+    };
+    if !have(
+        "sockets' groups",
+        (!names_groups_of_sockets()).then(|| "old kernel".into()),
+    ) {
+        return;
+    }
+    let mounted = host.command("sh", &["-c", STRANGE_MOUNT]).status().unwrap();
+    assert!(mounted.success());
+    in_private_network(|| {
+        let server = server_in(&host, &group, 80);
+        let list = ["list", "-A", "-q", "--json"];
+        let mut list = host.command(env!("CARGO_BIN_EXE_lntu"), &list);
+        let expected = ["socket".to_string(), id.clone()];
+        assert_eq!(containers_of(&mut list, &[80]), [expected]);
+        drop(server);
     });
 }
 

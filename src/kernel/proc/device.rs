@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use super::file::read_text;
+use super::mounts;
 
 /// The device of the file system that `file` is on, as the kernel numbers it. stat(2)
 /// gives another one for a file on btrfs. `None` if `/proc` does not say.
@@ -14,12 +15,14 @@ pub fn device_of(file: &File) -> Option<u32> {
     let mount = information
         .lines()
         .find_map(|line| line.strip_prefix("mnt_id:\t"))?;
-    let mounts = read_text(Path::new("/proc/self/mountinfo")).ok()?;
+    let mounts = mounts::read(Path::new("/proc/self")).ok()?;
     // `27 1 0:40 / /data …`: the mount, its parent, and the device.
-    let line = mounts
-        .lines()
-        .find_map(|line| line.strip_prefix(mount)?.strip_prefix(' '))?;
-    let (major, minor) = line.split(' ').nth(1)?.split_once(':')?;
+    let device_in = |line| {
+        let mut fields = mounts::fields(line);
+        (fields.next()? == mount.as_bytes()).then(|| fields.nth(1))?
+    };
+    let numbers = mounts.split(|byte| *byte == b'\n').find_map(device_in)?;
+    let (major, minor) = str::from_utf8(numbers).ok()?.split_once(':')?;
     Some(device(major.parse().ok()?, minor.parse().ok()?))
 }
 

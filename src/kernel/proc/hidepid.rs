@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::file::read_text;
+use super::mounts;
 use crate::sys::CAP_SYS_PTRACE;
 
 /// Whether the `/proc` that is mounted at `proc_root` leaves out processes that this one
@@ -11,11 +12,13 @@ use crate::sys::CAP_SYS_PTRACE;
 pub fn hides_processes(proc_root: &Path) -> bool {
     /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
     const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
-    let mounts = read_text(Path::new("/proc/self/mountinfo")).unwrap_or_default();
-    let of_proc = mounts
-        .lines()
-        .rfind(|line| line.split(' ').nth(4).map(Path::new) == Some(proc_root));
-    let options = of_proc.unwrap_or_default().split([' ', ',']);
+    let mounts = mounts::read(Path::new("/proc/self")).unwrap_or_default();
+    let is_at_root = |line: &&[u8]| mounts::path(line).as_deref() == Some(proc_root);
+    let mut lines = mounts.split(|byte| *byte == b'\n');
+    // The last one hides those below it.
+    let of_proc = lines.rfind(is_at_root).map(String::from_utf8_lossy);
+    let of_proc = of_proc.unwrap_or_default();
+    let options = of_proc.split([' ', ',']);
     let mut levels = options.filter_map(|option| option.strip_prefix("hidepid="));
     let hides = levels.any(|level| level != "0" && level != "off");
     let status = read_text(Path::new("/proc/self/status")).unwrap_or_default();
