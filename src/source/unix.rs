@@ -106,11 +106,12 @@ impl UnixSockets {
                 break;
             }
             match ask(&mut self.client, &mut self.sockets) {
-                Ok(is_split) => is_any_sought = is_split,
+                Ok(is_split) => is_any_sought = is_split && self.sockets.iter().any(Sought::is_due),
                 Err(error) => {
                     for sought in &mut self.sockets {
                         sought.fail(&error);
                     }
+                    is_any_sought = may_pass(&error);
                 }
             }
         }
@@ -169,7 +170,13 @@ impl Sought {
                 }
             },
         };
-        self.file != (0, 0)
+        self.is_due()
+    }
+
+    /// Whether a list of the kernel may say that it listens, and none has.
+    fn is_due(&self) -> bool {
+        let may_be_listed = self.file != (0, 0) || self.socket.abstract_name().is_some();
+        may_be_listed && !matches!(self.state, UnixState::Listening)
     }
 
     /// Updates the state by a row of the list, which may be about another socket.
@@ -211,8 +218,7 @@ impl Sought {
 
     /// Sets the state if the kernel gives no list, for this reason.
     fn fail(&mut self, error: &AnswerError) {
-        let may_be_listed = self.file != (0, 0) || self.socket.abstract_name().is_some();
-        if may_be_listed && !matches!(self.state, UnixState::Listening) {
+        if self.is_due() {
             let mut reason = format!("netlink: unix: {error}");
             if matches!(error, AnswerError::Io(error) if error.kind() == ErrorKind::NotFound) {
                 reason.push_str(" (has the kernel unix_diag?)");

@@ -354,6 +354,52 @@ fn where_netlink_is_refused_only_a_missing_file_is_a_no() {
 }
 
 #[test]
+fn the_kernel_is_asked_once_if_that_suffices() {
+    if !have_program("strace", "strace") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let trace = directory.path().join("trace");
+    let paths: Vec<PathBuf> = (0..1500)
+        .map(|number| directory.path().join(number.to_string()))
+        .collect();
+    let questions = |call: &str, errno: Option<&str>| {
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-qq",
+            "-e",
+            "signal=none",
+            "-e",
+            &format!("trace={call}"),
+            "-o",
+        ]);
+        strace.arg(&trace);
+        if let Some(errno) = errno {
+            strace.args(["-e", &format!("inject={call}:error={errno}")]);
+        }
+        strace.args([env!("CARGO_BIN_EXE_lntu"), "check", &port(&paths[0])]);
+        run(&mut strace);
+        let trace = fs::read_to_string(&trace).unwrap();
+        trace.lines().filter(|line| line.contains(call)).count()
+    };
+    in_private_network(|| {
+        let servers: Vec<UnixListener> = paths
+            .iter()
+            .map(|path| UnixListener::bind(path).unwrap())
+            .collect();
+        // The list takes several datagrams.
+        let first = questions("sendto", None);
+        drop(servers);
+        let _one = (
+            fs::remove_file(&paths[0]).unwrap(),
+            UnixListener::bind(&paths[0]).unwrap(),
+        );
+        assert_eq!(first, questions("sendto", None));
+        assert_eq!(questions("socket", Some("EPERM")), 1);
+    });
+}
+
+#[test]
 fn a_directory_that_may_not_be_searched_is_status_2() {
     if !rustix::process::geteuid().is_root() {
         have("root", Some("only root can become another user".into()));
