@@ -35,24 +35,30 @@ pub fn thousandths(number: u32, text: &mut Text) {
     }
 }
 
-/// `number` as C's `%.Ng` writes it for N `digits`: without zeros at its end. It is
-/// neither negative nor so small that an exponent would say so.
+/// `number` as C's `%.Ng` writes it for N `digits`: without zeros at its end. It is below
+/// 2^64, and neither negative nor so small that an exponent would say so.
 ///
 /// Rust's own way to write a float would be a tenth of what all of this is long.
 pub fn significant(number: f64, digits: u32, text: &mut Text) {
+    let power = |exponent| 10u64.pow(exponent);
     let whole_digits = match number as u64 {
         0 => 0,
         whole => whole.ilog10() + 1,
     };
     let decimals = digits.saturating_sub(whole_digits);
-    let scale = 10u64.pow(decimals);
-    let scaled = rounded(number * scale as f64);
-    if scaled >= scale * 10u64.pow(digits) {
-        text.push(b"1e+0");
-        return text.decimal(digits.into());
+    let left_out = whole_digits.saturating_sub(digits);
+    let scaled = rounded(number * power(decimals) as f64 / power(left_out) as f64);
+    let is_rounded_up = decimals == 0 && scaled == power(digits);
+    if left_out == 0 && !is_rounded_up {
+        text.decimal(scaled / power(decimals));
+        return fraction(scaled % power(decimals), decimals as usize, text);
     }
-    text.decimal(scaled / scale);
-    fraction(scaled % scale, decimals as usize, text);
+    let last = digits - 1;
+    let mantissa = if is_rounded_up { power(last) } else { scaled };
+    text.decimal(mantissa / power(last));
+    fraction(mantissa % power(last), last as usize, text);
+    text.push(b"e+");
+    text.digits((left_out + last + u32::from(is_rounded_up)).into(), 2);
 }
 
 /// A point and this many decimals, without zeros at their end.
@@ -68,17 +74,23 @@ fn fraction(mut decimals: u64, mut count: usize, text: &mut Text) {
     text.digits(decimals, count);
 }
 
-/// The nearest whole number; of two, the even one.
+/// The nearest whole number; of two, the even one. The largest one for what is too large.
 pub fn rounded(number: f64) -> u64 {
     let whole = number as u64;
     let rest = number - whole as f64;
     let is_up = rest > 0.5 || rest == 0.5 && whole % 2 == 1;
-    whole + u64::from(is_up)
+    whole.saturating_add(is_up.into())
 }
 
 /// Bits per second as ss writes them: with a unit, or whole.
 pub fn bandwidth(rate: f64, numeric: bool, text: &mut Text) {
-    if numeric {
+    /// The largest power of ten in a `u64`.
+    const PART: u128 = 10u128.pow(19);
+    if numeric && rate >= PART as f64 {
+        let whole = rate as u128;
+        text.decimal((whole / PART) as u64);
+        text.digits((whole % PART) as u64, 19);
+    } else if numeric {
         text.decimal(rounded(rate));
     } else {
         let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
@@ -128,6 +140,12 @@ mod tests {
             (12_500.0, "12.5kbps"),
             (1000.0 / 3.0, "333.333bps"),
             (8e6 / 3.0, "2.67Mbps"),
+            (999.4e12, "999Tbps"),
+            (999.5e12, "1e+03Tbps"),
+            (1.5e15, "1.5e+03Tbps"),
+            (2f64.powi(65), "3.69e+07Tbps"),
+            (2f64.powi(67) * 999.0 / 1000.0, "1.47e+08Tbps"),
+            (1e26, "1e+14Tbps"),
         ] {
             assert_eq!(written(|text| bandwidth(rate, false, text)), expected);
         }
@@ -135,6 +153,14 @@ mod tests {
             written(|text| bandwidth(8e6 / 3.0, true, text)),
             "2666667bps"
         );
+        for (rate, expected) in [
+            (2f64.powi(63), "9223372036854775808bps"),
+            (1e19, "10000000000000000000bps"),
+            (2f64.powi(65), "36893488147419103232bps"),
+            (2f64.powi(67), "147573952589676412928bps"),
+        ] {
+            assert_eq!(written(|text| bandwidth(rate, true, text)), expected);
+        }
     }
 
     #[test]
