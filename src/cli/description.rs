@@ -384,7 +384,7 @@ option_table! {
             "only sockets held by this process or its descendants", Setting::Of)
             => "A worker that inherits a socket counts, a daemon that left the tree does not. \
                 watch ends with 0 when the process has ended and no listener of its tree is \
-                left; wait ends with 3, at once. It \
+                left; wait ends at once, with 3, or with --closed, with 0. It \
                 needs the right to read the descriptors of the tree (see SECURITY).";
         setting(None, "exclude-of", &PID, WATCH_LIST_WAIT,
             "leave out sockets held by this process or its descendants", Setting::ExcludeOf)

@@ -161,8 +161,13 @@ impl Probe {
     /// # Errors
     /// Those of [`Source::new`].
     pub fn new(options: SourceOptions, path: &OsStr, question: Question) -> Result<Probe, Error> {
+        let source = Source::new(options.clone(), path);
         Ok(Probe {
-            source: Source::new(options.clone(), path)?,
+            source: match question.wanted {
+                // What has ended holds nothing, whether it did so now or a moment ago.
+                Wanted::None => source.or_else(Source::of_ended)?,
+                Wanted::All | Wanted::Any => source?,
+            },
             options,
             path: path.to_os_string(),
             unix: UnixSockets::new(&question.unix),

@@ -202,6 +202,25 @@ fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
     });
 }
 
+/// Whether it ends a moment before the first look or after it.
+#[test]
+fn a_process_that_has_ended_holds_nothing() {
+    let mut child = Command::new("true").spawn().unwrap();
+    let pid = child.id().to_string();
+    wait_for("its end", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.contains(") Z ").then_some(())
+    });
+    let wait = || {
+        let waited = run(&mut lntu(&["wait", "--closed", "--of", &pid, "8080"]));
+        (waited.code(), waited.stderr)
+    };
+    assert_eq!(wait(), (0, String::new()));
+    child.wait().unwrap();
+    let why = "no such process in this PID namespace; assuming that it has ended";
+    assert_eq!(wait(), (0, format!("lntu: --of {pid}: {why}\n")));
+}
+
 #[test]
 fn a_process_that_cannot_be_followed_is_an_error() {
     // No process has an id above the kernel's PID_MAX_LIMIT.
