@@ -175,6 +175,14 @@ impl PortSpec {
         }
     }
 
+    /// The same, but of `protocol` if it names none.
+    pub fn or_of(&self, protocol: Option<Protocol>) -> PortSpec {
+        PortSpec {
+            protocol: self.protocol.or(protocol),
+            ..self.clone()
+        }
+    }
+
     /// Its protocol, if it names one.
     pub fn protocol(&self) -> Option<Protocol> {
         self.protocol

@@ -21,7 +21,7 @@ fn allocations(choice: &SourceChoice, holders: bool, polls: usize) -> u64 {
         // As if nothing settled where nothing changes.
         settle: Duration::from_nanos(1),
         by_port: false,
-        notify: Vec::new(),
+        notify: None,
     };
     let no_ss = OsStr::new("/nonexistent:/neither");
     let source_options = SourceOptions {

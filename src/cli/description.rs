@@ -415,9 +415,12 @@ option_table! {
         flag(None, "notify", WATCH,
             "tell systemd or Podman once the PORTs are listening",
             Flag::Notify)
-            => "Once each PORT has had a listener for at least 50 ms, and for D with --settle, \
-                the watcher sends READY=1 to the socket that the environment variable \
-                NOTIFY_SOCKET names, a path or an abstract name (@NAME). It sends it once, in \
+            => "Once each PORT has listened for at least 50 ms, and for D with --settle, the \
+                watcher sends READY=1 to the socket that the environment variable \
+                NOTIFY_SOCKET names, a path or an abstract name (@NAME). A PORT listens if \
+                wait would say so: a server on 0.0.0.0:80 listens on 127.0.0.1:80, and 80 is \
+                80/tcp unless --udp is given. Of a range, one port is enough. What watch \
+                leaves out, as with --exclude-holder, counts, too. The message is sent once, in \
                 a datagram of its own, and nothing else: no MAINPID, and no WATCHDOG, because \
                 a listening socket does not show that the application works. If sending \
                 fails, standard error says so once, and the watcher tries again at each poll. \

@@ -93,11 +93,8 @@ impl Typed {
                 None => return Err(UsageError::of_lntu("install: needs a DEST")),
             },
             CommandName::Watch => {
-                let notify = match self.notify {
-                    true => source.filter.ports.clone(),
-                    false => Vec::new(),
-                };
-                if self.notify && notify.is_empty() {
+                let notify = self.notify.then(|| notification(&source));
+                if matches!(&notify, Some((_, question)) if question.ports.is_empty()) {
                     return Err(UsageError::of_lntu("--notify: needs a PORT"));
                 }
                 Command::Watch {
@@ -148,7 +145,11 @@ impl Typed {
         })
     }
 
-    fn watch_options(&self, by_port: bool, notify: Vec<PortSpec>) -> WatchOptions {
+    fn watch_options(
+        &self,
+        by_port: bool,
+        notify: Option<(SourceOptions, Question)>,
+    ) -> WatchOptions {
         WatchOptions {
             interval: self.interval.unwrap_or(Interval::OF_WATCH),
             changes_only: self.changes_only,
@@ -219,10 +220,7 @@ impl Typed {
                 "--max-queued: {port} has no connections to accept"
             )));
         }
-        // A probe executes nothing unless it is told to.
-        if source.choice == SourceChoice::Auto {
-            source.choice = SourceChoice::NetlinkOrProc;
-        }
+        source.choice = std::mem::take(&mut source.choice).of_probe();
         Ok(Question {
             ports,
             unix: std::mem::take(&mut self.unix),
@@ -316,6 +314,7 @@ impl Typed {
             ("--proc DIR", self.proc_root.is_some()),
             ("--pid PID", self.pid.is_some()),
             ("--of PID", self.of.is_some()),
+            ("--notify", self.notify),
         ];
         if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
             return Err(UsageError::of_lntu(format!(
@@ -374,6 +373,30 @@ fn chosen_ports(
         return Err(refused("PORT", &text, &why));
     }
     Ok(chosen)
+}
+
+/// What `--notify` asks where a watcher looks: whether the PORTs of `source` listen.
+fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
+    let filter = &source.filter;
+    let required = |spec: &PortSpec| RequiredPort::one_of(spec.or_of(filter.protocol));
+    let question = Question {
+        ports: filter.ports.iter().map(required).collect(),
+        unix: Vec::new(),
+        wanted: Wanted::All,
+        allowed: None,
+        max_queued: None,
+    };
+    let source = SourceOptions {
+        choice: source.choice.clone().of_probe(),
+        filter: Filter {
+            protocol: filter.protocol,
+            family: filter.family,
+            ..Filter::default()
+        },
+        of: source.of,
+        ..SourceOptions::default()
+    };
+    (source, question)
 }
 
 /// The PORTs of a command that asks about them. `filter` then leaves out what no PORT

@@ -4,39 +4,47 @@ use std::env;
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::settle::CONFIRMATION;
-use crate::port::PortSpec;
+use super::probe::{Probe, Question};
+use super::settle::{CONFIRMATION, Settling};
 use crate::report;
-use crate::snapshot::Snapshot;
+use crate::source::SourceOptions;
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Sends one message, once all PORTs listen.
+/// Sends one message, once all PORTs listen. It has a probe of its own, as `wait` has: what
+/// the watcher prints may leave out a listener that serves a PORT, or include one that does
+/// not.
 #[derive(Debug)]
 pub struct Notifier {
-    ports: Vec<PortSpec>,
+    probe: Probe,
+    settling: Settling,
     address: SocketAddr,
-    /// When all of them were first seen to listen, if they do.
-    since: Option<Instant>,
+    said_unknown: bool,
     has_failed: bool,
 }
 
 impl Notifier {
-    /// Will send to the socket that the environment names. `None` if there is nothing to
-    /// send, or no such socket.
-    pub fn new(ports: Vec<PortSpec>) -> Option<Notifier> {
-        let socket = env::var_os(VARIABLE).filter(|_| !ports.is_empty())?;
+    /// Will send to the socket that the environment names, once the answer has been yes
+    /// for `settle`, and at least for [`CONFIRMATION`]. `None` if there is nothing to ask, or
+    /// no such socket.
+    pub fn new(asked: Option<(SourceOptions, Question)>, settle: Duration) -> Option<Notifier> {
+        let (source, question) = asked?;
+        let socket = env::var_os(VARIABLE)?;
+        let path = env::var_os("PATH").unwrap_or_default();
+        // The watcher asks the same place, and says why it cannot.
+        let probe = report::silently(|| Probe::new(source, &path, question)).ok()?;
         let address = match socket.as_encoded_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
             _ => SocketAddr::from_pathname(&socket),
         };
         match address {
             Ok(address) => Some(Notifier {
-                ports,
+                probe,
+                settling: Settling::new(settle.max(CONFIRMATION), false),
                 address,
-                since: None,
+                said_unknown: false,
                 has_failed: false,
             }),
             Err(error) => {
@@ -46,16 +54,19 @@ impl Notifier {
         }
     }
 
-    /// Sends the message if `snapshot`, that of a poll from `start` to `end`, and one at
-    /// least [`CONFIRMATION`] before it have all PORTs. Returns whether it was sent.
-    pub fn notify(&mut self, snapshot: &Snapshot, [start, end]: [Instant; 2]) -> bool {
-        let mut ports = self.ports.iter();
-        if !ports.all(|port| snapshot.listeners().iter().any(|l| port.matches(l))) {
-            self.since = None;
-            return false;
+    /// Looks, and sends the message if all PORTs have listened for long enough. Returns
+    /// whether it was sent.
+    pub fn notify(&mut self) -> bool {
+        let start = Instant::now();
+        let probe = &mut self.probe;
+        let looked = report::silently(|| probe.look(false));
+        let known = looked.and_then(|()| probe.require_knowable());
+        if let Err(error) = &known
+            && !std::mem::replace(&mut self.said_unknown, true)
+        {
+            report::warn(format_args!("--notify: {error}; trying again"));
         }
-        let since = *self.since.get_or_insert(end);
-        if start.saturating_duration_since(since) < CONFIRMATION {
+        if known.is_err() || !probe.settle(&mut self.settling, [start, Instant::now()]) {
             return false;
         }
         let result = self.send();

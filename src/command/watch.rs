@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::notify::Notifier;
 use super::pace::{Interval, Pace};
+use super::probe::Question;
 use super::settle::Settling;
 use crate::listener::{Family, Identity, Protocol};
 use crate::output::table::Table;
 use crate::output::timestamp::{Seconds, Timestamp};
 use crate::output::{Event, Format, Output, Renderer, Status};
-use crate::port::PortSpec;
 use crate::report;
 use crate::snapshot::{Change, Snapshot};
 use crate::source::namespaces::Unreadable;
-use crate::source::{Answer, Expected, Known, SecondLooks, Source, SourceError};
+use crate::source::{Answer, Expected, Known, SecondLooks, Source, SourceError, SourceOptions};
 use crate::sys::{self, Parent};
 
 /// What the watcher writes, and when.
@@ -30,8 +30,8 @@ pub struct WatchOptions {
     pub settle: Duration,
     /// Write one line for each protocol and port, however many addresses listen.
     pub by_port: bool,
-    /// The PORTs about which a service manager is told once they listen.
-    pub notify: Vec<PortSpec>,
+    /// Where to look, and what must listen, before a service manager is told.
+    pub notify: Option<(SourceOptions, Question)>,
 }
 
 /// The state between two polls.
@@ -148,7 +148,7 @@ impl Watcher {
         mut options: WatchOptions,
         parent: Option<Parent>,
     ) -> Watcher {
-        let notifier = Notifier::new(std::mem::take(&mut options.notify));
+        let notifier = Notifier::new(options.notify.take(), options.settle);
         let renderer = Renderer::new(format, Table::for_stream());
         Watcher {
             source,
@@ -214,10 +214,7 @@ impl Watcher {
                 false
             }
         };
-        if is_settled
-            && let Some(notifier) = &mut self.notifier
-            && notifier.notify(&self.current, [start, Instant::now()])
-        {
+        if self.notifier.as_mut().is_some_and(Notifier::notify) {
             self.notifier = None;
         }
         let mut has_changed = !self.settling.is_calm() || self.notifier.is_some();

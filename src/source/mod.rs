@@ -85,6 +85,14 @@ pub enum SourceChoice {
 }
 
 impl SourceChoice {
+    /// The same for a probe, which executes nothing unless it is told to.
+    pub fn of_probe(self) -> SourceChoice {
+        match self {
+            SourceChoice::Auto => SourceChoice::NetlinkOrProc,
+            choice => choice,
+        }
+    }
+
     /// Where the tables of the network namespace are that is looked at.
     fn place(&self) -> PathBuf {
         match self {

@@ -170,7 +170,7 @@ fn steady_poll_of_a_watcher(bencher: Bencher, input: Input) {
         full: false,
         settle: Duration::ZERO,
         by_port: false,
-        notify: Vec::new(),
+        notify: None,
     };
     let output = Output::open(Some(PathBuf::from("/dev/null")), false).unwrap();
     let mut watcher = Watcher::new(source(&proc), Format::default(), output, options, None);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::UdpSocket;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
@@ -63,6 +64,87 @@ fn ready_is_sent_once_as_soon_as_all_ports_listen() {
         assert_eq!(received(&receiver), [""; 0]);
         let _again = listen_on("127.0.0.1", 8080);
         assert_eq!(received(&receiver), [""; 0]);
+    });
+}
+
+/// As for `wait`.
+#[test]
+fn a_port_is_ready_if_a_server_on_a_wildcard_serves_it() {
+    let directory = TempDir::new().unwrap();
+    let (receiver, address) = receiver_in(directory.path());
+    in_private_network(|| {
+        let _app = watched(&["127.0.0.1:8080"], &address);
+        let other = listen_on("127.0.0.2", 8080);
+        assert_eq!(received(&receiver), [""; 0]);
+        drop(other);
+        let _server = listen_on("0.0.0.0", 8080);
+        assert_eq!(next(&receiver), "READY=1");
+    });
+}
+
+#[test]
+fn a_port_without_a_protocol_is_one_of_tcp() {
+    let directory = TempDir::new().unwrap();
+    let (receiver, address) = receiver_in(directory.path());
+    in_private_network(|| {
+        let _udp = UdpSocket::bind("127.0.0.1:8080").unwrap();
+        let app = watched(&["8080"], &address);
+        assert_eq!(received(&receiver), [""; 0]);
+        drop(app);
+        let _app = watched(&["--udp", "8080"], &address);
+        assert_eq!(next(&receiver), "READY=1");
+    });
+}
+
+#[test]
+fn what_is_not_printed_is_ready_all_the_same() {
+    let directory = TempDir::new().unwrap();
+    let (receiver, address) = receiver_in(directory.path());
+    let own = fs::read_to_string("/proc/self/comm").unwrap();
+    in_private_network(|| {
+        let _servers = ["127.0.0.1", "127.0.0.2"].map(|address| listen_on(address, 8080));
+        for options in [
+            &["--by-port"][..],
+            &["--exclude-holder", own.trim_end()],
+            &["--exclude-of", &std::process::id().to_string()],
+            &["--exclude", "loopback"],
+            &["--exclude", "8080"],
+        ] {
+            let ports = ["127.0.0.1:8080", "127.0.0.2:8080"];
+            let _app = watched(&[options, &ports].concat(), &address);
+            assert_eq!(next(&receiver), "READY=1", "{options:?}");
+        }
+    });
+}
+
+#[test]
+fn servers_of_other_namespaces_cannot_be_asked_about() {
+    let refused = run(&mut lntu(&["-A", "--notify", "8080"]));
+    let reason = "--all-namespaces: not together with --notify, which looks into one network \
+                  namespace (try 'lntu --help')";
+    assert_eq!((refused.code(), refused.error()), (2, reason));
+}
+
+#[test]
+fn an_address_that_is_not_there_yet_is_waited_for() {
+    let directory = TempDir::new().unwrap();
+    let (receiver, address) = receiver_in(directory.path());
+    in_private_network(|| {
+        let mut command = lntu(&[
+            "--notify",
+            "-i",
+            FAST,
+            "10.1.2.3:8080",
+            "--",
+            "sleep",
+            "600",
+        ]);
+        let app = Running::start(command.env("NOTIFY_SOCKET", &address));
+        let error = app.next_error();
+        assert!(error.starts_with("lntu: --notify: 10.1.2.3"), "{error}");
+        assert!(error.ends_with("; trying again"), "{error}");
+        let _server = listen_on("0.0.0.0", 8080);
+        assert_eq!(next(&receiver), "READY=1");
     });
 }
 

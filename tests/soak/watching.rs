@@ -353,7 +353,7 @@ pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
         full: false,
         settle: Duration::ZERO,
         by_port: false,
-        notify: Vec::new(),
+        notify: None,
     };
     let format = Format {
         json: true,
