@@ -13,7 +13,7 @@ use super::tree::TreeError;
 pub enum SourceError {
     /// Each source that may answer failed.
     Failed(Failures),
-    /// ss was the only source. It printed no listeners, but the kernel lists some listeners listeners.
+    /// ss was the only source. It printed no listeners, but the kernel lists some listeners.
     SsContradicted,
     /// It cannot be told which listeners the process and its descendants hold.
     Tree(TreeError),
@@ -67,7 +67,7 @@ impl fmt::Display for SourceError {
             SourceError::SsContradicted => {
                 write!(
                     f,
-                    "{}, but the kernel lists some listeners listeners",
+                    "{}, but the kernel lists some listeners",
                     SsError::NoRows
                 )
             }

@@ -272,7 +272,7 @@ fn rows_that_cannot_be_read_do_not_affect_the_others() {
     assert!(
         watcher
             .next_error()
-            .contains("/net/tcp: 2 rows cannot be read; the first is ")
+            .contains("/net/tcp: 2 rows cannot be read; the first: ")
     );
     assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:81");
     watcher.assert_silent_for(A_WHILE);

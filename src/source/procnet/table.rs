@@ -166,7 +166,7 @@ impl TableFile {
             Some(first) => {
                 let s = if self.skipped == 1 { "" } else { "s" };
                 format!(
-                    "{path}: {} row{s} cannot be read; the first is {first}",
+                    "{path}: {} row{s} cannot be read; the first: {first}",
                     self.skipped
                 )
             }
