@@ -302,17 +302,20 @@ impl fmt::Display for DurationError {
 
 impl std::error::Error for DurationError {}
 
-/// Reads `500ms`, `5s`, `1.5m` or `1h`, or several in a row, which add up: `1m30s`. A
-/// bare number is seconds. Digits below a nanosecond are dropped.
+/// Reads `500ms`, `5s`, `1.5m`, `1h` or `2d`, or several in a row, which add up: `1m30s`.
+/// `sec` and `min`, which systemd uses, are accepted too. A bare number is seconds. Digits below a nanosecond are dropped.
 ///
 /// # Errors
 /// [`DurationError::Form`] and [`DurationError::TooLong`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    const UNITS: [(&str, u64); 4] = [
+    const UNITS: [(&str, u64); 7] = [
         ("ms", 1_000_000),
         ("s", 1_000_000_000),
+        ("sec", 1_000_000_000),
         ("m", 60_000_000_000),
+        ("min", 60_000_000_000),
         ("h", 3_600_000_000_000),
+        ("d", 86_400_000_000_000),
     ];
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     let mut sum: u64 = 0;
@@ -367,6 +370,10 @@ mod tests {
         assert_eq!(nanoseconds("0"), 0);
         assert_eq!(nanoseconds("1m"), 60_000_000_000);
         assert_eq!(nanoseconds("2h"), 7_200_000_000_000);
+        assert_eq!(nanoseconds("2d"), 172_800_000_000_000);
+        assert_eq!(nanoseconds("5min"), nanoseconds("5m"));
+        assert_eq!(nanoseconds("5sec"), nanoseconds("5s"));
+        assert_eq!(nanoseconds("1d2min3sec"), 86_523_000_000_000);
         assert_eq!(nanoseconds("0.25"), 250_000_000);
         assert_eq!(nanoseconds("1.5m"), 90_000_000_000);
         assert_eq!(nanoseconds("0.0000000019s"), 1);
@@ -379,7 +386,7 @@ mod tests {
     fn everything_else_is_refused() {
         for text in [
             "", ".", "s", "ms", ".s", "5.", "1m30", "1m-1s", "1.2.3", "-1", "+1", "1 s", " 1",
-            "1d", "1S", "0x10", "1e3", "inf", "NaN", "5ss", "٣",
+            "1w", "1S", "5secs", "5mins", "5days", "0x10", "1e3", "inf", "NaN", "5ss", "٣",
         ] {
             assert_eq!(parse_duration(text), Err(DurationError::Form), "{text:?}");
         }
@@ -388,6 +395,7 @@ mod tests {
             "18446744074s",
             "18446744073s1s",
             "99999999999999h",
+            "213504d",
         ] {
             assert_eq!(parse_duration(text), Err(DurationError::TooLong), "{text}");
         }

@@ -13,7 +13,7 @@ use super::tree::TreeError;
 pub enum SourceError {
     /// Each source that may answer failed.
     Failed(Failures),
-    /// ss was the only source. It printed no listeners, but the kernel lists some listeners.
+    /// ss was the only source. It printed no listeners, but the kernel lists some.
     SsContradicted,
     /// It cannot be told which listeners the process and its descendants hold.
     Tree(TreeError),

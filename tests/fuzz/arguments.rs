@@ -67,9 +67,10 @@ fn duration(text: &str) {
                 let unit = match unit {
                     "ms" => 0.001,
                     "" if number == text => 1.0,
-                    "s" => 1.0,
-                    "m" => 60.0,
+                    "s" | "sec" => 1.0,
+                    "m" | "min" => 60.0,
                     "h" => 3600.0,
+                    "d" => 86400.0,
                     unit => panic!("{unit} is no unit"),
                 };
                 expected += number.parse::<f64>().expect("a number") * unit;
