@@ -109,7 +109,7 @@ fn what_is_excluded_may_listen() {
 
 #[test]
 fn the_recipe_passes_only_without_another_port() {
-    let [recipe] = examples("An image that opens only the ports that it declares");
+    let [recipe, reason] = examples("An image that opens only the ports that it declares");
     in_private_network(|| {
         let _declared = [
             bound(Type::STREAM, "0.0.0.0:8080", nothing),
@@ -118,7 +118,10 @@ fn the_recipe_passes_only_without_another_port() {
         ];
         assert_eq!(run(&mut shell(recipe)).lines(), [""; 0]);
         let _other = bound(Type::STREAM, "[::]:9229", nothing);
-        assert_eq!(run(&mut shell(recipe)).code(), 1);
+        let refused = run(&mut shell(recipe));
+        assert_eq!((refused.code(), &*refused.stdout), (1, ""));
+        let [said, reason] = [&refused.stderr, reason].map(without_holders);
+        assert_eq!(said.trim_end(), reason);
     });
 }
 
