@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
+use crate::kernel::proc::file::read_any;
 
 /// This program, also where the file that it was started from has another name now.
 const OWN_FILE: &str = "/proc/self/exe";
@@ -24,7 +25,8 @@ const MODE: u32 = 0o755;
 /// # Errors
 /// If the copy cannot be made. What was there is then unchanged.
 pub fn run(destination: &Path) -> Result<(), Error> {
-    let program = fs::read(OWN_FILE).map_err(|error| Error::File(OWN_FILE.into(), error))?;
+    let program =
+        read_any(Path::new(OWN_FILE)).map_err(|error| Error::File(OWN_FILE.into(), error))?;
     let mut file = destination.to_path_buf();
     if file.is_dir() {
         file.push(NAME);

@@ -6,13 +6,14 @@
 //! does not report it, the group of the first holder counts, if holders are known, and
 //! otherwise that of the first process of the namespace.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::names::Names;
 use crate::kernel::cgroups;
+use crate::kernel::proc::file::read_some;
 use crate::kernel::proc::process::holds_socket;
 use crate::listener::{Cgroup, CgroupOf, Container, LENGTH_OF_ID, Listener};
 use crate::report::Details;
@@ -97,7 +98,7 @@ impl Containers {
     fn find_groups(&mut self, numbers: &[u64]) {
         let known = &mut self.of_sockets;
         // Both are in the same hierarchies.
-        let is_mixed = fs::read("/proc/self/cgroup").is_ok_and(|text| is_mixed(&text));
+        let is_mixed = read_some(Path::new("/proc/self/cgroup")).is_ok_and(|text| is_mixed(&text));
         let (mut left, mut read) = (numbers.len(), 0);
         let mut take = |number: u64, path: &[u8]| {
             if numbers.binary_search(&number).is_ok() {
@@ -252,6 +253,7 @@ fn container(path: &[u8]) -> Option<Container> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// Each file of `fixtures/cgroups` has the documents that it follows, after `#`, what is
     /// expected, after `=`, and then the contents of a `/proc/PID/cgroup`.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
+use crate::kernel::proc::file::read_any;
 use crate::kernel::proc::other_rows::protocol_and_sockets;
 use crate::kernel::proc::scan::Scanner;
 use crate::report;
@@ -79,7 +80,7 @@ fn is_proc(path: &Path, name: &str, places: &Places) -> Result<(), Error> {
 /// cannot be told.
 pub fn are_in_use(name: &str, places: &Places) -> Option<bool> {
     let path: PathBuf = places.proc_root().join("net/protocols");
-    let text = match std::fs::read(path) {
+    let text = match read_any(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
         text => text.ok()?,
     };

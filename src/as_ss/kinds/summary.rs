@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 
 use crate::as_ss::error::Error;
 use crate::as_ss::places::Places;
+use crate::kernel::proc::file::read_any;
 use crate::kernel::proc::sockstat;
 use crate::report;
 
@@ -69,7 +70,7 @@ pub fn summary(places: &Places) -> Result<String, Error> {
 /// its source, and counts nothing.
 fn read(places: &Places, name: &str, complaint: &str) -> Result<String, Error> {
     let path = places.file(name);
-    let text = fs::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned());
+    let text = read_any(&path).map(|text| String::from_utf8_lossy(&text).into_owned());
     text.or_else(|error| match error.kind() {
         ErrorKind::NotFound if places.asks_kernel_for(name) => {
             let why = "No such file or directory";

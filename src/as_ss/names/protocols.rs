@@ -1,6 +1,8 @@
 //! Protocols and the names that ss has for them, in both directions.
 
-use std::fs;
+use std::path::Path;
+
+use crate::kernel::proc::file::read_any;
 
 /// What stands for the protocols of netlink(7), by number.
 const NETLINK: [&str; 22] = [
@@ -117,7 +119,7 @@ pub fn link_number(name: &str) -> Option<u32> {
 
 /// The name of a protocol of IP in `/etc/protocols`, or as ss numbers one without.
 pub fn ip_name(number: u16) -> String {
-    let text = fs::read("/etc/protocols").unwrap_or_default();
+    let text = read_any(Path::new("/etc/protocols")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let name = text.lines().find_map(|line| {
         let mut fields = line.split('#').next()?.split_ascii_whitespace();

@@ -1,10 +1,10 @@
 //! Ports and their names, as `/etc/services` pairs them.
 
 use std::cell::OnceCell;
-use std::fs;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use crate::kernel::proc::file::read_any;
 use crate::listener::Protocol;
 use crate::port::read_range;
 
@@ -71,7 +71,7 @@ impl Services {
 
     fn entries(&self) -> &[Service] {
         self.entries.get_or_init(|| {
-            let text = fs::read(&self.file).unwrap_or_default();
+            let text = read_any(&self.file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             text.lines().filter_map(Service::parse).collect()
         })
@@ -100,6 +100,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use tempfile::TempDir;
 
     fn services(text: &str, range: &str) -> (TempDir, Services) {

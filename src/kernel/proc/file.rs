@@ -80,6 +80,15 @@ pub fn read_some(path: &Path) -> io::Result<Vec<u8>> {
     read_start(open(path)?, 4096)
 }
 
+/// All that `path` holds, whatever it is: also what comes through a pipe, as ss reads it.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read_any(path: &Path) -> io::Result<Vec<u8>> {
+    read_start(File::open(path)?, u64::MAX)
+}
+
+// For all of them, so that there is one copy of std's part of it.
 fn read_start(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;

@@ -85,7 +85,13 @@ impl fmt::Display for ProcError {
                 write!(f, "{error}")?;
                 let place = self.path.ancestors().nth(2);
                 match error.kind() {
-                    ErrorKind::NotFound if self.path.starts_with("/proc/net") => {
+                    ErrorKind::NotFound
+                        if self
+                            .path
+                            .as_os_str()
+                            .as_encoded_bytes()
+                            .starts_with(b"/proc/net/") =>
+                    {
                         f.write_str(" (is /proc mounted?)")
                     }
                     ErrorKind::NotFound if place.is_some_and(|place| !place.exists()) => {
