@@ -44,7 +44,7 @@ pub fn tables_in(root: PathBuf) -> PathBuf {
     // `/proc/` and `//proc` compare equal to `/proc`.
     if root == Path::new(OWN) || is_link_to_own().unwrap_or(false) {
         OWN.into()
-    } else if root.join("self").is_symlink() {
+    } else if fs::read_link(root.join("self")).is_ok() {
         root.join("1")
     } else {
         root
