@@ -62,7 +62,7 @@ const IN_NO_HEADER: [&str; 3] = [
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 31] = [
+const OWN: [&str; 33] = [
     "ANY",
     "BOTH",
     "BUDGET",
@@ -73,6 +73,7 @@ const OWN: [&str; 31] = [
     "DAYS",
     "FIRST",
     "FRUITLESS",
+    "ID",
     "INDENT",
     "LARGEST",
     "LATE",
@@ -84,6 +85,7 @@ const OWN: [&str; 31] = [
     "MOUNTED",
     "NETID",
     "PAGE",
+    "PART",
     "PLACE",
     "REQUEST",
     "SEARCHES",
