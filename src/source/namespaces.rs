@@ -1085,21 +1085,25 @@ mod tests {
 
     const TCP: Protocol = Protocol::Tcp;
     const UDP: Protocol = Protocol::Udp;
-    const ID: u64 = 7;
 
     /// A namespace in which each of these ports was found by an earlier poll.
     fn seen(ports: &[(Protocol, u16)]) -> Seen {
         let namespace = Namespace {
-            id: ID,
+            id: 7,
             inode: 4_026_532_000,
             pid: 1,
             cgroup: Arc::default(),
             mount: Vec::new(),
         };
-        let mut seen = Seen::new(Arc::new(namespace), Some(ID));
+        let mut seen = Seen::new(Arc::new(namespace), Some(7));
         look(&mut seen, true, &[], ports);
         seen.start_poll();
         seen
+    }
+
+    /// The lists of this namespace for these protocols.
+    fn lists(protocols: &[Protocol]) -> Vec<(u64, Protocol)> {
+        protocols.iter().map(|protocol| (7, *protocol)).collect()
     }
 
     fn listener((protocol, port): (Protocol, u16)) -> Listener {
@@ -1114,8 +1118,7 @@ mod tests {
         only: &[Protocol],
         ports: Option<&[(Protocol, u16)]>,
     ) -> Vec<(Protocol, u16)> {
-        let only: Vec<_> = only.iter().map(|protocol| (ID, *protocol)).collect();
-        let plan = Plan::new(Some(seen), is_turn, &only);
+        let plan = Plan::new(Some(seen), is_turn, &lists(only));
         let mut listeners = Vec::new();
         match ports {
             Some(ports) => {
@@ -1145,8 +1148,7 @@ mod tests {
 
     /// What is read: TCP, UDP, whether in a turn, and whether by the first look.
     fn plan(before: Option<&Seen>, is_turn: bool, only: &[Protocol]) -> [bool; 4] {
-        let only: Vec<_> = only.iter().map(|protocol| (ID, *protocol)).collect();
-        let plan = Plan::new(before, is_turn, &only);
+        let plan = Plan::new(before, is_turn, &lists(only));
         [plan.tcp, plan.udp, plan.is_turn, plan.is_first_look]
     }
 
