@@ -484,7 +484,7 @@ impl Namespaces {
                 match exceeded {
                     Some(exceeded) if plan.is_turn => {
                         self.turns.charge(time);
-                        let reason = self.turns.lose(inode, exceeded);
+                        let reason = self.turns.note_exceeded(inode, exceeded);
                         self.note_unreadable(inode, reason);
                     }
                     // Its TCP list has become long. It waits for a turn.
@@ -504,7 +504,7 @@ impl Namespaces {
         }
         if plan.is_turn {
             used.add(&self.limit, time);
-            self.turns.fit(inode);
+            self.turns.note_fit(inode);
         }
         self.turns
             .charge(match plan.is_turn && is_long(&listeners[start..]) {
@@ -742,7 +742,7 @@ impl Namespaces {
             return false;
         };
         let is_other = before.is_some_and(|seen| seen.cookie.is_some_and(|own| own != cookie));
-        self.turns.find_replaced(inode, cookie) || is_other
+        self.turns.note_cookie(inode, cookie) || is_other
     }
 
     /// Asks the namespace that this thread has entered. Returns its cookie, or why netlink
@@ -877,7 +877,7 @@ impl Namespaces {
         if let Some(error) = failure {
             return Err(error.to_string());
         }
-        if !self.limit.admits((listeners.len() - before).max(1)) {
+        if !self.limit.note_row((listeners.len() - before).max(1)) {
             return Err(String::new());
         }
         let mut gaps = proc_net.gaps();

@@ -220,7 +220,7 @@ impl Netlink {
             let (limit, mut rows) = (&mut self.limit, 0);
             let mut take = |row: &[u8]| {
                 rows += 1;
-                match limit.admits(rows) {
+                match limit.note_row(rows) {
                     true => wanted.take(row, listeners, bound),
                     false => None,
                 }

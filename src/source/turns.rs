@@ -98,8 +98,9 @@ impl Limit {
         }
     }
 
-    /// Whether another row may be read, the one with this number in its list.
-    pub fn admits(&mut self, number: usize) -> bool {
+    /// Counts another row, the one with this number in its list. Returns whether it may be
+    /// read.
+    pub fn note_row(&mut self, number: usize) -> bool {
         self.left = self.left.saturating_sub(1);
         self.exceeded = if number > self.rows {
             Some(Exceeded::Rows)
@@ -239,7 +240,7 @@ impl Turns {
     }
 
     /// Notes that this namespace went over a limit. Returns what to say.
-    pub fn lose(&mut self, inode: u64, reason: Exceeded) -> String {
+    pub fn note_exceeded(&mut self, inode: u64, reason: Exceeded) -> String {
         let place = self.lost.iter().position(|lost| lost.inode == inode);
         let place = place.unwrap_or_else(|| {
             self.lost.push(Lost {
@@ -267,16 +268,16 @@ impl Turns {
     }
 
     /// Notes that this namespace had a turn and went over no limit.
-    pub fn fit(&mut self, inode: u64) {
+    pub fn note_fit(&mut self, inode: u64) {
         let lost = self.lost.iter_mut().find(|lost| lost.inode == inode);
         if let Some(lost) = lost {
             lost.fits = true;
         }
     }
 
-    /// Whether the namespace with this inode that is lost had another cookie. It is forgotten
-    /// then. The first cookie is remembered.
-    pub fn find_replaced(&mut self, inode: u64, cookie: u64) -> bool {
+    /// Notes that the namespace with this inode has this cookie now. If the one that is lost
+    /// had another, returns true and forgets it.
+    pub fn note_cookie(&mut self, inode: u64, cookie: u64) -> bool {
         let Some(index) = self.lost.iter().position(|lost| lost.inode == inode) else {
             return false;
         };
@@ -347,7 +348,7 @@ mod tests {
         for second in 0..300 {
             turns.start_poll(start + Duration::from_secs(second));
             if turns.is_lost(7).is_none_or(|(_, is_due)| is_due) {
-                turns.lose(7, Exceeded::Rows);
+                turns.note_exceeded(7, Exceeded::Rows);
                 asked.push(second);
             }
         }
@@ -358,14 +359,14 @@ mod tests {
     #[test]
     fn a_lost_namespace_is_back_when_it_fits_for_a_whole_poll() {
         let mut turns = Turns::new(Instant::now());
-        turns.lose(7, Exceeded::Read);
-        turns.fit(7);
+        turns.note_exceeded(7, Exceeded::Read);
+        turns.note_fit(7);
         assert_eq!(turns.is_lost(7), None);
-        turns.lose(7, Exceeded::Read);
+        turns.note_exceeded(7, Exceeded::Read);
         assert!(turns.is_lost(7).is_some());
         turns.start_poll(Instant::now());
         assert!(turns.is_lost(7).is_some());
-        turns.fit(7);
+        turns.note_fit(7);
         turns.start_poll(Instant::now());
         assert_eq!(turns.lost.len(), 0);
     }
@@ -374,30 +375,33 @@ mod tests {
     #[test]
     fn the_successor_of_a_lost_namespace_is_not_lost() {
         let mut turns = Turns::new(Instant::now());
-        turns.lose(7, Exceeded::Rows);
+        turns.note_exceeded(7, Exceeded::Rows);
         for _ in 0..2 {
-            assert!(!turns.find_replaced(7, 100));
+            assert!(!turns.note_cookie(7, 100));
             assert!(turns.is_lost(7).is_some());
         }
-        assert!(turns.find_replaced(7, 101));
+        assert!(turns.note_cookie(7, 101));
         assert_eq!(turns.is_lost(7), None);
-        assert!(!turns.find_replaced(7, 101));
+        assert!(!turns.note_cookie(7, 101));
     }
 
     #[test]
     fn a_limit_ends_reading_after_so_many_rows() {
         let used = Used::default();
         let mut limit = used.limit(Duration::MAX);
-        assert!((1..=MOST_ROWS).all(|number| limit.admits(number)));
-        assert!(!limit.admits(MOST_ROWS + 1));
+        assert!((1..=MOST_ROWS).all(|number| limit.note_row(number)));
+        assert!(!limit.note_row(MOST_ROWS + 1));
         assert_eq!(limit.exceeded, Some(Exceeded::Rows));
         let mut limit = used.limit(Duration::MAX);
-        assert_eq!((0..).take_while(|_| limit.admits(1)).count(), MOST_READ - 1);
+        assert_eq!(
+            (0..).take_while(|_| limit.note_row(1)).count(),
+            MOST_READ - 1
+        );
         assert_eq!(limit.exceeded, Some(Exceeded::Read));
         let mut limit = used.limit(Duration::ZERO);
         limit.end = Duration::ZERO;
-        assert!(limit.admits(1) && !limit.admits(SHORT));
+        assert!(limit.note_row(1) && !limit.note_row(SHORT));
         assert_eq!(limit.exceeded, Some(Exceeded::Time));
-        assert!((0..1000).all(|number| Limit::default().admits(number)));
+        assert!((0..1000).all(|number| Limit::default().note_row(number)));
     }
 }
