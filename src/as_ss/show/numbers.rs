@@ -85,11 +85,11 @@ pub fn rounded(number: f64) -> u64 {
 /// Bits per second as ss writes them: with a unit, or whole.
 pub fn bandwidth(rate: f64, numeric: bool, text: &mut Text) {
     /// The largest power of ten in a `u64`.
-    const PART: u128 = 10u128.pow(19);
-    if numeric && rate >= PART as f64 {
+    const LARGEST_POWER: u128 = 10u128.pow(19);
+    if numeric && rate >= LARGEST_POWER as f64 {
         let whole = rate as u128;
-        text.decimal((whole / PART) as u64);
-        text.digits((whole % PART) as u64, 19);
+        text.decimal((whole / LARGEST_POWER) as u64);
+        text.digits((whole % LARGEST_POWER) as u64, 19);
     } else if numeric {
         text.decimal(rounded(rate));
     } else {
