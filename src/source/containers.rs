@@ -10,13 +10,14 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::names::Names;
 use crate::kernel::cgroups;
 use crate::kernel::proc::file::read_some;
 use crate::kernel::proc::process::holds_socket;
 use crate::listener::{Cgroup, CgroupOf, Container, LENGTH_OF_ID, Listener};
-use crate::report::Details;
+use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use crate::sys::open_place;
 
@@ -25,6 +26,11 @@ use crate::sys::open_place;
 const MOUNTED_BY: [&str; 2] = ["/proc/1", "/proc/self"];
 /// One search reads at most this many groups: a container can make as many as it likes.
 const MOST_GROUPS: usize = 16_384;
+/// One search reads paths of at most this many bytes in all.
+const MOST_BYTES: usize = 2 << 20;
+/// After a search of at least this many groups, the next one waits a millisecond for each
+/// of them. So searching never takes more than about a tenth of a core.
+const LEAST_BEFORE_PAUSE: usize = 256;
 /// Fewer groups than four times as many are kept, whether listeners need them or not.
 const LEAST_FORGOTTEN: usize = 1024;
 
@@ -47,16 +53,23 @@ pub struct Containers {
     /// The groups of holders, by the inode of the socket.
     of_holders: Known,
     names: Names,
+    /// When the groups of sockets may be searched again.
+    next_search: Option<Instant>,
+    /// It was said that there are too many groups.
+    said_many: bool,
     details: Details,
 }
 
 impl Containers {
     /// Sets the group of each listener of `snapshot` to that of its socket, if the kernel
-    /// reported one that means something.
-    pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot) {
+    /// reported one that means something. Only a snapshot that `is_whole` says which groups
+    /// are not needed any more.
+    pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot, is_whole: bool) {
         let number = |listener: &Listener| listener.cgroup_id;
         let known = &mut self.of_sockets;
-        known.limit(snapshot.listeners());
+        if is_whole {
+            known.limit(snapshot.listeners());
+        }
         let is_new = |number: &u64| *number != 0 && known.find(*number).is_none();
         let mut new: Vec<u64> = (snapshot.listeners().iter().map(number))
             .filter(is_new)
@@ -64,7 +77,7 @@ impl Containers {
         if !new.is_empty() {
             new.sort_unstable();
             new.dedup();
-            self.find_groups(&new);
+            self.find_groups(&new, MOUNTED_BY.map(Path::new));
         }
         let known = &self.of_sockets;
         snapshot.set_cgroups(|listener| known.get(listener.cgroup_id));
@@ -93,13 +106,17 @@ impl Containers {
         self.names.set(snapshot, &mut || root(details));
     }
 
-    /// Looks for the groups of sockets with these numbers, which are sorted and new. One that
-    /// is not found, or means nothing, counts as none from then on.
-    fn find_groups(&mut self, numbers: &[u64]) {
+    /// Looks for the groups of sockets with these numbers, which are sorted and new, by the
+    /// mounts of one of `processes`. One that is not found, or means nothing, counts as none
+    /// from then on, unless there were too many to read.
+    fn find_groups(&mut self, numbers: &[u64], processes: [&Path; 2]) {
+        if self.next_search.is_some_and(|next| Instant::now() < next) {
+            return;
+        }
         let known = &mut self.of_sockets;
         // Both are in the same hierarchies.
         let is_mixed = read_some(Path::new("/proc/self/cgroup")).is_ok_and(|text| is_mixed(&text));
-        let (mut left, mut read) = (numbers.len(), 0);
+        let (mut left, mut read, mut bytes) = (numbers.len(), 0, 0);
         let mut take = |number: u64, path: &[u8]| {
             if numbers.binary_search(&number).is_ok() {
                 let group = group(path.to_vec(), CgroupOf::Socket);
@@ -108,22 +125,32 @@ impl Containers {
                 known.insert(number, means_something.then(|| Arc::new(group)));
                 left -= 1;
             }
-            read += 1;
-            match left == 0 || read == MOST_GROUPS {
+            (read, bytes) = (read + 1, bytes + path.len());
+            match left == 0 || read == MOST_GROUPS || bytes > MOST_BYTES {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         };
-        for process in MOUNTED_BY {
-            match cgroups::for_each_seen_by(Path::new(process), &mut take) {
+        for process in processes {
+            match cgroups::for_each_seen_by(process, &mut take) {
                 Ok(()) => break,
                 Err(error) => self.details.say_once(format_args!(
-                    "cgroup v2 in {process}/root: {error}; the cgroup of a socket may be missing"
+                    "cgroup v2 in {}/root: {error}; the cgroup of a socket may be missing",
+                    process.display()
                 )),
             }
         }
-        for number in numbers {
+        let has_read_all = left == 0 || read < MOST_GROUPS && bytes <= MOST_BYTES;
+        for number in numbers.iter().filter(|_| has_read_all) {
             known.insert(*number, None);
+        }
+        if read >= LEAST_BEFORE_PAUSE {
+            self.next_search = Some(Instant::now() + Duration::from_millis(read as u64));
+        }
+        if !has_read_all && !std::mem::replace(&mut self.said_many, true) {
+            report::warn(format_args!(
+                "there are too many control groups to read; that of a socket may be missing"
+            ));
         }
     }
 }
@@ -290,6 +317,47 @@ mod tests {
         for path in [&b"/docker/\xff"[..], &[b'/'; 200], &[0xff; 200], b"", b":-"] {
             assert_eq!(container(path), None);
         }
+    }
+
+    /// A process that has mounted these groups, and nothing else.
+    fn process_with_groups(groups: &[String]) -> tempfile::TempDir {
+        let process = tempfile::TempDir::new().unwrap();
+        let mounts = "1 1 0:1 / /groups rw - cgroup2 none rw\n";
+        fs::write(process.path().join("mountinfo"), mounts).unwrap();
+        for group in groups {
+            fs::create_dir_all(process.path().join("root/groups").join(group)).unwrap();
+        }
+        process
+    }
+
+    #[test]
+    fn a_group_is_none_only_if_all_groups_were_read() {
+        let few = (0..10).map(|number| number.to_string());
+        let many = (0..MOST_GROUPS).map(|number| number.to_string());
+        let long = (0..250).map(|number| format!("{number}{}", format!("/{:0>250}", 0).repeat(8)));
+        for (groups, is_known) in [
+            (few.collect::<Vec<_>>(), true),
+            (many.collect(), false),
+            (long.collect(), false),
+        ] {
+            let process = process_with_groups(&groups);
+            let mut containers = Containers::default();
+            containers.find_groups(&[u64::MAX], [process.path(); 2]);
+            assert_eq!(containers.of_sockets.find(u64::MAX).is_some(), is_known);
+            assert_eq!(containers.said_many, !is_known);
+        }
+    }
+
+    #[test]
+    fn many_groups_are_not_read_again_at_once() {
+        let groups: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
+        let process = process_with_groups(&groups);
+        let mut containers = Containers::default();
+        containers.find_groups(&[u64::MAX], [process.path(); 2]);
+        let next = containers.next_search;
+        assert!(next.is_some());
+        containers.find_groups(&[u64::MAX], [process.path(); 2]);
+        assert_eq!(containers.next_search, next);
     }
 
     #[test]

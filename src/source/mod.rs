@@ -483,7 +483,7 @@ impl Source {
             excluded.leave_out(snapshot);
         }
         if let Some(containers) = &mut self.containers {
-            containers.set_groups_of_sockets(snapshot);
+            containers.set_groups_of_sockets(snapshot, is_first);
         }
         let Some(tree) = &mut self.tree else {
             return result;
