@@ -685,7 +685,8 @@ fn a_poll_that_looks_again_reads_mounts_once() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
-    let (process, socket) = host.container(|| tcp("0.0.0.0:80"));
+    let (process, sockets) =
+        host.container(|| [80, 81, 82].map(|port| tcp(&format!("[::]:{port}"))));
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace");
     let strace = ["-qq", "-e", "trace=open,openat", "-o"];
@@ -693,9 +694,14 @@ fn a_poll_that_looks_again_reads_mounts_once() {
     let strace = [&strace[..], &[trace.to_str().unwrap()], &lntu].concat();
     let watcher = Running::start(&mut host.command("strace", &strace));
     let next = || next_event(&watcher, process.namespace());
-    assert_eq!(next(), "tcp LISTEN *:80");
-    drop(socket);
-    assert_eq!(next(), "tcp CLOSED *:80");
+    for port in [80, 81, 82] {
+        assert_eq!(next(), format!("tcp LISTEN *:{port}"));
+    }
+    for (socket, port) in sockets.into_iter().zip(80..) {
+        drop(socket);
+        assert_eq!(next(), format!("tcp CLOSED *:{port}"));
+    }
+    // The names of containers take another read of the mounts.
     let trace = fs::read_to_string(&trace).unwrap();
     let looks = trace.matches("\"/proc\", ").count();
     let mounts = trace.matches("\"/proc/1/mountinfo\", ").count();
