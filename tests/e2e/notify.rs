@@ -120,7 +120,7 @@ fn what_is_not_printed_is_ready_all_the_same() {
 #[test]
 fn servers_of_other_namespaces_cannot_be_asked_about() {
     let refused = run(&mut lntu(&["-A", "--notify", "8080"]));
-    let reason = "--all-namespaces: not together with --notify, which looks into one network \
+    let reason = "--all-namespaces: not together with --notify, which reads one network \
                   namespace (try 'lntu --help')";
     assert_eq!((refused.code(), refused.error()), (2, reason));
 }

@@ -217,7 +217,7 @@ fn a_process_that_has_ended_holds_nothing() {
     };
     assert_eq!(wait(), (0, String::new()));
     child.wait().unwrap();
-    let why = "no such process in this PID namespace; assuming that it has ended";
+    let why = "no such process in this PID namespace; assuming that it has exited";
     assert_eq!(wait(), (0, format!("lntu: --of {pid}: {why}\n")));
 }
 
