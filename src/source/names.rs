@@ -131,8 +131,10 @@ impl Names {
             return;
         };
         let directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        for entry in entries.take(MOST_LOGS) {
+        let Ok(entries) = fs::read_dir(directory) else {
+            return;
+        };
+        for entry in entries.take(MOST_LOGS).flatten() {
             let file = entry.file_name();
             if let Some((start, id)) = split_log(file.as_encoded_bytes()) {
                 self.found(id, &|| of_log(start));

@@ -186,10 +186,7 @@ impl FakeHost {
             root,
             groups: groups.collect(),
         };
-        wait_for("the server", || {
-            let listed = run(&mut host.lntu(&[], &["list", "-A", "-q", "8080"]));
-            listed.stdout.contains(":8080").then_some(())
-        });
+        wait_for("the server", || host.line(&[], &[]));
         host
     }
 
@@ -203,10 +200,20 @@ impl FakeHost {
         command
     }
 
+    /// The line of `list` about its server. It may also see what is mounted on the real host.
+    fn line(&self, by: &[&str], options: &[&str]) -> Option<String> {
+        let arguments = [&["list", "-A", "-q", "8080"], options].concat();
+        let listed = run(&mut self.lntu(by, &arguments)).stdout;
+        let group = self.groups.last().unwrap().file_name().unwrap();
+        let mut lines = listed.lines();
+        let line = lines.find(|line| line.contains(group.to_str().unwrap()));
+        line.map(str::to_string)
+    }
+
     /// What its one container is called: container, pod and the namespace of the pod.
     fn name(&self, by: &[&str]) -> [Value; 3] {
-        let listed = run(&mut self.lntu(by, &["list", "-A", "-q", "--json", "8080"]));
-        let mut object: Value = serde_json::from_str(&listed.stdout).unwrap();
+        let line = self.line(by, &["--json"]).unwrap();
+        let mut object: Value = serde_json::from_str(&line).unwrap();
         assert!(object["container"].is_string(), "{object}");
         ["container_name", "pod", "pod_namespace"].map(|member| object[member].take())
     }
@@ -258,11 +265,8 @@ fn a_container_of_a_pod_has_the_name_in_its_log() {
     let expected = ["nginx", "web-0", "default"];
     assert_eq!(host.name(&[]), expected);
     assert_eq!(host.name(&BEFORE_5_6), expected);
-    let listed = run(&mut host.lntu(&[], &["list", "-A", "-q", "-H", "8080"])).stdout;
-    assert!(
-        listed.contains(",name=default/web-0/nginx,cgroup="),
-        "{listed}"
-    );
+    let line = host.line(&[], &[]).unwrap();
+    assert!(line.contains(",name=default/web-0/nginx,cgroup="), "{line}");
 }
 
 #[test]
