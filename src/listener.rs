@@ -198,6 +198,12 @@ impl Listener {
         Some(self.cgroup.as_ref().or(of_namespace)?)
     }
 
+    /// The container that the socket or its holder is in. The first process of the namespace
+    /// may be in another one.
+    pub fn own_container(&self) -> Option<&Container> {
+        self.cgroup.as_ref()?.container.as_ref()
+    }
+
     /// What stays the same from poll to poll and from source to source.
     pub fn identity(&self) -> Identity {
         let namespace = self.namespace.as_ref().map_or(0, |namespace| namespace.id);

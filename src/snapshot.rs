@@ -172,8 +172,7 @@ impl Snapshot {
         name_of: &dyn Fn(&Container) -> Option<Arc<ContainerName>>,
     ) {
         for listener in &mut self.listeners {
-            let container = listener.cgroup().and_then(|it| it.container.as_ref());
-            listener.container_name = container.and_then(name_of);
+            listener.container_name = listener.own_container().and_then(name_of);
         }
     }
 

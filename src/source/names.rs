@@ -84,8 +84,7 @@ impl Names {
     }
 
     fn see(&mut self, listener: &Listener) {
-        let cgroup = listener.cgroup();
-        let Some(container) = cgroup.and_then(|cgroup| cgroup.container.as_ref()) else {
+        let Some(container) = listener.own_container() else {
             return;
         };
         match self.place(container.id.as_bytes()) {

@@ -809,6 +809,7 @@ impl Namespaces {
         let before = listeners.len();
         let mounts = std::mem::take(&mut self.mounts);
         let mut result = Ok(None);
+        let mut is_denied = false;
         for mount in mounts.iter().filter(|mount| mount.inode == inode) {
             let entered = match &mut self.home {
                 Some(home) => home.leave_for(inode, &mount.file),
@@ -817,12 +818,12 @@ impl Namespaces {
             match entered {
                 // Another mount covers it, it was unmounted, or its directory may not be read.
                 Ok(false) => {
-                    self.hides_mounts |= is_refused(&fs::symlink_metadata(&mount.file));
+                    is_denied |= is_refused(&fs::symlink_metadata(&mount.file));
                     continue;
                 }
                 Ok(true) => {}
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    self.hides_mounts = true;
+                    is_denied = true;
                     continue;
                 }
                 Err(error) => {
@@ -846,6 +847,8 @@ impl Namespaces {
             break;
         }
         self.mounts = mounts;
+        // The same namespace may be mounted where this process can reach it.
+        self.hides_mounts |= is_denied && matches!(result, Ok(None));
         result
     }
 
