@@ -114,7 +114,7 @@ fn a_port_that_opens_again_has_its_new_owner() {
 /// The calls of a watcher since its last question to netlink: how often it has run ss.
 fn runs_of_ss_since_question(trace: &str) -> usize {
     let calls = trace.lines().rev();
-    let since = calls.take_while(|call| !call.contains("recvfrom("));
+    let since = calls.take_while(|call| !call.contains("AF_NETLINK"));
     since.filter(|call| call.contains("wait4(")).count()
 }
 

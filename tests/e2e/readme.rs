@@ -247,7 +247,9 @@ fn the_demo_shows_what_is_printed() {
         let [check, watch] = transcript(demo);
         assert_prints(&[check], shell);
 
-        let mut watcher = Recipe::start(&format!("exec {}", watch.command));
+        // What starts the tests in the background may ignore SIGINT.
+        let env = "env --default-signal=INT";
+        let mut watcher = Recipe::start(&format!("exec {env} {}", watch.command));
         let [header, opened, closed, reopened, interrupt] = &watch.printed[..] else {
             panic!("{:?}", watch.printed);
         };
