@@ -605,7 +605,7 @@ fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> 
     // If netlink fell back to another source, the run says nothing about
     // netlink.
     if configuration.asked == Asked::Netlink {
-        assert!(!record.errors.contains("instead"), "{}", record.errors);
+        assert!(!record.errors.contains("/net instead"), "{}", record.errors);
     }
     for line in record.errors.lines().take(8) {
         eprintln!("  the watcher said: {line}");
