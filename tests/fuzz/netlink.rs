@@ -209,6 +209,7 @@ struct Row {
     send_q: u32,
     inode: u32,
     v6_only: bool,
+    /// The owner, which is a number of 32 bits; two bytes of it also fill the header.
     rest: [u8; 4],
     /// Attributes before the one that lntu reads, as type and length.
     others: [(u8, u8); 3],
@@ -227,6 +228,7 @@ impl Row {
             recv_q: self.recv_q,
             send_q: Some(self.send_q),
             inode: u64::from(self.inode),
+            uid: Some(u32::from_ne_bytes(self.rest)),
             v6_only: Some(self.v6_only),
             peer: endpoint(&self.peer, self.peer_port),
             ..Listener::new(table.protocol, endpoint(&self.address, self.port))
@@ -257,10 +259,9 @@ impl Row {
         message.extend(self.rest);
         message.extend(self.inode.to_ne_bytes());
         for (kind, length) in self.others {
-            // The top bit is a flag. The type below it is never the one that
-            // lntu reads.
+            // The top bit is a flag. The type below it is never one that lntu reads.
             let kind = u16::from(kind) | 0x8000;
-            if kind & 0x3fff != 11 {
+            if ![11, 21].contains(&(kind & 0x3fff)) {
                 attribute(&mut message, kind, &vec![0xff; length.into()]);
             }
         }

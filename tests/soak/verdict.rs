@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lntu::listener::Protocol;
+
 use crate::truth::{Identity, Lifetime, Nanoseconds, Truth};
 
 /// The first port that the kernel hands out for connections. A UDP socket that
@@ -41,6 +43,8 @@ pub struct Verdict {
     pub wrong: usize,
     /// Required events that are missing.
     pub missed: usize,
+    /// Those of them that are of UDP.
+    pub missed_of_udp: usize,
     /// The first few wrong or missed events.
     pub examples: Vec<String>,
 }
@@ -53,6 +57,7 @@ impl Verdict {
 
     fn missed(&mut self, what: &str, identity: Identity, poll: usize) {
         self.missed += 1;
+        self.missed_of_udp += usize::from(identity.0 == Protocol::Udp);
         self.example(what, identity, poll);
     }
 
