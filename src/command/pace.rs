@@ -11,8 +11,8 @@ const FAST_TIME: Duration = Duration::from_secs(30);
 const LATE_TIME: Duration = Duration::from_secs(10);
 /// See [`LATE_TIME`].
 const LATE_POLLS: u32 = 10;
-/// Polls take at most one part in so many of a core, over [`BUDGET_SECONDS`] or ten polls,
-/// whichever is longer.
+/// Polls take at most 1/10 of a core, over [`BUDGET_SECONDS`] or ten polls, whichever is
+/// longer.
 const LEAST_SHARE: u32 = 10;
 /// See [`LEAST_SHARE`].
 const BUDGET_SECONDS: u64 = 10;
@@ -634,7 +634,7 @@ mod tests {
         assert_eq!(said(Interval::OF_WATCH, 90, 90, 300), []);
     }
 
-    /// How late rounds are, if each takes so many polls, with a poll every second that takes
+    /// How late rounds are if each needs this many `polls`, with one poll a second that `takes`
     /// this long.
     fn late_rounds(polls: u64, takes: Duration) -> Option<u128> {
         let mut clock = Clock::new("1s".parse().unwrap());

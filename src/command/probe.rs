@@ -65,7 +65,7 @@ pub struct Probe {
 #[derive(Debug)]
 enum State<'a> {
     Listening,
-    /// It listens, but so many connections wait to be accepted.
+    /// It listens, but more connections than allowed wait to be accepted.
     Queued(&'a Listener),
     Closed,
     Unknown(Unknown),

@@ -102,8 +102,8 @@ impl Expected for ExpectedListeners<'_> {
     }
 }
 
-/// A network namespace may have so many listeners reported at once that closed, and as many
-/// that opened.
+/// At most this many closed listeners of one network namespace are reported in one poll, and
+/// at most as many opened ones.
 const MOST_CHANGES: usize = 500;
 
 /// Leaves out the changes that one network namespace has beyond [`MOST_CHANGES`], so that

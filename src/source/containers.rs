@@ -21,8 +21,8 @@ use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use crate::sys::open_place;
 
-/// The processes by whose mounts the groups are found, and below whose roots the names: that of the host, if this program
-/// sees the processes of the host, or this one itself.
+/// The processes whose mounts lead to the groups, and whose roots lead to the files with
+/// names: process 1 of the host, if this program sees it, or otherwise this one itself.
 const MOUNTED_BY: [&str; 2] = ["/proc/1", "/proc/self"];
 /// One search reads at most this many groups: a container can make as many as it likes.
 const MOST_GROUPS: usize = 16_384;
@@ -241,8 +241,8 @@ fn is_mixed(text: &[u8]) -> bool {
 ///
 /// Its part of the path is `ID` or `RUNTIME-ID` where the runtime makes groups itself
 /// (the cgroupfs driver), and `RUNTIME-ID.scope` where systemd makes them. In between, if
-/// the runtime and kubelet disagree on that, it is `SLICE:RUNTIME:ID`. What is above it, such as kubelet's slices or the `..`
-/// of another cgroup namespace, does not matter. `fixtures/cgroups` has one of each form.
+/// the runtime and kubelet disagree on that, it is `SLICE:RUNTIME:ID`. What is above it, such
+/// as kubelet's slices or the `..` of another cgroup namespace, does not matter. `fixtures/cgroups` has one of each form.
 fn container(path: &[u8]) -> Option<Container> {
     let mut above = &b""[..];
     for part in path.split(|byte| *byte == b'/') {

@@ -205,8 +205,8 @@ fn is_found(seen: &[Seen], inode: u64) -> bool {
     index.is_ok_and(|index| seen[index].is_found)
 }
 
-/// Whether so many of `listeners`, those of one namespace, are of TCP that it is read in
-/// turns only.
+/// Whether `listeners`, those of one namespace, include more than [`SHORT`] of TCP. Their
+/// list is then read only when it has a turn.
 fn is_long(listeners: &[Listener]) -> bool {
     let tcp = listeners.iter().filter(|l| l.protocol == Protocol::Tcp);
     tcp.count() > SHORT

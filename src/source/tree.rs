@@ -22,9 +22,9 @@ use crate::sys;
 
 /// Every process has a smaller id (`include/linux/threads.h` of the kernel).
 const PID_MAX_LIMIT: u32 = 4 * 1024 * 1024;
-/// A socket that so many searches in a row have not found is one of others. One search
-/// can miss a process: the kernel's list of children may lack some while others end
-/// (proc(5)).
+/// A socket that this many searches in a row did not find belongs to a process outside the
+/// tree. One search can miss a process, because the kernel's list of children may lack some
+/// while others end (proc(5)).
 const MOST_MISSES: u8 = 6;
 /// So many of these searches are made at one poll. The others wait for the next polls:
 /// a socket may just be passed on within the tree.

@@ -33,7 +33,7 @@ const MOST_READ: usize = 12 * MOST_ROWS + SHORT;
 /// Long lists of one namespace may take this much CPU time in one poll. A poll with more
 /// than half a second is followed by a pause of nine times as long.
 pub const MOST_TIME: Duration = Duration::from_millis(300);
-/// Turns may take one part in so many of a core.
+/// Turns may take 1/20 of a core.
 const LEAST_SHARE: u32 = 20;
 /// What turns did not use within this time is lost: one poll spends 50 ms on them.
 const MEMORY: Duration = Duration::from_secs(1);

@@ -49,8 +49,8 @@ pub struct Sought {
     /// Its file, if it has one: the low half of the inode, and the device, as the kernel
     /// lists them.
     file: (u32, u32),
-    /// The inode of the socket that listens, which tells it from a later one, and when it
-    /// was first seen.
+    /// The inode of the listening socket, which a later socket does not have, and when it was
+    /// first seen.
     listener: Option<(u32, Instant)>,
 }
 

@@ -368,6 +368,10 @@ impl Mounted<'_> {
         fs::File::open(format!("/proc/{}/root{}", self.host.0.pid, self.path())).unwrap()
     }
 
+    fn inode(&self) -> u64 {
+        self.file().metadata().unwrap().ino()
+    }
+
     /// What `open` opens in it.
     fn open<T: Send>(&self, open: impl FnOnce() -> T + Send) -> T {
         in_namespace(&self.file(), open)
@@ -386,7 +390,7 @@ fn a_mounted_namespace_without_a_process_is_listed() {
         return;
     };
     let mounted = Mounted::new(&host, "listed");
-    let namespace = mounted.file().metadata().unwrap().ino();
+    let namespace = mounted.inode();
     let _sockets = mounted.open(|| {
         let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
         (tcp("0.0.0.0:80"), udp)
@@ -425,7 +429,7 @@ fn mounts_of_process_1_and_of_lntu_are_searched() {
     };
     let both = ["first", "second"].map(|name| Mounted::new(&host, name));
     let sockets = both.each_ref().map(|mounted| {
-        let namespace = mounted.file().metadata().unwrap().ino();
+        let namespace = mounted.inode();
         (namespace, mounted.open(|| tcp("0.0.0.0:80")))
     });
     let script =
@@ -461,7 +465,7 @@ fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
         return;
     };
     let mounted = Mounted::new(&host, "watched");
-    let namespace = mounted.file().metadata().unwrap().ino();
+    let namespace = mounted.inode();
     // It ends with the namespace.
     let device = format!("lntu{}", host.0.pid);
     let add = ["link", "add", &device, "type", "veth", "peer", "name"];

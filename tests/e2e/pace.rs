@@ -1,6 +1,5 @@
-//! How often polls come. An ss stands for polls that cost CPU time, or that wait: it
-//! notes when each run starts and ends. What the pace must be for which cost is tested
-//! beside `command::pace`.
+//! How often polls come. A fake ss makes them cost CPU time, or wait, and notes when each run
+//! starts and ends. Unit tests in `command::pace` check which cost leads to which pace.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};

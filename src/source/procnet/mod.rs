@@ -58,7 +58,7 @@ impl ProcNet {
         }
     }
 
-    /// Reads at most so many bytes of a table. A table with more is an error.
+    /// Limits the size of each table. One with more `bytes` is an error.
     pub fn limit(&mut self, bytes: u64) {
         self.files
             .iter_mut()
