@@ -201,8 +201,10 @@ impl FakeHost {
     }
 
     /// The line of `list` about its server. It may also see what is mounted on the real host.
+    /// `-p` makes sure that the server's own control group is known: the socket names one of
+    /// version 2 only.
     fn line(&self, by: &[&str], options: &[&str]) -> Option<String> {
-        let arguments = [&["list", "-A", "-q", "8080"], options].concat();
+        let arguments = [&["list", "-A", "-p", "-q", "8080"], options].concat();
         let listed = run(&mut self.lntu(by, &arguments)).stdout;
         let group = self.groups.last().unwrap().file_name().unwrap();
         let mut lines = listed.lines();
