@@ -5,14 +5,14 @@ use crate::error::Error;
 use crate::output::Format;
 use crate::report;
 
-/// Looks once. True if the ports are as wanted. If not, says why on stderr. If any
-/// one of the ports was enough, writes what was found in `format`.
+/// Answers the question from one snapshot. If the answer is no, prints the reason to
+/// stderr. With `--any`, prints the listeners that were found in `format`.
 ///
 /// # Errors
-/// If it cannot be told, or what was found cannot be written.
+/// If the answer is unknown, or the listeners cannot be printed.
 pub fn run(mut probe: Probe, format: Format) -> Result<bool, Error> {
-    // The one look must be right.
-    probe.look(true)?;
+    // There is no later look that could correct this one.
+    probe.look_twice()?;
     let is_met = probe.is_met()?;
     match is_met {
         true => probe.write_found(format)?,

@@ -1,4 +1,4 @@
-//! The entrypoint helper: become the application, and leave a watcher beside it.
+//! The entrypoint helper: execs the application, and leaves a watcher running beside it.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -7,32 +7,31 @@ use crate::error::Error;
 use crate::report;
 use crate::sys::{self, Forked, Parent};
 
-/// A program to become, with its arguments.
+/// The program to exec, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
-    /// The program. It is looked for in `PATH` unless it has a slash.
+    /// The program. It is searched for in `PATH` unless its name contains a slash.
     pub program: OsString,
-    /// How many of the last arguments of lntu are the program and its own arguments.
+    /// The number of lntu's last arguments that are the program and its own arguments.
     pub words: usize,
 }
 
 impl Application {
-    /// Becomes the application. It keeps this process's id, environment,
-    /// descriptors, working directory, signal mask, signal dispositions and pending
-    /// signals.
-    /// Returns only if that fails, with the error.
+    /// Execs the application. It keeps this process's id, environment, descriptors,
+    /// working directory, signal mask, signal dispositions and pending signals.
+    /// Returns only if exec fails, with the error.
     pub fn exec(self) -> Error {
         let error = sys::exec(self.words);
-        // It would fail again.
+        // If memory runs out from now on, another exec would fail like this one.
         sys::end_if_exhausted();
         Error::Exec(self.program, error)
     }
 
-    /// Becomes the application, and leaves a child that is to be the watcher. In
-    /// that child this returns: with its parent, which it must not outlive.
+    /// Forks a child to be the watcher, and execs the application in this process.
+    /// Returns in the child only, with its parent, which the watcher must not outlive.
     ///
-    /// Nothing that goes wrong with the watcher may keep the application from
-    /// starting, so such an error is only a warning.
+    /// If the child cannot be started, this is only a warning, because the application
+    /// must start even without a watcher.
     ///
     /// # Errors
     /// [`Error::Exec`], in the process that should have become the application.
@@ -41,8 +40,8 @@ impl Application {
             Ok(Forked::Child(parent)) => Ok(parent),
             Ok(Forked::Parent(mut child)) => {
                 let error = self.exec();
-                // There is nothing to watch for. This ends the child, as the end of this
-                // process does.
+                // Without an application there is nothing to watch. A byte ends the
+                // child, as does the end of this process.
                 let _ = child.write(&[0]);
                 Err(error)
             }

@@ -1,24 +1,24 @@
-//! What listens instead of a port that does not: the same port on another address
-//! or protocol, or else the nearest other ports. Docker and Kubernetes keep this
-//! line beside a failed probe, so it is short.
+//! Why a port is not listening: names the same port on another address or protocol, or
+//! else the nearest other ports. Docker and Kubernetes store this line with the failed
+//! probe, so it is short.
 
 use crate::listener::{Family, Listener, SsAddress};
 use crate::port::{RequiredPort, Serves};
 
-/// At most this many listeners are named at a time.
+/// At most this many listeners are named in one reason.
 const MOST_NAMED: usize = 3;
 
-/// What is there instead of the ports that were asked for.
+/// The listeners to choose from when a reason is given.
 pub struct Found<'a> {
-    /// The listeners that could have served them.
+    /// The listeners that the question is about.
     pub listeners: &'a [Listener],
-    /// If only this process and its descendants counted: its id, and all listeners.
-    pub of: Option<(u32, &'a [Listener])>,
+    /// With `--of PID`: the process id, and the listeners of all processes.
+    pub of_process: Option<(u32, &'a [Listener])>,
 }
 
-/// Why `ports`, of which there is at least one, are not listening. `after` follows
-/// `not listening`, and may be empty.
-pub fn of(ports: &[&RequiredPort], found: &Found<'_>, after: &str) -> String {
+/// Why `ports` (at least one) are not listening. `after` is printed after the words
+/// `not listening`; it starts with a space or is empty.
+pub fn why_closed(ports: &[&RequiredPort], found: &Found<'_>, after: &str) -> String {
     let mut reasons = Vec::new();
     let mut plain: Vec<&RequiredPort> = Vec::new();
     for port in ports {
@@ -38,9 +38,9 @@ pub fn of(ports: &[&RequiredPort], found: &Found<'_>, after: &str) -> String {
     reasons.join("; ")
 }
 
-/// These ports as a message names them, each once.
+/// A list of ports for a message, without duplicates.
 pub fn names(ports: Vec<String>) -> String {
-    /// So many fit a line.
+    /// More would not fit on a line.
     const MOST: usize = 10;
     let mut names: Vec<String> = Vec::new();
     for name in ports {
@@ -55,20 +55,20 @@ pub fn names(ports: Vec<String>) -> String {
     names.join(", ")
 }
 
-/// What listens: `[::]:80/tcp`, and the verb that follows.
+/// A list of listeners for a message, such as `[::]:80/tcp`, and `is` or `are`.
 pub fn found(listeners: &[&Listener]) -> (String, &'static str) {
     named(listeners, with_protocol)
 }
 
-/// The same port of another process, on another address or of the other protocol,
-/// in this order.
+/// Looks for a listener that almost serves `port`: one of another process, then one on
+/// another address, then one of the other protocol.
 fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<String> {
     let is_served = |l: &Listener| port.is_served_by(l) == Serves::Yes;
-    // It came up since the probe looked.
+    // The port has opened since the probe looked.
     if found.listeners.iter().any(is_served) {
         return None;
     }
-    if let Some((pid, all)) = found.of
+    if let Some((pid, all)) = found.of_process
         && all.iter().any(is_served)
     {
         let holder = all.iter().find(|l| is_served(l)).and_then(holder);
@@ -85,13 +85,13 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
         .filter(is_same_port)
         .partition(|listener| listener.protocol == port.protocol());
     if !same.is_empty() {
-        // The wildcard that accepts no IPv4 is what explains most.
+        // Name a v6only wildcard first: it is the most likely reason.
         let v6_any = Family::V6.wildcard();
         let is_v6_only = |l: &Listener| {
             port.needs_ipv4() && l.endpoint.address == v6_any && l.v6_only == Some(true)
         };
-        if let Some(place) = same.iter().position(|l| is_v6_only(l)) {
-            same[..=place].rotate_right(1);
+        if let Some(index) = same.iter().position(|l| is_v6_only(l)) {
+            same[..=index].rotate_right(1);
         }
         let (named, _) = named(&same, |l| {
             let remark = is_v6_only(l).then(|| "IPv6 only".to_string());
@@ -113,11 +113,12 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
 /// The nearest other ports of the same protocol, as the end of a sentence.
 fn other_ports(port: &RequiredPort, listeners: &[Listener]) -> String {
     let is_other = |l: &&Listener| {
-        // What came up since the probe looked is no other port.
+        // The port itself may have opened since the probe looked.
         l.protocol == port.protocol() && port.distance(l.endpoint.port) > 0
     };
     let mut others: Vec<&Listener> = listeners.iter().filter(is_other).collect();
-    // Only those that are named need an order. A sort would be larger.
+    // Only the listeners that are named have to be in order, and a sort would add code
+    // to the binary.
     for start in 0..others.len().min(MOST_NAMED) {
         let distance = |index: &usize| port.distance(others[*index].endpoint.port);
         if let Some(nearest) = (start..others.len()).min_by_key(distance) {
@@ -131,13 +132,13 @@ fn other_ports(port: &RequiredPort, listeners: &[Listener]) -> String {
     }
 }
 
-/// A listener as a PORT that would find it, but with its interface and holder.
+/// The PORT that would match a listener, with the listener's interface and holder.
 fn with_protocol(listener: &Listener) -> String {
     let name = format!("{}/{}", on_interface(listener), listener.protocol.name());
     with_remarks(name, None, listener)
 }
 
-/// `NAME (REMARK; HOLDER)`, of which either may be missing.
+/// `NAME (REMARK; HOLDER)`, or less if there is no remark or no known holder.
 fn with_remarks(name: String, remark: Option<String>, listener: &Listener) -> String {
     let remarks = Vec::from_iter(remark.into_iter().chain(holder(listener)));
     match remarks.is_empty() {
@@ -146,8 +147,8 @@ fn with_remarks(name: String, remark: Option<String>, listener: &Listener) -> St
     }
 }
 
-/// The process that holds a listener, if it is known: `nginx, pid 12`. Of several it is
-/// the one with the lowest id, which the others descend from as a rule.
+/// The process that holds a listener, if it is known: `nginx, pid 12`. If several do, the
+/// one with the lowest id, because it is usually the ancestor of the others.
 fn holder(listener: &Listener) -> Option<String> {
     let holder = listener.holders.first().last()?;
     let name = String::from_utf8_lossy(&holder.name);
@@ -164,7 +165,7 @@ fn on_interface(listener: &Listener) -> String {
     format!("{}{sign}{interface}:{port}", SsAddress(address))
 }
 
-/// `A`, `A and B` or `A, B, C and 7 more`, and the verb that follows.
+/// `A`, `A and B` or `A, B, C and 7 more`, and `is` or `are`.
 fn named(listeners: &[&Listener], name: impl Fn(&Listener) -> String) -> (String, &'static str) {
     let mut names: Vec<String> = listeners.iter().map(|listener| name(listener)).collect();
     // Several sockets can share an address.
@@ -186,7 +187,7 @@ mod tests {
     use super::*;
     use crate::listener::{Endpoint, Holder, Holders, Protocol};
 
-    /// Listeners written as PORTs.
+    /// The listeners that these PORTs describe.
     fn listeners(ports: &[&str]) -> Vec<Listener> {
         let listener = |text: &&str| {
             let (endpoint, protocol) = text.rsplit_once('/').unwrap();
@@ -207,18 +208,21 @@ mod tests {
         ports.iter().map(listener).collect()
     }
 
-    /// All listeners count.
-    fn only(listeners: &[Listener]) -> Found<'_> {
+    fn of_all_processes(listeners: &[Listener]) -> Found<'_> {
         Found {
             listeners,
-            of: None,
+            of_process: None,
         }
     }
 
     fn explained(ports: &[&str], there: &[&str]) -> String {
         let port = |text: &&str| RequiredPort::one_of(text.parse().unwrap());
         let ports: Vec<RequiredPort> = ports.iter().map(port).collect();
-        of(&Vec::from_iter(&ports), &only(&listeners(there)), "")
+        why_closed(
+            &Vec::from_iter(&ports),
+            &of_all_processes(&listeners(there)),
+            "",
+        )
     }
 
     #[test]
@@ -293,7 +297,13 @@ mod tests {
              81/tcp: not listening; 127.0.0.1:80/tcp is"
         );
         let port = |text: &str| RequiredPort::one_of(text.parse().unwrap());
-        let after = |text: &str| of(&[&port(text)], &only(&listeners(&there)), " after 5.0 s");
+        let after = |text: &str| {
+            why_closed(
+                &[&port(text)],
+                &of_all_processes(&listeners(&there)),
+                " after 5.0 s",
+            )
+        };
         assert_eq!(
             after("*:80"),
             "*:80/tcp: after 5.0 s, listening only on 127.0.0.1:80"
@@ -316,10 +326,13 @@ mod tests {
             "80/tcp: not listening by process 7 or its descendants, but by another process";
         let found = |listeners| Found {
             listeners,
-            of: Some((7, &there)),
+            of_process: Some((7, &there)),
         };
-        assert_eq!(of(&[&port], &found(&[]), ""), expected);
-        assert_eq!(of(&[&port], &found(&there), ""), "80/tcp: not listening");
+        assert_eq!(why_closed(&[&port], &found(&[]), ""), expected);
+        assert_eq!(
+            why_closed(&[&port], &found(&there), ""),
+            "80/tcp: not listening"
+        );
     }
 
     #[test]
@@ -332,7 +345,7 @@ mod tests {
         };
         there[0].holders = Holders::new([holder("worker", 13), holder("nginx", 12)]);
         let port = |text: &str| RequiredPort::one_of(text.parse().unwrap());
-        let said = |text: &str| of(&[&port(text)], &only(&there), "");
+        let said = |text: &str| why_closed(&[&port(text)], &of_all_processes(&there), "");
         assert_eq!(
             said("*:80"),
             "*:80/tcp: listening only on [::]:80 (IPv6 only; nginx, pid 12)"
@@ -343,10 +356,10 @@ mod tests {
         );
         let found = Found {
             listeners: &[],
-            of: Some((7, &there)),
+            of_process: Some((7, &there)),
         };
         assert_eq!(
-            of(&[&port("80")], &found, ""),
+            why_closed(&[&port("80")], &found, ""),
             "80/tcp: not listening by process 7 or its descendants, but by another process (nginx, \
              pid 12)"
         );

@@ -1,5 +1,5 @@
-//! `lntu install`: copy this program to where another container can run it. An image
-//! that holds nothing else has no `cp`.
+//! `lntu install`: copies this program to where another container can run it. The image
+//! may have no `cp`.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -10,20 +10,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::error::Error;
 use crate::kernel::proc::file::read_any;
 
-/// This program, also where the file that it was started from has another name now.
+/// This program, even if the file that it was started from has been renamed.
 const OWN_FILE: &str = "/proc/self/exe";
 
 /// The name of the copy in a directory.
 const NAME: &str = "lntu";
 
-/// Everyone may execute it, whatever the umask is.
+/// The permissions of the copy. They do not depend on the umask.
 const MODE: u32 = 0o755;
 
-/// Copies this program to `destination`: a directory, or the name of a file, which is
-/// replaced if it exists. At any moment there is the old file or the whole new one.
+/// Copies this program to `destination`, which is a directory or the name of a file. An
+/// existing file is replaced atomically.
 ///
 /// # Errors
-/// If the copy cannot be made. What was there is then unchanged.
+/// If the copy cannot be made. An existing file is then unchanged.
 pub fn run(destination: &Path) -> Result<(), Error> {
     let program =
         read_any(Path::new(OWN_FILE)).map_err(|error| Error::File(OWN_FILE.into(), error))?;
@@ -37,19 +37,20 @@ pub fn run(destination: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes an executable `file` with these `contents`.
+/// Creates or replaces the executable `file` with these `contents`.
 fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
     match fs::metadata(file) {
-        // The rename would succeed, also for /dev/null.
+        // A rename would succeed even over /dev/null.
         Ok(there) if !there.is_file() => return Err(io::Error::other("not a file")),
-        // Otherwise a mistyped directory would become a file.
+        // A rename would turn a mistyped directory into a file.
         Err(error) if error.kind() != ErrorKind::NotFound || names_directory(file) => {
             return Err(error);
         }
         _ => {}
     }
-    // Only a rename within one directory is atomic. Another container, in which this
-    // process id exists too, may write to the same directory, so the name has the time.
+    // The draft is in the same directory because only a rename within one file system is
+    // atomic. Its name contains the time because a process with the same id in another
+    // container may write to the same directory.
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
     let unique = time.unwrap_or_default().as_nanos() as u64;
     let draft = file.with_file_name(format!(".{NAME}-{}-{unique}", std::process::id()));
@@ -71,7 +72,7 @@ fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
     result
 }
 
-/// Whether it can only be the name of a directory.
+/// Whether `file` can only be the name of a directory.
 fn names_directory(file: &Path) -> bool {
     file.as_os_str().as_encoded_bytes().ends_with(b"/")
 }

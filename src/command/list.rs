@@ -1,4 +1,4 @@
-//! `lntu list`: print the listeners once.
+//! `lntu list`: prints the listeners once.
 
 use super::explanation;
 use crate::error::Error;
@@ -11,12 +11,12 @@ use crate::source::holders::NEEDS;
 use crate::source::tree::TreeError;
 use crate::source::{Gaps, Known, Source, SourceError};
 
-/// Polls `source` once and writes every listener to `output`, or one for each protocol
-/// and port if the `format` says so. A reader that goes away before the end is no error.
+/// Polls `source` once and writes every listener to `output`, or one per protocol and
+/// port with `--by-port`. It is not an error if the reader closes the output early.
 ///
 /// # Errors
-/// If the source has no complete answer, or the output cannot be written. Where some
-/// listeners may be missing, the others are written all the same.
+/// If the source has no complete answer, or the output cannot be written. If some
+/// listeners may be missing, the others are written nevertheless.
 pub fn run(mut source: Source, format: Format, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     let mut answer = source.poll(Known::default(), &mut snapshot)?;
@@ -35,15 +35,15 @@ pub fn run(mut source: Source, format: Format, output: Output) -> Result<(), Err
     }
 }
 
-/// How often to look again for listeners whose holders were not found.
+/// The number of polls after which a listener without a holder is an error.
 const MOST_LOOKS: usize = 3;
 
-/// Polls `source` once and writes the ids of the processes that hold a listener to
-/// `output`, one a line. False if there is no listener.
+/// Writes the ids of the processes that hold a listener to `output`, one per line.
+/// Returns false if there is no listener.
 ///
 /// # Errors
-/// As those of [`run`], and if no process is found for some listener. The ids that were
-/// found are written all the same.
+/// Those of [`run`], and if a listener's holder is not found. The ids that were found are
+/// written nevertheless.
 pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
     let mut snapshot = Snapshot::default();
     let mut result = Ok(false);
@@ -52,7 +52,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
         if let Some(pid) = answer.ended_root {
             return Err(SourceError::Tree(TreeError::Ended(pid)).into());
         }
-        // What it would warn of is part of the error below.
+        // The error below contains what would be a warning here.
         let found = report::silently(|| source.find_holders(&mut snapshot));
         answer.gaps.holders = found.are_incomplete;
         let listeners = snapshot.listeners();
@@ -66,7 +66,8 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
                 explanation::found(&unheld).0
             ))),
         };
-        // A listener may have closed before its holders were searched for.
+        // Otherwise look again: a listener may have closed before its holders were
+        // searched for.
         if unheld.is_empty() {
             break;
         }
@@ -80,7 +81,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
     result
 }
 
-/// What may be missing among the listeners, if anything.
+/// The message that listeners may be missing, if they may.
 pub(super) fn missing(gaps: &Gaps) -> Option<String> {
     match gaps.tables.first() {
         Some(gap) => Some(gap.reason.clone()),
@@ -89,18 +90,17 @@ pub(super) fn missing(gaps: &Gaps) -> Option<String> {
     }
 }
 
-/// Writes every listener of `snapshot`, a snapshot of `source`. Returns whether holders
-/// may be missing.
+/// Writes every listener of `snapshot`, which `source` filled. Returns whether holders may
+/// be missing.
 pub(super) fn write(
     source: &mut Source,
     snapshot: &mut Snapshot,
     format: Format,
     mut output: Output,
 ) -> Result<bool, Error> {
-    let nothing = Snapshot::default();
     let found = source.find_holders(snapshot);
     if format.by_port {
-        snapshot.merge_ports(&nothing);
+        snapshot.merge_ports(&Snapshot::default());
     }
     let now = Timestamp::now();
     let mut renderer = Renderer::new(format, Table::default());

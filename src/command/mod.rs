@@ -1,12 +1,12 @@
-//! What the program does: one file for each command, and what they share.
+//! The commands, one file for each, and what they share.
 //!
 //! - [`watch`], [`list`], [`check`], [`wait`] and [`install`] are the commands.
-//! - [`probe`] is the question that `check` asks once and `wait` again and again,
-//!   and [`explanation`] is why its answer is no.
+//! - [`probe`] is the question that `check` asks once and `wait` asks repeatedly, and
+//!   [`explanation`] says why the answer is no.
 //! - [`settle`] holds back changes that may not last, for `watch` and `wait`.
-//! - [`notify`] tells a service manager that the ports listen.
+//! - [`notify`] tells a service manager when the ports are listening.
 //! - [`pace`] is the time between two polls.
-//! - [`entrypoint`] becomes an application, with a watcher beside it or after a wait.
+//! - [`entrypoint`] execs an application, after a wait or with a watcher beside it.
 //!
 //! A command asks a source and writes to an output. It knows neither how a
 //! snapshot is made nor how a line is written.

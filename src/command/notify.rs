@@ -1,4 +1,4 @@
-//! `--notify`: tells a service manager that the PORTs listen (sd_notify(3)).
+//! `--notify`: tells a service manager when the PORTs are listening (sd_notify(3)).
 
 use std::env;
 use std::io::{self, ErrorKind};
@@ -13,9 +13,8 @@ use crate::source::SourceOptions;
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Sends one message, once all PORTs listen. It has a probe of its own, as `wait` has: what
-/// the watcher prints may leave out a listener that serves a PORT, or include one that does
-/// not.
+/// Sends one message as soon as all PORTs are listening. It has its own probe because the
+/// watcher's filters can hide a listener that serves a PORT.
 #[derive(Debug)]
 pub struct Notifier {
     probe: Probe,
@@ -26,14 +25,14 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Will send to the socket that the environment names, once the answer has been yes
-    /// for `settle`, and at least for [`CONFIRMATION`]. `None` if there is nothing to ask, or
-    /// no such socket.
+    /// A notifier that sends to the socket in `NOTIFY_SOCKET` after the PORTs have been
+    /// listening for `settle`, but at least for [`CONFIRMATION`]. `None` if nothing was
+    /// asked, or the variable is not set.
     pub fn new(asked: Option<(SourceOptions, Question)>, settle: Duration) -> Option<Notifier> {
         let (source, question) = asked?;
         let socket = env::var_os(VARIABLE)?;
         let path = env::var_os("PATH").unwrap_or_default();
-        // The watcher asks the same place, and says why it cannot.
+        // If this source fails, so does the watcher's, which reports the reason.
         let probe = report::silently(|| Probe::new(source, &path, question)).ok()?;
         let address = match socket.as_encoded_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
@@ -42,7 +41,7 @@ impl Notifier {
         match address {
             Ok(address) => Some(Notifier {
                 probe,
-                settling: Settling::new(settle.max(CONFIRMATION), false),
+                settling: Settling::new(settle.max(CONFIRMATION)),
                 address,
                 said_unknown: false,
                 has_failed: false,
@@ -54,12 +53,12 @@ impl Notifier {
         }
     }
 
-    /// Looks, and sends the message if all PORTs have listened for long enough. Returns
-    /// whether it was sent.
+    /// Polls once, and sends the message if all PORTs have been listening for long enough.
+    /// Returns whether the message was sent.
     pub fn notify(&mut self) -> bool {
         let start = Instant::now();
         let probe = &mut self.probe;
-        let looked = report::silently(|| probe.look(false));
+        let looked = report::silently(|| probe.look());
         let known = looked.and_then(|()| probe.require_knowable());
         if let Err(error) = &known
             && !std::mem::replace(&mut self.said_unknown, true)
@@ -79,7 +78,7 @@ impl Notifier {
     }
 
     fn send(&self) -> io::Result<()> {
-        /// Alone in its datagram: some readers look at the start only.
+        /// The whole datagram: some readers compare only its start.
         const MESSAGE: &[u8] = b"READY=1";
         let socket = UnixDatagram::unbound()?;
         // A full queue must not stop the watcher.

@@ -1,36 +1,34 @@
-//! The pace of polls: when the next one is due, and durations as typed.
+//! The pace of polls: when the next one is due. Also parses durations.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// How long polls go on at the fast interval after the start and after each change.
+/// How long polls keep the fast interval after the start and after each change.
 const FAST_TIME: Duration = Duration::from_secs(30);
-/// Whether polls come late is judged after this time, or after [`LATE_POLLS`] intervals
-/// if that is longer.
+/// The period over which [`Lateness`] is judged, unless [`LATE_POLLS`] intervals are longer.
 const LATE_TIME: Duration = Duration::from_secs(10);
 /// See [`LATE_TIME`].
 const LATE_POLLS: u32 = 10;
-/// Polls take at most 1/10 of a core, over [`BUDGET_SECONDS`] or ten polls, whichever is
-/// longer.
+/// Polls use at most one tenth of a core, on average over [`BUDGET_SECONDS`] or over ten
+/// polls, whichever is longer.
 const LEAST_SHARE: u32 = 10;
 /// See [`LEAST_SHARE`].
 const BUDGET_SECONDS: u64 = 10;
-/// The CPU time that polls may take within that time.
+/// The CPU time that polls may use within [`BUDGET_SECONDS`].
 const BUDGET: Duration = Duration::from_secs(1);
 
-/// The time from one poll to the next, or the range from which it is chosen. Never under
+/// The time from one poll to the next, or the range from which [`Pace`] chooses it. At least
 /// 10 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
-    /// For [`FAST_TIME`] after the start and after each change.
+    /// The interval for [`FAST_TIME`] after the start and after each change.
     fast: Duration,
-    /// At other times.
+    /// The interval at other times.
     slow: Duration,
-    /// Between `fast` or `slow` and `longest`, polls take at most one part in `share` of a
-    /// core.
+    /// Polls that would use more than `1 / share` of a core come less often, up to `longest`.
     share: u32,
-    /// The longest that was asked for.
+    /// The longest interval that the user accepts.
     longest: Duration,
 }
 
@@ -55,50 +53,52 @@ impl Interval {
     };
 }
 
-/// Decides when to poll, by the CPU time that polls took. Time spent waiting does not
-/// count, so a watcher that was stopped, or waited for a CPU, polls at once.
+/// Decides when to poll, based on the CPU time that earlier polls used. Time spent waiting
+/// does not count, so a watcher polls at once after it was stopped or waited for a CPU.
 #[derive(Debug)]
 pub struct Pace {
     interval: Interval,
     /// When the last poll started.
     started: Instant,
-    /// All CPU time used until the end of the last poll.
+    /// The CPU time that this process and its children had used at the end of the last poll.
     cpu_time: Duration,
-    /// The average cost of recent polls. `None` before the first.
+    /// The average cost of recent polls. `None` before the first poll.
     average: Option<Duration>,
     budget: Budget,
     fast_until: Instant,
-    /// The last poll cost so much that the next one may not come in time.
+    /// The last poll used so much CPU time that the next one must be late.
     is_costly: bool,
     polls: Lateness,
-    /// Rounds of the turns of network namespaces.
+    /// The rounds in which network namespaces take turns, see [`crate::source::turns`].
     rounds: Lateness,
 }
 
-/// Polls, or rounds of turns, come later than twice the interval that was asked for.
+/// How late polls, or rounds of turns, are. They are late if the time between two of them
+/// is more than twice the interval that the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late {
-    /// The time between two of them, on average.
+    /// The average time between two of them.
     pub between: Duration,
-    /// The interval that was asked for.
+    /// The interval that the user asked for.
     pub asked: Duration,
-    /// More would take more CPU time than is allowed. Otherwise, the machine is busy.
+    /// Whether the limit of CPU time is the reason. Otherwise, the machine is busy.
     pub is_costly: bool,
 }
 
-/// Judges every ten seconds or ten intervals, whichever is longer, whether something comes
-/// late.
+/// Decides every ten seconds or ten intervals, whichever is longer, whether polls or rounds
+/// are late.
 #[derive(Debug, Default)]
 struct Lateness {
-    /// `None` before the first one.
+    /// The start of the current period. `None` before the first poll.
     counted_since: Option<Instant>,
-    /// How many came since then, without the first.
+    /// The number of polls or rounds since then.
     count: u32,
     late: Option<Late>,
 }
 
 impl Lateness {
-    /// Notes that it is `now`, when one has come or not. Returns whether `late` has changed.
+    /// Called at each poll. `has_come` says whether this poll counts: only some polls end a
+    /// round. Returns whether `late` has changed.
     fn note(&mut self, now: Instant, has_come: bool, asked: Duration, is_costly: bool) -> bool {
         let Some(since) = self.counted_since else {
             self.counted_since = Some(now);
@@ -123,7 +123,7 @@ impl Lateness {
 }
 
 impl Pace {
-    /// The pace of polls that start `now`, when `cpu_time` was used.
+    /// The pace of polls that start `now`. `cpu_time` is what the process has used so far.
     pub fn new(interval: Interval, now: Instant, cpu_time: Duration) -> Pace {
         Pace {
             interval,
@@ -138,8 +138,8 @@ impl Pace {
         }
     }
 
-    /// Notes that a poll starts `now`. Returns whether [`Pace::late`] has changed: it is
-    /// judged anew every ten seconds or ten intervals, whichever is longer.
+    /// Notes that a poll starts `now`. Returns whether [`Pace::late`] has changed, which it
+    /// can every ten seconds or ten intervals, whichever is longer.
     pub fn start_poll(&mut self, now: Instant) -> bool {
         self.started = now;
         let asked = self.interval.longest;
@@ -153,8 +153,9 @@ impl Pace {
         self.rounds.note(self.started, ends_round, asked, true)
     }
 
-    /// When the next poll is due after one that ends `now`, when `cpu_time` was used.
-    /// `has_changed` says whether it found something new.
+    /// Notes that the poll ends `now`, and returns when the next one is due. `cpu_time` is
+    /// what the process has used so far. `has_changed` says whether the poll found
+    /// something new.
     pub fn end_poll(&mut self, now: Instant, cpu_time: Duration, has_changed: bool) -> Instant {
         let Interval {
             fast,
@@ -167,8 +168,8 @@ impl Pace {
         }
         let cost = cpu_time.saturating_sub(self.cpu_time);
         self.cpu_time = self.cpu_time.max(cpu_time);
-        // No poll counts for more than it takes to make the interval the longest.
-        // Otherwise one expensive poll would slow down many cheap ones.
+        // A cost above this limit would not lengthen the interval any further. Without the
+        // limit, one expensive poll would slow down many cheap ones.
         let counted = cost.min(longest / share);
         let average = match self.average {
             None => counted,
@@ -179,39 +180,41 @@ impl Pace {
         let allowed = self.budget.spend(self.started, now, cost);
         self.is_costly = allowed > self.started + longest;
         let due = self.started + wanted.max(average * share);
-        // A poll that takes longer than the interval is followed by a pause, too.
+        // Pause even after a poll that took longer than the interval.
         due.max(allowed).max(now + Interval::SHORTEST)
     }
 
-    /// How late polls come, if they do.
+    /// How late polls are. `None` if they are on time.
     pub fn late(&self) -> Option<Late> {
         self.polls.late
     }
 
-    /// How late the rounds of turns end, if they do and polls do not come late themselves.
+    /// How late the rounds of turns are. `None` if they are on time, or only as late as
+    /// polls.
     pub fn late_turns(&self) -> Option<Late> {
         let polls = self.polls.late.map_or(Duration::ZERO, |late| late.between);
         self.rounds.late.filter(|rounds| rounds.between > polls * 2)
     }
 }
 
-/// Keeps polls within a tenth of a core. One expensive poll, such as a search for
-/// holders, is paid for over the ten seconds around it, rather than at once by a pause in
-/// which nothing is seen.
+/// Keeps polls within a tenth of a core. The cost of one expensive poll, such as a search
+/// for holders, is spread over ten seconds, because a long pause right after the poll would
+/// miss changes.
 #[derive(Debug)]
 struct Budget {
     created: Instant,
     /// The second of the last poll, counted from `created`.
     second: u64,
-    /// What was spent in this second and in those before it: in all, and by the most
-    /// expensive poll. A second has the index of its number modulo the length.
+    /// For each of the last seconds: the CPU time of all its polls, and of the most
+    /// expensive one. The index is the number of the second modulo the length.
     spent: [(Duration, Duration); Budget::LENGTH as usize],
     /// The average cost of recent polls.
     average: Duration,
 }
 
 impl Budget {
-    /// How many seconds are kept. The first of them may be half over.
+    /// The number of seconds in `spent`. One more than needed, because the oldest is not
+    /// covered completely.
     const LENGTH: u64 = BUDGET_SECONDS + 1;
 
     fn new(now: Instant) -> Budget {
@@ -223,8 +226,8 @@ impl Budget {
         }
     }
 
-    /// Notes a poll that `started`, ends `now` and cost this much. Returns when the next
-    /// one may start.
+    /// Notes the cost of a poll from `started` to `now`. Returns when the next poll may
+    /// start.
     fn spend(&mut self, started: Instant, now: Instant, cost: Duration) -> Instant {
         let second = now.saturating_duration_since(self.created).as_secs();
         let first_new = (self.second + 1).max(second.saturating_sub(Budget::LENGTH));
@@ -236,20 +239,20 @@ impl Budget {
         *total += cost;
         *largest = cost.max(*largest);
         self.average = (self.average * 7 + cost) / 8;
-        // A poll that alone takes more than the half is paid for by a pause.
+        // Two polls like this one would exceed the budget, so a pause has to follow.
         if cost * 2 > BUDGET {
             return started + cost.saturating_mul(LEAST_SHARE);
         }
-        // Polls that cost the same come evenly.
+        // Spaces polls of equal cost evenly.
         let even = started + self.average * LEAST_SHARE;
-        // The next poll may cost as much as the largest one.
+        // The next poll may cost as much as the most expensive one.
         let (mut total, mut largest) = (Duration::ZERO, Duration::ZERO);
         for age in 0..Budget::LENGTH.min(second + 1) {
             let spent = *self.of_second(second - age);
             total += spent.0;
             largest = largest.max(spent.1);
             if total + largest > BUDGET {
-                // This second and those before it must be over.
+                // Wait until this second no longer counts.
                 let over = self.created + Duration::from_secs(second - age + Budget::LENGTH);
                 return even.max(over);
             }
@@ -279,14 +282,14 @@ impl FromStr for Interval {
     }
 }
 
-/// Why a duration was refused.
+/// Why a duration is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DurationError {
-    /// Not a number, with or without a known unit.
+    /// It is not a number with or without a known unit.
     Form,
-    /// Shorter than [`Interval::SHORTEST`].
+    /// An interval is shorter than [`Interval::SHORTEST`].
     TooShort,
-    /// More than about 584 years.
+    /// It is longer than about 584 years, the most that fits 64 bits of nanoseconds.
     TooLong,
 }
 
@@ -302,8 +305,9 @@ impl fmt::Display for DurationError {
 
 impl std::error::Error for DurationError {}
 
-/// Reads `500ms`, `5s`, `1.5m`, `1h` or `2d`, or several in a row, which add up: `1m30s`.
-/// `sec` and `min`, which systemd uses, are accepted too. A bare number is seconds. Digits below a nanosecond are dropped.
+/// Parses `500ms`, `5s`, `1.5m`, `1h`, `2d`, or a sum such as `1m30s`. Also accepts `sec` and
+/// `min`, as systemd does. A number without a unit is in seconds. Fractions of a nanosecond
+/// are dropped.
 ///
 /// # Errors
 /// [`DurationError::Form`] and [`DurationError::TooLong`].
@@ -351,9 +355,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
-/// What stands before the first such byte, and the rest.
-fn split_at_first(text: &str, is_it: fn(&u8) -> bool) -> (&str, &str) {
-    let end = text.bytes().position(|byte| is_it(&byte));
+/// Splits `text` before the first byte that matches.
+fn split_at_first(text: &str, matches: fn(&u8) -> bool) -> (&str, &str) {
+    let end = text.bytes().position(|byte| matches(&byte));
     text.split_at(end.unwrap_or(text.len()))
 }
 
@@ -413,12 +417,12 @@ mod tests {
         assert!("10ms".parse::<Interval>().is_ok());
     }
 
-    /// Time as a watcher sees it: polls that cost CPU time, and pauses.
+    /// A simulated clock: polls use CPU time, and time passes between them.
     struct Clock {
         pace: Pace,
         now: Instant,
         cpu_time: Duration,
-        /// What was said about late polls.
+        /// Each value of `late` that `start_poll` announced.
         said: Vec<Option<Late>>,
     }
 
@@ -435,8 +439,8 @@ mod tests {
             }
         }
 
-        /// The time to the next poll from one that costs this much CPU time, and takes
-        /// this much time in all.
+        /// Makes one poll that uses `cost` of CPU time and `takes` this much time. Returns
+        /// the time from its start to the next poll.
         fn poll(&mut self, cost: Duration, takes: Duration, has_changed: bool) -> Duration {
             if self.pace.start_poll(self.now) {
                 self.said.push(self.pace.late());
@@ -448,7 +452,7 @@ mod tests {
             self.now - started
         }
 
-        /// How many polls of this cost start in a time.
+        /// The number of polls of this cost that start within `time`.
         fn polls_within(&mut self, time: Duration, cost: Duration) -> u32 {
             let end = self.now + time;
             let mut polls = 0;
@@ -481,8 +485,9 @@ mod tests {
 
     #[test]
     fn expensive_polls_are_fewer() {
-        // CPU time of a poll in microseconds, and polls within 20 s. From 5 ms on it is
-        // one poll a second, and from 100 ms on a tenth of a core.
+        // The CPU time of a poll in microseconds, and the number of polls within 20 s. From
+        // 5 ms on, there is one poll per second, and from 100 ms on, the limit is a tenth
+        // of a core.
         let shares = [(400, 200), (1_000, 100), (3_000, 34), (5_000, 20)];
         let seconds_each = [(50_000, 20), (90_000, 20), (200_000, 10), (1_000_000, 2)];
         for (cost, expected) in shares.into_iter().chain(seconds_each) {
@@ -518,7 +523,8 @@ mod tests {
         assert_eq!(clock.poll(CHEAP, CHEAP, false), milliseconds(50));
     }
 
-    /// Polls with these costs, over and over for a minute.
+    /// Repeats polls with these costs for a minute, and checks every window of ten seconds
+    /// or ten polls.
     fn assert_within_a_tenth(interval: Interval, costs: &[u64]) {
         let mut clock = Clock::new(interval);
         let mut polls: Vec<(Instant, Duration)> = Vec::new();
@@ -585,7 +591,7 @@ mod tests {
         assert_eq!(clock.polls_within(seconds(20), CHEAP), 200);
     }
 
-    /// A stopped process, a busy machine and an ss that sleeps look the same.
+    /// To the clock, a stopped process, a busy machine and a sleeping ss look the same.
     #[test]
     fn time_without_cpu_is_no_cost() {
         let mut clock = Clock::new(Interval::OF_WATCH);
@@ -595,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_time_that_cannot_be_had_is_no_cost() {
+    fn an_unknown_cpu_time_is_no_cost() {
         let mut clock = Clock::new(Interval::OF_WATCH);
         clock.poll(CHEAP, CHEAP, false);
         let known = std::mem::take(&mut clock.cpu_time);
@@ -604,9 +610,9 @@ mod tests {
         assert_eq!(clock.poll(CHEAP, CHEAP, false), milliseconds(100));
     }
 
-    /// What is said after polls with this cost, which take this long, and then after as
-    /// many that cost and take nothing: the time between two polls, or nothing where
-    /// they keep up again.
+    /// Makes a number of `polls` that cost and take this many milliseconds, and then as many
+    /// that cost and take nothing. Returns each announcement: the time between two polls and
+    /// whether CPU time is the reason, or `None` when polls are on time again.
     fn said(interval: Interval, cost: u64, takes: u64, polls: u32) -> Vec<Option<(u128, bool)>> {
         let mut clock = Clock::new(interval);
         for (cost, takes) in [(cost, takes), (0, 0)] {
@@ -620,22 +626,28 @@ mod tests {
     }
 
     #[test]
-    fn late_polls_are_said_once_and_so_is_their_end() {
-        let of = |text: &str| text.parse::<Interval>().unwrap();
-        // Three times the interval, by the cost of polls and by waiting.
-        assert_eq!(said(of("100ms"), 30, 30, 300), [Some((333, true)), None]);
-        assert_eq!(said(of("100ms"), 0, 200, 300), [Some((210, false)), None]);
+    fn late_polls_and_their_end_are_announced_once() {
+        let interval = |text: &str| text.parse::<Interval>().unwrap();
+        // Three times the interval, because of the cost of polls or because of waiting.
         assert_eq!(
-            said(of("1h"), 0, 7_300_000, 30),
+            said(interval("100ms"), 30, 30, 300),
+            [Some((333, true)), None]
+        );
+        assert_eq!(
+            said(interval("100ms"), 0, 200, 300),
+            [Some((210, false)), None]
+        );
+        assert_eq!(
+            said(interval("1h"), 0, 7_300_000, 30),
             [Some((7_300_010, false)), None]
         );
-        // Less than twice the interval, and a pause that was chosen.
-        assert_eq!(said(of("1s"), 30, 900, 300), []);
+        // Less than twice the interval, and a pause that Pace chose itself.
+        assert_eq!(said(interval("1s"), 30, 900, 300), []);
         assert_eq!(said(Interval::OF_WATCH, 90, 90, 300), []);
     }
 
-    /// How late rounds are if each needs this many `polls`, with one poll a second that `takes`
-    /// this long.
+    /// How late rounds are, in seconds, if each consists of this many `polls`. There is one
+    /// poll per second, which `takes` this long.
     fn late_rounds(polls: u64, takes: Duration) -> Option<u128> {
         let mut clock = Clock::new("1s".parse().unwrap());
         for poll in 1..=60 {
@@ -647,17 +659,17 @@ mod tests {
     }
 
     #[test]
-    fn rounds_of_turns_are_late_where_polls_are_not() {
+    fn rounds_of_turns_can_be_late_while_polls_are_not() {
         assert_eq!(late_rounds(1, CHEAP), None);
         assert_eq!(late_rounds(2, CHEAP), None);
         assert_eq!(late_rounds(5, CHEAP), Some(5));
-        // None ends.
+        // No round ends.
         assert!(late_rounds(100, CHEAP).is_some());
         assert_eq!(late_rounds(1, seconds(3)), None);
     }
 
     #[test]
-    fn one_late_poll_among_many_is_not_said() {
+    fn one_late_poll_among_many_is_not_announced() {
         let mut clock = Clock::new("100ms".parse().unwrap());
         clock.polls_within(seconds(5), CHEAP);
         clock.poll(CHEAP, seconds(2), false);

@@ -1,4 +1,4 @@
-//! The question of `check` and `wait`: are these ports listening? It is answered
+//! The question that `check` and `wait` answer: are these ports listening? The answer comes
 //! from a snapshot. Nothing ever connects to a port.
 
 use std::ffi::{OsStr, OsString};
@@ -18,19 +18,18 @@ use crate::source::tree::TreeError;
 use crate::source::unix::{Sought, UnixSockets, UnixState};
 use crate::source::{self, Answer, Expected, Known, Source, SourceError, SourceOptions};
 
-/// What is asked.
+/// What `check` or `wait` was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// At least one port, unless there is a Unix socket.
     pub ports: Vec<RequiredPort>,
-    /// Unix sockets, which must all listen. If there is one, so must all ports.
+    /// Unix sockets that must all listen. Only with [`Wanted::All`].
     pub unix: Vec<UnixSocket>,
     /// Which of the ports must listen.
     pub wanted: Wanted,
-    /// What may listen. `None` if that is not asked.
+    /// With `--only`: the ports that may listen.
     pub allowed: Option<Vec<PortSpec>>,
-    /// A listener with more connections in its accept queue than this does not
-    /// count as listening.
+    /// A listener with more connections in its accept queue does not count.
     pub max_queued: Option<u32>,
 }
 
@@ -41,7 +40,7 @@ pub enum Wanted {
     All,
     /// One is enough.
     Any,
-    /// None of them may.
+    /// None of them may listen.
     None,
 }
 
@@ -54,26 +53,26 @@ pub struct Probe {
     question: Question,
     snapshot: Snapshot,
     unix: UnixSockets,
-    /// What the last look found out besides.
+    /// What the last poll found out besides the listeners.
     answer: Answer,
     has_looked: bool,
-    /// It was said that listeners of the excluded process may count.
+    /// A warning said that listeners of the excluded process may count.
     said_exclusion: bool,
 }
 
-/// What is known about a port.
+/// What a snapshot says about a port.
 #[derive(Debug)]
 enum State<'a> {
     Listening,
-    /// It listens, but more connections than allowed wait to be accepted.
+    /// It listens, but more connections wait to be accepted than are allowed.
     Queued(&'a Listener),
     Closed,
     Unknown(Unknown),
 }
 
 impl Question {
-    /// Whether `listener` serves this port, or keeps one from binding it where that is
-    /// the question.
+    /// Whether `listener` serves this port. With [`Wanted::None`], whether it keeps the port
+    /// from being bound.
     fn counts(&self, port: &RequiredPort, listener: &Listener) -> Serves {
         match self.wanted {
             Wanted::None => port.is_kept_by(listener),
@@ -95,8 +94,8 @@ impl Question {
         listeners.any(|listener| self.counts(port, listener) == Serves::Yes)
     }
 
-    /// The state of a port or range, by all `listeners`, which are sorted. Of a range it
-    /// is the best that one of its numbers has.
+    /// The state of a port, or the best state in a range of ports. `listeners` are all
+    /// listeners, sorted.
     fn state_of<'a>(&self, port: &RequiredPort, listeners: &'a [Listener]) -> State<'a> {
         let mut best = State::Closed;
         let numbers = listeners.chunk_by(|a, b| a.port_identity() == b.port_identity());
@@ -111,8 +110,9 @@ impl Question {
         best
     }
 
-    /// The same by the listeners on one port number. If the queue of one of several
-    /// sockets is too long, clients meet it: the number does not count as listening.
+    /// The state of a port that has these `sockets`, which all have the same number. If one
+    /// of several sockets has too long a queue, some clients end up in it, so the port does
+    /// not count as listening.
     fn state_of_number<'a>(&self, port: &RequiredPort, sockets: &'a [Listener]) -> State<'a> {
         let mut state = State::Closed;
         let mut longest: Option<&Listener> = None;
@@ -140,14 +140,14 @@ impl Question {
 }
 
 impl Expected for Question {
-    /// Ports have no namespace: there is one entry for each that is missing.
+    /// Adds one entry for each missing port. A port has no namespace, so its id is 0.
     fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>) {
         let is_missing = |port: &&RequiredPort| !self.has_listener(port, snapshot);
         let missing = self.ports.iter().filter(is_missing).count();
         if self.wanted != Wanted::Any || missing == self.ports.len() {
             lists.resize(missing, (0, Protocol::Tcp));
         }
-        // One look may miss a listener that is not allowed.
+        // The first look may have missed a listener that is not allowed.
         if self.allowed.is_some() && self.others(snapshot).next().is_none() {
             lists.push((0, Protocol::Tcp));
         }
@@ -155,8 +155,8 @@ impl Expected for Question {
 }
 
 impl Probe {
-    /// A probe that has not looked yet. `path` is the value of `PATH`, in which ss
-    /// is looked for.
+    /// A probe that has not looked yet. `path` is the value of `PATH`, where ss is searched
+    /// for.
     ///
     /// # Errors
     /// Those of [`Source::new`].
@@ -164,7 +164,8 @@ impl Probe {
         let source = Source::new(options.clone(), path);
         Ok(Probe {
             source: match question.wanted {
-                // What has ended holds nothing, whether it did so now or a moment ago.
+                // A process that has exited holds no port, so the answer is yes. It does not
+                // matter whether it exits before or after this call.
                 Wanted::None => source.or_else(Source::of_ended)?,
                 Wanted::All | Wanted::Any => source?,
             },
@@ -179,22 +180,42 @@ impl Probe {
         })
     }
 
-    /// Looks once. If the probe `looks_again`, the
-    /// source looks again for ports that are missing, before they count as closed.
+    /// Looks once.
     ///
     /// # Errors
     /// If the source has no complete answer. At the first look, [`Error::NotOwn`].
-    pub fn look(&mut self, looks_again: bool) -> Result<(), Error> {
+    pub fn look(&mut self) -> Result<(), Error> {
         self.unix.look();
-        if self.question.ports.is_empty() && self.question.allowed.is_none() {
-            return Ok(());
+        if self.asks_source() {
+            self.answer = self.source.poll(Known::default(), &mut self.snapshot)?;
+            self.judge_answer()?;
         }
-        let expected: &dyn Expected = &self.question;
-        let known = Known {
-            expected: looks_again.then_some(expected),
-            ..Known::default()
-        };
-        self.answer = self.source.poll(known, &mut self.snapshot)?;
+        Ok(())
+    }
+
+    /// Looks, and if ports are missing, looks again before they count as closed.
+    ///
+    /// # Errors
+    /// Those of [`Probe::look`].
+    pub fn look_twice(&mut self) -> Result<(), Error> {
+        self.unix.look();
+        if self.asks_source() {
+            let known = Known {
+                expected: Some(&self.question),
+                ..Known::default()
+            };
+            self.answer = self.source.poll(known, &mut self.snapshot)?;
+            self.judge_answer()?;
+        }
+        Ok(())
+    }
+
+    fn asks_source(&self) -> bool {
+        !self.question.ports.is_empty() || self.question.allowed.is_some()
+    }
+
+    /// Warns of what may be wrong in the last answer, and checks that it can be used.
+    fn judge_answer(&mut self) -> Result<(), Error> {
         let gaps = &self.answer.gaps;
         if gaps.exclusion.is_some()
             && !std::mem::replace(&mut self.said_exclusion, true)
@@ -206,7 +227,7 @@ impl Probe {
             self.require_own_addresses()?;
         }
         match self.answer.ended_root {
-            // What has ended holds nothing, which may be what is waited for.
+            // With `--closed`, a process that has exited is success: it holds no port.
             Some(pid) if self.question.wanted != Wanted::None => {
                 Err(SourceError::Tree(TreeError::Ended(pid)).into())
             }
@@ -214,10 +235,10 @@ impl Probe {
         }
     }
 
-    /// Checks that each address is one that can have a listener. One that has a listener
-    /// can, whatever the routes say (`IP_FREEBIND`).
+    /// Checks that each address in the question can have a listener. An address that already
+    /// has one can, whatever the routes say (`IP_FREEBIND`).
     fn require_own_addresses(&self) -> Result<(), Error> {
-        // Of another namespace, the routes of this one say nothing.
+        // The routes of this namespace say nothing about another one.
         if self.source.is_elsewhere() {
             return Ok(());
         }
@@ -244,11 +265,11 @@ impl Probe {
         self.question.wanted
     }
 
-    /// Whether the ports are as wanted, after a look. What is certainly not so is a
-    /// no, whatever else is unknown.
+    /// The answer after a look: whether the ports are as wanted. One port that certainly is
+    /// not makes the answer no, even if others are unknown.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if it depends on something that the source does not tell.
+    /// [`Error::Unknown`] if the answer depends on something that the source does not know.
     pub fn is_met(&self) -> Result<bool, Error> {
         let mut unknown = None;
         let mut is_any = false;
@@ -287,12 +308,12 @@ impl Probe {
         }
     }
 
-    /// Checks that more waiting can help: that no port is unknown for good.
+    /// Checks that waiting can help: that no port will stay unknown.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for the first port that is. If any one of the ports is
-    /// enough, another may still come, so nothing is for good. A listener that may keep
-    /// one from binding a port may still close.
+    /// [`Error::Unknown`] for the first port that will. Never with [`Wanted::Any`], because
+    /// another port may still open. Nor for a port that a listener may or may not keep from
+    /// being bound, because that listener may still close.
     pub fn require_knowable(&self) -> Result<(), Error> {
         for sought in self.unix.all() {
             if let UnixState::Unknown(reason) = &sought.state
@@ -314,8 +335,9 @@ impl Probe {
         Ok(())
     }
 
-    /// Whether the ports are as wanted by those listeners that `settling` has seen for
-    /// long enough, after a look from `start` to `end`. If so, the others are forgotten.
+    /// Whether the ports are as wanted if only those listeners count that `settling` has seen
+    /// for long enough. The last look was from `start` to `end`. If the answer is yes, the
+    /// other listeners are removed from the snapshot.
     pub fn settle(&mut self, settling: &mut Settling, [start, end]: [Instant; 2]) -> bool {
         let question = &self.question;
         let mut settled = self.snapshot.clone();
@@ -333,10 +355,10 @@ impl Probe {
         is_met
     }
 
-    /// The ports that are not, or not certainly, as wanted, after a look, as a message
-    /// names them. If there are none, all of them.
+    /// The ports that are not as wanted or unknown, for a message. If there are none, all
+    /// ports.
     pub fn names(&self) -> String {
-        let mut unmet = texts(&self.unmet(true));
+        let mut unmet = texts(&self.ports_that(|is_met| is_met != Some(true)));
         for sought in self.unix.all() {
             if !matches!(sought.state, UnixState::Listening) {
                 unmet.push(sought.socket.to_string());
@@ -349,23 +371,23 @@ impl Probe {
         explanation::names(unmet)
     }
 
-    /// Says why the answer is no: which ports are not as wanted, and what listens
-    /// instead. `after` follows the words `not listening`. It may look once more,
-    /// at all ports: whoever asks has the answer already.
+    /// Why the answer is no: which ports are not as wanted, and what listens instead.
+    /// `after` is printed after the words `not listening`. This may read all listeners once
+    /// more, which is not urgent because the answer is known.
     pub fn explain(&self, after: &str) -> String {
-        let mut unmet = self.unmet(false);
+        let mut unmet = self.ports_that(|is_met| is_met == Some(false));
         if self.question.wanted == Wanted::Any && unmet.len() < self.question.ports.len() {
-            // One was enough, but it was not alone.
+            // One port is enough, so the reason is a listener that is not allowed.
             unmet.clear();
         }
         if self.question.wanted == Wanted::None {
-            let is_in_the_way = |l: &&Listener| {
+            let blocks_port = |l: &&Listener| {
                 let mut ports = unmet.iter();
                 ports.any(|port| port.is_kept_by(l) == Serves::Yes)
             };
             let mut snapshot = self.snapshot.clone();
             source::name_holders(&self.options.choice, &mut snapshot);
-            let listeners = snapshot.listeners().iter().filter(is_in_the_way);
+            let listeners = snapshot.listeners().iter().filter(blocks_port);
             let (found, _) = explanation::found(&Vec::from_iter(listeners));
             return format!(
                 "{}: still taken{after} by {found}",
@@ -394,7 +416,7 @@ impl Probe {
             }
         }
         if !closed.is_empty() {
-            let (of, choice) = (self.options.of, &self.options.choice);
+            let (root, choice) = (self.options.of, &self.options.choice);
             let all = |of| {
                 let options = SourceOptions {
                     choice: choice.clone(),
@@ -410,19 +432,19 @@ impl Probe {
                 }
                 snapshot
             };
-            // What the source has to say, it said at the first look.
-            let (found, whole) = report::silently(|| (all(of), of.map(|_| all(None))));
+            // The source printed its warnings at the first look.
+            let (found, everything) = report::silently(|| (all(root), root.map(|_| all(None))));
             let found = Found {
                 listeners: found.listeners(),
-                of: of.zip(whole.as_ref().map(Snapshot::listeners)),
+                of_process: root.zip(everything.as_ref().map(Snapshot::listeners)),
             };
-            reasons.push(explanation::of(&closed, &found, after));
+            reasons.push(explanation::why_closed(&closed, &found, after));
         }
         reasons.extend(self.explain_others());
         reasons.join("; ")
     }
 
-    /// What listens besides the ports, if it may not.
+    /// The listeners that are not allowed, for a message.
     fn explain_others(&self) -> Option<String> {
         let mut others = Snapshot::default();
         let found = others.refill(|listeners| {
@@ -440,8 +462,8 @@ impl Probe {
         Some(format!("{found} {verb} listening{besides}{names}"))
     }
 
-    /// If any one of the ports was enough, writes the listeners that serve one to
-    /// stdout, as `lntu list` does.
+    /// With [`Wanted::Any`], prints the listeners that serve a port to stdout, as `lntu list`
+    /// does.
     ///
     /// # Errors
     /// If stdout cannot be written.
@@ -468,14 +490,17 @@ impl Probe {
         most.is_some_and(|most| sought.queues.udiag_rqueue > most)
     }
 
-    /// The ports that are certainly not as wanted, or also those of which it is unknown.
-    fn unmet(&self, or_unknown: bool) -> Vec<&RequiredPort> {
-        let is_unmet = |port: &&RequiredPort| match self.state(port) {
-            State::Listening => self.question.wanted == Wanted::None,
-            State::Queued(_) | State::Closed => self.question.wanted != Wanted::None,
-            State::Unknown(_) => or_unknown,
+    /// The ports of which `is_chosen` is true. Its argument says whether a port is as
+    /// wanted, or `None` if that is unknown.
+    fn ports_that(&self, is_chosen: fn(Option<bool>) -> bool) -> Vec<&RequiredPort> {
+        let is_chosen = |port: &&RequiredPort| {
+            is_chosen(match self.state(port) {
+                State::Listening => Some(self.question.wanted != Wanted::None),
+                State::Queued(_) | State::Closed => Some(self.question.wanted == Wanted::None),
+                State::Unknown(_) => None,
+            })
         };
-        self.question.ports.iter().filter(is_unmet).collect()
+        self.question.ports.iter().filter(is_chosen).collect()
     }
 
     fn state(&self, port: &RequiredPort) -> State<'_> {
@@ -505,7 +530,7 @@ fn texts(ports: &[&RequiredPort]) -> Vec<String> {
     ports.iter().map(ToString::to_string).collect()
 }
 
-/// Of a listener whose accept queue is too long.
+/// The reason for a listener whose accept queue is too long.
 fn queued(port: &str, recv_q: u32, send_q: Option<u32>) -> String {
     let backlog = match send_q {
         None => String::new(),

@@ -1,54 +1,63 @@
-//! `--settle`: a change is reported once it has lasted for some time. `wait` counts a
-//! listener only then.
+//! `--settle`: holds back a change until it has lasted for some time. `wait` uses the same
+//! rule before it counts a listener.
 
 use std::time::{Duration, Instant};
 
 use crate::listener::{Family, Identity, Listener};
 use crate::snapshot::{Change, Snapshot};
 
-/// A listener counts once two looks with at least this time between them saw it. Some
-/// programs bind a port for a few milliseconds to see whether it is free, close it, and
-/// listen later.
+/// `wait` counts a listener only if two polls that are at least this far apart saw it. Some
+/// programs bind a port for a few milliseconds to find out whether it is free, close it,
+/// and listen later.
 pub const CONFIRMATION: Duration = Duration::from_millis(50);
 
-/// The changes that were seen, and when each was first seen.
+/// The changes that are not reported yet, and when each was first seen.
 #[derive(Debug)]
 pub struct Settling {
     /// How long a change must last.
     duration: Duration,
-    /// Whether snapshots hold one listener for each port, as with `--by-port`.
+    /// Whether snapshots contain one listener per port, as with `--by-port`.
     by_port: bool,
     /// When the first poll ended.
     started: Option<Instant>,
-    /// Each change that the last poll saw, and when the first one that saw it ended. In the order of
-    /// [`Snapshot::changes_to`].
+    /// Each change that the last poll saw, and when the first poll that saw it ended. In the
+    /// order of [`Snapshot::changes_to`].
     seen: Vec<(Key, Instant)>,
 }
 
-/// What is timed: that a listener opened (true) or closed.
+/// Identifies a change: whether the listener opened (otherwise it closed), and its identity.
 type Key = (bool, Identity);
 
-/// When the change with this key was first seen, by the changes of one poll.
+/// When the change with this key was first seen, if it is in `seen`.
 fn first_seen(seen: &[(Key, Instant)], key: Key) -> Option<Instant> {
     let found = seen.binary_search_by_key(&key, |(key, _)| *key);
     found.ok().map(|index| seen[index].1)
 }
 
 impl Settling {
-    /// Reports a change once it has lasted for `duration`. If it counts `by_port`, a
-    /// port that opens may change its address meanwhile, and a listener that replaces
-    /// the one that was reported is reported together with the end of that one.
-    pub fn new(duration: Duration, by_port: bool) -> Settling {
+    /// Holds back a change until it has lasted for `duration`.
+    pub fn new(duration: Duration) -> Settling {
         Settling {
             duration,
-            by_port,
+            by_port: false,
             started: None,
             seen: Vec::new(),
         }
     }
 
-    /// Reverts in `current`, the snapshot of a poll from `start` to `end`, the changes
-    /// since `reported` that are not to be reported yet. False while none can be.
+    /// The same for snapshots that contain one listener per port. A port that opens may
+    /// change its address meanwhile. A listener that replaces another one on the same port
+    /// is reported together with the end of that one.
+    pub fn by_port(duration: Duration) -> Settling {
+        Settling {
+            by_port: true,
+            ..Settling::new(duration)
+        }
+    }
+
+    /// Undoes those changes since `reported` in `current` that have not lasted long enough.
+    /// `current` is from a poll that lasted from `start` to `end`. Returns false as long as
+    /// no change can have lasted long enough.
     pub fn hold_back(
         &mut self,
         [start, end]: [Instant; 2],
@@ -58,7 +67,7 @@ impl Settling {
         if self.duration.is_zero() {
             return true;
         }
-        // From the end of the first poll: it may have seen the change only then.
+        // Count from the end of the first poll, which may have seen the change only then.
         let lasts = |since: Instant| start.saturating_duration_since(since) >= self.duration;
         let before = std::mem::take(&mut self.seen);
         let mut early: Vec<Change> = reported.changes_to(current).collect();
@@ -82,9 +91,8 @@ impl Settling {
         lasts(*self.started.get_or_insert(end))
     }
 
-    /// The keys of the two changes that make one: that this listener, or the one that
-    /// was `reported` on its port, closed, and that this one, or whichever is now on its
-    /// port, opened.
+    /// The two keys of a change: the listener closed, and the listener opened. By port, the
+    /// listener that was `reported` on the port closed, and any listener on the port opened.
     fn keys(&self, listener: &Listener, reported: &Snapshot) -> [Key; 2] {
         let (mut closing, mut opening) = (listener.identity(), listener.identity());
         if self.by_port {
@@ -105,7 +113,7 @@ impl Settling {
         self.seen.is_empty()
     }
 
-    /// The listeners that were seen to open and are not reported yet.
+    /// The listeners that have opened and are not reported yet.
     pub fn opening(&self) -> impl Iterator<Item = Identity> {
         let is_opening = |((opens, _), _): &&(Key, Instant)| *opens;
         self.seen
@@ -124,18 +132,18 @@ mod tests {
         let mut snapshot = Snapshot::default();
         let address = "::".parse().unwrap();
         let fill = |listeners: &mut Vec<Listener>| {
-            let at = |&port| Listener::new(Protocol::Tcp, Endpoint { port, address });
-            listeners.extend(ports.iter().map(at));
+            let listener = |&port| Listener::new(Protocol::Tcp, Endpoint { port, address });
+            listeners.extend(ports.iter().map(listener));
             Ok::<_, ()>(())
         };
         snapshot.refill(fill).unwrap();
         snapshot
     }
 
-    /// The ports that are reported after each poll that sees these, with a poll
-    /// every second.
+    /// Polls once per second, and each poll sees the next element of `seen`. Returns the
+    /// ports that are reported after each poll.
     fn settled(seconds: u64, seen: &[&[u16]]) -> Vec<Vec<u16>> {
-        let mut settling = Settling::new(Duration::from_secs(seconds), false);
+        let mut settling = Settling::new(Duration::from_secs(seconds));
         let mut reported = Snapshot::default();
         let mut now = Instant::now();
         let report = |ports: &&[u16]| {
@@ -158,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_or_goes_and_comes_faster_is_never_reported() {
+    fn short_changes_are_never_reported() {
         let seen: [&[u16]; 8] = [&[1], &[1], &[1], &[1, 2], &[1], &[2], &[1, 2], &[1]];
         let reported = settled(2, &seen);
         assert_eq!(reported[2..], vec![vec![1]; 6]);
@@ -166,8 +174,7 @@ mod tests {
 
     #[test]
     fn by_port_another_address_does_not_start_the_clock_again() {
-        let settled = |by_port| {
-            let mut settling = Settling::new(Duration::from_secs(2), by_port);
+        let settled = |mut settling: Settling| {
             let (nothing, start) = (Snapshot::default(), Instant::now());
             let poll = |(seconds, address): (u64, &str)| {
                 let mut current = Snapshot::default();
@@ -184,14 +191,15 @@ mod tests {
             };
             [(0, "127.0.0.1"), (1, "0.0.0.0"), (2, "127.0.0.1")].map(poll)
         };
-        assert_eq!(settled(true), [0, 0, 1]);
-        assert_eq!(settled(false), [0, 0, 0]);
+        let duration = Duration::from_secs(2);
+        assert_eq!(settled(Settling::by_port(duration)), [0, 0, 1]);
+        assert_eq!(settled(Settling::new(duration)), [0, 0, 0]);
     }
 
-    /// The addresses on which port 1 is reported after each poll that sees it on these,
-    /// with a poll every second.
+    /// Polls once per second. Each poll sees port 1 on the addresses in the next element of
+    /// `seen`, which are separated by spaces. Returns the reported addresses after each poll.
     fn settled_by_port(seconds: u64, seen: &[&str]) -> Vec<String> {
-        let mut settling = Settling::new(Duration::from_secs(seconds), true);
+        let mut settling = Settling::by_port(Duration::from_secs(seconds));
         let mut reported = Snapshot::default();
         let mut now = Instant::now();
         let report = |addresses: &&str| {
@@ -221,11 +229,11 @@ mod tests {
         let (one, two, three) = ("127.0.0.1", "127.0.0.2", "127.0.0.3");
         let both = "127.0.0.1 127.0.0.2";
         for (seen, expected) in [
-            // It lasts; the port was closed first; a third one comes meanwhile.
+            // The new listener lasts; the port is closed first; a third listener follows.
             ([one, one, one, two, two, two], [one, one, two]),
             ([one, one, one, "", two, two], [one, one, one]),
             ([one, one, one, two, three, three], [one, one, three]),
-            // It comes back, or is replaced soon after it was reported.
+            // The first listener comes back, or is replaced soon after it was reported.
             ([one, one, one, two, one, two], [one, one, one]),
             ([one, one, both, two, two, two], [one, one, two]),
             ([one, one, one, two, both, two], [one, one, one]),
@@ -239,10 +247,10 @@ mod tests {
         assert_eq!(again[5..], [two, two, two, three]);
     }
 
-    /// While the output cannot be written, nothing is reported.
+    /// Nothing is reported while the output cannot be written.
     #[test]
     fn a_change_that_has_lasted_stays_due_until_it_is_reported() {
-        let mut settling = Settling::new(Duration::from_secs(1), false);
+        let mut settling = Settling::new(Duration::from_secs(1));
         let nothing = Snapshot::default();
         let start = Instant::now();
         for (seconds, expected) in [(0, 0), (1, 1), (2, 1), (3, 1)] {

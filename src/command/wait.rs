@@ -1,4 +1,4 @@
-//! `lntu wait`: wait until ports are listening, or until none is.
+//! `lntu wait`: waits until ports are listening, or until they are free.
 
 use std::time::{Duration, Instant};
 
@@ -11,28 +11,27 @@ use crate::output::Format;
 use crate::report;
 use crate::sys;
 
-/// How often a line on stderr says that the waiting goes on.
+/// The time between two lines on stderr that say what is awaited.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// How to wait.
+/// How long and how often `wait` looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitOptions {
     /// The time between two polls.
     pub interval: Interval,
-    /// When to give up. `None` for never.
+    /// When to give up. `None`: never.
     pub timeout: Option<Duration>,
-    /// How long the PORTs must listen without a break, if that was asked for.
+    /// The value of `--settle`: how long the PORTs must listen without a break.
     pub settle: Option<Duration>,
 }
 
-/// Waits until the ports are as wanted, then becomes the application. Without one, it
-/// returns true, and if any one of the ports was enough, writes what was found in
-/// `format`. If the ports are not as wanted at the timeout, it says why on stderr and
-/// returns false.
+/// Waits until the answer of `probe` is yes, then execs the application. Without an
+/// application, returns true, and with `--any`, prints the listeners that were found in
+/// `format`. At the timeout, prints the reason to stderr and returns false.
 ///
 /// # Errors
-/// If it cannot be told: at once where more waiting does not help, else at the
-/// timeout. If what was found cannot be written, or the application not executed.
+/// If the answer is unknown: immediately if waiting cannot help, otherwise at the timeout.
+/// If the listeners cannot be printed, or the application cannot be executed.
 pub fn run(
     mut probe: Probe,
     options: WaitOptions,
@@ -54,13 +53,17 @@ fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
     let mut next_progress = PROGRESS;
     let closes = probe.wanted() == Wanted::None;
     let least = options.settle.unwrap_or_default().max(CONFIRMATION);
-    let mut settling = Settling::new(least, false);
+    let mut settling = Settling::new(least);
     let mut is_last = false;
     loop {
         let start = Instant::now();
         pace.start_poll(start);
-        // Only "closed" is said after one look, which must then be right.
-        probe.look(closes)?;
+        // One snapshot proves that a port listens, but not that none does. Listeners are
+        // confirmed by the next poll, so only --closed needs a second look.
+        match closes {
+            true => probe.look_twice()?,
+            false => probe.look()?,
+        }
         let end = Instant::now();
         let is_met = probe.is_met();
         let is_listening = !closes && matches!(is_met, Ok(true));
@@ -74,7 +77,8 @@ fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
         probe.require_knowable()?;
         let waited = started.elapsed();
         if options.timeout.is_some_and(|timeout| waited >= timeout) {
-            // What was first seen in time may be confirmed by one more look.
+            // A listener that was first seen before the timeout may be confirmed by one
+            // more poll.
             if !is_listening || options.settle.is_some() || is_last {
                 is_met?;
                 report::warn_of(|| explain(probe, is_listening, options, waited));
@@ -100,12 +104,12 @@ fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
                 due = due.min(started + timeout);
             }
         }
-        // Not std's `sleep`, which panics where the kernel refuses to.
+        // std's `sleep` panics if the kernel refuses the call.
         sys::wait_until_gone(due, None, None);
     }
 }
 
-/// Why the answer is no after this time.
+/// Why the answer is still no after `waited`.
 fn explain(probe: &Probe, is_listening: bool, options: WaitOptions, waited: Duration) -> String {
     let (seconds, tenths) = (waited.as_secs(), waited.subsec_millis() / 100);
     let after = match options.timeout {

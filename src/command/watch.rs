@@ -1,4 +1,4 @@
-//! `lntu watch`: print the listeners, then every change, for ever.
+//! `lntu watch`: prints the listeners, then every change, until it is stopped.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -22,15 +22,15 @@ use crate::sys::{self, Parent};
 pub struct WatchOptions {
     /// The time between two polls.
     pub interval: Interval,
-    /// Do not write the listeners that are there at the start.
+    /// Do not write the listeners that exist at the start.
     pub changes_only: bool,
     /// Write the whole table on every change instead of the changed lines.
     pub full: bool,
     /// How long a change must last before it is written.
     pub settle: Duration,
-    /// Write one line for each protocol and port, however many addresses listen.
+    /// Write one line per protocol and port, however many addresses listen.
     pub by_port: bool,
-    /// Where to look, and what must listen, before a service manager is told.
+    /// With `--notify`: where to look, and which ports must listen.
     pub notify: Option<(SourceOptions, Question)>,
 }
 
@@ -39,14 +39,14 @@ pub struct WatchOptions {
 pub struct Watcher {
     source: Source,
     output: Output,
-    /// The application that this runs beside, and must not outlive.
+    /// The application, if the watcher runs beside one. The watcher must not outlive it.
     parent: Option<Parent>,
     renderer: Renderer,
     options: WatchOptions,
-    /// `None` if there is nobody to tell, or once that is done.
+    /// `None` without `--notify`, and after the message was sent.
     notifier: Option<Notifier>,
     pace: Pace,
-    /// What a reader of the output knows, once `unsent` is written.
+    /// What a reader of the output knows as soon as `unsent` is written.
     reported: Snapshot,
     current: Snapshot,
     settling: Settling,
@@ -54,30 +54,31 @@ pub struct Watcher {
     /// Lines that were rendered and are not written yet.
     unsent: Vec<u8>,
     header_is_due: bool,
-    /// The listeners that were there at the start have been reported.
+    /// The listeners that existed at the start have been reported.
     started: bool,
-    /// Why no source could be read at the last poll, if none could.
+    /// Why the last poll failed, if it did.
     source_error: Option<String>,
-    /// What was rendered says that no source can be read.
+    /// A reader was told that no source can be read.
     is_lost: bool,
-    /// What was rendered says that polls come late.
+    /// A reader was told that polls are late.
     is_late: bool,
-    /// What was rendered says so of UDP.
+    /// A reader was told that polls of UDP are late.
     is_udp_late: bool,
-    /// What was said on stderr does.
+    /// A warning on stderr said that polls of UDP are late.
     said_udp_late: bool,
-    /// What the last poll that succeeded found out besides the listeners.
+    /// What the last successful poll found out besides the listeners.
     answer: Answer,
-    /// That listeners of the process that was asked about may be missing was said.
+    /// A warning said that listeners of the process given with `--of` may be missing.
     said_missing: bool,
-    /// What was rendered says that these namespaces cannot be read.
+    /// The inodes of the namespaces that a reader was told cannot be read.
     lost: Vec<u64>,
     output_fails: bool,
-    /// The process that was asked about has ended, which was rendered.
+    /// A reader was told that the process given with `--of` has ended.
     root_has_ended: bool,
 }
 
-/// The listeners that a watcher expects: what was reported, and what is settling.
+/// The listeners that a watcher expects to find: those that were reported, and those that
+/// are settling.
 struct ExpectedListeners<'a> {
     reported: &'a Snapshot,
     settling: &'a Settling,
@@ -89,7 +90,7 @@ impl Expected for ExpectedListeners<'_> {
         let list_of = |(namespace, protocol, _): Identity| (namespace, protocol);
         let closing = self.reported.difference(snapshot);
         lists.extend(closing.map(|listener| list_of(listener.identity())));
-        // By port, an opening listener may have changed its address meanwhile.
+        // With --by-port, an opening listener may have changed its address since.
         let is_missing = |identity: &Identity| match (self.by_port, *identity) {
             (true, (namespace, protocol, endpoint)) => {
                 let port = (namespace, protocol, endpoint.port);
@@ -102,17 +103,18 @@ impl Expected for ExpectedListeners<'_> {
     }
 }
 
-/// At most this many closed listeners of one network namespace are reported in one poll, and
-/// at most as many opened ones.
+/// The most closed listeners, and the most opened listeners, of one network namespace that
+/// one poll reports.
 const MOST_CHANGES: usize = 500;
 
-/// Leaves out the changes that one network namespace has beyond [`MOST_CHANGES`], so that
-/// the lines of a poll are bounded. They are changes at the next poll, too, as long as they
-/// last, because they are not applied to what was reported.
+/// Removes the changes of each network namespace beyond [`MOST_CHANGES`], so that the number
+/// of lines per poll is bounded. The next poll finds them again unless they were undone,
+/// because they are not applied to `reported`.
 fn limit_lines(changes: &mut Vec<Change>, by_port: bool) {
     let key = |change: &Change| {
         let mut key = change.listener().identity();
-        // By port, the end of one listener and the start of the next are reported together.
+        // With --by-port, the end of one listener and the start of the next are reported
+        // together.
         if by_port {
             key.2.address = Family::V4.wildcard();
         }
@@ -126,15 +128,16 @@ fn limit_lines(changes: &mut Vec<Change>, by_port: bool) {
     let lists = changes.chunk_by(|a, b| list(a) == list(b));
     let first_left_out = lists.filter_map(|list| list.get(MOST_CHANGES));
     let ends = first_left_out.map(|change| (key(change), inode(change)));
-    // Where one namespace is looked at, it holds up no other.
+    // Without --all-namespaces, the id is 0, and no other namespace has to be protected.
     let ends: Vec<(Identity, u64)> = ends.filter(|(end, _)| end.0 != 0).collect();
     changes.retain(|change| {
         let (key, inode) = (key(change), inode(change));
-        ends.iter().all(|(end, of_end)| match end.0 == key.0 {
+        ends.iter().all(|(end, end_inode)| match end.0 == key.0 {
             true => key < *end,
-            // The listeners of a namespace that is gone close before those of the one that
-            // got its inode open: the output names both by that.
-            false => inode != *of_end || matches!(change, Change::Closed(_)),
+            // A new namespace can reuse the inode of one that is gone, and the output names
+            // both by the inode. So all listeners of the old one close before any listener
+            // of the new one opens.
+            false => inode != *end_inode || matches!(change, Change::Closed(_)),
         })
     });
 }
@@ -154,7 +157,10 @@ impl Watcher {
             source,
             output,
             parent,
-            settling: Settling::new(options.settle, options.by_port),
+            settling: match options.by_port {
+                true => Settling::by_port(options.settle),
+                false => Settling::new(options.settle),
+            },
             pace: Pace::new(options.interval, Instant::now(), sys::cpu_time()),
             notifier,
             reported: Snapshot::default(),
@@ -188,9 +194,9 @@ impl Watcher {
         }
     }
 
-    /// Polls once, writes what changed, and returns when the next poll is due. Breaks
-    /// when there is nobody to write for, or nothing more to come. While the source fails,
-    /// nothing closes.
+    /// Polls once, writes what changed, and returns when the next poll is due. Breaks if
+    /// nobody reads the output, or nothing more can change. While the source fails, no
+    /// listener is reported as closed.
     pub fn poll(&mut self) -> ControlFlow<(), Instant> {
         let start = Instant::now();
         if self.pace.start_poll(start) {
@@ -218,8 +224,7 @@ impl Watcher {
             self.notifier = None;
         }
         let mut has_changed = !self.settling.is_calm() || self.notifier.is_some();
-        // Old lines go out before new ones are rendered, so what waits to be written
-        // does not grow.
+        // Unsent lines are written before new ones are rendered, so the buffer does not grow.
         if self.unsent.is_empty() {
             self.render_status();
             if is_settled {
@@ -232,12 +237,12 @@ impl Watcher {
         if self.is_over() {
             return ControlFlow::Break(());
         }
-        // Writing counts, too.
+        // The cost of a poll includes writing.
         let due = (self.pace).end_poll(Instant::now(), sys::cpu_time(), has_changed);
         ControlFlow::Continue(due)
     }
 
-    /// Says that polls come late, or no longer do.
+    /// Warns that polls are late, or says that they are on time again.
     fn say_if_late(&self) {
         match self.pace.late() {
             None => report::warn(format_args!("polling on time again")),
@@ -255,7 +260,8 @@ impl Watcher {
         }
     }
 
-    /// Says that the UDP listeners of network namespaces are read late, or no longer are.
+    /// Warns that the UDP listeners of network namespaces are read late, or says that they
+    /// are read on time again.
     fn say_if_udp_late(&mut self) {
         let late = self.pace.late_turns();
         let said = std::mem::replace(&mut self.said_udp_late, late.is_some());
@@ -287,9 +293,9 @@ impl Watcher {
         self.source.poll(known, &mut self.current)
     }
 
-    /// Makes of the current snapshot what is to be reported: merges ports, takes back
-    /// what has not settled, and names holders. Returns whether anything can be
-    /// reported yet. The poll began at `start`.
+    /// Turns the current snapshot into what is reported: merges ports, holds back changes
+    /// that have not settled, and finds holders. Returns whether anything can be reported
+    /// yet. The poll began at `start`.
     fn refine(&mut self, start: Instant) -> bool {
         let Watcher {
             source,
@@ -300,9 +306,9 @@ impl Watcher {
             ..
         } = self;
         let by_port = self.options.by_port;
-        // Each socket has holders of its own, so they are found before ports are
-        // merged. What is excluded must not settle. Else, what does not last is not
-        // searched for.
+        // Each socket has its own holders, so they are found before ports are merged. They
+        // are found before settling, too, if they decide which listeners are excluded.
+        // Otherwise they are found last, so that short-lived listeners cost nothing.
         let is_first = by_port || source.excludes_holders();
         let mut find_holders = |current: &mut Snapshot| {
             let found = source.find_holders(current);
@@ -321,8 +327,8 @@ impl Watcher {
         is_settled
     }
 
-    /// Says which network namespaces can be read no longer, or again. Says once that
-    /// listeners of the process that was asked about may be missing.
+    /// Prints which network namespaces can no longer be read, or can be read again. Warns
+    /// once that listeners of the process given with `--of` may be missing.
     fn note_gaps(&mut self, answer: Answer) {
         let gaps = &answer.gaps;
         if !self.said_missing
@@ -333,11 +339,12 @@ impl Watcher {
             self.said_missing = true;
         }
         let (before, now) = (&self.answer.gaps.unreadable, &gaps.unreadable);
-        let is_in = |all: &[Unreadable], inode| all.iter().any(|one| one.inode == inode);
-        for one in now.iter().filter(|one| !is_in(before, one.inode)) {
-            report::warn(format_args!("{one}; trying again"));
+        let contains =
+            |all: &[Unreadable], inode| all.iter().any(|namespace| namespace.inode == inode);
+        for namespace in now.iter().filter(|new| !contains(before, new.inode)) {
+            report::warn(format_args!("{namespace}; trying again"));
         }
-        for Unreadable { inode, .. } in before.iter().filter(|one| !is_in(now, one.inode)) {
+        for Unreadable { inode, .. } in before.iter().filter(|old| !contains(now, old.inode)) {
             let what = match answer.ended_namespaces.contains(inode) {
                 true => "no process left in it",
                 false => "reading its listeners again",
@@ -347,8 +354,8 @@ impl Watcher {
         self.answer = answer;
     }
 
-    /// Whether nothing more can come: the process that was asked about has ended, and
-    /// its sockets are closed.
+    /// Whether nothing more can change: the process given with `--of` has ended, and its
+    /// sockets are closed.
     fn is_over(&self) -> bool {
         self.root_has_ended
             && self.settling.is_calm()
@@ -357,13 +364,12 @@ impl Watcher {
             && self.unsent.is_empty()
     }
 
-    /// How often polls had to look again so far.
+    /// The number of second looks so far.
     pub fn second_looks(&self) -> SecondLooks {
         self.source.second_looks()
     }
 
-    /// Renders the changes from what was reported to the current snapshot, and
-    /// counts them as reported.
+    /// Renders the changes from `reported` to `current`, and applies them to `reported`.
     fn render(&mut self) {
         let is_first = !self.started;
         sys::give_back(&mut self.changes);
@@ -388,8 +394,8 @@ impl Watcher {
         }
     }
 
-    /// Renders whether a source can be read, and each namespace, and whether polls come
-    /// in time, if that is not what was said last.
+    /// Renders the status of the source, of each namespace and of the pace, if it has changed
+    /// since it was last rendered.
     fn render_status(&mut self) {
         let Watcher {
             renderer,
@@ -420,7 +426,7 @@ impl Watcher {
         self.is_udp_late = pace.late_turns().is_some();
         let unreadable = &answer.gaps.unreadable;
         lost.retain(|inode| {
-            let is_lost = unreadable.iter().any(|one| one.inode == *inode);
+            let is_lost = unreadable.iter().any(|lost| lost.inode == *inode);
             if !is_lost {
                 say(Status::Back(Some(*inode)));
             }
@@ -434,8 +440,8 @@ impl Watcher {
         }
     }
 
-    /// Renders, after what was there at the start, that the process that was asked about
-    /// has ended. Says so on stderr, too.
+    /// Renders once that the process given with `--of` has ended, after the listeners that
+    /// existed at the start. Prints it to stderr, too.
     fn render_end(&mut self) {
         if let Some(pid) = self.answer.ended_root
             && self.started
@@ -453,16 +459,16 @@ impl Watcher {
         } else {
             self.render_changes();
         }
-        // A listener that stays is kept as it was reported. So its closing line
-        // differs from its first line in the state only.
+        // Only the changes are applied, so a listener's closing line differs from its first
+        // line only in the state.
         self.reported.apply(&self.changes);
         self.started = true;
     }
 
-    /// Renders a line for each change, and the header before the first ones.
+    /// Renders a line for each change, and the header before the first line.
     fn render_changes(&mut self) {
         let now = Timestamp::now();
-        // What is there at the start did not open now.
+        // The listeners that exist at the start opened earlier.
         let opened = match self.started {
             true => Event::Opened,
             false => Event::Listening,
@@ -477,15 +483,15 @@ impl Watcher {
             match change {
                 Change::Closed(_) => {
                     self.renderer.line(Event::Closed, listener, now, text);
-                    // The new listener of this port comes next, whatever else changed, so
-                    // that both are in one write.
+                    // The new listener of this port follows immediately, so that both lines
+                    // are in one write.
                     let by_port = self.options.by_port;
                     let on_port = self.current.on_port(port).iter().filter(|_| by_port);
                     for new in on_port {
                         self.renderer.line(Event::Opened, new, now, text);
                     }
                 }
-                // This was written with the listener that it replaces.
+                // This line was written together with that of the listener it replaces.
                 Change::Opened(_)
                     if self.options.by_port && !self.reported.on_port(port).is_empty() => {}
                 Change::Opened(_) => self.renderer.line(opened, listener, now, text),
@@ -493,9 +499,8 @@ impl Watcher {
         }
     }
 
-    /// Renders the whole table. The header marks its start. Without a header, an
-    /// empty line marks its end. JSON has neither, so there the listeners that
-    /// closed come first.
+    /// Renders the whole table. The header marks its start; without a header, an empty line
+    /// marks its end. JSON has neither, so the listeners that closed are rendered first.
     fn render_table(&mut self) {
         let (now, text) = (Timestamp::now(), &mut self.unsent);
         let format = self.renderer.format();
@@ -558,7 +563,8 @@ mod tests {
         }
     }
 
-    /// A snapshot of ports of namespace 7 on this address, and of one of namespace 8.
+    /// A snapshot with these `ports` of namespace 7 on this address, and with the port
+    /// `other` of namespace 8.
     fn snapshot(address: &str, ports: std::ops::Range<u16>, other: u16) -> Snapshot {
         let mut snapshot = Snapshot::default();
         let fill = |listeners: &mut Vec<Listener>| {
@@ -570,15 +576,16 @@ mod tests {
         snapshot
     }
 
-    /// How many changes of namespaces 7 and 8 each poll reports, until there are none.
+    /// The number of changes of namespace 7, and of other namespaces, that each poll reports
+    /// until there are none.
     fn reported(before: Snapshot, now: &Snapshot, by_port: bool) -> Vec<(usize, usize)> {
         let mut reported = before;
         let mut counts = Vec::new();
         loop {
             let mut changes = Vec::from_iter(reported.changes_to(now));
             limit_lines(&mut changes, by_port);
-            let of_it = |change: &&Change| change.listener().identity().0 == 7;
-            let count = changes.iter().filter(of_it).count();
+            let is_of_7 = |change: &&Change| change.listener().identity().0 == 7;
+            let count = changes.iter().filter(is_of_7).count();
             if changes.is_empty() {
                 return counts;
             }
@@ -588,7 +595,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_a_busy_namespace_wait_and_those_of_others_do_not() {
+    fn only_the_changes_of_a_busy_namespace_wait() {
         let (before, now) = (snapshot("::1", 0..0, 80), snapshot("::1", 1..1301, 81));
         let counts = reported(before.clone(), &now, false);
         assert_eq!(counts, [(500, 2), (500, 0), (300, 0)]);
@@ -596,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_opens_nothing_while_the_earlier_one_of_its_inode_closes() {
+    fn an_old_namespace_closes_before_its_inode_opens() {
         let mut reported = snapshot("::1", 1..1301, 80);
         let mut now = Snapshot::default();
         let fill = |listeners: &mut Vec<Listener>| {
