@@ -1,4 +1,4 @@
-//! What a command line means.
+//! The meaning of a command line.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::source::SourceOptions;
 pub struct CommandLine {
     /// What the program is asked to do.
     pub command: Command,
-    /// How much it says on stderr.
+    /// How much it prints to stderr.
     pub verbosity: Verbosity,
 }
 
@@ -25,18 +25,18 @@ pub struct CommandLine {
 pub enum Command {
     /// Print the listeners, then every change.
     Watch {
-        /// Which listeners, from where.
+        /// Which listeners to look for, and where.
         source: Box<SourceOptions>,
         /// Where lines go.
         output: OutputOptions,
         /// What is written, and when.
         options: WatchOptions,
-        /// Runs beside the watcher. It starts whatever becomes of the watcher.
+        /// Runs beside the watcher. It starts even if the watcher fails.
         application: Option<Application>,
     },
     /// Print the listeners once.
     List {
-        /// Which listeners, from where.
+        /// Which listeners to look for, and where.
         source: Box<SourceOptions>,
         /// Where lines go.
         output: OutputOptions,
@@ -49,7 +49,7 @@ pub enum Command {
         source: Box<SourceOptions>,
         /// What is asked.
         question: Question,
-        /// How to write what is found, if one of the ports is enough.
+        /// How to print listeners with `--any`.
         format: Format,
     },
     /// Wait until ports are as wanted.
@@ -58,25 +58,25 @@ pub enum Command {
         source: Box<SourceOptions>,
         /// What is asked.
         question: Question,
-        /// How to write what is found, if one of the ports is enough.
+        /// How to print listeners with `--any`.
         format: Format,
-        /// How to wait.
+        /// How long and how often to look.
         options: WaitOptions,
-        /// What to become then.
+        /// The program to exec after the wait.
         application: Option<Application>,
     },
     /// Copy this program to this file or directory.
     Install(PathBuf),
-    /// Print help: that of this command, or of all.
+    /// Print the help of this command, or of the program.
     Help(Option<CommandName>),
     /// Print the version.
     Version,
 }
 
-/// Where lines go, and how they look.
+/// Where lines go, and in which format.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputOptions {
-    /// How they look.
+    /// The format of the lines.
     pub format: Format,
     /// The file to append to; `None` for stdout.
     pub path: Option<PathBuf>,

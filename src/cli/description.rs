@@ -1,16 +1,15 @@
-//! The one description of the command line: the parser looks commands and
-//! options up here, and `--help`, the man page and the completions are written
-//! from it.
+//! The table of commands and options. The parser looks them up here, and `--help`, the man
+//! page and the completions are generated from it.
 
 use std::ffi::OsStr;
 
 use super::values::{EXCLUDED, SOURCES, words};
 use crate::exit_status::GivenBy;
 
-/// A command, as it is typed.
+/// The name of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommandName {
-    /// `watch`, which is also meant where none is typed.
+    /// `watch`, which is the default.
     #[default]
     Watch,
     /// `list`.
@@ -26,13 +25,13 @@ pub enum CommandName {
 }
 
 impl CommandName {
-    /// The command that is typed so.
+    /// The command with this name.
     pub fn of(text: &OsStr) -> Option<CommandName> {
         let mut names = COMMANDS.iter().map(|command| command.name);
         names.find(|name| text == name.text())
     }
 
-    /// What is typed for it.
+    /// The name as typed.
     pub fn text(self) -> &'static str {
         match self {
             CommandName::Watch => "watch",
@@ -58,24 +57,24 @@ impl CommandName {
 /// A command.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandSpec {
-    /// What it is called.
+    /// Its name.
     pub name: CommandName,
-    /// How it is typed.
+    /// Its synopsis.
     pub usage: &'static str,
-    /// What it does, in less than a sentence.
+    /// What it does, as a phrase.
     pub summary: &'static str,
-    /// A command line that many users need.
+    /// An example of a common command line.
     pub example: &'static str,
     takes_application: bool,
 }
 
 impl CommandSpec {
-    /// Whether `-- COMMAND` may follow: whether it can become an application.
+    /// Whether it accepts `-- COMMAND`.
     pub fn takes_application(&self) -> bool {
         self.takes_application
     }
 
-    /// Whether it can end with an exit status that these commands give.
+    /// Whether it is one of the commands that can exit with a status of `given_by`.
     pub(super) fn can_end_with(&self, given_by: GivenBy) -> bool {
         match given_by {
             GivenBy::All => true,
@@ -134,16 +133,16 @@ pub static COMMANDS: [CommandSpec; 6] = [
 /// Options that belong together.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
-    /// What they are about.
+    /// The heading of the group.
     pub title: &'static str,
-    /// The commands that its options are for, but where they say otherwise.
+    /// The commands that its options are for, unless an option says otherwise.
     pub commands: &'static [CommandName],
-    /// The options, in the order in which they are explained.
+    /// The options, in the order in which they are documented.
     pub options: &'static [OptionSpec],
 }
 
 impl Group {
-    /// Whether its options are for every command that takes any.
+    /// Whether its options are for every command that has options.
     pub fn is_for_all(&self) -> bool {
         self.commands == ALL
     }
@@ -158,19 +157,19 @@ pub struct OptionSpec {
     pub long: &'static str,
     /// The commands that take it.
     pub commands: &'static [CommandName],
-    /// What it does, in less than a sentence.
+    /// What it does, as a phrase.
     pub help: &'static str,
-    /// Whether it may be given more than once, each time with another value.
+    /// Whether it may be given more than once, with a different value each time.
     pub is_repeatable: bool,
     is_about_printing: bool,
-    /// For a command that does not accept it: how to say the same there.
+    /// What to use instead with a command that does not accept it.
     pub(super) instead: &'static str,
     pub(super) action: Action,
 }
 
 impl OptionSpec {
-    /// Whether this command, which accepts it, does so only with `--any`: it is about
-    /// printing, and `check` and `wait` print listeners only then.
+    /// Whether `command` accepts it only with `--any`: `check` and `wait` print listeners only
+    /// with that option.
     pub(super) fn needs_any(&self, command: CommandName) -> bool {
         self.is_about_printing && PROBES.contains(&command)
     }
@@ -180,7 +179,7 @@ impl OptionSpec {
         self
     }
 
-    /// `check` and `wait` accept it only with `--any`.
+    /// The same option, which `check` and `wait` accept only with `--any`.
     const fn with_any(mut self) -> OptionSpec {
         self.is_about_printing = true;
         self
@@ -191,7 +190,7 @@ impl OptionSpec {
         self
     }
 
-    /// The value that it takes, if it does.
+    /// The value that it takes, if any.
     pub fn value(&self) -> Option<&ValueSpec> {
         match &self.action {
             Action::Take(_, value) => Some(*value),
@@ -203,26 +202,26 @@ impl OptionSpec {
 /// The value of an option.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueSpec {
-    /// What stands for it in help.
+    /// The placeholder in help.
     pub name: &'static str,
-    /// What can be known of it.
+    /// What a shell can complete.
     pub kind: ValueKind,
 }
 
-/// What can be known of a value before it is typed.
+/// What a shell can complete as the value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
     /// Nothing.
     Any,
-    /// It is one of these, or something else that cannot be known.
+    /// One of these words, among other values.
     Words(&'static [&'static str]),
-    /// It is a file.
+    /// A file.
     File,
-    /// It is a directory.
+    /// A directory.
     Directory,
 }
 
-/// What the parser does at an option.
+/// What the parser does when it reads an option.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     Help,
@@ -251,7 +250,7 @@ pub(super) enum Flag {
     Json,
     Timestamps,
     NoHeader,
-    /// Changes nothing.
+    /// An option of ss that changes nothing here.
     Habit,
     Verbose,
     Quiet,
@@ -342,9 +341,9 @@ const fn setting(
     option(short, long, commands, help, Action::Take(setting, value))
 }
 
-/// Makes [`GROUPS`] and [`DETAILS`] from one table: a row for each option, then, after
-/// `=>`, its details in the manual. They are two, since the program has no manual and
-/// should not carry its text.
+/// Makes [`GROUPS`] and [`DETAILS`] from one table. Each row is an option, and after `=>`,
+/// its details for the manual. The two are separate so that the text of the manual does not
+/// end up in the program.
 macro_rules! option_table {
     ($($title:literal, $commands:ident { $($option:expr $(=> $details:literal)?;)* })*) => {
         /// All options.
@@ -352,7 +351,8 @@ macro_rules! option_table {
             Group { title: $title, commands: $commands, options: &[$($option),*] },
         )*];
 
-        /// What only the manual says of each option of each group, in the same order.
+        /// The details of each option of each group, in the same order. Only the manual
+        /// contains them.
         pub static DETAILS: [&[&str]; GROUPS.len()] = [$(
             &[$(concat!($($details)?)),*],
         )*];
@@ -534,13 +534,13 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
     GROUPS.iter().flat_map(|group| group.options)
 }
 
-/// What the program is.
+/// What the program does, as a phrase.
 pub const ABOUT: &str = "which TCP ports are listening and which UDP ports are bound";
 
-/// The form of a PORT.
+/// The syntax of a PORT.
 pub const PORT_FORM: &str = "[ADDRESS:]PORT[-PORT][/PROTO]";
 
-/// A PORT of each kind.
+/// One example of each kind of PORT.
 pub const PORT_EXAMPLES: &[&str] = &[
     "8080",
     "53/udp",
@@ -550,8 +550,8 @@ pub const PORT_EXAMPLES: &[&str] = &[
     "[::1]:8080/tcp",
 ];
 
-/// What a PORT means: the commands that this is about, where it is not about all, and
-/// what is said of them.
+/// What a PORT means: the commands that a sentence applies to, how the sentence starts if it
+/// has to name them, and its text.
 pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     (
         PRINTING,

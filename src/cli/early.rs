@@ -1,4 +1,4 @@
-//! What is known of a command line before there is memory to read it.
+//! Reads as much of a command line as is possible without allocating memory.
 
 use std::ffi::OsStr;
 
@@ -7,18 +7,18 @@ use super::description::CommandName;
 /// The `-- COMMAND` of a watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beside {
-    /// How many of the last arguments COMMAND and its own arguments are.
+    /// The number of last arguments that are COMMAND and its own arguments.
     pub words: usize,
     /// Whether warnings are unwanted.
     pub is_quiet: bool,
 }
 
-/// Finds the COMMAND that starts whatever becomes of the watcher, without memory.
-/// `arguments` follow the program's name.
+/// Finds the COMMAND to start even if there is no memory for the watcher. Does not allocate.
+/// `arguments` are those after the program's name.
 ///
-/// This does not know which arguments are values of options. So no COMMAND is found
+/// This does not know which arguments are values of options. Therefore it finds no COMMAND
 /// after a word that may be another command: after `wait`, COMMAND must not start before
-/// its ports are seen. A `q` among short options counts as `-q`.
+/// its ports are listening. A `q` among short options counts as `-q`.
 pub fn beside<'a>(mut arguments: impl Iterator<Item = &'a OsStr> + Clone) -> Option<Beside> {
     let mut is_quiet = false;
     while let Some(argument) = arguments.next() {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_found_where_another_may_be_meant() {
+    fn no_command_is_found_if_another_may_be_meant() {
         for line in [
             "wait 80 -- /app",
             "-q wait 80 -- /app",

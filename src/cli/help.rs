@@ -1,4 +1,4 @@
-//! What `lntu --help` prints.
+//! The text of `lntu --help`.
 
 use super::description::{
     ABOUT, COMMANDS, CommandName, CommandSpec, OptionSpec, PORT_EXAMPLES, PORT_FORM, PORT_MEANING,
@@ -6,19 +6,19 @@ use super::description::{
 };
 use crate::exit_status::{self, EXIT_STATUSES, GivenBy};
 
-/// No line is wider.
+/// The width of the longest line.
 const WIDTH: usize = 80;
 
-/// Where explanations start.
+/// The column in which the explanations of options start.
 const COLUMN: usize = 23;
 
-/// Where what is said of a command starts.
+/// The column in which the explanation of a command starts.
 const INDENT: usize = 6;
 
-/// The text, made from the description of the command line: the options of one command, or
-/// what the commands are.
-pub fn help(of: Option<CommandName>) -> String {
-    let is_shown = |command: &&CommandSpec| of.is_none_or(|name| command.name == name);
+/// The help of one command with its options, or an overview of all commands. It is made from
+/// the description of the command line.
+pub fn help(command: Option<CommandName>) -> String {
+    let is_shown = |shown: &&CommandSpec| command.is_none_or(|name| shown.name == name);
     let commands = || COMMANDS.iter().filter(is_shown);
     let mut text = String::new();
     push(&mut text, &["lntu: ", ABOUT, "\n\n"]);
@@ -27,27 +27,27 @@ pub fn help(of: Option<CommandName>) -> String {
         fill(&mut text, 0, INDENT, command.summary);
         push(&mut text, &["      $ ", command.example, "\n"]);
     }
-    if of.is_none_or(CommandName::takes_ports) {
+    if command.is_none_or(CommandName::takes_ports) {
         push(&mut text, &["\nPORT is ", PORT_FORM, ":\n"]);
         for example in PORT_EXAMPLES {
             push(&mut text, &["  ", example]);
         }
         text.push('\n');
-        fill(&mut text, 0, 0, &port_meaning(of));
+        fill(&mut text, 0, 0, &port_meaning(command));
     }
-    if let Some(name) = of {
+    if let Some(name) = command {
         push_options(&mut text, name);
     }
     push_exit_statuses(&mut text, |by| {
         commands().any(|command| command.can_end_with(by))
     });
-    if of.is_none() {
+    if command.is_none() {
         text.push_str("\n\"lntu help COMMAND\" lists the options of a command.\n");
     }
     text
 }
 
-/// The options of a command, if it has any.
+/// Appends the options of a command, if it has any.
 fn push_options(text: &mut String, name: CommandName) {
     let mut separator = "\n";
     for option in options().filter(|option| option.commands.contains(&name)) {
@@ -60,7 +60,7 @@ fn push_options(text: &mut String, name: CommandName) {
     }
 }
 
-/// The exit statuses of these commands, in one paragraph.
+/// Appends the exit statuses for which `is_given` is true, in one paragraph.
 fn push_exit_statuses(text: &mut String, is_given: impl Fn(GivenBy) -> bool) {
     let mut words = String::from("Exit status:");
     let mut separator = " ";
@@ -78,12 +78,12 @@ fn push_exit_statuses(text: &mut String, is_given: impl Fn(GivenBy) -> bool) {
     fill(text, 0, 0, &words);
 }
 
-/// What a PORT means to one command, or to all.
-pub fn port_meaning(of: Option<CommandName>) -> String {
+/// What a PORT means to one command, or to each command.
+pub fn port_meaning(command: Option<CommandName>) -> String {
     let mut text = String::new();
     for (commands, whose, meaning) in PORT_MEANING {
         let separator = if text.is_empty() { "" } else { " " };
-        match of {
+        match command {
             None => push(&mut text, &[separator, whose, meaning]),
             Some(name) if commands.contains(&name) => push(&mut text, &[separator, meaning]),
             Some(_) => {}
@@ -96,7 +96,7 @@ fn push(text: &mut String, parts: &[&str]) {
     parts.iter().for_each(|part| text.push_str(part));
 }
 
-/// `-o, --output FILE`
+/// The names and the value of an option: `-o, --output FILE`.
 fn spelling(option: &OptionSpec) -> String {
     let mut text = String::new();
     match option.short {
@@ -110,7 +110,7 @@ fn spelling(option: &OptionSpec) -> String {
     text
 }
 
-/// A term, and its explanation beside it, or below where it is too wide.
+/// Appends a term, and its explanation next to it, or below it if the term is too wide.
 fn item(text: &mut String, term: &str, explanation: &str) {
     text.push_str("  ");
     text.push_str(term);
@@ -122,8 +122,8 @@ fn item(text: &mut String, term: &str, explanation: &str) {
     fill(text, column, COLUMN, explanation);
 }
 
-/// Appends words after `column`, as many as fit on a line, and indents each line
-/// to `indent`.
+/// Appends words, broken into lines that are indented to `indent`. `column` is the length of
+/// the current line.
 fn fill(text: &mut String, mut column: usize, indent: usize, words: &str) {
     for word in words.split(' ') {
         if column > indent && column + 1 + word.len() > WIDTH {

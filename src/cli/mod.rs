@@ -1,14 +1,12 @@
-//! The command line: what was typed becomes what is meant, and what makes no sense
-//! becomes a usage error.
+//! The command line: turns arguments into a [`CommandLine`] or a usage error.
 //!
-//! - [`command_line`] is what is meant. The rest of the program sees these types, never
-//!   an option.
+//! - [`command_line`] has the types that the rest of the program sees, instead of options.
 //! - [`description`] is the one table of commands and options.
-//! - [`parser`] reads the arguments by that table, one by one, and [`values`] reads the
-//!   value of one. [`variables`] expands the environment variables in a PORT.
-//! - [`beside`] finds the COMMAND of a watcher before there is memory for more.
-//! - [`typed`] puts together what was typed, or finds that it contradicts itself.
-//! - [`help`](mod@help) writes what `--help` prints, from the same table.
+//! - [`parser`] reads the arguments one by one, using that table. [`values`] parses the
+//!   value of an option, and [`variables`] expands the environment variables in a PORT.
+//! - [`typed`] collects what the parser read, and finds contradictions.
+//! - [`beside`] finds the COMMAND of a watcher without allocating memory.
+//! - [`help`](mod@help) writes the text of `--help` from the same table.
 
 mod command_line;
 pub mod description;
@@ -42,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_a_command_cannot_do_without_or_with_are_refused() {
+    fn missing_and_unsuitable_ports_are_refused() {
         assert_eq!(refusal(&["check"]), "check: needs a PORT");
         assert_eq!(refusal(&["wait", "--", "app"]), "wait: needs a PORT");
         assert_eq!(
@@ -54,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_out_of_reach_are_refused() {
+    fn impossible_durations_and_addresses_are_refused() {
         let long = "99999999999999h";
         assert_eq!(
             refusal(&["wait", "--timeout", long, "80"]),
@@ -83,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn excluded_ports_add_up_and_words_are_none_of_them() {
+    fn the_values_of_exclude_add_up() {
         let filter = |arguments: &[&str]| {
             let arguments = arguments.iter().map(|value| format!("--exclude={value}"));
             let arguments: Vec<String> = arguments.collect();
@@ -109,7 +107,7 @@ mod tests {
         assert_eq!(filter(&[]), Filter::default());
     }
 
-    /// The tables of which the source of a check is asked for listeners.
+    /// The names of the tables that the source of a check reads.
     fn tables_of_check(ports: &[&str]) -> Vec<&'static str> {
         let arguments = [&["check"], ports].concat();
         let Command::Check { source, .. } = parse(arguments.iter().map(OsString::from), |_| None)
@@ -126,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_asks_for_no_more_tables_than_its_ports_need() {
+    fn a_probe_reads_only_the_tables_that_its_ports_need() {
         assert_eq!(tables_of_check(&["80"]), ["tcp", "tcp6"]);
         assert_eq!(tables_of_check(&["127.0.0.1:80"]), ["tcp", "tcp6"]);
         assert_eq!(tables_of_check(&["[::1]:80"]), ["tcp6"]);
@@ -145,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn holders_are_asked_for_with_p_only() {
+    fn only_p_asks_for_holders() {
         for (arguments, asked) in [(&["-p"][..], true), (&["--processes"], true), (&[], false)] {
             assert_eq!(watch(arguments).0.holders, asked, "{arguments:?}");
         }
     }
 
     #[test]
-    fn a_change_settles_at_once_if_nothing_else_was_asked_for() {
+    fn by_default_a_change_settles_at_once() {
         assert_eq!(watch(&[]).2.settle, Duration::ZERO);
         assert_eq!(watch(&["--settle", "2s"]).2.settle, Duration::from_secs(2));
     }

@@ -1,4 +1,4 @@
-//! Reads the arguments, one by one: options by their rows in the description, and
+//! Reads the arguments one by one: options, which it looks up in the description, and
 //! operands.
 
 use std::ffi::{OsStr, OsString};
@@ -14,11 +14,11 @@ use crate::error::{UsageError, reason_of};
 use crate::port::PortArgument;
 use crate::report::Verbosity;
 
-/// Reads the arguments that follow the program's name. `variable` looks up a variable
-/// of the environment.
+/// Parses the arguments after the program's name. `variable` looks up an environment
+/// variable.
 ///
 /// # Errors
-/// If they are not what help describes.
+/// If the arguments are not valid, with the reason.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -34,8 +34,8 @@ pub fn parse(
             Some(Argument::Operand(value)) => parser.operand(&value)?,
             Some(Argument::Option(option)) => match option.action {
                 Action::Help => {
-                    let of = parser.typed.command.or_else(|| parser.next_command());
-                    return Ok(parser.typed.asking_for(Command::Help(of)));
+                    let command = parser.typed.command.or_else(|| parser.next_command());
+                    return Ok(parser.typed.asking_for(Command::Help(command)));
                 }
                 Action::Version => return Ok(parser.typed.asking_for(Command::Version)),
                 Action::Set(flag) => parser.set(option, flag),
@@ -52,17 +52,17 @@ struct Parser<'a> {
     typed: Typed,
 }
 
-/// What stands next on the command line.
+/// The next argument on the command line.
 enum Argument {
     Operand(OsString),
-    /// Its value, if it takes one, is still to be read.
+    /// An option. Its value, if it takes one, is still to be read.
     Option(&'static OptionSpec),
 }
 
 impl Parser<'_> {
-    /// Reads `--` and the application after it, if that is next.
+    /// Reads `--` and the application after it, if `--` comes next. Returns whether it did.
     fn takes_application(&mut self) -> Result<bool, UsageError> {
-        // lexopt consumes `--` and does not tell where it was.
+        // lexopt consumes `--` and does not report where it was.
         let Some(mut rest) = self.arguments.try_raw_args() else {
             return Ok(false);
         };
@@ -77,7 +77,7 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    /// The command that is named next.
+    /// The command that the next argument names, if it does.
     fn next_command(&mut self) -> Option<CommandName> {
         CommandName::of(self.arguments.try_raw_args()?.next()?.as_os_str())
     }
@@ -87,16 +87,16 @@ impl Parser<'_> {
         let Some(argument) = self.arguments.next().map_err(refused)? else {
             return Ok(None);
         };
-        let is_it = |option: &&OptionSpec| match argument {
+        let matches = |option: &&OptionSpec| match argument {
             Arg::Short(letter) => option.short == Some(letter),
             Arg::Long(name) => option.long == name,
             Arg::Value(_) => false,
         };
         let is_digit = matches!(argument, Arg::Short('0'..='9'));
-        // After `p` a digit is hardly meant for `-4` or `-6`.
+        // `-p4` is more likely a mistyped port than `-p -4`.
         let last = self.typed.options.last();
         let is_port = is_digit && is_in_cluster && last.is_some_and(|last| last.short == Some('p'));
-        match (description::options().find(is_it), argument) {
+        match (description::options().find(matches), argument) {
             (Some(option), _) if !is_port => Ok(Some(Argument::Option(option))),
             (_, Arg::Value(value)) => Ok(Some(Argument::Operand(value))),
             (_, unknown) => {
@@ -140,8 +140,8 @@ impl Parser<'_> {
 
     fn take(&mut self, option: &'static OptionSpec, setting: Setting) -> Result<(), UsageError> {
         let typed = &mut self.typed;
-        let is_it = |given: &&OptionSpec| std::ptr::eq(*given, option);
-        let is_given = typed.options.iter().any(is_it);
+        let is_same = |given: &&OptionSpec| std::ptr::eq(*given, option);
+        let is_given = typed.options.iter().any(is_same);
         typed.options.push(option);
         let name = &*format!("--{}", option.long);
         let value = self.arguments.value().map_err(refused)?;
@@ -154,7 +154,9 @@ impl Parser<'_> {
         match setting {
             Setting::Exclude => match values::excluded_word(text) {
                 Some(Excluded::Loopback) => typed.excludes_loopback = true,
-                Some(Excluded::Ephemeral(of)) => typed.excludes_ephemeral.extend(of),
+                Some(Excluded::Ephemeral(protocols)) => {
+                    typed.excludes_ephemeral.extend(protocols);
+                }
                 None => match values::parse_port(name, text, self.variable)? {
                     PortArgument::Port(port) => typed.excluded.push(port),
                     PortArgument::Unix(_) => return Err(values::refused(name, text, &ONLY_PROBES)),
@@ -187,11 +189,12 @@ impl Parser<'_> {
         match CommandName::of(value) {
             Some(CommandName::Help) if is_first => {
                 typed.asks_for_help = true;
-                // What stands before is about another command.
+                // Options before `help` belong to another command.
                 typed.options.clear();
             }
             Some(name) if is_first => typed.command = Some(name),
-            // Without a digit or a variable it was hardly meant as a port.
+            // A word without a digit or a variable is more likely a mistyped command than a
+            // PORT.
             _ if is_first && !value.as_encoded_bytes().iter().any(is_of_port) => {
                 let text = value.to_string_lossy();
                 let names = COMMANDS.map(|command| command.name.text()).join(", ");

@@ -1,4 +1,4 @@
-//! What was typed as a whole: it becomes a command, or contradicts itself.
+//! All arguments together: turns them into a command, or finds contradictions.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,18 +17,20 @@ use crate::port::{Filter, PortSpec, RequiredPort, UnixSocket};
 use crate::report::Verbosity;
 use crate::source::{SourceChoice, SourceOptions};
 
-/// Why a Unix socket is refused.
+/// Why a command does not accept a Unix socket.
 pub const ONLY_PROBES: &str =
     "only check and wait look at Unix sockets (under the name ss, ss -lx lists them)";
 
-/// What was typed, before it is known which command it is for.
+/// The arguments, before it is known which command they are for.
 #[derive(Default)]
 pub struct Typed {
-    /// `help` stands before the command.
+    /// The first operand is `help`.
     pub asks_for_help: bool,
     pub command: Option<CommandName>,
     pub options: Vec<&'static OptionSpec>,
+    /// Whether `--tcp` and `--udp` were given.
     pub protocols: [bool; 2],
+    /// Whether `--ipv4` and `--ipv6` were given.
     pub families: [bool; 2],
     pub excluded: Vec<PortSpec>,
     pub excludes_loopback: bool,
@@ -37,7 +39,7 @@ pub struct Typed {
     pub exclude_of: Option<u32>,
     pub excluded_holders: Vec<Vec<u8>>,
     pub pids: bool,
-    /// With the text of each, for messages.
+    /// Each PORT, and its text for messages.
     pub ports: Vec<(String, PortSpec)>,
     pub unix: Vec<UnixSocket>,
     pub source: Option<SourceName>,
@@ -68,7 +70,7 @@ impl Typed {
         }
     }
 
-    /// What it means, now that all is typed. It is taken out.
+    /// Turns all arguments into a command. Takes them out of `self`.
     pub fn command_line(&mut self) -> Result<CommandLine, UsageError> {
         let name = match self.asks_for_help {
             true => CommandName::Help,
@@ -168,7 +170,8 @@ impl Typed {
         }
     }
 
-    /// What `check` or `wait` asks. It narrows `source` to what the answer needs.
+    /// The question of `check` or `wait`. Narrows `source` to the listeners that the answer
+    /// needs.
     fn question(
         &mut self,
         name: CommandName,
@@ -208,7 +211,7 @@ impl Typed {
             return Err(UsageError::of_lntu(format!("{name}: needs a PORT")));
         }
         let ports = required_ports(name, ports, &mut filter, wanted)?;
-        // What else listens can be in any table.
+        // With --only, a listener that is not allowed can be in any table.
         if !self.only {
             source.filter = filter;
         }
@@ -230,7 +233,8 @@ impl Typed {
         })
     }
 
-    /// Refuses an option that `name` does not take, and `-- COMMAND` where it takes none.
+    /// Refuses options that the command `name` does not take, and `-- COMMAND` if it does not
+    /// take one.
     fn refuse_options_of_others(&self, name: CommandName) -> Result<(), UsageError> {
         let is_of_others = |option: &&&OptionSpec| !option.commands.contains(&name);
         let (what, instead) = match self.options.iter().find(is_of_others) {
@@ -250,7 +254,7 @@ impl Typed {
         })
     }
 
-    /// Refuses what would change lines that `--pids` does not print.
+    /// Refuses options that would change lines, because `--pids` prints none.
     fn refuse_what_pids_lack(&self) -> Result<(), UsageError> {
         let others = ["processes", "json", "timestamps", "by-port"];
         let is_of_lines = |option: &&&OptionSpec| others.contains(&option.long);
@@ -263,7 +267,7 @@ impl Typed {
         }
     }
 
-    /// Refuses what cannot be said of Unix sockets.
+    /// Refuses options that do not apply to Unix sockets.
     fn refuse_what_unix_lacks(&self, name: CommandName) -> Result<(), UsageError> {
         let Some(socket) = self.unix.first() else {
             return Ok(());
@@ -283,7 +287,7 @@ impl Typed {
         }
     }
 
-    /// `--proc` and `--pid` name a place that only the `/proc` source can look at.
+    /// Where to look. Only the `/proc` source supports `--proc` and `--pid`.
     fn source_choice(&self) -> Result<SourceChoice, UsageError> {
         if self.output.format.namespaces {
             return self.all_namespaces();
@@ -307,7 +311,7 @@ impl Typed {
         }
     }
 
-    /// The source of `--all-namespaces`, which other options would contradict.
+    /// The source of `--all-namespaces`. Refuses options that contradict it.
     fn all_namespaces(&self) -> Result<SourceChoice, UsageError> {
         let option = "--all-namespaces";
         let others = [
@@ -337,7 +341,7 @@ fn sees_its_own_only(option: &str, source: &str) -> UsageError {
     ))
 }
 
-/// The one of two that was asked for. To ask for both is to ask for neither.
+/// The one of two that was selected. Selecting both restricts nothing.
 fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
     match asked {
         [true, false] => Some(first),
@@ -346,8 +350,8 @@ fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
     }
 }
 
-/// The PORTs of a command that prints listeners. One whose listeners `filter` leaves out is
-/// refused: it would never print any.
+/// The PORTs of a command that prints listeners. Refuses a PORT if `filter` would hide all
+/// its listeners.
 fn chosen_ports(
     specs: impl Iterator<Item = (String, PortSpec)>,
     filter: &Filter,
@@ -375,7 +379,8 @@ fn chosen_ports(
     Ok(chosen)
 }
 
-/// What `--notify` asks where a watcher looks: whether the PORTs of `source` listen.
+/// The question of `--notify`, whether the PORTs of `source` are listening, and where to
+/// look.
 fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
     let filter = &source.filter;
     let required = |spec: &PortSpec| RequiredPort::one_of(spec.or_of(filter.protocol));
@@ -399,8 +404,8 @@ fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
     (source, question)
 }
 
-/// The PORTs of a command that asks about them. `filter` then leaves out what no PORT
-/// needs: a protocol, or IPv4.
+/// The PORTs of a command that asks whether they are listening. Narrows `filter` to the
+/// protocol, and to IPv6, if the PORTs need no more.
 fn required_ports(
     name: CommandName,
     specs: Vec<(String, PortSpec)>,

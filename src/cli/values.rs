@@ -1,5 +1,5 @@
-//! The values of options and operands: the words that an option knows, and what is read
-//! from a text. A text that cannot be read is a usage error that names it.
+//! Parses the values of options and operands. A usage error contains the text that could not
+//! be parsed.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,10 +13,10 @@ use crate::error::UsageError;
 use crate::listener::Protocol;
 use crate::port::{PortArgument, PortSpecError};
 
-/// Looks up a variable of the environment.
+/// Looks up an environment variable.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// A source, as `--source` names it.
+/// A value of `--source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceName {
     Auto,
@@ -25,7 +25,7 @@ pub enum SourceName {
     Netlink,
 }
 
-/// The words of `--source`.
+/// The words that `--source` accepts.
 pub const SOURCES: [(&str, SourceName); 4] = [
     ("auto", SourceName::Auto),
     ("ss", SourceName::Ss),
@@ -33,16 +33,16 @@ pub const SOURCES: [(&str, SourceName); 4] = [
     ("netlink", SourceName::Netlink),
 ];
 
-/// What a word of `--exclude` leaves out.
+/// What a word after `--exclude` hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excluded {
     /// Loopback addresses.
     Loopback,
-    /// The ports of these protocols that the kernel chooses.
+    /// Ports of these protocols that the kernel chose.
     Ephemeral(&'static [Protocol]),
 }
 
-/// The words of `--exclude`. Anything else is a PORT.
+/// The words that `--exclude` accepts. Any other value is a PORT.
 pub const EXCLUDED: [(&str, Excluded); 4] = [
     ("loopback", Excluded::Loopback),
     (
@@ -53,7 +53,7 @@ pub const EXCLUDED: [(&str, Excluded); 4] = [
     ("ephemeral/udp", Excluded::Ephemeral(&[Protocol::Udp])),
 ];
 
-/// The words of a table of words and meanings.
+/// The words in a table of words and their meanings.
 pub const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> [&'static str; N] {
     let mut words = [""; N];
     let mut index = 0;
@@ -64,6 +64,7 @@ pub const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> [&'stat
     words
 }
 
+/// The usage error for `value`. `what` names the option or operand.
 pub fn refused(what: &str, value: &str, why: &dyn fmt::Display) -> UsageError {
     UsageError::of_lntu(format!("{what} '{value}': {why}"))
 }
@@ -79,10 +80,10 @@ pub fn parse_source(name: &str, text: &str) -> Result<SourceName, UsageError> {
     }
 }
 
-/// The meaning of a word of [`EXCLUDED`], in whatever case.
+/// The meaning of a word in [`EXCLUDED`]. Ignores case.
 pub fn excluded_word(text: &str) -> Option<Excluded> {
-    let is_it = |(word, _): &&(&str, Excluded)| word.eq_ignore_ascii_case(text);
-    EXCLUDED.iter().find(is_it).map(|(_, excluded)| *excluded)
+    let matches = |(word, _): &&(&str, Excluded)| word.eq_ignore_ascii_case(text);
+    EXCLUDED.iter().find(matches).map(|(_, excluded)| *excluded)
 }
 
 pub fn parse_pid(name: &str, text: &str) -> Result<u32, UsageError> {
@@ -97,7 +98,7 @@ pub fn parse_max_queued(name: &str, text: &str) -> Result<u32, UsageError> {
     parse_number(name, text, 0..=u32::MAX, "not a number of connections")
 }
 
-/// Digits only: `u32::from_str` would also take a sign.
+/// Parses digits only: `u32::from_str` would also accept a sign.
 fn parse_number(
     name: &str,
     text: &str,
@@ -119,7 +120,7 @@ pub fn parse_interval(name: &str, text: &str) -> Result<Interval, UsageError> {
         .map_err(|error: DurationError| refused(name, text, &error))
 }
 
-/// Reads a PORT, in which environment variables are expanded.
+/// Parses a PORT after expanding the environment variables in it.
 pub fn parse_port(
     name: &str,
     text: &str,
@@ -136,9 +137,9 @@ pub fn parse_port(
         })
 }
 
-/// Reads the name of a process, as `/proc/PID/comm` has it.
+/// Parses the name of a process, as in `/proc/PID/comm`.
 pub fn parse_holder(name: &str, value: &OsStr) -> Result<Vec<u8>, UsageError> {
-    // The kernel's TASK_COMM_LEN less its terminating zero.
+    // The kernel's TASK_COMM_LEN without the terminating zero.
     const LONGEST: usize = 15;
     let bytes = value.as_encoded_bytes();
     match bytes.get(..LONGEST) {
@@ -152,7 +153,7 @@ pub fn parse_holder(name: &str, value: &OsStr) -> Result<Vec<u8>, UsageError> {
     }
 }
 
-/// Reads the file that lines are appended to: `None` for stdout.
+/// Parses the name of the file that lines are appended to. `None` is stdout.
 pub fn parse_output(name: &str, value: &OsStr) -> Result<Option<PathBuf>, UsageError> {
     if value.is_empty() {
         return Err(refused(name, "", &"not a file"));
@@ -162,7 +163,7 @@ pub fn parse_output(name: &str, value: &OsStr) -> Result<Option<PathBuf>, UsageE
     Ok((!is_stdout).then(|| value.into()))
 }
 
-/// Reads the DEST of `install`, of which there is one.
+/// Stores the DEST of `install`, or refuses a second one.
 pub fn parse_destination(
     destination: &mut Option<PathBuf>,
     value: &OsStr,

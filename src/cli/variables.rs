@@ -1,21 +1,20 @@
-//! Environment variables in a PORT. The exec form of Docker and Kubernetes expands
-//! none, and an image without a shell cannot.
+//! Expands environment variables in a PORT. Docker and Kubernetes do not expand variables in
+//! the exec form, and a minimal image has no shell to do it.
 
 use std::ffi::OsString;
 
-/// Expands `$NAME`, `${NAME}` and `${NAME:-DEFAULT}` in `text`, as a POSIX shell
-/// does. `variable` looks one up. A value is taken as it is: a `$` in it means
-/// nothing.
+/// Expands `$NAME`, `${NAME}` and `${NAME:-DEFAULT}` in `text`, as a POSIX shell does.
+/// `variable` looks up a variable. A `$` in a value is not expanded again.
 ///
 /// # Errors
-/// If a variable is not set or empty and has no default, or if the form is none of
-/// these. The error is the reason, and names the variable.
+/// The reason, which names the variable, if a variable without a default is unset or empty,
+/// or if `$` is followed by anything else.
 pub fn expand(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         expanded.push_str(before);
-        let (name, default, behind) = split_reference(after)
+        let (name, default, remainder) = split_reference(after)
             .ok_or("write a variable as $NAME, ${NAME} or ${NAME:-DEFAULT}")?;
         let value = match variable(name) {
             None => Err(format!("the variable {name} is not set")),
@@ -27,13 +26,13 @@ pub fn expand(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result
             (Err(_), Some(default)) => expanded.push_str(default),
             (Err(why), None) => return Err(format!("{why} (for a default, ${{{name}:-8080}})")),
         }
-        rest = behind;
+        rest = remainder;
     }
     expanded.push_str(rest);
     Ok(expanded)
 }
 
-/// The name, the default and the rest of what follows a `$`.
+/// Splits the text after a `$` into the name, the default and the remainder.
 fn split_reference(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let (name, default, rest) = match text.strip_prefix('{') {
         None => {
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_expanded_wherever_it_stands() {
+    fn every_form_is_expanded_anywhere_in_the_text() {
         for (text, expected) in [
             ("8080", "8080"),
             ("$PORT", "8080"),

@@ -11,9 +11,9 @@ use crate::listener::{
 };
 use crate::report::is_nonprinting;
 
-/// `listener` as a JSON object without a newline. `event` is its `type`. With
-/// `holders` it has an array of the processes that hold it, which may be empty. Its `id`
-/// is that of its port if lines are `by_port`. It names its namespace if it has one.
+/// `listener` as a JSON object without a newline. `event` is the member `type`. With
+/// `holders`, the object has an array of the processes that hold the listener, which may be
+/// empty. With `by_port`, the `id` identifies the port instead of the listener.
 pub fn object(
     listener: &Listener,
     event: &str,
@@ -81,9 +81,9 @@ pub fn object(
     )
 }
 
-/// The status of a watcher as a JSON object without a newline. `kind` is its `type`. It
-/// may be about one namespace, by its inode, or one protocol. The `interval` is the time
-/// between polls.
+/// The status of a watcher as a JSON object without a newline. `kind` is the member `type`.
+/// The status may be limited to one namespace, given by its inode, or to one protocol. The
+/// `interval` is the time between two polls.
 pub fn status(
     kind: &str,
     timestamp: Timestamp,
@@ -112,10 +112,10 @@ pub fn status(
     )
 }
 
-/// The members about a control group.
+/// The members that describe a control group.
 fn cgroup(cgroup: &Cgroup) -> String {
-    let (path, of) = (string(&cgroup.path), cgroup.of.name());
-    let mut members = format!(r#","cgroup":{path},"cgroup_of":"{of}""#);
+    let (path, owner) = (string(&cgroup.path), cgroup.of.name());
+    let mut members = format!(r#","cgroup":{path},"cgroup_of":"{owner}""#);
     if let Some(Container { id, runtime }) = &cgroup.container {
         let _ = write!(members, r#","container":"{id}""#);
         if let Some(runtime) = runtime {
@@ -125,7 +125,7 @@ fn cgroup(cgroup: &Cgroup) -> String {
     members
 }
 
-/// The members about what a container is called.
+/// The members with the name of a container and of its pod.
 fn container_name(name: &ContainerName) -> String {
     let mut members = String::new();
     let names = ["container_name", "pod", "pod_namespace"];
@@ -135,7 +135,7 @@ fn container_name(name: &ContainerName) -> String {
     members
 }
 
-/// The member `processes`, and `more_processes` if there are more.
+/// The member `processes`, and `more_processes` if there are too many to list.
 fn processes(holders: &Holders) -> String {
     let objects: Vec<String> = holders
         .first()
@@ -151,14 +151,14 @@ fn processes(holders: &Holders) -> String {
     format!(r#","processes":[{}]{more}"#, objects.join(","))
 }
 
-/// A JSON string of `bytes`. What is not UTF-8 becomes U+FFFD.
+/// A JSON string of `bytes`. Bytes that are not UTF-8 become U+FFFD.
 fn string(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for character in String::from_utf8_lossy(bytes).chars() {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
             _ if is_nonprinting(character) => {
-                // RFC 8259 asks for this up to U+001F, and for two surrogates above U+FFFF.
+                // RFC 8259 requires this up to U+001F, and a pair of surrogates above U+FFFF.
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     let _ = write!(text, "\\u{unit:04x}");
                 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_a_star_in_the_port_and_spelled_out_in_the_address() {
+    fn a_wildcard_is_a_star_only_in_the_port() {
         let v6 = parsed("::", None);
         assert_eq!(
             (&v6["port"], &v6["address"]),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_the_identity_in_one_string() {
+    fn the_id_identifies_a_listener() {
         let id = |address, namespace: Option<u64>, by_port| {
             let namespace = namespace.map(|inode| Namespace {
                 id: 7,
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn v6only_is_there_where_it_is_known_and_means_something() {
+    fn only_an_ipv6_wildcard_has_v6only() {
         let v6_only = |address, v6_only| {
             let listener = Listener {
                 v6_only,
@@ -267,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_of_any_visible_bytes_is_a_json_string() {
+    fn a_scope_is_escaped() {
         let nasty = br#"a"\b"#;
         assert_eq!(parsed("fe80::1", Some(nasty))["scope"], r#"a"\b"#);
     }
 
     #[test]
-    fn a_namespace_is_named_by_inode_process_and_cgroup() {
+    fn a_namespace_has_an_inode_and_a_process_or_mount() {
         let namespace = Namespace {
             id: 7,
             inode: 4026532221,
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cgroup_of_a_socket_comes_before_that_of_its_namespace() {
+    fn the_group_of_a_socket_wins_over_that_of_its_namespace() {
         let container = |runtime| Container {
             id: "ab12".repeat(16),
             runtime,
@@ -347,15 +347,21 @@ mod tests {
             namespace: Some(Arc::new(namespace)),
             ..listener("::1")
         };
-        let of = |listener: &Listener| {
+        let owner_and_runtime = |listener: &Listener| {
             let line = object(listener, "opened", Timestamp::now(), false, false);
             let mut value: Value = serde_json::from_str(&line).unwrap();
             assert_eq!(value["container"], "ab12".repeat(16));
             ["cgroup_of", "runtime"].map(|member| value[member].take())
         };
-        assert_eq!(of(&listener), [json!("namespace"), Value::Null]);
+        assert_eq!(
+            owner_and_runtime(&listener),
+            [json!("namespace"), Value::Null]
+        );
         listener.cgroup = Some(Arc::new(cgroup(CgroupOf::Socket, Some("cri-o"))));
-        assert_eq!(of(&listener), [json!("socket"), json!("cri-o")]);
+        assert_eq!(
+            owner_and_runtime(&listener),
+            [json!("socket"), json!("cri-o")]
+        );
     }
 
     #[test]
@@ -377,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_there_if_asked_for_whatever_their_names_hold() {
+    fn names_of_processes_are_escaped() {
         let processes = |names: &[&[u8]]| {
             let process = |name: &&[u8]| Holder {
                 name: name.to_vec(),
@@ -402,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_seen_is_escaped_and_parses_as_itself() {
+    fn invisible_characters_are_escaped() {
         let hidden =
             "\u{1b}\u{85}\u{ad}\u{61c}\u{180e}\u{2028}\u{3000}\u{3164}\u{fff9}\u{e000}\u{e0041}";
         let text = string(hidden.as_bytes());
@@ -411,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_are_not_named_are_counted() {
+    fn processes_that_are_not_listed_are_counted() {
         let counted = |number| {
             let process = |fd| Holder {
                 name: b"name".to_vec(),

@@ -1,11 +1,11 @@
-//! How listeners become lines, and how the lines get out whole.
+//! Turns listeners into lines, and writes whole lines.
 //!
-//! - [`table`] writes ss-format, [`json`] writes JSON Lines, and [`timestamp`] the
-//!   time in either.
-//! - [`Renderer`] makes lines in the [`Format`] that was asked for.
+//! - [`table`] formats lines as ss does, [`json`] formats JSON Lines, and [`timestamp`]
+//!   formats the time for both.
+//! - [`Renderer`] makes lines in the chosen [`Format`].
 //! - [`Output`] writes them to stdout or a file.
 //!
-//! Which lines to write is decided by the commands, not here.
+//! The commands decide which lines to write.
 
 pub mod json;
 mod renderer;

@@ -1,4 +1,4 @@
-//! Turns listeners into lines of text, in the format that was asked for.
+//! Turns listeners into lines of text, in the chosen format.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::listener::{Listener, Protocol};
 pub struct Format {
     /// JSON Lines instead of a table.
     pub json: bool,
-    /// Start each line of a table with the time. JSON always has it.
+    /// Start each line of a table with the time. JSON always contains the time.
     pub timestamps: bool,
-    /// Leave out the header of a table. JSON has none.
+    /// Leave out the header of a table. JSON has no header.
     pub no_header: bool,
     /// Name the processes that hold each listener.
     pub holders: bool,
-    /// A line is about a port, whatever its address: JSON has the id of the port.
+    /// Each line is about a port on any address: the id in JSON identifies the port.
     pub by_port: bool,
-    /// Say in which network namespace each listener is.
+    /// Show the network namespace of each listener.
     pub namespaces: bool,
 }
 
-/// What a line says about a listener.
+/// What happened to the listener of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It was there when the program first looked.
+    /// It existed when the program first looked.
     Listening,
     /// It opened after that.
     Opened,
@@ -35,29 +35,32 @@ pub enum Event {
     Closed,
 }
 
-/// How a watcher stands: whether its silence means that nothing changes.
+/// The state of the watcher itself, so that a reader can distinguish "nothing changed" from
+/// "could not look".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status<'a> {
-    /// The listeners that were there at the start have been written. Some may be missing,
-    /// for this reason.
+    /// The listeners that existed at the start have been written. With a reason, some may be
+    /// missing.
     Ready(Option<&'a str>),
-    /// No source can be read, or not this namespace, for this reason.
+    /// No source can be read, or the namespace with this inode cannot, for this reason.
     Lost(Option<u64>, &'a str),
-    /// A source can be read again, or this namespace can or has gone.
+    /// A source can be read again. Or the namespace with this inode can be read again, or no
+    /// longer exists.
     Back(Option<u64>),
-    /// Polls come later than was asked for, with this time between them.
+    /// Polls are late. This is the time between two polls.
     Late(Duration),
-    /// They no longer do.
+    /// Polls are on time again.
     OnTime,
-    /// The UDP listeners of network namespaces are read later than that.
+    /// Polls of the UDP listeners of network namespaces are late. This is the time between two
+    /// of them.
     UdpLate(Duration),
-    /// They no longer are.
+    /// Polls of the UDP listeners are on time again.
     UdpOnTime,
-    /// The process that was asked about has ended.
+    /// The process given with `--of` has ended.
     Ended,
 }
 
-/// Writes lines in one format, and keeps the widths of the table's columns.
+/// Formats lines, and remembers the widths of the table's columns.
 #[derive(Debug)]
 pub struct Renderer {
     format: Format,
@@ -73,8 +76,8 @@ impl Renderer {
         }
     }
 
-    /// Appends a line with the status. Only JSON has one: a reader of a table would
-    /// take it for a row.
+    /// Appends a line with the status, in JSON only. A reader of a table would mistake it for
+    /// a row.
     pub fn status(&self, status: Status<'_>, now: Timestamp, text: &mut Vec<u8>) {
         if self.format.json {
             let (kind, namespace, error, interval) = match status {
@@ -102,7 +105,7 @@ impl Renderer {
         self.format
     }
 
-    /// Widens the columns to what `listeners` need. Earlier lines stay as they are.
+    /// Widens the columns as far as `listeners` need.
     pub fn fit<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) {
         if !self.format.json {
             listeners.into_iter().for_each(|l| self.table.fit(l));

@@ -1,5 +1,5 @@
-//! Writes lines to stdout, stderr or a file, and keeps track of what was written.
-//! Writes are whole lines, so lines never mix with those of another writer.
+//! Writes lines to stdout, stderr or a file, and keeps track of what was written. Each write
+//! consists of whole lines, so lines never mix with those of another writer.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -11,30 +11,29 @@ use std::path::{Path, PathBuf};
 use crate::report;
 use crate::sys::{self, O_NONBLOCK};
 
-/// The most bytes that one write to a pipe takes all at once or not at all:
-/// pipe(7).
+/// The longest write to a pipe that is atomic, in bytes: pipe(7).
 const PIPE_BUF: usize = 4096;
-/// After this many interrupted writes in a row, writing fails.
+/// The number of interrupted writes in a row after which writing fails.
 const MOST_TRIES: u32 = 100;
 
 /// open(2): the file is a FIFO without a reader, or a socket.
 const ENXIO: i32 = 6;
-/// What to say then.
+/// The message for [`ENXIO`].
 const UNREAD: &str = "no reader";
 /// write(2): the descriptor is not open for writing.
 const EBADF: i32 = 9;
 
-/// Where lines are written to.
+/// The file or stream that lines are written to.
 #[derive(Debug)]
 pub struct Output {
     target: Target,
     /// `None` while the target is a FIFO without a reader.
     file: Option<File>,
-    /// Opening a FIFO waits for a reader.
+    /// Whether opening a FIFO waits for a reader.
     waits: bool,
 }
 
-/// Why lines could not be written: the output, and what is wrong with it.
+/// Why lines could not be written: the name of the output, and the error.
 #[derive(Debug)]
 pub struct OutputError {
     name: String,
@@ -57,12 +56,11 @@ enum Target {
 }
 
 impl Output {
-    /// The file at `path`, or stdout if there is none. A file is created if it is
-    /// missing, and appended to.
+    /// Opens the file at `path`, or stdout if there is no path. The file is created if it
+    /// does not exist, and lines are appended to it.
     ///
-    /// If the output `waits`, opening a FIFO waits for a reader, as in a shell.
-    /// Otherwise each write to a FIFO without a reader is an error. A later write
-    /// may work.
+    /// If the output `waits`, opening a FIFO waits for a reader, as in a shell. Otherwise a
+    /// write to a FIFO without a reader fails, and a later write may succeed.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -83,13 +81,13 @@ impl Output {
         }
     }
 
-    /// Opens the target. Standard streams are duplicated: opening `/dev/stdout`
-    /// fails if it is a socket or belongs to another user.
+    /// Opens the target. Standard streams are duplicated, because opening `/dev/stdout` fails
+    /// if it is a socket or belongs to another user.
     fn reopen(&mut self) -> io::Result<&mut File> {
         let stream = |fd: BorrowedFd<'_>| {
             let mut file = File::from(fd.try_clone_to_owned()?);
-            // A stream that was closed when the program started is not open for
-            // writing now. A write of no bytes shows that.
+            // If the stream was closed when the program started, it is now open for reading
+            // only. Writing no bytes shows that.
             match file.write(&[]) {
                 Err(error) if error.raw_os_error() == Some(EBADF) => Err(error),
                 _ => Ok(file),
@@ -115,7 +113,8 @@ impl Output {
                     report::warn(format_args!("{}: {UNREAD}; waiting", path.display()));
                 }
                 match self.waits {
-                    // The first one is still open, so a reader meets no end.
+                    // `at_once` stays open until this succeeds, so a waiting reader sees no
+                    // end of file.
                     true => open(0)?,
                     false => at_once?,
                 }
@@ -124,7 +123,7 @@ impl Output {
         Ok(self.file.insert(file))
     }
 
-    /// Its name in messages.
+    /// The name of the output in messages.
     pub fn name(&self) -> std::path::Display<'_> {
         match &self.target {
             Target::Stdout => Path::new("stdout").display(),
@@ -138,8 +137,8 @@ impl Output {
         OutputError { name, error }
     }
 
-    /// Its descriptor, if the output is stdout or stderr. A pipe there never gets
-    /// another reader. A FIFO, which has a name, can.
+    /// The descriptor, if the output is stdout or stderr. A pipe that has lost its reader
+    /// never gets another one, but a FIFO in the file system can.
     pub fn stream(&self) -> Option<BorrowedFd<'_>> {
         match self.target {
             Target::Stdout | Target::Stderr => self.file.as_ref().map(AsFd::as_fd),
@@ -152,13 +151,12 @@ impl Output {
         self.stream().is_some() && error.kind() == ErrorKind::BrokenPipe
     }
 
-    /// Writes `text`, which ends with a newline. Each write is whole lines of at
-    /// most 4096 bytes in all, or one longer line. What was written is removed
-    /// from the front of `text`.
+    /// Writes `text`, which ends with a newline. Each write consists of whole lines of at most
+    /// 4096 bytes in all, or of one longer line. Written lines are removed from `text`.
     ///
     /// # Errors
-    /// Those of open(2) and write(2). `text` then starts with what was not written.
-    /// That can be the rest of a line, for example if the disk is full.
+    /// Those of open(2) and write(2). `text` then contains what was not written. It can start
+    /// in the middle of a line, for example if the disk is full.
     pub fn write(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
         let mut rest = &text[..];
         let result = self.write_front(&mut rest);
@@ -167,7 +165,7 @@ impl Output {
         result
     }
 
-    /// As [`Output::write`]. Moves `text` to what was not written.
+    /// Like [`Output::write`], but shortens the slice `text` to what was not written.
     fn write_front(&mut self, text: &mut &[u8]) -> io::Result<()> {
         while !text.is_empty() {
             match self.write_once(&text[..whole_lines(text)]) {
@@ -181,11 +179,11 @@ impl Output {
         Ok(())
     }
 
-    /// Writes all of `text`, which ends with a newline. A reader that goes away
-    /// before the end is no error.
+    /// Writes all of `text`, which ends with a newline. It is not an error if the reader goes
+    /// away early.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If `text` cannot be written.
     pub fn write_all(&mut self, mut text: &[u8]) -> Result<(), OutputError> {
         match self.write_front(&mut text) {
             Err(error) if !self.is_gone(&error) => Err(self.error(error)),
@@ -193,7 +191,7 @@ impl Output {
         }
     }
 
-    /// Writes at least one byte with a single write(2). Returns how many.
+    /// Writes at least one byte with a single write(2). Returns the number of bytes.
     fn write_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -218,13 +216,13 @@ impl Output {
     }
 }
 
-/// Whether this is the error of a FIFO that no process reads.
+/// Whether `error` means that no process reads the FIFO.
 fn is_unread(error: &io::Error) -> bool {
     error.raw_os_error() == Some(ENXIO)
 }
 
-/// How many bytes of `text` to write at once: as many whole lines as fit into
-/// [`PIPE_BUF`], and at least one line. `text` ends with a newline.
+/// The number of bytes of `text` to write at once: as many whole lines as fit into
+/// [`PIPE_BUF`], but at least one line. `text` ends with a newline.
 fn whole_lines(text: &[u8]) -> usize {
     let most = text.len().min(PIPE_BUF);
     match memchr::memrchr(b'\n', &text[..most]) {
@@ -250,7 +248,7 @@ mod tests {
         assert_eq!(whole_lines(long.as_bytes()), 5001);
     }
 
-    /// A socket stands for a disk that fills up: both can take part of a write. The
+    /// A socket simulates a disk that fills up, because both can accept a part of a write. A
     /// socket does so only if its buffer is smaller than the write.
     #[test]
     fn the_rest_of_a_partial_write_is_written_next() {
@@ -271,7 +269,7 @@ mod tests {
         while let Err(error) = output.write(&mut text) {
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
             torn += usize::from(!text.starts_with(b"line "));
-            // Not a multiple of a line, so a write can end anywhere in one.
+            // Not a multiple of the length of a line, so a write can end anywhere in a line.
             let mut some = vec![0; 10_007];
             let read = theirs.read(&mut some).unwrap();
             received.extend_from_slice(&some[..read]);

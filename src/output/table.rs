@@ -1,12 +1,12 @@
-//! ss-format: the header and the lines of a table, in ss's columns.
+//! The header and the rows of a table, in the columns of ss.
 
 use std::fmt::Write as _;
 
 use crate::listener::{Family, Holder, Holders, Interface, Listener, Namespace, SsAddress};
 use crate::report::is_nonprinting;
 
-/// The widths of the columns that grow with their contents. The other columns
-/// always hold the same few words.
+/// The widths of the columns that grow with their contents. The other columns have a fixed
+/// width.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     recv_q: usize,
@@ -20,7 +20,7 @@ pub struct Table {
 }
 
 impl Default for Table {
-    /// As wide as the headings.
+    /// Columns that are as wide as their headings.
     fn default() -> Table {
         Table {
             recv_q: "Recv-Q".len(),
@@ -34,8 +34,7 @@ impl Default for Table {
 }
 
 impl Table {
-    /// A table for lines that come one at a time. It has room for any port and any
-    /// IPv4 address.
+    /// A table for lines that are printed one at a time. Any port and any IPv4 address fits.
     pub fn for_stream() -> Table {
         Table {
             address: "255.255.255.255".len(),
@@ -53,7 +52,7 @@ impl Table {
         }
     }
 
-    /// Widens the columns to what `listener` needs. They never get narrower.
+    /// Widens the columns as far as `listener` needs. They never get narrower.
     pub fn fit(&mut self, listener: &Listener) {
         self.recv_q = self.recv_q.max(listener.recv_q.to_string().len());
         self.send_q = self.send_q.max(send_q(listener).len());
@@ -115,12 +114,12 @@ impl Table {
     }
 }
 
-/// `users:(("NAME",pid=12,fd=3),…)`, or nothing for none. If there are more holders than
-/// are named, `(more=936)` comes last: a word without blanks and without `pid=`, so a
-/// program that reads the cells of ss does not see a process in it.
+/// The cell of the holders: `users:(("NAME",pid=12,fd=3),…)`, or nothing without holders. If
+/// not all holders are listed, `(more=936)` comes last. It contains no space and no `pid=`,
+/// so that a program that parses the output of ss does not mistake it for a process.
 ///
-/// In a NAME, quotes and backslashes follow a backslash, nonprinting characters are
-/// written as in Rust, and bytes that are not UTF-8 as `\xNN`.
+/// In NAME, quotes and backslashes are escaped with a backslash, nonprinting characters as
+/// in Rust, and bytes that are not UTF-8 as `\xNN`.
 fn users(holders: &Holders) -> String {
     if holders.is_empty() {
         return String::new();
@@ -136,10 +135,11 @@ fn users(holders: &Holders) -> String {
     format!("users:({})", users.join(","))
 }
 
-/// `netns:4026532221,pid=12,name=web,cgroup=/PATH`. PATH is written as a NAME in [`users`],
-/// and a blank in it as `\x20`, so this is one column. It comes last, because a container
-/// chooses parts of it and could write `,name=` there. Without a process, it is
-/// `netns:4026532221,mount=PATH`. `None` where only one namespace is looked at.
+/// The cell of the namespace: `netns:4026532221,pid=12,name=web,cgroup=/PATH`, or without a
+/// process `netns:4026532221,mount=PATH`. `None` without `--all-namespaces`.
+///
+/// PATH is escaped like NAME in [`users`], and a space becomes `\x20`, so this is one word.
+/// PATH comes last because a container chooses parts of it and could write `,name=` there.
 fn netns(listener: &Listener) -> Option<String> {
     let Namespace {
         inode, pid, mount, ..
@@ -175,8 +175,8 @@ fn escaped(name: &[u8]) -> String {
     text
 }
 
-/// The address as the table writes it: `*` for either wildcard, and the interface,
-/// if one is known, behind a percent sign.
+/// The address in the table: `*` for both wildcards, and if the listener is bound to an
+/// interface, its name after a percent sign.
 fn address(listener: &Listener) -> String {
     let address = listener.endpoint.address;
     let interface = listener.interface.as_ref().map(Interface::as_str);
@@ -188,12 +188,12 @@ fn address(listener: &Listener) -> String {
     }
 }
 
-/// ss writes 0 where it does not know the backlog.
+/// The backlog. Like ss, 0 if it is unknown.
 fn send_q(listener: &Listener) -> String {
     listener.send_q.unwrap_or_default().to_string()
 }
 
-/// ss writes `*` for port 0.
+/// The port. Like ss, `*` for port 0.
 fn port(listener: &Listener) -> String {
     match listener.endpoint.port {
         0 => "*".to_string(),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_as_ss_aligns_them() {
+    fn columns_are_aligned_as_in_ss() {
         let listeners = [
             listener("0.0.0.0", 22),
             listener("::ffff:127.0.0.1", 8080),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_follows_the_brackets_and_the_wildcard() {
+    fn an_interface_follows_brackets_or_a_wildcard() {
         let on_interface = |address| {
             super::address(&Listener {
                 interface: Interface::new(b"eth0"),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_a_stream_fit_80_columns_and_any_ipv4_endpoint_its_columns() {
+    fn a_line_of_a_stream_fits_80_columns() {
         let mut table = Table::for_stream();
         let before = table.clone();
         table.fit(&listener("255.255.255.255", 65535));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_stand_in_the_last_column_safely_written() {
+    fn processes_are_escaped_in_the_last_column() {
         let table = Table::default().showing(true, false);
         let process = |name: &[u8], pid| Holder {
             name: name.to_vec(),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_are_not_named_are_counted_in_the_cell() {
+    fn processes_that_are_not_listed_are_counted() {
         let process = |fd| Holder {
             name: b"name".to_vec(),
             pid: 12,
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_namespace_is_one_word_in_the_last_column() {
+    fn a_namespace_is_one_word_in_the_last_column() {
         let namespace = Namespace {
             id: 7,
             inode: 4026532221,

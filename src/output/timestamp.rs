@@ -1,18 +1,17 @@
-//! Times as text: a point in time in RFC 3339, in UTC, and a length of time in seconds.
+//! Formats times: a point in time in RFC 3339, in UTC, and a duration in seconds.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time. It prints as `2026-01-02T03:04:05.678Z`, in 24 characters up to
-/// the year 9999.
+/// A point in time. It is displayed as `2026-01-02T03:04:05.678Z`, in 24 characters up to the
+/// year 9999.
 ///
-/// A time before 1970 prints as the start of 1970. It comes from a clock that was
-/// never set.
+/// A time before 1970, from a clock that was never set, is displayed as the start of 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(SystemTime);
 
 impl Timestamp {
-    /// How many characters it has.
+    /// The number of characters.
     pub const WIDTH: usize = 24;
 
     /// The current time of the system clock.
@@ -35,7 +34,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A length of time. It prints as seconds with three decimals: `1.500`.
+/// A duration. It is displayed as seconds with three decimals: `1.500`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(pub Duration);
 
@@ -47,9 +46,8 @@ impl fmt::Display for Seconds {
 
 /// The Gregorian year, month and day that is `days` after 1970-01-01.
 ///
-/// The algorithm is Howard Hinnant's `civil_from_days`. Its years start in March,
-/// so a leap day is the last day of a year. Its eras are 400 years long: after
-/// that, the calendar repeats.
+/// The algorithm is Howard Hinnant's `civil_from_days`. Its years start in March, so a leap
+/// day is the last day of a year. Its eras have 400 years, after which the calendar repeats.
 fn civil_date(days: u64) -> (u64, u64, u64) {
     // From 0000-03-01 to 1970-01-01.
     const DAYS_TO_EPOCH: u64 = 719_468;
@@ -76,19 +74,19 @@ mod tests {
     /// The expected values are from `date -u -d @SECONDS`.
     #[test]
     fn times_print_as_date_prints_them() {
-        let at =
+        let time =
             |milliseconds| Timestamp(UNIX_EPOCH + Duration::from_millis(milliseconds)).to_string();
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_399_999), "2000-02-28T23:59:59.999Z");
-        assert_eq!(at(951_782_400_000), "2000-02-29T00:00:00.000Z");
-        assert_eq!(at(951_868_800_000), "2000-03-01T00:00:00.000Z");
-        assert_eq!(at(1_767_323_045_678), "2026-01-02T03:04:05.678Z");
-        assert_eq!(at(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
-        assert_eq!(at(0).len(), Timestamp::WIDTH);
+        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time(951_782_399_999), "2000-02-28T23:59:59.999Z");
+        assert_eq!(time(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(time(951_868_800_000), "2000-03-01T00:00:00.000Z");
+        assert_eq!(time(1_767_323_045_678), "2026-01-02T03:04:05.678Z");
+        assert_eq!(time(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+        assert_eq!(time(0).len(), Timestamp::WIDTH);
     }
 
     #[test]
-    fn every_day_follows_the_one_before() {
+    fn every_day_follows_the_day_before() {
         let days_in = |year: u64, month| match month {
             2 if year.is_multiple_of(4) && !year.is_multiple_of(100)
                 || year.is_multiple_of(400) =>
