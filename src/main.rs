@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::OsString;
 
-use lntu::as_ss::{self, Places};
+use lntu::as_ss::{self, Paths};
 use lntu::cli::{self, Beside, Command, CommandLine};
 use lntu::command::entrypoint::Application;
 use lntu::command::probe::Probe;
@@ -42,8 +42,8 @@ fn program() -> u8 {
     }
     if is_ss {
         report::set_verbosity(Verbosity::Quiet);
-        let places = Places::from_environment(|name| env::var_os(name));
-        let status = match as_ss::run(arguments.map(OsString::from), &places) {
+        let paths = Paths::from_environment(|name| env::var_os(name));
+        let status = match as_ss::run(arguments.map(OsString::from), &paths) {
             Ok(()) => SsExitStatus::Done,
             Err(error) => {
                 error.report();

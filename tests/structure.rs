@@ -31,7 +31,7 @@ const FLOORS_OF_AS_SS: &[&[&str]] = &[
     &["kinds"],
     &["show"],
     &["ask"],
-    &["places"],
+    &["paths"],
     &["names"],
     &["error"],
 ];

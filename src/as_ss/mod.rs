@@ -9,7 +9,7 @@
 //! - [`names`] are numbers and their names, both as they are typed and as they are shown.
 //!
 //! The floors from the top down are `kinds`, `show`, `ask` and `names`. All of them import
-//! [`places`] and [`error`].
+//! [`paths`] and [`error`].
 //!
 //! If a source cannot be read, ss prints a table that may lack rows. This fails, unless
 //! ss says so too: where an unprivileged user filters by marks.
@@ -18,7 +18,7 @@ pub mod ask;
 pub mod error;
 pub mod kinds;
 pub mod names;
-pub mod places;
+pub mod paths;
 pub mod show;
 
 use std::ffi::{OsStr, OsString};
@@ -32,7 +32,7 @@ use ask::request::Request;
 pub use error::Error;
 use kinds::summary;
 use names::services::Services;
-pub use places::Places;
+pub use paths::Paths;
 use show::names::Names;
 use show::rows::Rows;
 use show::table::Write;
@@ -48,7 +48,7 @@ pub fn is_name(program: &OsStr) -> bool {
 /// # Errors
 /// If the answer of ss is not known completely, or cannot be written. A long table
 /// may be written in part by then. A reader that goes away is no error.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, places: &Places) -> Result<(), Error> {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, paths: &Paths) -> Result<(), Error> {
     let mut output = None;
     let mut write = |text: &[u8]| -> Result<(), OutputError> {
         let output = match &mut output {
@@ -57,7 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, places: &Places) -> Re
         };
         output.write_all(text)
     };
-    answer(arguments, places, &mut write)
+    answer(arguments, paths, &mut write)
 }
 
 /// Passes what [`run`] prints to `write`.
@@ -66,12 +66,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, places: &Places) -> Re
 /// As [`run`].
 pub fn answer(
     arguments: impl IntoIterator<Item = OsString>,
-    places: &Places,
+    paths: &Paths,
     write: Write<'_>,
 ) -> Result<(), Error> {
-    let services = places.services();
+    let services = paths.services();
     match options::parse(arguments, &services)? {
-        Command::Show(request) => show(&request, places, &services, write),
+        Command::Show(request) => show(&request, paths, &services, write),
         Command::Help => write(help::HELP.as_bytes()).map_err(Error::Output),
         Command::Version => write(help::VERSION.as_bytes()).map_err(Error::Output),
     }
@@ -79,12 +79,12 @@ pub fn answer(
 
 fn show(
     request: &Request,
-    places: &Places,
+    paths: &Paths,
     services: &Services,
     write: Write<'_>,
 ) -> Result<(), Error> {
     if request.summary {
-        let text = summary::summary(places)?;
+        let text = summary::summary(paths)?;
         write(text.as_bytes()).map_err(Error::Output)?;
         if !request.has_table {
             return Ok(());
@@ -98,12 +98,12 @@ fn show(
         return Ok(());
     }
     // Processes are read first, as in ss.
-    let proc_root = places.proc_root();
+    let proc_root = paths.proc_root();
     let users = request
         .processes
         .then(|| Users::read(proc_root, request.threads));
     let names = Names::new(&request.show, services, proc_root);
     let mut rows = Rows::new(request, names, users, write);
-    kinds::show(request, places, &mut rows)?;
+    kinds::show(request, paths, &mut rows)?;
     rows.finish().map_err(Error::Output)
 }

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use lntu::as_ss::{self, Places};
+use lntu::as_ss::{self, Paths};
 use lntu::command::list;
 use lntu::listener::{Family, Protocol};
 use lntu::output::{Format, Output};
@@ -67,9 +67,9 @@ fn ss_answers(proc: &Path, arguments: &[String]) -> String {
 }
 
 fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Question) {
-    let places = Places {
+    let paths = Paths {
         proc_root: Some(proc.to_path_buf()),
-        ..Places::default()
+        ..Paths::default()
     };
     let mut answer = Vec::new();
     let mut write = |text: &[u8]| {
@@ -77,7 +77,7 @@ fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Quest
         Ok(())
     };
     let arguments_of_ours = arguments.iter().map(OsString::from);
-    as_ss::answer(arguments_of_ours, &places, &mut write).expect("a valid question");
+    as_ss::answer(arguments_of_ours, &paths, &mut write).expect("a valid question");
     let answer = String::from_utf8(answer).expect("text");
     assert_eq!(answer, ss_answers(proc, arguments), "{arguments:?}");
 }

@@ -10,7 +10,7 @@ use super::request::{Request, Show};
 use super::selection::{AddressFamily, Kinds, Selection, States};
 use crate::as_ss::error::Error;
 use crate::as_ss::names::services::Services;
-use crate::as_ss::places;
+use crate::as_ss::paths;
 use crate::error::{UsageError, reason_of};
 
 /// The long options of ss and the short ones that they stand for; `\0` where
@@ -138,7 +138,7 @@ impl Options {
             'f' => self.family(&name, value)?,
             'A' => self.query(&name, value)?,
             'N' => {
-                places::enter_network(value)?;
+                paths::enter_network(value)?;
                 self.show.is_elsewhere = true;
             }
             _ if self.add_family(&name, option) || self.add_flag(&name, option) => {}

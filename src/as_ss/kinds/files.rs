@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::as_ss::error::Error;
-use crate::as_ss::places::Places;
+use crate::as_ss::paths::Paths;
 use crate::kernel::proc::file::read_any;
 use crate::kernel::proc::other_rows::protocol_and_sockets;
 use crate::kernel::proc::scan::Scanner;
@@ -24,13 +24,13 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// lines, unless it must be there.
 pub fn for_each_line(
     name: &str,
-    places: &Places,
+    paths: &Paths,
     take: &mut dyn FnMut(&[u8]) -> Option<()>,
 ) -> Result<(), Error> {
-    let path = places.file(name);
+    let path = paths.file(name);
     let file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && !places.must_have(name) => {
-            return is_proc(&path, name, places);
+        Err(error) if error.kind() == ErrorKind::NotFound && !paths.must_have(name) => {
+            return is_proc(&path, name, paths);
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied && name != "tcp" => {
             return Err(Error::of_file(&path, "may not be read"));
@@ -52,7 +52,7 @@ pub fn for_each_line(
         return Err(unreadable());
     }
     // WSL 1 has empty files in place of those that it lacks.
-    if !has_header && places.must_have(name) {
+    if !has_header && paths.must_have(name) {
         return Err(Error::of_file(&path, "is empty, not even a header"));
     }
     Ok(())
@@ -60,11 +60,11 @@ pub fn for_each_line(
 
 /// A table that is not there is no table only where others are. Where there is no `/proc`,
 /// ss shows what netlink lists. So does this, and says what that may lack.
-fn is_proc(path: &Path, name: &str, places: &Places) -> Result<(), Error> {
-    let tcp = places.file("tcp");
+fn is_proc(path: &Path, name: &str, paths: &Paths) -> Result<(), Error> {
+    let tcp = paths.file("tcp");
     match File::open(&tcp) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound && places.asks_kernel_for(name) => {
+        Err(error) if error.kind() == ErrorKind::NotFound && paths.asks_kernel_for(name) => {
             // Without the one for IPv4 that for IPv6 is not worth a word.
             if !name.ends_with('6') {
                 let (path, why) = (path.display(), "not there, and netlink does not list these");
@@ -78,8 +78,8 @@ fn is_proc(path: &Path, name: &str, places: &Places) -> Result<(), Error> {
 
 /// Whether sockets of this name in `/proc/net/protocols` are in use. `None` if that
 /// cannot be told.
-pub fn are_in_use(name: &str, places: &Places) -> Option<bool> {
-    let path: PathBuf = places.proc_root().join("net/protocols");
+pub fn are_in_use(name: &str, paths: &Paths) -> Option<bool> {
+    let path: PathBuf = paths.proc_root().join("net/protocols");
     let text = match read_any(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
         text => text.ok()?,

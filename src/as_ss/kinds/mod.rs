@@ -22,7 +22,7 @@ pub mod vsock;
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind, State};
 use crate::as_ss::error::Error;
-use crate::as_ss::places::Places;
+use crate::as_ss::paths::Paths;
 use crate::as_ss::show::names::Naming;
 use crate::as_ss::show::rows::Rows;
 use crate::error::UsageError;
@@ -36,23 +36,23 @@ use inet::Inet;
 /// Asks the kernel for the sockets of one kind, and writes a row for each.
 type Ask = fn(&Request, &mut Rows<'_>) -> Result<(), DumpError>;
 /// Reads them from a file, and writes a row for each.
-type Read = fn(&Request, &Places, &mut Rows<'_>) -> Result<(), Error>;
+type Read = fn(&Request, &Paths, &mut Rows<'_>) -> Result<(), Error>;
 
 /// Writes the rows of each kind that is asked for, in the order of ss.
 ///
 /// # Errors
 /// If the sockets of a kind are not known completely.
-pub fn show(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
+pub fn show(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     let selection = &request.selection;
     let has = |kind| selection.kinds.has(kind);
     let has_family = |family| selection.families.has(family);
     // Some kinds have no state but this.
     let has_close = selection.states.has(State::Close as u8);
     let mut either = |table, ask: Ask, read: Read| {
-        let asked = places.asks_kernel_for(table).then(|| ask(request, rows));
+        let asked = paths.asks_kernel_for(table).then(|| ask(request, rows));
         match is_answered(asked, table)? {
             true => Ok(()),
-            false => read(request, places, rows),
+            false => read(request, paths, rows),
         }
     };
     if has(Kind::Netlink) && has_family(AddressFamily::Netlink) && has_close {
@@ -77,22 +77,22 @@ pub fn show(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(
     for (kind, protocol, naming) in of_ip {
         if has(kind) && selection.has_inet() {
             rows.names.naming = naming.unwrap_or(rows.names.naming);
-            show_inet(protocol, request, places, rows)?;
+            show_inet(protocol, request, paths, rows)?;
         }
     }
     let vsock = [Kind::VsockStream, Kind::VsockDatagram];
     if vsock.into_iter().any(has) && has_family(AddressFamily::Vsock) {
         let answer = vsock::show(request, rows);
-        must_answer(answer, "vsock", "AF_VSOCK", places)?;
+        must_answer(answer, "vsock", "AF_VSOCK", paths)?;
     }
     if has(Kind::Tipc) && has_family(AddressFamily::Tipc) {
-        must_answer(are_no_tipc_sockets(request), "tipc", "TIPC", places)?;
+        must_answer(are_no_tipc_sockets(request), "tipc", "TIPC", paths)?;
     }
     if has(Kind::Xdp) && has_family(AddressFamily::Xdp) && has_close {
-        must_answer(are_no_xdp_sockets(), "xdp", "XDP", places)?;
+        must_answer(are_no_xdp_sockets(), "xdp", "XDP", paths)?;
     }
     if has(Kind::Mptcp) && selection.has_inet() {
-        show_inet(Inet::Mptcp, request, places, rows)?;
+        show_inet(Inet::Mptcp, request, paths, rows)?;
     }
     Ok(())
 }
@@ -104,31 +104,30 @@ fn services(protocol: Protocol) -> Naming {
 fn show_inet(
     protocol: Inet,
     request: &Request,
-    places: &Places,
+    paths: &Paths,
     rows: &mut Rows<'_>,
 ) -> Result<(), Error> {
     let Some(file) = protocol.file() else {
         // ss looks for these nowhere else.
-        if places.proc_root.is_some() {
+        if paths.proc_root.is_some() {
             return Ok(());
         }
         let name = protocol.name();
         // ss says nothing of Multipath TCP, which old kernels do not have.
-        let is_missed =
-            || protocol != Inet::Mptcp || files::are_in_use(name, places) != Some(false);
+        let is_missed = || protocol != Inet::Mptcp || files::are_in_use(name, paths) != Some(false);
         return match inet::show(protocol, request, rows) {
             Err(error) if error.is_forbidden() && is_missed() => {
                 say_forbidden(protocol);
                 Ok(())
             }
-            answer => must_answer(answer, name, name, places),
+            answer => must_answer(answer, name, name, paths),
         };
     };
-    if protocol == Inet::Tcp && places.recording.is_some() {
+    if protocol == Inet::Tcp && paths.recording.is_some() {
         let why = "TCPDIAG_FILE in the environment: not supported by lntu as ss";
         return Err(UsageError::of_ss(why).into());
     }
-    let asked = places
+    let asked = paths
         .asks_kernel_for(file)
         .then(|| inet::show(protocol, request, rows));
     if let Some(Err(error)) = &asked
@@ -139,7 +138,7 @@ fn show_inet(
     if is_answered(asked, file)? {
         return Ok(());
     }
-    proc_net::show(protocol, request, places, rows)
+    proc_net::show(protocol, request, paths, rows)
 }
 
 /// Says that the kernel refused, as ss does: ss asks for TCP once more, in an older way.
@@ -167,11 +166,11 @@ fn must_answer(
     answer: Result<(), DumpError>,
     table: &str,
     name: &str,
-    places: &Places,
+    paths: &Paths,
 ) -> Result<(), Error> {
     match answer {
         Ok(()) => Ok(()),
-        Err(error) if error.rows == 0 && files::are_in_use(name, places) == Some(false) => Ok(()),
+        Err(error) if error.rows == 0 && files::are_in_use(name, paths) == Some(false) => Ok(()),
         Err(error) => Err(failure(&error, table)),
     }
 }

@@ -10,7 +10,7 @@ use crate::as_ss::ask::filter::{Facts, Place};
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
-use crate::as_ss::places::Places;
+use crate::as_ss::paths::Paths;
 use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::client::NETLINK_SOCK_DIAG;
 use crate::kernel::netlink::netlink_diag::{
@@ -65,8 +65,8 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
-    for_each_line("netlink", places, &mut |line| {
+pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
+    for_each_line("netlink", paths, &mut |line| {
         let row = NetlinkRow::parse(line)?;
         let socket = Socket {
             protocol: row.protocol as u8,

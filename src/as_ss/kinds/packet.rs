@@ -9,7 +9,7 @@ use crate::as_ss::ask::filter::{Facts, Place};
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
-use crate::as_ss::places::Places;
+use crate::as_ss::paths::Paths;
 use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::netlink::packet_diag::{
     PACKET_SHOW_FANOUT, PACKET_SHOW_INFO, PACKET_SHOW_MEMINFO, PACKET_SHOW_RING_CFG,
@@ -65,8 +65,8 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
-    for_each_line("packet", places, &mut |line| {
+pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
+    for_each_line("packet", paths, &mut |line| {
         let row = PacketRow::parse(line)?;
         let socket = Socket {
             kind: row.kind as u8,

@@ -7,7 +7,7 @@ use crate::as_ss::ask::filter::{Facts, Place};
 use crate::as_ss::ask::request::{Request, Show};
 use crate::as_ss::ask::selection::AddressFamily;
 use crate::as_ss::error::Error;
-use crate::as_ss::places::Places;
+use crate::as_ss::paths::Paths;
 use crate::as_ss::show::numbers::significant;
 use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::proc::row::{MoreFields, decode_endpoint, row_fields};
@@ -20,7 +20,7 @@ use crate::listener::Endpoint;
 pub fn show(
     protocol: Inet,
     request: &Request,
-    places: &Places,
+    paths: &Paths,
     rows: &mut Rows<'_>,
 ) -> Result<(), Error> {
     let (name, name6) = match protocol {
@@ -34,7 +34,7 @@ pub fn show(
         if !request.selection.families.has(family) {
             continue;
         }
-        for_each_line(file, places, &mut |line| {
+        for_each_line(file, paths, &mut |line| {
             let row = Row::parse(line, family)?;
             if !row.is_wanted(request) {
                 return Some(());

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 use crate::as_ss::error::Error;
-use crate::as_ss::places::Places;
+use crate::as_ss::paths::Paths;
 use crate::kernel::proc::file::read_any;
 use crate::kernel::proc::sockstat;
 use crate::report;
@@ -14,13 +14,13 @@ use crate::report;
 ///
 /// # Errors
 /// If a file cannot be read, or lacks what is needed.
-pub fn summary(places: &Places) -> Result<String, Error> {
-    let counts = read(places, "sockstat", "get_sockstat")?;
-    let counts6 = match fs::exists(places.file("sockstat6")) {
+pub fn summary(paths: &Paths) -> Result<String, Error> {
+    let counts = read(paths, "sockstat", "get_sockstat")?;
+    let counts6 = match fs::exists(paths.file("sockstat6")) {
         Ok(false) => String::new(),
-        _ => read(places, "sockstat6", "get_sockstat")?,
+        _ => read(paths, "sockstat6", "get_sockstat")?,
     };
-    let snmp = read(places, "snmp", "get_snmpstat")?;
+    let snmp = read(paths, "snmp", "get_snmpstat")?;
     // The number behind this name, in the line that starts so; without the line, 0.
     let count = |text: &str, line: &str, name: &str| -> i64 {
         let line = text.lines().find_map(|found| found.strip_prefix(line));
@@ -32,7 +32,7 @@ pub fn summary(places: &Places) -> Result<String, Error> {
     let established = match sockstat::established(&snmp) {
         None if snmp.is_empty() => 0,
         None => {
-            let path = places.file("snmp");
+            let path = paths.file("snmp");
             return Err(Error::of_file(&path, "does not say CurrEstab"));
         }
         Some(established) => established,
@@ -68,11 +68,11 @@ pub fn summary(places: &Places) -> Result<String, Error> {
 
 /// A file, which is empty where there is no `/proc`: ss then complains in these words of
 /// its source, and counts nothing.
-fn read(places: &Places, name: &str, complaint: &str) -> Result<String, Error> {
-    let path = places.file(name);
+fn read(paths: &Paths, name: &str, complaint: &str) -> Result<String, Error> {
+    let path = paths.file(name);
     let text = read_any(&path).map(|text| String::from_utf8_lossy(&text).into_owned());
     text.or_else(|error| match error.kind() {
-        ErrorKind::NotFound if places.asks_kernel_for(name) => {
+        ErrorKind::NotFound if paths.asks_kernel_for(name) => {
             let why = "No such file or directory";
             report::error_as("ss", format_args!("{complaint}: {why}"));
             Ok(String::new())

@@ -9,7 +9,7 @@ use crate::as_ss::ask::filter::{Facts, Place};
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind, State};
 use crate::as_ss::error::Error;
-use crate::as_ss::places::Places;
+use crate::as_ss::paths::Paths;
 use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::unix_diag::{
     Row, UDIAG_SHOW_ICONS, UDIAG_SHOW_MEMINFO, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN,
@@ -134,9 +134,9 @@ fn netid(kind: u8) -> &'static str {
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn show_file(request: &Request, places: &Places, rows: &mut Rows<'_>) -> Result<(), Error> {
+pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     let mut sockets = Vec::new();
-    for_each_line("unix", places, &mut |line| {
+    for_each_line("unix", paths, &mut |line| {
         let socket = Line::of(&UnixRow::parse(line)?);
         let name = (!socket.name.is_empty()).then_some(&socket.name[..]);
         // ss lets no filter see inodes here.

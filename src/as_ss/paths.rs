@@ -11,7 +11,7 @@ use crate::sys;
 
 /// The files that ss reads.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct Paths {
     /// `PROC_ROOT`, in place of `/proc`.
     pub proc_root: Option<PathBuf>,
     /// `PROC_NET_TCP` and the like, each in place of one file of `/proc/net`.
@@ -61,15 +61,15 @@ const FILES: [&str; 12] = [
     "snmp",
 ];
 
-impl Places {
+impl Paths {
     /// Those that the variables of the environment name.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Places {
+    pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Paths {
         let path = |name: &str| variable(name).map(PathBuf::from);
         let file = |file: &'static str| {
             let name = format!("PROC_NET_{}", file.to_ascii_uppercase());
             Some((file, path(&name)?))
         };
-        Places {
+        Paths {
             proc_root: path("PROC_ROOT"),
             files: FILES.into_iter().filter_map(file).collect(),
             port_range: path("PROC_IP_LOCAL_PORT_RANGE"),
