@@ -5,30 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 use std::{fs, io};
 
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use crate::fixtures::fixtures;
 use crate::harness::*;
-use crate::list::sockets_of_every_kind;
 
 mod conditions;
 mod every_state;
 mod programs;
 mod questions;
-
-/// The program under test under the name ss, which is also its name in `/proc`.
-pub static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
-    fs::create_dir_all(&directory).unwrap();
-    let link = directory.join("ss");
-    let _ = fs::remove_file(&link);
-    symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
-    link
-});
 
 fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(&*LINK);

@@ -13,7 +13,6 @@ use std::thread;
 use socket2::Type;
 use tempfile::TempDir;
 
-use crate::containers::docker::{binaries, have_static};
 use crate::harness::*;
 
 /// What is asked: a name, and the arguments.

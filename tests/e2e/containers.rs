@@ -3,11 +3,9 @@
 
 mod all_namespaces;
 mod beside;
-pub mod docker;
 mod hardened;
 mod inherited;
 mod names;
-pub mod podman;
 mod probes;
 mod services;
 mod whose;
@@ -21,8 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode};
 use tempfile::TempDir;
 
+use crate::harness::docker::*;
 use crate::harness::*;
-use docker::*;
 
 /// A limit for an end that should be immediate. `docker stop` kills after 10 s.
 const AT_ONCE: Duration = Duration::from_secs(5);

@@ -16,13 +16,6 @@ fn beside(options: &[&str], script: &str) -> Command {
     lntu(&[&quiet, options, &["--", "sh", "-c", script]].concat())
 }
 
-/// The lntu processes whose parent is `parent`.
-pub fn watchers_of(parent: u32) -> Vec<u32> {
-    let is_lntu =
-        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "lntu\n");
-    children_of(parent).into_iter().filter(is_lntu).collect()
-}
-
 #[test]
 fn the_application_keeps_the_process_id_and_its_own_exit_status() {
     let running = Running::start(&mut beside(&[], "echo $$; exit 42"));

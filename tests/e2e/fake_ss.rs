@@ -12,7 +12,6 @@ use lntu::snapshot::Snapshot;
 use lntu::source::{Expected, Known, Source, SourceOptions};
 use tempfile::TempDir;
 
-use crate::containers::docker::{binaries, have_static};
 use crate::harness::*;
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess";

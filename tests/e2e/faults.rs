@@ -18,10 +18,8 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, kill_process, prlimit
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::watch::{A_WHILE, FAST, SwitchableSs, event, watch};
 
 const SS_HEADER: &str = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port";
-pub const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
 
 /// A directory that stands in for `/proc`.
 struct FakeProc(TempDir);

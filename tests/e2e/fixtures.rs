@@ -8,20 +8,6 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Every directory of `fixtures/proc` except `big-endian`. Only a big-endian
-/// machine can read that one. `tests/big_endian.rs` does.
-pub fn fixtures() -> Vec<PathBuf> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
-    let mut fixtures: Vec<PathBuf> = fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("big-endian"))
-        .collect();
-    fixtures.sort();
-    assert!(fixtures.len() >= 5, "{fixtures:?}");
-    fixtures
-}
-
 fn list(fixture: &PathBuf) -> Finished {
     run(lntu(&["list", "--proc"]).arg(fixture))
 }

@@ -9,10 +9,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::as_ss::LINK;
 use crate::harness::*;
-use crate::namespaces::{Host, child_of};
-use crate::watch::{FAST, event};
 
 /// Moves this thread into a network namespace.
 fn enter(namespace: &File) {

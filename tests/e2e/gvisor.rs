@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::containers::docker::{Binaries, binaries, have_static};
 use crate::harness::*;
 
 fn have_gvisor() -> bool {

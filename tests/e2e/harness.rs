@@ -1,22 +1,39 @@
 //! Helpers that the end-to-end tests share.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fmt;
+pub mod docker;
+mod examples;
+mod fake_ss;
+mod host;
+mod network;
+pub mod podman;
+mod privileges;
+mod requirements;
+mod sockets;
+mod static_programs;
+
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::IpAddr;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
+
+pub use examples::*;
+pub use fake_ss::*;
+pub use host::*;
+pub use network::*;
+pub use privileges::*;
+pub use requirements::*;
+pub use sockets::*;
+pub use static_programs::*;
 
 /// How long a test waits for something that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -288,108 +305,6 @@ pub fn wait_within<T>(time: Duration, what: &str, mut ask: impl FnMut() -> Optio
     }
 }
 
-/// Whether the test has what it needs. If not, the test is skipped and says why
-/// on stderr, even where its output is captured. If `LNTU_TEST_REQUIRE` names
-/// what is missing, the test fails instead.
-pub fn have(name: &str, missing: Option<String>) -> bool {
-    let Some(why) = missing else {
-        return true;
-    };
-    let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
-    let test = thread::current().name().unwrap_or("a test").to_string();
-    assert!(
-        !required.split(',').any(|required| required == name),
-        "{test} needs {name}: {why}"
-    );
-    let _ = writeln!(io::stderr(), "skipped {test}: needs {name}: {why}");
-    false
-}
-
-/// Whether a program is installed. `LNTU_TEST_REQUIRE` knows it as `name`.
-pub fn have_program(name: &str, program: impl AsRef<OsStr>) -> bool {
-    let program = program.as_ref();
-    let started = Command::new(program).arg("--version").output();
-    let why = |error| format!("running {}: {error}", program.display());
-    have(name, started.err().map(why))
-}
-
-/// Whether the real ss is installed.
-pub fn have_ss() -> bool {
-    have_program("ss", "ss")
-}
-
-/// Runs `test` on a thread in its own network namespace, with `lo` up, where
-/// that is allowed. Programs that the thread starts share the namespace.
-pub fn in_private_network(test: impl FnOnce() + Send) {
-    thread::scope(|scope| {
-        let name = thread::current().name().unwrap_or("a test").to_string();
-        let run = move || {
-            #[allow(deprecated)] // It affects only later sockets and children.
-            let unshared = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET);
-            let missing = unshared.err().map(|error| format!("unshare: {error}"));
-            if have("netns", missing) {
-                let lo_up = Command::new("ip")
-                    .args(["link", "set", "lo", "up"])
-                    .status();
-                assert!(lo_up.unwrap().success(), "ip link set lo up");
-                test();
-            }
-        };
-        let thread = thread::Builder::new().name(name).spawn_scoped(scope, run);
-        if let Err(panic) = thread.unwrap().join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
-
-/// Runs `open` on a thread in the network namespace that `file` is.
-pub fn in_namespace<T: Send>(file: &fs::File, open: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        let enter = move || {
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
-            open()
-        };
-        scope.spawn(enter).join().unwrap()
-    })
-}
-
-/// A directory for PATH. Its `ss` runs this shell script.
-pub fn fake_ss(script: &str) -> TempDir {
-    let directory = TempDir::new().unwrap();
-    write_program(&directory.path().join("ss"), script);
-    directory
-}
-
-/// An ss that always prints a listener on 127.0.0.1:1. It prints one on `port`
-/// too in its second run, its fourth, and so on.
-pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
-    let directory = TempDir::new().unwrap();
-    let flag = directory.path().join("flag");
-    let flag = flag.display();
-    let script = format!(
-        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'\n\
-         echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'\n\
-         if [ -e {flag} ]; then rm {flag}; echo 'tcp LISTEN 0 0 127.0.0.1:{port} 0.0.0.0:*'\n\
-         else : >{flag}; fi"
-    );
-    write_program(&directory.path().join("ss"), &script);
-    directory
-}
-
-/// Writes a shell script that can run at once. The kernel refuses to run a file
-/// that is open for writing (`ETXTBSY`). If this process wrote the file, a
-/// child that another test forks could hold it open. So another process writes
-/// it.
-pub fn write_program(path: &Path, script: &str) {
-    let write =
-        "printf '%s' \"$1\" >\"$0.draft\" && chmod 755 \"$0.draft\" && mv \"$0.draft\" \"$0\"";
-    let mut shell = Command::new("sh");
-    shell.args(["-c", write]).arg(path);
-    let written = shell.arg(format!("#!/bin/sh\n{script}\n")).status();
-    assert!(written.unwrap().success(), "{}", path.display());
-}
-
 /// Makes a FIFO in `directory`.
 pub fn fifo_in(directory: &Path) -> PathBuf {
     let fifo = directory.join("fifo");
@@ -398,17 +313,6 @@ pub fn fifo_in(directory: &Path) -> PathBuf {
     fifo
 }
 
-/// The PATH of this process with `first` in front. Scripts still find their
-/// tools.
-pub fn path_with(first: &Path) -> std::ffi::OsString {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let entries = std::iter::once(first.to_path_buf()).chain(std::env::split_paths(&path));
-    std::env::join_paths(entries).unwrap()
-}
-
-/// A PATH without ss.
-pub const NO_SS: &str = "/nonexistent";
-
 /// Whether the process has ended. A zombie counts as ended: only its new parent
 /// can remove it.
 pub fn is_gone(pid: u32) -> bool {
@@ -416,116 +320,100 @@ pub fn is_gone(pid: u32) -> bool {
     stat.map_or(true, |stat| stat.contains(") Z "))
 }
 
-/// A TCP listener that no longer listens when it is dropped. To close it would not
-/// do: a process that another test starts holds it too, between fork and exec.
-#[derive(Debug)]
-pub struct Listener(TcpListener);
+/// Longer than many polls at [`FAST`].
+pub const A_WHILE: Duration = Duration::from_millis(500);
 
-impl std::ops::Deref for Listener {
-    type Target = TcpListener;
+pub const FAST: &str = "20ms";
 
-    fn deref(&self) -> &TcpListener {
-        &self.0
+pub fn watch(arguments: &[&str]) -> Running {
+    Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
+}
+
+/// netid, state and local address of a line.
+pub fn event(line: &str) -> String {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    format!("{} {} {}", fields[0], fields[1], fields[4])
+}
+
+/// The program under test under the name ss, which is also its name in `/proc`.
+pub static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
+    fs::create_dir_all(&directory).unwrap();
+    let link = directory.join("ss");
+    let _ = fs::remove_file(&link);
+    symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
+    link
+});
+
+/// Runs lntu and makes its calls of `call` fail with `error`. `when` picks
+/// which of them.
+pub fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    let inject = format!("inject={call}:error={error}{when}");
+    command.args([
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &format!("trace={call}"),
+        "-e",
+    ]);
+    command.arg(inject).arg(env!("CARGO_BIN_EXE_lntu"));
+    command.args(arguments);
+    command
+}
+
+/// Exit status and stderr of a check. It writes nothing to stdout.
+pub fn check(arguments: &[&str]) -> (i32, String) {
+    let finished = run(&mut lntu(&[&["check"], arguments].concat()));
+    assert_eq!(finished.stdout, "", "{arguments:?}");
+    (finished.code(), without_holders(&finished.stderr))
+}
+
+pub fn no(reason: &str) -> (i32, String) {
+    (1, format!("lntu: {reason}\n"))
+}
+
+/// What is said of an address that is none of this network namespace's own.
+pub fn foreign(address: &str) -> String {
+    let why = "is not an address of this network namespace; lntu looks nowhere else";
+    format!("{address} {why}")
+}
+
+/// The PORT of this address, port and protocol.
+pub fn port_argument(address: IpAddr, port: u16, protocol: &str) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}:{port}/{protocol}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}/{protocol}"),
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
-    }
+/// Every directory of `fixtures/proc` except `big-endian`. Only a big-endian
+/// machine can read that one. `tests/big_endian.rs` does.
+pub fn fixtures() -> Vec<PathBuf> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
+    let mut fixtures: Vec<PathBuf> = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| !path.ends_with("big-endian"))
+        .collect();
+    fixtures.sort();
+    assert!(fixtures.len() >= 5, "{fixtures:?}");
+    fixtures
 }
 
-/// A TCP listener on this port of `address`, or a free one for 0.
-pub fn listen_on(address: &str, port: u16) -> Listener {
-    Listener(TcpListener::bind((address, port)).unwrap())
+pub const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
+
+/// The lntu processes whose parent is `parent`.
+pub fn watchers_of(parent: u32) -> Vec<u32> {
+    let is_lntu =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "lntu\n");
+    children_of(parent).into_iter().filter(is_lntu).collect()
 }
 
-/// A TCP listener on a free port of `address`.
-pub fn listen(address: &str) -> Listener {
-    listen_on(address, 0)
-}
-
-pub fn port_of(listener: &TcpListener) -> u16 {
-    listener.local_addr().unwrap().port()
-}
-
-/// A port of 127.0.0.1 that stays free for the test. A socket is bound to it
-/// and does not listen. It has `SO_REUSEADDR`, so a listener can join it.
-pub struct FreePort {
-    pub number: u16,
-    _keeps_it: Socket,
-}
-
-impl FreePort {
-    pub fn new() -> FreePort {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        socket.bind(&any.into()).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
-        FreePort {
-            number: address.port(),
-            _keeps_it: socket,
-        }
-    }
-
-    pub fn listen(&self) -> Listener {
-        listen_on("127.0.0.1", self.number)
-    }
-}
-
-impl fmt::Display for FreePort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.number.fmt(f)
-    }
-}
-
-/// A socket bound to `address`. `prepare` sees it before it is bound. A TCP
-/// socket also listens.
-pub fn bound(kind: Type, address: &str, prepare: impl FnOnce(&Socket)) -> Socket {
-    let address: SocketAddr = address.parse().unwrap();
-    let protocol = if kind == Type::STREAM {
-        Protocol::TCP
-    } else {
-        Protocol::UDP
-    };
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol)).unwrap();
-    prepare(&socket);
-    socket.bind(&address.into()).unwrap();
-    if kind == Type::STREAM {
-        socket.listen(7).unwrap();
-    }
-    socket
-}
-
-/// (netid, state, address, port, family) of each line. Every wildcard becomes
-/// `*`, and scopes are left out. This is what all sources and ss itself must
-/// agree on.
-pub fn sockets(table: &str) -> BTreeSet<[String; 5]> {
-    let socket = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [netid, state, _, _, local, peer, ..] = fields[..] else {
-            panic!("not a row: {line:?}");
-        };
-        let (address, port) = local.rsplit_once(':').unwrap();
-        // ss writes `*` for the IPv6 wildcard and for the peer of a dual-stack
-        // socket.
-        let is_v6 = address.starts_with('[') || peer.starts_with('[') || peer.starts_with('*');
-        let address = match address.split('%').next().unwrap() {
-            "0.0.0.0" | "[::]" => "*",
-            address => address,
-        };
-        let family = if is_v6 { "6" } else { "4" };
-        [netid, state, address, port, family].map(str::to_string)
-    };
-    table.lines().map(socket).collect()
-}
-
-/// What `ss -Hlntu` prints here and now.
-pub fn ss_says(environment: &[(&str, &OsStr)]) -> BTreeSet<[String; 5]> {
-    let ss = run(Command::new("ss")
-        .arg("-Hlntu")
-        .envs(environment.iter().copied()));
-    assert!(ss.status.success(), "{ss:?}");
-    sockets(&ss.stdout)
+/// A name that no other test run uses.
+pub fn unique_name() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("lntu-test-{}-{count}", std::process::id())
 }

@@ -10,7 +10,6 @@ use socket2::Type;
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::watch::{A_WHILE, FAST};
 
 /// A thread listens on 127.0.0.1:8000, with a descriptor table of its own or after the
 /// main thread has ended.

@@ -8,8 +8,6 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::containers::docker::{binaries, have_static};
-use crate::faults::PROC_HEADER;
 use crate::harness::*;
 
 /// What is in place of a file.

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use socket2::Type;
 use tempfile::TempDir;
 
-use crate::containers::docker::{binaries, have_static};
 use crate::harness::*;
 
 const ERRORS: [&str; 7] = [

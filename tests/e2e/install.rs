@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::containers::docker::*;
+use crate::harness::docker::*;
 use crate::harness::*;
 
 fn install(destination: &Path) -> Finished {

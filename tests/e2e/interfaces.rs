@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::*;
-use crate::netlink::failing;
-use crate::probe::{check, foreign, ip, no, port_argument, takes_tcp, takes_udp};
 
 /// The addresses of this network namespace that are asked about. `lo` has the first of
 /// each family, `inside` the second.

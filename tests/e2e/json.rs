@@ -11,7 +11,6 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::watch::FAST;
 
 const SOURCES: [&str; 3] = ["ss", "proc", "netlink"];
 

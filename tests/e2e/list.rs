@@ -11,37 +11,6 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// One socket of every kind that is listed in its own way. Port 0 means any
-/// free port.
-pub fn sockets_of_every_kind() -> Vec<Socket> {
-    let v6_only = |only| move |socket: &Socket| socket.set_only_v6(only).unwrap();
-    let nothing = |_: &Socket| {};
-    let mut sockets = vec![
-        bound(Type::STREAM, "127.0.0.1:0", nothing),
-        bound(Type::STREAM, "127.0.0.2:0", nothing),
-        bound(Type::STREAM, "0.0.0.0:0", nothing),
-        bound(Type::STREAM, "[::1]:0", nothing),
-        bound(Type::STREAM, "[::]:0", v6_only(true)),
-        bound(Type::STREAM, "[::]:0", v6_only(false)),
-        bound(Type::STREAM, "[::ffff:127.0.0.1]:0", v6_only(false)),
-        bound(Type::DGRAM, "127.0.0.1:0", nothing),
-        bound(Type::DGRAM, "0.0.0.0:0", nothing),
-        bound(Type::DGRAM, "[::1]:0", nothing),
-        bound(Type::DGRAM, "[::]:0", v6_only(false)),
-        bound(Type::STREAM, "0.0.0.0:0", |socket| {
-            socket.bind_device(Some(b"lo")).unwrap();
-        }),
-    ];
-    // These two are not listeners.
-    let server = sockets[0].local_addr().unwrap();
-    let client = Socket::new(server.domain(), Type::STREAM, None).unwrap();
-    client.connect(&server).unwrap();
-    let connected = bound(Type::DGRAM, "127.0.0.1:0", nothing);
-    connected.connect(&server).unwrap();
-    sockets.extend([client, connected]);
-    sockets
-}
-
 #[test]
 fn the_listeners_are_those_that_ss_prints() {
     in_private_network(|| {

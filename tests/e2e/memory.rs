@@ -11,10 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::containers::docker::{binaries, have_static, repository, target};
-use crate::faults::PROC_HEADER;
 use crate::harness::*;
-use crate::watch::FAST;
 
 const OUT_OF_MEMORY: &str = "lntu: out of memory\n";
 const WITHOUT_WATCHER: &str = "lntu: out of memory; COMMAND runs without the watcher\n";

@@ -9,7 +9,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::*;
-use crate::namespaces::{Host, Inside, child_of, stop_at_rest, tcp};
 
 /// Lines that one namespace may have in one poll: so many that closed, and as many that
 /// opened.

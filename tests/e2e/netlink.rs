@@ -8,27 +8,7 @@ use std::process::Command;
 use socket2::{Socket, Type};
 use tempfile::TempDir;
 
-use crate::as_ss::LINK;
 use crate::harness::*;
-use crate::watch::{A_WHILE, FAST, event};
-
-/// Runs lntu and makes its calls of `call` fail with `error`. `when` picks
-/// which of them.
-pub fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("strace");
-    let inject = format!("inject={call}:error={error}{when}");
-    command.args([
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &format!("trace={call}"),
-        "-e",
-    ]);
-    command.arg(inject).arg(env!("CARGO_BIN_EXE_lntu"));
-    command.args(arguments);
-    command
-}
 
 /// Recv-Q, Send-Q and the interface, keyed by protocol and port.
 fn details(table: &str) -> BTreeMap<String, [String; 3]> {

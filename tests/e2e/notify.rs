@@ -10,10 +10,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::containers::docker::unique_name;
 use crate::harness::*;
-use crate::wait::ss_with_turns;
-use crate::watch::{A_WHILE, FAST};
 
 /// Runs an application beside a watcher that is to notify the receiver at this address.
 fn watched(arguments: &[&str], address: &str) -> Running {
@@ -253,7 +250,7 @@ fn systemd_knows_the_unit() {
     if !have_program("services", "systemd-analyze") {
         return;
     }
-    let [unit, _] = crate::readme::examples("A service that is active once it listens");
+    let [unit, _] = examples("A service that is active once it listens");
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("server.service");
     // Whatever it starts must exist.

@@ -17,7 +17,6 @@ use socket2::Type;
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::watch::{A_WHILE, FAST, event};
 
 /// A process group of a service, which ends with it.
 struct Service(Child);

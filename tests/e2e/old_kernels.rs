@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::entrypoint::watchers_of;
 use crate::harness::*;
 
 /// A watcher that looks every `interval` and writes to `lines` in this directory,

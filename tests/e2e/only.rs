@@ -3,7 +3,6 @@
 use socket2::{Socket, Type};
 
 use crate::harness::*;
-use crate::readme::{examples, shell};
 
 /// Exit status and stderr, which names no process.
 fn only(arguments: &[&str]) -> (i32, String) {

@@ -10,7 +10,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::watch::SwitchableSs;
 
 /// Uses tens of milliseconds of CPU time.
 const BURN: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";

@@ -7,7 +7,6 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::readme::shell;
 
 fn pids(arguments: &[&str]) -> Finished {
     run(&mut lntu(&[&["list", "--pids"], arguments].concat()))
@@ -98,7 +97,7 @@ signal.pause()";
 /// What may listen and cannot be read is not "nothing".
 #[test]
 fn a_table_that_cannot_be_read_is_status_2() {
-    let proc = forbidding_proc(&[("tcp", crate::faults::PROC_HEADER)], &["udp"]);
+    let proc = forbidding_proc(&[("tcp", PROC_HEADER)], &["udp"]);
     let listed = run_forbidden(&proc, &["list", "--pids", "-q"]);
     assert_eq!((listed.code(), &*listed.stdout), (2, ""), "{listed:?}");
 }
@@ -122,7 +121,7 @@ fn the_recipe_ends_a_server_and_its_workers() {
     if !have_program("services", "nginx") {
         return;
     }
-    let [recipe] = crate::readme::examples("End what listens on a port");
+    let [recipe] = examples("End what listens on a port");
     in_private_network(|| {
         let directory = TempDir::new().unwrap();
         let path = directory.path().display();

@@ -9,65 +9,6 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-const DAC_OVERRIDE: u64 = 1 << 1;
-const DAC_READ_SEARCH: u64 = 1 << 2;
-const SYS_PTRACE: u64 = 1 << 19;
-const SYS_ADMIN: u64 = 1 << 21;
-
-/// The privileges in the contents of `/proc/PID/status`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Privileges {
-    inheritable: u64,
-    permitted: u64,
-    effective: u64,
-    bounding: u64,
-    ambient: u64,
-    no_new_privileges: u64,
-}
-
-impl Privileges {
-    pub fn of(pid: u32) -> Privileges {
-        Privileges::in_status(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap())
-    }
-
-    fn in_status(status: &str) -> Privileges {
-        let value = |name: &str| {
-            let value = status.lines().find_map(|line| line.strip_prefix(name));
-            u64::from_str_radix(value.unwrap().trim_start_matches([':', '\t']), 16).unwrap()
-        };
-        Privileges {
-            inheritable: value("CapInh"),
-            permitted: value("CapPrm"),
-            effective: value("CapEff"),
-            bounding: value("CapBnd"),
-            ambient: value("CapAmb"),
-            no_new_privileges: value("NoNewPrivs"),
-        }
-    }
-
-    /// What a process with these has left of them beside `--all-namespaces`.
-    pub fn reduced(&self) -> Privileges {
-        let reads_files = match self.permitted & DAC_READ_SEARCH {
-            0 => DAC_OVERRIDE,
-            _ => DAC_READ_SEARCH,
-        };
-        let kept = SYS_ADMIN | SYS_PTRACE | reads_files;
-        Privileges {
-            inheritable: 0,
-            permitted: self.permitted & kept,
-            effective: self.effective & kept,
-            bounding: self.bounding & kept,
-            ambient: 0,
-            no_new_privileges: 1,
-        }
-    }
-}
-
-fn have_root() -> bool {
-    let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
-    have("root", missing)
-}
-
 /// With capabilities to inherit, as an init system may give them, and without
 /// CAP_DAC_READ_SEARCH, as Docker does.
 #[test]

@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -15,53 +14,8 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::netlink::failing;
-
-/// Exit status and stderr of a check. It writes nothing to stdout.
-pub fn check(arguments: &[&str]) -> (i32, String) {
-    let finished = run(&mut lntu(&[&["check"], arguments].concat()));
-    assert_eq!(finished.stdout, "", "{arguments:?}");
-    (finished.code(), without_holders(&finished.stderr))
-}
-
-pub fn no(reason: &str) -> (i32, String) {
-    (1, format!("lntu: {reason}\n"))
-}
-
-/// Whether something at this address takes TCP connections.
-pub fn takes_tcp(address: IpAddr, port: u16) -> bool {
-    TcpStream::connect((address, port)).is_ok()
-}
-
-/// Whether something at this address takes UDP datagrams. If nothing does, the
-/// kernel refuses at once.
-pub fn takes_udp(address: IpAddr, port: u16) -> bool {
-    let any = if address.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    };
-    let socket = UdpSocket::bind(any).unwrap();
-    socket.connect((address, port)).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_millis(50)))
-        .unwrap();
-    socket.send(b"?").unwrap();
-    match socket.recv(&mut [0]) {
-        Err(error) => error.kind() != ErrorKind::ConnectionRefused,
-        Ok(_) => true,
-    }
-}
 
 const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "::1"];
-
-/// The PORT of this address, port and protocol.
-pub fn port_argument(address: IpAddr, port: u16, protocol: &str) -> String {
-    match address {
-        IpAddr::V4(address) => format!("{address}:{port}/{protocol}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}/{protocol}"),
-    }
-}
 
 /// Sockets of every kind on ports 80 to 85, and none on 86.
 fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
@@ -376,18 +330,6 @@ fn what_keeps_a_port_from_being_bound_is_named_and_no_server_started() {
             "lntu: 127.0.0.1:8080/tcp: still taken after N s by [::]:8080/tcp\n"
         );
     });
-}
-
-/// Runs this line of ip(8).
-pub fn ip(arguments: &str) {
-    let done = run(Command::new("ip").args(arguments.split(' ')));
-    assert!(done.status.success(), "ip {arguments}: {done:?}");
-}
-
-/// What is said of an address that is none of this network namespace's own.
-pub fn foreign(address: &str) -> String {
-    let why = "is not an address of this network namespace; lntu looks nowhere else";
-    format!("{address} {why}")
 }
 
 /// An address that is none of its own can never have a listener that lntu sees.

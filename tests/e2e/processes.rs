@@ -9,10 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::faults::PROC_HEADER;
 use crate::harness::*;
-use crate::readme::{Recipe, shell};
-use crate::watch::{FAST, watch};
 
 /// A process name with characters that are special in both output formats and
 /// in ss's. It has 14 bytes.
@@ -265,7 +262,7 @@ fn a_search_that_takes_too_long_says_so() {
         (&json!("ready"), &json!(missing))
     );
     assert_eq!(watch.next_error(), why);
-    watch.assert_no_more_errors_for(crate::watch::A_WHILE);
+    watch.assert_no_more_errors_for(A_WHILE);
 }
 
 /// Runs the stream through jq, a real JSON parser.
@@ -588,7 +585,7 @@ fn processes_of_other_users_are_left_out() {
     let watcher = Running::start(&mut as_nobody(&["-H", "-i", FAST]));
     watcher.next_line();
     assert_eq!(watcher.next_error(), why);
-    watcher.assert_no_more_errors_for(crate::watch::A_WHILE);
+    watcher.assert_no_more_errors_for(A_WHILE);
 }
 
 /// What has none closed meanwhile, or belongs to what this `/proc` does not show.

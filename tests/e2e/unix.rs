@@ -13,11 +13,8 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
-use crate::containers::docker::*;
+use crate::harness::docker::*;
 use crate::harness::*;
-use crate::netlink::failing;
-use crate::readme::{examples, shell};
-use crate::watch::{A_WHILE, FAST};
 
 const UNMATCHED: &str = "could not tell, because no socket of this network namespace has this file \
                          (its server has ended, or runs in another one)";

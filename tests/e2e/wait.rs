@@ -8,26 +8,6 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::readme::{Recipe, examples, shell};
-use crate::watch::FAST;
-
-/// An ss that says of the ports that they listen in turns: in its first run the first
-/// one, then the next.
-pub fn ss_with_turns(ports: &[&str]) -> TempDir {
-    let directory = TempDir::new().unwrap();
-    let count = directory.path().join("count");
-    let count = count.display();
-    let script = format!(
-        "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'\n\
-         echo x >>{count}\n\
-         set -- {}\n\
-         shift $((($(wc -l <{count}) - 1) % $#))\n\
-         echo \"tcp LISTEN 0 0 127.0.0.1:$1 0.0.0.0:*\"",
-        ports.join(" ")
-    );
-    write_program(&directory.path().join("ss"), &script);
-    directory
-}
 
 fn wait_by(ss: &TempDir, arguments: &[&str]) -> Finished {
     let mut wait = lntu(&["wait", "--source", "ss", "-i", FAST]);

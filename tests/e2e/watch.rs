@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,21 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Longer than many polls at [`FAST`].
-pub const A_WHILE: Duration = Duration::from_millis(500);
-pub const FAST: &str = "20ms";
-
 const HEADER: &str = "Netid State  Recv-Q Send-Q   Local Address:Port  Peer Address:Port";
-
-pub fn watch(arguments: &[&str]) -> Running {
-    Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
-}
-
-/// netid, state and local address of a line.
-pub fn event(line: &str) -> String {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    format!("{} {} {}", fields[0], fields[1], fields[4])
-}
 
 #[test]
 fn a_port_that_opens_and_closes_is_a_line_each_and_nothing_else() {
@@ -212,48 +196,6 @@ fn timestamps_start_every_line() {
     );
     let line = watcher.next_line();
     assert!(line[24..].starts_with(" tcp   LISTEN"), "{line:?}");
-}
-
-/// An ss that does what a file says, which a test changes while the watcher
-/// runs. The program itself stays: a shell that just opens it must find it.
-pub struct SwitchableSs {
-    directory: TempDir,
-}
-
-impl SwitchableSs {
-    pub fn new(script: &str) -> SwitchableSs {
-        let directory = TempDir::new().unwrap();
-        let ss = SwitchableSs { directory };
-        ss.becomes(script);
-        let mode = ss.path().join("mode");
-        let script = format!("eval \"$(cat {})\"", mode.display());
-        write_program(&ss.path().join("ss"), &script);
-        ss
-    }
-
-    pub fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    pub fn becomes(&self, script: &str) {
-        let (draft, mode) = (self.path().join("draft"), self.path().join("mode"));
-        fs::write(&draft, script).unwrap();
-        fs::rename(draft, mode).unwrap();
-    }
-
-    /// It is there and cannot be executed, so it is passed over.
-    fn disappears(&self) {
-        self.set_mode(0o644);
-    }
-
-    fn appears(&self) {
-        self.set_mode(0o755);
-    }
-
-    fn set_mode(&self, mode: u32) {
-        let permissions = fs::Permissions::from_mode(mode);
-        fs::set_permissions(self.path().join("ss"), permissions).unwrap();
-    }
 }
 
 /// Where the real ss stands.

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::comparable;
 use super::every_state::quiet_zoo;
-use super::{LINK, comparable};
 use crate::harness::*;
 
 /// Whether this may make a mount of its own.

@@ -16,7 +16,6 @@ use tempfile::TempDir;
 
 use super::{as_ss, assert_same, comparable, more_sockets, output};
 use crate::harness::*;
-use crate::list::sockets_of_every_kind;
 
 /// Keeps what it holds open.
 #[derive(Default)]
@@ -24,11 +23,6 @@ pub struct Zoo {
     sockets: Vec<Socket>,
     others: Vec<OwnedFd>,
     directory: Option<TempDir>,
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(status.unwrap().success(), "ip {arguments}");
 }
 
 /// An address of this network, a neighbour that never answers, and whoever is

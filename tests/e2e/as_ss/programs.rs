@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use socket2::{Socket, Type};
 use tempfile::TempDir;
 
-use super::{LINK, bound, have_ss};
+use super::{bound, have_ss};
 use crate::harness::*;
 
 /// Where `.ci/run` installs programs that are no packages of Debian.

@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::conditions::copy_for_all;
 use super::every_state::{signing, zoo};
-use super::{LINK, comparable, own_cgroup, random_filter};
+use super::{comparable, own_cgroup, random_filter};
 use crate::harness::*;
 
 /// Who asks a random question.

@@ -7,9 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::docker::*;
+use crate::harness::docker::*;
 use crate::harness::*;
-use crate::watch::A_WHILE;
 
 /// The inode of the network namespace of a container, and a process in it.
 fn namespace(container: &Container) -> (u64, String) {

@@ -11,7 +11,6 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
-use super::docker::{binaries, have_static};
 use crate::harness::*;
 
 /// The application. It is static, so it is the same one as in the containers.

@@ -1,6 +1,6 @@
 //! Containers where something is forbidden or missing.
 
-use super::docker::*;
+use crate::harness::docker::*;
 use crate::harness::*;
 
 /// Runs every command in a container with these options. The application first

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::docker::*;
+use crate::harness::docker::*;
 use crate::harness::*;
 
 /// Copies what the kernel says about the process that reads it. That process

@@ -10,10 +10,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::docker::*;
-use super::podman::HostPodman;
+use crate::harness::docker::*;
+use crate::harness::podman::HostPodman;
 use crate::harness::*;
-use crate::namespaces::child_of;
 
 /// A watcher of one port in all namespaces, and the objects that it wrote so far.
 struct Watcher {

@@ -7,8 +7,7 @@ use std::net::TcpStream;
 
 use tempfile::TempDir;
 
-use super::docker::*;
-use super::services::postgresql;
+use crate::harness::docker::*;
 use crate::harness::*;
 
 #[test]

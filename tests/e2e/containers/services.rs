@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Signal, kill_process};
@@ -166,12 +166,4 @@ fn postgresql_is_followed() {
     };
     let server = postgresql("postgres");
     follow(server.to_str().unwrap(), start, &["5432"], 1);
-}
-
-/// A program of the newest installed PostgreSQL. Debian keeps these out of
-/// PATH.
-pub fn postgresql(program: &str) -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let newest = versions.flatten().map(|entry| entry.path()).max();
-    newest.unwrap_or_default().join("bin").join(program)
 }

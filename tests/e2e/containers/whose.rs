@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::Value;
 
-use super::docker::*;
-use super::podman::Podman;
+use crate::harness::docker::*;
+use crate::harness::podman::Podman;
 use crate::harness::*;
 
 /// Where `list` may look, and what it then knows: the group of each socket if the kernel

@@ -12,19 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{assert_prints, blocks, examples, patched, shell, transcript};
-use crate::containers::docker::*;
-use crate::containers::podman::Podman;
+use crate::harness::docker::*;
+use crate::harness::podman::Podman;
 use crate::harness::*;
-use crate::privileges::Privileges;
 
 /// The image that the README names in `COPY --from=`.
 const RELEASED: &str = "lntu:0.2.0-amd64";
-
-fn have_root() -> bool {
-    let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
-    have("root", missing)
-}
 
 /// How long a container may take whose health is asked for every 10 s.
 const SLOW: Duration = Duration::from_secs(120);

@@ -1,75 +1,14 @@
 //! Helpers of the container tests: images with two static programs, and
 //! containers that are removed when dropped.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::{fs, process};
 
 use tempfile::TempDir;
 
 use crate::harness::*;
-
-/// The Rust target of the static binary. `Dockerfile.scratch` looks in its
-/// folder.
-pub fn target() -> String {
-    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
-}
-
-pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The static programs that go into the images.
-pub struct Binaries {
-    pub lntu: PathBuf,
-    pub app: PathBuf,
-    pub parser: PathBuf,
-}
-
-pub fn binaries() -> &'static Binaries {
-    static BINARIES: OnceLock<Binaries> = OnceLock::new();
-    BINARIES.get_or_init(|| {
-        let directory = repository().join("target");
-        // Build each program on its own, as a user does. Together,
-        // dev-dependencies could turn on features.
-        let programs = [
-            ["--bin", "lntu"],
-            ["--example", "app"],
-            ["--example", "parser"],
-        ];
-        for what in programs {
-            let build = run(
-                Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-                    .current_dir(repository())
-                    .args(["build", "--quiet", "--release", "--locked"])
-                    .args(["--target", &target(), "--target-dir"])
-                    .arg(&directory)
-                    .args(what),
-            );
-            assert!(build.status.success(), "{}", build.stderr);
-        }
-        let release = directory.join(target()).join("release");
-        Binaries {
-            lntu: release.join("lntu"),
-            app: release.join("examples/app"),
-            parser: release.join("examples/parser"),
-        }
-    })
-}
-
-/// Whether static programs can be built here.
-pub fn have_static() -> bool {
-    static MISSING: OnceLock<Option<String>> = OnceLock::new();
-    let missing = MISSING.get_or_init(|| {
-        let sysroot =
-            run(Command::new("rustc").args(["--print", "target-libdir", "--target", &target()]));
-        let is_there = Path::new(sysroot.stdout.trim()).is_dir();
-        (!is_there).then(|| format!("the target {} is not installed", target()))
-    });
-    have("musl", missing.clone())
-}
 
 /// Whether there is a Docker daemon, and static programs for its images.
 pub fn have_docker() -> bool {
@@ -116,13 +55,6 @@ pub fn with_programs() -> Vec<String> {
     mounts
         .chain(["--tmpfs=/data:mode=1777".into(), "--tmpfs=/tmp".into()])
         .collect()
-}
-
-/// A name that no other test run uses.
-pub fn unique_name() -> String {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("lntu-test-{}-{count}", process::id())
 }
 
 /// A Docker image. It is removed once this, and each container that was made of it, is

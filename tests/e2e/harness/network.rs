@@ -1,0 +1,50 @@
+//! Network namespaces of a test's own.
+
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::process::Command;
+use std::thread;
+
+use crate::harness::*;
+
+/// Runs `test` on a thread in its own network namespace, with `lo` up, where
+/// that is allowed. Programs that the thread starts share the namespace.
+pub fn in_private_network(test: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let name = thread::current().name().unwrap_or("a test").to_string();
+        let run = move || {
+            #[allow(deprecated)] // It affects only later sockets and children.
+            let unshared = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET);
+            let missing = unshared.err().map(|error| format!("unshare: {error}"));
+            if have("netns", missing) {
+                let lo_up = Command::new("ip")
+                    .args(["link", "set", "lo", "up"])
+                    .status();
+                assert!(lo_up.unwrap().success(), "ip link set lo up");
+                test();
+            }
+        };
+        let thread = thread::Builder::new().name(name).spawn_scoped(scope, run);
+        if let Err(panic) = thread.unwrap().join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Runs `open` on a thread in the network namespace that `file` is.
+pub fn in_namespace<T: Send>(file: &fs::File, open: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let enter = move || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
+            open()
+        };
+        scope.spawn(enter).join().unwrap()
+    })
+}
+
+/// Runs this line of ip(8).
+pub fn ip(arguments: &str) {
+    let done = run(Command::new("ip").args(arguments.split(' ')));
+    assert!(done.status.success(), "ip {arguments}: {done:?}");
+}
