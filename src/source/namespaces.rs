@@ -1,11 +1,11 @@
-//! The listeners of every network namespace in which a process runs or that is mounted,
-//! for `--all-namespaces`: which namespaces there are, and how each is asked.
+//! Finds and reads all network namespaces, for `--all-namespaces`: those in which a process
+//! runs, and those that are mounted.
 //!
-//! A netlink socket answers for the namespace in which it was opened, and to read the
-//! four tables of `/proc/PID/net` costs some fifty times as much: the kernel walks the
-//! sockets of the whole host for each of them. So netlink is asked where setns(2) is
-//! allowed, and `/proc/PID/net` of a process in the namespace is read elsewhere. One
-//! without a process must be entered for either.
+//! Where setns(2) is allowed, the source enters each namespace and asks netlink, because a
+//! netlink socket answers for the namespace in which it was opened. Elsewhere it reads
+//! `/proc/PID/net` of a process in the namespace. That costs some fifty times as much: for
+//! each of the four tables, the kernel walks the sockets of the whole host. A namespace
+//! without a process can only be read by entering it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -37,65 +37,67 @@ use crate::sys;
 
 const PROC: &str = "/proc";
 
-/// setns(2): this process lacks a capability.
+/// The error of setns(2) if this process lacks a capability.
 const EPERM: i32 = 1;
 
-/// More bytes of a table of `/proc` are an error: some 200,000 rows.
+/// A table of `/proc` with more bytes is an error. This is enough for some 200,000 rows.
 const MOST_BYTES: u64 = 32 << 20;
 
 /// The inode of the host's PID namespace (`PROC_PID_INIT_INO` of the kernel).
 const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Asks every network namespace for its listeners, as often as it is asked.
+/// The source that reads every network namespace at each poll.
 #[derive(Debug)]
 pub struct Namespaces {
     filter: Filter,
-    /// `None` if this process may not enter its own namespace: it could not come back from
-    /// another.
+    /// The namespace of this process. `None` if this process may not enter it, and so could
+    /// not come back from another one.
     home: Option<Home>,
-    /// `None` if it is not asked, or no namespace may be entered.
+    /// `None` if netlink is not wanted, or if `home` is `None`.
     netlink: Option<Netlink>,
-    /// Every process whose namespace is known, by namespace and id.
+    /// Every process whose namespace is known, and every mounted namespace. Sorted.
     processes: Vec<Process>,
     mounts: Vec<Mount>,
-    /// There may be mounted namespaces that cannot be found or entered.
+    /// Whether some mounted namespaces may be impossible to find or enter.
     hides_mounts: bool,
-    /// The processes that do not show their namespace to this one, and are in none that
-    /// another process shows.
+    /// Processes whose `ns/net` may not be read and that are not known to share a readable
+    /// namespace.
     denying: Vec<u32>,
     said_denying: bool,
-    /// `/proc` does not list every process of the host.
+    /// Whether `/proc` may lack processes of the host.
     hides_processes: bool,
     /// The namespaces of the last look, sorted by inode.
     seen: Vec<Seen>,
+    /// The namespaces that could not be read in the current poll.
     unreadable: Vec<Unreadable>,
-    /// Those of the poll before.
+    /// The namespaces that could not be read in the previous poll.
     unreadable_before: Vec<Unreadable>,
     /// The tables that may hold more listeners than were read.
     table_gaps: Vec<TableGap>,
     turns: Turns,
-    /// What may be read of the current namespace.
+    /// How much of the current namespace may be read.
     limit: Limit,
-    /// The CPU time that reading its UDP listeners took.
-    time_of_udp: Duration,
+    /// The CPU time spent on the UDP listeners of the current namespace.
+    udp_time: Duration,
     details: Details,
 }
 
-/// The inode of the network namespace of a process, which has 32 bits, and its id below
-/// that. A number, since each other type that is sorted adds 3 KB to the binary.
+/// A process in a network namespace: the inode of the namespace in the upper 32 bits, and
+/// the process id in the lower ones. It is a plain number because sorting another type
+/// would add 3 KB to the binary.
 type Process = u64;
 
-/// A mounted namespace has an entry among the processes with this id, which no process can
-/// have. It comes after them.
+/// The process id in the entry of a mounted namespace. No process can have it, and it sorts
+/// after all others, so a mount is used only if the namespace has no process.
 const MOUNTED: u32 = u32::MAX;
 
-/// A file that is a network namespace.
+/// A network namespace that is mounted as a file.
 #[derive(Debug)]
 struct Mount {
     inode: u64,
     /// Where this process can open it.
     file: PathBuf,
-    /// The path of the mount in the mount namespace that it was found in.
+    /// The path in the mount namespace in which the mount was found.
     path: Vec<u8>,
 }
 
@@ -103,7 +105,7 @@ fn inode_of(process: Process) -> u64 {
     process >> 32
 }
 
-/// The processes of each namespace. They are sorted.
+/// Groups sorted `processes` by network namespace.
 fn by_namespace(processes: &[Process]) -> impl Iterator<Item = &[Process]> {
     processes.chunk_by(|a, b| inode_of(*a) == inode_of(*b))
 }
@@ -117,32 +119,32 @@ fn pids(processes: &[Process]) -> impl Iterator<Item = u32> {
 struct Home {
     file: File,
     inode: u64,
-    /// This thread is in another one.
+    /// Whether this thread is in another namespace now.
     is_away: bool,
 }
 
-/// A network namespace of this poll or the last one.
+/// A network namespace that this poll or the previous one found.
 #[derive(Debug)]
 struct Seen {
     namespace: Arc<Namespace>,
-    /// `None` as long as the kernel has not told it.
+    /// `None` if the kernel has not reported it so far.
     cookie: Option<u64>,
-    /// Its TCP list is long, so it is read in turns only.
+    /// Whether the TCP list is long. It is then read only when the namespace has a turn.
     is_long: bool,
-    /// Its listeners. Each list is as it was when it was last read.
+    /// The listeners, as of the last time each list was read.
     kept: Snapshot,
-    /// What was kept of the lists that this poll has read, and is missing in them.
+    /// Kept listeners that are missing from the lists that this poll has read.
     missing: Vec<Listener>,
-    /// A look of this poll has found it.
+    /// Whether a look of this poll has found the namespace.
     is_found: bool,
-    /// It had a turn in this poll.
-    had_turn: bool,
-    /// What it has used in this poll.
+    /// Whether the namespace had its turn in this poll.
+    turn: Turn,
+    /// How much of its limit the namespace has used in this poll.
     used: Used,
 }
 
 impl Seen {
-    /// A namespace that was never read.
+    /// A namespace that has never been read.
     fn new(namespace: Arc<Namespace>, cookie: Option<u64>) -> Seen {
         Seen {
             namespace,
@@ -151,7 +153,7 @@ impl Seen {
             kept: Snapshot::default(),
             missing: Vec::new(),
             is_found: false,
-            had_turn: false,
+            turn: Turn::Later,
             used: Used::default(),
         }
     }
@@ -163,15 +165,15 @@ impl Seen {
     fn start_poll(&mut self) {
         self.missing = Vec::new();
         self.is_found = false;
-        self.had_turn = false;
+        self.turn = Turn::Later;
         self.used = Used::default();
     }
 
-    /// Notes what was read, which is in `listeners` from `start` on, and appends the lists
-    /// that were not.
+    /// Records the listeners that were read, which are in `listeners` from `start` on. Then
+    /// appends the kept listeners of the lists that were not read.
     fn note_read(&mut self, plan: Plan, start: usize, listeners: &mut Vec<Listener>) {
         self.is_found = true;
-        self.had_turn = plan.is_turn;
+        self.turn = plan.turn;
         if !plan.is_first_look {
             let found = snapshot_of(listeners[start..].to_vec());
             self.kept.add_missing(&found);
@@ -187,62 +189,72 @@ impl Seen {
         self.kept = now;
     }
 
-    /// Notes that it was not read, and appends its listeners as they were. What this poll
-    /// has missed so far was then not seen to close.
-    fn note_unread(&mut self, is_turn: bool, listeners: &mut Vec<Listener>) {
+    /// Records that the namespace was not read, and appends its kept listeners. Listeners
+    /// that earlier looks of this poll missed are kept, too, because this look did not
+    /// confirm that they have closed.
+    fn note_unread(&mut self, turn: Turn, listeners: &mut Vec<Listener>) {
         self.is_found = true;
-        self.had_turn = is_turn;
+        self.turn = turn;
         let missing = snapshot_of(std::mem::take(&mut self.missing));
         self.kept.add_missing(&missing);
         listeners.extend_from_slice(self.kept.listeners());
     }
 }
 
-/// Whether a look of this poll found this namespace, if it is among those `seen`. They are
-/// sorted.
+/// Whether a look of this poll found the namespace with this inode. `seen` is sorted.
 fn is_found(seen: &[Seen], inode: u64) -> bool {
     let index = seen.binary_search_by_key(&inode, Seen::inode);
     index.is_ok_and(|index| seen[index].is_found)
 }
 
-/// Whether `listeners`, those of one namespace, include more than [`SHORT`] of TCP. Their
-/// list is then read only when it has a turn.
+/// Whether `listeners`, all of one namespace, include more than [`SHORT`] TCP listeners.
 fn is_long(listeners: &[Listener]) -> bool {
     let tcp = listeners.iter().filter(|l| l.protocol == Protocol::Tcp);
     tcp.count() > SHORT
 }
 
-/// What is read of a namespace.
+/// When a namespace has its turn, see [`super::turns`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// In a later poll.
+    Later,
+    /// In this poll.
+    Now,
+}
+
+/// Which lists of a namespace a look reads.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     tcp: bool,
     udp: bool,
-    is_turn: bool,
-    /// No earlier look of this poll has found the namespace. A further one looks for what
-    /// is missing.
+    turn: Turn,
+    /// Whether this is the first look of the poll that finds the namespace. Further looks
+    /// search for missing listeners.
     is_first_look: bool,
 }
 
 impl Plan {
-    /// What is read of a namespace that was seen `before`, and perhaps has its turn. `only`
-    /// is the lists that lack a listener.
-    fn new(before: Option<&Seen>, is_turn: bool, only: &[(u64, Protocol)]) -> Plan {
-        let is_long = before.is_some_and(|seen| seen.is_long);
-        let Some(seen) = before.filter(|seen| seen.is_found) else {
+    /// Plans a look at a namespace. `earlier` is what is known of it, if anything. `lacking`
+    /// names the lists that lack a listener, by namespace id and protocol.
+    fn new(earlier: Option<&Seen>, turn: Turn, lacking: &[(u64, Protocol)]) -> Plan {
+        let is_long = earlier.is_some_and(|seen| seen.is_long);
+        let Some(seen) = earlier.filter(|seen| seen.is_found) else {
             return Plan {
-                tcp: is_turn || !is_long,
-                udp: is_turn,
-                is_turn,
+                tcp: turn == Turn::Now || !is_long,
+                udp: turn == Turn::Now,
+                turn,
                 is_first_look: true,
             };
         };
-        // What is missing in a list that this poll did not read has closed in an earlier
-        // one, and is not reported yet.
-        let is_missing = |protocol| only.contains(&(seen.namespace.id, protocol));
+        // A list that this poll did not read was completed with the kept listeners. If it
+        // lacks one all the same, that listener closed in an earlier poll and is not
+        // reported yet, so there is no point in reading the list.
+        let is_lacking = |protocol| lacking.contains(&(seen.namespace.id, protocol));
+        let had_turn = seen.turn == Turn::Now;
         Plan {
-            tcp: is_missing(Protocol::Tcp) && (seen.had_turn || !is_long),
-            udp: is_missing(Protocol::Udp) && seen.had_turn,
-            is_turn: seen.had_turn,
+            tcp: is_lacking(Protocol::Tcp) && (had_turn || !is_long),
+            udp: is_lacking(Protocol::Udp) && had_turn,
+            turn: seen.turn,
             is_first_look: false,
         }
     }
@@ -255,13 +267,13 @@ impl Plan {
     }
 }
 
-/// How a network namespace answered.
+/// How a network namespace was read.
 struct Answer {
-    /// The process through which it was asked, or 0.
+    /// The process through which it was read, or 0 if it has none.
     pid: u32,
-    /// The mount through which it was asked, if it has no process.
+    /// The path of the mount through which it was read. Empty if it has a process.
     mount: Vec<u8>,
-    /// What `SO_NETNS_COOKIE` says, if it was asked over netlink and the kernel tells.
+    /// `SO_NETNS_COOKIE`, if netlink was asked and the kernel supports it.
     cookie: Option<u64>,
 }
 
@@ -272,12 +284,12 @@ impl Answer {
     }
 }
 
-/// A network namespace that could not be read whole.
+/// A network namespace that could not be read completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Its inode.
+    /// The inode of the namespace.
     pub inode: u64,
-    /// Why.
+    /// Why it could not be read.
     pub reason: String,
 }
 
@@ -316,8 +328,8 @@ impl fmt::Display for NamespacesError {
 impl std::error::Error for NamespacesError {}
 
 impl Namespaces {
-    /// Asks for the tables that `filter` wants, by netlink if it `asks_netlink` and may.
-    /// Says on stderr what it lacks to see everything.
+    /// A source of the listeners that `filter` wants. With `asks_netlink` it asks netlink
+    /// where that is allowed. Warns on stderr if some namespaces cannot be seen.
     pub fn new(filter: Filter, asks_netlink: bool) -> Namespaces {
         let pid_namespace = fs::read_link("/proc/self/ns/pid");
         let is_inside = pid_namespace.is_ok_and(|link| link.as_os_str() != HOST_PID_NAMESPACE);
@@ -334,7 +346,18 @@ impl Namespaces {
                  you need root with CAP_SYS_PTRACE)"
             ));
         }
-        let home = Home::find(asks_netlink);
+        let home = Home::find();
+        if asks_netlink && let Err(error) = &home {
+            let hint = match error.raw_os_error() {
+                Some(EPERM) => " (needs root with CAP_SYS_ADMIN)",
+                _ => "",
+            };
+            report::warn(format_args!(
+                "network namespaces are read through /proc, which costs far more: setns: \
+                 {error}{hint}"
+            ));
+        }
+        let home = home.ok();
         let asks_netlink = asks_netlink && home.is_some();
         let netlink = asks_netlink.then(|| Netlink::new(|table| filter.wants(table)));
         Namespaces {
@@ -353,175 +376,187 @@ impl Namespaces {
             table_gaps: Vec::new(),
             turns: Turns::new(Instant::now()),
             limit: Limit::default(),
-            time_of_udp: Duration::ZERO,
+            udp_time: Duration::ZERO,
             details: Details::default(),
         }
     }
 
-    /// Appends the listeners of every namespace to `listeners`, or in a further look those
-    /// of the lists in `only` and of namespaces that this poll had not found. Of a namespace
-    /// that cannot be read, they are those that were read last. Only if some listeners are
-    /// `known`, reading is limited, see [`super::turns`].
+    /// Appends the listeners of every namespace to `listeners`. In a further look, `lacking`
+    /// names the lists that lack a listener, by namespace id and protocol; only these lists
+    /// and the namespaces that this poll has not found so far are then read. For a namespace
+    /// that cannot be read, appends the listeners that were read last. Reading is limited
+    /// only if there are `known` listeners, see [`super::turns`].
     ///
     /// # Errors
     /// If no namespace can be read. `listeners` must then not be used.
     pub fn read(
         &mut self,
         known: Option<&Snapshot>,
-        only: Option<&[(u64, Protocol)]>,
+        lacking: Option<&[(u64, Protocol)]>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NamespacesError> {
         self.come_home()?;
-        self.find_processes(only.is_none())
-            .map_err(NamespacesError::Processes)?;
-        if only.is_none() {
+        self.find_processes().map_err(NamespacesError::Processes)?;
+        // Not in every look: the list of mounts may be long.
+        if lacking.is_none() {
+            self.find_mounts();
+        }
+        self.add_mounts();
+        self.keep_denying();
+        if lacking.is_none() {
             self.seen.retain(|seen| seen.is_found);
             self.seen.iter_mut().for_each(Seen::start_poll);
         }
-        let mut earlier = std::mem::take(&mut self.seen).into_iter().peekable();
-        let (mut seen, mut unseen) = (Vec::with_capacity(earlier.len()), Vec::new());
+        let mut last_seen = std::mem::take(&mut self.seen).into_iter().peekable();
+        let (mut seen, mut unseen) = (Vec::with_capacity(last_seen.len()), Vec::new());
         let processes = std::mem::take(&mut self.processes);
-        for in_one in by_namespace(&processes) {
-            let inode = inode_of(in_one[0]);
-            while let Some(gone) = earlier.next_if(|seen| seen.inode() < inode) {
+        for members in by_namespace(&processes) {
+            let inode = inode_of(members[0]);
+            while let Some(gone) = last_seen.next_if(|seen| seen.inode() < inode) {
                 unseen.push(gone);
             }
-            let before = earlier.next_if(|seen| seen.inode() == inode);
-            seen.extend(self.look_at(in_one, before, known, only, listeners));
+            let earlier = last_seen.next_if(|seen| seen.inode() == inode);
+            seen.extend(self.look_at(members, earlier, known, lacking, listeners));
         }
-        unseen.extend(earlier);
+        unseen.extend(last_seen);
         self.processes = processes;
-        // A further look may find it again.
-        for mut earlier in unseen {
-            let Namespace { inode, pid, .. } = *earlier.namespace;
-            // A process that shows its namespace no longer may still be in it.
+        // Keep the namespaces that this look did not find: a further look may find them.
+        for mut missed in unseen {
+            let Namespace { inode, pid, .. } = *missed.namespace;
+            // A process that no longer shows its namespace may still be in it.
             if self.denying.contains(&pid) {
                 let reason = format!("process {pid} no longer shows it");
                 self.note_unreadable(inode, reason);
-                earlier.note_unread(false, listeners);
+                missed.note_unread(Turn::Later, listeners);
             }
-            let place = seen.partition_point(|seen: &Seen| seen.inode() < inode);
-            seen.insert(place, earlier);
+            let index = seen.partition_point(|seen: &Seen| seen.inode() < inode);
+            seen.insert(index, missed);
         }
         self.seen = seen;
-        if only.is_none() {
+        if lacking.is_none() {
             self.turns.end_round();
         }
         self.come_home()
     }
 
-    /// Appends the listeners of a namespace that was seen `before`. Returns the namespace,
-    /// if it was ever read.
+    /// Appends the listeners of the namespace whose processes are `members`. `earlier` is
+    /// what is known of it. Returns what is known now, or `None` if it was never read.
     fn look_at(
         &mut self,
-        in_one: &[Process],
-        mut before: Option<Seen>,
+        members: &[Process],
+        mut earlier: Option<Seen>,
         known: Option<&Snapshot>,
-        only: Option<&[(u64, Protocol)]>,
+        lacking: Option<&[(u64, Protocol)]>,
         listeners: &mut Vec<Listener>,
     ) -> Option<Seen> {
-        let inode = inode_of(in_one[0]);
-        let is_long = before.as_ref().is_some_and(|seen| seen.is_long);
-        // What is not read at every poll would be taken for its predecessor.
-        if only.is_none()
+        let inode = inode_of(members[0]);
+        let is_long = earlier.as_ref().is_some_and(|seen| seen.is_long);
+        // A new namespace can have the inode of one that has ended. Reading it would show
+        // that, but this one is not read at every poll.
+        if lacking.is_none()
             && (is_long || self.turns.is_lost(inode).is_some())
-            && self.is_replaced(in_one, before.as_ref())
+            && self.is_replaced(members, earlier.as_ref())
         {
-            before = None;
+            earlier = None;
         }
         let lost = self.turns.is_lost(inode);
         let may_ask = lost.as_ref().is_none_or(|(_, is_due)| *is_due);
-        let is_turn = only.is_none() && may_ask && self.turns.has_turn(inode);
-        let mut plan = Plan::new(before.as_ref(), is_turn, only.unwrap_or_default());
+        let turn = match lacking.is_none() && may_ask && self.turns.has_turn(inode) {
+            true => Turn::Now,
+            false => Turn::Later,
+        };
+        let mut plan = Plan::new(earlier.as_ref(), turn, lacking.unwrap_or_default());
         if known.is_none() {
             (plan.tcp, plan.udp) = (true, true);
         }
         match lost {
-            Some((reason, _)) if !is_turn => self.note_unreadable(inode, reason),
-            _ if !plan.tcp && !plan.udp && !plan.is_first_look => return before,
+            Some((reason, _)) if turn == Turn::Later => self.note_unreadable(inode, reason),
+            _ if !plan.tcp && !plan.udp && !plan.is_first_look => return earlier,
             _ if plan.tcp || plan.udp => {
-                return self.read_planned(in_one, before, plan, known, listeners);
+                return self.read_planned(members, earlier, plan, known, listeners);
             }
             _ => {}
         }
-        let mut seen = before?;
-        seen.note_unread(plan.is_turn, listeners);
+        let mut seen = earlier?;
+        seen.note_unread(plan.turn, listeners);
         Some(seen)
     }
 
-    /// Appends the listeners of a namespace that was seen `before`. What is not read stays
-    /// as it was. Returns the namespace, if it was ever read.
+    /// Reads the lists of a namespace that are in `plan`, and appends its listeners. Lists
+    /// that are not read keep their listeners. Arguments and result as in
+    /// [`Namespaces::look_at`].
     fn read_planned(
         &mut self,
-        in_one: &[Process],
-        before: Option<Seen>,
+        members: &[Process],
+        earlier: Option<Seen>,
         plan: Plan,
         known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) -> Option<Seen> {
-        let (inode, start) = (inode_of(in_one[0]), listeners.len());
-        let mut used = before.as_ref().map_or(Used::default(), |seen| seen.used);
+        let (inode, start) = (inode_of(members[0]), listeners.len());
+        let is_turn = plan.turn == Turn::Now;
+        let mut used = earlier.as_ref().map_or(Used::default(), |seen| seen.used);
         let started = sys::cpu_time();
-        self.limit = match (known, plan.is_turn) {
+        self.limit = match (known, plan.turn) {
             (None, _) => Limit::default(),
-            (_, true) => used.limit(started),
-            (_, false) => Limit::of_short(),
+            (_, Turn::Now) => used.limit(started),
+            (_, Turn::Later) => Limit::of_short(),
         };
-        self.time_of_udp = Duration::ZERO;
-        let answer = self.read_one(inode, in_one, plan, listeners);
+        self.udp_time = Duration::ZERO;
+        let answer = self.read_one(inode, members, plan, listeners);
         let time = sys::cpu_time().saturating_sub(started);
         let answer = match answer {
-            // The last of its processes has ended meanwhile, as far as this look knows.
+            // All processes that this look found in the namespace have left it or ended.
             Ok(None) => {
                 listeners.truncate(start);
-                return before;
+                return earlier;
             }
             Ok(Some(answer)) => answer,
             Err(reason) => {
                 listeners.truncate(start);
-                let is_slow = plan.is_turn && known.is_some() && time > MOST_TIME;
+                let is_slow = is_turn && known.is_some() && time > MOST_TIME;
                 let exceeded = self.limit.exceeded.or(is_slow.then_some(Exceeded::Time));
                 match exceeded {
-                    Some(exceeded) if plan.is_turn => {
+                    Some(exceeded) if is_turn => {
                         self.turns.charge(time);
                         let reason = self.turns.note_exceeded(inode, exceeded);
                         self.note_unreadable(inode, reason);
                     }
-                    // Its TCP list has become long. It waits for a turn.
+                    // The TCP list has become long. Now the namespace waits for a turn.
                     Some(_) => {}
                     None => self.note_unreadable(inode, reason),
                 }
-                let mut seen = before?;
-                seen.is_long |= exceeded.is_some() && !plan.is_turn;
-                seen.note_unread(plan.is_turn, listeners);
+                let mut seen = earlier?;
+                seen.is_long |= exceeded.is_some() && !is_turn;
+                seen.note_unread(plan.turn, listeners);
                 return Some(seen);
             }
         };
         let found = &listeners[start..];
-        let (namespace, cookie) = self.identify(in_one, answer, before.as_ref(), known, found);
+        let (namespace, cookie) = self.identify(members, answer, earlier.as_ref(), known, found);
         for listener in &mut listeners[start..] {
             listener.namespace = Some(Arc::clone(&namespace));
         }
-        if plan.is_turn {
+        if is_turn {
             used.add(&self.limit, time);
             self.turns.note_fit(inode);
         }
         self.turns
-            .charge(match plan.is_turn && is_long(&listeners[start..]) {
+            .charge(match is_turn && is_long(&listeners[start..]) {
                 true => time,
-                false => self.time_of_udp,
+                false => self.udp_time,
             });
-        let before = before.filter(|seen| seen.namespace.id == namespace.id);
+        let earlier = earlier.filter(|seen| seen.namespace.id == namespace.id);
         let mut seen = Seen {
             used,
-            ..before.unwrap_or_else(|| Seen::new(Arc::clone(&namespace), cookie))
+            ..earlier.unwrap_or_else(|| Seen::new(Arc::clone(&namespace), cookie))
         };
         (seen.namespace, seen.cookie) = (namespace, cookie);
         seen.note_read(plan, start, listeners);
         Some(seen)
     }
 
-    /// Comes back, also from where an earlier read could not.
+    /// Returns to the namespace of this process, also if an earlier read failed to return.
     fn come_home(&mut self) -> Result<(), NamespacesError> {
         match &mut self.home {
             Some(home) => home.come_back().map_err(NamespacesError::Return),
@@ -534,29 +569,30 @@ impl Namespaces {
         &self.unreadable
     }
 
-    /// The tables of any namespace that may hold more listeners than were read since then.
+    /// The tables of all namespaces that may hold more listeners than were read since the
+    /// last [`Namespaces::start_poll`].
     pub fn table_gaps(&self) -> &[TableGap] {
         &self.table_gaps
     }
 
-    /// The inodes of the namespaces that were unreadable at the poll before, and in which
-    /// this one found no process.
+    /// The inodes of namespaces that have ended: the previous poll could not read them, and
+    /// this one found no process in them.
     pub fn ended(&self) -> Vec<u64> {
-        let before = self.unreadable_before.iter();
-        let inodes = before.map(|unreadable| unreadable.inode);
+        let previous = self.unreadable_before.iter();
+        let inodes = previous.map(|unreadable| unreadable.inode);
         inodes
             .filter(|inode| !is_found(&self.seen, *inode))
             .collect()
     }
 
-    /// Begins a poll, of one or several reads.
+    /// Begins a poll, which may take several calls of [`Namespaces::read`].
     pub fn start_poll(&mut self) {
         self.unreadable_before = std::mem::take(&mut self.unreadable);
         self.table_gaps.clear();
         let (seen, processes) = (&self.seen, &self.processes);
         self.turns.retain(|inode| {
-            let first = processes.partition_point(|process| inode_of(*process) < inode);
-            let first = processes.get(first);
+            let index = processes.partition_point(|process| inode_of(*process) < inode);
+            let first = processes.get(index);
             is_found(seen, inode) || first.is_some_and(|process| inode_of(*process) == inode)
         });
         self.turns.start_poll(Instant::now());
@@ -567,52 +603,50 @@ impl Namespaces {
         self.turns.are_waited_for()
     }
 
-    /// Whether there are processes whose namespaces are not known.
+    /// Whether there may be namespaces that were not found.
     pub fn is_partial(&self) -> bool {
         self.hides_processes || self.hides_mounts || !self.denying.is_empty()
     }
 
-    /// Finds the namespace of each process, and in the first look of a poll those that are
-    /// mounted.
-    fn find_processes(&mut self, is_first_look: bool) -> io::Result<()> {
+    /// Finds the namespace of each process.
+    fn find_processes(&mut self) -> io::Result<()> {
         self.processes.clear();
         self.denying.clear();
         let mut failure = None;
         for_each_number(Path::new(PROC), |pid, directory| {
-            let mut take = |pid: u32, inode: Option<u64>| {
+            let mut add = |pid: u32, inode: Option<u64>| {
                 let process = inode.map(|inode| inode << 32 | u64::from(pid));
                 self.processes.extend(process);
             };
             match network_namespace(directory) {
-                Ok(inode) => take(pid, inode),
-                // The kernel says so of a process that has just ended, too.
+                Ok(inode) => add(pid, inode),
+                // The kernel may also deny access to a process that has just ended.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                     if directory.exists() {
                         self.denying.push(pid);
                     }
                 }
-                // It has ended, or only its first thread has. Each other stands for the
-                // process then: `/proc` has it by its own number.
+                // Either the process has exited, or only its main thread has. Its other
+                // threads can stand in for it, because each has a `/proc/TID`.
                 Err(error) if is_of_ended(&error) => {
                     let _ = for_each_thread(directory, |thread, directory| {
-                        take(thread, network_namespace(directory).unwrap_or_default());
+                        add(thread, network_namespace(directory).unwrap_or_default());
                     });
                 }
                 Err(error) => failure = Some(error),
             }
         })?;
-        if let Some(error) = failure {
-            return Err(error);
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
-        // The file of a mount namespace may be long.
-        if is_first_look {
-            self.find_mounts();
-        }
+    }
+
+    /// Adds an entry for each mounted namespace to the processes, and sorts them.
+    fn add_mounts(&mut self) {
         let mounted = self.mounts.iter();
         (self.processes).extend(mounted.map(|mount| mount.inode << 32 | u64::from(MOUNTED)));
         self.processes.sort_unstable();
-        self.keep_denying();
-        Ok(())
     }
 
     /// Finds the namespaces that are mounted where process 1 or this process sees them.
@@ -621,40 +655,41 @@ impl Namespaces {
         self.hides_mounts = false;
         let mount_namespace = |process: &str| fs::read_link(format!("{PROC}/{process}/ns/mnt"));
         let own = mount_namespace("self");
-        let is_one = own.is_ok_and(|own| mount_namespace("1").is_ok_and(|first| first == own));
-        // The root directory of process 1 may be another than that of this process.
+        let is_shared = own.is_ok_and(|own| mount_namespace("1").is_ok_and(|first| first == own));
+        // Process 1 and this process may have different root directories.
         for (process, root) in [("1", "/proc/1/root"), ("self", "")] {
-            if is_one && process == "self" {
+            if is_shared && process == "self" {
                 return;
             }
-            let mut take = |inode, path: PathBuf| {
+            let mut add = |inode, path: PathBuf| {
                 let path = path.into_os_string().into_encoded_bytes();
                 let file = [root.as_bytes(), &path].concat();
                 let file = PathBuf::from(OsStr::from_bytes(&file));
                 self.mounts.push(Mount { inode, file, path });
             };
             let directory = Path::new(PROC).join(process);
-            match mounts::for_each_network_namespace(&directory, &mut take) {
-                // There is no process 1 to see.
+            match mounts::for_each_network_namespace(&directory, &mut add) {
+                // This `/proc` shows no process 1.
                 Err(error) if is_of_ended(&error) => {}
                 result => self.hides_mounts |= result.is_err(),
             }
         }
     }
 
-    /// Keeps those of the denying processes that may be in a namespace of their own, and
-    /// says once that there are some.
+    /// Removes the denying processes that share a namespace with a process that shows it.
+    /// If any are left, warns once.
     fn keep_denying(&mut self) {
         if self.denying.is_empty() {
             return;
         }
-        // Anyone may look at the tables of a process. Each namespace has files of its own.
-        let tables_of = |pid| fs::metadata(format!("{PROC}/{pid}/net/tcp")).map(|file| file.ino());
+        // `stat` of /proc/PID/net/tcp needs no privilege, and its inode differs per namespace.
+        let table_inode =
+            |pid| fs::metadata(format!("{PROC}/{pid}/net/tcp")).map(|file| file.ino());
         let shown = by_namespace(&self.processes)
-            .filter_map(|in_one| pids(in_one).find_map(|pid| tables_of(pid).ok()));
+            .filter_map(|members| pids(members).find_map(|pid| table_inode(pid).ok()));
         let shown: Vec<u64> = shown.collect();
-        self.denying.retain(|pid| match tables_of(*pid) {
-            Ok(tables) => !shown.contains(&tables),
+        self.denying.retain(|pid| match table_inode(*pid) {
+            Ok(inode) => !shown.contains(&inode),
             Err(error) => error.kind() != ErrorKind::NotFound,
         });
         if let Some(pid) = self.denying.first()
@@ -667,20 +702,20 @@ impl Namespaces {
         }
     }
 
-    /// Asks one namespace, through the first of its `processes` that still is in it.
-    /// `None` if there is none.
+    /// Reads one namespace through the first of its `members` that is still in it. `None` if
+    /// none of them is.
     ///
     /// # Errors
-    /// The reason why its listeners are not known.
+    /// The reason why the namespace cannot be read.
     fn read_one(
         &mut self,
         inode: u64,
-        processes: &[Process],
+        members: &[Process],
         plan: Plan,
         listeners: &mut Vec<Listener>,
     ) -> Result<Option<Answer>, String> {
-        let before = listeners.len();
-        for pid in pids(processes) {
+        let start = listeners.len();
+        for pid in pids(members) {
             if pid == MOUNTED {
                 return self.read_mounted(inode, plan, listeners);
             }
@@ -700,40 +735,41 @@ impl Namespaces {
                     }
                     Err(error) => return Err(format!("{}: {error}", link.display())),
                 };
-                listeners.truncate(before);
+                listeners.truncate(start);
                 let path = directory.display();
                 self.details
                     .say_once(format_args!("{refusal}; reading {path}/net instead"));
             }
-            // The directory may be that of this process, and shows where it is now.
+            // The directory may belong to this process. It then shows the tables of the
+            // namespace that this process is in at the moment, so return first.
             self.come_home().map_err(|error| error.to_string())?;
             let answer = report::silently(|| self.read_tables(&directory, plan, listeners));
-            // The tables of a process that ended meanwhile may lack some, and its id may
-            // be that of another process now.
+            // If the process exited during the read, its tables may be incomplete, or the
+            // id may already be another process's.
             if is_in(&directory, inode) {
                 self.note_gaps(inode, answer?);
                 return Ok(Some(Answer::from_process(pid, None)));
             }
-            listeners.truncate(before);
+            listeners.truncate(start);
         }
         Ok(None)
     }
 
-    /// Whether another namespace has the inode of one that was seen `before` or is lost, as
-    /// far as cookies tell. It is not lost then.
-    fn is_replaced(&mut self, in_one: &[Process], before: Option<&Seen>) -> bool {
+    /// Whether the inode of the `earlier` namespace, or of a lost one, now belongs to a new
+    /// namespace. The inode is then no longer lost. False if the cookies are not known.
+    fn is_replaced(&mut self, members: &[Process], earlier: Option<&Seen>) -> bool {
         if self.netlink.is_none() {
             return false;
         }
-        let inode = inode_of(in_one[0]);
-        let nothing = Plan {
+        let inode = inode_of(members[0]);
+        let only_cookie = Plan {
             tcp: false,
             udp: false,
-            is_turn: false,
+            turn: Turn::Later,
             is_first_look: true,
         };
         self.limit = Limit::default();
-        let answer = self.read_one(inode, in_one, nothing, &mut Vec::new());
+        let answer = self.read_one(inode, members, only_cookie, &mut Vec::new());
         let Ok(Some(Answer {
             cookie: Some(cookie),
             ..
@@ -741,15 +777,15 @@ impl Namespaces {
         else {
             return false;
         };
-        let is_other = before.is_some_and(|seen| seen.cookie.is_some_and(|own| own != cookie));
+        let is_other = earlier.is_some_and(|seen| seen.cookie.is_some_and(|old| old != cookie));
         self.turns.note_cookie(inode, cookie) || is_other
     }
 
-    /// Asks the namespace that this thread has entered. Returns its cookie, or why netlink
-    /// is refused.
+    /// Asks netlink in the namespace that this thread has entered. Returns the cookie of the
+    /// namespace, or as `Ok(Err(reason))` why the kernel refuses netlink.
     ///
     /// # Errors
-    /// The reason why its listeners are not known, if it may pass.
+    /// The reason why netlink failed, if a later poll may succeed.
     fn ask_netlink(
         &mut self,
         inode: u64,
@@ -768,13 +804,13 @@ impl Namespaces {
             let started = sys::cpu_time();
             let unsettled = match plan.is_first_look {
                 true => read_netlink(netlink, protocol, listeners),
-                // Each look finds what others missed.
+                // A further look is one read only. The looks together find every listener.
                 false => netlink
                     .read_only(Some(protocol), listeners)
                     .map(|()| Tables::default()),
             };
             if protocol == Protocol::Udp {
-                self.time_of_udp += sys::cpu_time().saturating_sub(started);
+                self.udp_time += sys::cpu_time().saturating_sub(started);
             }
             answer = answer.and_then(|mut all: Tables| {
                 all.add(unsettled?);
@@ -795,18 +831,18 @@ impl Namespaces {
         }
     }
 
-    /// Asks one namespace without a process, through a file that is mounted. `None` if there
-    /// is none any more, or none may be used.
+    /// Reads one namespace without a process through one of its mounts. `None` if it is no
+    /// longer mounted, or if no mount of it may be entered.
     ///
     /// # Errors
-    /// The reason why its listeners are not known.
+    /// The reason why the namespace cannot be read.
     fn read_mounted(
         &mut self,
         inode: u64,
         plan: Plan,
         listeners: &mut Vec<Listener>,
     ) -> Result<Option<Answer>, String> {
-        let before = listeners.len();
+        let start = listeners.len();
         let mounts = std::mem::take(&mut self.mounts);
         let mut result = Ok(None);
         let mut is_denied = false;
@@ -816,7 +852,8 @@ impl Namespaces {
                 None => Err(ErrorKind::PermissionDenied.into()),
             };
             match entered {
-                // Another mount covers it, it was unmounted, or its directory may not be read.
+                // Another mount covers this one, it was unmounted, or its directory may not
+                // be read.
                 Ok(false) => {
                     is_denied |= is_refused(&fs::symlink_metadata(&mount.file));
                     continue;
@@ -833,9 +870,9 @@ impl Namespaces {
             }
             let answer = match self.ask_netlink(inode, plan, listeners) {
                 Ok(Err(_)) => {
-                    listeners.truncate(before);
-                    let tables = Path::new(PROC).join("self");
-                    let gaps = report::silently(|| self.read_tables(&tables, plan, listeners));
+                    listeners.truncate(start);
+                    let own = Path::new(PROC).join("self");
+                    let gaps = report::silently(|| self.read_tables(&own, plan, listeners));
                     gaps.map(|gaps| self.note_gaps(inode, gaps)).map(|()| None)
                 }
                 answer => answer.map(Result::unwrap_or_default),
@@ -847,13 +884,16 @@ impl Namespaces {
             break;
         }
         self.mounts = mounts;
-        // The same namespace may be mounted where this process can reach it.
+        // Only if no other mount of the same namespace could be entered.
         self.hides_mounts |= is_denied && matches!(result, Ok(None));
         result
     }
 
-    /// Reads the tables of the process with this directory. Returns what they may hold
-    /// besides.
+    /// Reads the tables of the process with this directory. Returns the tables that may hold
+    /// more listeners than were read.
+    ///
+    /// # Errors
+    /// The reason why the tables cannot be read.
     fn read_tables(
         &mut self,
         directory: &Path,
@@ -863,24 +903,24 @@ impl Namespaces {
         let filter = &self.filter;
         let is_wanted = |table: SocketTable| plan.includes(table.protocol) && filter.wants(table);
         let mut proc_net = ProcNet::new(directory, is_wanted);
-        // A list is not limited.
+        // Nothing is limited if no listeners are known.
         if self.limit.rows < usize::MAX {
             proc_net.limit(MOST_BYTES);
         }
-        let (started, before) = (sys::cpu_time(), listeners.len());
+        let (started, start) = (sys::cpu_time(), listeners.len());
         let mut failure = None;
         let unsettled = read_whole(listeners, &mut |listeners| {
             failure = proc_net.read(None, listeners).err();
             failure.is_none().then(|| proc_net.split())
         });
-        // All tables are read together.
+        // TCP is counted, too, because all tables are read together.
         if plan.udp {
-            self.time_of_udp += sys::cpu_time().saturating_sub(started);
+            self.udp_time += sys::cpu_time().saturating_sub(started);
         }
         if let Some(error) = failure {
             return Err(error.to_string());
         }
-        if !self.limit.note_row((listeners.len() - before).max(1)) {
+        if !self.limit.note_row((listeners.len() - start).max(1)) {
             return Err(String::new());
         }
         let mut gaps = proc_net.gaps();
@@ -891,7 +931,7 @@ impl Namespaces {
         Ok(gaps)
     }
 
-    /// Notes what the tables of a namespace may hold besides.
+    /// Records tables of a namespace that may hold more listeners than were read.
     fn note_gaps(&mut self, inode: u64, gaps: impl IntoIterator<Item = TableGap>) {
         for gap in gaps {
             let reason = format!("network namespace {inode}: {}", gap.reason);
@@ -899,38 +939,38 @@ impl Namespaces {
         }
     }
 
-    /// The namespace that gave this answer through one of the processes `in_one`, and its
-    /// cookie. It was perhaps seen `before`. Its
-    /// cgroup is read if it has listeners that are asked for and not `known`: a runtime
-    /// may move a process after it is there.
+    /// The namespace that gave this answer through one of its `members`, and its cookie.
+    /// `earlier` is what was known of the namespace. If it has listeners that pass the filter
+    /// and are not `known`, the cgroup is read again, because a runtime may move a process to
+    /// another cgroup after starting it.
     fn identify(
         &self,
-        in_one: &[Process],
+        members: &[Process],
         Answer { pid, mount, cookie }: Answer,
-        before: Option<&Seen>,
+        earlier: Option<&Seen>,
         known: Option<&Snapshot>,
         listeners: &[Listener],
     ) -> (Arc<Namespace>, Option<u64>) {
-        let inode = inode_of(in_one[0]);
-        // A later namespace may have the inode. The cookies tell, if both are known.
-        let before = before.filter(|seen| {
+        let inode = inode_of(members[0]);
+        // A new namespace may have the inode of one that has ended. It has another cookie.
+        let earlier = earlier.filter(|seen| {
             let cookies = seen.cookie.zip(cookie);
-            cookies.is_none_or(|(before, now)| before == now)
+            cookies.is_none_or(|(old, new)| old == new)
         });
-        let id = before.map_or(cookie.unwrap_or(inode), |seen| seen.namespace.id);
-        let cookie = cookie.or(before.and_then(|seen| seen.cookie));
+        let id = earlier.map_or(cookie.unwrap_or(inode), |seen| seen.namespace.id);
+        let cookie = cookie.or(earlier.and_then(|seen| seen.cookie));
         let is_known = |listener: &Listener| {
             let (_, protocol, endpoint) = listener.identity();
             let is_there =
                 |known: &Snapshot| !known.sockets_of((id, protocol, endpoint)).is_empty();
             known.is_some_and(is_there) || !self.filter.matches(listener)
         };
-        let same = before.filter(|seen| seen.namespace.pid == pid);
-        let namespace = match same {
+        let unmoved = earlier.filter(|seen| seen.namespace.pid == pid);
+        let namespace = match unmoved {
             Some(seen) if listeners.iter().all(is_known) => Arc::clone(&seen.namespace),
             _ => {
-                // A process that has ended meanwhile tells nothing of this namespace.
-                let mut pids = pids(in_one).skip_while(|first| *first != pid);
+                // A process that has exited since then has no cgroup, so try the next ones.
+                let mut pids = pids(members).skip_while(|first| *first != pid);
                 let found = pids.find_map(|pid| Some((pid, cgroup_of(pid, inode)?)));
                 let (pid, cgroup) = found.unwrap_or((pid, Arc::default()));
                 Arc::new(Namespace {
@@ -962,8 +1002,8 @@ fn snapshot_of(listeners: Vec<Listener>) -> Snapshot {
     snapshot
 }
 
-/// Asks `netlink` for this protocol until its answer is complete. Returns the tables that
-/// did not settle.
+/// Asks `netlink` for this protocol until the answer is complete. Returns the tables that
+/// changed during every read.
 fn read_netlink(
     netlink: &mut Netlink,
     protocol: Protocol,
@@ -980,69 +1020,55 @@ fn read_netlink(
     }
 }
 
-/// Appends the listeners of one namespace to `listeners`, which `read` appends to the
-/// vector that it gets, as often as [`complete::complete`] asks for them. Returns the
-/// tables that did not settle, and `None` where `read` does.
+/// Appends the listeners of one namespace to `listeners`. Calls `read` as often as
+/// [`complete::complete`] needs. `read` appends the listeners to the vector that it gets, and
+/// returns the tables whose listing took several reads or datagrams. Returns the tables that
+/// changed during every read, or `None` once `read` returns `None`.
 fn read_whole(
     listeners: &mut Vec<Listener>,
     read: &mut dyn FnMut(&mut Vec<Listener>) -> Option<Tables>,
 ) -> Option<Tables> {
-    let before = listeners.len();
+    let start = listeners.len();
     let split = read(listeners)?;
     if split.is_empty() {
         return Some(split);
     }
     let mut read = |snapshot: &mut Snapshot| snapshot.refill(|all| read(all).ok_or(())).ok();
-    let mut snapshot = snapshot_of(listeners.drain(before..).collect());
+    let mut snapshot = snapshot_of(listeners.drain(start..).collect());
     let unsettled = complete::complete(&mut snapshot, split, &mut read);
     listeners.extend_from_slice(snapshot.listeners());
     unsettled
 }
 
 impl Home {
-    /// `None` if this process may not enter its own namespace. It could then enter others,
-    /// and not come back. It `warns` that namespaces are read through `/proc` for that.
-    fn find(warns: bool) -> Option<Home> {
-        let find = || {
-            let file = File::open("/proc/self/ns/net")?;
-            sys::enter_network_namespace(&file)?;
-            let inode = file.metadata()?.ino();
-            Ok(Home {
-                file,
-                inode,
-                is_away: false,
-            })
-        };
-        let found: io::Result<Home> = find();
-        match found {
-            Ok(home) => Some(home),
-            Err(_) if !warns => None,
-            Err(error) => {
-                let hint = match error.raw_os_error() {
-                    Some(EPERM) => " (needs root with CAP_SYS_ADMIN)",
-                    _ => "",
-                };
-                report::warn(format_args!(
-                    "network namespaces are read through /proc, which costs far more: setns: \
-                     {error}{hint}"
-                ));
-                None
-            }
-        }
+    /// The namespace of this process.
+    ///
+    /// # Errors
+    /// If this process may not enter its own namespace. It could then not come back from
+    /// another one.
+    fn find() -> io::Result<Home> {
+        let file = File::open("/proc/self/ns/net")?;
+        sys::enter_network_namespace(&file)?;
+        let inode = file.metadata()?.ino();
+        Ok(Home {
+            file,
+            inode,
+            is_away: false,
+        })
     }
 
-    /// Enters the namespace that this `link` or mount is. False if it is not, or no longer,
-    /// the namespace with this inode.
+    /// Enters the namespace with this inode through `link`, which is a `ns/net` or a mount.
+    /// False if the file is not, or no longer, that namespace.
     fn leave_for(&mut self, inode: u64, link: &Path) -> io::Result<bool> {
-        // This process may be the only one in it, and its link says where it is now.
+        // Do not use our own link: it names the namespace that we are in at the moment.
         if inode == self.inode {
             self.come_back()?;
             return Ok(true);
         }
         let file = match file::open(link) {
             Ok(file) => file,
-            // Who has ended is in no namespace, also while its parent has not waited. The
-            // kernel may refuse, too, if the process is gone.
+            // An exited process is in no namespace, even while it is still a zombie. If it is
+            // gone, the kernel may also deny access.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(_) if fs::symlink_metadata(link).is_err() => return Ok(false),
             // A FIFO or a device covers the mount.
@@ -1050,7 +1076,7 @@ impl Home {
             Err(error) => return Err(error),
         };
         let (found, own) = (file.metadata()?, self.file.metadata()?);
-        // Every namespace is on one device. A file elsewhere may have the same inode.
+        // All namespaces are files of one device. A file of another may have the same inode.
         if (found.ino(), found.dev()) != (inode, own.dev()) {
             return Ok(false);
         }
@@ -1068,8 +1094,8 @@ impl Home {
     }
 }
 
-/// The cgroup of this process. `None` if it is not in the namespace with this inode, or
-/// no longer.
+/// The cgroup of this process. `None` if the process is not, or no longer, in the namespace
+/// with this inode.
 fn cgroup_of(pid: u32, inode: u64) -> Option<Arc<Cgroup>> {
     let directory = Path::new(PROC).join(pid.to_string());
     let cgroup = containers::of_process(&directory, CgroupOf::Namespace);
@@ -1099,12 +1125,12 @@ mod tests {
             mount: Vec::new(),
         };
         let mut seen = Seen::new(Arc::new(namespace), Some(7));
-        look(&mut seen, true, &[], ports);
+        look(&mut seen, Turn::Now, &[], ports);
         seen.start_poll();
         seen
     }
 
-    /// The lists of this namespace for these protocols.
+    /// Names the lists of the namespace of [`seen`] for these protocols.
     fn lists(protocols: &[Protocol]) -> Vec<(u64, Protocol)> {
         protocols.iter().map(|protocol| (7, *protocol)).collect()
     }
@@ -1114,14 +1140,15 @@ mod tests {
         Listener::new(protocol, Endpoint { port, address })
     }
 
-    /// What a look says of a namespace in which these ports are, or which it cannot read.
+    /// The ports that a look reports for a namespace with these `ports`. `None` is a namespace
+    /// that cannot be read.
     fn look_at(
         seen: &mut Seen,
-        is_turn: bool,
-        only: &[Protocol],
+        turn: Turn,
+        lacking: &[Protocol],
         ports: Option<&[(Protocol, u16)]>,
     ) -> Vec<(Protocol, u16)> {
-        let plan = Plan::new(Some(seen), is_turn, &lists(only));
+        let plan = Plan::new(Some(seen), turn, &lists(lacking));
         let mut listeners = Vec::new();
         match ports {
             Some(ports) => {
@@ -1131,7 +1158,7 @@ mod tests {
                 listeners.extend(ports.copied().map(listener));
                 seen.note_read(plan, 0, &mut listeners);
             }
-            None => seen.note_unread(plan.is_turn, &mut listeners),
+            None => seen.note_unread(plan.turn, &mut listeners),
         }
         let ports = listeners.iter().map(|l| (l.protocol, l.endpoint.port));
         let mut ports: Vec<_> = ports.collect();
@@ -1139,112 +1166,123 @@ mod tests {
         ports
     }
 
-    /// The same, where it can be read.
+    /// The ports that a look reports for a readable namespace with these `ports`.
     fn look(
         seen: &mut Seen,
-        is_turn: bool,
-        only: &[Protocol],
+        turn: Turn,
+        lacking: &[Protocol],
         ports: &[(Protocol, u16)],
     ) -> Vec<(Protocol, u16)> {
-        look_at(seen, is_turn, only, Some(ports))
+        look_at(seen, turn, lacking, Some(ports))
     }
 
-    /// What is read: TCP, UDP, whether in a turn, and whether by the first look.
-    fn plan(before: Option<&Seen>, is_turn: bool, only: &[Protocol]) -> [bool; 4] {
-        let plan = Plan::new(before, is_turn, &lists(only));
-        [plan.tcp, plan.udp, plan.is_turn, plan.is_first_look]
+    /// The fields of a [`Plan`], in their order.
+    fn plan(earlier: Option<&Seen>, turn: Turn, lacking: &[Protocol]) -> [bool; 4] {
+        let plan = Plan::new(earlier, turn, &lists(lacking));
+        [
+            plan.tcp,
+            plan.udp,
+            plan.turn == Turn::Now,
+            plan.is_first_look,
+        ]
     }
 
     #[test]
-    fn the_first_look_reads_short_lists_and_those_that_have_a_turn() {
+    fn a_first_look_skips_lists_that_wait_for_a_turn() {
         let mut seen = seen(&[(TCP, 80)]);
-        assert_eq!(plan(None, true, &[]), [true; 4]);
-        assert_eq!(plan(None, false, &[]), [true, false, false, true]);
-        assert_eq!(plan(Some(&seen), true, &[]), [true; 4]);
-        assert_eq!(plan(Some(&seen), false, &[]), [true, false, false, true]);
+        assert_eq!(plan(None, Turn::Now, &[]), [true; 4]);
+        assert_eq!(plan(None, Turn::Later, &[]), [true, false, false, true]);
+        assert_eq!(plan(Some(&seen), Turn::Now, &[]), [true; 4]);
+        assert_eq!(
+            plan(Some(&seen), Turn::Later, &[]),
+            [true, false, false, true]
+        );
         seen.is_long = true;
-        assert_eq!(plan(Some(&seen), true, &[]), [true; 4]);
-        assert_eq!(plan(Some(&seen), false, &[]), [false, false, false, true]);
+        assert_eq!(plan(Some(&seen), Turn::Now, &[]), [true; 4]);
+        assert_eq!(
+            plan(Some(&seen), Turn::Later, &[]),
+            [false, false, false, true]
+        );
     }
 
     #[test]
-    fn a_further_look_reads_what_is_missing_and_was_read() {
+    fn a_further_look_rereads_lists_that_lack_listeners() {
         let mut seen = seen(&[]);
         seen.is_found = true;
-        for (had_turn, is_long, expected) in [
-            (false, false, [true, false]),
-            (false, true, [false, false]),
-            (true, false, [true, true]),
-            (true, true, [true, true]),
+        for (turn, is_long, expected) in [
+            (Turn::Later, false, [true, false]),
+            (Turn::Later, true, [false, false]),
+            (Turn::Now, false, [true, true]),
+            (Turn::Now, true, [true, true]),
         ] {
-            (seen.had_turn, seen.is_long) = (had_turn, is_long);
-            let [tcp, udp] = expected;
-            let all = plan(Some(&seen), false, &[TCP, UDP]);
+            (seen.turn, seen.is_long) = (turn, is_long);
+            let ([tcp, udp], had_turn) = (expected, turn == Turn::Now);
+            let all = plan(Some(&seen), Turn::Later, &[TCP, UDP]);
             assert_eq!(all, [tcp, udp, had_turn, false]);
-            let only_udp = plan(Some(&seen), false, &[UDP]);
+            let only_udp = plan(Some(&seen), Turn::Later, &[UDP]);
             assert_eq!(only_udp, [false, udp, had_turn, false]);
         }
     }
 
     #[test]
-    fn a_namespace_that_the_first_look_missed_closes_nothing() {
+    fn a_namespace_found_late_keeps_its_listeners() {
         let ports = [(TCP, 80), (UDP, 53)];
         for is_long in [false, true] {
             let mut seen = seen(&ports);
             seen.is_long = is_long;
-            assert_eq!(look(&mut seen, false, &[TCP, UDP], &ports), ports);
+            assert_eq!(look(&mut seen, Turn::Later, &[TCP, UDP], &ports), ports);
             seen.start_poll();
-            assert_eq!(look(&mut seen, false, &[], &ports), ports);
+            assert_eq!(look(&mut seen, Turn::Later, &[], &ports), ports);
         }
     }
 
     #[test]
-    fn a_list_that_becomes_long_closes_nothing() {
+    fn a_list_that_becomes_long_keeps_its_listeners() {
         let ports: Vec<_> = (1..=300).map(|port| (TCP, port)).collect();
         let mut seen = seen(&ports[..200]);
         assert!(!seen.is_long);
-        assert_eq!(look(&mut seen, false, &[], &ports), ports);
+        assert_eq!(look(&mut seen, Turn::Later, &[], &ports), ports);
         assert!(seen.is_long);
         seen.start_poll();
-        assert_eq!(look(&mut seen, false, &[], &[]), ports);
+        assert_eq!(look(&mut seen, Turn::Later, &[], &[]), ports);
     }
 
     #[test]
-    fn a_list_is_not_long_by_what_a_further_look_finds() {
+    fn a_further_look_does_not_make_a_list_long() {
         let ports: Vec<_> = (1..=300).map(|port| (TCP, port)).collect();
         let mut seen = seen(&ports[..200]);
-        look(&mut seen, true, &[], &ports[..199]);
-        assert_eq!(look(&mut seen, false, &[TCP], &ports), ports);
+        look(&mut seen, Turn::Now, &[], &ports[..199]);
+        assert_eq!(look(&mut seen, Turn::Later, &[TCP], &ports), ports);
         assert!(!seen.is_long);
     }
 
     #[test]
-    fn a_namespace_that_is_not_read_stays_as_it_was_read_last() {
+    fn an_unread_namespace_keeps_its_last_listeners() {
         let mut seen = seen(&[(TCP, 80), (UDP, 53)]);
         let now = [(TCP, 81), (UDP, 54)];
-        assert_eq!(look(&mut seen, true, &[], &now), now);
+        assert_eq!(look(&mut seen, Turn::Now, &[], &now), now);
         seen.start_poll();
-        assert_eq!(look_at(&mut seen, false, &[], None), now);
+        assert_eq!(look_at(&mut seen, Turn::Later, &[], None), now);
     }
 
     #[test]
-    fn nothing_is_missing_if_a_further_look_fails() {
-        let (before, now) = ([(TCP, 80), (UDP, 53)], [(TCP, 81)]);
-        let mut seen = seen(&before);
-        look(&mut seen, true, &[], &now);
+    fn a_failed_further_look_closes_nothing() {
+        let (old, now) = ([(TCP, 80), (UDP, 53)], [(TCP, 81)]);
+        let mut seen = seen(&old);
+        look(&mut seen, Turn::Now, &[], &now);
         let all = [(TCP, 80), (TCP, 81), (UDP, 53)];
-        assert_eq!(look_at(&mut seen, false, &[TCP, UDP], None), all);
+        assert_eq!(look_at(&mut seen, Turn::Later, &[TCP, UDP], None), all);
         seen.start_poll();
-        assert_eq!(look_at(&mut seen, false, &[], None), all);
+        assert_eq!(look_at(&mut seen, Turn::Later, &[], None), all);
     }
 
     #[test]
-    fn what_each_look_finds_is_kept() {
+    fn the_findings_of_all_looks_are_kept() {
         let mut seen = seen(&[(UDP, 53), (UDP, 54)]);
-        look(&mut seen, true, &[], &[(UDP, 53)]);
-        look(&mut seen, false, &[UDP], &[(UDP, 54)]);
+        look(&mut seen, Turn::Now, &[], &[(UDP, 53)]);
+        look(&mut seen, Turn::Later, &[UDP], &[(UDP, 54)]);
         seen.start_poll();
         let all = [(UDP, 53), (UDP, 54)];
-        assert_eq!(look(&mut seen, false, &[], &[]), all);
+        assert_eq!(look(&mut seen, Turn::Later, &[], &[]), all);
     }
 }
