@@ -614,7 +614,7 @@ impl Excluded {
             .reason_for(|_| true)
             .map(String::from);
         let failure = self.failure.take();
-        let failure = failure.map(|error| error.to_string().trim_start_matches([':', ' ']).into());
+        let failure = failure.map(|error| error.reason());
         reason.or(failure)
     }
 }

@@ -1,6 +1,6 @@
-//! Which sockets are held by one process or by one that descends from it, for
-//! `--of` and `--exclude-of`. Only the processes of that tree are read, so the cost follows the tree
-//! and not the machine.
+//! Finds the sockets that one process and its descendants hold, for `--of` and
+//! `--exclude-of`. Only the processes of this tree are read, so the cost depends on the size
+//! of the tree and not on the number of processes.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -20,95 +20,112 @@ use crate::listener::Listener;
 use crate::snapshot::Snapshot;
 use crate::sys;
 
-/// Every process has a smaller id (`include/linux/threads.h` of the kernel).
+/// No process has this id or a larger one (`include/linux/threads.h` of the kernel).
 const PID_MAX_LIMIT: u32 = 4 * 1024 * 1024;
 /// A socket that this many searches in a row did not find belongs to a process outside the
 /// tree. One search can miss a process, because the kernel's list of children may lack some
 /// while others end (proc(5)).
 const MOST_MISSES: u8 = 6;
-/// So many of these searches are made at one poll. The others wait for the next polls:
-/// a socket may just be passed on within the tree.
+/// One poll searches at most this often, because a socket may be in transit from one process
+/// of the tree to another. Later polls make the remaining searches.
 const SEARCHES_PER_POLL: u8 = 2;
-/// While a process executes a program or ends, its files belong to root. So what is
-/// refused is tried so often, with this pause between two tries.
+/// A file that may not be read is tried this often. While a process executes a program or
+/// exits, its files belong to root for a moment.
 const MOST_TRIES: usize = 20;
+/// The pause between two tries.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// A process and its descendants, and what is known of the sockets they hold.
+/// A process and its descendants, and what is known about the sockets they hold.
 #[derive(Debug)]
 pub struct Tree {
     proc_root: PathBuf,
     root: u32,
-    /// When the root was started, which tells it from a later process with its id.
+    /// When the root was started. A later process with the same id has another start time.
     start_time: u64,
     has_ended: bool,
-    /// The listeners are read from the directory of the root, which ends with it.
+    /// Whether the listeners are read from the directory of the root, which disappears when
+    /// the root ends.
     ends_with_place: bool,
-    /// Whether the kernel lists children (`CONFIG_PROC_CHILDREN`). Where it does not,
-    /// all processes are asked for their parent.
+    /// Whether the kernel lists children (`CONFIG_PROC_CHILDREN`). If it does not, the tree
+    /// is built from the parents of all processes.
     lists_children: bool,
-    /// When the searches of the current poll end.
+    /// When the searches of the current poll have to stop.
     deadline: Instant,
     /// Sorted by inode.
-    sockets: Vec<Socket>,
-    /// Why the network namespace of the root may not be read, if it may not. Its listeners
-    /// may then be in another one.
+    sockets: Vec<KnownSocket>,
+    /// Why the network namespace of the root may not be read. `None` if it may. The root may
+    /// be in another namespace than the listeners, so any listener of it may be missing.
     namespace_refusal: Option<String>,
-    /// What the last search could not read.
+    /// The processes that the last search could not read.
     unread: Unread,
-    /// The listeners of the last snapshot that an unread process may hold, and that no
-    /// other process of the tree holds.
+    /// The listeners of the last snapshot that an unread process may hold and that no
+    /// readable process of the tree holds.
     uncertain: Vec<Listener>,
 }
 
-/// What a search could not read of the tree.
+/// The processes of the tree that a search could not read.
 #[derive(Debug, Default)]
 struct Unread {
-    /// The processes whose descriptors this process may not read, or that it cannot see.
+    /// The processes whose descriptors may not be read, or that `/proc` does not show.
     pids: Vec<u32>,
-    /// Why something was not read, for the first that was not. `None` if all was read.
+    /// Why the first of them was not read. `None` if the search was complete.
     reason: Option<String>,
 }
 
-/// What one search found.
+/// The result of one search.
 #[derive(Debug)]
 struct Found {
     /// Sorted by inode.
-    sockets: Vec<Socket>,
+    sockets: Vec<KnownSocket>,
     unread: Unread,
 }
 
 /// A socket that was searched for.
 #[derive(Clone, Copy, Debug)]
-struct Socket {
+struct KnownSocket {
     inode: u64,
     is_held: bool,
-    /// How many searches in a row have not found it. Only those count that could read
-    /// every process.
+    /// How many searches in a row have not found the socket. A search counts only if it
+    /// could read every process.
     misses: u8,
 }
 
-/// Why it cannot be told which sockets the tree holds.
+/// Whose descriptors a search reads.
+#[derive(Clone, Copy)]
+enum Descriptors {
+    /// Those that all threads of a process share.
+    OfProcesses,
+    /// Those that only some threads of a process have.
+    OfThreads,
+}
+
+/// Why the sockets of a tree cannot be found.
 #[derive(Debug)]
 pub enum TreeError {
-    /// No process has this id. One may have had it.
+    /// No process has this id now.
     NoProcess(u32),
     /// The process with this id runs, but `/proc` does not show it.
     Hidden(u32),
-    /// This cannot be the id of a process: it is a thread's, or too large.
+    /// This cannot be a process id: it belongs to a thread or is too large.
     NotOfProcess(u32),
     /// The process with this id has ended.
     Ended(u32),
     /// A file or directory of a process of the tree cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// The process with this id is in another network namespace than the one that is
-    /// looked at.
+    /// The process with this id is not in the network namespace of the listeners.
     OtherNamespace(u32),
     /// A listener has no inode.
     NoInode,
 }
 
-/// What follows the name of the option in a message.
+impl TreeError {
+    /// The message for the user, to be used without the name of the option.
+    pub fn reason(&self) -> String {
+        self.to_string().trim_start_matches([':', ' ']).into()
+    }
+}
+
+/// Writes the part of the message that follows the name of the option.
 impl fmt::Display for TreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -132,7 +149,7 @@ impl fmt::Display for TreeError {
 
 impl std::error::Error for TreeError {}
 
-/// Why this file cannot be read, and what reading it needs.
+/// Says why this file cannot be read, and which privilege would help.
 fn reason(path: &Path, error: &io::Error) -> String {
     let path = path.display();
     match error.kind() {
@@ -143,33 +160,34 @@ fn reason(path: &Path, error: &io::Error) -> String {
     }
 }
 
+/// What it takes to see all processes.
 const SHOWS_ALL: &str = "/proc mounted without hidepid, the process's user";
 
-/// Why this process cannot be seen.
+/// Says why this process cannot be seen.
 fn hidden(pid: u32) -> String {
     format!("/proc does not show process {pid} (needs {SHOWS_ALL}, or {NEEDS})")
 }
 
-/// Why processes may be missing.
+/// Says why some processes may be missing.
 fn hidden_some() -> String {
     format!("/proc does not show all processes (needs {SHOWS_ALL}, or {NEEDS})")
 }
 
-/// Why not everything was read.
+/// Says that reading stopped at the deadline.
 fn too_long() -> String {
     let seconds = DEADLINE.as_secs();
     format!("reading the descriptors of all its processes takes more than {seconds} s")
 }
 
 impl Tree {
-    /// The tree of the process with the id `root`, as this `/proc` numbers it. If it must be
-    /// in the network namespace of the listeners, they are read from the `net` in `place`: in
-    /// `/proc`, or in the directory of a process.
+    /// The tree of the process with the id `root`, as this `/proc` numbers it. With `place`,
+    /// the process must be in the network namespace of the listeners, which are read from the
+    /// `net` in `place`: `/proc`, or the directory of a process.
     ///
     /// # Errors
-    /// If there is no such process, or if it must be in that namespace and is in another. A process
-    /// whose descriptors may not be read is no error, because a descendant that can be read
-    /// may hold the same sockets.
+    /// If there is no such process, or if it is in another namespace. A process whose
+    /// descriptors may not be read is no error, because a descendant that can be read may
+    /// hold the same sockets.
     pub fn new(proc_root: &Path, root: u32, place: Option<&Path>) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
         let stat = read_stat(&directory).map_err(|error| match is_of_ended(&error) {
@@ -181,7 +199,7 @@ impl Tree {
         if stat.has_ended {
             return Err(TreeError::Ended(root));
         }
-        // A thread has a directory too, but is listed in that of its process only.
+        // /proc/TID exists for threads too; only a process is listed in its own `task`.
         let task = directory.join("task").join(root.to_string());
         if !task.exists() {
             return Err(match directory.exists() {
@@ -208,18 +226,18 @@ impl Tree {
         })
     }
 
-    /// Begins a poll, of one or several snapshots. Their searches have one deadline.
+    /// Begins a poll, which may filter several snapshots. Their searches share one deadline.
     pub fn start_poll(&mut self) {
         self.deadline = Instant::now() + DEADLINE;
     }
 
-    /// The root, if it has ended, as of the last call of [`Tree::retain_held`].
+    /// The id of the root if it had ended at the last search.
     pub fn ended_root(&self) -> Option<u32> {
         self.has_ended.then_some(self.root)
     }
 
-    /// The listeners of the last snapshot that the tree may hold. When the root has ended,
-    /// all is known.
+    /// The listeners of the last snapshot that the tree may hold, although the search did not
+    /// find them. None if the root has ended.
     pub fn take_doubt(&mut self) -> Doubt {
         let listeners = std::mem::take(&mut self.uncertain);
         match self.has_ended {
@@ -232,61 +250,64 @@ impl Tree {
         }
     }
 
-    /// Keeps only the listeners of `snapshot` that the tree certainly holds: one process
-    /// that can be read is enough for each. The tree is read if there is a socket that is
-    /// not known yet. When the root has ended, nothing new belongs to the tree.
+    /// Keeps only the listeners of `snapshot` that some process of the tree was seen to hold.
+    /// Reads the tree only if a listener is not settled. Once the root has ended, no new
+    /// listener belongs to the tree.
     ///
     /// # Errors
-    /// If the tree cannot be read for another reason than a lack of permission, or a
+    /// If the tree cannot be read for another reason than a lack of permission, or if a
     /// listener has no inode.
     pub fn retain_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
+        self.check_root()?;
         let listeners = snapshot.listeners();
-        let has_unknown = listeners.iter().any(|listener| listener.inode == 0);
-        self.search_for(listeners, has_unknown)?;
-        self.retain(snapshot, true);
+        if listeners.iter().any(|listener| listener.inode == 0) {
+            return Err(TreeError::NoInode);
+        }
+        self.search_for(listeners)?;
+        snapshot.retain(&|listener| self.is_held(listener));
         Ok(())
     }
 
-    /// Removes the listeners of `snapshot` that the tree certainly holds. Searches as
-    /// [`Tree::retain_held`] does.
+    /// Removes the listeners of `snapshot` that some process of the tree was seen to hold.
+    /// Searches as [`Tree::retain_held`] does.
     ///
     /// # Errors
-    /// If the tree cannot be read for another reason than a lack of permission. Those that
-    /// it is known to hold are removed all the same.
+    /// If the tree cannot be read for another reason than a lack of permission. Listeners
+    /// that the tree was seen to hold before are removed all the same.
     pub fn remove_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
-        let result = self.search_for(snapshot.listeners(), false);
-        self.retain(snapshot, false);
+        let checked = self.check_root();
+        let result = checked.and_then(|()| self.search_for(snapshot.listeners()));
+        snapshot.retain(&|listener| !self.is_held(listener));
         result
     }
 
-    /// Keeps the listeners that are known to be held, or the others.
-    fn retain(&self, snapshot: &mut Snapshot, held: bool) {
-        snapshot.retain(&|listener| {
-            let socket = self.find(listener.inode);
-            socket.is_some_and(|socket| socket.is_held) == held
-        });
+    fn is_held(&self, listener: &Listener) -> bool {
+        let socket = self.find(listener.inode);
+        socket.is_some_and(|socket| socket.is_held)
     }
 
-    /// Searches the tree for those of `listeners` that are not settled. If one `is_unknown`,
-    /// that is an error once the root is known to run.
-    fn search_for(&mut self, listeners: &[Listener], is_unknown: bool) -> Result<(), TreeError> {
+    /// Begins a search: checks whether the root has ended.
+    fn check_root(&mut self) -> Result<(), TreeError> {
         self.uncertain.clear();
         self.has_ended = self.has_ended || self.root_has_ended()?;
-        if is_unknown {
-            return Err(TreeError::NoInode);
-        }
+        Ok(())
+    }
+
+    /// Searches the tree for those of `listeners` that are not settled.
+    fn search_for(&mut self, listeners: &[Listener]) -> Result<(), TreeError> {
         for _ in 0..SEARCHES_PER_POLL {
             if self.has_ended || listeners.iter().all(|listener| self.is_settled(listener)) {
                 break;
             }
             let found = self.search(listeners)?;
-            // What was found while the root ended is not its tree.
+            // If the root exited during the search, discard the result: the children of an
+            // exited process get another parent.
             self.has_ended = self.root_has_ended()?;
             if !self.has_ended {
                 self.sockets = found.sockets;
                 self.unread = found.unread;
             }
-            // The next search would not read it, either.
+            // Another search of this poll would not be allowed to read them, either.
             if self.unread.reason.is_some() {
                 break;
             }
@@ -298,8 +319,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether an error of the source means that the root has ended, and with it the
-    /// place that listeners are read from.
+    /// Whether the source failed because the root has ended: its directory, from which the
+    /// listeners are read, has disappeared.
     pub fn explains_error(&mut self) -> bool {
         if self.ends_with_place && self.root_has_ended().unwrap_or(false) {
             self.has_ended = true;
@@ -319,19 +340,21 @@ impl Tree {
         }
     }
 
-    fn find(&self, inode: u64) -> Option<&Socket> {
+    fn find(&self, inode: u64) -> Option<&KnownSocket> {
         let sockets = &self.sockets;
-        let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
-        Some(&sockets[place.ok()?])
+        let index = sockets.binary_search_by_key(&inode, |socket| socket.inode);
+        Some(&sockets[index.ok()?])
     }
 
+    /// Whether no further search for this listener is needed: the tree holds it, or
+    /// [`MOST_MISSES`] searches in a row did not find it.
     fn is_settled(&self, listener: &Listener) -> bool {
         self.find(listener.inode)
             .is_some_and(|socket| socket.is_held || socket.misses == MOST_MISSES)
     }
 
-    /// Reads the descriptors of the whole tree. Returns what is known then of the sockets of
-    /// `listeners`.
+    /// Reads the descriptors of the whole tree. Returns what is known about the sockets of
+    /// `listeners` after that.
     fn search(&self, listeners: &[Listener]) -> Result<Found, TreeError> {
         let inodes = inodes_of(listeners);
         let mut held: Vec<u64> = Vec::new();
@@ -339,12 +362,12 @@ impl Tree {
         let mut unread = Unread::default();
         for tries in 1.. {
             unread = Unread::default();
-            self.read_tables(&pids, false, &mut held, &mut unread)?;
+            self.read_tables(&pids, Descriptors::OfProcesses, &mut held, &mut unread)?;
             held.sort_unstable();
             let is_due =
                 |inode: &u64| held.binary_search(inode).is_err() && self.is_due_in_threads(*inode);
             if inodes.iter().any(is_due) {
-                self.read_tables(&pids, true, &mut held, &mut unread)?;
+                self.read_tables(&pids, Descriptors::OfThreads, &mut held, &mut unread)?;
                 held.sort_unstable();
             }
             let is_found = |inode: &u64| held.binary_search(inode).is_ok();
@@ -366,13 +389,13 @@ impl Tree {
                 None => (false, 0),
             };
             let is_found = held.binary_search(&inode).is_ok();
-            // Nothing is lost because something may not be read.
+            // An incomplete search proves nothing about a socket that it did not find.
             let (is_held, misses) = match unread.reason.is_none() {
                 _ if is_found => (true, 0),
                 true => (false, MOST_MISSES.min(misses + 1)),
                 false => (was_held, misses),
             };
-            Socket {
+            KnownSocket {
                 inode,
                 is_held,
                 misses,
@@ -382,39 +405,44 @@ impl Tree {
         Ok(Found { sockets, unread })
     }
 
-    /// Whether a search that does not find this socket in the descriptors of the processes
-    /// also reads those of their threads. Threads are many, and hardly one has its own, so
-    /// only the first and the last search do.
+    /// Whether a search that does not find this socket in the processes also reads the
+    /// descriptors of their threads. Only the first and the last search do: there are many
+    /// threads, and hardly any has descriptors of its own.
     fn is_due_in_threads(&self, inode: u64) -> bool {
         let misses = self.find(inode).map_or(0, |socket| socket.misses);
         misses == 0 || misses == MOST_MISSES - 1
     }
 
-    /// Whether the searches of this poll have taken as long as they may.
+    /// Whether the deadline of the searches of this poll has passed.
     fn is_late(&self) -> bool {
         Instant::now() >= self.deadline
     }
 
-    /// Adds the inodes of all sockets that these processes hold to `held`, or those that
-    /// only some of their threads hold. Adds what may not be read to `unread`.
+    /// Adds the inodes of all sockets in these `descriptors` of the processes to `held`. Adds
+    /// processes that may not be read to `unread`.
     fn read_tables(
         &self,
         pids: &[u32],
-        of_threads: bool,
+        descriptors: Descriptors,
         held: &mut Vec<u64>,
         unread: &mut Unread,
     ) -> Result<(), TreeError> {
         for &pid in pids {
             let process = self.proc_root.join(pid.to_string());
             let mut read = Ok(());
-            if !of_threads {
-                read = self.read_table(&process, held);
-            } else if !unread.pids.contains(&pid) {
-                // An error means that the process has ended.
-                let _ = for_each_further_table(&process, &mut |thread| {
-                    read = self.read_table(thread, held);
-                    self.go_on_if(read.is_ok())
-                });
+            match descriptors {
+                Descriptors::OfProcesses => read = self.read_table(&process, held),
+                Descriptors::OfThreads if unread.pids.contains(&pid) => {}
+                Descriptors::OfThreads => {
+                    // If this fails, the process has ended.
+                    let _ = for_each_further_table(&process, &mut |thread| {
+                        read = self.read_table(thread, held);
+                        match read {
+                            Ok(()) => self.until_late(),
+                            Err(_) => ControlFlow::Break(()),
+                        }
+                    });
+                }
             }
             match read {
                 Err((_, error)) if is_of_ended(&error) => {
@@ -436,11 +464,11 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds the inodes of all sockets in the descriptors of the process or thread with this
-    /// directory to `held`.
+    /// Adds the inodes of the sockets in the descriptors of one process or thread to `held`.
+    /// `directory` is the directory of the process or thread.
     ///
     /// # Errors
-    /// If some cannot be read, with their directory.
+    /// The directory of the descriptors, and why it or one of them cannot be read.
     fn read_table(
         &self,
         directory: &Path,
@@ -450,12 +478,12 @@ impl Tree {
         let read = for_each_descriptor_as_owner(directory, &mut |_, socket| {
             match socket {
                 Ok(inode) => held.extend(inode),
-                // A descriptor that was closed meanwhile.
+                // The descriptor was closed after it was listed.
                 Err(error) if is_of_ended(&error) => {}
-                // Root without CAP_SYS_PTRACE can list what it may not read.
+                // Root without CAP_SYS_PTRACE may list descriptors, but not read them.
                 Err(error) => failed = Err(error),
             }
-            self.go_on_if(true)
+            self.until_late()
         });
         match read.and(failed) {
             Err(error) if !has_no_descriptors(directory) => Err((directory.join("fd"), error)),
@@ -463,14 +491,16 @@ impl Tree {
         }
     }
 
-    fn go_on_if(&self, goes_on: bool) -> ControlFlow<()> {
-        match goes_on && !self.is_late() {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
+    /// Continues until the deadline of this poll has passed.
+    fn until_late(&self) -> ControlFlow<()> {
+        match self.is_late() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     }
 
-    /// The ids of the root and its descendants, and why some may be missing, if some may.
+    /// The ids of the root and its descendants. The second value says why some may be
+    /// missing, and is `None` if the list is complete.
     fn processes(&self) -> Result<(Vec<u32>, Option<String>), TreeError> {
         if self.lists_children {
             return self.walk(|pid| children(&self.proc_root.join(pid.to_string())));
@@ -478,23 +508,25 @@ impl Tree {
         let mut parents: Vec<(u32, u32)> = Vec::new();
         let read = for_each_number_until(&self.proc_root, &mut |pid, directory| {
             parents.extend(read_stat(directory).ok().map(|stat| (stat.parent, pid)));
-            self.go_on_if(true)
+            self.until_late()
         });
         read.map_err(|error| TreeError::Unreadable(self.proc_root.clone(), error))?;
         let (pids, unseen) = self.walk(|pid| {
-            let of_pid = parents.iter().filter(|(parent, _)| *parent == pid);
-            Ok(of_pid.map(|(_, child)| *child).collect())
+            let children = parents.iter().filter(|(parent, _)| *parent == pid);
+            Ok(children.map(|(_, child)| *child).collect())
         })?;
-        // The parents do not name those that are hidden.
+        // A hidden process has no `stat`, so the parents do not lead to it.
         let hides = unseen.is_none() && hides_processes(&self.proc_root);
         Ok((pids, unseen.or_else(|| hides.then(hidden_some))))
     }
 
+    /// Walks the tree from the root with `children_of`, which returns the children of a
+    /// process. The result is that of [`Tree::processes`].
     fn walk(
         &self,
         children_of: impl Fn(u32) -> io::Result<Vec<u32>>,
     ) -> Result<(Vec<u32>, Option<String>), TreeError> {
-        // A bit for each id. Looking through the list would take the square of its length.
+        // One bit for each id. Searching the list instead would take quadratic time.
         let mut listed = vec![0u64; PID_MAX_LIMIT as usize / 64 + 1];
         let mut is_new = |pid: u32| {
             let (word, bit) = (listed.get_mut(pid as usize / 64), 1 << (pid % 64));
@@ -511,14 +543,14 @@ impl Tree {
             match children_of(pid) {
                 Ok(children) => {
                     for child in children {
-                        // One whose parent ended meanwhile can come twice.
+                        // A child whose parent ends during the walk can be listed twice.
                         if is_new(child) {
                             processes.push(child);
                         }
                     }
                 }
-                // Where threads may not be listed, descriptors may not be either, so
-                // `read_tables` reports this process.
+                // If the threads may not be listed, the descriptors may not be read either,
+                // so `read_tables` reports this process.
                 Err(error)
                     if is_of_ended(&error) || error.kind() == ErrorKind::PermissionDenied => {}
                 Err(error) => {
@@ -538,8 +570,8 @@ impl Unread {
     }
 }
 
-/// Checks that the process with this id and `directory` is in the network namespace of
-/// `place`. Returns why that is not known, if it may not be read.
+/// Checks that the process with this id and `directory` is in the network namespace whose
+/// tables are in `place`. If its namespace may not be read, returns the reason.
 fn require_in(
     directory: &Path,
     pid: u32,
@@ -559,7 +591,7 @@ fn require_in(
             }
             Err(_) => Ok(None),
         },
-        // A saved `/proc` has none.
+        // A copy of `/proc` has no links to namespaces.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(TreeError::Unreadable(looked_at.join("ns/net"), error)),
     }
@@ -570,23 +602,23 @@ fn is_hidden(proc_root: &Path, pid: u32) -> bool {
     !proc_root.join(pid.to_string()).exists()
         && match place::is_own(proc_root) {
             true => sys::is_running(pid),
-            // Another `/proc` may have other ids.
+            // Another `/proc` may number processes differently, so do not ask by id.
             false => hides_processes(proc_root),
         }
 }
 
-/// Whether a thread of the process with this directory is in the network namespace with
+/// Whether any thread of the process with this directory is in the network namespace with
 /// this link.
 ///
 /// # Errors
-/// If no thread was found there, and the namespace of one cannot be read.
+/// If no thread is known to be there, and the namespace of some thread cannot be read.
 fn is_in(directory: &Path, namespace: &Path) -> io::Result<bool> {
     let look = || {
         let mut is_in = Ok(false);
         for_each_number(
             &directory.join("task"),
             |_, thread| match network_namespace_link(thread) {
-                Ok(of_thread) if of_thread == namespace => is_in = Ok(true),
+                Ok(found) if found == namespace => is_in = Ok(true),
                 Err(error) if matches!(is_in, Ok(false)) => is_in = Err(error),
                 _ => {}
             },
@@ -612,9 +644,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
-    /// A `/proc` with processes: pid, parent and the inodes of its sockets. With
-    /// `children` the kernel lists them.
-    fn proc_with(processes: &[(u32, u32, &[u64])], has_children: bool) -> TempDir {
+    /// A `/proc` with these processes, as (id, parent, inodes of the sockets).
+    fn proc_with(processes: &[(u32, u32, &[u64])]) -> TempDir {
         let proc = TempDir::new().unwrap();
         for (pid, parent, inodes) in processes {
             let directory = proc.path().join(pid.to_string());
@@ -627,11 +658,19 @@ mod tests {
                 let fd = directory.join("fd").join(inode.to_string());
                 symlink(format!("socket:[{inode}]"), fd).unwrap();
             }
-            if has_children {
-                let of_pid = processes.iter().filter(|(_, parent, _)| parent == pid);
-                let children: String = of_pid.map(|(child, ..)| format!("{child} ")).collect();
-                fs::write(thread.join("children"), children).unwrap();
-            }
+            let children = processes.iter().filter(|(_, parent, _)| parent == pid);
+            let children: String = children.map(|(child, ..)| format!("{child} ")).collect();
+            fs::write(thread.join("children"), children).unwrap();
+        }
+        proc
+    }
+
+    /// The same, of a kernel that does not list children.
+    fn proc_without_children(processes: &[(u32, u32, &[u64])]) -> TempDir {
+        let proc = proc_with(processes);
+        for (pid, ..) in processes {
+            let children = format!("{pid}/task/{pid}/children");
+            fs::remove_file(proc.path().join(children)).unwrap();
         }
         proc
     }
@@ -654,9 +693,17 @@ mod tests {
         snapshot
     }
 
+    /// The sockets among these that the tree holds.
     fn held(tree: &mut Tree, inodes: &[u64]) -> Vec<u64> {
         let mut snapshot = snapshot(inodes);
         tree.retain_held(&mut snapshot).unwrap();
+        snapshot.listeners().iter().map(|l| l.inode).collect()
+    }
+
+    /// The sockets among these that the tree does not hold.
+    fn not_held(tree: &mut Tree, inodes: &[u64]) -> Vec<u64> {
+        let mut snapshot = snapshot(inodes);
+        tree.remove_held(&mut snapshot).unwrap();
         snapshot.listeners().iter().map(|l| l.inode).collect()
     }
 
@@ -669,47 +716,48 @@ mod tests {
     ];
 
     #[test]
-    fn the_sockets_of_a_process_and_its_descendants_are_held() {
-        for has_children in [true, false] {
-            let proc = proc_with(FAMILY, has_children);
-            let of = |pid| {
+    fn sockets_of_descendants_count_as_held() {
+        for proc in [proc_with(FAMILY), proc_without_children(FAMILY)] {
+            let held_by = |root| {
                 held(
-                    &mut Tree::new(proc.path(), pid, Some(proc.path())).unwrap(),
+                    &mut Tree::new(proc.path(), root, Some(proc.path())).unwrap(),
                     &[1, 10, 11, 12, 20],
                 )
             };
-            assert_eq!(of(10), [10, 11, 12]);
-            assert_eq!(of(11), [10, 11, 12], "inherited");
-            assert_eq!(of(12), [12]);
-            assert_eq!(of(1), [1, 10, 11, 12, 20]);
+            assert_eq!(held_by(10), [10, 11, 12]);
+            assert_eq!(held_by(11), [10, 11, 12], "inherited");
+            assert_eq!(held_by(12), [12]);
+            assert_eq!(held_by(1), [1, 10, 11, 12, 20]);
         }
     }
 
     #[test]
-    fn what_the_tree_holds_can_be_left_out() {
-        let proc = proc_with(FAMILY, true);
+    fn held_sockets_can_be_removed() {
+        let proc = proc_with(FAMILY);
         let mut tree = Tree::new(proc.path(), 11, None).unwrap();
-        let mut left = |inodes: &[u64]| {
-            let mut snapshot = snapshot(inodes);
-            tree.remove_held(&mut snapshot).unwrap();
-            let listeners = snapshot.listeners().iter();
-            listeners.map(|listener| listener.inode).collect::<Vec<_>>()
-        };
-        assert_eq!(left(&[0, 1, 10, 11, 12, 20]), [0, 1, 20]);
-        // What it was seen to hold stays out when it has ended. What opens then does not.
+        let others = not_held(&mut tree, &[0, 1, 10, 11, 12, 20]);
+        assert_eq!(others, [0, 1, 20]);
+    }
+
+    #[test]
+    fn sockets_stay_removed_after_the_root_has_ended() {
+        let proc = proc_with(FAMILY);
+        let mut tree = Tree::new(proc.path(), 11, None).unwrap();
+        assert_eq!(not_held(&mut tree, &[0, 1, 10, 11, 12, 20]), [0, 1, 20]);
         fs::remove_dir_all(proc.path().join("11")).unwrap();
-        assert_eq!(left(&[1, 12, 13]), [1, 13]);
+        // Socket 12 stays removed. Socket 13 opened after the end, so it is not removed.
+        assert_eq!(not_held(&mut tree, &[1, 12, 13]), [1, 13]);
         assert_eq!(tree.ended_root(), Some(11));
     }
 
     #[test]
-    fn the_tree_is_read_only_while_a_socket_is_not_settled() {
-        let proc = proc_with(FAMILY, true);
+    fn a_tree_without_unsettled_sockets_is_not_read() {
+        let proc = proc_with(FAMILY);
         let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         for _ in 0..MOST_MISSES / SEARCHES_PER_POLL {
             assert_eq!(held(&mut tree, &[10, 20]), [10]);
         }
-        // Were the tree read now, this would be an error.
+        // From now on, reading the tree is an error.
         fs::remove_dir_all(proc.path().join("10/fd")).unwrap();
         fs::write(proc.path().join("10/fd"), "").unwrap();
         assert_eq!(held(&mut tree, &[10, 20]), [10]);
@@ -718,10 +766,9 @@ mod tests {
         assert!(error.contains("10/fd: Not a directory"), "{error}");
     }
 
-    /// A search that misses a process is one that finds nothing: it is repeated.
     #[test]
-    fn a_held_socket_is_not_lost_by_searches_for_others() {
-        let proc = proc_with(FAMILY, true);
+    fn searches_for_others_do_not_lose_a_held_socket() {
+        let proc = proc_with(FAMILY);
         let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         for stranger in 20..26 {
             assert_eq!(held(&mut tree, &[12, stranger]), [12]);
@@ -738,8 +785,8 @@ mod tests {
     }
 
     #[test]
-    fn when_the_root_has_ended_nothing_new_is_held() {
-        let proc = proc_with(FAMILY, true);
+    fn an_ended_root_holds_no_new_sockets() {
+        let proc = proc_with(FAMILY);
         let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         assert_eq!(held(&mut tree, &[11, 12]), [11, 12]);
         assert_eq!(tree.ended_root(), None);
@@ -750,7 +797,7 @@ mod tests {
 
     #[test]
     fn a_later_process_with_the_same_id_is_not_the_root() {
-        let proc = proc_with(FAMILY, true);
+        let proc = proc_with(FAMILY);
         let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         let stat = proc.path().join("10/stat");
         let later = fs::read_to_string(&stat).unwrap().replace(" 777", " 778");
@@ -760,18 +807,26 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_has_ended_and_a_process_that_is_none_is_an_error() {
-        let proc = proc_with(FAMILY, true);
+    fn a_zombie_counts_as_ended() {
+        let proc = proc_with(FAMILY);
         let stat = proc.path().join("20/stat");
         let zombie = fs::read_to_string(&stat).unwrap().replace(" S ", " Z ");
         fs::write(stat, zombie).unwrap();
-        let error = |pid| {
-            Tree::new(proc.path(), pid, Some(proc.path()))
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(error(20), " 20: the process has ended");
-        assert_eq!(error(30), " 30: no such process in this PID namespace");
+        let error = Tree::new(proc.path(), 20, Some(proc.path())).unwrap_err();
+        assert_eq!(error.to_string(), " 20: the process has ended");
+    }
+
+    #[test]
+    fn an_unknown_process_id_is_an_error() {
+        let proc = proc_with(FAMILY);
+        let error = Tree::new(proc.path(), 30, Some(proc.path())).unwrap_err();
+        let expected = " 30: no such process in this PID namespace";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_listener_without_an_inode_is_an_error() {
+        let proc = proc_with(FAMILY);
         let mut tree = Tree::new(proc.path(), 10, Some(proc.path())).unwrap();
         let unknown = tree.retain_held(&mut snapshot(&[0])).unwrap_err();
         assert_eq!(unknown.to_string(), ": a listener has no inode");
