@@ -1,5 +1,5 @@
-//! `--of`, `--exclude-of`, `--exclude-holder` and `--by-port`: whose ports, and how many of them
-//! count as one.
+//! `--of`, `--exclude-of` and `--exclude-holder` select listeners by the processes that hold
+//! them. `--by-port` merges the listeners of one port.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// A process group of a service, which ends with it.
+/// A service in a process group of its own. The group is killed when this is dropped.
 struct Service(Child);
 
 impl Service {
@@ -51,7 +51,7 @@ impl Drop for Service {
     }
 }
 
-/// The process `root` and its descendants, by the parents in all `stat` files.
+/// The process `root` and its descendants, found through the parents in all `stat` files.
 fn tree(root: u32) -> BTreeSet<u32> {
     let parent = |pid: u32| -> Option<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -70,7 +70,7 @@ fn tree(root: u32) -> BTreeSet<u32> {
         let before = tree.len();
         let children = pids
             .iter()
-            .filter(|&&pid| parent(pid).is_some_and(|p| tree.contains(&p)));
+            .filter(|&&pid| parent(pid).is_some_and(|parent| tree.contains(&parent)));
         let children: Vec<u32> = children.copied().collect();
         tree.extend(children);
         if tree.len() == before {
@@ -79,8 +79,8 @@ fn tree(root: u32) -> BTreeSet<u32> {
     }
 }
 
-/// The sockets that ss says the processes of this tree hold.
-fn ss_of(root: u32) -> BTreeSet<[String; 5]> {
+/// The sockets that `root` and its descendants hold, according to `ss -p`.
+fn held_according_to_ss(root: u32) -> BTreeSet<[String; 5]> {
     let tree = tree(root);
     let listed = run(Command::new("ss").arg("-Hlntup"));
     let is_held = |line: &&str| {
@@ -94,21 +94,22 @@ fn ss_of(root: u32) -> BTreeSet<[String; 5]> {
     sockets(&held.join("\n"))
 }
 
-/// Every source lists for this process what ss holds against its tree.
-fn assert_same_as_ss(what: &str, root: u32, expected: usize) {
+/// Waits until `list --of`, with every source, lists the same `expected` sockets as ss does
+/// for this tree.
+fn assert_same_as_ss(program: &str, root: u32, expected: usize) {
     for source in ["auto", "ss", "proc", "netlink"] {
-        wait_for(&format!("{what} of {source}"), || {
+        wait_for(&format!("{program} by {source}"), || {
             let pid = root.to_string();
             let listed = run(&mut lntu(&["list", "-H", "--of", &pid, "--source", source]));
-            assert_eq!((listed.code(), &*listed.stderr), (0, ""), "{what}");
-            let (ours, theirs) = (sockets(&listed.stdout), ss_of(root));
+            assert_eq!((listed.code(), &*listed.stderr), (0, ""), "{program}");
+            let (ours, theirs) = (sockets(&listed.stdout), held_according_to_ss(root));
             (ours == theirs && ours.len() == expected).then_some(())
         });
     }
 }
 
 #[test]
-fn a_tree_holds_what_ss_says_of_its_processes() {
+fn of_shows_what_ss_shows_for_the_tree() {
     let programs = ["node", "python3", "nginx", "setsid"];
     if !have_ss()
         || !programs
@@ -150,7 +151,7 @@ fn a_tree_holds_what_ss_says_of_its_processes() {
                 opened.iter().all(|line| line.contains("LISTEN")),
                 "{opened:?}"
             );
-            // Some are in a session of their own, and so not in the group.
+            // A signal to the group would miss the processes in sessions of their own.
             let processes = tree(root);
             for pid in processes {
                 let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::TERM);
@@ -166,7 +167,7 @@ fn a_tree_holds_what_ss_says_of_its_processes() {
 }
 
 #[test]
-fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
+fn a_probe_ignores_the_port_of_another_process() {
     in_private_network(|| {
         let _neighbour = bound(Type::STREAM, "127.0.0.1:8080", |_| {});
         let directory = TempDir::new().unwrap();
@@ -201,12 +202,12 @@ fn a_probe_of_a_process_is_not_fooled_by_its_neighbour() {
     });
 }
 
-/// Whether it ends a moment before the first look or after it.
+/// It does not matter whether the process is still a zombie or no longer exists.
 #[test]
-fn a_process_that_has_ended_holds_nothing() {
+fn a_process_that_has_exited_holds_no_port() {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = child.id().to_string();
-    wait_for("its end", || {
+    wait_for("a zombie", || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         stat.contains(") Z ").then_some(())
     });
@@ -221,7 +222,7 @@ fn a_process_that_has_ended_holds_nothing() {
 }
 
 #[test]
-fn a_process_that_cannot_be_followed_is_an_error() {
+fn a_pid_that_cannot_exist_is_refused() {
     // No process has an id above the kernel's PID_MAX_LIMIT.
     for command in ["watch", "list", "check", "wait"] {
         let mut arguments = vec![command, "--of", "4194305"];
@@ -239,31 +240,27 @@ fn a_process_that_cannot_be_followed_is_an_error() {
                 .starts_with(&format!("--of '{value}': not a process id"))
         );
     }
-    if rustix::process::geteuid().is_root() {
-        let proc = forbidding_proc(&[], &[]);
-        let program = proc.path().join("lntu");
-        let script = "while ! \"$0\" -V >/dev/null; do :; done; exec \"$0\" \"$@\"";
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", script])
-            .arg(program)
-            .args(["list", "--of", "1"]);
-        // What is certain is nothing here, and the status says that it is not all.
-        let refused = run(without_root(&mut command));
-        assert_eq!((refused.code(), refused.stdout.lines().count()), (2, 1));
-        let (start, end) = (
-            "lntu: --of: listeners may be missing: /proc/1/",
-            ": Permission denied (os error 13) (needs the process's user, or root with \
-             CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)\n",
-        );
-        let why = &refused.stderr;
-        assert!(why.starts_with(start) && why.ends_with(end), "{why}");
-    }
 }
 
-/// What was searched for often enough is known.
 #[test]
-fn a_watcher_of_a_process_reads_no_descriptors_while_nothing_is_new() {
+fn unreadable_descriptors_are_an_error() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let proc = forbidding_proc(&[], &[]);
+    let listed = run_copy(&proc, &["list", "--of", "1"]);
+    // It prints only the header, because no listener is known to be process 1's.
+    assert_eq!((listed.code(), listed.stdout.lines().count()), (2, 1));
+    let start = "lntu: --of: listeners may be missing: /proc/1/";
+    let why = &listed.stderr;
+    let end = format!("{NEEDS}\n");
+    assert!(why.starts_with(start) && why.ends_with(&end), "{why}");
+}
+
+/// A watcher remembers the holder of a socket, and after some searches that it has none in
+/// the tree.
+#[test]
+fn of_reads_descriptors_only_for_new_sockets() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -278,26 +275,25 @@ fn a_watcher_of_a_process_reads_no_descriptors_while_nothing_is_new() {
         command.arg(&trace).arg(env!("CARGO_BIN_EXE_lntu"));
         command.args(["--of", &service.pid(), "-i", FAST, "--source", "proc"]);
         let _watcher = Running::start(&mut command);
-        let calls = || fs::read_to_string(&trace).unwrap_or_default();
-        let polls = |text: &str| text.matches("poll(").count();
-        let calls = wait_for("twenty polls", || {
-            let text = calls();
-            (polls(&text) > 25).then_some(text)
+        let polls = |calls: &str| calls.matches("poll(").count();
+        let calls = wait_for("twenty-five polls", || {
+            let calls = fs::read_to_string(&trace).unwrap_or_default();
+            (polls(&calls) > 25).then_some(calls)
         });
         let reads =
-            |text: &str| text.matches("getdents64(").count() + text.matches("readlink").count();
+            |calls: &str| calls.matches("getdents64(").count() + calls.matches("readlink").count();
         assert!(reads(&calls) > 0, "the first polls do read");
         let lines: Vec<&str> = calls.lines().collect();
-        let last = lines
+        let last_read = lines
             .iter()
             .rposition(|line| !line.contains("poll("))
             .unwrap();
-        assert!(polls(&lines[last..].join("\n")) > 15, "{calls}");
+        assert!(polls(&lines[last_read..].join("\n")) > 15, "{calls}");
     });
 }
 
 #[test]
-fn sockets_that_only_an_excluded_holder_has_are_left_out() {
+fn exclude_holder_hides_what_only_that_program_holds() {
     if !have_program("services", "python3") {
         return;
     }
@@ -327,15 +323,19 @@ fn sockets_that_only_an_excluded_holder_has_are_left_out() {
             "nobody",
         ];
         assert_eq!(run(&mut lntu(&both)).lines().len(), 2, "the header and one");
-        let refused = run(&mut lntu(&["list", "--exclude-holder", "sixteen-bytes-xx"]));
-        let why = "--exclude-holder 'sixteen-bytes-xx': the kernel keeps only 15 bytes of a name: \
-                   'sixteen-bytes-x' (try 'lntu --help')";
-        assert_eq!(refused.error(), why);
     });
 }
 
 #[test]
-fn by_port_a_server_on_both_families_is_one_event() {
+fn a_holder_name_longer_than_the_kernel_keeps_is_refused() {
+    let refused = run(&mut lntu(&["list", "--exclude-holder", "sixteen-bytes-xx"]));
+    let why = "--exclude-holder 'sixteen-bytes-xx': the kernel keeps only 15 bytes of a name: \
+               'sixteen-bytes-x' (try 'lntu --help')";
+    assert_eq!(refused.error(), why);
+}
+
+#[test]
+fn by_port_both_families_are_one_event() {
     in_private_network(|| {
         let arguments = ["--by-port", "--json", "-i", FAST, "--source", "proc"];
         let watcher = Running::start(&mut lntu(&arguments));
@@ -347,7 +347,9 @@ fn by_port_a_server_on_both_families_is_one_event() {
         assert_eq!(next(), "ready ");
         let v4 = TcpListener::bind("0.0.0.0:8080").unwrap();
         assert_eq!(next(), "opened tcp:*:8080");
-        let v6 = bound(Type::STREAM, "[::]:8080", |s| s.set_only_v6(true).unwrap());
+        let v6 = bound(Type::STREAM, "[::]:8080", |socket| {
+            socket.set_only_v6(true).unwrap();
+        });
         let udp = bound(Type::DGRAM, "127.0.0.1:8080", |_| {});
         assert_eq!(next(), "opened udp:127.0.0.1:8080");
         let listed = run(&mut lntu(&["list", "-H", "--by-port"]));
@@ -362,9 +364,9 @@ fn by_port_a_server_on_both_families_is_one_event() {
     });
 }
 
-/// A watcher of port 8000 `--by-port`, with these options, and what gives its next event
-/// as type, address and timestamp.
-fn by_port(options: &[&str]) -> (Running, impl Fn(&Running) -> [String; 3]) {
+/// Starts `watch --by-port 8000` with these options. The closure returns the type, address
+/// and timestamp of the next event.
+fn watch_by_port(options: &[&str]) -> (Running, impl Fn(&Running) -> [String; 3]) {
     let arguments = ["--by-port", "--json", "-i", FAST, "8000"];
     let watcher = Running::start(&mut lntu(&[&arguments, options].concat()));
     (watcher, |watcher: &Running| {
@@ -384,7 +386,7 @@ fn by_port_a_closed_listener_gives_way_to_an_open_one() {
             &["--full"],
         ] {
             let first = bound(Type::STREAM, "127.0.0.1:8000", |_| {});
-            let (watcher, next) = by_port(options);
+            let (watcher, next) = watch_by_port(options);
             if options != ["--changes-only"] {
                 assert_eq!(next(&watcher)[..2], ["listening", "127.0.0.1"]);
             }
@@ -407,7 +409,7 @@ fn by_port_a_closed_listener_gives_way_to_an_open_one() {
     });
 }
 
-/// Each write to a datagram socket is one datagram.
+/// The watcher writes to a datagram socket, where each write is one datagram.
 #[test]
 fn by_port_a_replaced_listener_is_one_write() {
     in_private_network(|| {
@@ -416,7 +418,7 @@ fn by_port_a_replaced_listener_is_one_write() {
             bound(Type::STREAM, &address, |_| {})
         };
         let (first, second) = (listen(1, 8000), listen(2, 8000));
-        // Their lines are more than one write takes.
+        // The lines about these do not fit into one write.
         let others: Vec<_> = (8001..8101).map(|port| listen(1, port)).collect();
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         ours.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -455,16 +457,16 @@ fn by_port_a_replaced_listener_is_one_write() {
     });
 }
 
-/// The kernel's listing is not atomic, so that the shown listener is missing once
-/// proves nothing, also while another one is on its port.
+/// The kernel's listing is not atomic. A listener that one read misses may still be open,
+/// even if that read found another listener on the same port.
 #[test]
-fn by_port_a_listener_that_is_overlooked_once_stays() {
+fn by_port_a_listener_that_one_read_misses_stays() {
     let directory = fake_ss_that_misses_every_other_time(8000);
     let ss = directory.path().join("ss");
     let script = fs::read_to_string(&ss).unwrap();
     let other = "echo 'tcp LISTEN 0 0 127.0.0.2:8000 0.0.0.0:*'\nif [";
     write_program(&ss, &script.replacen("if [", other, 1));
-    // The first run misses none.
+    // With this file, the first run of the fake ss misses none.
     fs::write(directory.path().join("flag"), "").unwrap();
     let mut command = lntu(&["--by-port", "-H", "-i", FAST, "--source", "ss", "8000"]);
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
@@ -472,11 +474,15 @@ fn by_port_a_listener_that_is_overlooked_once_stays() {
     watcher.assert_silent_for(A_WHILE);
 }
 
+/// A `/proc` in which 127.0.0.1:80 is listening.
+fn proc_with_one_listener() -> TempDir {
+    let table = "  sl  local_address\n0: 0100007F:0050 00000000:0000 0A\n";
+    forbidding_proc(&[("tcp", table)], &[])
+}
+
 #[test]
-fn a_stream_says_that_it_is_ready_and_once_that_its_source_is_lost_and_back() {
-    let header = "  sl  local_address\n";
-    let row = "0: 0100007F:0050 00000000:0000 0A\n";
-    let proc = forbidding_proc(&[("tcp", &format!("{header}{row}"))], &[]);
+fn json_reports_once_that_a_source_is_lost_or_back() {
+    let proc = proc_with_one_listener();
     let tcp = proc.path().join("net/tcp");
     let types = |lines: &[String]| -> Vec<String> {
         let kind = |line: &String| {
@@ -506,7 +512,12 @@ fn a_stream_says_that_it_is_ready_and_once_that_its_source_is_lost_and_back() {
         assert_eq!(types(&[watcher.next_line()]), ["back"]);
         watcher.assert_silent_for(A_WHILE);
     }
-    // A table has no such lines.
+}
+
+#[test]
+fn a_table_has_no_line_about_a_lost_source() {
+    let proc = proc_with_one_listener();
+    let tcp = proc.path().join("net/tcp");
     let mut command = lntu(&["-H", "-i", FAST, "--changes-only", "--proc"]);
     let watcher = Running::start(command.arg(proc.path()));
     watcher.assert_silent_for(A_WHILE);
@@ -517,8 +528,7 @@ fn a_stream_says_that_it_is_ready_and_once_that_its_source_is_lost_and_back() {
     watcher.assert_silent_for(A_WHILE);
 }
 
-/// A daemon's parent ends, so it is of another tree then: known once the tree is read
-/// again.
+/// When the parent of a daemon exits, the daemon gets a parent outside of the tree.
 #[test]
 fn a_daemon_that_left_the_tree_no_longer_counts() {
     if !have_program("services", "python3") {
@@ -546,13 +556,13 @@ fn a_daemon_that_left_the_tree_no_longer_counts() {
         assert_eq!(
             run(&mut lntu(&["check", "8000"])).code(),
             0,
-            "it listens on"
+            "it still listens"
         );
     });
 }
 
-/// A tree whose root holds 127.0.0.1:8000, also after SIGUSR1, when it becomes another
-/// user. Its child, of that user from the start, holds 8000 too, and 8001 alone.
+/// The root of this tree holds 127.0.0.1:8000 and becomes another user on SIGUSR1. Its child
+/// runs as that user from the start. The child holds 8000, too, and 8001 alone.
 const TREE_OF_TWO_USERS: &str = "
 import os, signal, socket, time
 both = socket.create_server(('127.0.0.1', 8000))
@@ -577,8 +587,8 @@ fn tree_of_two_users() -> Service {
     service
 }
 
-/// Options of setpriv: without CAP_SYS_PTRACE, as in a container. Root may not read the
-/// descriptors of other users' processes then, nor of those with more capabilities.
+/// Options of setpriv that drop CAP_SYS_PTRACE, as in a container. Without it, root may not
+/// read the descriptors of processes that belong to other users or have more capabilities.
 const WITHOUT_PTRACE: [&str; 4] = ["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"];
 
 fn without_ptrace(arguments: &[&str]) -> Command {
@@ -594,11 +604,11 @@ fn have_two_users() -> bool {
         && ["python3", "setpriv"].map(|name| have_program("services", name)) == [true; 2]
 }
 
-/// How the reason ends where descriptors may not be read.
+/// The end of the message about descriptors that may not be read.
 const NEEDS: &str = ": Permission denied (os error 13) (needs the process's user, or root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)";
 
 #[test]
-fn a_holder_that_can_be_read_is_enough_for_a_yes() {
+fn a_probe_needs_only_one_readable_holder() {
     if !have_two_users() {
         return;
     }
@@ -606,40 +616,40 @@ fn a_holder_that_can_be_read_is_enough_for_a_yes() {
         let service = tree_of_two_users();
         let pid = service.pid();
         let _neighbour = bound(Type::STREAM, "127.0.0.1:8003", |_| {});
-        let says = |arguments: &[&str]| {
-            let said = run(&mut without_ptrace(
+        let probe = |arguments: &[&str]| {
+            let probed = run(&mut without_ptrace(
                 &[arguments, &["--of", &pid, "--source", "proc"]].concat(),
             ));
-            (said.code(), said.stderr)
+            (probed.code(), probed.stderr)
         };
         let yes = (0, String::new());
         let assert_unknown = |arguments: &[&str], port: &str| {
-            let (code, stderr) = says(arguments);
+            let (code, stderr) = probe(arguments);
             let start = format!("lntu: {port}/tcp: could not tell which process listens: /proc/");
             let end = format!("/fd{NEEDS}\n");
-            let is_said = stderr.starts_with(&start) && stderr.ends_with(&end);
-            assert!(code == 2 && is_said, "{arguments:?}: {code}, {stderr}");
+            let is_explained = stderr.starts_with(&start) && stderr.ends_with(&end);
+            assert!(code == 2 && is_explained, "{arguments:?}: {code}, {stderr}");
         };
-        assert_eq!(says(&["check", "8000"]), yes);
-        assert_eq!(says(&["wait", "8000"]), yes);
-        // Its holder may not be read, or it may be of another tree.
+        assert_eq!(probe(&["check", "8000"]), yes);
+        assert_eq!(probe(&["wait", "8000"]), yes);
+        // The holder of 8001 may not be read, and that process might hold 8003, too.
         for port in ["8001", "8003"] {
             assert_unknown(&["check", port], port);
             assert_unknown(&["wait", port], port);
             assert_unknown(&["wait", "--closed", port], port);
         }
-        // On a port that nobody listens on, no one's descriptors matter.
+        // If nothing listens on a port, no descriptors matter.
         let reason = "lntu: 8002/tcp: not listening; 127.0.0.1:8000/tcp is\n";
-        let (code, said) = says(&["check", "8002"]);
-        assert_eq!((code, &*without_holders(&said)), (1, reason));
-        assert_eq!(says(&["wait", "--closed", "8002"]), yes);
-        assert_eq!(says(&["check", "8001", "8002"]).0, 1, "one is certain");
-        assert_eq!(says(&["check", "--any", "8000", "8001"]).0, 0);
+        let (code, stderr) = probe(&["check", "8002"]);
+        assert_eq!((code, &*without_holders(&stderr)), (1, reason));
+        assert_eq!(probe(&["wait", "--closed", "8002"]), yes);
+        assert_eq!(probe(&["check", "8001", "8002"]).0, 1, "one is certain");
+        assert_eq!(probe(&["check", "--any", "8000", "8001"]).0, 0);
     });
 }
 
 #[test]
-fn a_list_of_a_tree_says_that_more_may_be_missing() {
+fn a_list_reports_that_holders_could_not_be_read() {
     if !have_two_users() {
         return;
     }
@@ -655,7 +665,7 @@ fn a_list_of_a_tree_says_that_more_may_be_missing() {
             assert_eq!(listed.code(), 2);
             assert!(listed.stderr.starts_with(start), "{listed:?}");
             assert_eq!(listed.stderr.lines().count(), 1, "{listed:?}");
-            // All that are asked for are certain.
+            // The holder of 8000 is known.
             let listed = run(&mut without_ptrace(&[&list[..], &["8000"]].concat()));
             assert_eq!(listed.lines().len(), 1);
         }
@@ -663,7 +673,7 @@ fn a_list_of_a_tree_says_that_more_may_be_missing() {
 }
 
 #[test]
-fn a_watcher_of_a_tree_is_ready_with_an_error() {
+fn ready_has_an_error_if_listeners_may_be_missing() {
     if !have_two_users() {
         return;
     }
@@ -690,7 +700,7 @@ fn a_watcher_of_a_tree_is_ready_with_an_error() {
 }
 
 #[test]
-fn nothing_closes_because_its_holder_cannot_be_read() {
+fn a_listener_with_an_unreadable_holder_stays() {
     if !have_two_users() {
         return;
     }
@@ -707,7 +717,7 @@ fn nothing_closes_because_its_holder_cannot_be_read() {
             let status = fs::read_to_string(&status).unwrap();
             status.contains("Uid:\t65534").then_some(())
         });
-        // What is new is searched for, in a tree of which nothing can be read now.
+        // A new listener makes the watcher search the tree, of which it can read nothing now.
         let _neighbour = bound(Type::STREAM, "127.0.0.1:8003", |_| {});
         let said = watcher.next_error();
         assert!(said.contains("listeners may be missing"), "{said}");
@@ -718,7 +728,7 @@ fn nothing_closes_because_its_holder_cannot_be_read() {
 }
 
 #[test]
-fn a_watcher_of_a_process_and_its_namespace_ends_with_it() {
+fn with_pid_and_of_the_watcher_ends_with_the_process() {
     in_private_network(|| {
         let directory = TempDir::new().unwrap();
         let service = Service::start("sleep", &["600"], directory.path());
@@ -734,15 +744,15 @@ fn a_watcher_of_a_process_and_its_namespace_ends_with_it() {
     });
 }
 
-/// When a process ended, before the first look or after it, is chance.
+/// It does not matter whether the process exits before the watcher starts or later.
 #[test]
-fn a_watcher_of_an_ended_process_says_so_and_exits_with_0() {
+fn a_watcher_exits_with_0_after_its_process() {
     let start = |program: &str| Service::start(program, &["600"], Path::new("/"));
     for options in [&["--json"][..], &["--json", "--settle", "50ms"], &["-H"]] {
         for moment in ["waited for", "a zombie", "after the start"] {
             let mut service = start("sleep");
             let pid = service.pid();
-            let of = ["--of", &pid, "-i", FAST, "--source", "proc"];
+            let watch = ["--of", &pid, "-i", FAST, "--source", "proc"];
             let mut expected = vec!["ready", "ended"];
             match moment {
                 "waited for" => drop(service.0.kill().and_then(|()| service.0.wait()).unwrap()),
@@ -752,7 +762,7 @@ fn a_watcher_of_an_ended_process_says_so_and_exits_with_0() {
                 }
                 _ => {}
             }
-            let watcher = Running::start(&mut lntu(&[&of, options].concat()));
+            let watcher = Running::start(&mut lntu(&[&watch, options].concat()));
             if moment == "after the start" {
                 if options.contains(&"--json") {
                     assert!(watcher.next_line().contains(expected.remove(0)));
@@ -761,38 +771,38 @@ fn a_watcher_of_an_ended_process_says_so_and_exits_with_0() {
                 service.0.kill().unwrap();
             }
             let ended = watcher.finish();
-            let what = format!("{moment}, {options:?}: {ended:?}");
-            assert_eq!(ended.code(), 0, "{what}");
+            let case = format!("{moment}, {options:?}: {ended:?}");
+            assert_eq!(ended.code(), 0, "{case}");
             if !options.contains(&"--json") {
                 expected.clear();
             }
             let lines: Vec<&str> = ended.stdout.lines().collect();
-            assert_eq!(lines.len(), expected.len(), "{what}");
+            assert_eq!(lines.len(), expected.len(), "{case}");
             for (line, expected) in lines.iter().zip(expected) {
                 let line: Value = serde_json::from_str(line).unwrap();
-                assert_eq!(line["type"], expected, "{what}");
+                assert_eq!(line["type"], expected, "{case}");
             }
-            let gone = match moment {
+            let warning = match moment {
                 "waited for" => format!(
                     "lntu: --of {pid}: no such process in this PID namespace; assuming that it has exited\n"
                 ),
                 _ => String::new(),
             };
-            let said = format!("{gone}lntu: process {pid} has ended\n");
-            assert_eq!(ended.stderr, said, "{what}");
+            let expected = format!("{warning}lntu: process {pid} has ended\n");
+            assert_eq!(ended.stderr, expected, "{case}");
         }
     }
 }
 
-/// A listener of the tree that another process holds, too, stays.
+/// Here a child of the process holds the listener, too.
 #[test]
-fn a_listener_that_outlives_the_process_closes_after_its_end() {
+fn a_listener_that_outlives_the_process_closes_later() {
     if !have_program("services", "python3") {
         return;
     }
     in_private_network(|| {
         let script = "import os, socket, time
-s = socket.create_server(('127.0.0.1', 8000))
+listener = socket.create_server(('127.0.0.1', 8000))
 if os.fork() == 0: time.sleep(600)
 time.sleep(600)";
         let mut service = Service::start("python3", &["-c", script], Path::new("/"));
@@ -834,9 +844,9 @@ fn a_process_in_another_network_namespace_is_an_error() {
     });
 }
 
-/// As the host's `/proc`, in a container that may not look at its process 1.
+/// Such is the `/proc` of the host in a container that may not inspect process 1.
 #[test]
-fn a_place_whose_namespace_cannot_be_read_is_an_error() {
+fn a_proc_whose_namespace_is_unreadable_is_an_error() {
     let missing = fs::read_to_string("/proc/1/comm").err();
     if !have(
         "proc",
@@ -861,17 +871,17 @@ fn a_place_whose_namespace_cannot_be_read_is_an_error() {
     assert!(error.contains("/1/ns/net: Permission denied"), "{error}");
 }
 
-/// An agent and an application share a port: it closes with the application.
+/// An excluded agent shares the port of the application.
 #[test]
-fn a_shared_port_closes_with_the_last_holder_that_is_not_excluded() {
+fn a_shared_port_closes_when_only_excluded_holders_stay() {
     if !have_program("services", "python3") {
         return;
     }
     in_private_network(|| {
         let directory = TempDir::new().unwrap();
-        let script = "import socket, time; s = socket.socket(); \
-                      s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); \
-                      s.bind(('127.0.0.1', 9000)); s.listen(); time.sleep(600)";
+        let script = "import socket, time; \
+                      listener = socket.create_server(('127.0.0.1', 9000), reuse_port=True); \
+                      time.sleep(600)";
         let _agent = Service::start("python3", &["-c", script], directory.path());
         assert_eq!(
             run(&mut lntu(&["wait", "--timeout", "30s", "9000"])).code(),
@@ -897,8 +907,8 @@ fn a_shared_port_closes_with_the_last_holder_that_is_not_excluded() {
     });
 }
 
-/// Listens on port 8000, and its child on 8001. For each line on stdin it opens 8002 and the
-/// following ports. The child ends when stdin is closed.
+/// The parent listens on port 8000 and the child on 8001. For each line on stdin, the parent
+/// listens on one more port, from 8002 on. The child exits when stdin is closed.
 const FAMILY: &str = "
 import os, select, socket, sys
 own = socket.create_server(('127.0.0.1', 8000))
@@ -926,7 +936,8 @@ fn start_family() -> Running {
     family
 }
 
-fn opens_another(family: &Running) {
+/// Makes the family listen on one more port.
+fn open_another_port(family: &Running) {
     let mut stdin = family.child.stdin.as_ref().unwrap();
     std::io::Write::write_all(&mut stdin, b"\n").unwrap();
     assert_eq!(family.next_line(), "later");
@@ -953,7 +964,7 @@ fn an_excluded_process_hides_what_its_tree_holds() {
             assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:9000");
             watcher
         });
-        opens_another(&family);
+        open_another_port(&family);
         for watcher in &watchers {
             watcher.assert_silent_for(A_WHILE);
         }
@@ -973,10 +984,11 @@ fn an_excluded_process_hides_itself_in_every_namespace() {
         let family = start_family();
         let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
         let namespace = fs::metadata("/proc/thread-self/ns/net").unwrap();
-        let its = format!("netns:{},", std::os::unix::fs::MetadataExt::ino(&namespace));
+        let label = format!("netns:{},", std::os::unix::fs::MetadataExt::ino(&namespace));
         let pid = family.child.id().to_string();
         let listed = run(&mut lntu(&["list", "-AHq", "--exclude-of", &pid])).stdout;
-        let lines: Vec<&str> = listed.lines().filter(|line| line.contains(&its)).collect();
+        let lines = listed.lines().filter(|line| line.contains(&label));
+        let lines: Vec<&str> = lines.collect();
         let [line] = lines[..] else {
             panic!("{listed}");
         };
@@ -985,7 +997,7 @@ fn an_excluded_process_hides_itself_in_every_namespace() {
 }
 
 #[test]
-fn what_opens_after_the_end_of_an_excluded_process_is_shown() {
+fn exclude_of_hides_nothing_new_after_the_process_exits() {
     if !have_program("services", "python3") {
         return;
     }
@@ -995,29 +1007,33 @@ fn what_opens_after_the_end_of_an_excluded_process_is_shown() {
         let exclude = ["-H", "-i", FAST, "--exclude-of", &pid.to_string()];
         let watcher = Running::start(&mut lntu(&exclude));
         watcher.assert_silent_for(A_WHILE);
-        // Waiting for it would close stdin, and its child would end, too.
+        // Child::wait would close stdin, and then the process's child would exit, too.
         let _stdin = family.child.stdin.take();
         family.child.kill().unwrap();
         family.child.wait().unwrap();
         let ended =
             format!("lntu: --exclude-of: process {pid} has ended; what opens from now on is shown");
         assert_eq!(watcher.next_error(), ended);
-        // Its child still holds a listener, which stays out.
+        // The child still holds its listener, which stays hidden.
         let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
         assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:9000");
         watcher.assert_silent_for(A_WHILE);
+    });
+}
 
-        let listed = run(&mut lntu(&[
-            "list",
-            "--exclude-of",
-            &pid.to_string(),
-            "9000",
-        ]));
+#[test]
+fn list_warns_that_an_excluded_process_does_not_exist() {
+    in_private_network(|| {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = child.id().to_string();
+        child.wait().unwrap();
+        let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
+        let listed = run(&mut lntu(&["list", "--exclude-of", &pid, "9000"]));
         let rows = listed.stdout.lines().count();
         assert_eq!((listed.code(), rows), (0, 2), "{listed:?}");
         let why = "no such process in this PID namespace; leaving out nothing";
-        let said = format!("lntu: --exclude-of {pid}: {why}\n");
-        assert_eq!(listed.stderr, said);
+        let warning = format!("lntu: --exclude-of {pid}: {why}\n");
+        assert_eq!(listed.stderr, warning);
     });
 }
 
@@ -1039,7 +1055,7 @@ fn an_inherited_socket_does_not_keep_a_port_taken() {
 }
 
 #[test]
-fn listeners_whose_holder_is_hidden_are_left_in() {
+fn exclude_of_shows_what_it_cannot_attribute() {
     if !have_program("services", "python3") {
         return;
     }
@@ -1050,9 +1066,9 @@ fn listeners_whose_holder_is_hidden_are_left_in() {
         let listed = run_copy(&proc, &["list", "-H", "--exclude-of", &pid]);
         let rows = listed.stdout.lines().count();
         assert_eq!((listed.code(), rows), (2, 2), "{listed:?}");
-        let said = listed.stderr.lines().last().unwrap();
+        let last = listed.stderr.lines().last().unwrap();
         let why = "lntu: --exclude-of: its listeners may be shown: /proc/";
-        assert!(said.starts_with(why), "{said}");
+        assert!(last.starts_with(why), "{last}");
         let wait = [
             "wait",
             "--closed",
@@ -1063,10 +1079,10 @@ fn listeners_whose_holder_is_hidden_are_left_in() {
             "8000",
         ];
         let waited = run_copy(&proc, &wait);
-        let said: Vec<&str> = waited.stderr.lines().collect();
-        assert_eq!((waited.code(), said.len()), (1, 2), "{waited:?}");
-        assert!(said[0].starts_with(why), "{waited:?}");
-        assert!(said[1].contains("still taken after"), "{waited:?}");
+        let messages: Vec<&str> = waited.stderr.lines().collect();
+        assert_eq!((waited.code(), messages.len()), (1, 2), "{waited:?}");
+        assert!(messages[0].starts_with(why), "{waited:?}");
+        assert!(messages[1].contains("still taken after"), "{waited:?}");
     });
 }
 
