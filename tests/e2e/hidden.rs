@@ -334,6 +334,42 @@ fn root_without_ptrace_reads_descriptors_as_their_user() {
     });
 }
 
+/// Giving up privileges takes away those that reading as another user needs, so a sandbox
+/// refuses that here.
+#[test]
+fn the_group_of_a_holder_is_read_as_its_user() {
+    if !have_root() || !have_program("strace", "strace") {
+        return;
+    }
+    in_private_network(|| {
+        let (_tree, pid) = two_users("1234", NOBODY);
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--bounding-set",
+            WITHOUT_PTRACE,
+            "--inh-caps",
+            WITHOUT_PTRACE,
+        ]);
+        command.args(["strace", "-qq", "-o", "/dev/null"]);
+        command.args([
+            "-e",
+            "inject=capset:error=EPERM",
+            env!("CARGO_BIN_EXE_lntu"),
+        ]);
+        command.args(["list", "-A", "-p", "-q", "--json", "--source", "proc"]);
+        let listed = run(command.args(["8000", "8001"])).stdout;
+        assert_eq!(listed.lines().count(), 2, "{listed}");
+        for line in listed.lines() {
+            let object: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(object["cgroup_of"], "holder", "{line}");
+            let group = object["cgroup"].as_str().unwrap();
+            let mut all = groups.lines();
+            assert!(all.any(|line| line.ends_with(group)), "{group}: {groups}");
+        }
+    });
+}
+
 #[test]
 fn what_root_may_not_read_as_the_user_stays_unknown() {
     if !have_root() || !have_program("strace", "strace") {

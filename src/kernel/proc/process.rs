@@ -204,9 +204,11 @@ pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
 }
 
 /// Whether this descriptor of the process with this directory is the socket with this
-/// inode. Also false if it may not be read.
+/// inode. The link is read as in [`for_each_descriptor_as_owner`]. Also false if it may not
+/// be read.
 pub fn holds_socket(directory: &Path, fd: u32, inode: u64) -> bool {
-    let link = fs::read_link(directory.join("fd").join(fd.to_string()));
+    let path = directory.join("fd").join(fd.to_string());
+    let link = Access::of_owner(directory).to(|| fs::read_link(&path));
     link.is_ok_and(|link| inode_of_link(&link, "socket") == Some(inode))
 }
 
