@@ -168,6 +168,49 @@ fn the_demo_shows_what_is_printed() {
     });
 }
 
+/// A server that requires a client certificate. It prints a line for each connection.
+const MTLS: &str = "
+import socket, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.verify_mode = ssl.CERT_REQUIRED
+server = socket.create_server(('0.0.0.0', 8443))
+print('listening', flush=True)
+while True:
+    client, _ = server.accept()
+    try:
+        context.wrap_socket(client, server_side=True)
+    except OSError as error:
+        print(error, flush=True)
+";
+
+#[test]
+fn servers_that_a_connection_disturbs_are_checked() {
+    if !have_program("services", "python3") {
+        return;
+    }
+    let ([line], [session]) = (
+        blocks("Servers that a connection can't check", "dockerfile"),
+        blocks("Servers that a connection can't check", "console"),
+    );
+    let command = line.split_once("CMD ").unwrap().1;
+    let command: Vec<String> = serde_json::from_str(command).unwrap();
+    let arguments: Vec<&str> = command[1..].iter().map(String::as_str).collect();
+    in_private_network(|| {
+        let server = Running::start(Command::new("python3").args(["-c", MTLS]));
+        assert_eq!(server.next_line(), "listening");
+        let _metrics = listen_on(9090);
+        let dns = bound(Type::DGRAM, "0.0.0.0:53", |_| {});
+        assert_eq!(run(&mut lntu(&arguments)).code(), 0);
+        // A probe that connects leaves a line in the server's log.
+        assert_eq!(server.line_within(Duration::ZERO), None);
+        drop(std::net::TcpStream::connect("127.0.0.1:8443").unwrap());
+        server.next_line();
+        drop(dns);
+        assert_prints(&transcript::<1>(session), shell);
+        assert_eq!(server.line_within(Duration::ZERO), None);
+    });
+}
+
 #[test]
 fn a_dev_server_is_found_and_ended() {
     if !have_program("services", "python3") {

@@ -259,6 +259,55 @@ fn compose_reports_ports_beside_the_entrypoint_of_an_image() {
 }
 
 #[test]
+fn compose_lets_an_application_wait_for_a_database() {
+    if !have_docker() || !have_program("services", "docker-compose") {
+        return;
+    }
+    let [file, _] = blocks("Wait for a port", "yaml");
+    let db = Image::scratch_with("CMD [\"/app\", \"reserve\", \"5432\", \"serve\"]");
+    let app = Image::scratch_with("CMD [\"say\", \"started\"]");
+    let project = Project {
+        directory: TempDir::new().unwrap(),
+        name: unique_name(),
+    };
+    let file = file
+        .replace("postgres:17", db.name())
+        .replace("your/app", app.name());
+    // Compose drops the image's command with its entrypoint.
+    let file = file.replace("\"/app\"]", "\"/app\", \"say\", \"started\"]");
+    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    let up = run(&mut project.compose(&["up", "--detach"]));
+    assert!(up.status.success(), "{up:?}");
+    let [db, app] =
+        ["db", "app"].map(|service| wait_for("a container", || project.container(service)));
+    assert_eq!(docker_says(&["logs", &app]), "");
+    docker_says(&["kill", "--signal", "USR2", &db]);
+    assert_eq!(docker_says(&["wait", &app]), "0");
+    assert_eq!(docker_says(&["logs", &app]), "started");
+}
+
+#[test]
+fn an_application_waits_for_its_sidecar() {
+    if !have_docker() {
+        return;
+    }
+    let [_, pod] = blocks("Wait for a port", "yaml");
+    let command = pod.split_once("command: ").unwrap().1;
+    let command: Vec<String> = serde_json::from_str(command).unwrap();
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let image = Image::scratch();
+    let proxy = image.start_server(Port::Closed, "15001");
+    let app = image.start(
+        &[&proxy.network()],
+        &[&command[..], &["say", "started"]].concat(),
+    );
+    assert_eq!(app.logs().stdout, "");
+    proxy.opens_its_port();
+    app.wait_for_line("started");
+    assert_eq!(app.status(), 0);
+}
+
+#[test]
 fn compose_hands_the_program_to_an_image_that_lacks_it() {
     if !have_docker() || !have_program("services", "docker-compose") {
         return;
@@ -490,11 +539,15 @@ fn kubernetes_knows_every_field_of_the_pods() {
     let [daemon_set] = blocks("See every container of a host", "yaml");
     let [_, with_volume] = examples("An image that you do not build");
     let [_, with_copy] = blocks("A health check for an image you don't build", "yaml");
-    let others = [daemon_set, with_volume, with_copy].map(str::to_string);
+    let [_, with_sidecar] = blocks("Wait for a port", "yaml");
+    let others = [daemon_set, with_volume, with_copy, with_sidecar].map(str::to_string);
     for pod in pods().into_iter().chain(others) {
         let said = validated(&pod);
         assert!(said.status.success(), "{pod}\n{said:?}");
-        assert!(!validated(&pod.replace("args:", "arg:")).status.success());
+        let mistyped = pod
+            .replace("args:", "arg:")
+            .replace("command:", "commands:");
+        assert!(!validated(&mistyped).status.success());
     }
 }
 
