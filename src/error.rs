@@ -56,7 +56,7 @@ pub enum Unknown {
 impl Error {
     /// The same error, of a command that waits for a process: the end of the process is
     /// an answer.
-    pub fn of_wait(self) -> Error {
+    pub fn into_wait_error(self) -> Error {
         match self {
             Error::Source(SourceError::Tree(
                 error @ (TreeError::Ended(_) | TreeError::NoProcess(_)),
@@ -150,24 +150,24 @@ impl From<OutputError> for Error {
 /// A command line that makes no sense: what is wrong, and where help is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError {
-    is_of_ss: bool,
+    is_ss: bool,
     reason: String,
 }
 
 impl UsageError {
     /// A command line of `lntu` makes no sense, for this reason.
-    pub fn of_lntu(reason: impl Into<String>) -> UsageError {
+    pub fn lntu(reason: impl Into<String>) -> UsageError {
         UsageError {
-            is_of_ss: false,
+            is_ss: false,
             reason: reason.into(),
         }
     }
 
     /// A command line of the program under the name `ss` makes no sense, or is not
     /// covered, for this reason.
-    pub fn of_ss(reason: impl ToString) -> UsageError {
+    pub fn ss(reason: impl ToString) -> UsageError {
         UsageError {
-            is_of_ss: true,
+            is_ss: true,
             reason: reason.to_string(),
         }
     }
@@ -181,7 +181,7 @@ impl UsageError {
 
 /// What is wrong with an option or its value, in the words of lexopt. Its own function for
 /// it is larger: it escapes the bytes of a value that are not UTF-8.
-pub fn reason_of(error: &lexopt::Error) -> String {
+pub fn lexopt_reason(error: &lexopt::Error) -> String {
     match error {
         lexopt::Error::UnexpectedOption(option) => format!("invalid option '{option}'"),
         lexopt::Error::UnexpectedValue { option, value } => {
@@ -200,7 +200,7 @@ pub fn reason_of(error: &lexopt::Error) -> String {
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = if self.is_of_ss { "ss" } else { "lntu" };
+        let program = if self.is_ss { "ss" } else { "lntu" };
         write!(f, "{} (try '{program} --help')", self.reason)
     }
 }

@@ -55,7 +55,7 @@ exit_statuses! {
 }
 
 /// What the exit status is once COMMAND runs.
-pub const OF_COMMAND: &str = "Once COMMAND is running, its own exit status counts.";
+pub const COMMAND_STATUS_NOTE: &str = "Once COMMAND is running, its own exit status counts.";
 
 /// An exit status of the program under the name `ss`, with the number that ss gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,7 +50,7 @@ pub enum Family {
 
 impl Family {
     /// The family of `address`.
-    pub fn of(address: IpAddr) -> Family {
+    pub fn of_address(address: IpAddr) -> Family {
         match address {
             IpAddr::V4(_) => Family::V4,
             IpAddr::V6(_) => Family::V6,
@@ -177,7 +177,7 @@ impl Listener {
             send_q: None,
             peer: Endpoint {
                 port: 0,
-                address: Family::of(endpoint.address).wildcard(),
+                address: Family::of_address(endpoint.address).wildcard(),
             },
             inode: 0,
             uid: None,
@@ -218,7 +218,7 @@ impl Listener {
 
     /// The family of its address.
     pub fn family(&self) -> Family {
-        Family::of(self.endpoint.address)
+        Family::of_address(self.endpoint.address)
     }
 
     /// The table in which the kernel lists it.
@@ -254,14 +254,14 @@ pub struct Cgroup {
     /// Its path, of any bytes.
     pub path: Vec<u8>,
     /// What is in it.
-    pub of: CgroupOf,
+    pub member: CgroupMember,
     /// The container that the path names.
     pub container: Option<Container>,
 }
 
 /// By what a listener is in a control group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CgroupOf {
+pub enum CgroupMember {
     /// Its socket is in it: the process that made the socket was.
     Socket,
     /// Its first holder is in it.
@@ -271,19 +271,19 @@ pub enum CgroupOf {
     Namespace,
 }
 
-impl CgroupOf {
+impl CgroupMember {
     /// What JSON calls it.
     pub fn name(self) -> &'static str {
         match self {
-            CgroupOf::Socket => "socket",
-            CgroupOf::Holder => "holder",
-            CgroupOf::Namespace => "namespace",
+            CgroupMember::Socket => "socket",
+            CgroupMember::Holder => "holder",
+            CgroupMember::Namespace => "namespace",
         }
     }
 }
 
 /// The length of the ids of containers: SHA-256 in hex.
-pub const LENGTH_OF_ID: usize = 64;
+pub const CONTAINER_ID_LENGTH: usize = 64;
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -382,7 +382,7 @@ impl Holders {
     }
 
     /// The holders of all these sockets.
-    pub fn of_all(sockets: &[Listener]) -> Holders {
+    pub fn merged(sockets: &[Listener]) -> Holders {
         if let [socket] = sockets {
             return socket.holders.clone();
         }
@@ -551,7 +551,7 @@ mod tests {
             ..Listener::new(Protocol::Tcp, endpoint)
         };
         let sockets = [held(&[1]), held(&[1, 2])];
-        assert_eq!(Holders::of_all(&sockets).first(), [holder(2), holder(1)]);
+        assert_eq!(Holders::merged(&sockets).first(), [holder(2), holder(1)]);
     }
 
     #[test]
@@ -582,7 +582,7 @@ mod tests {
             ..Listener::new(Protocol::Tcp, endpoint)
         };
         let sockets = [held(1..=100), held(201..=300), held(101..=103)];
-        let all = Holders::of_all(&sockets);
+        let all = Holders::merged(&sockets);
         assert_eq!(descriptors(&all), Vec::from_iter((237..=300).rev()));
         assert_eq!(all.more(), 203 - 64);
     }

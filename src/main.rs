@@ -15,7 +15,7 @@ use lntu::exit_status::{ExitStatus, SsExitStatus};
 use lntu::output::Output;
 use lntu::report::{self, Verbosity};
 use lntu::source::{Source, SourceChoice, SourceError, SourceOptions};
-use lntu::sys;
+use lntu::sys::{self, ChildStdout, Notice};
 
 lntu::program!(program);
 
@@ -72,7 +72,11 @@ fn program() -> u8 {
 fn command_line() -> Result<CommandLine, Error> {
     let arguments = sys::arguments().skip(1);
     if let Some(Beside { words, is_quiet }) = cli::beside(arguments.clone()) {
-        sys::exec_if_exhausted(words, is_quiet);
+        let notice = match is_quiet {
+            true => Notice::Suppress,
+            false => Notice::Print,
+        };
+        sys::exec_if_exhausted(words, notice);
     }
     let parsed = cli::parse(arguments.map(OsString::from), |name| env::var_os(name));
     match &parsed {
@@ -83,7 +87,13 @@ fn command_line() -> Result<CommandLine, Error> {
                     ..
                 },
             verbosity,
-        }) => sys::exec_if_exhausted(application.words, *verbosity == Verbosity::Quiet),
+        }) => {
+            let notice = match verbosity {
+                Verbosity::Quiet => Notice::Suppress,
+                Verbosity::Normal | Verbosity::Verbose => Notice::Print,
+            };
+            sys::exec_if_exhausted(application.words, notice);
+        }
         _ => sys::end_if_exhausted(),
     }
     Ok(parsed?)
@@ -100,9 +110,13 @@ fn run(command: Command) -> Result<bool, Error> {
             options,
             application,
         } => {
-            let keeps_stdout = output.path.is_none();
-            let beside = |application: Application| application.exec_beside_watcher(keeps_stdout);
-            let parent = application.map(beside).transpose()?;
+            let stdout = match output.path {
+                None => ChildStdout::Shared,
+                Some(_) => ChildStdout::Closed,
+            };
+            let become_application =
+                |application: Application| application.exec_beside_watcher(stdout);
+            let parent = application.map(become_application).transpose()?;
             let stream = Output::open(output.path, false)?;
             let source = open(*source).or_else(Source::of_ended)?;
             Watcher::new(source, output.format, stream, options, parent).run();
@@ -132,7 +146,7 @@ fn run(command: Command) -> Result<bool, Error> {
         } => {
             let probe = Probe::new(*source, &path(), question);
             let answer = probe.and_then(|probe| wait::run(probe, options, format, application));
-            return answer.map_err(Error::of_wait);
+            return answer.map_err(Error::into_wait_error);
         }
         Command::Install(destination) => install::run(&destination)?,
         Command::Help(of) => print(&cli::help(of))?,

@@ -55,7 +55,7 @@ pub enum PortSpecError {
     /// The range ends before it starts.
     Range,
     /// A range, where only a single port is taken.
-    RangeNotTaken,
+    RangeNotAllowed,
     /// The protocol is neither `tcp` nor `udp`.
     Protocol,
     /// A Unix socket without an absolute path or an abstract name.
@@ -74,7 +74,7 @@ impl fmt::Display for PortSpecError {
             PortSpecError::Commas => "give PORTs separately: 80 443 (or --exclude 80 --exclude 443)",
             PortSpecError::Port => "a port is a number from 1 to 65535, as in 80 or 53/udp",
             PortSpecError::Range => "the range ends before it starts",
-            PortSpecError::RangeNotTaken => "a range requires --any (one of its ports is then enough)",
+            PortSpecError::RangeNotAllowed => "a range requires --any (one of its ports is then enough)",
             PortSpecError::Protocol => "the protocol must be tcp or udp",
             PortSpecError::Unix => "a Unix socket is unix:/PATH or unix:@NAME",
         })
@@ -166,7 +166,7 @@ pub fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
 
 impl PortSpec {
     /// These ports of `protocol`, on any address.
-    pub fn of_range(ports: RangeInclusive<u16>, protocol: Protocol) -> PortSpec {
+    pub fn range(ports: RangeInclusive<u16>, protocol: Protocol) -> PortSpec {
         PortSpec {
             address: None,
             ports,
@@ -176,7 +176,7 @@ impl PortSpec {
     }
 
     /// The same, but of `protocol` if it names none.
-    pub fn or_of(&self, protocol: Option<Protocol>) -> PortSpec {
+    pub fn with_default_protocol(&self, protocol: Option<Protocol>) -> PortSpec {
         PortSpec {
             protocol: self.protocol.or(protocol),
             ..self.clone()
@@ -192,7 +192,7 @@ impl PortSpec {
     pub fn family(&self) -> Option<Family> {
         match self.address? {
             AddressSpec::Wildcard | AddressSpec::Localhost => None,
-            AddressSpec::Exactly(address) => Some(Family::of(address)),
+            AddressSpec::Exactly(address) => Some(Family::of_address(address)),
         }
     }
 
@@ -250,6 +250,15 @@ pub struct RequiredPort {
     protocol: Protocol,
 }
 
+/// What a listener that is looked for does to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It accepts what is sent to the port.
+    Serves,
+    /// It keeps a server from binding the port.
+    Blocks,
+}
+
 /// Whether a listener takes what is sent to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
@@ -268,11 +277,11 @@ impl RequiredPort {
     /// The port that `spec` names, of TCP if it names no protocol.
     ///
     /// # Errors
-    /// [`PortSpecError::RangeNotTaken`] if it is a range.
+    /// [`PortSpecError::RangeNotAllowed`] if it is a range.
     pub fn new(spec: PortSpec) -> Result<RequiredPort, PortSpecError> {
         match spec.is_range {
             false => Ok(RequiredPort::one_of(spec)),
-            true => Err(PortSpecError::RangeNotTaken),
+            true => Err(PortSpecError::RangeNotAllowed),
         }
     }
 
@@ -367,7 +376,7 @@ impl RequiredPort {
     /// port, and also if the port is on a wildcard that covers the address of the listener
     /// (`inet_rcv_saddr_equal` in the kernel). The server is taken for one that is bound to
     /// no interface: it collides with a listener on any (`inet_bind_conflict`).
-    pub fn is_kept_by(&self, listener: &Listener) -> Serves {
+    pub fn is_blocked_by(&self, listener: &Listener) -> Serves {
         let covers = match self.address {
             None | Some(AddressSpec::Localhost) => false,
             Some(AddressSpec::Wildcard) => true,
@@ -418,11 +427,11 @@ impl RequiredPort {
     /// Whether `table` can hold a listener that serves it, or with `to_bind` keeps it. A
     /// listener in an IPv6 table can serve an IPv4 address too, and one in an IPv4 table
     /// can keep one from binding `::`.
-    pub fn can_be_in(&self, table: SocketTable, to_bind: bool) -> bool {
-        let address = self.address();
-        let is_v6 = address
-            .is_some_and(|address| address.is_ipv6() && !(to_bind && address.is_unspecified()));
-        table.protocol == self.protocol && !(is_v6 && table.family == Family::V4)
+    pub fn can_be_in(&self, table: SocketTable, effect: Effect) -> bool {
+        let needs_v6 = self.address().is_some_and(|address| {
+            address.is_ipv6() && !(effect == Effect::Blocks && address.is_unspecified())
+        });
+        table.protocol == self.protocol && !(needs_v6 && table.family == Family::V4)
     }
 
     /// The same ports, but served also by a `::` that may be v6only: on any address, or
@@ -716,7 +725,7 @@ mod tests {
                 spec("*:80").matches(&listener)
                     == address.parse::<IpAddr>().unwrap().is_unspecified()
             );
-            assert_eq!(port.is_kept_by(&listener), Serves::Yes, "{listener:?}");
+            assert_eq!(port.is_blocked_by(&listener), Serves::Yes, "{listener:?}");
         }
     }
 
@@ -735,7 +744,7 @@ mod tests {
     fn a_required_port_is_a_single_one() {
         for text in ["80-81", "80-80"] {
             let range = RequiredPort::new(spec(text));
-            assert_eq!(range, Err(PortSpecError::RangeNotTaken));
+            assert_eq!(range, Err(PortSpecError::RangeNotAllowed));
         }
         assert_eq!(required("127.0.0.1:80").to_string(), "127.0.0.1:80/tcp");
     }
@@ -746,7 +755,7 @@ mod tests {
             let port = required(text);
             let tables = SocketTable::ALL
                 .into_iter()
-                .filter(|t| port.can_be_in(*t, false));
+                .filter(|t| port.can_be_in(*t, Effect::Serves));
             Vec::from_iter(tables.map(SocketTable::name))
         };
         assert_eq!(tables("80"), ["tcp", "tcp6"]);
@@ -757,7 +766,7 @@ mod tests {
             let port = RequiredPort::one_of(spec(text));
             SocketTable::ALL
                 .into_iter()
-                .any(|t| t.family == Family::V4 && port.can_be_in(t, true))
+                .any(|t| t.family == Family::V4 && port.can_be_in(t, Effect::Blocks))
         };
         assert!(may_keep_from_binding("[::]:80") && !may_keep_from_binding("[::1]:80"));
     }

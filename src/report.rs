@@ -69,7 +69,7 @@ pub fn warn(message: fmt::Arguments<'_>) {
 
 /// Says what a user should know, unless `-q` was given. The message is made only
 /// if it is said.
-pub fn warn_of(message: impl FnOnce() -> String) {
+pub fn warn_with(message: impl FnOnce() -> String) {
     if is_at_least(Verbosity::Normal) {
         error(format_args!("{}", message()));
     }

@@ -23,6 +23,15 @@ pub enum Change {
     Opened(Listener),
 }
 
+/// Whether changes are applied or reverted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// Add what opened, and remove what closed.
+    Forward,
+    /// Add what closed, and remove what opened.
+    Back,
+}
+
 impl Change {
     /// The listener that closed or opened.
     pub fn listener(&self) -> &Listener {
@@ -43,21 +52,26 @@ impl Snapshot {
     ) -> Result<T, E> {
         self.listeners.clear();
         let result = read(&mut self.listeners);
-        self.end_refill(result.is_ok());
+        match result.is_ok() {
+            true => self.finish_refill(),
+            false => self.discard_refill(),
+        }
         result
     }
 
-    fn end_refill(&mut self, is_complete: bool) {
-        if !is_complete {
-            // They may be many, and the next read may need no room at all.
-            if !self.listeners.is_empty() {
-                self.listeners = Vec::new();
-            }
-        } else {
-            // Before a filter removes what the next refill brings again.
-            sys::give_back(&mut self.listeners);
-        }
+    fn finish_refill(&mut self) {
+        // Now, because a filter may remove listeners for which the next refill needs room
+        // again.
+        sys::shrink_after_peak(&mut self.listeners);
         self.restore_order();
+    }
+
+    fn discard_refill(&mut self) {
+        // `clear` would keep the room of what may be many listeners, and the next read may
+        // need none.
+        if !self.listeners.is_empty() {
+            self.listeners = Vec::new();
+        }
     }
 
     /// Removes every listener.
@@ -104,7 +118,7 @@ impl Snapshot {
             others.peek() != Some(&identity)
         });
         missing.map(|sockets| Listener {
-            holders: Holders::of_all(sockets),
+            holders: Holders::merged(sockets),
             ..sockets[0].clone()
         })
     }
@@ -207,7 +221,7 @@ impl Snapshot {
                 (Some(l.identity()) != before, is_narrow, l.endpoint)
             };
             let shown = Listener {
-                holders: Holders::of_all(sockets),
+                holders: Holders::merged(sockets),
                 ..sockets.iter().min_by_key(rank).unwrap_or(first).clone()
             };
             self.listeners[merged] = shown;
@@ -217,9 +231,9 @@ impl Snapshot {
     }
 
     /// Copies the holders of each identity from `other`, where any are known.
-    pub fn take_over_holders(&mut self, other: &Snapshot) {
+    pub fn copy_holders(&mut self, other: &Snapshot) {
         self.set_holders(|listener| {
-            let holders = Holders::of_all(other.sockets_of(listener.identity()));
+            let holders = Holders::merged(other.sockets_of(listener.identity()));
             match holders.is_empty() {
                 true => listener.holders.clone(),
                 false => holders,
@@ -237,24 +251,26 @@ impl Snapshot {
 
     /// Applies `changes`, which must be in the order of [`Snapshot::changes_to`].
     pub fn apply(&mut self, changes: &[Change]) {
-        self.replace(changes, true);
+        self.replace(changes, Direction::Forward);
     }
 
     /// Reverts `changes` that led to this snapshot, in the same order.
     pub fn undo(&mut self, changes: &[Change]) {
-        self.replace(changes, false);
+        self.replace(changes, Direction::Back);
     }
 
-    /// Adds the listener of each change that opened it, and removes every socket with the
-    /// identity of one that closed. If it is not `forward`, the other way round.
-    fn replace(&mut self, changes: &[Change], forward: bool) {
-        let is_added = |change: &Change| matches!(change, Change::Opened(_)) == forward;
+    /// Adds the listener of each change that adds one in this direction. Of the other
+    /// changes, removes every socket with the identity of their listener.
+    fn replace(&mut self, changes: &[Change], direction: Direction) {
+        let is_added = |change: &Change| {
+            matches!(change, Change::Opened(_)) == (direction == Direction::Forward)
+        };
         let removed = changes.iter().filter(|change| !is_added(change));
         let removed: Vec<Identity> = removed.map(|c| c.listener().identity()).collect();
         self.retain(&|listener| removed.binary_search(&listener.identity()).is_err());
         let added = changes.iter().filter(|change| is_added(change));
         self.listeners.extend(added.map(Change::listener).cloned());
-        sys::give_back(&mut self.listeners);
+        sys::shrink_after_peak(&mut self.listeners);
         self.restore_order();
     }
 

@@ -62,7 +62,7 @@ const IN_NO_HEADER: [&str; 3] = [
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 33] = [
+const OWN: [&str; 34] = [
     "ANY",
     "BOTH",
     "BUDGET",
@@ -70,6 +70,7 @@ const OWN: [&str; 33] = [
     "CHAINS",
     "COLUMN",
     "COLUMNS",
+    "CONTAINER",
     "DAYS",
     "FIRST",
     "FRUITLESS",

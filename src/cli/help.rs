@@ -72,7 +72,7 @@ fn push_exit_statuses(text: &mut String, is_given: impl Fn(GivenBy) -> bool) {
     }
     words.push('.');
     if is_given(GivenBy::Starters) {
-        push(&mut words, &[" ", exit_status::OF_COMMAND]);
+        push(&mut words, &[" ", exit_status::COMMAND_STATUS_NOTE]);
     }
     text.push('\n');
     fill(text, 0, 0, &words);

@@ -10,7 +10,7 @@ use super::description::{self, Action, COMMANDS, CommandName, Flag, OptionSpec, 
 use super::typed::{ONLY_PROBES, Typed};
 use super::values::{self, Excluded, Variable};
 use crate::command::entrypoint::Application;
-use crate::error::{UsageError, reason_of};
+use crate::error::{UsageError, lexopt_reason};
 use crate::port::PortArgument;
 use crate::report::Verbosity;
 
@@ -71,7 +71,7 @@ impl Parser<'_> {
         }
         rest.next();
         let program = rest.next().filter(|program| !program.is_empty());
-        let program = program.ok_or_else(|| UsageError::of_lntu("--: needs a COMMAND"))?;
+        let program = program.ok_or_else(|| UsageError::lntu("--: needs a COMMAND"))?;
         let words = 1 + rest.as_slice().len();
         self.typed.application = Some(Application { program, words });
         Ok(true)
@@ -147,9 +147,7 @@ impl Parser<'_> {
         let value = self.arguments.value().map_err(refused)?;
         let text = &*value.to_string_lossy();
         if is_given && !option.is_repeatable {
-            return Err(UsageError::of_lntu(format!(
-                "{name}: given twice ('{text}')"
-            )));
+            return Err(UsageError::lntu(format!("{name}: given twice ('{text}')")));
         }
         match setting {
             Setting::Exclude => match values::excluded_word(text) {
@@ -199,7 +197,7 @@ impl Parser<'_> {
                 let text = value.to_string_lossy();
                 let names = COMMANDS.map(|command| command.name.text()).join(", ");
                 let why = format!("neither a command ({names}) nor a PORT");
-                return Err(UsageError::of_lntu(format!("'{text}': {why}")));
+                return Err(UsageError::lntu(format!("'{text}': {why}")));
             }
             _ if typed.command == Some(CommandName::Install) && !typed.asks_for_help => {
                 values::parse_destination(&mut typed.destination, value)?;
@@ -231,5 +229,5 @@ impl Parser<'_> {
 }
 
 fn refused(error: lexopt::Error) -> UsageError {
-    UsageError::of_lntu(reason_of(&error))
+    UsageError::lntu(lexopt_reason(&error))
 }

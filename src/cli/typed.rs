@@ -13,7 +13,7 @@ use crate::command::wait::WaitOptions;
 use crate::command::watch::WatchOptions;
 use crate::error::UsageError;
 use crate::listener::{Family, Protocol, SocketTable};
-use crate::port::{Filter, PortSpec, RequiredPort, UnixSocket};
+use crate::port::{Effect, Filter, PortSpec, RequiredPort, UnixSocket};
 use crate::report::Verbosity;
 use crate::source::{SourceChoice, SourceOptions};
 
@@ -92,12 +92,12 @@ impl Typed {
             },
             CommandName::Install => match self.destination.take() {
                 Some(destination) => Command::Install(destination),
-                None => return Err(UsageError::of_lntu("install: needs a DEST")),
+                None => return Err(UsageError::lntu("install: needs a DEST")),
             },
             CommandName::Watch => {
                 let notify = self.notify.then(|| notification(&source));
                 if matches!(&notify, Some((_, question)) if question.ports.is_empty()) {
-                    return Err(UsageError::of_lntu("--notify: needs a PORT"));
+                    return Err(UsageError::lntu("--notify: needs a PORT"));
                 }
                 Command::Watch {
                     source,
@@ -182,23 +182,23 @@ impl Typed {
             (true, false) => Wanted::Any,
             (false, true) => Wanted::None,
             (true, true) => {
-                return Err(UsageError::of_lntu("--any: not together with --closed"));
+                return Err(UsageError::lntu("--any: not together with --closed"));
             }
         };
         if wanted == Wanted::None && self.settle.is_some() {
-            return Err(UsageError::of_lntu("--settle: not together with --closed"));
+            return Err(UsageError::lntu("--settle: not together with --closed"));
         }
         if wanted != Wanted::Any {
             let needs_any = |option: &&&OptionSpec| option.needs_any(name);
             if let Some(option) = self.options.iter().find(needs_any) {
                 let (option, name) = (option.long, name.text());
-                return Err(UsageError::of_lntu(format!(
+                return Err(UsageError::lntu(format!(
                     "--{option}: {name} prints listeners only with --any"
                 )));
             }
         }
         if self.exclude_of.is_some() && wanted != Wanted::None {
-            return Err(UsageError::of_lntu(
+            return Err(UsageError::lntu(
                 "--exclude-of: wait requires --closed with it",
             ));
         }
@@ -208,7 +208,7 @@ impl Typed {
         let mut filter = source.filter.clone();
         if ports.is_empty() && self.unix.is_empty() {
             let name = name.text();
-            return Err(UsageError::of_lntu(format!("{name}: needs a PORT")));
+            return Err(UsageError::lntu(format!("{name}: needs a PORT")));
         }
         let ports = required_ports(name, ports, &mut filter, wanted)?;
         // With --only, a listener that is not allowed can be in any table.
@@ -219,7 +219,7 @@ impl Typed {
         if self.max_queued.is_some()
             && let Some(port) = ports.iter().find(is_udp)
         {
-            return Err(UsageError::of_lntu(format!(
+            return Err(UsageError::lntu(format!(
                 "--max-queued: {port} has no connections to accept"
             )));
         }
@@ -246,7 +246,7 @@ impl Typed {
             ),
         };
         let name_text = name.text();
-        let error = UsageError::of_lntu(format!("{what}: not an option of {name_text}"));
+        let error = UsageError::lntu(format!("{what}: not an option of {name_text}"));
         Err(match instead {
             "" => error,
             _ if !name.takes_ports() => error,
@@ -259,7 +259,7 @@ impl Typed {
         let others = ["processes", "json", "timestamps", "by-port"];
         let is_of_lines = |option: &&&OptionSpec| others.contains(&option.long);
         match self.options.iter().find(is_of_lines) {
-            Some(option) if self.pids => Err(UsageError::of_lntu(format!(
+            Some(option) if self.pids => Err(UsageError::lntu(format!(
                 "--pids: not together with --{}, because it prints only ids",
                 option.long
             ))),
@@ -280,7 +280,7 @@ impl Typed {
         let option = self.options.iter().find(is_other).map(|option| option.long);
         let source = (self.source == Some(SourceName::Proc)).then_some("source proc");
         match option.or(source) {
-            Some(option) => Err(UsageError::of_lntu(format!(
+            Some(option) => Err(UsageError::lntu(format!(
                 "--{option}: not together with {socket}"
             ))),
             None => Ok(()),
@@ -294,7 +294,7 @@ impl Typed {
         }
         let (option, root) = match (&self.proc_root, self.pid) {
             (Some(_), Some(_)) => {
-                return Err(UsageError::of_lntu("--pid: not together with --proc"));
+                return Err(UsageError::lntu("--pid: not together with --proc"));
             }
             (Some(root), None) => ("--proc", Some(root.clone())),
             (None, Some(pid)) => ("--pid", Some(PathBuf::from(format!("/proc/{pid}")))),
@@ -321,7 +321,7 @@ impl Typed {
             ("--notify", self.notify),
         ];
         if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
-            return Err(UsageError::of_lntu(format!(
+            return Err(UsageError::lntu(format!(
                 "{option}: not together with {other}, which reads one network namespace"
             )));
         }
@@ -336,7 +336,7 @@ impl Typed {
 
 fn sees_its_own_only(option: &str, source: &str) -> UsageError {
     let why = "which reads its own network namespace";
-    UsageError::of_lntu(format!(
+    UsageError::lntu(format!(
         "{option}: not together with --source {source}, {why}"
     ))
 }
@@ -383,7 +383,8 @@ fn chosen_ports(
 /// look.
 fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
     let filter = &source.filter;
-    let required = |spec: &PortSpec| RequiredPort::one_of(spec.or_of(filter.protocol));
+    let required =
+        |spec: &PortSpec| RequiredPort::one_of(spec.with_default_protocol(filter.protocol));
     let question = Question {
         ports: filter.ports.iter().map(required).collect(),
         unix: Vec::new(),
@@ -434,8 +435,11 @@ fn required_ports(
     {
         filter.protocol = Some(first);
     }
-    let to_bind = wanted == Wanted::None;
-    let is_needed = |table: &SocketTable| ports.iter().any(|port| port.can_be_in(*table, to_bind));
+    let effect = match wanted {
+        Wanted::None => Effect::Blocks,
+        Wanted::All | Wanted::Any => Effect::Serves,
+    };
+    let is_needed = |table: &SocketTable| ports.iter().any(|port| port.can_be_in(*table, effect));
     let mut tables = SocketTable::ALL.into_iter().filter(is_needed);
     if tables.all(|table| table.family == Family::V6) {
         filter.family = Some(Family::V6);

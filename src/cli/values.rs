@@ -66,7 +66,7 @@ pub const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> [&'stat
 
 /// The usage error for `value`. `what` names the option or operand.
 pub fn refused(what: &str, value: &str, why: &dyn fmt::Display) -> UsageError {
-    UsageError::of_lntu(format!("{what} '{value}': {why}"))
+    UsageError::lntu(format!("{what} '{value}': {why}"))
 }
 
 pub fn parse_source(name: &str, text: &str) -> Result<SourceName, UsageError> {

@@ -16,7 +16,7 @@ pub fn run(mut probe: Probe, format: Format) -> Result<bool, Error> {
     let is_met = probe.is_met()?;
     match is_met {
         true => probe.write_found(format)?,
-        false => report::warn_of(|| probe.explain("")),
+        false => report::warn_with(|| probe.explain("")),
     }
     Ok(is_met)
 }

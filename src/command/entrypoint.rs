@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use crate::error::Error;
 use crate::report;
-use crate::sys::{self, Forked, Parent};
+use crate::sys::{self, ChildStdout, Forked, Parent};
 
 /// The program to exec, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl Application {
     ///
     /// # Errors
     /// [`Error::Exec`], in the process that should have become the application.
-    pub fn exec_beside_watcher(self, keeps_stdout: bool) -> Result<Parent, Error> {
-        match sys::fork_child(keeps_stdout) {
+    pub fn exec_beside_watcher(self, stdout: ChildStdout) -> Result<Parent, Error> {
+        match sys::fork_child(stdout) {
             Ok(Forked::Child(parent)) => Ok(parent),
             Ok(Forked::Parent(mut child)) => {
                 let error = self.exec();

@@ -11,7 +11,7 @@ use crate::error::{Error, Unknown};
 use crate::kernel::netlink::route;
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::output::{Format, Output};
-use crate::port::{PortSpec, RequiredPort, Serves, UnixSocket};
+use crate::port::{Effect, PortSpec, RequiredPort, Serves, UnixSocket};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::source::tree::TreeError;
@@ -75,7 +75,7 @@ impl Question {
     /// from being bound.
     fn counts(&self, port: &RequiredPort, listener: &Listener) -> Serves {
         match self.wanted {
-            Wanted::None => port.is_kept_by(listener),
+            Wanted::None => port.is_blocked_by(listener),
             Wanted::All | Wanted::Any => port.is_served_by(listener),
         }
     }
@@ -383,7 +383,7 @@ impl Probe {
         if self.question.wanted == Wanted::None {
             let blocks_port = |l: &&Listener| {
                 let mut ports = unmet.iter();
-                ports.any(|port| port.is_kept_by(l) == Serves::Yes)
+                ports.any(|port| port.is_blocked_by(l) == Serves::Yes)
             };
             let mut snapshot = self.snapshot.clone();
             source::name_holders(&self.options.choice, &mut snapshot);
@@ -514,7 +514,11 @@ impl Probe {
             return State::Unknown(Unknown::Holder(reason.into()));
         }
         let tables = SocketTable::ALL.into_iter();
-        let mut tables = tables.filter(|table| port.can_be_in(*table, to_bind));
+        let effect = match to_bind {
+            true => Effect::Blocks,
+            false => Effect::Serves,
+        };
+        let mut tables = tables.filter(|table| port.can_be_in(*table, effect));
         match tables.find_map(|table| self.answer.gaps.reason_for(table)) {
             Some(reason) => State::Unknown(Unknown::Table(reason.into())),
             None => State::Closed,

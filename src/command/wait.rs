@@ -81,7 +81,7 @@ fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
             // more poll.
             if !is_listening || options.settle.is_some() || is_last {
                 is_met?;
-                report::warn_of(|| explain(probe, is_listening, options, waited));
+                report::warn_with(|| explain(probe, is_listening, options, waited));
                 return Ok(false);
             }
             is_last = true;

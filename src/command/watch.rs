@@ -322,7 +322,7 @@ impl Watcher {
         let is_settled = settling.hold_back([start, Instant::now()], reported, current);
         may_differ |= !is_first && find_holders(current);
         if may_differ {
-            reported.take_over_holders(current);
+            reported.copy_holders(current);
         }
         is_settled
     }
@@ -372,7 +372,7 @@ impl Watcher {
     /// Renders the changes from `reported` to `current`, and applies them to `reported`.
     fn render(&mut self) {
         let is_first = !self.started;
-        sys::give_back(&mut self.changes);
+        sys::shrink_after_peak(&mut self.changes);
         self.changes.clear();
         self.changes.extend(self.reported.changes_to(&self.current));
         if !is_first && !self.options.full {
@@ -523,7 +523,7 @@ impl Watcher {
         if self.parent.as_ref().is_some_and(Parent::is_gone) {
             return ControlFlow::Break(());
         }
-        sys::give_back(&mut self.unsent);
+        sys::shrink_after_peak(&mut self.unsent);
         match self.output.write(&mut self.unsent) {
             Ok(()) => {
                 if std::mem::take(&mut self.output_fails) {

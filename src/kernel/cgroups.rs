@@ -104,7 +104,7 @@ pub fn number(path: &str) -> Option<u64> {
 
 /// The path of the group of the process with this directory in `/proc`: of several, one
 /// that is `preferred`, if there is one. `/` also if it cannot be read.
-pub fn of_process(directory: &Path, preferred: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
+pub fn process_path(directory: &Path, preferred: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     let text = read_some(&directory.join("cgroup")).unwrap_or_default();
     path_in(&text, preferred).to_vec()
 }

@@ -90,7 +90,7 @@ impl Page {
                     self.item(&bold(status.number), status.meaning);
                 }
                 self.request(".PP");
-                self.prose(exit_status::OF_COMMAND);
+                self.prose(exit_status::COMMAND_STATUS_NOTE);
             }
             _ => panic!("{name} stands for nothing"),
         }

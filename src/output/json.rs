@@ -114,7 +114,7 @@ pub fn status(
 
 /// The members that describe a control group.
 fn cgroup(cgroup: &Cgroup) -> String {
-    let (path, owner) = (string(&cgroup.path), cgroup.of.name());
+    let (path, owner) = (string(&cgroup.path), cgroup.member.name());
     let mut members = format!(r#","cgroup":{path},"cgroup_of":"{owner}""#);
     if let Some(Container { id, runtime }) = &cgroup.container {
         let _ = write!(members, r#","container":"{id}""#);
@@ -173,7 +173,7 @@ fn string(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{CgroupOf, Endpoint};
+    use crate::listener::{CgroupMember, Endpoint};
     use serde_json::{Value, json};
     use std::sync::Arc;
     use std::time::Duration;
@@ -331,16 +331,16 @@ mod tests {
             id: "ab12".repeat(16),
             runtime,
         };
-        let cgroup = |of, runtime| Cgroup {
+        let cgroup = |member, runtime| Cgroup {
             path: b"/docker/ab12".to_vec(),
-            of,
+            member,
             container: Some(container(runtime)),
         };
         let namespace = Namespace {
             id: 7,
             inode: 4026532221,
             pid: 12,
-            cgroup: Arc::new(cgroup(CgroupOf::Namespace, None)),
+            cgroup: Arc::new(cgroup(CgroupMember::Namespace, None)),
             mount: Vec::new(),
         };
         let mut listener = Listener {
@@ -357,7 +357,7 @@ mod tests {
             owner_and_runtime(&listener),
             [json!("namespace"), Value::Null]
         );
-        listener.cgroup = Some(Arc::new(cgroup(CgroupOf::Socket, Some("cri-o"))));
+        listener.cgroup = Some(Arc::new(cgroup(CgroupMember::Socket, Some("cri-o"))));
         assert_eq!(
             owner_and_runtime(&listener),
             [json!("socket"), json!("cri-o")]

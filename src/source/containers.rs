@@ -16,10 +16,10 @@ use super::names::Names;
 use crate::kernel::cgroups;
 use crate::kernel::proc::file::read_some;
 use crate::kernel::proc::process::holds_socket;
-use crate::listener::{Cgroup, CgroupOf, Container, LENGTH_OF_ID, Listener};
+use crate::listener::{CONTAINER_ID_LENGTH, Cgroup, CgroupMember, Container, Listener};
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
-use crate::sys::open_place;
+use crate::sys::open_path;
 
 /// The processes whose mounts lead to the groups, and whose roots lead to the files with
 /// names: process 1 of the host, if this program sees it, or otherwise this one itself.
@@ -119,7 +119,7 @@ impl Containers {
         let (mut left, mut read, mut bytes) = (numbers.len(), 0, 0);
         let mut take = |number: u64, path: &[u8]| {
             if numbers.binary_search(&number).is_ok() {
-                let group = group(path.to_vec(), CgroupOf::Socket);
+                let group = group(path.to_vec(), CgroupMember::Socket);
                 // Everything is in the root where nothing uses cgroup v2.
                 let means_something = path != b"/" && (!is_mixed || group.container.is_some());
                 known.insert(number, means_something.then(|| Arc::new(group)));
@@ -158,7 +158,7 @@ impl Containers {
 /// The root of the host, or of this process if it may not look there.
 fn root(details: &mut Details) -> Option<File> {
     MOUNTED_BY.iter().find_map(|process| {
-        let root = open_place(&Path::new(process).join("root"));
+        let root = open_path(&Path::new(process).join("root"));
         if let Err(error) = &root {
             details.say_once(format_args!(
                 "names of containers in {process}/root: {error}"
@@ -207,7 +207,7 @@ fn of_first_holder(listener: &Listener) -> Option<Arc<Cgroup>> {
     let mut holders = listener.holders.first().iter();
     holders.find_map(|holder| {
         let directory = Path::new("/proc").join(holder.pid.to_string());
-        let group = of_process(&directory, CgroupOf::Holder);
+        let group = of_process(&directory, CgroupMember::Holder);
         // Its id may be that of another process by now.
         holds_socket(&directory, holder.fd, listener.inode).then_some(group)
     })
@@ -215,17 +215,17 @@ fn of_first_holder(listener: &Listener) -> Option<Arc<Cgroup>> {
 
 /// The group of the process with this `directory` in `/proc`. If it is in several, as in
 /// cgroup v1, that is one that names a container, if there is one.
-pub fn of_process(directory: &Path, of: CgroupOf) -> Arc<Cgroup> {
+pub fn of_process(directory: &Path, member: CgroupMember) -> Arc<Cgroup> {
     let names_container = |path: &[u8]| container(path).is_some();
-    let path = cgroups::of_process(directory, &names_container);
-    Arc::new(group(path, of))
+    let path = cgroups::process_path(directory, &names_container);
+    Arc::new(group(path, member))
 }
 
-fn group(path: Vec<u8>, of: CgroupOf) -> Cgroup {
+fn group(path: Vec<u8>, member: CgroupMember) -> Cgroup {
     Cgroup {
         container: container(&path),
         path,
-        of,
+        member,
     }
 }
 
@@ -248,9 +248,9 @@ fn container(path: &[u8]) -> Option<Container> {
     for part in path.split(|byte| *byte == b'/') {
         let parent = std::mem::replace(&mut above, part);
         let name = part.strip_suffix(b".scope").unwrap_or(part);
-        let (prefix, id) = name.split_at(name.len().saturating_sub(LENGTH_OF_ID));
+        let (prefix, id) = name.split_at(name.len().saturating_sub(CONTAINER_ID_LENGTH));
         let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if id.len() < LENGTH_OF_ID || !id.iter().all(is_hex) {
+        if id.len() < CONTAINER_ID_LENGTH || !id.iter().all(is_hex) {
             continue;
         }
         let word = prefix
@@ -298,7 +298,7 @@ mod tests {
             let shown = shown.collect::<Vec<_>>().join("\n") + "\n";
             fs::write(process.path().join("cgroup"), shown).unwrap();
 
-            let group = of_process(process.path(), CgroupOf::Holder);
+            let group = of_process(process.path(), CgroupMember::Holder);
             let found = match &group.container {
                 None => "= none".to_string(),
                 Some(Container { id, runtime }) => {

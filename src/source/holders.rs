@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::place;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::process::{
-    for_each_descriptor_as_owner, for_each_further_table, for_each_number_until,
+    for_each_descriptor_as_owner, for_each_number_until, for_each_separate_table,
     has_no_descriptors, is_refused, name_in_comm,
 };
 use crate::listener::{Holder, Holders, Listener};
@@ -196,7 +196,7 @@ impl Lookup {
                 let inodes = inodes_of(listeners);
                 let is_there = |socket: &Socket| inodes.binary_search(&socket.inode).is_ok();
                 self.sockets.retain(is_there);
-                sys::give_back(&mut self.sockets);
+                sys::shrink_after_peak(&mut self.sockets);
             }
             return false;
         }
@@ -312,7 +312,7 @@ impl Search<'_> {
             is_shown_any = true;
             if of_threads {
                 // An error means that it has ended, or that it was refused before.
-                let _ = for_each_further_table(process, &mut |thread| match self
+                let _ = for_each_separate_table(process, &mut |thread| match self
                     .read_table(pid, process, thread)
                 {
                     true => self.go_on(),

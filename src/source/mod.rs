@@ -266,7 +266,7 @@ impl Source {
         if !filter.excludes_ephemeral.is_empty() {
             let range = place::ephemeral_ports(proc_root);
             for protocol in filter.excludes_ephemeral.drain(..) {
-                let ports = PortSpec::of_range(range.clone(), protocol);
+                let ports = PortSpec::range(range.clone(), protocol);
                 filter.excluded.push(ports);
             }
         }
@@ -622,7 +622,7 @@ impl Excluded {
 impl Looks {
     /// Notes where `snapshot` lacks listeners, and returns how many it lacks.
     fn find_missing(&mut self, snapshot: &Snapshot, expected: &dyn Expected) -> usize {
-        sys::give_back(&mut self.lacking);
+        sys::shrink_after_peak(&mut self.lacking);
         self.lacking.clear();
         expected.find_missing(snapshot, &mut self.lacking);
         self.lacking.len()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::json;
 use crate::kernel::proc::file::read_below;
-use crate::listener::{Container, ContainerName, LENGTH_OF_ID, Listener};
+use crate::listener::{CONTAINER_ID_LENGTH, Container, ContainerName, Listener};
 use crate::snapshot::Snapshot;
 use crate::sys::open_below;
 
@@ -179,7 +179,7 @@ fn of_docker(root: &File, id: &str) -> Option<ContainerName> {
 /// What is before the id in the name of a log, and the id.
 fn split_log(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let name = file.strip_suffix(b".log")?;
-    let (start, id) = name.split_at_checked(name.len().checked_sub(LENGTH_OF_ID)?)?;
+    let (start, id) = name.split_at_checked(name.len().checked_sub(CONTAINER_ID_LENGTH)?)?;
     Some((start.strip_suffix(b"-")?, id))
 }
 
@@ -217,7 +217,7 @@ fn named(parts: &[&[u8]]) -> Option<ContainerName> {
 mod tests {
     use super::*;
     use crate::listener::{Cgroup, Endpoint, Protocol};
-    use crate::sys::open_place;
+    use crate::sys::open_path;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
     use tempfile::TempDir;
@@ -242,7 +242,7 @@ mod tests {
         }
 
         fn open(&self) -> Option<File> {
-            Some(open_place(self.0.path()).unwrap())
+            Some(open_path(self.0.path()).unwrap())
         }
 
         /// What a container of this runtime is called.
@@ -527,7 +527,7 @@ mod tests {
         let file = File::open(secret).unwrap();
         let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
         // A root in which `/proc` is the real one.
-        let proc = open_place(Path::new("/proc")).unwrap();
+        let proc = open_path(Path::new("/proc")).unwrap();
         let path = magic.strip_prefix("/proc/").unwrap();
         let opened = open_below(&proc, path);
         // ELOOP, or where the kernel lacks openat2, ENOTDIR.

@@ -27,9 +27,9 @@ use crate::kernel::proc::file;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::mounts;
 use crate::kernel::proc::process::{
-    for_each_number, for_each_thread, is_of_ended, is_refused, network_namespace,
+    for_each_number, for_each_thread, is_process_gone, is_refused, network_namespace,
 };
-use crate::listener::{Cgroup, CgroupOf, Listener, Namespace, Protocol, SocketTable};
+use crate::listener::{Cgroup, CgroupMember, Listener, Namespace, Protocol, SocketTable};
 use crate::port::Filter;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -628,7 +628,7 @@ impl Namespaces {
                 }
                 // Either the process has exited, or only its main thread has. Its other
                 // threads can stand in for it, because each has a `/proc/TID`.
-                Err(error) if is_of_ended(&error) => {
+                Err(error) if is_process_gone(&error) => {
                     let _ = for_each_thread(directory, |thread, directory| {
                         add(thread, network_namespace(directory).unwrap_or_default());
                     });
@@ -670,7 +670,7 @@ impl Namespaces {
             let directory = Path::new(PROC).join(process);
             match mounts::for_each_network_namespace(&directory, &mut add) {
                 // This `/proc` shows no process 1.
-                Err(error) if is_of_ended(&error) => {}
+                Err(error) if is_process_gone(&error) => {}
                 result => self.hides_mounts |= result.is_err(),
             }
         }
@@ -1098,7 +1098,7 @@ impl Home {
 /// with this inode.
 fn cgroup_of(pid: u32, inode: u64) -> Option<Arc<Cgroup>> {
     let directory = Path::new(PROC).join(pid.to_string());
-    let cgroup = containers::of_process(&directory, CgroupOf::Namespace);
+    let cgroup = containers::of_process(&directory, CgroupMember::Namespace);
     is_in(&directory, inode).then_some(cgroup)
 }
 

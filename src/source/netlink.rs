@@ -9,7 +9,7 @@ use super::turns::Limit;
 use crate::kernel::netlink::client::Client;
 use crate::kernel::netlink::diag::Listeners;
 use crate::kernel::netlink::link::Interfaces;
-use crate::kernel::netlink::message::{Amount, AnswerError, Kinds};
+use crate::kernel::netlink::message::{Amount, AnswerError, MessageTypes};
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::sys;
 
@@ -92,7 +92,7 @@ impl Netlink {
     pub fn new(is_wanted: impl Fn(SocketTable) -> bool) -> Netlink {
         Netlink {
             tables: SocketTable::ALL.map(|table| is_wanted(table).then_some(table)),
-            client: Client::of_sock_diag().with_large_datagrams(),
+            client: Client::sock_diag().with_large_datagrams(),
             asks_for_both: None,
             bound: Vec::new(),
             interfaces: Interfaces::default(),
@@ -124,7 +124,7 @@ impl Netlink {
         only: Option<Protocol>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NetlinkError> {
-        sys::give_back(&mut self.bound);
+        sys::shrink_after_peak(&mut self.bound);
         self.bound.clear();
         self.split = Tables::default();
         let tables = self.tables;
@@ -216,7 +216,7 @@ impl Netlink {
         loop {
             self.open()?;
             let (client, bound) = (&mut self.client, &mut self.bound);
-            let kinds = Kinds::same(wanted.kind());
+            let kinds = MessageTypes::same(wanted.kind());
             let (limit, mut rows) = (&mut self.limit, 0);
             let mut take = |row: &[u8]| {
                 rows += 1;
@@ -323,7 +323,7 @@ mod tests {
             kernel.send(datagram).unwrap();
         }
         let mut netlink = Netlink::new(|table| table == SocketTable::ALL[0]);
-        netlink.client = Client::of_file(File::from(OwnedFd::from(ours)));
+        netlink.client = Client::with_file(File::from(OwnedFd::from(ours)));
         (netlink, kernel)
     }
 

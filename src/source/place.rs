@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::port;
 use crate::report;
-use crate::sys::open_place;
+use crate::sys::open_path;
 
 /// Where the tables of this process's own network namespace are.
 const OWN: &str = "/proc";
@@ -37,7 +37,7 @@ pub fn tables_in(root: PathBuf) -> PathBuf {
     }
     // std's `canonicalize` is larger.
     let is_link_to_own = || {
-        let opened = open_place(&root)?;
+        let opened = open_path(&root)?;
         let real = fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd()))?;
         Ok::<_, io::Error>(real.as_os_str() == OWN)
     };

@@ -13,8 +13,9 @@ use super::holders::{DEADLINE, NEEDS, inodes_of};
 use super::place;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::process::{
-    children, for_each_descriptor_as_owner, for_each_further_table, for_each_number,
-    for_each_number_until, has_no_descriptors, is_of_ended, network_namespace_link, read_stat,
+    children, for_each_descriptor_as_owner, for_each_number, for_each_number_until,
+    for_each_separate_table, has_no_descriptors, is_process_gone, network_namespace_link,
+    read_stat,
 };
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
@@ -190,7 +191,7 @@ impl Tree {
     /// hold the same sockets.
     pub fn new(proc_root: &Path, root: u32, place: Option<&Path>) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
-        let stat = read_stat(&directory).map_err(|error| match is_of_ended(&error) {
+        let stat = read_stat(&directory).map_err(|error| match is_process_gone(&error) {
             true if is_hidden(proc_root, root) => TreeError::Hidden(root),
             true if root > PID_MAX_LIMIT => TreeError::NotOfProcess(root),
             true => TreeError::NoProcess(root),
@@ -332,7 +333,7 @@ impl Tree {
         let directory = self.proc_root.join(self.root.to_string());
         match read_stat(&directory) {
             Ok(stat) => Ok(stat.has_ended || stat.start_time != self.start_time),
-            Err(error) if is_of_ended(&error) => match is_hidden(&self.proc_root, self.root) {
+            Err(error) if is_process_gone(&error) => match is_hidden(&self.proc_root, self.root) {
                 true => Err(TreeError::Hidden(self.root)),
                 false => Ok(true),
             },
@@ -435,7 +436,7 @@ impl Tree {
                 Descriptors::OfThreads if unread.pids.contains(&pid) => {}
                 Descriptors::OfThreads => {
                     // If this fails, the process has ended.
-                    let _ = for_each_further_table(&process, &mut |thread| {
+                    let _ = for_each_separate_table(&process, &mut |thread| {
                         read = self.read_table(thread, held);
                         match read {
                             Ok(()) => self.until_late(),
@@ -445,7 +446,7 @@ impl Tree {
                 }
             }
             match read {
-                Err((_, error)) if is_of_ended(&error) => {
+                Err((_, error)) if is_process_gone(&error) => {
                     if is_hidden(&self.proc_root, pid) {
                         unread.add(pid, hidden(pid));
                     }
@@ -479,7 +480,7 @@ impl Tree {
             match socket {
                 Ok(inode) => held.extend(inode),
                 // The descriptor was closed after it was listed.
-                Err(error) if is_of_ended(&error) => {}
+                Err(error) if is_process_gone(&error) => {}
                 // Root without CAP_SYS_PTRACE may list descriptors, but not read them.
                 Err(error) => failed = Err(error),
             }
@@ -552,7 +553,7 @@ impl Tree {
                 // If the threads may not be listed, the descriptors may not be read either,
                 // so `read_tables` reports this process.
                 Err(error)
-                    if is_of_ended(&error) || error.kind() == ErrorKind::PermissionDenied => {}
+                    if is_process_gone(&error) || error.kind() == ErrorKind::PermissionDenied => {}
                 Err(error) => {
                     let directory = self.proc_root.join(pid.to_string());
                     return Err(TreeError::Unreadable(directory.join("task"), error));

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::netlink::may_pass;
 use crate::kernel::netlink::client::Client;
-use crate::kernel::netlink::message::{Amount, AnswerError, Kinds};
+use crate::kernel::netlink::message::{Amount, AnswerError, MessageTypes};
 use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
 use crate::kernel::netlink::unix_diag::{
-    Row, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN, UDIAG_SHOW_VFS, UnixDiagReq,
+    UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN, UDIAG_SHOW_VFS, UnixDiagReq, UnixDiagRow,
     UnixDiagRqlen,
 };
-use crate::kernel::proc::device::{device, device_of};
+use crate::kernel::proc::device::{device_number, file_device};
 use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, State};
 use crate::port::UnixSocket;
-use crate::sys::open_place;
+use crate::sys::open_path;
 
 /// A list that came in several datagrams may lack sockets. So it is asked for at most this
 /// often.
@@ -77,7 +77,7 @@ impl UnixSockets {
         }
         UnixSockets {
             sockets: sought,
-            client: Client::of_sock_diag(),
+            client: Client::sock_diag(),
         }
     }
 
@@ -134,9 +134,9 @@ fn ask(client: &mut Client, sockets: &mut [Sought]) -> Result<bool, AnswerError>
         udiag_show: UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN,
         ..UnixDiagReq::default()
     };
-    let kinds = Kinds::same(SOCK_DIAG_BY_FAMILY);
+    let kinds = MessageTypes::same(SOCK_DIAG_BY_FAMILY);
     client.ask(kinds, Amount::Dump, &request.bytes(), &mut |bytes| {
-        let row = Row::parse(bytes)?;
+        let row = UnixDiagRow::parse(bytes)?;
         for sought in &mut *sockets {
             sought.take(&row);
         }
@@ -180,7 +180,7 @@ impl Sought {
     }
 
     /// Updates the state by a row of the list, which may be about another socket.
-    fn take(&mut self, row: &Row<'_>) {
+    fn take(&mut self, row: &UnixDiagRow<'_>) {
         let is_it = match self.socket.abstract_name() {
             Some(wanted) => match row.name {
                 Some([0, name @ ..]) => name == wanted.as_bytes(),
@@ -232,11 +232,11 @@ impl Sought {
 /// See [`Sought::file`]. `None` if the file is no socket. A symbolic link is followed,
 /// because a client follows it, too.
 fn file(path: &Path) -> io::Result<Option<(u32, u32)>> {
-    let file = open_place(path)?;
+    let file = open_path(path)?;
     let metadata = file.metadata()?;
     let dev = metadata.dev();
     let (major, minor) = (dev >> 8 & 0xfff, dev & 0xff | dev >> 12 & 0xf_ff00);
-    let device = device_of(&file).unwrap_or(device(major as u32, minor as u32));
+    let device = file_device(&file).unwrap_or(device_number(major as u32, minor as u32));
     let is_socket = metadata.file_type().is_socket();
     Ok(is_socket.then_some((metadata.ino() as u32, device)))
 }

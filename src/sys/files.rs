@@ -15,7 +15,7 @@ use super::calls::*;
 ///
 /// # Errors
 /// Those of open(2).
-pub(crate) fn open_place(path: &Path) -> io::Result<File> {
+pub(crate) fn open_path(path: &Path) -> io::Result<File> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path ends with a zero, and nothing else owns the descriptor.
     unsafe {

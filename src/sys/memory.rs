@@ -13,11 +13,21 @@ static WORDS: AtomicUsize = AtomicUsize::new(0);
 /// Whether that happens without a word on stderr.
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
+/// Whether a line on stderr says that memory is exhausted and that the command runs without
+/// the watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Print that line.
+    Print,
+    /// Print nothing.
+    Suppress,
+}
+
 /// From now on, where there is no more memory, the process becomes the command in the
 /// last `words` arguments of this program. Unless it `is_quiet`, one line on stderr
 /// says that the command runs without the watcher.
-pub fn exec_if_exhausted(words: usize, is_quiet: bool) {
-    IS_QUIET.store(is_quiet, Ordering::Relaxed);
+pub fn exec_if_exhausted(words: usize, notice: Notice) {
+    IS_QUIET.store(notice == Notice::Suppress, Ordering::Relaxed);
     WORDS.store(words, Ordering::Relaxed);
 }
 
@@ -54,7 +64,7 @@ fn say(line: &[u8]) {
 /// Gives most of the room in `vector` back to the system, if it is far more than what is
 /// in use. For a vector that is filled at every poll: after a peak it would keep its room
 /// for ever. One whose length is steady keeps its room, so it allocates nothing.
-pub fn give_back<T>(vector: &mut Vec<T>) {
+pub fn shrink_after_peak<T>(vector: &mut Vec<T>) {
     /// Less is not worth it, and the C library would keep it.
     const LEAST_BYTES: usize = 16 * 1024;
     let room = vector.capacity();

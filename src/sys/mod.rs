@@ -3,12 +3,12 @@
 //!
 //! - [`program!`](crate::program) is how it starts, and [`exec`] how it becomes another.
 //! - [`Memory`] is its memory, and what happens where there is no more. After a peak,
-//!   [`give_back`] returns it.
+//!   [`shrink_after_peak`] returns it.
 //! - [`Child`] is a program that it starts, and [`fork_child`] starts itself once more.
 //! - [`give_up_privileges`] leaves it with those that it needs.
 //! - [`FileIds`] are those of another user, and [`is_running`] and [`share_descriptors`]
 //!   ask about other processes.
-//! - [`open_place`] opens a file only to ask about it, [`open_below`] one of another root,
+//! - [`open_path`] opens a file only to ask about it, [`open_below`] one of another root,
 //!   and [`stdout`] is open already.
 //! - [`wait_until_gone`] waits.
 //! - [`cpu_time`] says how much CPU time was used.
@@ -32,14 +32,14 @@ mod waiting;
 pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK};
 pub use cpu_time::cpu_time;
 pub(crate) use file_ids::FileIds;
-pub(crate) use files::{open_below, open_place, stdout};
-pub(crate) use memory::give_back;
-pub use memory::{Memory, end_if_exhausted, exec_if_exhausted};
+pub(crate) use files::{open_below, open_path, stdout};
+pub(crate) use memory::shrink_after_peak;
+pub use memory::{Memory, Notice, end_if_exhausted, exec_if_exhausted};
 pub use privileges::{give_up_privileges, has_privileges_of_another};
 pub(crate) use processes::{
     Child, fork_child, is_running, kill_child_group, set_child_group, share_descriptors,
 };
-pub use processes::{Forked, Parent, end_on_signals};
+pub use processes::{ChildStdout, Forked, Parent, end_on_signals};
 pub(crate) use sockets::{
     enter_network_namespace, namespace_cookie, netlink_socket, receive_from_kernel, set_buffers,
 };

@@ -166,6 +166,15 @@ impl Drop for Child {
     }
 }
 
+/// Whether a forked child can write to the stdout of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildStdout {
+    /// It shares stdout with its parent.
+    Shared,
+    /// Its stdout is closed.
+    Closed,
+}
+
 /// In which of the two processes `fork_child` returned.
 #[derive(Debug)]
 pub enum Forked {
@@ -200,7 +209,7 @@ impl Parent {
 /// the child is set up, and in the child when the parent has called exec. If that
 /// exec fails, the child ends instead.
 ///
-/// The child shares only stderr with its parent and, if it `keeps_stdout`, stdout.
+/// The child shares only stderr with its parent and, if `stdout` says so, stdout.
 /// It has a session of its own, so a terminal's signals do not reach it. It has no
 /// other descriptor, since that would keep open a pipe that the parent closes.
 ///
@@ -211,7 +220,7 @@ impl Parent {
 ///
 /// # Errors
 /// Those of fork(2) and socketpair(2), and that of a child that could not be set up.
-pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
+pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
     let id = std::process::id();
     let (mut ours, mut theirs) = UnixStream::pair()?;
     // SAFETY: the process has one thread, so the child may do anything.
@@ -226,7 +235,7 @@ pub(crate) fn fork_child(keeps_stdout: bool) -> io::Result<Forked> {
             let pidfd = unsafe {
                 setsid();
                 close_others(theirs.as_raw_fd());
-                for fd in 0..=c_int::from(!keeps_stdout) {
+                for fd in 0..=c_int::from(stdout == ChildStdout::Closed) {
                     close(fd);
                     open(c"/".as_ptr(), O_CLOEXEC);
                 }

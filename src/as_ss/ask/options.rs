@@ -11,7 +11,7 @@ use super::selection::{AddressFamily, Kinds, Selection, States};
 use crate::as_ss::error::Error;
 use crate::as_ss::names::services::Services;
 use crate::as_ss::paths;
-use crate::error::{UsageError, reason_of};
+use crate::error::{UsageError, lexopt_reason};
 
 /// The long options of ss and the short ones that they stand for; `\0` where
 /// there is none.
@@ -88,7 +88,7 @@ pub fn parse(
 ) -> Result<Command, Error> {
     let mut arguments = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
-    let refused = |error| UsageError::of_ss(reason_of(&error));
+    let refused = |error| UsageError::ss(lexopt_reason(&error));
     while let Some(argument) = arguments.next().map_err(refused)? {
         let (name, option) = match argument {
             Short(option) => (format!("-{option}"), option),
@@ -200,7 +200,7 @@ impl Options {
     /// Adds the value of `-f`.
     fn family(&mut self, option: &str, value: &str) -> Result<(), UsageError> {
         let family = AddressFamily::named(value).ok_or_else(|| {
-            UsageError::of_ss(format!(
+            UsageError::ss(format!(
                 "{option}: {value} is not a family, or is not supported by lntu as ss"
             ))
         })?;
@@ -224,7 +224,7 @@ impl Options {
                 None => (item, true),
             };
             let kinds = Kinds::named(name).ok_or_else(|| {
-                UsageError::of_ss(format!(
+                UsageError::ss(format!(
                     "{option}: {name} is not a table, or is not supported by lntu as ss"
                 ))
             })?;
@@ -240,7 +240,7 @@ impl Options {
     fn refuse(&mut self, name: String, option: char) -> Result<(), UsageError> {
         let lists = [REFUSED, REFUSED_WITH_VALUE, &['\0']];
         if !lists.iter().any(|list| list.contains(&option)) {
-            return Err(UsageError::of_ss(format!("{name}: not an option of ss")));
+            return Err(UsageError::ss(format!("{name}: not an option of ss")));
         }
         self.refused.get_or_insert(name);
         Ok(())
@@ -249,7 +249,7 @@ impl Options {
     /// What all of them ask for.
     fn request(mut self, services: &Services) -> Result<Request, UsageError> {
         if let Some(name) = self.refused {
-            return Err(UsageError::of_ss(format!(
+            return Err(UsageError::ss(format!(
                 "{name}: not supported by lntu as ss"
             )));
         }
@@ -298,10 +298,10 @@ fn states_in<'a>(words: &'a [String], states: &mut States) -> Result<&'a [String
         && let "state" | "exclude" | "excl" = word.as_str()
     {
         let [name, more @ ..] = more else {
-            return Err(UsageError::of_ss(format!("{word}: which state?")));
+            return Err(UsageError::ss(format!("{word}: which state?")));
         };
         let named =
-            States::named(name).ok_or_else(|| UsageError::of_ss(format!("{name}: not a state")))?;
+            States::named(name).ok_or_else(|| UsageError::ss(format!("{name}: not a state")))?;
         let before = match (is_first, word.as_str()) {
             (false, _) => *states,
             (true, "state") => States::default(),
@@ -328,10 +328,10 @@ fn long_option(text: &str) -> Result<(String, char), UsageError> {
     let mut meant = options().filter(|(name, _)| name.starts_with(text));
     match (meant.next(), meant.next()) {
         (Some(option), None) => Ok(whole(option)),
-        (Some((one, _)), Some((other, _))) => Err(UsageError::of_ss(format!(
+        (Some((one, _)), Some((other, _))) => Err(UsageError::ss(format!(
             "--{text}: could be --{one} or --{other}"
         ))),
-        (None, _) => Err(UsageError::of_ss(format!("--{text}: not an option of ss"))),
+        (None, _) => Err(UsageError::ss(format!("--{text}: not an option of ss"))),
     }
 }
 

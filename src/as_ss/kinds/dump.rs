@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::kernel::netlink::client::Client;
-use crate::kernel::netlink::message::{Amount, AnswerError, Kinds};
+use crate::kernel::netlink::message::{Amount, AnswerError, MessageTypes};
 use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
 
 /// Why a row of a list is not shown.
@@ -69,7 +69,7 @@ pub struct Dumps {
 impl Default for Dumps {
     fn default() -> Dumps {
         Dumps {
-            client: Client::of_sock_diag(),
+            client: Client::sock_diag(),
             rows: 0,
         }
     }
@@ -91,7 +91,7 @@ impl Dumps {
     pub fn dump(&mut self, question: &[u8], show_row: ShowRow<'_>) -> Result<(), DumpError> {
         let rows = &mut self.rows;
         let mut failed = None;
-        let kinds = Kinds::same(SOCK_DIAG_BY_FAMILY);
+        let kinds = MessageTypes::same(SOCK_DIAG_BY_FAMILY);
         let answer = self.client.ask(kinds, Amount::Dump, question, &mut |row| {
             *rows += 1;
             let shown = show_row(row);

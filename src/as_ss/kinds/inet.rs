@@ -10,7 +10,7 @@ use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::netlink::diag::{
     INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_MEMINFO, INET_DIAG_REQ_BYTECODE,
     INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_TCLASS, INET_DIAG_TOS,
-    INET_DIAG_VEGASINFO, InetDiagReqV2, Row, extension,
+    INET_DIAG_VEGASINFO, InetDiagReqV2, InetDiagRow, extension,
 };
 use crate::kernel::netlink::message::{attribute_of, push_attribute};
 use crate::kernel::socket::{
@@ -144,7 +144,7 @@ fn states(protocol: Inet, states: States) -> States {
 
 /// A row of inet_diag, as this program sees it.
 struct Socket<'a> {
-    row: Row<'a>,
+    row: InetDiagRow<'a>,
     family: AddressFamily,
     local: Endpoint,
     peer: Endpoint,
@@ -153,7 +153,7 @@ struct Socket<'a> {
 impl<'a> Socket<'a> {
     /// `None` if the row cannot be read.
     fn parse(row: &'a [u8]) -> Option<Socket<'a>> {
-        let row = Row::parse(row)?;
+        let row = InetDiagRow::parse(row)?;
         Some(Socket {
             family: match row.family {
                 Family::V4 => AddressFamily::Inet,

@@ -7,7 +7,7 @@ use super::dump::RowError;
 use super::tcp_info::{self, show_numbers};
 use crate::as_ss::ask::request::Show;
 use crate::as_ss::show::rows::Rows;
-use crate::kernel::netlink::diag::Row;
+use crate::kernel::netlink::diag::InetDiagRow;
 use crate::kernel::netlink::sock_diag::{SkMeminfo, SkMeminfoIndex};
 use crate::kernel::netlink::tcp_info::{
     MPTCP_INFO_FLAG_FALLBACK, MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED, MptcpInfo, MptcpSubflow,
@@ -19,7 +19,12 @@ use crate::kernel::socket::{AF_INET6, IPPROTO_MPTCP, IPPROTO_SCTP};
 ///
 /// # Errors
 /// If it cannot be read, or is not covered.
-pub fn show(protocol: u32, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) -> Result<(), RowError> {
+pub fn show(
+    protocol: u32,
+    row: &InetDiagRow<'_>,
+    show: Show,
+    rows: &mut Rows<'_>,
+) -> Result<(), RowError> {
     if let Some(memory) = row.memory() {
         show_memory(memory.ok_or(RowError::Unreadable)?, rows);
     } else if let Some(sums) = row.memory_sums() {
@@ -58,7 +63,7 @@ pub fn show(protocol: u32, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) -> Re
 
 /// Writes whose segments are signed. ss means to write each key after its peers, but
 /// writes it before the table.
-fn show_signatures(row: &Row<'_>, rows: &mut Rows<'_>) {
+fn show_signatures(row: &InetDiagRow<'_>, rows: &mut Rows<'_>) {
     let mut before = " md5keys:";
     for (peers, key) in row.signatures() {
         let [a, b, c, d, ..] = peers.tcpm_addr;
@@ -133,7 +138,7 @@ fn show_subflow(subflow: MptcpSubflow<'_>, rows: &mut Rows<'_>) {
 }
 
 /// Writes what `--tos`, `--cgroup` and `--inet-sockopt` add.
-pub fn show_options(row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
+pub fn show_options(row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     if show.tos {
         for (name, number) in [
             ("tos", row.tos().map(u32::from)),

@@ -125,7 +125,7 @@ fn show_inet(
     };
     if protocol == Inet::Tcp && paths.recording.is_some() {
         let why = "TCPDIAG_FILE in the environment: not supported by lntu as ss";
-        return Err(UsageError::of_ss(why).into());
+        return Err(UsageError::ss(why).into());
     }
     let asked = paths
         .asks_kernel_for(file)

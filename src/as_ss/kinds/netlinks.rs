@@ -14,7 +14,8 @@ use crate::as_ss::paths::Paths;
 use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::client::NETLINK_SOCK_DIAG;
 use crate::kernel::netlink::netlink_diag::{
-    NDIAG_PROTO_ALL, NDIAG_SHOW_GROUPS, NDIAG_SHOW_MEMINFO, NETLINK_CONNECTED, NetlinkDiagReq, Row,
+    NDIAG_PROTO_ALL, NDIAG_SHOW_GROUPS, NDIAG_SHOW_MEMINFO, NETLINK_CONNECTED, NetlinkDiagReq,
+    NetlinkDiagRow,
 };
 use crate::kernel::proc::other_rows::NetlinkRow;
 use crate::kernel::socket::AF_NETLINK;
@@ -34,11 +35,11 @@ pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
 }
 
 fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
-    let Row {
+    let NetlinkDiagRow {
         message,
         memory,
         groups,
-    } = Row::parse(row).ok_or(RowError::Unreadable)?;
+    } = NetlinkDiagRow::parse(row).ok_or(RowError::Unreadable)?;
     // Unlike the socket of ss, our own is connected to the kernel. It is shown as that of ss.
     let is_own = message.ndiag_protocol == NETLINK_SOCK_DIAG
         && message.ndiag_portid.cast_unsigned() == std::process::id();

@@ -13,7 +13,7 @@ use crate::as_ss::paths::Paths;
 use crate::as_ss::show::rows::{Details, Rows};
 use crate::kernel::netlink::packet_diag::{
     PACKET_SHOW_FANOUT, PACKET_SHOW_INFO, PACKET_SHOW_MEMINFO, PACKET_SHOW_RING_CFG,
-    PacketDiagInfo, PacketDiagReq, PacketDiagRing, Row,
+    PacketDiagInfo, PacketDiagReq, PacketDiagRing, PacketDiagRow,
 };
 use crate::kernel::proc::other_rows::PacketRow;
 use crate::kernel::socket::{AF_PACKET, SOCK_RAW};
@@ -36,7 +36,7 @@ pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
 }
 
 fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
-    let row = Row::parse(row).ok_or(RowError::Unreadable)?;
+    let row = PacketDiagRow::parse(row).ok_or(RowError::Unreadable)?;
     let socket = Socket {
         kind: row.message.pdiag_type,
         protocol: row.message.pdiag_num,
@@ -127,7 +127,7 @@ impl Socket {
 }
 
 /// Writes how the socket is set up.
-fn show_details(row: &Row<'_>, rows: &mut Rows<'_>) {
+fn show_details(row: &PacketDiagRow<'_>, rows: &mut Rows<'_>) {
     if let Some(info) = &row.info {
         show_info(info, rows);
     }

@@ -126,7 +126,7 @@ impl<'a> Row<'a> {
     fn show_info(&self, rows: &mut Rows<'_>) {
         // ss takes this window where a row has none.
         let absent = [0, 0, 0, 2, u32::MAX];
-        let pace = self.more.pace().map(|pace| pace.map(number));
+        let pace = self.more.congestion().map(|pace| pace.map(number));
         let [rto, ato, quick, window, threshold] = pace.unwrap_or(absent);
         let unusual = if rto == 300 { 0 } else { rto };
         for (name, hundredths) in [(" rto:", unusual), (" ato:", ato)] {
@@ -159,10 +159,10 @@ impl<'a> Row<'a> {
             cookie: hexadecimal(self.more.pointer()).unwrap_or(0),
             ..Details::default()
         });
-        let of_vendor = self.more.of_vendor();
-        if !of_vendor.is_empty() {
+        let vendor_fields = self.more.vendor_fields();
+        if !vendor_fields.is_empty() {
             rows.push(b" opt:\"");
-            rows.push(of_vendor);
+            rows.push(vendor_fields);
             rows.push(b"\"");
         }
     }

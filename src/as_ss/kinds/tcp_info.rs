@@ -3,7 +3,7 @@
 use crate::as_ss::ask::request::Show;
 use crate::as_ss::show::numbers::{bandwidth, rounded, significant, thousandths};
 use crate::as_ss::show::rows::Rows;
-use crate::kernel::netlink::diag::Row;
+use crate::kernel::netlink::diag::InetDiagRow;
 use crate::kernel::netlink::tcp_info::{
     TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN, TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS,
     TCPI_OPT_WSCALE, TcpBbrInfo, TcpInfo,
@@ -11,7 +11,7 @@ use crate::kernel::netlink::tcp_info::{
 use crate::kernel::socket::State;
 
 /// Writes what `tcp_info` says, in the order of ss.
-pub fn show(info: &TcpInfo, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
+pub fn show(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     show_agreed(info, row, show, rows);
     show_pace(info, rows);
     show_traffic(info, rows);
@@ -25,7 +25,7 @@ pub fn show(info: &TcpInfo, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
 }
 
 /// What the two ends agreed upon.
-fn show_agreed(info: &TcpInfo, row: &Row<'_>, show: Show, rows: &mut Rows<'_>) {
+fn show_agreed(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     if show.timers {
         for (bit, name) in [
             (TCPI_OPT_TIMESTAMPS, " ts"),
@@ -89,7 +89,7 @@ fn show_traffic(info: &TcpInfo, rows: &mut Rows<'_>) {
     show_numbers(&numbers, rows);
 }
 
-fn show_rates(info: &TcpInfo, row: &Row<'_>, numeric: bool, rows: &mut Rows<'_>) {
+fn show_rates(info: &TcpInfo, row: &InetDiagRow<'_>, numeric: bool, rows: &mut Rows<'_>) {
     let sent = f64::from(info.tcpi_snd_cwnd) * f64::from(info.tcpi_snd_mss);
     let vegas = row.vegas().filter(|vegas| {
         vegas.tcpv_enabled != 0 && vegas.tcpv_rtt != 0 && vegas.tcpv_rtt != 0x7fff_ffff
@@ -149,7 +149,7 @@ fn show_limits(info: &TcpInfo, rows: &mut Rows<'_>) {
     }
 }
 
-fn show_losses(info: &TcpInfo, row: &Row<'_>, rows: &mut Rows<'_>) {
+fn show_losses(info: &TcpInfo, row: &InetDiagRow<'_>, rows: &mut Rows<'_>) {
     show_numbers(&[(" unacked:", info.tcpi_unacked.into())], rows);
     let (retransmitted, all) = (info.tcpi_retrans, info.tcpi_total_retrans);
     if retransmitted != 0 || all != 0 {

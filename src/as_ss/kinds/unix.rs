@@ -12,8 +12,8 @@ use crate::as_ss::error::Error;
 use crate::as_ss::paths::Paths;
 use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::unix_diag::{
-    Row, UDIAG_SHOW_ICONS, UDIAG_SHOW_MEMINFO, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN,
-    UDIAG_SHOW_VFS, UnixDiagMsg, UnixDiagReq,
+    UDIAG_SHOW_ICONS, UDIAG_SHOW_MEMINFO, UDIAG_SHOW_NAME, UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN,
+    UDIAG_SHOW_VFS, UnixDiagMsg, UnixDiagReq, UnixDiagRow,
 };
 use crate::kernel::proc::other_rows::UnixRow;
 use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
@@ -40,7 +40,7 @@ pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
 }
 
 fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
-    let row = Row::parse(row).ok_or(RowError::Unreadable)?;
+    let row = UnixDiagRow::parse(row).ok_or(RowError::Unreadable)?;
     let UnixDiagMsg {
         udiag_type: kind,
         udiag_state: state,
@@ -69,7 +69,7 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
     Ok(())
 }
 
-fn show_details(row: &Row<'_>, rows: &mut Rows<'_>) {
+fn show_details(row: &UnixDiagRow<'_>, rows: &mut Rows<'_>) {
     if let Some(shut) = row.shutdown {
         rows.directions(shut);
     }

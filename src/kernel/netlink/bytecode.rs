@@ -71,16 +71,16 @@ pub struct Program(Vec<u8>);
 
 impl Program {
     /// Accepts what meets one condition.
-    pub fn of(condition: Condition<'_>) -> Program {
+    pub fn from_condition(condition: Condition<'_>) -> Program {
         let by_end = |is_peer, local, peer| if is_peer { peer } else { local };
         match condition {
             Condition::PortAtLeast { is_peer, port } => {
                 let code = by_end(is_peer, INET_DIAG_BC_S_GE, INET_DIAG_BC_D_GE);
-                Program::of_port(code, port)
+                Program::port_comparison(code, port)
             }
             Condition::PortAtMost { is_peer, port } => {
                 let code = by_end(is_peer, INET_DIAG_BC_S_LE, INET_DIAG_BC_D_LE);
-                Program::of_port(code, port)
+                Program::port_comparison(code, port)
             }
             Condition::Host {
                 is_peer,
@@ -121,7 +121,7 @@ impl Program {
     }
 
     /// The port is where another instruction says how far to jump.
-    fn of_port(code: u8, port: u16) -> Program {
+    fn port_comparison(code: u8, port: u16) -> Program {
         let operand = InetDiagBcOp {
             no: port,
             ..InetDiagBcOp::default()
@@ -170,7 +170,7 @@ mod tests {
 
     fn at_least(port: u16) -> Program {
         let is_peer = false;
-        Program::of(Condition::PortAtLeast { is_peer, port })
+        Program::from_condition(Condition::PortAtLeast { is_peer, port })
     }
 
     /// Where each instruction is, and where it jumps to if it does not hold.

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
 
-use super::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected, Kinds};
+use super::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected, MessageTypes};
 use super::sock_diag::SOCK_DIAG_BY_FAMILY;
 use crate::sys;
 
@@ -24,24 +24,24 @@ pub struct Client {
     protocol: i32,
     /// See [`Client::with_large_datagrams`].
     wants_large_datagrams: bool,
-    socket: Option<Socket>,
+    socket: Option<NetlinkSocket>,
     request: Vec<u8>,
     buffer: Vec<u8>,
 }
 
 impl Client {
     /// Asks for sockets: sock_diag(7).
-    pub fn of_sock_diag() -> Client {
-        Client::of(i32::from(NETLINK_SOCK_DIAG))
+    pub fn sock_diag() -> Client {
+        Client::new(i32::from(NETLINK_SOCK_DIAG))
     }
 
     /// Asks for interfaces, addresses and routes: rtnetlink(7).
-    pub fn of_route() -> Client {
+    pub fn route() -> Client {
         const NETLINK_ROUTE: i32 = 0;
-        Client::of(NETLINK_ROUTE)
+        Client::new(NETLINK_ROUTE)
     }
 
-    fn of(protocol: i32) -> Client {
+    fn new(protocol: i32) -> Client {
         Client {
             protocol,
             wants_large_datagrams: false,
@@ -67,14 +67,14 @@ impl Client {
         self.opened().map(|_| ())
     }
 
-    fn opened(&mut self) -> io::Result<&mut Socket> {
+    fn opened(&mut self) -> io::Result<&mut NetlinkSocket> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER_SIZE];
         }
         let socket = match self.socket.take() {
             Some(socket) => socket,
             None => {
-                let socket = Socket::open(self.protocol)?;
+                let socket = NetlinkSocket::open(self.protocol)?;
                 if self.wants_large_datagrams {
                     socket.ask_for_large_datagrams(&mut self.buffer)?;
                 }
@@ -113,7 +113,7 @@ impl Client {
     /// If the answer is not complete. What `take` got until then must not be used.
     pub fn ask(
         &mut self,
-        kinds: Kinds,
+        kinds: MessageTypes,
         amount: Amount,
         payload: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
@@ -128,7 +128,7 @@ impl Client {
 
     fn ask_open(
         &mut self,
-        kinds: Kinds,
+        kinds: MessageTypes,
         amount: Amount,
         payload: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
@@ -154,24 +154,24 @@ impl Client {
 
     /// One that asks whoever is at the other end of `file`.
     #[cfg(test)]
-    pub(crate) fn of_file(file: File) -> Client {
-        let mut client = Client::of_sock_diag();
-        client.socket = Some(Socket { file, sequence: 0 });
+    pub(crate) fn with_file(file: File) -> Client {
+        let mut client = Client::sock_diag();
+        client.socket = Some(NetlinkSocket { file, sequence: 0 });
         client
     }
 }
 
 /// A netlink socket, and the sequence number of its last request.
 #[derive(Debug)]
-struct Socket {
+struct NetlinkSocket {
     file: File,
     sequence: u32,
 }
 
-impl Socket {
-    fn open(protocol: i32) -> io::Result<Socket> {
+impl NetlinkSocket {
+    fn open(protocol: i32) -> io::Result<NetlinkSocket> {
         let file = sys::netlink_socket(protocol)?;
-        Ok(Socket { file, sequence: 0 })
+        Ok(NetlinkSocket { file, sequence: 0 })
     }
 
     /// Sends one request.
@@ -197,7 +197,7 @@ impl Socket {
     }
 }
 
-impl Read for &Socket {
+impl Read for &NetlinkSocket {
     /// Reads the next datagram from the kernel, and discards what others sent. Every
     /// datagram of netlink is read here.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -223,12 +223,12 @@ mod tests {
 
     /// A socket, its address, and another that sends to it. As an address of netlink, the
     /// path of the other is one with a port id.
-    fn socket_and_stranger(directory: &Path) -> (Socket, PathBuf, UnixDatagram) {
+    fn socket_and_stranger(directory: &Path) -> (NetlinkSocket, PathBuf, UnixDatagram) {
         let path = directory.join("ours");
         let file = File::from(OwnedFd::from(UnixDatagram::bind(&path).unwrap()));
         let stranger = UnixDatagram::bind(directory.join("stranger")).unwrap();
         stranger.connect(&path).unwrap();
-        (Socket { file, sequence: 0 }, path, stranger)
+        (NetlinkSocket { file, sequence: 0 }, path, stranger)
     }
 
     #[test]

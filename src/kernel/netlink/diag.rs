@@ -130,7 +130,7 @@ layout! {
 
 /// A row, and its attributes.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub struct InetDiagRow<'a> {
     /// The row itself.
     pub message: InetDiagMsg,
     /// What `idiag_family` says.
@@ -138,10 +138,10 @@ pub struct Row<'a> {
     attributes: Attributes<'a>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> InetDiagRow<'a> {
     /// `None` if it cannot be read, or is of another family.
     #[inline]
-    pub fn parse(bytes: &'a [u8]) -> Option<Row<'a>> {
+    pub fn parse(bytes: &'a [u8]) -> Option<InetDiagRow<'a>> {
         let (message, attributes) = InetDiagMsg::split(bytes)?;
         let family = match message.idiag_family {
             AF_INET => Family::V4,
@@ -149,7 +149,7 @@ impl<'a> Row<'a> {
             _ => return None,
         };
         let attributes = Attributes(attributes);
-        Some(Row {
+        Some(InetDiagRow {
             message,
             family,
             attributes,
@@ -377,7 +377,7 @@ impl Listeners {
         listeners: &mut Vec<Listener>,
         bound: &mut Vec<(usize, u32)>,
     ) -> Option<()> {
-        let row = Row::parse(row)?;
+        let row = InetDiagRow::parse(row)?;
         if self.family.is_some_and(|family| family != row.family) {
             return None;
         }

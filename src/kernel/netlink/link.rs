@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::layout::layout;
-use super::message::{Amount, AnswerError, Attributes, Kinds, push_attribute};
+use super::message::{Amount, AnswerError, Attributes, MessageTypes, push_attribute};
 use crate::listener::Interface;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 
 /// A request for interfaces, and its answer.
-pub const LINK: Kinds = Kinds {
+pub const LINK: MessageTypes = MessageTypes {
     request: RTM_GETLINK,
     answer: RTM_NEWLINK,
 };
@@ -44,7 +44,7 @@ pub struct Interfaces {
 impl Default for Interfaces {
     fn default() -> Interfaces {
         Interfaces {
-            client: Client::of_route(),
+            client: Client::route(),
             names: Vec::new(),
             since: None,
         }
@@ -128,7 +128,7 @@ pub fn interface_index(name: &str) -> Option<u32> {
         IFLA_IFNAME,
         &[name.as_bytes(), b"\0"].concat(),
     );
-    let answer = Client::of_route().ask(LINK, Amount::One, &request, &mut take);
+    let answer = Client::route().ask(LINK, Amount::One, &request, &mut take);
     let of_index = || name.strip_prefix("if")?.parse().ok();
     answer.ok().and(found).or_else(of_index)
 }

@@ -75,15 +75,15 @@ impl From<io::Error> for AnswerError {
 /// The type of a request, and of the messages that answer it.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
-pub struct Kinds {
+pub struct MessageTypes {
     pub request: u16,
     pub answer: u16,
 }
 
-impl Kinds {
+impl MessageTypes {
     /// The same type for both.
-    pub const fn same(kind: u16) -> Kinds {
-        Kinds {
+    pub const fn same(kind: u16) -> MessageTypes {
+        MessageTypes {
             request: kind,
             answer: kind,
         }

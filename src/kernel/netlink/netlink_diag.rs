@@ -45,7 +45,7 @@ const NETLINK_DIAG_GROUPS: u16 = 1;
 
 /// A row, and what its attributes say.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub struct NetlinkDiagRow<'a> {
     /// The row itself.
     pub message: NetlinkDiagMsg,
     /// The memory of the socket.
@@ -54,12 +54,12 @@ pub struct Row<'a> {
     pub groups: Option<u32>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> NetlinkDiagRow<'a> {
     /// `None` if it cannot be read.
-    pub fn parse(bytes: &'a [u8]) -> Option<Row<'a>> {
+    pub fn parse(bytes: &'a [u8]) -> Option<NetlinkDiagRow<'a>> {
         let (message, attributes) = NetlinkDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);
-        Some(Row {
+        Some(NetlinkDiagRow {
             message,
             memory: match attributes.get(NETLINK_DIAG_MEMINFO) {
                 Some(memory) => Some(SkMeminfo::read(memory)?),

@@ -66,7 +66,7 @@ layout! {
 
 /// A row, and what its attributes say.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub struct PacketDiagRow<'a> {
     /// The row itself.
     pub message: PacketDiagMsg,
     /// The memory of the socket.
@@ -84,12 +84,12 @@ pub struct Row<'a> {
     pub fanout: Option<u32>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> PacketDiagRow<'a> {
     /// `None` if it cannot be read, or does not have the memory of the socket.
-    pub fn parse(bytes: &'a [u8]) -> Option<Row<'a>> {
+    pub fn parse(bytes: &'a [u8]) -> Option<PacketDiagRow<'a>> {
         let (message, attributes) = PacketDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);
-        Some(Row {
+        Some(PacketDiagRow {
             message,
             memory: SkMeminfo::read(attributes.get(PACKET_DIAG_MEMINFO)?)?,
             info: attributes.read(PACKET_DIAG_INFO)?,

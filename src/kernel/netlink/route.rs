@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::client::Client;
 use super::layout::layout;
 use super::link::interface_index;
-use super::message::{Amount, AnswerError, Attributes, Kinds, attribute_of, push_attribute};
+use super::message::{Amount, AnswerError, Attributes, MessageTypes, attribute_of, push_attribute};
 use crate::kernel::proc::file::read_some;
 use crate::kernel::socket::{AF_INET, AF_INET6};
 use crate::listener::Protocol;
@@ -17,11 +17,11 @@ const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 
-const ROUTE: Kinds = Kinds {
+const ROUTE: MessageTypes = MessageTypes {
     request: RTM_GETROUTE,
     answer: RTM_NEWROUTE,
 };
-const ADDRESS: Kinds = Kinds {
+const ADDRESS: MessageTypes = MessageTypes {
     request: RTM_GETADDR,
     answer: RTM_NEWADDR,
 };
@@ -88,7 +88,7 @@ pub fn is_own(address: IpAddr, protocol: Protocol) -> bool {
     {
         return true;
     }
-    belongs(&mut Client::of_route(), address, protocol, None).unwrap_or(true)
+    belongs(&mut Client::route(), address, protocol, None).unwrap_or(true)
 }
 
 /// Whether a connection or datagram of this network namespace to `address` finds a socket
@@ -98,7 +98,7 @@ pub fn is_own(address: IpAddr, protocol: Protocol) -> bool {
 /// if it had come in through the interface that has the address.
 pub fn reaches(address: IpAddr, protocol: Protocol, interface: &str) -> Option<bool> {
     let interface = interface_index(interface)?;
-    let client = &mut Client::of_route();
+    let client = &mut Client::route();
     // A link-local address can belong to several interfaces. The sender chooses one.
     let needs_scope = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     if !needs_scope

@@ -63,7 +63,7 @@ layout! {
 
 /// A row, and what its attributes say.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub struct UnixDiagRow<'a> {
     /// The row itself.
     pub message: UnixDiagMsg,
     /// A path, or bytes that start with a zero.
@@ -81,13 +81,13 @@ pub struct Row<'a> {
     icons: Option<&'a [u8]>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> UnixDiagRow<'a> {
     /// `None` if it cannot be read.
-    pub fn parse(bytes: &'a [u8]) -> Option<Row<'a>> {
+    pub fn parse(bytes: &'a [u8]) -> Option<UnixDiagRow<'a>> {
         let (message, attributes) = UnixDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);
         let memory = attributes.get(UNIX_DIAG_MEMINFO).map(SkMeminfo::read);
-        Some(Row {
+        Some(UnixDiagRow {
             message,
             name: attributes.get(UNIX_DIAG_NAME),
             vfs: attributes.read(UNIX_DIAG_VFS)?,

@@ -9,7 +9,7 @@ use super::mounts;
 
 /// The device of the file system that `file` is on, as the kernel numbers it. stat(2)
 /// gives another one for a file on btrfs. `None` if `/proc` does not say.
-pub fn device_of(file: &File) -> Option<u32> {
+pub fn file_device(file: &File) -> Option<u32> {
     let information = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
     let information = read_text(Path::new(&information)).ok()?;
     let mount = information
@@ -23,11 +23,11 @@ pub fn device_of(file: &File) -> Option<u32> {
     };
     let numbers = mounts.split(|byte| *byte == b'\n').find_map(device_in)?;
     let (major, minor) = str::from_utf8(numbers).ok()?.split_once(':')?;
-    Some(device(major.parse().ok()?, minor.parse().ok()?))
+    Some(device_number(major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The number of a device in the kernel (`MKDEV` of `linux/kdev_t.h`).
-pub fn device(major: u32, minor: u32) -> u32 {
+pub fn device_number(major: u32, minor: u32) -> u32 {
     major << 20 | minor
 }
 
@@ -41,6 +41,6 @@ mod tests {
         let file = File::open("/proc/version").unwrap();
         let of_stat = file.metadata().unwrap().dev();
         let (major, minor) = (rustix::fs::major(of_stat), rustix::fs::minor(of_stat));
-        assert_eq!(device_of(&file), Some(device(major, minor)));
+        assert_eq!(file_device(&file), Some(device_number(major, minor)));
     }
 }

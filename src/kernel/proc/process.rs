@@ -69,7 +69,7 @@ pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Re
 ///
 /// # Errors
 /// If the threads cannot be listed.
-pub fn for_each_further_table(
+pub fn for_each_separate_table(
     directory: &Path,
     each: &mut dyn FnMut(&Path) -> ControlFlow<()>,
 ) -> io::Result<()> {
@@ -263,7 +263,7 @@ pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
                 children.extend(words.flat_map(str::parse::<u32>));
             }
             // The thread has ended meanwhile.
-            Err(error) if is_of_ended(&error) => {}
+            Err(error) if is_process_gone(&error) => {}
             Err(error) => failure = Some(error),
         }
     })?;
@@ -341,7 +341,7 @@ pub fn has_no_descriptors(directory: &Path) -> bool {
 
 /// Whether this is the error of a file of a process that has ended (`ENOENT`,
 /// `ESRCH`).
-pub fn is_of_ended(error: &io::Error) -> bool {
+pub fn is_process_gone(error: &io::Error) -> bool {
     const ESRCH: i32 = 3;
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }

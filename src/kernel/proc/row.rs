@@ -17,7 +17,7 @@ use crate::listener::{Endpoint, Listener, Protocol};
 
 /// The fields of a listener's row that this program uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct ListenerRow {
     /// The local address and port.
     pub local: Endpoint,
     /// `rem_address`: the peer. `None` if it cannot be read.
@@ -36,9 +36,9 @@ pub struct Row {
 
 /// The kind of socket that a row describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Socket {
+pub enum DecodedRow {
     /// A TCP socket in LISTEN, or a UDP socket that is not connected.
-    Listener(Row),
+    Listener(ListenerRow),
     /// A TCP connection in SYN_RECV: its handshake is not complete. Before Linux
     /// 4.4 these stand among the listeners.
     SynRecv,
@@ -50,7 +50,7 @@ pub enum Socket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowError {
     /// It does not start with digits and a colon.
-    NoRow,
+    NotARow,
     /// It does not fit the scanner's buffer.
     TooLong,
     /// It ends before its fourth field, the state.
@@ -66,7 +66,7 @@ pub enum RowError {
 impl fmt::Display for RowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RowError::NoRow => "not a row",
+            RowError::NotARow => "not a row",
             RowError::TooLong => "too long",
             RowError::TooFewFields => "too few fields",
             RowError::NoColon => "no colon in the local address",
@@ -106,7 +106,7 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Whether another field follows the state. Then the state is not cut short.
-    pub fn go_on(&self) -> bool {
+    pub fn has_field_after_state(&self) -> bool {
         !self.rest.clone().next().is_empty()
     }
 
@@ -155,16 +155,16 @@ impl<'a> MoreFields<'a> {
     /// The fields that follow: the retransmission timeout and how long an ACK is delayed,
     /// both in hundredths of a second; the quick ACKs, doubled; the congestion window and
     /// the slow start threshold. `None` if the row ends before them, as in TIME-WAIT.
-    pub fn pace(&self) -> Option<[&'a [u8]; 5]> {
+    pub fn congestion(&self) -> Option<[&'a [u8]; 5]> {
         let mut words = self.rest.clone();
         words.nth(1);
-        let pace = [(); 5].map(|()| words.next());
-        (!pace[0].is_empty()).then_some(pace)
+        let congestion = [(); 5].map(|()| words.next());
+        (!congestion[0].is_empty()).then_some(congestion)
     }
 
     /// What follows the last field that Linux writes for TCP, up to the end of the
     /// line: fields of some vendors' kernels.
-    pub fn of_vendor(&self) -> &'a [u8] {
+    pub fn vendor_fields(&self) -> &'a [u8] {
         let mut words = self.rest.clone();
         // References, pointer, retransmission timeout, delayed ACKs, quick ACKs, and
         // both thresholds.
@@ -203,20 +203,20 @@ impl<'a> Words<'a> {
 /// # Errors
 /// If the state, or the local address of a listener, cannot be read. Other fields
 /// may be absent or unreadable: queues and inode are then 0, and the peer `None`.
-pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<Socket, RowError> {
+pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<DecodedRow, RowError> {
     if fields.state.is_empty() {
         return Err(RowError::TooFewFields);
     }
     match (protocol, decode_state(fields.state)?) {
         (Protocol::Tcp, state) if state == State::Listen as u8 => {}
         (Protocol::Udp, state) if state == State::Close as u8 => {}
-        (Protocol::Tcp, state) if state == State::SynRecv as u8 => return Ok(Socket::SynRecv),
-        _ => return Ok(Socket::Connection),
+        (Protocol::Tcp, state) if state == State::SynRecv as u8 => return Ok(DecodedRow::SynRecv),
+        _ => return Ok(DecodedRow::Connection),
     }
     let local = decode_endpoint(fields.local)?;
     let more = fields.after_state();
     let (tx_queue, rx_queue) = decode_queues(more.queues).unwrap_or_default();
-    Ok(Socket::Listener(Row {
+    Ok(DecodedRow::Listener(ListenerRow {
         local,
         peer: decode_endpoint(fields.remote).ok(),
         tx_queue,
@@ -291,7 +291,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-impl Row {
+impl ListenerRow {
     /// The listener that this row describes, in a table of `protocol`.
     pub fn listener(&self, protocol: Protocol) -> Listener {
         let listener = Listener::new(protocol, self.local);
@@ -332,13 +332,13 @@ mod tests {
         (address.to_string(), port)
     }
 
-    fn socket(line: &str, protocol: Protocol) -> Result<Socket, RowError> {
+    fn socket(line: &str, protocol: Protocol) -> Result<DecodedRow, RowError> {
         decode_row(&row_fields(line.as_bytes()).expect("a row"), protocol)
     }
 
-    fn listener(line: &str, protocol: Protocol) -> Row {
+    fn listener(line: &str, protocol: Protocol) -> ListenerRow {
         match socket(line, protocol) {
-            Ok(Socket::Listener(row)) => row,
+            Ok(DecodedRow::Listener(row)) => row,
             other => panic!("{line:?}: {other:?}"),
         }
     }
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn the_row_of_a_listener_gives_all_its_fields() {
         let tcp = listener(&TCP.replace("0100007F", "7F7F7F7F"), Protocol::Tcp);
-        let expected = Row {
+        let expected = ListenerRow {
             peer: Some(Endpoint {
                 port: 0,
                 address: "0.0.0.0".parse().unwrap(),
@@ -414,13 +414,13 @@ mod tests {
     #[test]
     fn only_a_socket_in_the_listening_state_is_a_listener() {
         let tcp = |state| socket(&TCP.replace(" 0A ", state), Protocol::Tcp);
-        assert_eq!(tcp(" 01 "), Ok(Socket::Connection));
-        assert_eq!(tcp(" 06 "), Ok(Socket::Connection));
-        assert_eq!(tcp(" 07 "), Ok(Socket::Connection));
-        assert_eq!(tcp(" 03 "), Ok(Socket::SynRecv));
+        assert_eq!(tcp(" 01 "), Ok(DecodedRow::Connection));
+        assert_eq!(tcp(" 06 "), Ok(DecodedRow::Connection));
+        assert_eq!(tcp(" 07 "), Ok(DecodedRow::Connection));
+        assert_eq!(tcp(" 03 "), Ok(DecodedRow::SynRecv));
         let udp = |state| socket(&UDP.replace(" 07 ", state), Protocol::Udp);
-        assert_eq!(udp(" 01 "), Ok(Socket::Connection));
-        assert_eq!(udp(" 0A "), Ok(Socket::Connection));
+        assert_eq!(udp(" 01 "), Ok(DecodedRow::Connection));
+        assert_eq!(udp(" 0A "), Ok(DecodedRow::Connection));
     }
 
     #[test]
@@ -449,20 +449,24 @@ mod tests {
         assert_eq!(more.probes, b"0");
         assert_eq!(more.inode, b"4294967296");
         assert_eq!(more.pointer(), b"00000000796ec5a1");
-        assert_eq!(more.of_vendor(), b"");
+        assert_eq!(more.vendor_fields(), b"");
         let line = format!("{TCP}  more of it ");
         let more = row_fields(line.as_bytes()).unwrap().after_state();
-        assert_eq!(more.of_vendor(), b"more of it ");
+        assert_eq!(more.vendor_fields(), b"more of it ");
     }
 
     #[test]
     fn fields_that_a_row_lacks_are_empty() {
         let fields = row_fields(b"7: 00000000:0016 00000000:0000 0A").unwrap();
-        assert!(!fields.go_on());
+        assert!(!fields.has_field_after_state());
         let more = fields.after_state();
         assert_eq!((more.queues, more.inode), (&b""[..], &b""[..]));
-        assert_eq!((more.pointer(), more.of_vendor()), (&b""[..], &b""[..]));
-        assert!(row_fields(b"7: 0:0 0:0 0A 0").unwrap().go_on());
+        assert_eq!((more.pointer(), more.vendor_fields()), (&b""[..], &b""[..]));
+        assert!(
+            row_fields(b"7: 0:0 0:0 0A 0")
+                .unwrap()
+                .has_field_after_state()
+        );
     }
 
     #[test]

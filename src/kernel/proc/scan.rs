@@ -65,10 +65,24 @@ impl Scanner {
             interrupted: 0,
             consumed: 0,
             first_read: 0,
-            ends_on_short_read: false,
+            last_read: LastRead::Empty,
         };
         Lines { reader, splitter }
     }
+}
+
+/// Which read ends the lines of a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastRead {
+    /// The first one that returns no bytes.
+    Empty,
+    /// The first short one, of less than 2048 bytes.
+    ///
+    /// This is right for regular files and for the files of `/proc/net`. There,
+    /// `seq_read_iter` fills a page while there are rows that fit. Linux 2.4 filled three
+    /// quarters of one. For `tcp` this halves the cost of a poll, because the empty read
+    /// would walk the whole hash table again.
+    Short,
 }
 
 /// One line.
@@ -111,19 +125,13 @@ struct Splitter<'a> {
     consumed: usize,
     /// How many bytes the first read asks for. 0 for as many as fit.
     first_read: usize,
-    ends_on_short_read: bool,
+    last_read: LastRead,
 }
 
 impl<R: Read> Lines<'_, R> {
-    /// Whether a short read, of less than 2048 bytes, is the last one. Otherwise
-    /// reading ends with a read of no bytes.
-    ///
-    /// This is right for regular files and for the files of `/proc/net`. There,
-    /// `seq_read_iter` fills a page while there are rows that fit. Linux 2.4 filled
-    /// three quarters of one. For `tcp` this halves the cost of a poll: the read of
-    /// no bytes would walk the whole hash table again.
-    pub fn ending_on_short_read(mut self, ends: bool) -> Self {
-        self.splitter.ends_on_short_read = ends;
+    /// Reads until `last_read`. The default is [`LastRead::Empty`].
+    pub fn until(mut self, last_read: LastRead) -> Self {
+        self.splitter.last_read = last_read;
         self
     }
 
@@ -199,7 +207,7 @@ impl Splitter<'_> {
             }
             match reader.read(&mut self.buffer[self.end..][..room]) {
                 Ok(read) => {
-                    let is_short = self.ends_on_short_read && read < SHORT_READ;
+                    let is_short = self.last_read == LastRead::Short && read < SHORT_READ;
                     self.at_end = read == 0 || is_short && room >= PAGE_SIZE;
                     self.end += read;
                     self.reads += u32::from(read > 0 || self.was_full);
@@ -387,7 +395,7 @@ mod tests {
     fn the_end_of_an_overlong_line_in_a_short_last_read_is_no_line() {
         let text = format!("ok\n{}", "x".repeat(BUFFER_SIZE + 100));
         let mut scanner = Scanner::default();
-        let mut lines = scanner.lines(text.as_bytes()).ending_on_short_read(true);
+        let mut lines = scanner.lines(text.as_bytes()).until(LastRead::Short);
         assert_eq!(lines.next().unwrap().unwrap().bytes, b"ok");
         assert_eq!(lines.next().unwrap(), None);
         assert_eq!(lines.overlong(), 1);
@@ -415,7 +423,7 @@ mod tests {
             reads: 0,
         };
         let mut scanner = Scanner::default();
-        let mut lines = scanner.lines(&mut reader).ending_on_short_read(true);
+        let mut lines = scanner.lines(&mut reader).until(LastRead::Short);
         let mut count = 0;
         while lines.next().unwrap().is_some() {
             count += 1;

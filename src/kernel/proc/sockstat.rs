@@ -12,7 +12,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::file;
-use super::scan::Scanner;
+use super::scan::{LastRead, Scanner};
 use crate::listener::{Family, Protocol, SocketTable};
 
 /// At most this much of a file is read. The kernel's have less than a kilobyte.
@@ -67,7 +67,7 @@ fn read_file(
     in_use: &mut InUse,
 ) -> io::Result<()> {
     let file = file::open(path)?.take(MOST_BYTES);
-    let mut lines = scanner.lines(file).ending_on_short_read(true);
+    let mut lines = scanner.lines(file).until(LastRead::Short);
     while let Some(line) = lines.next()? {
         let Some((name, rest)) = split_at_colon(line.bytes) else {
             continue;

@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
 use crate::kernel::proc::file;
-use crate::kernel::proc::row::{RowError, Socket, decode_row, row_fields};
-use crate::kernel::proc::scan::{Lines, Scanner};
+use crate::kernel::proc::row::{DecodedRow, RowError, decode_row, row_fields};
+use crate::kernel::proc::scan::{LastRead, Lines, Scanner};
 use crate::kernel::proc::sockstat::InUse;
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::report;
@@ -133,10 +133,10 @@ pub enum Order {
 
 impl Order {
     /// The order with one more row.
-    fn then(self, socket: &Socket) -> Order {
+    fn then(self, socket: &DecodedRow) -> Order {
         match (self, socket) {
-            (Order::OnlyListeners, Socket::Connection) => Order::ListenersFirst,
-            (Order::ListenersFirst, Socket::Listener(_)) => Order::Mixed,
+            (Order::OnlyListeners, DecodedRow::Connection) => Order::ListenersFirst,
+            (Order::ListenersFirst, DecodedRow::Listener(_)) => Order::Mixed,
             _ => self,
         }
     }
@@ -240,9 +240,13 @@ impl TableFile {
         // and 6.14 cannot seek in these files.
         let contents = match file::open(&self.path).and_then(|file| {
             let mut file = file.take(self.most_bytes);
+            let last_read = match trust >= Trust::FullReads {
+                true => LastRead::Short,
+                false => LastRead::Empty,
+            };
             let lines = scanner
                 .lines(&mut file)
-                .ending_on_short_read(trust >= Trust::FullReads)
+                .until(last_read)
                 .reading_at_first(first_read);
             let contents = self.scan(lines, stops_at_connection, listeners)?;
             match file.limit() {
@@ -324,15 +328,15 @@ impl TableFile {
                 let text = line.bytes.trim_ascii_start();
                 let is_header = contents.lines == 1 && text.starts_with(b"sl ");
                 if !is_header && !line.bytes.trim_ascii().is_empty() {
-                    contents.skip(RowError::NoRow);
+                    contents.skip(RowError::NotARow);
                 }
                 continue;
             };
             // The state may be cut too, unless a field follows it.
-            let is_whole = !is_cut || fields.go_on();
+            let is_whole = !is_cut || fields.has_field_after_state();
             match decode_row(&fields, self.table.protocol) {
                 Err(_) if is_cut => return Err(cut_short()),
-                Ok(Socket::Connection) if !is_whole => return Err(cut_short()),
+                Ok(DecodedRow::Connection) if !is_whole => return Err(cut_short()),
                 Ok(socket) => {
                     contents.understood += 1;
                     let before = contents.order;
@@ -343,7 +347,7 @@ impl TableFile {
                     {
                         contents.bytes_to_connection = lines.consumed();
                     }
-                    if let Socket::Listener(row) = socket
+                    if let DecodedRow::Listener(row) = socket
                         && self.is_wanted
                     {
                         listeners.push(row.listener(self.table.protocol));

@@ -27,7 +27,7 @@ fn condition(condition: &Condition) -> Option<Program> {
     let is_peer = |end: &End| *end == End::Peer;
     // Only 16 bits of a port fit.
     let port = |port: &i32| *port as u16;
-    Some(Program::of(match condition {
+    Some(Program::from_condition(match condition {
         Condition::Is(end, port, network) => return Some(host(*end, *port, network.as_ref())),
         // The kernel refuses names of Unix sockets, as ss finds out too.
         Condition::IsLike(end, _) => {
@@ -65,7 +65,7 @@ fn host(end: End, port: i32, network: Option<&Network>) -> Program {
         Some(AddressFamily::Inet6) => 16,
         _ => 4,
     };
-    Program::of(bytecode::Condition::Host {
+    Program::from_condition(bytecode::Condition::Host {
         is_peer: end == End::Peer,
         host: InetDiagHostcond {
             family: family.map_or(0, AddressFamily::number),

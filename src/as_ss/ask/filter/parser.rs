@@ -55,7 +55,7 @@ impl<'a> Parser<'a> {
         let (word, rest) = self
             .words
             .split_first()
-            .ok_or_else(|| UsageError::of_ss("the filter ends too early"))?;
+            .ok_or_else(|| UsageError::ss("the filter ends too early"))?;
         self.words = rest;
         Ok(word)
     }
@@ -113,7 +113,7 @@ impl<'a> Parser<'a> {
                 mark,
                 mask,
             }),
-            Some(Word::Cgroup) if !self.has_cgroups => Err(UsageError::of_ss(
+            Some(Word::Cgroup) if !self.has_cgroups => Err(UsageError::ss(
                 "with -N, no control group can be compared with",
             )),
             Some(Word::Cgroup) => self.equal_or_not(cgroups::number, Condition::InCgroup),
@@ -132,7 +132,7 @@ impl<'a> Parser<'a> {
     ) -> Result<T, UsageError> {
         self.nested += 1;
         if self.nested > MOST_NESTED {
-            return Err(UsageError::of_ss("the filter is nested too deeply"));
+            return Err(UsageError::ss("the filter is nested too deeply"));
         }
         let inner = read(self)?;
         self.nested -= 1;

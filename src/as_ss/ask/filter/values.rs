@@ -181,7 +181,7 @@ pub fn interface(text: &str) -> Option<u32> {
 
 /// Refuses what was typed, for this reason.
 pub fn refusal(text: &str, why: &str) -> UsageError {
-    UsageError::of_ss(format!("{text}: {why}"))
+    UsageError::ss(format!("{text}: {why}"))
 }
 
 /// A pattern for the name of a Unix socket. Sets of characters by name are left to

@@ -92,7 +92,7 @@ impl Word {
 
 /// Refuses a word that cannot follow those before it.
 pub fn unexpected(word: &str) -> UsageError {
-    UsageError::of_ss(format!(
+    UsageError::ss(format!(
         "'{word}' in the filter: not a filter, or not supported by lntu as ss"
     ))
 }
