@@ -1,42 +1,46 @@
-//! The functions of the C library that are called, and the kernel's numbers. Each
-//! declaration says why it is needed.
+//! Declarations of the C library's functions and of the kernel's numbers. The comment on
+//! each function says why std cannot do the same.
 
 use std::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 
 unsafe extern "C" {
-    /// std has no signal handlers, and without one PID 1 is not ended by
-    /// SIGTERM. POSIX `signal` suffices: the handler never returns.
+    /// std cannot install a signal handler, and the kernel does not deliver SIGTERM to a
+    /// PID 1 without one. POSIX `signal` is enough, because the handler never returns.
     pub(super) fn signal(signal: c_int, handler: usize) -> usize;
-    /// std's `exit` runs destructors, which a signal handler must not, and flushes its
-    /// buffer of stdout, which nothing else here needs.
+    /// std's `exit` runs destructors, which a signal handler must not do. It also pulls in
+    /// std's buffer for stdout, which nothing else here uses.
     pub(super) fn _exit(status: c_int) -> !;
-    /// std kills a child but not the processes that the child started.
+    /// std can kill a child, but not the processes that the child started.
     pub(super) fn kill(pid: c_int, signal: c_int) -> c_int;
-    /// std cannot ask whether the reader of a pipe is gone without writing to it.
+    /// To learn whether the reader of a pipe is gone, std would have to write to the pipe.
     pub(super) fn poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
-    /// std starts other programs only; the watcher beside an application is
-    /// this one, which may have no path under which it could be started anew.
+    /// std can only start program files. The watcher beside an application is this same
+    /// program, whose file may not be reachable by any path.
     pub(super) fn fork() -> c_int;
-    /// std starts no session, so a terminal's signals would reach the watcher.
+    /// std cannot start a session. Without one of its own, the watcher would receive the
+    /// signals of the application's terminal.
     pub(super) fn setsid() -> c_int;
-    /// std closes only what it opened, and gives no pidfd of a parent. As
-    /// system calls, since older C libraries lack `close_range` and `pidfd_open`, a
-    /// signal mask is shown without the signals that the library uses itself,
-    /// `sigqueue` sends a signal with information of its own, and few or none have a
-    /// function for `openat2` and `kcmp`.
+    /// Makes the system calls that the C library does not wrap, or not in the way that is
+    /// needed here:
+    ///
+    /// - `close_range` and `pidfd_open`: older C libraries lack them, and std closes only
+    ///   what it opened and has no pidfd of a parent.
+    /// - `rt_sigprocmask`: the library's function hides the signals that it uses itself.
+    /// - `rt_sigqueueinfo`: `sigqueue` replaces the information that came with the signal.
+    /// - `openat2` and `kcmp`: hardly any C library has a function for them.
     pub(super) fn syscall(number: c_long, ...) -> c_long;
-    /// What `close_range` does, one by one, for kernels before 5.9.
+    /// Closes descriptors one by one on kernels before 5.9, which lack `close_range`.
     pub(super) fn close(fd: c_int) -> c_int;
-    /// std repeats an open that is interrupted, for ever, and with musl it drops `O_PATH`.
+    /// std retries an interrupted open without limit, and with musl it drops `O_PATH`.
     pub(super) fn open(path: *const c_char, flags: c_int, ...) -> c_int;
-    /// std opens no file relative to a directory that is open.
+    /// std cannot open a file relative to an open directory.
     pub(super) fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     /// std cannot ask whether a descriptor is open.
     pub(super) fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
-    /// std opens sockets of IP and Unix only, none of netlink.
+    /// std opens IP and Unix sockets only, no netlink sockets.
     pub(super) fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
-    /// Likewise, std knows no address of netlink: it neither connects to one nor says
-    /// which one a datagram came from.
+    /// std does not support netlink addresses, so it can neither connect to one nor report
+    /// which one sent a datagram.
     pub(super) fn connect(fd: c_int, address: *const NetlinkAddress, length: u32) -> c_int;
     pub(super) fn recvfrom(
         fd: c_int,
@@ -46,7 +50,7 @@ unsafe extern "C" {
         sender: *mut NetlinkAddress,
         sender_length: *mut u32,
     ) -> isize;
-    /// std reads and sets few options, and of its own sockets only.
+    /// std reads and sets only a few options, and only those of its own sockets.
     pub(super) fn getsockopt(
         fd: c_int,
         level: c_int,
@@ -61,34 +65,35 @@ unsafe extern "C" {
         value: *const c_int,
         length: u32,
     ) -> c_int;
-    /// std knows no capabilities, does not keep those of a later program, and cannot set
-    /// the attributes that `setfsuid` clears.
+    /// std has no capabilities, cannot forbid a program that is executed later to gain any,
+    /// and cannot restore the attributes that `setfsuid` clears.
     pub(super) fn prctl(option: c_int, ...) -> c_int;
     pub(super) fn capget(header: *mut CapabilityHeader, data: *mut [Capabilities; 2]) -> c_int;
     pub(super) fn capset(header: *mut CapabilityHeader, data: *const [Capabilities; 2]) -> c_int;
-    /// std does not say for which user and group the program runs. This, unlike getuid(2),
-    /// is no system call, which a sandbox may refuse.
+    /// std does not report the user and group of this process. Unlike getuid(2), this makes
+    /// no system call, so no sandbox can refuse it.
     pub(super) fn getauxval(kind: c_ulong) -> c_ulong;
-    /// std knows no namespaces.
+    /// std cannot enter a namespace.
     pub(super) fn setns(fd: c_int, kind: c_int) -> c_int;
-    /// As `dup2`. Unlike `execvp`, it starts no shell for a file that it cannot execute.
+    /// Like `dup2`, this replaces std's `Command`. Unlike `execvp`, it does not start a shell
+    /// for a file that it cannot execute.
     pub(super) fn execv(program: *const c_char, arguments: *const *const c_char) -> c_int;
-    /// std's `exec` gives up where it cannot reset SIGPIPE, and it needs memory.
+    /// std's `exec` fails if it cannot reset SIGPIPE, and it allocates memory.
     pub(super) fn execvp(program: *const c_char, arguments: *const *const c_char) -> c_int;
-    /// std's `Command` is a twelfth of the binary: it can change the environment, which
-    /// takes a sorted map.
+    /// With `fork`, `execv` and `waitpid`, this replaces std's `Command`. That would be a
+    /// twelfth of the binary, because it carries a sorted map for the environment.
     pub(super) fn dup2(fd: c_int, new: c_int) -> c_int;
     pub(super) fn waitpid(id: c_int, status: *mut c_int, options: c_int) -> c_int;
-    /// std has no clock of CPU time, and `/proc/self/stat` counts ticks of 10 ms.
+    /// std has no clock for CPU time, and `/proc/self/stat` counts in ticks of 10 ms.
     pub(super) fn clock_gettime(clock: c_int, time: *mut TimeSpec) -> c_int;
-    /// std does not say how much CPU time a child used, and no clock counts children.
+    /// std does not report how much CPU time children used, and no clock counts it.
     pub(super) fn getrusage(who: c_int, usage: *mut Usage) -> c_int;
-    /// std's `sleep` panics where the kernel refuses to.
+    /// std's `sleep` panics if the kernel refuses the system call.
     pub(super) fn usleep(microseconds: c_uint) -> c_int;
-    /// std knows no ids that only count for files.
+    /// std cannot set the ids that count for file access only.
     pub(super) fn setfsuid(user: c_uint) -> c_int;
     pub(super) fn setfsgid(group: c_uint) -> c_int;
-    /// std's stderr may allocate, and this is for when there is no memory.
+    /// std's stderr may allocate. This reports that memory is exhausted.
     pub(super) fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
 }
 
@@ -212,8 +217,8 @@ pub(super) struct OpenHow {
     pub(super) resolve: u64,
 }
 
-/// `struct timespec`. On 32-bit machines, the functions with these names keep to the old
-/// structures, of 32-bit numbers.
+/// `struct timespec`. On 32-bit machines, the functions declared here use the old structures
+/// with 32-bit numbers.
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct TimeSpec {
@@ -235,7 +240,7 @@ pub(super) struct TimeVal {
 pub(super) struct Usage {
     pub(super) user: TimeVal,
     pub(super) system: TimeVal,
-    /// 14 fields, and 16 more that musl reserves.
+    /// The 14 fields that are not read, and 16 numbers that musl reserves.
     rest: [c_long; 30],
 }
 
@@ -259,8 +264,8 @@ pub(super) struct CapabilityHeader {
     pub(super) pid: c_int,
 }
 
-/// `struct __user_cap_data_struct` of capget(2): 32 capabilities, a bit for each. The
-/// first is that of the number 0, or of 32.
+/// `struct __user_cap_data_struct` of capget(2): one bit for each of 32 capabilities. The
+/// lowest bit is capability 0 in the first structure and capability 32 in the second.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(super) struct Capabilities {
@@ -282,7 +287,7 @@ pub(super) struct PollFd {
 pub(super) struct NetlinkAddress {
     family: u16,
     padding: u16,
-    /// The port id, 0 for the kernel. A process never has this one.
+    /// The port id. 0 is the kernel, and never a process.
     pub(super) port: u32,
     groups: u32,
 }

@@ -1,12 +1,12 @@
-//! How much CPU time was used.
+//! The CPU time that this process and its children have used.
 
 use std::ffi::c_long;
 use std::time::Duration;
 
 use super::calls::*;
 
-/// The CPU time, user and system, that this process has used until now, and that of its
-/// children that have ended. A time that the kernel refuses to say counts as none.
+/// The CPU time (user and system) that this process and those of its children that have
+/// exited have used so far. If the kernel refuses to report one of the two, it counts as 0.
 pub fn cpu_time() -> Duration {
     let mut own = TimeSpec::default();
     let mut children = Usage::default();
@@ -18,10 +18,8 @@ pub fn cpu_time() -> Duration {
     let duration = |seconds: c_long, nanoseconds: c_long| {
         Duration::from_secs(seconds as u64) + Duration::from_nanos(nanoseconds as u64)
     };
-    let of_children = |time: TimeVal| duration(time.seconds, time.microseconds * 1000);
-    duration(own.seconds, own.nanoseconds)
-        + of_children(children.user)
-        + of_children(children.system)
+    let child_time = |time: TimeVal| duration(time.seconds, time.microseconds * 1000);
+    duration(own.seconds, own.nanoseconds) + child_time(children.user) + child_time(children.system)
 }
 
 #[cfg(test)]
@@ -30,7 +28,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn the_time_of_ended_children_counts() {
+    fn the_time_of_exited_children_counts() {
         let before = cpu_time();
         let burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
         assert!(

@@ -1,4 +1,4 @@
-//! The user and group ids by which the kernel decides about files.
+//! The user and group ids that the kernel checks when this process opens a file.
 
 use std::ffi::{c_int, c_uint, c_ulong};
 
@@ -6,22 +6,24 @@ use super::calls::*;
 use super::memory;
 use super::waiting::sleep_briefly;
 
-/// While this value lives, the kernel decides about files as if this process belonged to
-/// another user and group. Everything is restored when it is dropped.
+/// The ids of another user and group. As long as this value lives, the kernel checks file
+/// access as if this process belonged to them. Dropping the value restores root's ids.
 ///
-/// This is for root without CAP_SYS_PTRACE, as in a container: it may become any user, and
-/// a process of that user may read what this one is asked for. It grants nothing new. The
-/// kernel lets only CAP_SETUID and CAP_SETGID choose these ids, and who has those could
-/// become the user altogether (setuid(2)). While the ids differ, the capabilities that
-/// override permissions of files are not effective, so less is allowed, not more
-/// (credentials(7), setfsuid(2)). The other user can neither signal nor trace this process
-/// meanwhile, because its real, effective and saved ids stay those of root: that is what
-/// setfsuid(2) was made for. `/proc/PID/fd` is checked with PTRACE_MODE_READ_FSCREDS
-/// (ptrace(2)), so these ids are enough. A program that is executed has the effective ids.
+/// This is for root without CAP_SYS_PTRACE, as in a container. Such a root may not read
+/// another user's `/proc/PID/fd`, but it may become that user, who may. The kernel checks
+/// that access with PTRACE_MODE_READ_FSCREDS (ptrace(2)), so the file system ids are enough.
+///
+/// The change grants nothing new. It requires CAP_SETUID and CAP_SETGID, and with these the
+/// process could become the user altogether (setuid(2)). While the ids differ, the
+/// capabilities that override file permissions are not effective, so less is allowed than
+/// before (credentials(7), setfsuid(2)). The other user can neither signal nor trace this
+/// process, because its real, effective and saved ids remain root's. A program that this
+/// process executes runs with the effective ids.
 ///
 /// The change makes the process undumpable and clears its parent-death signal (prctl(2)).
-/// Both are restored. Otherwise a root that may not trace could not read the descriptors
-/// of a watcher any more, and the watcher would outlive a parent that asked for its end.
+/// Both are restored as well. Otherwise, a root without CAP_SYS_PTRACE could no longer read
+/// the descriptors of a watcher, and the watcher would outlive a parent that had asked the
+/// kernel to kill it.
 #[derive(Debug)]
 pub(crate) struct FileIds {
     user: c_uint,
@@ -31,17 +33,17 @@ pub(crate) struct FileIds {
 }
 
 impl FileIds {
-    /// Takes these ids. `None` if this process is not root, has them already, or may not
-    /// take them.
+    /// Switches to these ids. `None` if this process is not root, has these ids already, or
+    /// may not switch to them.
     pub(crate) fn take(user: u32, group: u32) -> Option<FileIds> {
         let (own_user, own_group) = file_ids();
-        // Where a call is refused altogether, it returns -1.
+        // A sandbox may refuse the calls. They then return -1.
         if own_user != 0 || own_group == c_uint::MAX || (own_user, own_group) == (user, group) {
             return None;
         }
         let mut death_signal: c_int = 0;
-        // SAFETY: the calls take any integers, and `death_signal` outlives the last one,
-        // which leaves it as it is if it fails.
+        // SAFETY: the calls accept any integers. `death_signal` outlives the call that writes
+        // to it, and keeps its value if that call fails.
         let is_dumpable = unsafe {
             prctl(PR_GET_PDEATHSIG, &raw mut death_signal);
             prctl(PR_GET_DUMPABLE) == 1
@@ -52,23 +54,23 @@ impl FileIds {
             is_dumpable,
             death_signal,
         };
-        // If only one of them could be taken, dropping `own` restores it.
-        have_ids(user, group).then_some(own)
+        // If only one of the two ids could be set, dropping `own` restores that one.
+        set_ids(user, group).then_some(own)
     }
 }
 
 impl Drop for FileIds {
     fn drop(&mut self) {
         let mut tries = 0;
-        // Root may always take its own ids, but the kernel needs memory for that.
-        while !have_ids(self.user, self.group) {
+        // Root may always return to its own ids, but the kernel needs memory for that.
+        while !set_ids(self.user, self.group) {
             tries += 1;
             if tries == 100 {
                 memory::exhausted();
             }
             sleep_briefly();
         }
-        // SAFETY: the calls take any integers.
+        // SAFETY: the calls accept any integers.
         unsafe {
             if self.is_dumpable {
                 prctl(PR_SET_DUMPABLE, 1 as c_ulong);
@@ -80,10 +82,10 @@ impl Drop for FileIds {
     }
 }
 
-/// Takes these ids, and returns whether this process has them now. The calls themselves do
-/// not say.
-fn have_ids(user: c_uint, group: c_uint) -> bool {
-    // SAFETY: the calls take any integers.
+/// Sets these ids, and returns whether this process has them now. The calls themselves do
+/// not report a failure.
+fn set_ids(user: c_uint, group: c_uint) -> bool {
+    // SAFETY: the calls accept any integers.
     unsafe {
         setfsgid(group);
         setfsuid(user);
@@ -91,9 +93,10 @@ fn have_ids(user: c_uint, group: c_uint) -> bool {
     file_ids() == (user, group)
 }
 
-/// The current ids. The calls return them, and take no id that is none.
+/// The current ids. Each call returns the id that was set before, and an invalid id changes
+/// nothing.
 fn file_ids() -> (c_uint, c_uint) {
-    let none = c_uint::MAX;
-    // SAFETY: the calls take any integers.
-    unsafe { (setfsuid(none) as c_uint, setfsgid(none) as c_uint) }
+    let invalid = c_uint::MAX;
+    // SAFETY: the calls accept any integers.
+    unsafe { (setfsuid(invalid) as c_uint, setfsgid(invalid) as c_uint) }
 }

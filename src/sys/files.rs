@@ -1,5 +1,5 @@
-//! Standard output, and files that std does not open: those that are only asked about, and
-//! those below the root of another process.
+//! Standard output, and files that std cannot open: with `O_PATH`, or below the root of
+//! another process.
 
 use std::ffi::{CString, c_int, c_long};
 use std::fs::File;
@@ -10,8 +10,8 @@ use std::path::Path;
 
 use super::calls::*;
 
-/// Opens `path` as a place in the file system (`O_PATH`): a FIFO without waiting for a
-/// writer, and also a socket, which cannot be opened in another way.
+/// Opens the file at `path` only to refer to it (`O_PATH`), not to read it. This does not
+/// wait for a writer of a FIFO. It can open a socket, too, which open(2) otherwise refuses.
 ///
 /// # Errors
 /// Those of open(2).
@@ -27,8 +27,8 @@ pub(crate) fn open_path(path: &Path) -> io::Result<File> {
 }
 
 /// Opens the file or directory at `path` for reading, as a process with this `root` would
-/// find it. An absolute link or `..` leads to nothing outside of `root`. No magic link of
-/// `/proc` is followed, and before Linux 5.6 no link at all. A FIFO does not block.
+/// find it. Absolute links and `..` cannot leave `root`. Magic links of `/proc` are not
+/// followed, and before Linux 5.6 no links are. A FIFO does not block.
 ///
 /// # Errors
 /// Those of openat2(2).
@@ -41,12 +41,12 @@ pub(crate) fn open_below(root: &File, path: &str) -> io::Result<File> {
     };
     let name = CString::new(path)?;
     let (directory, size) = (c_long::from(root.as_raw_fd()), size_of::<OpenHow>());
-    // SAFETY: the path ends with a zero, and the structure is as long as the call is told.
+    // SAFETY: the path ends with a zero, and `size` is the size of the structure.
     match unsafe { syscall(SYS_OPENAT2, directory, name.as_ptr(), &raw const how, size) } {
         -1 => {
             let error = io::Error::last_os_error();
             match error.kind() {
-                // A sandbox that does not know the call may refuse it.
+                // The kernel lacks the call, or a sandbox that does not know it refuses it.
                 ErrorKind::Unsupported | ErrorKind::PermissionDenied => {
                     open_without_links(root, path, flags)
                 }
@@ -58,8 +58,8 @@ pub(crate) fn open_below(root: &File, path: &str) -> io::Result<File> {
     }
 }
 
-/// Opens the file at `path` below `root` with these flags, one name at a time, and fails at
-/// a link. No name of the path may be `..`.
+/// Opens the file at `path` below `root` with these flags, one component at a time. Fails if
+/// a component is a link. The path must not contain `..`.
 fn open_without_links(root: &File, path: &str, flags: c_int) -> io::Result<File> {
     let mut opened = root.try_clone()?;
     let mut names = path.as_bytes().split(|byte| *byte == b'/').peekable();
@@ -80,9 +80,9 @@ fn open_without_links(root: &File, path: &str, flags: c_int) -> io::Result<File>
     Ok(opened)
 }
 
-/// The descriptor of standard output. With std's `Stdout` comes a buffer, which nothing
-/// here uses.
+/// The descriptor of standard output. std's `Stdout` would add a buffer that nothing here
+/// uses.
 pub(crate) fn stdout() -> BorrowedFd<'static> {
-    // SAFETY: std borrows it for its own `Stdout` in the same way. The number is not -1.
+    // SAFETY: std borrows descriptor 1 for its own `Stdout` in the same way.
     unsafe { BorrowedFd::borrow_raw(1) }
 }

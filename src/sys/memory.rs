@@ -1,4 +1,4 @@
-//! The memory of this program, and what happens where there is no more.
+//! The allocator of this program, and what the program does when memory is exhausted.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_int;
@@ -8,9 +8,10 @@ use super::calls::*;
 use super::start;
 use crate::exit_status::ExitStatus;
 
-/// How many words the command has that is executed if memory is exhausted, or 0.
+/// How many of the last arguments are the command to execute when memory is exhausted. 0
+/// means that there is none.
 static WORDS: AtomicUsize = AtomicUsize::new(0);
-/// Whether that happens without a word on stderr.
+/// Whether that command is executed without a message on stderr.
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Whether a line on stderr says that memory is exhausted and that the command runs without
@@ -23,58 +24,60 @@ pub enum Notice {
     Suppress,
 }
 
-/// From now on, where there is no more memory, the process becomes the command in the
-/// last `words` arguments of this program. Unless it `is_quiet`, one line on stderr
-/// says that the command runs without the watcher.
+/// From now on, if memory is exhausted, the process becomes the command in the last `words`
+/// arguments of this program. `notice` says whether a line on stderr reports that.
 pub fn exec_if_exhausted(words: usize, notice: Notice) {
     IS_QUIET.store(notice == Notice::Suppress, Ordering::Relaxed);
     WORDS.store(words, Ordering::Relaxed);
 }
 
-/// From now on, where there is no more memory, one line on stderr says so and the
-/// process ends with status 2. This is also so at the start.
+/// From now on, if memory is exhausted, the process prints one line to stderr and exits with
+/// status 2. This is also the initial setting.
 pub fn end_if_exhausted() {
     WORDS.store(0, Ordering::Relaxed);
 }
 
-/// Does what [`exec_if_exhausted`] or [`end_if_exhausted`] has decided.
+/// Handles a failed allocation as [`exec_if_exhausted`] or [`end_if_exhausted`] has set.
 #[cold]
 pub(super) fn exhausted() -> ! {
-    // If the command cannot be executed, it is not tried again.
+    // Setting 0 keeps a second failure from trying the command again.
     match WORDS.swap(0, Ordering::Relaxed) {
         0 => {}
         words => {
             if !IS_QUIET.load(Ordering::Relaxed) {
-                say(b"lntu: out of memory; COMMAND runs without the watcher\n");
+                print_error(b"lntu: out of memory; COMMAND runs without the watcher\n");
             }
             start::exec(words);
         }
     }
-    say(b"lntu: out of memory\n");
-    // SAFETY: the call takes any status.
+    print_error(b"lntu: out of memory\n");
+    // SAFETY: the call accepts any status.
     unsafe { _exit(c_int::from(ExitStatus::Unknown as u8)) }
 }
 
-/// Writes a line to stderr, without std's, which may need memory.
-fn say(line: &[u8]) {
-    // SAFETY: the line has that many bytes.
+/// Writes a line to stderr. std's stderr may allocate, so it is not used.
+fn print_error(line: &[u8]) {
+    // SAFETY: the length is that of the line.
     unsafe { write(2, line.as_ptr().cast(), line.len()) };
 }
 
-/// Gives most of the room in `vector` back to the system, if it is far more than what is
-/// in use. For a vector that is filled at every poll: after a peak it would keep its room
-/// for ever. One whose length is steady keeps its room, so it allocates nothing.
+/// Returns most of the unused capacity of `vector` to the system, if less than a quarter of
+/// the capacity is in use.
+///
+/// This is for a vector that is refilled at every poll, which would otherwise keep the
+/// capacity of its highest peak. A vector of steady length keeps its capacity, so that a
+/// steady poll does not allocate.
 pub fn shrink_after_peak<T>(vector: &mut Vec<T>) {
-    /// Less is not worth it, and the C library would keep it.
+    /// Smaller vectors are left alone: the C library would keep their memory anyway.
     const LEAST_BYTES: usize = 16 * 1024;
-    let room = vector.capacity();
-    if room * size_of::<T>() > LEAST_BYTES && room / 4 > vector.len() {
+    let capacity = vector.capacity();
+    if capacity * size_of::<T>() > LEAST_BYTES && capacity / 4 > vector.len() {
         vector.shrink_to(vector.len() * 2);
     }
 }
 
-/// The memory of the system. A request for memory does not fail: see
-/// [`exec_if_exhausted`] and [`end_if_exhausted`].
+/// The system's allocator, except that an allocation never fails: if memory is exhausted,
+/// the process does what [`exec_if_exhausted`] or [`end_if_exhausted`] has set.
 #[derive(Debug)]
 pub struct Memory;
 
@@ -85,25 +88,25 @@ fn or_exhausted(memory: *mut u8) -> *mut u8 {
     memory
 }
 
-// SAFETY: this is the system's allocator, except that it returns no null pointer.
+// SAFETY: each function calls the system's allocator and never returns a null pointer.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps this function's contract.
         or_exhausted(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps this function's contract.
         or_exhausted(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps this function's contract.
         or_exhausted(unsafe { System.realloc(memory, layout, size) })
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }

@@ -1,19 +1,21 @@
-//! The only `unsafe` code: the few system calls that the standard library does not
-//! make, and how this program starts and gets its memory.
+//! The only `unsafe` code: program start, memory, and the few system calls that the standard
+//! library does not make.
 //!
-//! - [`program!`](crate::program) is how it starts, and [`exec`] how it becomes another.
-//! - [`Memory`] is its memory, and what happens where there is no more. After a peak,
-//!   [`shrink_after_peak`] returns it.
-//! - [`Child`] is a program that it starts, and [`fork_child`] starts itself once more.
-//! - [`give_up_privileges`] leaves it with those that it needs.
-//! - [`FileIds`] are those of another user, and [`is_running`] and [`share_descriptors`]
-//!   ask about other processes.
-//! - [`open_path`] opens a file only to ask about it, [`open_below`] one of another root,
-//!   and [`stdout`] is open already.
-//! - [`wait_until_gone`] waits.
-//! - [`cpu_time`] says how much CPU time was used.
-//! - [`netlink_socket`] opens a socket, in the namespace of
-//!   [`enter_network_namespace`].
+//! - [`program!`](crate::program) defines the C function `main`. [`exec`] replaces this
+//!   program with another.
+//! - [`Memory`] is the allocator, and defines what happens when memory is exhausted.
+//!   [`shrink_after_peak`] returns unused memory to the system.
+//! - [`Child`] is a program that this one started. [`fork_child`] starts a second process of
+//!   this program.
+//! - [`give_up_privileges`] drops all privileges that are not needed.
+//! - [`FileIds`] lets root open files as another user. [`is_running`] and
+//!   [`share_descriptors`] ask about other processes.
+//! - [`open_path`] opens a file without reading it, and [`open_below`] opens one below
+//!   another root. [`stdout`] is the descriptor of standard output.
+//! - [`wait_until_gone`] pauses until a time, or until a reader or the parent is gone.
+//! - [`cpu_time`] reports how much CPU time was used.
+//! - [`netlink_socket`] opens a netlink socket, after [`enter_network_namespace`] in that
+//!   namespace.
 #![allow(unsafe_code)]
 
 mod calls;
@@ -47,8 +49,8 @@ pub use start::{arguments, exec, start};
 pub(crate) use waiting::sleep_briefly;
 pub use waiting::wait_until_gone;
 
-// Elsewhere the numbers of `calls` mean something else. The program
-// would build there, and a FIFO would block it and no request of netlink be answered.
+// The numbers in `calls` differ on other systems and architectures. The program would build
+// there, but a FIFO would block it and netlink would not answer.
 #[cfg(not(all(
     target_os = "linux",
     any(

@@ -1,5 +1,5 @@
-//! The privileges of this process: whether they are its user's own, and which it can do
-//! without.
+//! The privileges of this process: whether they are its user's own, and how to give up those
+//! that it does not need.
 
 use std::ffi::c_ulong;
 use std::io;
@@ -7,26 +7,28 @@ use std::ops::Range;
 
 use super::calls::*;
 
-/// Whether the effective user or group is not the real one, as in a program whose file is
-/// set-user-ID.
+/// Whether the effective user or group differs from the real one, as in a set-user-ID
+/// program.
 pub fn has_privileges_of_another() -> bool {
-    // SAFETY: the call takes any number. Every Linux has these values.
+    // SAFETY: the call accepts any number. Every Linux provides these values.
     let value = |kind| unsafe { getauxval(kind) };
     value(AT_UID) != value(AT_EUID) || value(AT_GID) != value(AT_EGID)
 }
 
-/// Gives up, for ever, all capabilities but those that it takes to enter network namespaces
-/// (CAP_SYS_ADMIN), to see what other users' processes hold (CAP_SYS_PTRACE) and to read
-/// their files (CAP_DAC_READ_SEARCH; Docker gives CAP_DAC_OVERRIDE in its place, so that is
-/// kept where the other is missing). No program that is executed later gets more.
+/// Gives up all capabilities but three, for good, also for programs that are executed later.
+///
+/// The three are CAP_SYS_ADMIN to enter network namespaces, CAP_SYS_PTRACE to see what other
+/// users' processes hold, and CAP_DAC_READ_SEARCH to read their files. Docker grants
+/// CAP_DAC_OVERRIDE instead of the last one, so that is kept if CAP_DAC_READ_SEARCH is
+/// missing.
 ///
 /// # Errors
-/// Those of prctl(2), capget(2) and capset(2). What could be given up is given up.
+/// Those of prctl(2), capget(2) and capset(2). If only prctl(2) fails, the capabilities of
+/// this process are given up nevertheless.
 pub fn give_up_privileges() -> io::Result<()> {
     let [yes, no]: [c_ulong; 2] = [1, 0];
-    // SAFETY: the call takes these integers.
-    let no_new = unsafe { prctl(PR_SET_NO_NEW_PRIVS, yes, no, no, no) };
-    let no_new = match no_new {
+    // SAFETY: the call accepts these integers.
+    let no_new_privileges = match unsafe { prctl(PR_SET_NO_NEW_PRIVS, yes, no, no, no) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     };
@@ -35,7 +37,7 @@ pub fn give_up_privileges() -> io::Result<()> {
         pid: 0,
     };
     let mut sets = [Capabilities::default(); 2];
-    // SAFETY: version 3 has two sets.
+    // SAFETY: version 3 of the interface fills two sets.
     if unsafe { capget(&mut header, &mut sets) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -44,12 +46,13 @@ pub fn give_up_privileges() -> io::Result<()> {
         _ => CAP_DAC_READ_SEARCH,
     };
     let kept: u64 = 1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE | 1 << reads_files;
-    // This takes CAP_SETPCAP, so it comes first. What is not permitted comes back from
-    // here only through exec, and `PR_SET_NO_NEW_PRIVS` rules that out, too: so a failure,
-    // also for numbers that the kernel does not know, does not matter.
+    // Dropping from the bounding set requires CAP_SETPCAP, so it comes before `capset`. A
+    // failure does not matter, nor do numbers that the kernel does not know: a capability
+    // could return from the bounding set only through exec, and `PR_SET_NO_NEW_PRIVS`
+    // prevents that, too.
     let all: Range<c_ulong> = 0..64;
     for number in all.filter(|number| kept & 1 << number == 0) {
-        // SAFETY: the call takes these integers.
+        // SAFETY: the call accepts these integers.
         unsafe { prctl(PR_CAPBSET_DROP, number, no, no, no) };
     }
     for (index, set) in sets.iter_mut().enumerate() {
@@ -57,13 +60,13 @@ pub fn give_up_privileges() -> io::Result<()> {
         *set = Capabilities {
             effective: set.effective & kept,
             permitted: set.permitted & kept,
-            // Ambient capabilities go with these.
+            // This also clears the ambient capabilities.
             inheritable: 0,
         };
     }
-    // SAFETY: version 3 has two sets.
+    // SAFETY: version 3 of the interface reads two sets.
     match unsafe { capset(&mut header, &sets) } {
-        0 => no_new,
+        0 => no_new_privileges,
         _ => Err(io::Error::last_os_error()),
     }
 }

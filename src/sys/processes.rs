@@ -1,4 +1,4 @@
-//! Processes that this one starts, and how they end with each other.
+//! Starting other processes, and ending them together with this one.
 
 use std::ffi::{CString, OsStr, c_int, c_long};
 use std::io::{self, Read as _, Write as _};
@@ -14,16 +14,16 @@ use super::calls::*;
 use super::memory;
 use crate::exit_status;
 
-/// The process group of the child that must not outlive this process, or 0.
+/// The process group that a signal handler kills before this process exits, or 0.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
 
-/// Makes SIGTERM and SIGINT end the process at once, even as PID 1, with the exit
-/// status that says which. A signal that was ignored at the start stays ignored, as a
-/// shell expects of a program that it starts in the background.
+/// Makes SIGTERM and SIGINT end this process at once, even as PID 1. The exit status names
+/// the signal. A signal that was ignored at the start stays ignored, as a shell expects of a
+/// program that it starts in the background.
 pub fn end_on_signals() {
     for number in [SIGINT, SIGTERM] {
-        // SAFETY: `handle` is a handler of the right type that calls only
-        // async-signal-safe functions; SIG_IGN was just returned by `signal`.
+        // SAFETY: `handle` has the type of a handler and calls only async-signal-safe
+        // functions. SIG_IGN is what `signal` returned.
         unsafe {
             if signal(number, handle as extern "C" fn(c_int) as usize) == SIG_IGN {
                 signal(number, SIG_IGN);
@@ -34,57 +34,60 @@ pub fn end_on_signals() {
 
 extern "C" fn handle(number: c_int) {
     kill_child_group();
-    // SAFETY: `_exit` is async-signal-safe and takes any status.
+    // SAFETY: `_exit` is async-signal-safe and accepts any status.
     unsafe { _exit(c_int::from(exit_status::ExitStatus::Signal as u8) + number) }
 }
 
-/// Sets the process group that must end when a signal ends this process. `0` is
-/// none; it must be set as soon as the group's first process is reaped.
+/// Sets the process group to kill when a signal ends this process. 0 means none.
+///
+/// It must be set to 0 as soon as the first process of the group is reaped, because the id
+/// may then be reused.
 pub(crate) fn set_child_group(group: u32) {
     CHILD_GROUP.store(group as i32, Ordering::Relaxed);
 }
 
-/// Kills every process of the group named by [`set_child_group`], if any.
+/// Kills every process of the group that [`set_child_group`] has set, if there is one.
 pub(crate) fn kill_child_group() {
     let group = CHILD_GROUP.load(Ordering::Relaxed);
     if group > 0 {
-        // SAFETY: `kill` is async-signal-safe and takes any two integers.
+        // SAFETY: `kill` is async-signal-safe and accepts any two integers.
         unsafe { kill(-group, SIGKILL) };
     }
 }
 
-/// Whether a process has this id, also one that `/proc` does not show.
+/// Whether a process with this id exists, even if `/proc` hides it.
 pub(crate) fn is_running(id: u32) -> bool {
     let Ok(id @ 1..) = c_int::try_from(id) else {
         return false;
     };
-    // SAFETY: the call takes any two integers. 0 is no signal.
-    let is_sent = unsafe { kill(id, 0) } == 0;
-    is_sent || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied
+    // SAFETY: the call accepts any two integers. Signal 0 sends nothing.
+    let may_signal = unsafe { kill(id, 0) } == 0;
+    may_signal || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Whether these two threads certainly share one table of descriptors (kcmp(2)).
-pub(crate) fn share_descriptors(one: u32, other: u32) -> bool {
-    let (one, other, unused) = (
-        c_long::from(one as i32),
+/// Whether these two threads share one descriptor table (kcmp(2)). False if the kernel does
+/// not say.
+pub(crate) fn share_descriptors(thread: u32, other: u32) -> bool {
+    let (thread, other, unused) = (
+        c_long::from(thread as i32),
         c_long::from(other as i32),
         0 as c_long,
     );
-    // SAFETY: the call takes any integers.
-    unsafe { syscall(SYS_KCMP, one, other, KCMP_FILES, unused, unused) == 0 }
+    // SAFETY: the call accepts any integers.
+    unsafe { syscall(SYS_KCMP, thread, other, KCMP_FILES, unused, unused) == 0 }
 }
 
-/// A started program. It is reaped when it was waited for, or is dropped.
+/// A program that this one started. Dropping it waits for the program to exit.
 #[derive(Debug)]
 pub(crate) struct Child {
-    /// Its process id, which is that of its process group too.
+    /// The process id, which is also the id of its process group.
     pub(crate) id: u32,
     status: Option<ExitStatus>,
 }
 
 impl Child {
-    /// Starts the file `program` with one argument, in a session of its own. `streams`
-    /// are its stdin, stdout and stderr. SIGPIPE ends it.
+    /// Starts the file `program` with one argument, in a session of its own and with
+    /// SIGPIPE at its default. `streams` are its stdin, stdout and stderr.
     ///
     /// # Errors
     /// Those of fork(2), socketpair(2), setsid(2), dup2(2) and execve(2).
@@ -100,11 +103,11 @@ impl Child {
         // SAFETY: the process has one thread, so the child may do anything.
         let id = match unsafe { fork() } {
             -1 => return Err(io::Error::last_os_error()),
-            // SAFETY: no stream has the number of a standard one, since `start` left none
-            // of these free. The array holds C strings, and ends with a null pointer.
+            // SAFETY: no stream has the number of a standard one, because `start` opened all
+            // of those. The array holds C strings and ends with a null pointer.
             0 => unsafe {
-                // With other streams, it would write to ours. In another session, it could
-                // not be ended with all that it started.
+                // Both must succeed. Otherwise, the program would write to our own streams,
+                // or could not be killed together with the processes that it starts.
                 let mut streams = (0..).zip(streams);
                 if setsid() != -1
                     && streams.all(|(number, stream)| dup2(stream.as_raw_fd(), number) != -1)
@@ -122,12 +125,12 @@ impl Child {
         };
         drop(theirs);
         let mut child = Child { id, status: None };
-        // Exec closes the other end, and a failure to sends its number.
+        // A successful exec closes the other end. A failed one writes its errno.
         let mut error = [0; 4];
         match ours.read(&mut error) {
             Ok(0) => Ok(child),
             Err(error) => {
-                // SAFETY: the call takes any two integers.
+                // SAFETY: the call accepts any two integers.
                 unsafe { kill(id as c_int, SIGKILL) };
                 Err(error)
             }
@@ -138,7 +141,7 @@ impl Child {
         }
     }
 
-    /// Its exit status, if it has ended.
+    /// The exit status, if the program has exited.
     ///
     /// # Errors
     /// Those of waitpid(2).
@@ -175,51 +178,50 @@ pub enum ChildStdout {
     Closed,
 }
 
-/// In which of the two processes `fork_child` returned.
+/// The process in which [`fork_child`] returned.
 #[derive(Debug)]
 pub enum Forked {
-    /// In the parent, which is to exec. If that fails, a byte written to this
-    /// stream ends the child.
+    /// The parent, which must exec next. If its exec fails, a byte written to this stream
+    /// ends the child.
     Parent(UnixStream),
-    /// In the child, after the parent has become another program.
+    /// The child. The parent has become another program by now.
     Child(Parent),
 }
 
-/// The parent of a forked child, which the child must not outlive.
+/// The parent of a forked child. The child must not outlive it.
 #[derive(Debug)]
 pub struct Parent {
     id: u32,
-    /// Becomes readable when the process ends. Kernels before 5.3 have none.
+    /// Becomes readable when the parent exits. `None` before Linux 5.3.
     pidfd: Option<OwnedFd>,
 }
 
 impl Parent {
-    /// Whether it has ended: this process then has another parent.
+    /// Whether the parent has exited. This process then has another parent.
     pub fn is_gone(&self) -> bool {
         parent_id() != self.id
     }
 
-    /// A descriptor that becomes readable when it ends, if the kernel has such.
+    /// The descriptor that becomes readable when the parent exits. `None` before Linux 5.3.
     pub(super) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(OwnedFd::as_fd)
     }
 }
 
-/// Forks a child that is to end when this process ends. Returns in the parent when
-/// the child is set up, and in the child when the parent has called exec. If that
-/// exec fails, the child ends instead.
+/// Forks a child that must not outlive this process. Returns in the parent once the child is
+/// set up, and in the child once the parent has called exec. If that exec fails, the child
+/// exits instead of returning.
 ///
-/// The child shares only stderr with its parent and, if `stdout` says so, stdout.
-/// It has a session of its own, so a terminal's signals do not reach it. It has no
-/// other descriptor, since that would keep open a pipe that the parent closes.
+/// The child shares stderr with its parent and, if `stdout` says so, stdout. It closes every
+/// other descriptor, because it would keep open the pipes that its parent closes. It has a
+/// session of its own, so the signals of a terminal do not reach it.
 ///
-/// A pidfd tells the child when its parent ends. A parent-death signal would not
-/// do: it belongs to the thread that forked, so it also comes when an application
-/// execs from another thread, and it does not come from a parent that gave up its
-/// privileges.
+/// A pidfd tells the child when its parent exits. A parent-death signal would not work: it is
+/// tied to the thread that forked, so the child would also get it if the application execs
+/// from another thread. And it is not sent if the parent has given up its privileges.
 ///
 /// # Errors
-/// Those of fork(2) and socketpair(2), and that of a child that could not be set up.
+/// Those of fork(2) and socketpair(2), and an error if the child could not be set up.
 pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
     let id = std::process::id();
     let (mut ours, mut theirs) = UnixStream::pair()?;
@@ -227,11 +229,11 @@ pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
     match unsafe { fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            // The parent becomes the application, and only the parent.
+            // Only the parent may become the application.
             memory::end_if_exhausted();
             drop(ours);
-            // SAFETY: the arguments are those that the manual pages name. No
-            // descriptor but `theirs` is owned by any value, and 0 is not used.
+            // SAFETY: the arguments are those of the manual pages. No value owns a
+            // descriptor other than `theirs`, and stdin is not used.
             let pidfd = unsafe {
                 setsid();
                 close_others(theirs.as_raw_fd());
@@ -243,11 +245,12 @@ pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
                 let pidfd = syscall(SYS_PIDFD_OPEN, pid, flags) as c_int;
                 (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd))
             };
-            // Exec closes the other end, and a failure to sends a byte. Each is tried
-            // once: the parent waits for what becomes of this.
-            let is_started = theirs.write(&[0]).and_then(|_| theirs.read(&mut [0]));
-            if !matches!(is_started, Ok(0)) {
-                // SAFETY: the call takes any integer.
+            // The byte tells the parent that the child is set up. The parent's exec closes
+            // the other end, and if it fails, the parent writes a byte. Neither call is
+            // retried, because the parent is waiting.
+            let reply = theirs.write(&[0]).and_then(|_| theirs.read(&mut [0]));
+            if !matches!(reply, Ok(0)) {
+                // SAFETY: the call accepts any integer.
                 unsafe { _exit(0) };
             }
             Ok(Forked::Child(Parent { id, pidfd }))
@@ -266,16 +269,16 @@ pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
     }
 }
 
-/// Closes every descriptor above 2 but `kept`.
+/// Closes every descriptor above 2 except `kept`.
 ///
 /// # Safety
-/// No value may own one of them.
+/// No value may own any of the descriptors that are closed.
 unsafe fn close_others(kept: c_int) {
-    // gVisor takes no last number above this one.
+    // gVisor refuses a larger number as the end of the range.
     const LARGEST: c_int = c_int::MAX;
     let flags: c_long = 0;
     for (first, last) in [(3, kept - 1), (kept + 1, LARGEST)] {
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller keeps this function's contract.
         unsafe {
             let range = (c_long::from(first), c_long::from(last));
             if first <= last && syscall(SYS_CLOSE_RANGE, range.0, range.1, flags) != 0 {

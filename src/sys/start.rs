@@ -1,5 +1,5 @@
-//! How this program starts, and how it becomes another one, which finds everything as
-//! this one found it.
+//! How this program starts, and how it execs another one in the state in which it was itself
+//! started.
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long, c_ulong};
 use std::io;
@@ -10,22 +10,23 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::calls::*;
 
-/// The arguments as they were given: so many C strings, and a null pointer.
+/// The arguments of the program: an array of C strings that a null pointer ends.
 static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// The number of those C strings.
+static ARGUMENT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// A signal that does something else while this program runs.
-struct Changed {
+/// A signal whose disposition this program changes.
+struct ChangedSignal {
     number: c_int,
     disposition: usize,
-    /// What it did when the program was started. `SIG_ERR` if that could not be asked:
-    /// it still does it then.
+    /// The disposition that the signal had at the start. `SIG_ERR` if the change failed, so
+    /// that there is nothing to restore.
     original: AtomicUsize,
 }
 
-impl Changed {
-    const fn to(number: c_int, disposition: usize) -> Changed {
-        Changed {
+impl ChangedSignal {
+    const fn new(number: c_int, disposition: usize) -> ChangedSignal {
+        ChangedSignal {
             number,
             disposition,
             original: AtomicUsize::new(SIG_ERR),
@@ -33,69 +34,72 @@ impl Changed {
     }
 }
 
-static CHANGED: [Changed; 3] = [
-    // A write fails instead.
-    Changed::to(SIGPIPE, SIG_IGN),
-    Changed::to(SIGXFSZ, SIG_IGN),
-    // A child cannot be waited for if it is ignored.
-    Changed::to(SIGCHLD, SIG_DFL),
+static CHANGED_SIGNALS: [ChangedSignal; 3] = [
+    // With these two ignored, a write fails instead of ending the process.
+    ChangedSignal::new(SIGPIPE, SIG_IGN),
+    ChangedSignal::new(SIGXFSZ, SIG_IGN),
+    // If the parent ignores SIGCHLD, waitpid(2) cannot report how a child ended.
+    ChangedSignal::new(SIGCHLD, SIG_DFL),
 ];
 
-/// Every signal whose disposition this program sets. To set one can discard a signal that
-/// is pending.
-const SET: [c_int; 5] = [SIGPIPE, SIGXFSZ, SIGCHLD, SIGINT, SIGTERM];
+/// The signals that are saved at the start and sent again before exec: all those whose
+/// disposition this program sets, because setting it can discard a pending signal.
+const SAVED_SIGNALS: [c_int; 5] = [SIGPIPE, SIGXFSZ, SIGCHLD, SIGINT, SIGTERM];
 
 /// `siginfo_t`.
 type SignalInfo = [u64; 16];
 
-/// The signals of [`SET`] that were blocked and pending when the program was started.
-static PENDING: OnceLock<[Option<SignalInfo>; SET.len()]> = OnceLock::new();
+/// Those of [`SAVED_SIGNALS`] that were blocked and pending when the program was started.
+static PENDING: OnceLock<[Option<SignalInfo>; SAVED_SIGNALS.len()]> = OnceLock::new();
 
-/// The signals that were blocked then. musl unblocks two that it uses itself, 33 and 34,
-/// when a handler is first set.
+/// The signals that were blocked when the program was started. The mask must be restored
+/// because musl unblocks two signals that it uses itself, 33 and 34, when a program first
+/// sets a handler.
 static ORIGINAL_MASK: OnceLock<u64> = OnceLock::new();
 
-/// Makes a function the program: the C function `main`. The function returns the exit
-/// status.
+/// Defines the C function `main`, which calls the function at this path. That function
+/// returns the exit status.
 ///
-/// std's own `main` would first make calls that only itself needs. Where one of them
-/// fails, it aborts, and an application that waits behind `--` could not start. It
-/// also ignores SIGPIPE and opens `/dev/null` for each standard stream that is
-/// closed, and the application must find both as they were.
+/// std's `main` is not used, because it first makes system calls that this program does not
+/// need. If one of them fails, it aborts, and the application after `--` could not start. It
+/// also ignores SIGPIPE and opens `/dev/null` for each closed standard stream. The
+/// application must find both as they were.
 #[macro_export]
 macro_rules! program {
     ($run:path) => {
         #[unsafe(no_mangle)]
         extern "C" fn main(count: i32, arguments: *const *const std::ffi::c_char) -> i32 {
-            // SAFETY: the C library calls this once, with as many C strings as it
-            // says, while there is one thread.
+            // SAFETY: the C library calls this once, while there is one thread, and `count`
+            // is the number of C strings.
             unsafe { $crate::sys::start(count, arguments) };
             i32::from($run())
         }
     };
 }
 
-/// Prepares the process, and keeps its arguments.
+/// Saves the arguments and the state of the signals, sets the dispositions that this program
+/// needs, and occupies the standard streams that are closed.
 ///
 /// # Safety
-/// For [`program`](crate::program) only.
+/// Only [`program`](crate::program) may call it.
 pub unsafe fn start(count: c_int, arguments: *const *const c_char) {
     ARGUMENTS.store(arguments.cast_mut(), Ordering::Relaxed);
-    COUNT.store(count as usize, Ordering::Relaxed);
-    let _ = PENDING.set(SET.map(take_pending));
+    ARGUMENT_COUNT.store(count as usize, Ordering::Relaxed);
+    let _ = PENDING.set(SAVED_SIGNALS.map(take_pending));
     // SAFETY: SIG_IGN and SIG_DFL are valid dispositions; the path is a C string.
     unsafe {
-        for changed in &CHANGED {
+        for changed in &CHANGED_SIGNALS {
             let original = signal(changed.number, changed.disposition);
             changed.original.store(original, Ordering::Relaxed);
         }
         let (mut mask, nothing) = (0u64, ptr::null::<u64>());
-        let (of, size) = (&raw mut mask, size_of::<u64>());
-        if syscall(SYS_RT_SIGPROCMASK, SIG_BLOCK, nothing, of, size) == 0 {
+        let (current, size) = (&raw mut mask, size_of::<u64>());
+        if syscall(SYS_RT_SIGPROCMASK, SIG_BLOCK, nothing, current, size) == 0 {
             let _ = ORIGINAL_MASK.set(mask);
         }
-        // The lowest free number is that of the closed stream. Reading and
-        // writing fail on it, and exec closes it.
+        // A file that this program opens must not get the number of a closed stream, so a
+        // directory takes it. The open returns the lowest free number, which is that of the
+        // stream. A directory can be neither read nor written, and exec closes it.
         for fd in 0..=2 {
             if fcntl(fd, F_GETFD) == -1 {
                 open(c"/".as_ptr(), O_CLOEXEC);
@@ -104,38 +108,42 @@ pub unsafe fn start(count: c_int, arguments: *const *const c_char) {
     }
 }
 
-/// The arguments of this program as they were given, its name first.
+/// The arguments of this program, starting with its name.
 pub fn arguments() -> impl Iterator<Item = &'static OsStr> + Clone {
     let first = ARGUMENTS.load(Ordering::Relaxed);
-    (0..COUNT.load(Ordering::Relaxed)).map(move |index| {
-        // SAFETY: `start` was given so many C strings. They last as long as the process,
-        // and nothing writes to them.
+    (0..ARGUMENT_COUNT.load(Ordering::Relaxed)).map(move |index| {
+        // SAFETY: `index` is below the number of C strings that `start` was given. They live
+        // as long as the process, and nothing writes to them.
         let argument = unsafe { CStr::from_ptr(*first.add(index)) };
         OsStr::from_bytes(argument.to_bytes())
     })
 }
 
-/// Becomes the program that the last `words` arguments of this one name, the name first.
-/// It is looked for in `PATH` unless it has a slash. It keeps this process's id,
-/// descriptors and signal mask, and gets the signal dispositions and pending signals that
-/// this process was started with. Returns only if that fails, with the error. It needs no
-/// memory.
+/// Executes the command in the last `words` arguments of this program. Returns only if that
+/// fails, with the error. This does not allocate.
+///
+/// The first of these words is the program. It is looked up in `PATH` unless it contains a
+/// slash. It keeps the id and the descriptors of this process, and gets the signal mask,
+/// signal dispositions and pending signals with which this process was started.
 pub fn exec(words: usize) -> io::Error {
-    let before = COUNT.load(Ordering::Relaxed).checked_sub(words);
-    let Some(before) = before.filter(|_| words > 0) else {
+    let program = ARGUMENT_COUNT.load(Ordering::Relaxed).checked_sub(words);
+    let Some(program) = program.filter(|_| words > 0) else {
         return io::ErrorKind::InvalidInput.into();
     };
-    // SAFETY: the dispositions are valid. From `before` on there is at least one C string,
-    // and the array ends with a null pointer.
+    // SAFETY: the dispositions are valid. `program` is the index of a C string, and the array
+    // ends with a null pointer.
     unsafe {
-        let command = ARGUMENTS.load(Ordering::Relaxed).add(before);
-        CHANGED.iter().for_each(restore);
+        let command = ARGUMENTS.load(Ordering::Relaxed).add(program);
+        CHANGED_SIGNALS.iter().for_each(restore);
         if let Some(mask) = ORIGINAL_MASK.get() {
             let (mask, nothing) = (ptr::from_ref(mask), ptr::null::<u64>());
             let size = size_of::<u64>();
             syscall(SYS_RT_SIGPROCMASK, SIG_SETMASK, mask, nothing, size);
         }
-        for (number, info) in SET.iter().zip(PENDING.get().into_iter().flatten()) {
+        for (number, info) in SAVED_SIGNALS
+            .iter()
+            .zip(PENDING.get().into_iter().flatten())
+        {
             if let Some(info) = info {
                 let (pid, number) = (c_long::from(std::process::id()), c_long::from(*number));
                 syscall(SYS_RT_SIGQUEUEINFO, pid, number, info.as_ptr());
@@ -150,17 +158,17 @@ pub fn exec(words: usize) -> io::Error {
     }
 }
 
-/// Takes this signal from those that are blocked and pending, if it is one of them.
+/// Takes this signal out of the pending ones, if it is blocked and pending.
 fn take_pending(number: c_int) -> Option<SignalInfo> {
-    // The kernel reads the first 64 bits.
+    // The kernel reads 64 bits: the first number, or both on a 32-bit machine.
     let signals: [c_ulong; 2] = [1 << (number - 1), 0];
     let (mut info, timeout) = (SignalInfo::default(), [0 as c_long; 2]);
-    let (of, size) = (signals.as_ptr(), size_of::<u64>());
-    // SAFETY: the pointers are to a set of signals, a `siginfo_t` and a `struct timespec`.
+    let (set, size) = (signals.as_ptr(), size_of::<u64>());
+    // SAFETY: the pointers point to a set of signals, a `siginfo_t` and a `struct timespec`.
     let taken = unsafe {
         syscall(
             SYS_RT_SIGTIMEDWAIT,
-            of,
+            set,
             info.as_mut_ptr(),
             timeout.as_ptr(),
             size,
@@ -169,14 +177,14 @@ fn take_pending(number: c_int) -> Option<SignalInfo> {
     (taken == c_long::from(number)).then_some(info)
 }
 
-/// Lets a signal do what it did when the program was started.
-fn restore(changed: &Changed) {
+/// Restores the disposition that a signal had when the program was started.
+fn restore(changed: &ChangedSignal) {
     match changed.original.load(Ordering::Relaxed) {
         SIG_ERR => {}
         // SAFETY: `signal` returned this disposition.
         original => unsafe {
-            // Where it is blocked, that of a failed write or of an ss is still pending.
-            // Ignoring the signal discards it.
+            // If the signal is blocked, one from a failed write or from an exited `ss` may be
+            // pending. Ignoring it first discards that one.
             signal(changed.number, SIG_IGN);
             signal(changed.number, original);
         },

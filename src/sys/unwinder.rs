@@ -1,19 +1,19 @@
-//! Replaces the functions of std's unwinder, so that the linker leaves it out. It
+//! Replaces the functions of std's unwinder, so that the linker leaves the unwinder out. It
 //! would be half of the binary.
 //!
-//! The static release build aborts on a panic and holds no symbols. So there is
-//! nothing to unwind and no backtrace to print. A panic still prints its message
-//! and its place in the source.
+//! The static release build aborts on a panic and has no symbols, so there is nothing to
+//! unwind and no backtrace to print. A panic still prints its message and its source
+//! location.
 
 use std::ffi::{c_int, c_void};
 
-/// Reports the end of the stack at once. 5 is `_URC_END_OF_STACK`.
+/// Returns `_URC_END_OF_STACK`, which is 5, without visiting a frame.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Backtrace(_trace: *const c_void, _argument: *mut c_void) -> c_int {
     5
 }
 
-/// The others are called while a frame is unwound, which never happens.
+/// Defines functions that std calls only while it unwinds a frame, which never happens.
 macro_rules! never_called {
     ($($name:ident)*) => {
         $(
@@ -30,7 +30,7 @@ never_called! {
     _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_Resume _Unwind_SetGR _Unwind_SetIP
 }
 
-// 32-bit Arm has an unwinder of its own, with other functions.
+// The unwinder of 32-bit Arm has other functions.
 #[cfg(target_arch = "arm")]
 never_called! {
     _Unwind_VRS_Get _Unwind_VRS_Set __aeabi_unwind_cpp_pr0 __aeabi_unwind_cpp_pr1

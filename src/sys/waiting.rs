@@ -1,4 +1,4 @@
-//! Pauses, and what ends them early.
+//! Pauses, and the events that end them early.
 
 use std::ffi::{c_int, c_ulong};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::calls::*;
 use super::processes::Parent;
 
-/// How often a child without a pidfd checks whether its parent still runs.
+/// How often a child without a pidfd of its parent checks whether the parent still runs.
 const PARENT_CHECK: Duration = Duration::from_millis(500);
 
-/// Waits until `end`. Returns true at once when the reader of `stream` is gone or
-/// `parent` has ended. A file has no reader, so for a file this is a plain sleep.
+/// Waits until `end` and returns false, or returns true as soon as the reader of `stream` is
+/// gone or `parent` has exited. A regular file has no reader that could go.
 ///
-/// The time while this process is stopped counts.
+/// Time during which this process is stopped counts, too.
 pub fn wait_until_gone(
     end: Instant,
     stream: Option<BorrowedFd<'_>>,
@@ -26,11 +26,11 @@ pub fn wait_until_gone(
     };
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        // Rounded up, so as not to spin through the last millisecond.
+        // Rounded up to whole milliseconds: the last one would otherwise be a busy loop.
         let left = left
             .min(longest)
             .saturating_add(Duration::from_nanos(999_999));
-        // A negative descriptor is passed over.
+        // poll(2) ignores negative descriptors.
         let mut fds = [
             PollFd {
                 fd: stream.map_or(-1, |fd| fd.as_raw_fd()),
@@ -44,7 +44,7 @@ pub fn wait_until_gone(
             },
         ];
         let timeout = left.as_millis().min(i32::MAX as u128) as c_int;
-        // SAFETY: the array holds as many valid `struct pollfd` as the count says.
+        // SAFETY: the count is the number of `struct pollfd` in the array.
         let ready = unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout) };
         if ready < 0 {
             sleep_briefly();
@@ -60,6 +60,6 @@ pub fn wait_until_gone(
 
 /// Sleeps for 200 microseconds.
 pub(crate) fn sleep_briefly() {
-    // SAFETY: the call takes any integer.
+    // SAFETY: the call accepts any integer.
     unsafe { usleep(200) };
 }
