@@ -1,6 +1,7 @@
-//! Control groups: the path of a process's group, and the number of a group, by which
-//! the kernel names that of a socket. The number is the inode of the group's directory
-//! (cgroup v2).
+//! Control groups: the paths of groups, and the numbers by which the kernel names them.
+//!
+//! A number is the inode of the group's directory in cgroup v2. inet_diag reports the number
+//! of a socket's group.
 
 use std::fs;
 use std::io;
@@ -11,18 +12,18 @@ use std::path::{Path, PathBuf};
 use super::proc::file::read_some;
 use super::proc::mounts::first_of_type;
 
-/// The type of a file system of cgroup v2.
+/// The file system type of cgroup v2.
 const TYPE: &[u8] = b"cgroup2";
 
-/// The groups of the machine, or of the namespace that this program is in.
+/// The groups of the machine, or of the cgroup namespace that this program is in.
 #[derive(Debug, Default)]
 pub struct Cgroups {
+    /// The number and the path of each group.
     paths: Vec<(u64, Vec<u8>)>,
 }
 
 impl Cgroups {
-    /// Reads the tree where it is mounted first. If it is not mounted, or some of
-    /// it cannot be read, there are no paths for what is missing.
+    /// Reads the tree of groups at its first mount. Groups that cannot be read are missing.
     pub fn read() -> Cgroups {
         let mut cgroups = Cgroups::default();
         if let Some((root, device)) = mount() {
@@ -34,33 +35,33 @@ impl Cgroups {
         cgroups
     }
 
-    /// The path of the group with this number, if it is known.
+    /// The path of the group with this number. `None` if no such group was read.
     pub fn path(&self, number: u64) -> Option<&[u8]> {
         let (_, path) = self.paths.iter().find(|(known, _)| *known == number)?;
         Some(path)
     }
 }
 
-/// Calls `each` with the number and the path of every group that the process with this
-/// `directory` in `/proc` sees where it has mounted the tree first, the upper ones first,
-/// until `each` breaks.
+/// Calls `each` with the number and the path of every group that a process sees, until `each`
+/// breaks. Parents come before their children. `directory` is the process's own in `/proc`.
 ///
 /// # Errors
-/// If the process has not mounted the tree, or this one may not look there.
+/// If cgroup v2 is not mounted for that process, or if we may not look into its root.
 pub fn for_each_seen_by(
     directory: &Path,
     each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let mount = first_of_type(directory, TYPE)?;
-    let below = mount.strip_prefix("/").unwrap_or(&mount);
-    let root = directory.join("root").join(below);
+    let relative = mount.strip_prefix("/").unwrap_or(&mount);
+    let root = directory.join("root").join(relative);
     let device = fs::metadata(&root)?.dev();
     for_each(&root, device, each);
     Ok(())
 }
 
-/// Calls `each` with the number and the path of every group on this `device` that can be
-/// read below `root`, the upper ones first, until `each` breaks.
+/// Calls `each` with the number and the path of every readable group below `root`, until
+/// `each` breaks. Parents come before their children. Directories on another device than
+/// `device` are not entered.
 fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>) {
     let length = root.as_os_str().len();
     let number = fs::metadata(root).map_or(0, |metadata| metadata.ino());
@@ -69,14 +70,16 @@ fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> Contro
     }
     let mut level = vec![root.to_path_buf()];
     while !level.is_empty() {
-        let mut below = Vec::new();
+        let mut next_level = Vec::new();
         for directory in level {
-            let is_on_it = fs::metadata(&directory).is_ok_and(|it| it.dev() == device);
+            let metadata = fs::metadata(&directory);
+            let is_on_device = metadata.is_ok_and(|metadata| metadata.dev() == device);
             let Ok(entries) = fs::read_dir(&directory) else {
                 continue;
             };
-            for entry in entries.flatten().filter(|_| is_on_it) {
-                // The kernel says both without a call for each of the many files.
+            for entry in entries.flatten().filter(|_| is_on_device) {
+                // The type and the inode come with the entry. Using `metadata` would make a
+                // system call for each of the many files.
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
                 }
@@ -84,34 +87,37 @@ fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> Contro
                 if each(entry.ino(), &path.as_os_str().as_encoded_bytes()[length..]).is_break() {
                     return;
                 }
-                below.push(path);
+                next_level.push(path);
             }
         }
-        level = below;
+        level = next_level;
     }
 }
 
-/// The number of the group at `path`: that of the file system, or below where the
-/// groups are mounted.
+/// The number of the group at `path`. The path is either an absolute one in the file system,
+/// or one below the mount of cgroup v2. `None` if there is no such group.
 pub fn number(path: &str) -> Option<u64> {
     let (root, device) = mount()?;
-    let below = root.join(path.trim_start_matches('/'));
-    [PathBuf::from(path), below].iter().find_map(|path| {
+    let below_mount = root.join(path.trim_start_matches('/'));
+    [PathBuf::from(path), below_mount].iter().find_map(|path| {
         let metadata = fs::metadata(path).ok()?;
         (metadata.dev() == device).then_some(metadata.ino())
     })
 }
 
-/// The path of the group of the process with this directory in `/proc`: of several, one
-/// that is `preferred`, if there is one. `/` also if it cannot be read.
+/// The path of a process's group. `/` if it cannot be read. `directory` is the process's own
+/// in `/proc`.
+///
+/// With cgroup v1, a process is in several groups. The path is then one for which `preferred`
+/// returns true. If there is none, it is one below the root: that of cgroup v2, or else the
+/// first of cgroup v1.
 pub fn process_path(directory: &Path, preferred: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     let text = read_some(&directory.join("cgroup")).unwrap_or_default();
     path_in(&text, preferred).to_vec()
 }
 
-/// The path in the contents of `/proc/PID/cgroup`: in cgroups(7) of version 2 the only
-/// one. In version 1, it is one that is `preferred`, or that of the first hierarchy in which
-/// the process is below the root.
+/// The path in the contents of `/proc/PID/cgroup` (cgroups(7)), chosen as in
+/// [`process_path`].
 fn path_in<'a>(text: &'a [u8], preferred: &dyn Fn(&[u8]) -> bool) -> &'a [u8] {
     let (mut best, mut best_rank) = (&b"/"[..], 0);
     for line in text.split(|byte| *byte == b'\n') {
@@ -131,7 +137,7 @@ fn path_in<'a>(text: &'a [u8], preferred: &dyn Fn(&[u8]) -> bool) -> &'a [u8] {
     best
 }
 
-/// Where cgroup v2 is mounted first, and its device.
+/// The path of the first mount of cgroup v2, and the device of its file system.
 fn mount() -> Option<(PathBuf, u64)> {
     let root = first_of_type(Path::new("/proc/self"), TYPE).ok()?;
     let device = fs::metadata(&root).ok()?.dev();
@@ -143,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cgroup_is_the_first_below_the_root() {
+    fn a_group_below_the_root_is_chosen() {
         for (text, expected) in [
             (
                 "0::/system.slice/docker-ab12.scope\n",
@@ -170,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preferred_cgroup_comes_first_in_any_hierarchy() {
+    fn a_preferred_group_is_chosen_in_any_hierarchy() {
         let text = b"3:cpu:/\n2:memory:/a/ab12\n1:pids:/b\n0::/service\n";
         for (preferred, expected) in [("/b", "/b"), ("/service", "/service"), ("/c", "/service")] {
             let path = path_in(text, &|path| path == preferred.as_bytes());

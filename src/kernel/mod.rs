@@ -1,5 +1,5 @@
-//! What the kernel says becomes values. There is no policy here: which source may
-//! answer, and when an answer is complete, is decided in [`crate::source`].
+//! Decodes what the kernel returns into values. There is no policy here: [`crate::source`]
+//! decides which source may answer and when an answer is complete.
 
 pub mod cgroups;
 pub mod netlink;

@@ -1,5 +1,5 @@
-//! The numbers of socket(2) that netlink messages and `/proc/net` both use: address
-//! families, types, protocols of IP, and states.
+//! Numbers that netlink messages and `/proc/net` share: address families, socket types, IP
+//! protocols, and states.
 
 #![allow(missing_docs)]
 
@@ -19,7 +19,7 @@ pub const SOCK_DGRAM: u8 = 2;
 pub const SOCK_RAW: u8 = 3;
 pub const SOCK_SEQPACKET: u8 = 5;
 
-// `linux/in.h` and `linux/in6.h`. Not all of them fit into a byte.
+// `linux/in.h` and `linux/in6.h`. They are u32 because not all of them fit into a byte.
 pub const IPPROTO_IP: u32 = 0;
 pub const IPPROTO_TCP: u32 = 6;
 pub const IPPROTO_UDP: u32 = 17;
@@ -29,8 +29,8 @@ pub const IPPROTO_SCTP: u32 = 132;
 pub const IPPROTO_RAW: u32 = 255;
 pub const IPPROTO_MPTCP: u32 = 262;
 
-/// The states of TCP in `tcp_states.h`. The kernel uses their numbers for sockets of
-/// other protocols too.
+/// The states of TCP (`net/tcp_states.h` of the kernel). The kernel uses their numbers for
+/// sockets of other protocols, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Established = 1,

@@ -1,4 +1,4 @@
-//! The device that a file is on, by `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+//! Finds the device of a file in `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -7,8 +7,8 @@ use std::path::Path;
 use super::file::read_text;
 use super::mounts;
 
-/// The device of the file system that `file` is on, as the kernel numbers it. stat(2)
-/// gives another one for a file on btrfs. `None` if `/proc` does not say.
+/// The number of the device that the file system of `file` is on. Unlike the device that
+/// stat(2) reports, this is right on btrfs, too. `None` if `/proc` does not show it.
 pub fn file_device(file: &File) -> Option<u32> {
     let information = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
     let information = read_text(Path::new(&information)).ok()?;
@@ -16,7 +16,7 @@ pub fn file_device(file: &File) -> Option<u32> {
         .lines()
         .find_map(|line| line.strip_prefix("mnt_id:\t"))?;
     let mounts = mounts::read(Path::new("/proc/self")).ok()?;
-    // `27 1 0:40 / /data …`: the mount, its parent, and the device.
+    // `27 1 0:40 / /data …` starts with the mount id, the parent's id and the device.
     let device_in = |line| {
         let mut fields = mounts::fields(line);
         (fields.next()? == mount.as_bytes()).then(|| fields.nth(1))?
@@ -26,7 +26,7 @@ pub fn file_device(file: &File) -> Option<u32> {
     Some(device_number(major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// The number of a device in the kernel (`MKDEV` of `linux/kdev_t.h`).
+/// The number that the kernel uses for a device (`MKDEV` of `linux/kdev_t.h`).
 pub fn device_number(major: u32, minor: u32) -> u32 {
     major << 20 | minor
 }
@@ -37,10 +37,10 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     #[test]
-    fn the_device_is_that_of_stat_where_there_is_one() {
+    fn the_device_of_a_file_in_proc_is_that_of_stat() {
         let file = File::open("/proc/version").unwrap();
-        let of_stat = file.metadata().unwrap().dev();
-        let (major, minor) = (rustix::fs::major(of_stat), rustix::fs::minor(of_stat));
+        let expected = file.metadata().unwrap().dev();
+        let (major, minor) = (rustix::fs::major(expected), rustix::fs::minor(expected));
         assert_eq!(file_device(&file), Some(device_number(major, minor)));
     }
 }

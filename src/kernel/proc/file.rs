@@ -1,5 +1,5 @@
-//! Opens and reads the files of a `/proc`, which somebody else may have made
-//! (`--proc DIR`), and those below the root of another process.
+//! Opens and reads the files of a `/proc`, or of a directory that a user gives in its place
+//! (`--proc DIR`), and files below the root of another process.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
@@ -8,22 +8,23 @@ use std::path::Path;
 
 use crate::sys::{O_NOCTTY, O_NONBLOCK, open_below};
 
-/// Opens `path` for reading. It must be a regular file, as all are in the kernel's own
-/// `/proc`: a FIFO may block for ever, and a device may have no end.
+/// Opens `path` for reading. Only regular files are accepted, which all files of the kernel's
+/// `/proc` are: a FIFO may block forever, and a device may have no end.
 ///
 /// # Errors
-/// Those of open(2), and if it is anything else.
+/// Those of open(2), and an error if the file is not a regular file or a directory. Reading a
+/// directory fails.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
-    // Regular files ignore both flags. Without them, opening a FIFO waits for a writer,
-    // and a terminal may become that of the watcher's session.
+    // Regular files ignore both flags. Without them, opening a FIFO would wait for a writer,
+    // and a terminal could become the controlling terminal of the watcher's session.
     options.read(true).custom_flags(O_NONBLOCK | O_NOCTTY);
     regular(options.open(path)?)
 }
 
 fn regular(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
-    // Reading a directory fails, with an error that says what it is.
+    // A directory passes, because the error of reading it says more.
     match kind.is_file() || kind.is_dir() {
         true => Ok(file),
         false => Err(io::Error::new(
@@ -36,16 +37,16 @@ fn regular(file: File) -> io::Result<File> {
 /// The contents of `path`.
 ///
 /// # Errors
-/// As [`open`], those of read(2), and if there are more than `most` bytes.
+/// Those of [`open`] and read(2), and an error if there are more than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_all(open(path)?, most)
 }
 
-/// The contents of the file at `path`, as a process with this `root` would find it. No magic
-/// link of `/proc` is followed.
+/// The contents of the file that a process with this `root` would find at `path`. Magic links
+/// of `/proc` are not followed.
 ///
 /// # Errors
-/// As [`read`].
+/// Those of [`read`].
 pub fn read_below(root: &File, path: &str, most: u64) -> io::Result<Vec<u8>> {
     read_all(regular(open_below(root, path)?)?, most)
 }
@@ -58,29 +59,29 @@ fn read_all(file: File, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// More bytes than this are an error where a file may be long. By default, the kernel allows
-/// 100,000 mounts (`/proc/sys/fs/mount-max`).
+/// The limit for the size of files that may be long, such as `mountinfo`. By default, the
+/// kernel allows 100,000 mounts (`/proc/sys/fs/mount-max`).
 pub(super) const MOST_BYTES: u64 = 16 << 20;
 
-/// The contents of `path`, which is text.
+/// The contents of `path` as text.
 ///
 /// # Errors
-/// As [`read`], and if it is not UTF-8.
+/// Those of [`read`], and an error if the contents are not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let text = String::from_utf8(read(path, MOST_BYTES)?);
     text.map_err(|_| ErrorKind::InvalidData.into())
 }
 
-/// The contents of `path`, at most 4096 bytes. `comm` and `stat` are shorter, and of
-/// `cgroup` the first lines suffice.
+/// The first 4096 bytes of `path`. This is for files that are shorter, such as `comm` and
+/// `stat`, and for `cgroup`, of which the first lines are enough.
 ///
 /// # Errors
-/// As [`open`], and those of read(2).
+/// Those of [`open`] and read(2).
 pub fn read_some(path: &Path) -> io::Result<Vec<u8>> {
     read_start(open(path)?, 4096)
 }
 
-/// All that `path` holds, whatever it is: also what comes through a pipe, as ss reads it.
+/// The contents of `path`, which may be a file of any kind. Like ss, this reads pipes, too.
 ///
 /// # Errors
 /// Those of open(2) and read(2).
@@ -88,7 +89,8 @@ pub fn read_any(path: &Path) -> io::Result<Vec<u8>> {
     read_start(File::open(path)?, u64::MAX)
 }
 
-// For all of them, so that there is one copy of std's part of it.
+/// Reads at most `most` bytes. All reads go through here, so that the binary has only one copy
+/// of std's generic code.
 fn read_start(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;

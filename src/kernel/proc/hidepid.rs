@@ -1,4 +1,4 @@
-//! Whether a `/proc` shows every process: the option `hidepid` of its mount.
+//! Detects a `/proc` that hides processes: the mount option `hidepid` of proc(5).
 
 use std::fs;
 use std::path::Path;
@@ -7,18 +7,19 @@ use super::file::read_text;
 use super::mounts;
 use crate::sys::CAP_SYS_PTRACE;
 
-/// Whether the `/proc` that is mounted at `proc_root` leaves out processes that this one
-/// may not trace (`hidepid` of proc(5)).
+/// Whether the `/proc` mounted at `proc_root` hides processes from this process: it has the
+/// option `hidepid`, and this process lacks the capability that overrides the option.
 pub fn hides_processes(proc_root: &Path) -> bool {
-    /// The inode of the host's user namespace (`PROC_USER_INIT_INO` of the kernel).
+    /// The link to the user namespace of the host. Its inode is `PROC_USER_INIT_INO` of the
+    /// kernel.
     const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
     let mounts = mounts::read(Path::new("/proc/self")).unwrap_or_default();
     let is_at_root = |line: &&[u8]| mounts::path(line).as_deref() == Some(proc_root);
     let mut lines = mounts.split(|byte| *byte == b'\n');
-    // The last one hides those below it.
-    let of_proc = lines.rfind(is_at_root).map(String::from_utf8_lossy);
-    let of_proc = of_proc.unwrap_or_default();
-    let options = of_proc.split([' ', ',']);
+    // If several file systems are mounted there, the last one covers the others.
+    let mount = lines.rfind(is_at_root).map(String::from_utf8_lossy);
+    let mount = mount.unwrap_or_default();
+    let options = mount.split([' ', ',']);
     let mut levels = options.filter_map(|option| option.strip_prefix("hidepid="));
     let hides = levels.any(|level| level != "0" && level != "off");
     let status = read_text(Path::new("/proc/self/status")).unwrap_or_default();
@@ -26,9 +27,9 @@ pub fn hides_processes(proc_root: &Path) -> bool {
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:\t"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    // In another user namespace, a capability says nothing about processes of the host.
-    let of_user = fs::read_link("/proc/self/ns/user");
-    let is_of_host = of_user.is_ok_and(|link| link.as_os_str() == HOST_USER_NAMESPACE);
-    let may_trace = is_of_host && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) != 0;
+    // A capability in another user namespace does not apply to the processes of the host.
+    let namespace = fs::read_link("/proc/self/ns/user");
+    let is_on_host = namespace.is_ok_and(|link| link.as_os_str() == HOST_USER_NAMESPACE);
+    let may_trace = is_on_host && effective.unwrap_or(0) & (1 << CAP_SYS_PTRACE) != 0;
     hides && !may_trace
 }

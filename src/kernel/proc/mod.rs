@@ -1,4 +1,5 @@
-//! Files below `/proc`: their lines, their rows, and facts about processes.
+//! The files of `/proc`: reading them safely, splitting them into lines and rows, and the facts
+//! about processes, mounts and socket counts in them.
 
 pub mod device;
 pub mod file;

@@ -1,6 +1,9 @@
-//! What is mounted, by `/proc/PID/mountinfo` (proc(5)), and which network namespaces are
-//! mounted as files. Such a mount keeps its namespace alive without a process, as
-//! `ip netns add` does.
+//! The mounts in `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), and among them the network
+//! namespaces that are mounted on files. Such a mount, as `ip netns add` makes it, keeps its
+//! namespace alive without a process.
+//!
+//! Functions that take a `process` expect its directory in `/proc`, and return the mounts that
+//! the process sees.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,9 +13,8 @@ use std::path::{Path, PathBuf};
 use super::file::{self, MOST_BYTES};
 use super::process::inode_of_link;
 
-/// Calls `each` with every network namespace that is mounted where the process with this
-/// directory in `/proc` sees it: with its inode, and the path of the mount below the root
-/// directory of that process.
+/// Calls `each` for every network namespace that is mounted on a file: with the namespace's
+/// inode, and the path of the mount below the root directory of the process.
 ///
 /// # Errors
 /// If the mounts cannot be read.
@@ -28,11 +30,10 @@ pub fn for_each_network_namespace(
     Ok(())
 }
 
-/// The `mountinfo` of the process with this directory in `/proc`. The paths in it may be
-/// any bytes.
+/// The contents of `mountinfo`. The paths in it may contain any bytes.
 ///
 /// # Errors
-/// If it cannot be read, or is too long.
+/// If the file cannot be read or is too long.
 pub fn read(process: &Path) -> io::Result<Vec<u8>> {
     file::read(&process.join("mountinfo"), MOST_BYTES)
 }
@@ -42,11 +43,10 @@ pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b' ')
 }
 
-/// Where the process with this directory in `/proc` sees a file system of this type that
-/// is mounted there first.
+/// The path of the first mount of a file system of type `wanted`.
 ///
 /// # Errors
-/// If it sees none, or its mounts cannot be read.
+/// If there is none, or if the mounts cannot be read.
 pub fn first_of_type(process: &Path, wanted: &[u8]) -> io::Result<PathBuf> {
     let text = read(process)?;
     let mut lines = text.split(|byte| *byte == b'\n');
@@ -55,7 +55,7 @@ pub fn first_of_type(process: &Path, wanted: &[u8]) -> io::Result<PathBuf> {
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Where the file system in a line of `mountinfo` is mounted.
+/// The path of the mount in a line of `mountinfo`.
 pub fn path(line: &[u8]) -> Option<PathBuf> {
     Some(unescaped(fields(line).nth(4)?))
 }
@@ -65,31 +65,33 @@ fn kind(line: &[u8]) -> Option<&[u8]> {
     fields(line).skip_while(|field| *field != b"-").nth(1)
 }
 
-/// The inode and the path in a line of `mountinfo`, if it is one of a network namespace:
+/// The inode and the path of the network namespace that a line of `mountinfo` mounts. `None`
+/// if it mounts something else. Example:
 /// `529 25 0:4 net:[4026532221] /run/netns/blue rw shared:4 - nsfs nsfs rw`.
 fn network_namespace_in(line: &[u8]) -> Option<(u64, PathBuf)> {
     let mut fields = fields(line).skip(3);
     let (root, path) = (fields.next()?, fields.next()?);
     let inode = inode_of_link(Path::new(str::from_utf8(root).ok()?), "net")?;
-    // A file of this name can be mounted, too.
+    // The type is checked because a file with such a name can be mounted, too.
     (kind(line) == Some(b"nsfs")).then(|| (inode, unescaped(path)))
 }
 
-/// The kernel writes blanks and backslashes in a path as `\` and three octal digits.
+/// Decodes the escapes in a path: the kernel writes blanks, newlines and backslashes as `\`
+/// and three octal digits.
 fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = path;
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..3).filter(|_| *first == b'\\');
+    while let [first, following @ ..] = rest {
+        let digits = following.get(..3).filter(|_| *first == b'\\');
         let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
         match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 bytes.push(byte);
-                rest = &after[3..];
+                rest = &following[3..];
             }
             None => {
                 bytes.push(*first);
-                rest = after;
+                rest = following;
             }
         }
     }
@@ -103,7 +105,7 @@ mod tests {
     use tempfile::TempDir;
 
     #[test]
-    fn mounts_of_network_namespaces_are_found_among_others() {
+    fn network_namespaces_are_found_among_other_mounts() {
         let directory = TempDir::new().unwrap();
         let mounts = "\
             25 1 0:23 / / rw shared:1 - ext4 /dev/sda1 rw\n\
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_can_be_any_bytes() {
+    fn a_mount_path_may_contain_any_bytes() {
         let directory = TempDir::new().unwrap();
         let mounts = b"\
             24 1 0:22 / /a\xff rw - tmpfs cgroup2 rw\n\

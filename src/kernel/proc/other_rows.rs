@@ -1,25 +1,25 @@
-//! The rows of `/proc/net/unix`, `packet`, `netlink` and `protocols`: which field is
-//! which. A row with a field that is missing or no number is `None`.
+//! The rows of `/proc/net/unix`, `packet`, `netlink` and `protocols`, and the meaning of their
+//! fields.
 
 /// A row of `/proc/net/unix`: `Num RefCount Protocol Flags Type St Inode Path`.
 pub struct UnixRow<'a> {
-    /// It listens (`__SO_ACCEPTCON` is among its flags).
+    /// Whether the socket listens: its flags include `__SO_ACCEPTCON`.
     pub listens: bool,
-    /// Its type, such as `SOCK_STREAM`.
+    /// The type of the socket, such as `SOCK_STREAM`.
     pub kind: u32,
-    /// Its state (`SS_CONNECTED` and the like of the kernel's `net.h`).
+    /// The state of the socket, such as `SS_CONNECTED` (`linux/net.h`).
     pub state: u32,
-    /// Its inode.
+    /// The inode of the socket.
     pub inode: u32,
-    /// Its name up to the first blank, or nothing.
+    /// The name of the socket up to its first blank. Empty if the socket has no name.
     pub name: &'a [u8],
 }
 
 impl<'a> UnixRow<'a> {
-    /// The row in `line`.
+    /// Parses a line. `None` if a field is missing or is not a number.
     pub fn parse(line: &'a [u8]) -> Option<UnixRow<'a>> {
         const __SO_ACCEPTCON: u32 = 1 << 16;
-        // A name may hold other white space.
+        // Only blanks and tabs end a field, because a name may contain other white space.
         let mut words = line
             .split(|byte| matches!(byte, b' ' | b'\t'))
             .filter(|word| !word.is_empty());
@@ -36,22 +36,22 @@ impl<'a> UnixRow<'a> {
 
 /// A row of `/proc/net/packet`: `sk RefCnt Type Proto Iface R Rmem User Inode`.
 pub struct PacketRow {
-    /// Its type, such as `SOCK_RAW`.
+    /// The type of the socket, such as `SOCK_RAW`.
     pub kind: u32,
-    /// The protocol of the link layer that it receives (`ETH_P_ALL` and the like).
+    /// The link-layer protocol that the socket receives, such as `ETH_P_ALL`.
     pub protocol: u32,
-    /// The index of its interface, or 0 for all.
+    /// The index of the interface that the socket is bound to. 0 means all interfaces.
     pub interface: u32,
-    /// How many bytes wait to be read.
+    /// The bytes waiting to be read.
     pub rmem: u32,
-    /// The user id of its owner.
+    /// The user id of the owner.
     pub uid: u32,
-    /// Its inode.
+    /// The inode of the socket.
     pub inode: u32,
 }
 
 impl PacketRow {
-    /// The row in `line`.
+    /// Parses a line. `None` if a field is missing or is not a number.
     pub fn parse(line: &[u8]) -> Option<PacketRow> {
         let mut words = words(line);
         let (kind, protocol) = (number(words.nth(2), 10)?, number(words.next(), 16)?);
@@ -69,24 +69,24 @@ impl PacketRow {
 
 /// A row of `/proc/net/netlink`: `sk Eth Pid Groups Rmem Wmem Dump …`.
 pub struct NetlinkRow {
-    /// Where it is in the kernel's memory.
+    /// The address of the socket in the kernel's memory.
     pub pointer: u64,
-    /// Its protocol, such as `NETLINK_ROUTE`.
+    /// The protocol of the socket, such as `NETLINK_ROUTE`.
     pub protocol: u64,
-    /// Its port: a process id, or another number of 32 bits.
+    /// The port id: a process id or any other 32-bit number.
     pub port: u64,
-    /// The multicast groups that it is in, as bits.
+    /// The multicast groups that the socket has joined, one bit for each.
     pub groups: u64,
-    /// How many bytes wait to be read.
+    /// The bytes waiting to be read.
     pub rmem: u64,
-    /// How many bytes wait to be sent.
+    /// The bytes waiting to be sent.
     pub wmem: u64,
-    /// Where the callback of its running dump is in the kernel's memory, or 0.
+    /// The address of the running dump's callback in the kernel's memory. 0 if there is none.
     pub callback: u64,
 }
 
 impl NetlinkRow {
-    /// The row in `line`.
+    /// Parses a line. `None` if a field is missing or is not a number.
     pub fn parse(line: &[u8]) -> Option<NetlinkRow> {
         let mut words = words(line);
         let mut next = |base| u64::from_str_radix(text(words.next()?)?, base).ok();
@@ -102,8 +102,8 @@ impl NetlinkRow {
     }
 }
 
-/// How many sockets a protocol has, by a row of `/proc/net/protocols`: `protocol size
-/// sockets …`. Both are text, and empty where the row ends before them.
+/// The name of a protocol and its number of sockets, from a row of `/proc/net/protocols`:
+/// `protocol size sockets …`. Both are text. A missing field is empty.
 pub fn protocol_and_sockets(line: &str) -> (&str, &str) {
     let mut words = line.split_ascii_whitespace();
     let name = words.next().unwrap_or_default();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sockets_of_a_protocol_are_its_third_field() {
+    fn the_third_field_counts_the_sockets_of_a_protocol() {
         let line = "DCCPv6    1432      0      -1   NI       0   yes  dccp";
         assert_eq!(protocol_and_sockets(line), ("DCCPv6", "0"));
         assert_eq!(protocol_and_sockets("DCCP 1432"), ("DCCP", ""));

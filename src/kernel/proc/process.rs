@@ -1,4 +1,7 @@
-//! Facts about processes, from the files of `/proc/PID`.
+//! Facts about processes, from the files in `/proc/PID`.
+//!
+//! Functions that take a `directory` expect the one of a process in `/proc`, or of a thread
+//! in `/proc/PID/task`.
 
 use std::fs::{self, ReadDir};
 use std::io::{self, ErrorKind};
@@ -10,7 +13,8 @@ use crate::sys::{self, FileIds};
 
 use super::file::{self, read_some};
 
-/// Calls `each` with every entry of `directory` whose name is a number, and its path.
+/// Calls `each` for every entry of `directory` whose name is a number: with that number and
+/// the entry's path.
 ///
 /// # Errors
 /// If `directory` cannot be read.
@@ -21,19 +25,19 @@ pub fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io
     })
 }
 
-/// As [`for_each_number`], until `each` breaks.
+/// Like [`for_each_number`], but stops when `each` breaks.
 ///
 /// # Errors
 /// If `directory` cannot be read.
 pub fn for_each_number_until(
     directory: &Path,
-    // Not a generic: so there is one copy in the binary, whatever is called.
+    // Not generic, so that the binary has only one copy of the loop.
     each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
 ) -> io::Result<()> {
     each_number_in(fs::read_dir(directory)?, directory.to_path_buf(), each)
 }
 
-/// As [`for_each_number_until`], with the opened directory and its path.
+/// Like [`for_each_number_until`], for a directory that is already open. `path` is its path.
 fn each_number_in(
     entries: ReadDir,
     mut path: PathBuf,
@@ -53,8 +57,7 @@ fn each_number_in(
     Ok(())
 }
 
-/// Calls `each` with every thread of the process with this directory in `/proc`, and the
-/// thread's own directory.
+/// Calls `each` for every thread of a process: with the thread's id and its directory.
 ///
 /// # Errors
 /// If the threads cannot be listed.
@@ -62,10 +65,11 @@ pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Re
     for_each_number(&directory.join("task"), each)
 }
 
-/// Calls `each` with the directory of each thread that may have a table of descriptors of
-/// its own (unshare(2) with CLONE_FILES), until `each` breaks. The first thread of the
-/// process with this directory in `/proc` is not among them, because the process's own
-/// directory shows its table, unless that thread has ended.
+/// Calls `each` with the directory of every thread of a process that may have a descriptor
+/// table of its own (unshare(2) with CLONE_FILES), until `each` breaks.
+///
+/// The first thread is left out, because the directory of the process shows its table. So is
+/// every thread that certainly shares a table with the one before it.
 ///
 /// # Errors
 /// If the threads cannot be listed.
@@ -76,25 +80,25 @@ pub fn for_each_separate_table(
     let own_id = std::process::id();
     let id_in = |link: &Path| link.to_str()?.parse::<u32>().ok();
     let first = directory.file_name().map(Path::new).and_then(id_in);
-    // Only a `/proc` that numbers processes as the kernel does for this one says which
-    // threads can be asked about.
+    // kcmp(2) needs the ids of the threads in our PID namespace. The `/proc` may show those
+    // of another one, unless it shows us our own id.
     let shown_id = directory
         .parent()
         .map(|proc| fs::read_link(proc.join("self")));
-    let can_ask = shown_id.is_some_and(|id| id.is_ok_and(|id| id_in(&id) == Some(own_id)));
-    let mut last = first.filter(|_| can_ask);
+    let can_compare = shown_id.is_some_and(|id| id.is_ok_and(|id| id_in(&id) == Some(own_id)));
+    let mut last = first.filter(|_| can_compare);
     for_each_number_until(&directory.join("task"), &mut |thread, path| {
         if first == Some(thread) || last.is_some_and(|last| sys::share_descriptors(last, thread)) {
             return ControlFlow::Continue(());
         }
-        last = can_ask.then_some(thread);
+        last = can_compare.then_some(thread);
         each(path)
     })
 }
 
-/// Calls `each` with every descriptor of the process or thread with this directory, until
-/// `each` breaks: with its number, and with the inode of its socket, if it is one. It is
-/// an error if the descriptor was closed meanwhile, or may not be read.
+/// Calls `each` for every descriptor of a process or thread, until `each` breaks: with the
+/// descriptor's number, and with the inode of its socket or `None` if it is no socket. If the
+/// descriptor has been closed meanwhile or may not be read, `each` gets an error instead.
 ///
 /// # Errors
 /// If the descriptors cannot be listed.
@@ -102,11 +106,11 @@ pub fn for_each_descriptor(
     directory: &Path,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    descriptors(Access::of_this_user(directory), each)
+    list_descriptors(Access::as_this_user(directory), each)
 }
 
-/// As [`for_each_descriptor`], if need be and this process is root, as the user of the
-/// process. `each` may be called as that user: it may only read.
+/// Like [`for_each_descriptor`], but if that is refused and this process is root, reads as
+/// the user of the other process. `each` may run as that user, too, so it may only read.
 ///
 /// # Errors
 /// If the descriptors cannot be listed.
@@ -114,41 +118,40 @@ pub fn for_each_descriptor_as_owner(
     directory: &Path,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    descriptors(Access::of_owner(directory), each)
+    list_descriptors(Access::as_owner(directory), each)
 }
 
-fn descriptors(
+fn list_descriptors(
     mut access: Access<'_>,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let fds = access.directory.join("fd");
-    let entries = access.to(|| fs::read_dir(&fds))?;
+    let entries = access.read(|| fs::read_dir(&fds))?;
     each_number_in(entries, fds, &mut |fd, path| {
-        let link = access.to(|| fs::read_link(path));
+        let link = access.read(|| fs::read_link(path));
         each(fd, link.map(|link| inode_of_link(&link, "socket")))
     })
 }
 
-/// The link that names the network namespace of the process or thread with this directory,
-/// read as its user where that helps, as in [`for_each_descriptor_as_owner`].
+/// The link that names the network namespace of a process or thread. If reading it is
+/// refused and this process is root, reads it as the user of the other process.
 ///
 /// # Errors
 /// If it cannot be read.
 pub fn network_namespace_link(directory: &Path) -> io::Result<PathBuf> {
-    Access::of_owner(directory).to(|| fs::read_link(directory.join("ns/net")))
+    Access::as_owner(directory).read(|| fs::read_link(directory.join("ns/net")))
 }
 
-/// How the files of one process or thread are read.
+/// Reads the files of one process or thread, if need be as its user.
 struct Access<'a> {
     directory: &'a Path,
     may_become_owner: bool,
-    /// The ids of its user, once this process has taken them. They are given back when the
-    /// value is dropped.
+    /// The ids of that user, while this process has them. Dropping them restores our own.
     owner: Option<FileIds>,
 }
 
 impl Access<'_> {
-    fn of_this_user(directory: &Path) -> Access<'_> {
+    fn as_this_user(directory: &Path) -> Access<'_> {
         Access {
             directory,
             may_become_owner: false,
@@ -156,15 +159,15 @@ impl Access<'_> {
         }
     }
 
-    fn of_owner(directory: &Path) -> Access<'_> {
+    fn as_owner(directory: &Path) -> Access<'_> {
         Access {
             may_become_owner: true,
-            ..Access::of_this_user(directory)
+            ..Access::as_this_user(directory)
         }
     }
 
-    /// Does `read`, and once more with the ids of the user if it is refused.
-    fn to<T>(&mut self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    /// Calls `read`, and again with the ids of the user if the first call was refused.
+    fn read<T>(&mut self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let result = read();
         match is_refused(&result) && self.become_owner() {
             true => read(),
@@ -172,13 +175,14 @@ impl Access<'_> {
         }
     }
 
-    /// Takes the ids of the user, unless that was tried before.
+    /// Switches to the ids of the user. Returns whether that succeeded, and false if it was
+    /// tried before.
     fn become_owner(&mut self) -> bool {
         if !std::mem::take(&mut self.may_become_owner) {
             return false;
         }
-        // It belongs to the effective user, or to root if the process is not dumpable. Its
-        // user may not read it then, either.
+        // `fd` belongs to the effective user of the process, or to root if the process is
+        // not dumpable. In the second case, its user may not read it, either.
         let owner = fs::metadata(self.directory.join("fd"));
         self.owner = owner
             .ok()
@@ -187,52 +191,51 @@ impl Access<'_> {
     }
 }
 
-/// Whether this process lacks the permission.
+/// Whether this is the error of a missing permission (`EACCES` or `EPERM`).
 pub fn is_refused<T>(result: &io::Result<T>) -> bool {
     let refused = ErrorKind::PermissionDenied;
     result.as_ref().is_err_and(|error| error.kind() == refused)
 }
 
-/// The inode of the network namespace of the process or thread with this directory.
-/// `None` if the kernel writes it in a way that is not known.
+/// The inode of the network namespace of a process or thread. `None` if the link has an
+/// unknown form.
 ///
 /// # Errors
-/// If its link cannot be read.
+/// If the link cannot be read.
 pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
     let link = fs::read_link(directory.join("ns/net"))?;
     Ok(inode_of_link(&link, "net"))
 }
 
-/// Whether this descriptor of the process with this directory is the socket with this
-/// inode. The link is read as in [`for_each_descriptor_as_owner`]. Also false if it may not
-/// be read.
+/// Whether the descriptor `fd` of a process is the socket with this inode. Reads it as in
+/// [`for_each_descriptor_as_owner`]. False if it cannot be read.
 pub fn holds_socket(directory: &Path, fd: u32, inode: u64) -> bool {
     let path = directory.join("fd").join(fd.to_string());
-    let link = Access::of_owner(directory).to(|| fs::read_link(&path));
+    let link = Access::as_owner(directory).read(|| fs::read_link(&path));
     link.is_ok_and(|link| inode_of_link(&link, "socket") == Some(inode))
 }
 
-/// The inode in a link of this kind, such as 123 in `socket:[123]`.
+/// The inode in a link of this kind: 123 in `socket:[123]` if `kind` is `socket`.
 pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
     let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;
     link.strip_suffix(']')?.parse().ok()
 }
 
-/// The whole name of the process with this directory in `/proc`, from `comm`.
+/// The whole name of a process, from `comm`.
 ///
 /// # Errors
-/// If the file cannot be read: the process may have ended.
+/// If the file cannot be read, because the process has exited, for example.
 pub fn name_in_comm(directory: &Path) -> io::Result<Vec<u8>> {
     let mut name = read_some(&directory.join("comm"))?;
     name.pop_if(|last| *last == b'\n');
     Ok(name)
 }
 
-/// The name of the process as ss reads it, from `stat`: in `PID (NAME) S ...` what
-/// stands before the first `)`, even if the name holds one.
+/// The name of a process as ss reads it, from `stat`: the text between the first `(` and the
+/// first `)` of `PID (NAME) S ...`. If the name contains a `)`, it is cut there.
 ///
 /// # Errors
-/// As [`name_in_comm`].
+/// Those of [`name_in_comm`].
 pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
     let stat = read_some(&directory.join("stat"))?;
     let mut parts = stat.splitn(2, |byte| *byte == b'(');
@@ -244,11 +247,11 @@ pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
         .to_vec())
 }
 
-/// The children of all threads of the process with this directory. The kernel lists them
-/// if it has `CONFIG_PROC_CHILDREN`.
+/// The ids of the children of a process, which are those of all its threads. Requires a
+/// kernel with `CONFIG_PROC_CHILDREN`.
 ///
 /// # Errors
-/// If the threads or the children of one cannot be listed.
+/// If the threads, or the children of one thread, cannot be listed.
 pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     let mut failure = None;
@@ -262,7 +265,7 @@ pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
                 let words = words.filter_map(|word| str::from_utf8(word).ok());
                 children.extend(words.flat_map(str::parse::<u32>));
             }
-            // The thread has ended meanwhile.
+            // The thread has exited meanwhile.
             Err(error) if is_process_gone(&error) => {}
             Err(error) => failure = Some(error),
         }
@@ -273,34 +276,37 @@ pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
     }
 }
 
-/// A list of children with more bytes is an error, and so are lists of more children in
-/// all: a machine has no more processes (`PID_MAX_LIMIT` of the kernel).
+/// The limit for the bytes of one list of children, and for the number of children of all
+/// threads: more would be an error. No machine has more processes (`PID_MAX_LIMIT` of the
+/// kernel).
 const MOST_CHILDREN: u64 = 4 << 20;
 
-/// What `/proc/PID/stat` says of a process.
+/// The fields of `/proc/PID/stat` that this program uses, of a process or thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// It has ended, or is about to: all of its threads. Its descriptors may not be
-    /// readable any more.
+    /// All threads of the process have exited or are exiting. Its descriptors may no longer
+    /// be readable.
     pub has_ended: bool,
-    /// Its first thread has ended, or is about to. The others may run.
+    /// The first thread has exited or is exiting. Other threads may still run.
     pub first_thread_has_ended: bool,
-    /// The process id of its parent.
+    /// The process id of the parent.
     pub parent: u32,
-    /// In clock ticks since the boot.
+    /// When the process was started, in clock ticks since the boot.
     pub start_time: u64,
 }
 
-/// The kernel's flag of a process that is ending (`include/linux/sched.h`).
+/// The flag of a process that is exiting (`include/linux/sched.h` of the kernel).
 const PF_EXITING: u32 = 0x4;
 
-/// `PID (NAME) STATE PPID ...`: NAME may hold anything, so what follows its last
-/// parenthesis counts. The flags are the 9th field, the number of threads is the 20th, the
-/// start time is the 22nd (proc(5)). The state and the flags are those of the first thread,
-/// which may end before the others.
+/// Reads `stat` of a process or thread: `PID (NAME) STATE PPID ...`. NAME may contain
+/// anything, so the fields after it are found after the last `)`.
+///
+/// The flags are the 9th field, the number of threads is the 20th, and the start time is the
+/// 22nd (proc(5)). The state and the flags are those of the first thread, which may exit
+/// before the others.
 ///
 /// # Errors
-/// If the file cannot be read, or is not one.
+/// If the file cannot be read or has another form.
 pub fn read_stat(directory: &Path) -> io::Result<Stat> {
     let text = read_some(&directory.join("stat"))?;
     let stat = || {
@@ -323,8 +329,8 @@ pub fn read_stat(directory: &Path) -> io::Result<Stat> {
     stat().ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
-/// Whether a thread of the process with this directory has not ended. A thread has no
-/// further threads.
+/// Whether a thread of this process is still running. False for the directory of a thread,
+/// which does not list threads.
 fn has_running_thread(directory: &Path) -> bool {
     let mut is_running = false;
     let listed = for_each_thread(directory, |_, thread| {
@@ -333,13 +339,13 @@ fn has_running_thread(directory: &Path) -> bool {
     listed.is_ok() && is_running
 }
 
-/// Whether the thread with this directory has ended, so that it has no descriptors: the
-/// first one, if it is the directory of a process.
+/// Whether a thread has exited and thus has no descriptors. For the directory of a process,
+/// this is about its first thread.
 pub fn has_no_descriptors(directory: &Path) -> bool {
     read_stat(directory).is_ok_and(|stat| stat.first_thread_has_ended)
 }
 
-/// Whether this is the error of a file of a process that has ended (`ENOENT`,
+/// Whether this error means that the process or thread of a file has exited (`ENOENT` or
 /// `ESRCH`).
 pub fn is_process_gone(error: &io::Error) -> bool {
     const ESRCH: i32 = 3;
@@ -352,7 +358,7 @@ mod tests {
     use tempfile::TempDir;
 
     #[test]
-    fn ss_finds_a_name_up_to_its_first_closing_parenthesis() {
+    fn ss_cuts_a_name_at_its_first_closing_parenthesis() {
         let directory = TempDir::new().unwrap();
         let name_in = |stat: &[u8]| {
             fs::write(directory.path().join("stat"), stat).unwrap();
@@ -366,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_of_stat_follow_a_name_that_holds_anything() {
+    fn the_name_in_stat_may_contain_parentheses() {
         let directory = TempDir::new().unwrap();
         let stat = |text: String| {
             fs::write(directory.path().join("stat"), text).unwrap();
@@ -389,13 +395,13 @@ mod tests {
     }
 
     #[test]
-    fn each_descriptor_has_the_inode_of_its_socket() {
+    fn descriptors_are_listed_with_their_socket_inodes() {
         let directory = TempDir::new().unwrap();
         let fds = directory.path().join("fd");
         fs::create_dir(&fds).unwrap();
         std::os::unix::fs::symlink("socket:[5]", fds.join("3")).unwrap();
         std::os::unix::fs::symlink("pipe:[6]", fds.join("4")).unwrap();
-        fs::write(fds.join("9"), "no link").unwrap();
+        fs::write(fds.join("9"), "not a link").unwrap();
         let mut found = Vec::new();
         let mut each = |fd, socket: io::Result<Option<u64>>| {
             found.push((fd, socket.map_err(|error| error.kind())));

@@ -1,13 +1,13 @@
-//! The rows of `/proc/net/{tcp,tcp6,udp,udp6,raw,raw6}`: which field is which, and how
-//! a line becomes a socket. Nothing here allocates.
+//! The rows of `/proc/net/{tcp,tcp6,udp,udp6,raw,raw6}`: the meaning of each field, and the
+//! decoding of a row into a socket. Nothing here allocates.
 //!
-//! Fields are separated by blanks and found by counting them, never by byte offset.
-//! Widths, padding and the number of fields differ between kernels. The format is
-//! described in the kernel's `Documentation/networking/proc_net_tcp.rst`.
+//! Fields are separated by blanks and are found by counting, never by byte offset, because
+//! widths, padding and the number of fields differ between kernels. The kernel's
+//! `Documentation/networking/proc_net_tcp.rst` describes the format.
 //!
-//! [`row_fields`] names the fields and leaves them as text, because readers differ in
-//! what they accept: [`decode_row`] skips a row whose address cannot be read, and
-//! the program under the name ss must accept what ss accepts.
+//! [`row_fields`] leaves the fields as text, because its callers differ in what they accept:
+//! [`decode_row`] rejects a row whose address cannot be read, but the program under the name
+//! ss must accept whatever ss accepts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,27 +20,27 @@ use crate::listener::{Endpoint, Listener, Protocol};
 pub struct ListenerRow {
     /// The local address and port.
     pub local: Endpoint,
-    /// `rem_address`: the peer. `None` if it cannot be read.
+    /// `rem_address`: the address and port of the peer. `None` if it cannot be read.
     pub peer: Option<Endpoint>,
-    /// `tx_queue`: bytes waiting to be sent. 0 for a TCP listener, unless it was
-    /// connected before.
+    /// `tx_queue`: the bytes waiting to be sent. 0 for a TCP listener, unless it was connected
+    /// before.
     pub tx_queue: u32,
-    /// `rx_queue`: bytes waiting to be read. For a TCP listener, connections
+    /// `rx_queue`: the bytes waiting to be read, or for a TCP listener, the connections
     /// waiting to be accepted.
     pub rx_queue: u32,
-    /// The user id of the owner. `None` if it is absent, or -1, which gVisor writes.
+    /// The user id of the owner. `None` if the field is missing, or -1 as in gVisor.
     pub uid: Option<u32>,
-    /// The inode of the socket. 0 if it is absent.
+    /// The inode of the socket. 0 if the field is missing.
     pub inode: u64,
 }
 
-/// The kind of socket that a row describes.
+/// The socket that a row describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodedRow {
     /// A TCP socket in LISTEN, or a UDP socket that is not connected.
     Listener(ListenerRow),
-    /// A TCP connection in SYN_RECV: its handshake is not complete. Before Linux
-    /// 4.4 these stand among the listeners.
+    /// A TCP connection in SYN_RECV, whose handshake is not complete. Before Linux 4.4, these
+    /// are mixed in with the listeners.
     SynRecv,
     /// A socket in any other state.
     Connection,
@@ -49,17 +49,17 @@ pub enum DecodedRow {
 /// Why a row cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowError {
-    /// It does not start with digits and a colon.
+    /// The line does not start with digits and a colon.
     NotARow,
-    /// It does not fit the scanner's buffer.
+    /// The line does not fit into the buffer of the scanner.
     TooLong,
-    /// It ends before its fourth field, the state.
+    /// The row ends before its fourth field, the state.
     TooFewFields,
     /// The local address has no colon.
     NoColon,
-    /// The address is not 8 or 32 digits long, or the port not 1 to 4.
+    /// The address does not have 8 or 32 digits, the port 1 to 4, or the state 1 or 2.
     WrongLength,
-    /// A character is not a hex digit.
+    /// A character is not a hexadecimal digit.
     NotHex,
 }
 
@@ -78,8 +78,8 @@ impl fmt::Display for RowError {
 
 impl std::error::Error for RowError {}
 
-/// The fields of a row. `None` if `line` is not a row but a header, a blank line or
-/// other text: a row starts with digits and a colon.
+/// Splits a row into its fields. `None` if `line` does not start with digits and a colon, so
+/// that it is a header, a blank line or other text instead of a row.
 pub fn row_fields(line: &[u8]) -> Option<Fields<'_>> {
     let mut words = Words(line);
     let slot = words.next().strip_suffix(b":")?;
@@ -92,12 +92,12 @@ pub fn row_fields(line: &[u8]) -> Option<Fields<'_>> {
     })
 }
 
-/// The first fields of a row, as text. A field that the row does not have is empty.
+/// The first fields of a row, as text. A missing field is empty.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
-    /// `local_address`: an address and a port, as [`decode_endpoint`] reads them.
+    /// `local_address`: the local address and port, for [`decode_endpoint`].
     pub local: &'a [u8],
-    /// `rem_address`: the same of the peer.
+    /// `rem_address`: the address and port of the peer, for [`decode_endpoint`].
     pub remote: &'a [u8],
     /// `st`: the state.
     pub state: &'a [u8],
@@ -105,12 +105,13 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Whether another field follows the state. Then the state is not cut short.
+    /// Whether another field follows the state. If so, the state cannot be cut short.
     pub fn has_field_after_state(&self) -> bool {
         !self.rest.clone().next().is_empty()
     }
 
-    /// The fields after the state. Few rows are read that far: most are connections.
+    /// Splits the fields after the state. `row_fields` does not, because most rows are
+    /// connections, of which only the state is needed.
     pub fn after_state(&self) -> MoreFields<'a> {
         let mut words = self.rest.clone();
         MoreFields {
@@ -125,36 +126,35 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The fields of a row after its state, as text. A field that the row does not have is
-/// empty.
+/// The fields of a row after its state, as text. A missing field is empty.
 #[derive(Clone, Debug)]
 pub struct MoreFields<'a> {
     /// `tx_queue:rx_queue`, both in hex.
     pub queues: &'a [u8],
-    /// `tr:tm->when`: which timer runs, and in how many hundredths of a second it
+    /// `tr:tm->when`: the kind of the running timer, and the hundredths of a second until it
     /// expires, both in hex.
     pub timer: &'a [u8],
-    /// `retrnsmt`: how often a segment was sent again, in hex.
+    /// `retrnsmt`: the number of retransmissions, in hex.
     pub retransmissions: &'a [u8],
     /// `uid`: the user id of the owner. gVisor writes -1 if there is none.
     pub uid: &'a [u8],
-    /// `timeout`: how many probes have no answer.
+    /// `timeout`: the number of probes that were not answered.
     pub probes: &'a [u8],
-    /// `inode`: that of the socket.
+    /// `inode`: the inode of the socket.
     pub inode: &'a [u8],
     rest: Words<'a>,
 }
 
 impl<'a> MoreFields<'a> {
-    /// Where the socket is in the kernel's memory, in hex.
+    /// The address of the socket in the kernel's memory, in hex.
     pub fn pointer(&self) -> &'a [u8] {
-        // The number of references precedes it.
+        // The reference count comes before it.
         self.rest.clone().nth(1)
     }
 
-    /// The fields that follow: the retransmission timeout and how long an ACK is delayed,
-    /// both in hundredths of a second; the quick ACKs, doubled; the congestion window and
-    /// the slow start threshold. `None` if the row ends before them, as in TIME-WAIT.
+    /// The five fields after the pointer: the retransmission timeout and the ACK delay, both
+    /// in hundredths of a second; twice the number of quick ACKs; the congestion window; and
+    /// the slow start threshold. `None` if the row has no such fields, as in TIME-WAIT.
     pub fn congestion(&self) -> Option<[&'a [u8]; 5]> {
         let mut words = self.rest.clone();
         words.nth(1);
@@ -162,18 +162,17 @@ impl<'a> MoreFields<'a> {
         (!congestion[0].is_empty()).then_some(congestion)
     }
 
-    /// What follows the last field that Linux writes for TCP, up to the end of the
-    /// line: fields of some vendors' kernels.
+    /// The text after the last field that Linux writes for TCP. The kernels of some vendors
+    /// add fields of their own there.
     pub fn vendor_fields(&self) -> &'a [u8] {
         let mut words = self.rest.clone();
-        // References, pointer, retransmission timeout, delayed ACKs, quick ACKs, and
-        // both thresholds.
+        // The reference count, the pointer and the fields of `congestion`.
         words.nth(6);
         words.0.trim_ascii_start()
     }
 }
 
-/// The words of a line, one after the other. After the last one come empty ones.
+/// Yields the words of a line one by one, and empty words after the last.
 #[derive(Clone, Debug)]
 struct Words<'a>(&'a [u8]);
 
@@ -197,12 +196,13 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Decodes the fields that [`row_fields`] found. A TCP listener is in the state
-/// LISTEN. A UDP socket that is bound and not connected is in CLOSE.
+/// Decodes the fields of a row in a table of `protocol`. A TCP listener is in the state
+/// LISTEN, a UDP socket that is bound and not connected in CLOSE.
 ///
 /// # Errors
-/// If the state, or the local address of a listener, cannot be read. Other fields
-/// may be absent or unreadable: queues and inode are then 0, and the peer `None`.
+/// If the state cannot be read, or if the row is a listener and its local address cannot be
+/// read. If other fields are missing or unreadable, the queues and the inode are 0, and the
+/// peer and the owner are `None`.
 pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<DecodedRow, RowError> {
     if fields.state.is_empty() {
         return Err(RowError::TooFewFields);
@@ -226,8 +226,8 @@ pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<DecodedRow,
     }))
 }
 
-/// Decodes `ADDRESS:PORT` in hex. The address has 8 digits for IPv4 and 32 for
-/// IPv6, the port 1 to 4.
+/// Decodes `ADDRESS:PORT` in hex. The address has 8 digits for IPv4 or 32 for IPv6, and the
+/// port has 1 to 4.
 ///
 /// # Errors
 /// [`RowError::NoColon`], [`RowError::WrongLength`], [`RowError::NotHex`].
@@ -252,17 +252,17 @@ pub fn decode_endpoint(text: &[u8]) -> Result<Endpoint, RowError> {
     Ok(Endpoint { port, address })
 }
 
-/// The four octets of one 32-bit word of an address, in network byte order.
+/// Decodes one 32-bit word of an address into its four octets, in network byte order.
 ///
-/// In memory, an address is in network byte order on every machine. The kernel
-/// reads each word of it as a native integer and prints that with `%08X`. So the
-/// bytes of that integer in native order are the octets.
+/// In the kernel's memory, an address is in network byte order on every machine. The kernel
+/// reads each word of it as a native integer and prints the integer with `%08X`. The octets
+/// are therefore the bytes of that integer in native order.
 fn decode_word(digits: &[u8]) -> Result<[u8; 4], RowError> {
     decode_hex(digits).map(u32::to_ne_bytes)
 }
 
-/// The low four bits are the state. Some Android phones set a higher one: they
-/// print LISTEN as `8A`.
+/// Decodes the state. Only the low four bits count, because some Android phones set a higher
+/// bit and print LISTEN as `8A`.
 fn decode_state(text: &[u8]) -> Result<u8, RowError> {
     if text.len() > 2 {
         return Err(RowError::WrongLength);
@@ -276,7 +276,7 @@ fn decode_queues(text: &[u8]) -> Option<(u32, u32)> {
     Some((queue(&text[..colon])?, queue(&text[colon + 1..])?))
 }
 
-/// The value of 1 to 8 hex digits, in either case.
+/// Decodes 1 to 8 hex digits, in upper or lower case.
 fn decode_hex(digits: &[u8]) -> Result<u32, RowError> {
     if digits.is_empty() || digits.len() > 8 {
         return Err(RowError::WrongLength);
@@ -310,9 +310,9 @@ impl ListenerRow {
 mod tests {
     use super::*;
 
-    /// How this machine's kernel prints the endpoint that a little-endian one
-    /// prints as `text`. A big-endian kernel prints the bytes of each word in
-    /// reverse.
+    /// Converts an endpoint that a little-endian kernel has printed to what the kernel of this
+    /// machine would print. A big-endian kernel prints the bytes of each word in reverse
+    /// order.
     fn native(text: &str) -> String {
         if cfg!(target_endian = "little") {
             return text.to_string();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_endpoint_has_its_error() {
+    fn broken_endpoints_are_told_apart() {
         let error = |text: &str| decode_endpoint(text.as_bytes()).unwrap_err();
         assert_eq!(error("0100007F0050"), RowError::NoColon);
         assert_eq!(error("0100007F:ZZZZ"), RowError::NotHex);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_row_of_a_listener_gives_all_its_fields() {
+    fn every_field_of_a_listener_is_decoded() {
         let tcp = listener(&TCP.replace("0100007F", "7F7F7F7F"), Protocol::Tcp);
         let expected = ListenerRow {
             peer: Some(Endpoint {
@@ -406,13 +406,13 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_that_gvisor_does_not_know_is_none() {
+    fn an_owner_of_minus_one_is_unknown() {
         let row = listener(&TCP.replace("  1000 ", "  -1 "), Protocol::Tcp);
         assert_eq!((row.uid, row.inode), (None, 1 << 32));
     }
 
     #[test]
-    fn only_a_socket_in_the_listening_state_is_a_listener() {
+    fn only_the_listening_state_makes_a_listener() {
         let tcp = |state| socket(&TCP.replace(" 0A ", state), Protocol::Tcp);
         assert_eq!(tcp(" 01 "), Ok(DecodedRow::Connection));
         assert_eq!(tcp(" 06 "), Ok(DecodedRow::Connection));
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_low_four_bits_are_the_state() {
+    fn only_the_low_four_bits_of_the_state_count() {
         listener(&TCP.replace(" 0A ", " 8A "), Protocol::Tcp);
     }
 
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_has_a_name() {
+    fn every_field_is_found_by_its_name() {
         let fields = row_fields(TCP.as_bytes()).unwrap();
         assert_eq!(fields.local, b"0100007F:1F90");
         assert_eq!(fields.remote, b"00000000:0000");
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_a_row_lacks_are_empty() {
+    fn missing_fields_are_empty() {
         let fields = row_fields(b"7: 00000000:0016 00000000:0000 0A").unwrap();
         assert!(!fields.has_field_after_state());
         let more = fields.after_state();
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_row_has_its_error() {
+    fn broken_rows_are_told_apart() {
         let error = |line: &str| socket(line, Protocol::Tcp).unwrap_err();
         assert_eq!(error("0:"), RowError::TooFewFields);
         assert_eq!(error("0: 0100007F:1F90 0:0"), RowError::TooFewFields);

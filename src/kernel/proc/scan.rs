@@ -1,28 +1,27 @@
-//! Splits the bytes of any `Read` into lines. A scanner has one buffer of fixed
-//! size and allocates nothing after it is made.
+//! Splits the bytes of a reader into lines. A scanner has one buffer of fixed size, which it
+//! allocates on first use.
 //!
-//! `BufRead::read_until` would copy each line into a vector. That vector would grow
-//! with the longest line, and a file can hold a line of any length.
+//! `BufRead::read_until` is not used, because it copies each line into a vector. That vector
+//! grows to the length of the longest line, and a line can have any length.
 
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
-/// The size of the buffer. A `read` of `/proc/net/tcp` returns at most a page. So
-/// two pages have room for one read and for the part of a line left over from the
-/// last.
+/// The size of the buffer. A read of `/proc/net/tcp` returns at most a page, so two pages
+/// have room for one read and for the unfinished line of the read before it.
 const BUFFER_SIZE: usize = 8192;
 const PAGE_SIZE: usize = 4096;
-/// A read of fewer bytes is short. The kernel had room for another row and had
-/// none.
+/// A read of fewer bytes than this is short. It had room for another row, so the kernel has
+/// no more rows.
 const SHORT_READ: usize = 2048;
-/// No row of these tables is longer. A read that leaves less room than this may have
-/// left out a row.
+/// The most bytes that a row of a table can have. If a read leaves less room than this, the
+/// kernel may have held back a row that did not fit.
 const LONGEST_ROW: usize = 256;
-/// After this many interrupted reads in a row, reading fails.
+/// The number of interrupted reads in a row after which reading fails.
 const MOST_INTERRUPTED: u32 = 100;
 
-/// The buffer for splitting readers into lines. One scanner serves many readers,
-/// one after the other.
+/// A buffer for splitting readers into lines. One scanner can read many readers, one after
+/// the other.
 #[derive(Debug)]
 pub struct Scanner {
     capacity: usize,
@@ -50,7 +49,7 @@ impl Scanner {
 
     /// The lines of `reader`, from its start.
     pub fn lines<R: Read>(&mut self, reader: R) -> Lines<'_, R> {
-        // Allocated when it is needed first: a probe over netlink never does.
+        // Allocated here and not in `with_capacity`: a probe over netlink never needs it.
         self.buffer.resize(self.capacity, 0);
         let splitter = Splitter {
             buffer: &mut self.buffer,
@@ -88,9 +87,9 @@ pub enum LastRead {
 /// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Its bytes, without the newline.
+    /// The bytes of the line, without the newline.
     pub bytes: &'a [u8],
-    /// Whether a newline followed. Only the last line can lack it.
+    /// Whether the line ends with a newline. Only the last line of a file may not.
     pub terminated: bool,
 }
 
@@ -101,7 +100,8 @@ pub struct Lines<'a, R> {
     splitter: Splitter<'a>,
 }
 
-/// All of [`Lines`] but its reader: one copy in the binary, whatever is read.
+/// Everything in [`Lines`] except the reader. It is not generic, so that the binary has only
+/// one copy of its code.
 #[derive(Debug)]
 struct Splitter<'a> {
     buffer: &'a mut [u8],
@@ -111,19 +111,21 @@ struct Splitter<'a> {
     scanned: usize,
     /// Where the filled part of `buffer` ends.
     end: usize,
-    /// The reader has no more bytes.
+    /// Whether the last read has ended the reader.
     at_end: bool,
-    /// The start of the current line was dropped, since the line does not fit.
+    /// Whether the start of the current line was dropped because the line does not fit.
     skipping: bool,
+    /// See [`Lines::overlong`].
     overlong: u64,
     /// See [`Lines::reads`].
     reads: u32,
-    /// The last read had no room for another row.
+    /// Whether the last read had no room for another row.
     was_full: bool,
     /// How many reads in a row were interrupted.
     interrupted: u32,
+    /// See [`Lines::consumed`].
     consumed: usize,
-    /// How many bytes the first read asks for. 0 for as many as fit.
+    /// How many bytes the first read asks for. 0 means as many as fit.
     first_read: usize,
     last_read: LastRead,
 }
@@ -135,45 +137,46 @@ impl<R: Read> Lines<'_, R> {
         self
     }
 
-    /// The first read asks for at most `bytes`, if that is not 0. The kernel
-    /// makes only as many rows as are asked for. So a caller that needs few rows
-    /// saves the time for the rest of a page.
+    /// Limits the first read to `bytes`, unless `bytes` is 0. The kernel formats only as many
+    /// rows as fit into a read, so a caller that needs few rows saves the time for the rest
+    /// of a page.
     pub fn reading_at_first(mut self, bytes: usize) -> Self {
         self.splitter.first_read = bytes;
         self
     }
 
-    /// How many reads it took so far. The kernel makes what one read returns at one go;
-    /// between two reads, rows can move. So a read that returns nothing counts too if
-    /// the one before had no room for another row: there may have been more.
+    /// How many reads were needed so far. The rows of one read are consistent, but rows can
+    /// move between two reads.
+    ///
+    /// A read that returns nothing counts if the read before it had no room for another row,
+    /// because a row may have moved away in between.
     pub fn reads(&self) -> u32 {
         self.splitter.reads
     }
 
-    /// How many bytes the terminated lines so far had, newlines included. Of an
-    /// over-long line, the part that was dropped does not count.
+    /// The bytes of all terminated lines so far, with their newlines. The dropped part of an
+    /// over-long line is not counted.
     pub fn consumed(&self) -> usize {
         self.splitter.consumed
     }
 
-    /// The next line, or `None` at the end. A line that does not fit the buffer is
-    /// skipped and counted.
+    /// The next line, or `None` at the end. A line that does not fit into the buffer is
+    /// skipped, and counted by [`Lines::overlong`].
     ///
     /// # Errors
-    /// Those of the reader. A read that is interrupted is repeated, but not for ever.
-    // Not an `Iterator`: the line borrows the buffer until the next call.
+    /// Those of the reader. An interrupted read is retried, but not without limit.
+    // This cannot be an `Iterator`, because the line borrows the buffer until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.splitter.next(&mut self.reader)
     }
 
-    /// The next terminated line among the bytes that were read already. This does
-    /// not read.
+    /// The next terminated line in the buffer. This does not read.
     pub fn next_read(&mut self) -> Option<Line<'_>> {
         self.splitter.next_read()
     }
 
-    /// How many over-long lines were skipped so far.
+    /// How many lines were skipped so far because they do not fit into the buffer.
     pub fn overlong(&self) -> u64 {
         self.splitter.overlong
     }
@@ -232,7 +235,7 @@ impl Splitter<'_> {
         })
     }
 
-    /// The place of the next line in the buffer, if its newline is there too.
+    /// The range of the next line in the buffer. `None` if its newline is not there yet.
     fn take_line(&mut self) -> Option<Range<usize>> {
         while let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..self.end]) {
             let newline = self.scanned + found;
@@ -248,8 +251,8 @@ impl Splitter<'_> {
         None
     }
 
-    /// Moves the unfinished line to the front of the buffer. Drops it instead if it
-    /// fills the buffer, or continues a line that did.
+    /// Moves the unfinished line to the front of the buffer. If it fills the buffer, or is the
+    /// rest of a line that did, drops it instead.
     fn make_room(&mut self) {
         let fills_buffer = self.end - self.start == self.buffer.len();
         if fills_buffer {
@@ -271,7 +274,8 @@ impl Splitter<'_> {
 mod tests {
     use super::*;
 
-    /// Returns `data` in pieces of `step` bytes, and `Interrupted` before each.
+    /// A reader that returns `data` in pieces of `step` bytes, and fails with `Interrupted`
+    /// before each piece.
     struct InPieces<'a> {
         data: &'a [u8],
         step: usize,
@@ -291,7 +295,7 @@ mod tests {
         }
     }
 
-    /// Each line and whether it was terminated. Then the number of over-long lines.
+    /// Each line and whether it was terminated, and the number of over-long lines.
     fn scan(data: &[u8], capacity: usize, step: usize) -> (Vec<(String, bool)>, u64) {
         let mut scanner = Scanner::with_capacity(capacity);
         let mut lines = scanner.lines(InPieces {
@@ -323,9 +327,9 @@ mod tests {
         }
     }
 
-    /// Whoever reads a table again does so if it took several reads.
+    /// The count of reads decides whether a table is read again.
     #[test]
-    fn a_read_of_nothing_counts_where_the_one_before_had_no_room_for_a_row() {
+    fn an_empty_read_counts_after_a_full_one() {
         for (length, expected) in [(0, 0), (2000, 1), (3800, 1), (3900, 2), (8000, 3)] {
             let mut scanner = Scanner::default();
             let data = b"x\n".repeat(length / 2);
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlong_line_is_skipped_and_counted_and_the_next_is_intact() {
+    fn overlong_lines_are_skipped_and_counted() {
         let long = "x".repeat(100);
         for step in 1..120 {
             let text = format!("before\n{long}\nafter\n{long}\nlast\n");
@@ -359,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlong_last_line_without_newline_is_counted_too() {
+    fn an_overlong_unterminated_last_line_is_counted() {
         for step in 1..40 {
             let (lines, overlong) = scan(b"ok\nabcdefghijklmnopqrstuvwxyz", 8, step);
             assert_eq!(lines, terminated(&["ok"]));
@@ -377,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn next_read_takes_lines_without_reading() {
+    fn next_read_returns_buffered_lines_only() {
         let mut scanner = Scanner::with_capacity(16);
         let mut lines = scanner.lines(InPieces {
             data: b"one\ntwo\nthree\n",
@@ -392,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_overlong_line_in_a_short_last_read_is_no_line() {
+    fn the_rest_of_an_overlong_last_line_is_not_a_line() {
         let text = format!("ok\n{}", "x".repeat(BUFFER_SIZE + 100));
         let mut scanner = Scanner::default();
         let mut lines = scanner.lines(text.as_bytes()).until(LastRead::Short);
@@ -401,8 +405,7 @@ mod tests {
         assert_eq!(lines.overlong(), 1);
     }
 
-    /// How many reads a text of `length` bytes takes if each returns at most
-    /// `most`.
+    /// How many reads a text of `length` bytes needs if each returns at most `most` bytes.
     fn reads(length: usize, most: usize) -> usize {
         struct Counting<'a> {
             data: &'a [u8],
@@ -433,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_read_is_the_last_if_the_caller_says_so() {
+    fn a_caller_can_stop_at_the_first_short_read() {
         assert_eq!(reads(1600, 4000), 1);
         assert_eq!(reads(4000 + 1600, 4000), 2);
         assert_eq!(reads(3200, 4000), 2, "3,200 bytes are not short");
@@ -441,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_read_can_be_small_and_the_rest_follows() {
+    fn a_small_first_read_loses_no_line() {
         let mut scanner = Scanner::default();
         let mut lines = scanner.lines(&b"one\ntwo\nthree\n"[..]).reading_at_first(8);
         assert_eq!(lines.next().unwrap().unwrap().bytes, b"one");
@@ -458,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_reader_is_returned() {
+    fn errors_of_the_reader_are_returned() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -470,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn interrupted_for_ever_it_fails_after_so_many_reads() {
+    fn reading_gives_up_after_too_many_interrupts() {
         struct Interrupted<'a>(&'a mut u32);
         impl Read for Interrupted<'_> {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -486,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scanner_starts_anew_for_each_reader() {
+    fn a_scanner_starts_over_for_each_reader() {
         let mut scanner = Scanner::with_capacity(8);
         let mut lines = scanner.lines(&b"a very long line"[..]);
         assert_eq!(lines.next().unwrap(), None);

@@ -1,12 +1,12 @@
-//! How many sockets are in use: `/proc/net/sockstat` and `sockstat6`, and of
-//! `/proc/net/snmp` how many connections are established.
+//! The number of sockets in use, from `/proc/net/sockstat` and `sockstat6`, and the number of
+//! established connections, from `/proc/net/snmp`.
 //!
-//! Reading one takes a few microseconds. Reading a table without rows can take much
-//! longer: the kernel walks its whole hash table, which all namespaces share.
+//! Reading one of these files takes a few microseconds. Reading an empty table can take much
+//! longer, because the kernel walks its whole hash table, which all namespaces share.
 //!
-//! The kernel sums a count over its CPUs without a lock (`sock_prot_inuse_get`),
-//! so it can be too low while sockets come and go. It may be a reason to look
-//! later. It is never a reason to call a listener closed.
+//! The kernel sums each count over its CPUs without a lock (`sock_prot_inuse_get`), so a
+//! count can be too low while sockets open and close. A count of 0 is a reason to read a table
+//! later, but it does not prove that a listener has closed.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -15,26 +15,26 @@ use super::file;
 use super::scan::{LastRead, Scanner};
 use crate::listener::{Family, Protocol, SocketTable};
 
-/// At most this much of a file is read. The kernel's have less than a kilobyte.
+/// The most bytes that are read of a file. The kernel's files have less than a kilobyte.
 const MOST_BYTES: u64 = 1 << 16;
 
-/// The two files below one directory.
+/// The paths of `sockstat` and `sockstat6` in one directory.
 #[derive(Debug)]
 pub struct Sockstat {
     v4: PathBuf,
     v6: PathBuf,
 }
 
-/// The counts of both files, where they could be read.
+/// The counts of both files, as far as they could be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InUse {
-    /// `sockstat` could be read. gVisor has none.
+    /// Whether `sockstat` could be read. gVisor does not have that file.
     pub is_readable: bool,
     counts: [[Option<u64>; 2]; 2],
 }
 
 impl Sockstat {
-    /// The files in `net`, the directory of that name in a `/proc`.
+    /// The files in the directory `net` of a `/proc`.
     pub fn new(net: &Path) -> Sockstat {
         Sockstat {
             v4: net.join("sockstat"),
@@ -42,19 +42,18 @@ impl Sockstat {
         }
     }
 
-    /// Reads both files. A count that cannot be read is not known. That is no
-    /// error.
+    /// Reads both files. A count that cannot be read is unknown, which is not an error.
     pub fn read(&self, scanner: &mut Scanner) -> InUse {
         let mut in_use = InUse::default();
         in_use.is_readable = read_file(&self.v4, scanner, Family::V4, &mut in_use).is_ok();
-        // Without IPv6 there is no second file.
+        // Without IPv6, the second file does not exist.
         let _ = read_file(&self.v6, scanner, Family::V6, &mut in_use);
         in_use
     }
 }
 
 impl InUse {
-    /// Whether no socket of `table` is counted. False if the count is not known.
+    /// Whether the count of sockets in `table` is 0. False if the count is unknown.
     pub fn is_zero(&self, table: SocketTable) -> bool {
         self.counts[table.protocol as usize][table.family as usize] == Some(0)
     }
@@ -83,21 +82,21 @@ fn read_file(
     Ok(())
 }
 
-/// The word after `name` in a line of names and values, such as 5 of `inuse` in
-/// `inuse 5 orphan 0`.
+/// The word after `name` in a line of names and values. In `inuse 5 orphan 0`, `inuse` has
+/// the value 5.
 pub fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let mut words = line.split_ascii_whitespace();
     words.find(|word| *word == name)?;
     words.next()
 }
 
-/// The number of established TCP connections in the text of `/proc/net/snmp`, where one
-/// line has names and the next their values.
+/// The number of established TCP connections, from the contents of `/proc/net/snmp`. In that
+/// file, a line of names is followed by a line of values.
 pub fn established(snmp: &str) -> Option<i64> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
     let mut names = lines.next()?.split_ascii_whitespace();
-    let place = names.position(|name| name == "CurrEstab")?;
-    let value = lines.next()?.split_ascii_whitespace().nth(place)?;
+    let index = names.position(|name| name == "CurrEstab")?;
+    let value = lines.next()?.split_ascii_whitespace().nth(index)?;
     value.parse().ok()
 }
 
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_is_missing_or_odd_is_not_zero() {
+    fn an_unreadable_count_is_not_zero() {
         let unknown = |in_use: InUse| !SocketTable::ALL.into_iter().any(|t| in_use.is_zero(t));
         let neither = read(&[]);
         assert!(!neither.is_readable && unknown(neither));
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn established_connections_are_found_by_name() {
+    fn the_count_of_connections_is_found_by_its_name() {
         let snmp = "Ip: Forwarding\nIp: 1\nTcp: Rto CurrEstab InSegs\nTcp: 1 7 9\n";
         assert_eq!(established(snmp), Some(7));
         assert_eq!(established("Tcp: Rto CurrEstab\nTcp: 1\n"), None);
