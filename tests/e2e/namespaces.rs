@@ -1,5 +1,5 @@
-//! `--all-namespaces`: processes in network namespaces of their own, as containers
-//! are, on a host that shows no others.
+//! `--all-namespaces`. A [`Host`] stands in for a real host, and the processes on it for
+//! containers with network namespaces of their own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,45 +13,59 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-/// The lntu that this nsenter runs under strace, which starts others first.
-fn traced(strace: &Running) -> Pid {
+/// The lntu that this nsenter runs under strace. Before lntu, strace starts other children.
+fn traced(nsenter: &Running) -> Pid {
     wait_for("lntu", || {
-        let pid = child_of(child_of(strace.child.id()));
+        let pid = child_of(child_of(nsenter.child.id()));
         let name = fs::read_to_string(format!("/proc/{pid}/comm"));
-        let is_it = name.is_ok_and(|name| name == "lntu\n");
-        is_it.then(|| Pid::from_raw(pid as i32).unwrap())
+        let is_lntu = name.is_ok_and(|name| name == "lntu\n");
+        is_lntu.then(|| Pid::from_raw(pid as i32).unwrap())
     })
+}
+
+/// How a line of a table names the namespace with this inode.
+fn label(namespace: u64) -> String {
+    format!("netns:{namespace},")
 }
 
 /// The lines about this namespace.
 fn about(namespace: u64, lines: &str) -> Vec<String> {
-    let its = format!("netns:{namespace},");
-    let lines = lines.lines().filter(|line| line.contains(&its));
+    let lines = lines
+        .lines()
+        .filter(|line| line.contains(&label(namespace)));
     lines.map(str::to_string).collect()
+}
+
+/// The objects about this namespace among lines of JSON.
+fn objects_about(namespace: u64, lines: &str) -> Vec<Value> {
+    let objects = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    objects
+        .filter(|object| object["namespace"] == namespace)
+        .collect()
 }
 
 /// The next event about this namespace: the state and the local address.
 fn next_event(watcher: &Running, namespace: u64) -> String {
-    let its = format!("netns:{namespace},");
     loop {
         let line = watcher.next_line();
-        if line.contains(&its) {
+        if line.contains(&label(namespace)) {
             return event(&line);
         }
     }
 }
 
-/// Checks that nothing is said about this namespace for a while.
+/// Checks that the watcher prints nothing about this namespace for [`A_WHILE`].
 fn assert_silent_about(watcher: &Running, namespace: u64) {
-    let its = format!("netns:{namespace},");
     let end = Instant::now() + A_WHILE;
     while let Some(line) = watcher.line_within(end.saturating_duration_since(Instant::now())) {
-        assert!(!line.contains(&its), "{line}");
+        assert!(!line.contains(&label(namespace)), "{line}");
     }
 }
 
 #[test]
-fn each_namespace_has_the_listeners_that_ss_finds_in_it() {
+fn each_namespace_is_listed_as_ss_lists_it() {
     let open = || {
         let v6 = TcpListener::bind("[::1]:80");
         let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
@@ -75,7 +89,7 @@ fn each_namespace_has_the_listeners_that_ss_finds_in_it() {
 }
 
 #[test]
-fn a_line_names_the_namespace_its_first_process_and_the_cgroup_of_that() {
+fn a_line_names_a_namespace_by_its_first_process() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -89,15 +103,9 @@ fn a_line_names_the_namespace_its_first_process_and_the_cgroup_of_that() {
         .map(|line| line.splitn(3, ':').nth(2).unwrap());
     let paths: BTreeSet<&str> = paths.collect();
 
-    let json = host.list(&["--json"]);
-    let objects = json
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let of_it: Vec<Value> = objects
-        .filter(|object| object["namespace"] == namespace)
-        .collect();
-    let [object] = &of_it[..] else {
-        panic!("{of_it:?}");
+    let objects = objects_about(namespace, &host.list(&["--json"]));
+    let [object] = &objects[..] else {
+        panic!("{objects:?}");
     };
     assert_eq!(
         (&object["port"], &object["pid"]),
@@ -115,20 +123,20 @@ fn a_line_names_the_namespace_its_first_process_and_the_cgroup_of_that() {
     let table = run(&mut host.command(env!("CARGO_BIN_EXE_lntu"), &arguments)).stdout;
     let header = table.lines().next().unwrap();
     assert!(header.ends_with("Peer Address:Port Namespace"), "{header}");
-    let last = format!("netns:{namespace},pid={pid},cgroup={cgroup}");
+    let last_field = format!("netns:{namespace},pid={pid},cgroup={cgroup}");
     let [line] = &about(namespace, &table)[..] else {
         panic!("{table}");
     };
-    assert_eq!(line.split_whitespace().last(), Some(&last[..]));
+    assert_eq!(line.split_whitespace().last(), Some(&last_field[..]));
     assert_eq!(line.split_whitespace().count(), 7);
 }
 
 #[test]
-fn the_own_namespace_is_listed_also_where_lntu_is_alone_in_it() {
+fn the_namespace_of_lntu_alone_is_listed() {
     let Some(host) = Host::start() else {
         return;
     };
-    // Some have a lower inode than the own one, and some a higher one.
+    // These namespaces have lower inodes than lntu's own, and the later ones have higher ones.
     let before = [(); 3].map(|()| host.container(|| ()));
     in_private_network(|| {
         let after = [(); 3].map(|()| host.container(|| ()));
@@ -168,7 +176,7 @@ fn holders_are_found_in_every_namespace() {
 }
 
 #[test]
-fn a_namespace_opens_its_ports_and_closes_them_with_its_last_process() {
+fn ports_close_with_the_last_process_of_the_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -180,7 +188,7 @@ fn a_namespace_opens_its_ports_and_closes_them_with_its_last_process() {
     drop(first);
     assert_silent_about(&watcher, namespace);
     assert_eq!(second.namespace(), namespace);
-    // The socket is open still, but no process is in its namespace.
+    // This test still holds the socket, but no process is in its namespace any more.
     drop(second);
     assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
     drop(socket);
@@ -188,7 +196,7 @@ fn a_namespace_opens_its_ports_and_closes_them_with_its_last_process() {
 }
 
 #[test]
-fn ports_open_and_close_in_each_namespace_for_themselves() {
+fn by_port_merges_only_within_a_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -203,8 +211,8 @@ fn ports_open_and_close_in_each_namespace_for_themselves() {
     while opened.len() < 2 {
         let line = watcher.next_line();
         for process in [&one, &other] {
-            let its = format!("netns:{},", process.namespace());
-            opened.extend(line.contains(&its).then(|| its.clone()));
+            let label = label(process.namespace());
+            opened.extend(line.contains(&label).then_some(label));
         }
     }
     opened.dedup();
@@ -218,7 +226,7 @@ fn ports_open_and_close_in_each_namespace_for_themselves() {
     assert_silent_about(&watcher, other.namespace());
 }
 
-/// A namespace that `ip netns` keeps in a [`Host`], without a process.
+/// A namespace on a [`Host`] without a process. A mount by `ip netns` keeps it alive.
 struct Mounted<'a> {
     host: &'a Host,
     name: String,
@@ -232,15 +240,16 @@ impl Mounted<'_> {
         mounted
     }
 
-    fn ip(&self, what: &str) -> Finished {
-        run(&mut self.host.command("ip", &["netns", what, &self.name]))
+    /// Runs this command of `ip netns` for the namespace.
+    fn ip(&self, command: &str) -> Finished {
+        run(&mut self.host.command("ip", &["netns", command, &self.name]))
     }
 
     fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }
 
-    /// Its file, as this process reaches it.
+    /// The mounted file, opened from outside of the host.
     fn file(&self) -> fs::File {
         fs::File::open(format!("/proc/{}/root{}", self.host.0.pid, self.path())).unwrap()
     }
@@ -249,7 +258,7 @@ impl Mounted<'_> {
         self.file().metadata().unwrap().ino()
     }
 
-    /// What `open` opens in it.
+    /// Calls `open` in the namespace.
     fn open<T: Send>(&self, open: impl FnOnce() -> T + Send) -> T {
         in_namespace(&self.file(), open)
     }
@@ -275,27 +284,30 @@ fn a_mounted_namespace_without_a_process_is_listed() {
     for source in ["auto", "netlink", "proc"] {
         let listed = host.list(&["--source", source]);
         let lines = about(namespace, &listed);
-        let last = format!("netns:{namespace},mount={}", mounted.path());
-        let last = |line: &String| line.split_whitespace().last() == Some(&*last);
-        assert!(lines.iter().all(last), "{listed}");
+        let last_field = format!("netns:{namespace},mount={}", mounted.path());
+        let names_mount = |line: &String| line.split_whitespace().last() == Some(&*last_field);
+        assert!(lines.iter().all(names_mount), "{listed}");
         assert_eq!(lines.len(), 2, "{source}: {listed}");
     }
     let json = host.list(&["--json", "80"]);
-    let objects = json
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let of_it: Vec<Value> = objects
-        .filter(|object| object["namespace"] == namespace)
-        .collect();
-    assert_eq!(of_it[0]["mount"], mounted.path());
-    assert!(of_it[0].get("pid").is_none(), "{json}");
+    let objects = objects_about(namespace, &json);
+    assert_eq!(objects[0]["mount"], mounted.path());
+    assert!(objects[0].get("pid").is_none(), "{json}");
+}
 
-    // A process in it names it.
+#[test]
+fn a_process_names_a_namespace_rather_than_its_mount() {
+    let Some(host) = Host::start() else {
+        return;
+    };
+    let mounted = Mounted::new(&host, "entered");
+    let namespace = mounted.inode();
+    let _socket = mounted.open(|| tcp("0.0.0.0:80"));
     let process = mounted.open(|| host.process());
     assert_eq!(process.namespace(), namespace);
-    let its = format!("netns:{namespace},pid={},", process.inner_pid());
+    let label = format!("netns:{namespace},pid={},", process.inner_pid());
     let listed = host.list(&["80/tcp"]);
-    assert!(listed.contains(&its), "{listed}");
+    assert!(listed.contains(&label), "{listed}");
 }
 
 /// Only process 1 sees the first mount, and only lntu the second.
@@ -316,14 +328,14 @@ fn mounts_of_process_1_and_of_lntu_are_searched() {
     let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AHq", "80/tcp"];
     let listed = run(&mut host.command("unshare", &[&unshare[..], &lntu].concat()));
     for ((namespace, _socket), path) in sockets.iter().zip([first, second]) {
-        let its = format!("netns:{namespace},mount={path}\n");
-        assert!(listed.stdout.contains(&its), "{its}: {listed:?}");
+        let label = format!("netns:{namespace},mount={path}\n");
+        assert!(listed.stdout.contains(&label), "{label}: {listed:?}");
     }
 }
 
-/// Only the watcher's own `/proc/PID/net` shows it, unless that process is elsewhere.
+/// Only lntu's own `/proc/PID/net` shows this namespace, and only while lntu is in it.
 #[test]
-fn a_namespace_with_no_process_but_lntu_is_listed_through_proc() {
+fn the_namespace_of_lntu_alone_is_listed_through_proc() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -343,7 +355,7 @@ fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
     };
     let mounted = Mounted::new(&host, "watched");
     let namespace = mounted.inode();
-    // It ends with the namespace.
+    // The kernel removes this device with the namespace.
     let device = format!("lntu{}", host.0.pid);
     let add = ["link", "add", &device, "type", "veth", "peer", "name"];
     let add = [&add[..], &["inside", "netns", &mounted.name]].concat();
@@ -365,16 +377,16 @@ fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
     assert_silent_about(&watcher, namespace);
 }
 
-/// The kernel gives the inode of a namespace that is gone to the next one.
+/// After a namespace is gone, the kernel may give its inode to a new one.
 #[test]
-fn a_namespace_with_the_inode_of_an_earlier_one_is_another() {
+fn a_reused_inode_is_not_the_earlier_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
     let watcher = host.watch(&[]);
     let lntu = Pid::from_raw(child_of(watcher.child.id()) as i32).unwrap();
     let open = || tcp("0.0.0.0:80");
-    // Others, that run at the same time, may get the inode first.
+    // Namespaces of other tests may get the inode first.
     let (namespace, another) = wait_for("the same inode", || {
         let (first, socket) = host.container(open);
         let namespace = first.namespace();
@@ -401,7 +413,7 @@ fn a_namespace_with_the_inode_of_an_earlier_one_is_another() {
 }
 
 #[test]
-fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
+fn a_namespace_that_cannot_be_read_keeps_its_ports() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -413,7 +425,7 @@ fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
     let strace = ["-qq", "-o", "/dev/null", "-P", &path, "-e", inject];
     let strace = [&strace[..], &lntu].concat();
     let watcher = Running::start(&mut host.command("strace", &strace));
-    let mut said = Vec::new();
+    let mut types = Vec::new();
     let next = || {
         loop {
             let object: Value = serde_json::from_str(&watcher.next_line()).unwrap();
@@ -422,15 +434,15 @@ fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
             }
         }
     };
-    while said.last().is_none_or(|kind| *kind != "back") {
+    while types.last().is_none_or(|kind| *kind != "back") {
         let object = next();
         if object["type"] == "lost" {
             let error = object["error"].as_str().unwrap();
             assert!(error.contains("Too many open files"), "{error}");
         }
-        said.push(object["type"].clone());
+        types.push(object["type"].clone());
     }
-    assert_eq!(said, ["listening", "lost", "back"]);
+    assert_eq!(types, ["listening", "lost", "back"]);
     let lntu = traced(&watcher).as_raw_nonzero();
     let home = fs::read_link("/proc/self/ns/net").unwrap();
     wait_for("the watcher at home after the errors", || {
@@ -441,7 +453,7 @@ fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
     assert_eq!(next()["type"], "closed");
 
     let mut errors = Vec::new();
-    let its = format!("network namespace {namespace}: ");
+    let prefix = format!("network namespace {namespace}: ");
     while errors.len() < 2 {
         errors.extend(
             watcher
@@ -449,24 +461,24 @@ fn what_cannot_be_read_keeps_its_ports_and_is_named_once() {
                 .strip_prefix("lntu: ")
                 .map(str::to_string),
         );
-        errors.retain(|error| error.starts_with(&its));
+        errors.retain(|error| error.starts_with(&prefix));
     }
     assert!(
         errors[0].ends_with("(os error 24); trying again"),
         "{errors:?}"
     );
-    assert_eq!(errors[1], format!("{its}reading its listeners again"));
+    assert_eq!(errors[1], format!("{prefix}reading its listeners again"));
 }
 
 #[test]
-fn a_namespace_that_may_not_be_entered_is_read_through_proc() {
+fn a_namespace_that_lntu_may_not_enter_is_read_by_proc() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
     let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
     let namespace = process.namespace();
-    // The first call is the one that enters the own namespace.
-    for (calls, whole) in [("1+", true), ("2+", false)] {
+    // The first call enters lntu's own namespace. If that fails, lntu enters no namespace.
+    for (calls, enters_none) in [("1+", true), ("2+", false)] {
         let inject = format!("inject=setns:error=EPERM:when={calls}");
         let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AHv"];
         let strace = ["-qq", "-o", "/dev/null", "-e", &inject];
@@ -474,16 +486,17 @@ fn a_namespace_that_may_not_be_entered_is_read_through_proc() {
         let listed = run(&mut host.command("strace", &strace));
         assert_eq!(about(namespace, &listed.stdout).len(), 1, "{listed:?}");
         let warning = "setns: Operation not permitted (os error 1) (needs root with CAP_SYS_ADMIN)";
-        assert_eq!(listed.stderr.contains(warning), whole, "{}", listed.stderr);
+        let stderr = &listed.stderr;
+        assert_eq!(stderr.contains(warning), enters_none, "{stderr}");
         let detail = format!("; reading /proc/{}/net instead", process.inner_pid());
-        assert_eq!(listed.stderr.contains(&detail), !whole, "{}", listed.stderr);
+        assert_eq!(stderr.contains(&detail), !enters_none, "{stderr}");
     }
 }
 
-/// The own namespace is entered again whatever fails before, and no namespace is kept
-/// alive: a device in it ends with it.
+/// After each poll, the watcher is back in its own namespace and has no descriptor of
+/// another one open. Such a descriptor would keep that namespace, and devices in it, alive.
 #[test]
-fn after_a_poll_the_watcher_is_at_home_and_holds_nothing() {
+fn between_polls_a_watcher_holds_no_other_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -508,23 +521,23 @@ fn after_a_poll_the_watcher_is_at_home_and_holds_nothing() {
             .collect::<Vec<String>>()
     };
     let pid = Pid::from_raw(lntu as i32).unwrap();
-    let is_at_rest = || {
+    let assert_at_home = || {
         stop_at_rest(pid);
         assert_eq!(fs::read_link(&link).unwrap(), home);
         assert_eq!(held(), [home.to_str().unwrap()]);
         kill_process(pid, Signal::CONT).unwrap();
     };
-    (0..20).for_each(|_| is_at_rest());
+    (0..20).for_each(|_| assert_at_home());
     drop(process);
     let device_path = format!("/sys/class/net/{device}");
     wait_for("the end of the namespace", || {
         (!fs::exists(&device_path).unwrap()).then_some(())
     });
-    is_at_rest();
+    assert_at_home();
 }
 
-/// A process may fork and end before its namespace is read. Then the first look of a poll
-/// does not find the namespace, and a further look does.
+/// A process may fork and exit before lntu reads its namespace. Then the first look of a
+/// poll misses the namespace, and a second look finds it.
 #[test]
 fn a_namespace_that_one_look_misses_stays() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
@@ -549,9 +562,9 @@ fn a_namespace_that_one_look_misses_stays() {
     ];
     let lntu = [env!("CARGO_BIN_EXE_lntu"), "watch", "-AHq", "-i", FAST];
     let watcher = Running::start(&mut host.command("strace", &[&strace[..], &lntu].concat()));
-    let mut there = [(); 2].map(|()| next_event(&watcher, process.namespace()));
-    there.sort();
-    assert_eq!(there, ["tcp LISTEN *:80", "udp UNCONN *:53"]);
+    let mut events = [(); 2].map(|()| next_event(&watcher, process.namespace()));
+    events.sort();
+    assert_eq!(events, ["tcp LISTEN *:80", "udp UNCONN *:53"]);
     wait_for("missed namespaces", || {
         let calls = fs::read_to_string(&output).unwrap();
         (calls.matches("(INJECTED)").count() > 5).then_some(())
@@ -560,9 +573,9 @@ fn a_namespace_that_one_look_misses_stays() {
     assert_eq!(next_event(&watcher, process.namespace()), "tcp LISTEN *:81");
 }
 
-/// The file of a host with many containers has some thousand lines.
+/// On a host with many containers, `mountinfo` has thousands of lines.
 #[test]
-fn a_poll_that_looks_again_reads_mounts_once() {
+fn a_second_look_does_not_read_the_mounts_again() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -582,39 +595,39 @@ fn a_poll_that_looks_again_reads_mounts_once() {
         drop(socket);
         assert_eq!(next(), format!("tcp CLOSED *:{port}"));
     }
-    // The names of containers take another read of the mounts.
+    // Finding the names of containers needs one more read of the mounts.
     let trace = fs::read_to_string(&trace).unwrap();
     let looks = trace.matches("\"/proc\", ").count();
     let mounts = trace.matches("\"/proc/1/mountinfo\", ").count();
     assert!(mounts > 0 && looks > mounts + 2, "{looks} looks, {mounts}");
 }
 
-/// Until its parent waits for it, a process that has ended still has a directory.
+/// The process stays a zombie, so its directory in `/proc` is still there.
 #[test]
-fn a_process_that_ends_during_a_poll_is_no_error_while_another_is_there() {
+fn a_namespace_survives_a_process_that_exits_in_a_poll() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
     let (first, (_socket, second)) = host.container(|| (tcp("0.0.0.0:80"), host.process()));
     let path = format!("/proc/{}/ns/net", first.inner_pid());
-    // It stops once it knows in which namespace the process is.
-    let stops = "inject=readlink,readlinkat:signal=STOP:when=1";
-    let strace = ["-qq", "-o", "/dev/null", "-P", &path, "-e", stops];
+    // lntu stops after it has read in which namespace the process is.
+    let stop = "inject=readlink,readlinkat:signal=STOP:when=1";
+    let strace = ["-qq", "-o", "/dev/null", "-P", &path, "-e", stop];
     let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AH", "-q"];
     let mut list = Running::start(&mut host.command("strace", &[&strace[..], &lntu].concat()));
     let lntu = traced(&list);
-    // Strace stops it at each call, too, but briefly.
-    let mut stops = 0;
+    // strace also stops it at each call, but only briefly.
+    let mut looks = 0;
     wait_for("the stop", || {
-        stops = if state_of(lntu) == 't' { stops + 1 } else { 0 };
-        (stops == 50).then_some(())
+        looks = if state_of(lntu) == 't' { looks + 1 } else { 0 };
+        (looks == 50).then_some(())
     });
     let starter = Pid::from_child(&first.starter);
     kill_process(starter, Signal::STOP).unwrap();
     wait_for("the stop", || (state_of(starter) == 'T').then_some(()));
     let ended = Pid::from_raw(first.pid as i32).unwrap();
     kill_process(ended, Signal::KILL).unwrap();
-    wait_for("its end", || (state_of(ended) == 'Z').then_some(()));
+    wait_for("the zombie", || (state_of(ended) == 'Z').then_some(()));
     wait_for("the list", || {
         let _ = kill_process(lntu, Signal::CONT);
         list.child.try_wait().unwrap()
@@ -631,9 +644,10 @@ fn a_process_that_ends_during_a_poll_is_no_error_while_another_is_there() {
     );
 }
 
-/// `/proc` shows no namespace in the directory of a process whose first thread has ended.
+/// After the main thread has exited, `/proc/PID/ns/net` cannot be read, but the process runs
+/// on in its other threads.
 #[test]
-fn a_process_whose_first_thread_has_ended_is_still_in_its_namespace() {
+fn a_process_without_its_main_thread_is_listed() {
     let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
         return;
     };
@@ -647,7 +661,7 @@ ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)
         let server = Running::start(&mut host.command("python3", &["-c", script]));
         assert_eq!(server.next_line(), "here");
         let pid = Pid::from_raw(child_of(server.child.id()) as i32).unwrap();
-        wait_for("the end of its first thread", || {
+        wait_for("the end of the main thread", || {
             (state_of(pid) == 'Z').then_some(())
         });
         for source in ["auto", "proc"] {
@@ -658,7 +672,7 @@ ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)
 }
 
 #[test]
-fn a_list_that_lacks_a_namespace_says_so_with_status_2() {
+fn a_list_that_lacks_a_namespace_exits_with_2() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -677,20 +691,20 @@ fn a_list_that_lacks_a_namespace_says_so_with_status_2() {
     assert_eq!(listed.code(), 2, "{listed:?}");
     assert_eq!(about(one.namespace(), &listed.stdout), [""; 0]);
     assert_eq!(about(other.namespace(), &listed.stdout).len(), 1);
-    let [_of_pids, why, last] = listed.stderr.lines().collect::<Vec<_>>()[..] else {
+    let [_pid_namespace, why, last] = listed.stderr.lines().collect::<Vec<_>>()[..] else {
         panic!("{listed:?}");
     };
     let namespace = format!("lntu: network namespace {}: ", one.namespace());
     assert!(why.starts_with(&namespace) && why.contains(&path), "{why}");
     assert_eq!(last, "lntu: network namespaces may be missing");
 
-    // Whether it has ended, or is in which namespace, cannot be told then.
+    // Then lntu does not know the namespace of the process, nor whether it has exited.
     let listed = list(&["-P", &path, "-e", "inject=readlink,readlinkat:error=ENOMEM"]);
     let last = listed.stderr.lines().last();
     let why = "lntu: /proc: Cannot allocate memory (os error 12)";
     assert_eq!((listed.code(), last), (2, Some(why)), "{listed:?}");
 
-    // The own namespace is entered first and last, and between the two both others.
+    // lntu enters its own namespace first, then both others, then its own again.
     let listed = list(&["-e", "inject=setns:error=ENOMEM:when=4+"]);
     let last = listed.stderr.lines().last();
     let why =
@@ -699,7 +713,7 @@ fn a_list_that_lacks_a_namespace_says_so_with_status_2() {
 }
 
 #[test]
-fn without_privileges_the_own_processes_are_seen_with_a_warning() {
+fn without_privileges_a_list_of_all_is_partial() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -721,14 +735,15 @@ fn without_privileges_the_own_processes_are_seen_with_a_warning() {
     assert_eq!(last, "lntu: network namespaces may be missing");
 }
 
-/// Mounts something whose name is not UTF-8, in a mount namespace that nobody else uses.
+/// A script that mounts a directory whose name is not UTF-8. It needs a mount namespace of
+/// its own.
 const STRANGE_MOUNT: &str = "name=/mnt/$(printf 'a\\377') && mount -t tmpfs none /mnt && \
                              mkdir \"$name\" && mount -t tmpfs none \"$name\"";
 
-/// In a PID namespace of its own, the processes of the host are not there. With
-/// `hidepid`, neither are those of other users.
+/// A new PID namespace does not show the processes of the host. `hidepid` hides those of
+/// other users.
 #[test]
-fn processes_that_proc_does_not_show_are_missed_with_a_warning() {
+fn processes_that_proc_hides_are_reported_as_missing() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -756,7 +771,7 @@ fn processes_that_proc_does_not_show_are_missed_with_a_warning() {
 }
 
 #[test]
-fn a_capability_is_named_only_where_it_is_what_is_missing() {
+fn a_capability_is_named_only_if_it_is_missing() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -779,16 +794,15 @@ fn a_capability_is_named_only_where_it_is_what_is_missing() {
     }
 }
 
-/// A control group of version 2 below one of this test, removed when dropped.
+/// A cgroup v2 of this test. It is removed when this is dropped.
 struct Group(std::path::PathBuf);
 
 impl Group {
-    /// A group with the name that CRI-O gives that of this container. `None` where no
-    /// control groups of version 2 are mounted.
+    /// Makes a cgroup with the name that CRI-O would give it for this container. Returns
+    /// `None` if no cgroup v2 is mounted.
     fn of_container(id: &str) -> Option<Group> {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let is_it = |line: &&str| line.contains(" cgroup2 ");
-        let mount = mounts.lines().find(is_it);
+        let mount = mounts.lines().find(|line| line.contains(" cgroup2 "));
         let root = mount.and_then(|line| line.split(' ').nth(1));
         let missing = root.is_none().then(|| "no cgroup2 is mounted".to_string());
         if !have("cgroup2", missing) {
@@ -799,7 +813,8 @@ impl Group {
         Some(group)
     }
 
-    fn take(&self, process: u32) {
+    /// Moves this process into the group.
+    fn add(&self, process: u32) {
         fs::write(self.0.join("cgroup.procs"), process.to_string()).unwrap();
     }
 }
@@ -810,14 +825,14 @@ impl Drop for Group {
     }
 }
 
-/// An id of a container that no other test uses.
+/// Makes up a container id that no other test uses.
 fn container_id() -> String {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     format!("{:0>32x}{count:0>32x}", std::process::id())
 }
 
-/// Starts a server in the network namespace of this thread, which listens once it is told.
+/// Starts a server on this port, in this group and in the network namespace of this thread.
 fn server_in(host: &Host, group: &Group, port: u16) -> Running {
     let script = "
 import socket, sys
@@ -830,15 +845,14 @@ sys.stdin.readline()
     let mut command = host.command("python3", &["-c", script, &port.to_string()]);
     let server = Running::start(command.stdin(Stdio::piped()));
     assert_eq!(server.next_line(), "here");
-    group.take(child_of(server.child.id()));
+    group.add(child_of(server.child.id()));
     let mut stdin = server.child.stdin.as_ref().unwrap();
     std::io::Write::write_all(&mut stdin, b"\n").unwrap();
     assert_eq!(server.next_line(), "listening");
     server
 }
 
-/// What `lntu list -A --json` says of each of these ports: whose group it names, and the
-/// container.
+/// Runs `lntu list -A --json`. Returns `cgroup_of` and `container` of each of these ports.
 fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 2]> {
     let listed = run(list).stdout;
     let objects = listed
@@ -853,15 +867,15 @@ fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 2]> {
     ports.iter().map(of_port).collect()
 }
 
-/// Whether a kernel of this version has `INET_DIAG_CGROUP_ID`.
-fn names_groups_of_sockets() -> bool {
+/// Whether the kernel has `INET_DIAG_CGROUP_ID`, by its version.
+fn kernel_reports_cgroups_of_sockets() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
     (numbers.next(), numbers.next()) >= (Some(5), Some(8))
 }
 
 #[test]
-fn containers_that_share_a_namespace_are_told_apart() {
+fn containers_in_one_namespace_have_their_own_names() {
     let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
         return;
     };
@@ -873,12 +887,12 @@ fn containers_that_share_a_namespace_are_told_apart() {
     in_private_network(|| {
         let first = server_in(&host, one, 80);
         let second = server_in(&host, other, 81);
-        // A socket that was passed on is of the group of its maker.
-        later.take(child_of(second.child.id()));
-        let of = |kind: &str, id: &str| [kind.to_string(), id.to_string()];
-        let by_holder = [of("holder", &ids[0]), of("holder", &ids[2])];
-        let by_socket = match names_groups_of_sockets() {
-            true => [of("socket", &ids[0]), of("socket", &ids[1])],
+        // A socket stays in the group in which it was made.
+        later.add(child_of(second.child.id()));
+        let expected = |kind: &str, id: &str| [kind.to_string(), id.to_string()];
+        let by_holder = [expected("holder", &ids[0]), expected("holder", &ids[2])];
+        let by_socket = match kernel_reports_cgroups_of_sockets() {
+            true => [expected("socket", &ids[0]), expected("socket", &ids[1])],
             false => by_holder.clone(),
         };
         let lntu = env!("CARGO_BIN_EXE_lntu");
@@ -893,7 +907,7 @@ fn containers_that_share_a_namespace_are_told_apart() {
             containers_of(&mut host.command(lntu, &from_proc), &ports),
             by_holder
         );
-        // Where only process 1 sees the groups, its root leads to them.
+        // If lntu's mounts hide the groups, it reaches them through /proc/1/root.
         let script = "mount -t tmpfs none /sys/fs/cgroup && exec \"$@\"";
         let hiding = ["--mount", "sh", "-c", script, "sh", lntu];
         let hidden = [&hiding[..], &list].concat();
@@ -916,7 +930,7 @@ fn groups_are_found_next_to_a_mount_with_a_strange_name() {
     };
     if !have(
         "sockets' groups",
-        (!names_groups_of_sockets()).then(|| "old kernel".into()),
+        (!kernel_reports_cgroups_of_sockets()).then(|| "old kernel".into()),
     ) {
         return;
     }
@@ -932,7 +946,7 @@ fn groups_are_found_next_to_a_mount_with_a_strange_name() {
     });
 }
 
-/// How often a watcher has entered a namespace since it last looked for groups.
+/// How often the watcher has entered a namespace since it last looked at the groups.
 fn entries_since_groups(trace: &str) -> usize {
     let calls = trace.lines().rev();
     let since = calls.take_while(|call| !call.contains("/cgroup"));
@@ -940,7 +954,7 @@ fn entries_since_groups(trace: &str) -> usize {
 }
 
 #[test]
-fn groups_are_looked_for_only_when_a_socket_is_new() {
+fn groups_are_read_only_for_a_new_socket() {
     let have_programs = have_program("services", "python3") && have_program("strace", "strace");
     let (Some(host), true) = (Host::start(), have_programs) else {
         return;

@@ -1,5 +1,5 @@
-//! What `check` and `wait` answer: IPv4 on `::`, reasons, variables, `--any` and
-//! `--max-queued`. The truth is whether a connection to the address succeeds.
+//! `check` and `wait`. The truth about a port is whether a client can connect to it, or
+//! whether a server can bind it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -31,15 +31,15 @@ fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
     ]
 }
 
-/// As a published port needs it: Docker reaches the container by IPv4.
+/// A published port needs this, because Docker connects to the container over IPv4.
 #[test]
-fn a_star_is_a_wildcard_that_accepts_ipv4() {
+fn a_star_means_a_wildcard_that_accepts_ipv4() {
     if !have_ss() {
         return;
     }
     in_private_network(|| {
         let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
-        // Whether a second address is served, too, tells the wildcards.
+        // Only a wildcard serves both of these addresses.
         let [first, second, _] = ADDRESSES.map(|address| address.parse().unwrap());
         for port in 80..=86 {
             for protocol in ["tcp", "udp"] {
@@ -53,7 +53,8 @@ fn a_star_is_a_wildcard_that_accepts_ipv4() {
                     let answer = check(&["-q", "--source", source, &argument]).0;
                     assert_eq!(answer, expected, "{source}, {argument}");
                 }
-                // `/proc` does not say whether `::` accepts IPv4. `0.0.0.0` is strict.
+                // `/proc` does not show whether `::` accepts IPv4. A PORT with `*` assumes
+                // that it does, and one with `0.0.0.0` does not.
                 let by_proc = |argument: &str| check(&["--source", "proc", argument]);
                 let expected = if port == 83 { 0 } else { expected };
                 assert_eq!(by_proc(&argument).0, expected, "{argument}");
@@ -67,7 +68,7 @@ fn a_star_is_a_wildcard_that_accepts_ipv4() {
                 }
             }
         }
-        // A server that binds `::` for both families would fail.
+        // A server that binds `::` for both families could not start.
         let wait = ["wait", "--closed", "--timeout", "0", "*:83"];
         let taken = run(&mut lntu(&wait));
         let reason = "lntu: *:83/tcp: still taken by [::]:83/tcp\n";
@@ -82,7 +83,7 @@ fn a_star_is_a_wildcard_that_accepts_ipv4() {
 }
 
 #[test]
-fn check_says_what_a_connection_would_find() {
+fn check_agrees_with_a_connection() {
     in_private_network(|| {
         let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
         for port in 80..=86 {
@@ -97,14 +98,14 @@ fn check_says_what_a_connection_would_find() {
                     let answer = |source: &str| check(&["-q", "--source", source, &argument]).0;
                     assert_eq!(answer("auto"), expected, "{argument}");
                     assert_eq!(answer("netlink"), expected, "{argument}");
-                    // `/proc` does not tell whether `::` takes IPv4.
-                    let is_open = address.is_ipv4() && [82, 83].contains(&port);
-                    let by_proc = if is_open { 2 } else { expected };
+                    // `/proc` does not show whether `::` accepts IPv4.
+                    let is_unknown = address.is_ipv4() && [82, 83].contains(&port);
+                    let by_proc = if is_unknown { 2 } else { expected };
                     assert_eq!(answer("proc"), by_proc, "{argument}");
                     if have_ss() {
                         let by_ss = answer("ss");
                         assert!(
-                            by_ss == expected || is_open && by_ss == 2,
+                            by_ss == expected || is_unknown && by_ss == 2,
                             "{argument}: {by_ss}"
                         );
                     }
@@ -114,21 +115,21 @@ fn check_says_what_a_connection_would_find() {
     });
 }
 
-/// A name that a client resolves to either of two addresses.
+/// A client may resolve the name to 127.0.0.1 or to ::1.
 #[test]
-fn localhost_is_served_where_either_address_is() {
+fn localhost_is_served_if_either_address_is() {
     in_private_network(|| {
         ip("link add eth9 type veth peer name peer9");
         ip("address add 10.9.9.9/24 dev eth9");
         ip("link set eth9 up");
-        let on = |interface: &'static [u8]| {
+        let bound_to = |interface: &'static [u8]| {
             move |socket: &Socket| socket.bind_device(Some(interface)).unwrap()
         };
         let mut sockets = sockets_of_every_kind(Type::STREAM);
         sockets.push(bound(Type::STREAM, "127.0.0.2:87", |_| {}));
         sockets.push(bound(Type::STREAM, "10.9.9.9:88", |_| {}));
-        sockets.push(bound(Type::STREAM, "0.0.0.0:89", on(b"lo")));
-        sockets.push(bound(Type::STREAM, "[::]:90", on(b"eth9")));
+        sockets.push(bound(Type::STREAM, "0.0.0.0:89", bound_to(b"lo")));
+        sockets.push(bound(Type::STREAM, "[::]:90", bound_to(b"eth9")));
         let localhost = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
         let (mut open, mut closed) = (0, 0);
         for port in 80..=90 {
@@ -151,7 +152,7 @@ fn localhost_is_served_where_either_address_is() {
     });
 }
 
-/// Node binds the first address that the name has, whichever it is.
+/// Node binds only the first address that `localhost` resolves to.
 #[test]
 fn a_server_that_resolves_localhost_is_found() {
     if !have_program("services", "node") || !have_program("services", "python3") {
@@ -183,8 +184,8 @@ fn localhost_is_closed_once_both_addresses_can_be_bound() {
         for port in 80..=87 {
             let argument = format!("localhost:{port}");
             let wait = ["wait", "-q", "--closed", "--timeout", "0", &argument];
-            // A process that another test starts holds what is closed here until it
-            // executes its program.
+            // A process that another test forks holds a socket that is closed here until
+            // exec.
             wait_for(&argument, || {
                 let mut addresses = localhost.iter();
                 let is_free =
@@ -196,7 +197,12 @@ fn localhost_is_closed_once_both_addresses_can_be_bound() {
     });
 }
 
-/// Whether one can bind this address and port as they are, and listen there.
+/// Makes an IPv6 socket accept IPv4, too.
+fn dual_stack(socket: &Socket) {
+    socket.set_only_v6(false).unwrap();
+}
+
+/// Whether a server can bind this address and port, and listen there.
 fn can_be_bound(kind: Type, address: IpAddr, port: u16, v6_only: bool) -> bool {
     let address = std::net::SocketAddr::from((address, port));
     let socket = Socket::new(Domain::for_address(address), kind, None).unwrap();
@@ -217,9 +223,9 @@ fn can_be_bound(kind: Type, address: IpAddr, port: u16, v6_only: bool) -> bool {
     }
 }
 
-/// For each kind of listener and each wanted address, the answer is that of bind(2).
+/// Tries each kind of listener with each address that a server may want.
 #[test]
-fn closed_says_what_a_server_that_binds_would_find() {
+fn wait_closed_agrees_with_bind() {
     in_private_network(|| {
         let _sockets = [Type::STREAM, Type::DGRAM].map(|kind| {
             let mut sockets = sockets_of_every_kind(kind);
@@ -233,8 +239,8 @@ fn closed_says_what_a_server_that_binds_would_find() {
             }));
             sockets
         });
-        // `/proc` does not tell whether `::` takes IPv4.
-        let is_open = |port, address: IpAddr| {
+        // `/proc` does not show whether `::` accepts IPv4.
+        let is_unknown = |port, address: IpAddr| {
             [82, 83, 90].contains(&port) && address.to_canonical().is_ipv4()
         };
         let addresses = [
@@ -258,15 +264,15 @@ fn closed_says_what_a_server_that_binds_would_find() {
                         let wait = ["wait", "-q", "--closed", "--timeout", "0", "--source"];
                         let code = run(lntu(&wait).args([source, &argument])).code();
                         let expected = match source {
-                            "proc" if is_open(port, address) => 2,
+                            "proc" if is_unknown(port, address) => 2,
                             _ => i32::from(!truth),
                         };
-                        // Also a server that would take no IPv4 is never started in vain.
-                        let is_vain = || !can_be_bound(kind, address, port, true);
-                        code == expected && !(address == v6_any && code == 0 && is_vain())
+                        // If the answer is yes, a server that accepts only IPv6 can bind, too.
+                        let would_fail = || !can_be_bound(kind, address, port, true);
+                        code == expected && !(address == v6_any && code == 0 && would_fail())
                     };
-                    // A process that another test starts holds what is closed here until it
-                    // executes its program.
+                    // A process that another test forks holds a socket that is closed here
+                    // until exec.
                     for source in &sources {
                         wait_for(&format!("{source} {argument}"), || {
                             let truth = can_be_bound(kind, address, port, false);
@@ -279,11 +285,11 @@ fn closed_says_what_a_server_that_binds_would_find() {
     });
 }
 
-/// What may be in the way may close, so the waiting goes on.
+/// A listener that may be in the way may also close.
 #[test]
-fn what_may_keep_a_port_from_being_bound_is_waited_for() {
+fn wait_closed_keeps_waiting_if_it_cannot_tell() {
     in_private_network(|| {
-        let server = bound(Type::STREAM, "[::]:8080", |s| s.set_only_v6(false).unwrap());
+        let server = bound(Type::STREAM, "[::]:8080", dual_stack);
         let closed = ["wait", "--closed", "--source", "proc", "-i", "10ms"];
         let given_up = run(lntu(&closed).args(["--timeout", "50ms", "127.0.0.1:8080"]));
         let unknown = "127.0.0.1:8080/tcp: could not tell whether [::]:8080 accepts IPv4 (check \
@@ -311,9 +317,9 @@ fn what_may_keep_a_port_from_being_bound_is_waited_for() {
 }
 
 #[test]
-fn what_keeps_a_port_from_being_bound_is_named_and_no_server_started() {
+fn wait_closed_starts_no_server_on_a_taken_port() {
     in_private_network(|| {
-        let _server = bound(Type::STREAM, "[::]:8080", |s| s.set_only_v6(false).unwrap());
+        let _server = bound(Type::STREAM, "[::]:8080", dual_stack);
         let arguments = [
             "wait",
             "--closed",
@@ -324,17 +330,14 @@ fn what_keeps_a_port_from_being_bound_is_named_and_no_server_started() {
         ];
         let refused = run(lntu(&arguments).args(["echo", "started"]));
         assert_eq!((refused.code(), &*refused.stdout), (1, ""));
-        let said = without_time(&refused.stderr);
-        assert_eq!(
-            said,
-            "lntu: 127.0.0.1:8080/tcp: still taken after N s by [::]:8080/tcp\n"
-        );
+        let expected = "lntu: 127.0.0.1:8080/tcp: still taken after N s by [::]:8080/tcp\n";
+        assert_eq!(without_time(&refused.stderr), expected);
     });
 }
 
-/// An address that is none of its own can never have a listener that lntu sees.
+/// lntu can never see a listener on such an address.
 #[test]
-fn an_address_of_another_host_is_an_error_at_once() {
+fn an_address_of_another_host_is_an_error() {
     let mut elsewhere = None;
     in_private_network(|| {
         elsewhere = Some(Running::start(Command::new("sleep").arg("300")));
@@ -351,10 +354,12 @@ fn an_address_of_another_host_is_an_error_at_once() {
         let _sockets = [
             bound(Type::STREAM, "0.0.0.0:80", |_| {}),
             bound(Type::DGRAM, "0.0.0.0:80", |_| {}),
-            bound(Type::STREAM, "[::]:81", |s| s.set_only_v6(true).unwrap()),
+            bound(Type::STREAM, "[::]:81", |socket| {
+                socket.set_only_v6(true).unwrap();
+            }),
         ];
         let all_are_foreign = || {
-            // Through the neighbours' network, and without any route.
+            // Some are in the network of the interface, and some have no route at all.
             for (port, address) in [
                 ("8.8.8.8:80", "8.8.8.8"),
                 ("10.9.0.2:80", "10.9.0.2"),
@@ -386,16 +391,16 @@ fn an_address_of_another_host_is_an_error_at_once() {
             "0.0.0.0:80",
             "[fd00::1]:81",
             "[::ffff:10.9.0.1]:80",
-            // A whole network that is local.
+            // The whole network is routed to this host.
             "10.8.7.6:80",
-            // What only UDP can be bound to.
+            // Only UDP sockets can be bound to these.
             "10.9.0.255:80/udp",
             "224.0.0.251:80/udp",
             "255.255.255.255:80/udp",
         ] {
             assert_eq!(check(&[port]), (0, String::new()), "{port}");
         }
-        // Rules that find another route to an own address do not make it a foreign one.
+        // The address stays local even if routing rules find another route to it.
         ip("rule add pref 1 lookup local");
         ip("rule del pref 0");
         ip("route add 10.9.0.1 via 10.9.0.2 table 100");
@@ -403,52 +408,49 @@ fn an_address_of_another_host_is_an_error_at_once() {
         let route = run(Command::new("ip").args(["route", "get", "10.9.0.1"]));
         assert!(route.stdout.contains("via 10.9.0.2"), "{route:?}");
         assert_eq!(check(&["10.9.0.1:80"]), (0, String::new()));
-        // These look elsewhere, or only leave out.
+        // These look into another namespace.
         let own = format!("/proc/{}", std::process::id());
-        let in_other = |arguments: &[&str]| run(lntu(&["check", "-q"]).args(arguments)).code();
-        assert_eq!(in_other(&["--pid", &other, "10.9.0.2:80"]), 1);
-        assert_ne!(in_other(&["--proc", &own, "10.9.0.2:80"]), 2);
-        // However it is spelled, `/proc` is that of this namespace.
+        let check_code = |arguments: &[&str]| run(lntu(&["check", "-q"]).args(arguments)).code();
+        assert_eq!(check_code(&["--pid", &other, "10.9.0.2:80"]), 1);
+        assert_ne!(check_code(&["--proc", &own, "10.9.0.2:80"]), 2);
+        // Each of these spellings names the `/proc` of this namespace.
         let directory = TempDir::new().unwrap();
         let link = directory.path().join("link");
         symlink("/proc", &link).unwrap();
         let link = link.to_str().unwrap();
-        for (root, place) in [
+        for (proc, directory) in [
             ("/proc/", "/"),
             ("//proc", "/"),
             ("./proc", "/"),
             ("../proc", "/usr"),
             (link, "/"),
         ] {
-            let in_place = |port: &str| {
-                let mut check = lntu(&["check", "--proc", root, port]);
-                run(check.current_dir(place))
+            let check = |port: &str| {
+                let mut check = lntu(&["check", "--proc", proc, port]);
+                run(check.current_dir(directory))
             };
-            assert_eq!(
-                in_place("10.9.0.2:80").error(),
-                foreign("10.9.0.2"),
-                "{root}"
-            );
-            // This is the namespace that process 1 is not in.
-            assert_eq!(in_place("10.9.0.1:80").code(), 0, "{root}");
+            assert_eq!(check("10.9.0.2:80").error(), foreign("10.9.0.2"), "{proc}");
+            // Process 1 is in another namespace, which does not have this address.
+            assert_eq!(check("10.9.0.1:80").code(), 0, "{proc}");
         }
+        // list only selects.
         assert_eq!(
             run(&mut lntu(&["list", "-H", "10.9.0.2:80"])).lines(),
             [""; 0]
         );
         if have_program("strace", "strace") {
-            // The second socket asks for the route.
+            // The second socket is the one that asks for the route.
             let mut refused = failing("socket", "EPERM", ":when=2", &["check", "10.9.0.2:80"]);
             assert_eq!(run(&mut refused).lines(), [""; 0]);
         }
     });
 }
 
-/// The kernel answers each in a way of its own.
+/// The kernel answers differently for each kind of route.
 #[test]
-fn a_route_that_leads_nowhere_leads_to_no_own_address() {
+fn an_address_with_a_dead_route_is_foreign() {
     in_private_network(|| {
-        let _server = bound(Type::STREAM, "[::]:80", |s| s.set_only_v6(false).unwrap());
+        let _server = bound(Type::STREAM, "[::]:80", dual_stack);
         for kind in ["blackhole", "prohibit", "unreachable", "throw"] {
             ip(&format!("route add {kind} 8.8.8.0/24"));
             ip(&format!("route add {kind} 2001:db8::/32"));
@@ -469,26 +471,28 @@ fn a_route_that_leads_nowhere_leads_to_no_own_address() {
     });
 }
 
-/// With `IP_FREEBIND`, or a setting of the namespace, one can listen there.
+/// A server can bind a foreign address with `IP_FREEBIND`, or if the sysctl
+/// `ip_nonlocal_bind` allows it.
 #[test]
-fn an_address_that_has_a_listener_is_no_foreign_one() {
+fn a_listener_makes_a_foreign_address_acceptable() {
     in_private_network(|| {
-        let free = |socket: &Socket| rustix::net::sockopt::set_ip_freebind(socket, true).unwrap();
+        let freebind =
+            |socket: &Socket| rustix::net::sockopt::set_ip_freebind(socket, true).unwrap();
         let _servers = [
-            bound(Type::STREAM, "192.0.2.1:80", free),
+            bound(Type::STREAM, "192.0.2.1:80", freebind),
             bound(Type::STREAM, "0.0.0.0:81", |_| {}),
         ];
         assert_eq!(check(&["192.0.2.1:80"]), (0, String::new()));
         let closed = |port: &str| run(&mut lntu(&["wait", "--closed", "--timeout", "0", port]));
         assert_eq!(closed("192.0.2.1:80").code(), 1);
-        // One that has a listener on another port only has none there.
+        // A listener on another port does not count.
         for port in ["192.0.2.1:81", "192.0.2.2:82"] {
             let address = port.split(':').next().unwrap();
             assert_eq!(run(&mut lntu(&["check", port])).error(), foreign(address));
             assert_eq!(closed(port).error(), foreign(address));
         }
         assert_eq!(closed("[2001:db8::1]:82").error(), foreign("2001:db8::1"));
-        // Of the namespace that the writer is in.
+        // A write to these files changes the network namespace of the writer.
         for family in ["ipv4", "ipv6"] {
             fs::write(format!("/proc/sys/net/{family}/ip_nonlocal_bind"), "1").unwrap();
         }
@@ -502,7 +506,7 @@ fn an_address_that_has_a_listener_is_no_foreign_one() {
     });
 }
 
-/// A program that listens, from outside of this project.
+/// Starts a program that is not part of this project.
 fn start_service(program: &str, arguments: &[&str], directory: &Path) -> Running {
     let mut command = Command::new(program);
     command
@@ -512,19 +516,20 @@ fn start_service(program: &str, arguments: &[&str], directory: &Path) -> Running
     Running::start(&mut command)
 }
 
-/// What a check says about each of these ports is what a connection finds.
-fn assert_checked_as_connected(what: &str, ports: &[u16]) {
+/// Checks that `check` and a connection to each of these ports of `program` agree.
+fn assert_check_agrees_with_connections(program: &str, ports: &[u16]) {
     for address in ADDRESSES.map(|address| address.parse().unwrap()) {
         for &port in ports {
             let truth = i32::from(!takes_tcp(address, port));
             let argument = port_argument(address, port, "tcp");
-            assert_eq!(check(&["-q", &argument]).0, truth, "{what}: {argument}");
+            let answer = check(&["-q", &argument]).0;
+            assert_eq!(answer, truth, "{program}: {argument}");
         }
     }
 }
 
 #[test]
-fn real_servers_are_found_at_the_addresses_that_they_serve() {
+fn check_finds_real_servers_where_they_listen() {
     let programs = ["node", "python3", "nginx", "redis-server"];
     if !programs
         .into_iter()
@@ -565,21 +570,21 @@ fn real_servers_are_found_at_the_addresses_that_they_serve() {
             ("nginx", &["-p", prefix, "-c", configuration], &[8001, 8002]),
             ("redis-server", &redis, &[6379]),
         ] {
-            assert_checked_as_connected(program, ports);
+            assert_check_agrees_with_connections(program, ports);
             let service = start_service(program, arguments, directory);
             let names: Vec<String> = ports.iter().map(u16::to_string).collect();
             let mut wait = lntu(&["wait", "--timeout", "30s"]);
             assert_eq!(run(wait.args(&names)).code(), 0, "{program}");
-            assert_checked_as_connected(program, ports);
+            assert_check_agrees_with_connections(program, ports);
             kill_process(service.pid(), Signal::TERM).unwrap();
             service.finish();
         }
     });
 }
 
-/// Also where an ss in PATH would hang.
+/// The ss in PATH hangs, so running it would be noticed, too.
 #[test]
-fn a_probe_executes_nothing_and_connects_to_nothing() {
+fn a_probe_neither_executes_nor_connects() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -621,7 +626,7 @@ fn a_probe_executes_nothing_and_connects_to_nothing() {
 }
 
 #[test]
-fn where_netlink_is_refused_proc_answers_without_a_word() {
+fn check_falls_back_to_proc_without_a_message() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -648,7 +653,7 @@ fn where_netlink_is_refused_proc_answers_without_a_word() {
 }
 
 #[test]
-fn a_check_that_fails_says_what_listens_instead() {
+fn a_failed_check_names_what_listens_instead() {
     in_private_network(|| {
         let _sockets = [
             sockets_of_every_kind(Type::STREAM),
@@ -674,9 +679,9 @@ fn a_check_that_fails_says_what_listens_instead() {
             }
         }
         let wait = run(&mut lntu(&["wait", "--timeout", "200ms", "53"]));
-        let said = without_time(&wait.stderr);
+        let stderr = without_time(&wait.stderr);
         let reason = "lntu: 53/tcp: not listening after N s, 0.0.0.0:53/udp is\n";
-        assert_eq!((wait.code(), &*said), (1, reason));
+        assert_eq!((wait.code(), &*stderr), (1, reason));
     });
     in_private_network(|| assert_eq!(check(&["80"]), no("80/tcp: not listening")));
 }
@@ -725,10 +730,11 @@ fn a_port_may_come_from_the_environment() {
 }
 
 #[test]
-fn any_of_several_ports_is_enough_and_what_was_found_is_printed() {
+fn any_prints_the_listeners_that_it_found() {
     in_private_network(|| {
-        let free = |arguments: &[&str]| run(&mut lntu(&[&["check", "--any"], arguments].concat()));
-        let missing = free(&["3000-3999", "53/udp"]);
+        let check_any =
+            |arguments: &[&str]| run(&mut lntu(&[&["check", "--any"], arguments].concat()));
+        let missing = check_any(&["3000-3999", "53/udp"]);
         assert_eq!(
             missing.stderr,
             "lntu: 3000-3999/tcp, 53/udp: not listening\n"
@@ -767,15 +773,15 @@ fn any_of_several_ports_is_enough_and_what_was_found_is_printed() {
         );
         assert_eq!(found["processes"][0]["pid"], std::process::id());
 
-        let both = free(&["-H", "3000-4999"]);
+        let both = check_any(&["-H", "3000-4999"]);
         assert_eq!(both.lines().len(), 2);
     });
 }
 
-/// A server that is stopped still listens: the kernel goes on to take connections
-/// for it. Only its accept queue shows that it does not answer.
+/// A stopped server still listens, because the kernel completes connections for it. Only its
+/// accept queue shows that it does not answer.
 #[test]
-fn max_queued_tells_a_server_that_accepts_from_one_that_does_not() {
+fn max_queued_detects_a_server_that_stopped_accepting() {
     if !have_program("services", "python3") {
         return;
     }
@@ -796,14 +802,14 @@ fn max_queued_tells_a_server_that_accepts_from_one_that_does_not() {
         wait_for("a full queue", || {
             let queued = "8000/tcp: 5 connections wait to be accepted";
             let with_backlog = no(&format!("{queued} (backlog 5)"));
-            // `/proc` does not tell the backlog.
+            // `/proc` does not include the backlog.
             let expected = sources.map(|source| match source {
                 "proc" => no(queued),
                 _ => with_backlog.clone(),
             });
             (answers() == expected).then_some(())
         });
-        assert_eq!(check(&["8000"]).0, 0, "it listens all the same");
+        assert_eq!(check(&["8000"]).0, 0, "it still listens");
         assert_eq!(check(&["-q", "--max-queued", "5", "8000"]).0, 0);
         kill_process(server.pid(), Signal::CONT).unwrap();
         drop(clients);
@@ -812,7 +818,7 @@ fn max_queued_tells_a_server_that_accepts_from_one_that_does_not() {
 }
 
 #[test]
-fn loopback_and_ephemeral_ports_are_left_out_if_asked() {
+fn exclude_knows_loopback_and_ephemeral_ports() {
     in_private_network(|| {
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50000 51000").unwrap();
         let nothing = |_: &Socket| {};
@@ -825,7 +831,7 @@ fn loopback_and_ephemeral_ports_are_left_out_if_asked() {
             bound(Type::DGRAM, "[::]:50002", nothing),
         ];
         let listed = |excluded: &[&str]| {
-            let excluded = excluded.iter().map(|what| format!("--exclude={what}"));
+            let excluded = excluded.iter().map(|ports| format!("--exclude={ports}"));
             let listed = run(lntu(&["list", "-H"]).args(excluded));
             let port = |line: &&str| {
                 let local = line.split_whitespace().nth(4).unwrap();
@@ -842,10 +848,10 @@ fn loopback_and_ephemeral_ports_are_left_out_if_asked() {
     });
 }
 
-/// ss writes `*` for `::` that takes IPv4, and `[::]` for one that does not; the
-/// kernel says the same over netlink.
+/// Netlink has an attribute for it. ss writes `*` for a `::` that accepts IPv4, and `[::]`
+/// for one that does not.
 #[test]
-fn v6only_is_in_json_where_the_source_tells() {
+fn v6only_is_in_json_if_the_source_knows_it() {
     in_private_network(|| {
         let _sockets = sockets_of_every_kind(Type::STREAM);
         let v6_only = |source: &str| {
@@ -856,30 +862,33 @@ fn v6only_is_in_json_where_the_source_tells() {
             };
             listed.lines().iter().map(value).collect::<Vec<_>>()
         };
-        let told = [None, None, Some(false), Some(true), None, None];
-        assert_eq!(v6_only("netlink"), told);
+        let known = [None, None, Some(false), Some(true), None, None];
+        assert_eq!(v6_only("netlink"), known);
         assert_eq!(v6_only("proc"), [None; 6]);
         if have_ss() {
-            assert_eq!(v6_only("ss"), told);
+            assert_eq!(v6_only("ss"), known);
         }
     });
 }
 
-/// Also where the source has something to say, and where tables are unreadable: the
-/// look that explains says none of it again.
+/// A failed check looks a second time to explain itself.
 #[test]
-fn a_reason_is_one_line_whatever_else_is_said() {
+fn the_second_look_does_not_repeat_a_warning() {
     if !have_program("strace", "strace") {
         return;
     }
     in_private_network(|| {
         let arguments = ["check", "--source", "netlink", "9"];
         let refused = run(&mut failing("socket", "EPERM", "", &arguments));
-        let said = "netlink: socket: Operation not permitted (os error 1)";
+        let warning = "netlink: socket: Operation not permitted (os error 1)";
         let lines: Vec<&str> = refused.stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].contains(said) && lines[1] == "lntu: 9/tcp: not listening");
+        assert!(lines[0].contains(warning) && lines[1] == "lntu: 9/tcp: not listening");
     });
+}
+
+#[test]
+fn an_unreadable_table_of_another_port_is_not_reported() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row), ("udp", row)], &["tcp6"]);
     let checked = run_forbidden(&proc, &["check", "81/udp"]);
@@ -889,14 +898,13 @@ fn a_reason_is_one_line_whatever_else_is_said() {
     );
 }
 
-/// A failure of netlink that may pass is no reason to give up waiting.
 #[test]
-fn waiting_goes_on_where_netlink_fails_for_once() {
+fn wait_survives_a_temporary_netlink_failure() {
     if !have_program("strace", "strace") {
         return;
     }
     in_private_network(|| {
-        let _server = bound(Type::STREAM, "[::]:80", |s| s.set_only_v6(false).unwrap());
+        let _server = bound(Type::STREAM, "[::]:80", dual_stack);
         let arguments = ["wait", "-i", "10ms", "127.0.0.1:80"];
         let waited = run(&mut failing("socket", "ENOBUFS", ":when=1", &arguments));
         assert_eq!(waited.lines(), [""; 0]);
@@ -904,7 +912,7 @@ fn waiting_goes_on_where_netlink_fails_for_once() {
 }
 
 #[test]
-fn of_several_ports_those_that_accept_count_and_are_printed() {
+fn with_any_a_port_with_a_long_queue_does_not_count() {
     in_private_network(|| {
         let full = bound(Type::STREAM, "127.0.0.1:8000", |_| {});
         let _empty = bound(Type::STREAM, "127.0.0.1:8001", |_| {});
@@ -926,7 +934,7 @@ fn of_several_ports_those_that_accept_count_and_are_printed() {
 }
 
 #[test]
-fn closed_means_none_of_a_range() {
+fn wait_closed_waits_for_every_port_of_a_range() {
     in_private_network(|| {
         let wait = |ports: &str| {
             let arguments = ["wait", "-q", "--closed", "--timeout", "50ms", ports];
