@@ -23,6 +23,25 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Where the watcher writes.
 const CHANGES: &str = "/changes";
 
+/// Where control groups of version 2 are mounted. No others are.
+const GROUPS: &str = "/sys/fs/cgroup";
+
+/// A group as a container has it: its parent, its prefix, the one digit of which its id
+/// consists, its runtime, and the port that `/init serve` opens in it.
+type InContainer = (&'static str, &'static str, char, &'static str, &'static str);
+
+/// Both are in one network namespace, as the containers of a pod are.
+const CONTAINERS: [InContainer; 2] = [
+    ("/system.slice", "docker-", 'a', "docker", "7020"),
+    (
+        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f1e.slice",
+        "cri-containerd-",
+        'b',
+        "containerd",
+        "7021",
+    ),
+];
+
 /// What `/init hold` opens, and how lntu writes it.
 const TCP: [(&str, &str); 5] = [
     ("127.0.0.1:7001", "127.0.0.1:7001 0.0.0.0:*"),
@@ -41,13 +60,14 @@ const UDP: [(&str, &str); 4] = [
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("hold") => hold(),
+        Some("serve") => serve(),
         Some("judge") => judge(),
         _ => set_up(),
     }
 }
 
 fn set_up() {
-    for (kind, place) in [("proc", "/proc"), ("devtmpfs", "/dev")] {
+    for (kind, place) in [("proc", "/proc"), ("devtmpfs", "/dev"), ("cgroup2", GROUPS)] {
         fs::create_dir_all(place).unwrap();
         let flags = MountFlags::empty();
         rustix::mount::mount(kind, place, kind, flags, None::<&CStr>).unwrap();
@@ -100,6 +120,19 @@ fn hold() {
     drop((datagrams, listeners));
 }
 
+/// Opens a port in a control group that it makes.
+fn serve() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [group, port] = [&arguments[2], &arguments[3]];
+    let group = format!("{GROUPS}{group}");
+    fs::create_dir_all(&group).unwrap();
+    // The process that writes it.
+    fs::write(format!("{group}/cgroup.procs"), "0").unwrap();
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+    thread::sleep(Duration::MAX);
+    drop(listener);
+}
+
 /// What lntu does with these arguments.
 fn lntu(arguments: &[&str]) -> Output {
     Command::new("/lntu").args(arguments).output().unwrap()
@@ -112,6 +145,36 @@ fn rows(text: &str) -> BTreeSet<String> {
         [fields[0], fields[1], fields[4], fields[5]].join(" ")
     };
     text.lines().map(row).collect()
+}
+
+/// Ports of two containers in one network namespace each name the group of their socket.
+fn judge_containers() {
+    let group = |(parent, prefix, digit, ..): InContainer| {
+        let id = String::from(digit).repeat(64);
+        (format!("{parent}/{prefix}{id}.scope"), id)
+    };
+    for container in CONTAINERS {
+        let mut server = Command::new("/init");
+        let (path, _) = group(container);
+        server.args(["serve", &path, container.4]).spawn().unwrap();
+    }
+    let ports = CONTAINERS.map(|(.., port)| port);
+    let waited = lntu(&[&["wait", "-q", "--timeout", "60s"], &ports[..]].concat());
+    assert_eq!(waited.status.code(), Some(0));
+    for options in [&["list", "-A", "--json"][..], &["list", "-Ap", "--json"]] {
+        let listed = lntu(&[options, &ports].concat());
+        assert_eq!(String::from_utf8(listed.stderr).unwrap(), "");
+        let text = String::from_utf8(listed.stdout).unwrap();
+        assert_eq!(text.lines().count(), CONTAINERS.len(), "{text}");
+        for (container, line) in CONTAINERS.into_iter().zip(text.lines()) {
+            let ((path, id), (.., runtime, port)) = (group(container), container);
+            let its = format!(
+                r#""cgroup":"{path}","cgroup_of":"socket","container":"{id}","runtime":"{runtime}""#
+            );
+            assert!(line.contains(&format!(r#""number":{port},"#)), "{line}");
+            assert!(line.contains(&its), "{its}: {line}");
+        }
+    }
 }
 
 fn judge() {
@@ -134,6 +197,7 @@ fn judge() {
         let held = String::from_utf8(held.stdout).unwrap();
         assert!(held.contains("users:((\"init\",pid="), "{source}: {held}");
     }
+    judge_containers();
     let waited = lntu(&["wait", "-q", "--timeout", "100ms", "1"]);
     assert_eq!(waited.status.code(), Some(1));
 
