@@ -2,10 +2,13 @@
 //! and `podman ps`. Where no cluster is, a process with a root of its own is the host of a
 //! pod.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,9 +39,13 @@ impl Watcher {
             if let Some(index) = self.seen.iter().position(is_it) {
                 return self.seen.remove(index)["container_name"].take();
             }
-            let line = self.running.next_line();
-            self.seen.push(serde_json::from_str(&line).unwrap());
+            let object = self.next();
+            self.seen.push(object);
         }
+    }
+
+    fn next(&self) -> Value {
+        serde_json::from_str(&self.running.next_line()).unwrap()
     }
 }
 
@@ -77,27 +84,49 @@ fn each_container_of_docker_has_the_name_of_docker_ps() {
     }
 }
 
+/// Each is killed once its port was reported, while others start and end.
 #[test]
-fn each_of_many_short_containers_has_its_own_name() {
+fn each_of_60_short_containers_has_its_own_name() {
     if !have_docker() {
         return;
     }
+    const AT_ONCE: usize = 6;
+    const OF_EACH: usize = 10;
     let image = Image::scratch();
-    let mut watcher = Watcher::start("18086");
-    let start = |_| {
+    let watcher = Watcher::start("18086");
+    let (names, opened) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeSet::new()));
+    let live_one_life = || {
         let server = image.start(&["--rm"], &["/app", "listen", "18086", "serve"]);
-        (server.inspect("{{.Id}}"), server)
-    };
-    let mut servers: Vec<_> = (0..3).map(start).collect();
-    for number in 0..9 {
-        let (id, server) = servers.remove(0);
-        assert_eq!(watcher.name("opened", &id), server.name());
-        // Others start and end at the same time.
+        let id = server.inspect("{{.Id}}");
+        names
+            .lock()
+            .unwrap()
+            .insert(id.clone(), server.name().to_string());
+        wait_for("its port", || {
+            opened.lock().unwrap().contains(&id).then_some(())
+        });
         server.signal("KILL");
-        if number < 6 {
-            servers.push(start(number));
+    };
+    let mut said = Vec::new();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| (0..OF_EACH).for_each(|_| live_one_life()));
         }
-        assert_eq!(watcher.name("closed", &id), server.name());
+        while said.len() < 2 * AT_ONCE * OF_EACH {
+            let mut object = watcher.next();
+            let Value::String(id) = object["container"].take() else {
+                continue;
+            };
+            if object["type"] == "opened" {
+                opened.lock().unwrap().insert(id.clone());
+            }
+            said.push((id, object["container_name"].take()));
+        }
+    });
+    let names = names.into_inner().unwrap();
+    assert_eq!(names.len(), AT_ONCE * OF_EACH);
+    for (id, name) in said {
+        assert_eq!(name, names[&id], "{id}");
     }
 }
 
