@@ -76,6 +76,7 @@ const OWN: [&str; 34] = [
     "FRUITLESS",
     "ID",
     "INDENT",
+    "INDEX",
     "LARGEST",
     "LATE",
     "LEAST",
@@ -87,7 +88,7 @@ const OWN: [&str; 34] = [
     "NETID",
     "PAGE",
     "PART",
-    "PLACE",
+    "PIECE",
     "REQUEST",
     "SEARCHES",
     "SHORT",
@@ -96,7 +97,6 @@ const OWN: [&str; 34] = [
     "STATE",
     "STEADY",
     "WIDTH",
-    "WRITTEN",
 ];
 
 /// At least this many names are compared. Fewer would mean that the constants are no

@@ -1,4 +1,4 @@
-//! Why there is no table, or only part of one.
+//! The errors of the program under the name `ss`.
 
 use std::fmt;
 use std::io;
@@ -9,36 +9,46 @@ use crate::exit_status::SsExitStatus;
 use crate::output::OutputError;
 use crate::report;
 
-/// Why there is no table, or only part of one.
+/// Why ss prints no table, or only part of one.
 #[derive(Debug)]
 pub enum Error {
-    /// The command line is wrong, or asks for what is not covered.
+    /// The command line is wrong, or uses a feature of ss that is not supported.
     Usage(UsageError),
-    /// A source cannot be read: which, and why.
+    /// A source cannot be read. The text names the source and the reason.
     Source(String),
-    /// The network namespace of this name cannot be entered.
+    /// A network namespace cannot be entered.
     Network {
-        /// Its name.
+        /// The name of the network namespace.
         name: String,
-        /// Whether it was found.
-        is_found: bool,
-        /// Why not.
+        /// The step that failed.
+        step: NetworkStep,
+        /// Why the step failed.
         reason: io::Error,
     },
     /// The table could not be written.
     Output(OutputError),
 }
 
+/// A step of entering a network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkStep {
+    /// Opening the file that stands for the namespace.
+    Open,
+    /// Moving this program into the namespace.
+    Enter,
+}
+
 impl Error {
-    /// What `path` names cannot be read, for this reason.
-    pub fn of_file(path: &Path, reason: impl fmt::Display) -> Error {
+    /// The file at `path` cannot be read, for this reason.
+    pub fn file(path: &Path, reason: impl fmt::Display) -> Error {
         Error::Source(format!("{}: {reason}", path.display()))
     }
 
-    /// Says it on stderr.
+    /// Prints the error to stderr.
     pub fn report(&self) {
         match self {
-            // ss names itself in messages of its own only, which these are not.
+            // In ss, a library of iproute2 prints these messages, without the program's
+            // name.
             Error::Network { .. } => report::line(format_args!("{self}")),
             _ => report::error_as("ss", format_args!("{self}")),
         }
@@ -58,20 +68,18 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(error) => error.fmt(f),
             Error::Source(error) => error.fmt(f),
-            Error::Network {
-                name,
-                is_found,
-                reason,
-            } => {
+            Error::Network { name, step, reason } => {
                 let reason = reason.to_string();
-                // As in C, without a number: `REASON (os error 2)`.
+                // Rust appends `(os error 2)` to the text that C has for the error.
                 let reason = reason.split('(').next().unwrap_or_default().trim_end();
-                match is_found {
-                    true => write!(
+                match step {
+                    NetworkStep::Enter => write!(
                         f,
                         "setting the network namespace \"{name}\" failed: {reason}"
                     ),
-                    false => write!(f, "Cannot open network namespace \"{name}\": {reason}"),
+                    NetworkStep::Open => {
+                        write!(f, "Cannot open network namespace \"{name}\": {reason}")
+                    }
                 }
             }
             Error::Output(error) => error.fmt(f),

@@ -1,18 +1,19 @@
-//! The program under the name `ss`, for images that have none. It takes the options
-//! of iproute2's ss, asks the same sources and prints the same bytes. It never
-//! starts another ss.
+//! The program under the name `ss`, for images that have none. It accepts the options
+//! of iproute2's ss, asks the same sources and prints the same bytes. It never starts
+//! another ss.
 //!
-//! - [`ask`] reads the command line: what was asked.
-//! - [`kinds`] asks the kernel for the sockets of each kind, or reads a file, and has a
-//!   row written for each that is wanted.
+//! - [`ask`] parses the command line into a request.
+//! - [`kinds`] lists the sockets of each kind, from the kernel or from a file, and has a
+//!   row written for each socket that matches the request.
 //! - [`mod@show`] writes the rows as a table.
-//! - [`names`] are numbers and their names, both as they are typed and as they are shown.
+//! - [`names`] translates numbers to names and names to numbers.
 //!
-//! The floors from the top down are `kinds`, `show`, `ask` and `names`. All of them import
-//! [`paths`] and [`error`].
+//! From top to bottom, the floors are `kinds`, `show`, `ask`, [`paths`], `names` and
+//! [`error`].
 //!
-//! If a source cannot be read, ss prints a table that may lack rows. This fails, unless
-//! ss says so too: where an unprivileged user filters by marks.
+//! If a source cannot be read, ss prints a table that may lack rows. This program fails
+//! instead. The one exception is a filter by marks from an unprivileged user, because
+//! there ss reports the problem, too.
 
 pub mod ask;
 pub mod error;
@@ -35,19 +36,19 @@ use names::services::Services;
 pub use paths::Paths;
 use show::names::Names;
 use show::rows::Rows;
-use show::table::Write;
-use show::users::Users;
+use show::table::Sink;
+use show::users::{Granularity, Users};
 
-/// Whether a program with this first argument was started under the name `ss`.
+/// Whether the file name of `program`, the first argument of a process, is `ss`.
 pub fn is_name(program: &OsStr) -> bool {
     Path::new(program).file_name() == Some("ss".as_ref())
 }
 
-/// Prints what `arguments`, without the program's name, ask for.
+/// Prints the answer to a command line, given without the program's name.
 ///
 /// # Errors
-/// If the answer of ss is not known completely, or cannot be written. A long table
-/// may be written in part by then. A reader that goes away is no error.
+/// If the answer of ss is not known completely, or cannot be written. By then, part of
+/// a long table may have been written. It is not an error if the reader goes away.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, paths: &Paths) -> Result<(), Error> {
     let mut output = None;
     let mut write = |text: &[u8]| -> Result<(), OutputError> {
@@ -60,14 +61,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, paths: &Paths) -> Resu
     answer(arguments, paths, &mut write)
 }
 
-/// Passes what [`run`] prints to `write`.
+/// Passes the bytes that [`run`] would print to `write`.
 ///
 /// # Errors
 /// As [`run`].
 pub fn answer(
     arguments: impl IntoIterator<Item = OsString>,
     paths: &Paths,
-    write: Write<'_>,
+    write: Sink<'_>,
 ) -> Result<(), Error> {
     let services = paths.services();
     match options::parse(arguments, &services)? {
@@ -81,7 +82,7 @@ fn show(
     request: &Request,
     paths: &Paths,
     services: &Services,
-    write: Write<'_>,
+    write: Sink<'_>,
 ) -> Result<(), Error> {
     if request.summary {
         let text = summary::summary(paths)?;
@@ -97,11 +98,15 @@ fn show(
         );
         return Ok(());
     }
-    // Processes are read first, as in ss.
+    // As in ss, processes are read before sockets.
     let proc_root = paths.proc_root();
+    let granularity = match request.threads {
+        true => Granularity::Threads,
+        false => Granularity::Processes,
+    };
     let users = request
         .processes
-        .then(|| Users::read(proc_root, request.threads));
+        .then(|| Users::read(proc_root, granularity));
     let names = Names::new(&request.show, services, proc_root);
     let mut rows = Rows::new(request, names, users, write);
     kinds::show(request, paths, &mut rows)?;

@@ -68,7 +68,12 @@ fn assert_read_back(listeners: &[Listener]) {
             text.extend(part);
             Ok(())
         };
-        let mut table = as_ss::show::table::Table::new(true, true, true, &mut write);
+        let parts = as_ss::show::table::Parts {
+            netid: true,
+            state: true,
+            header: true,
+        };
+        let mut table = as_ss::show::table::Table::new(parts, &mut write);
         listeners
             .iter()
             .for_each(|listener| push(&mut table, listener));

@@ -1,6 +1,6 @@
-//! What `-h` and `-V` print.
+//! The texts that `-h` and `-V` print.
 
-/// What `-h` prints.
+/// The help that `-h` prints.
 pub const HELP: &str = "\
 Usage: ss [ OPTIONS ]
        ss [ OPTIONS ] [ FILTER ]
@@ -67,8 +67,8 @@ This is lntu under the name ss. It prints what ss of iproute2 6.1 prints, or ref
 (*) It refuses this option.
 ";
 
-/// What `-V` prints. Scripts compare the version of iproute2, so it is that of the
-/// ss whose bytes are printed.
+/// The version that `-V` prints. Scripts compare the version of iproute2, so the text names
+/// the version whose output this program prints.
 pub const VERSION: &str = concat!(
     "ss utility, iproute2-6.1.0 (lntu-",
     env!("CARGO_PKG_VERSION"),

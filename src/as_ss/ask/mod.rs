@@ -1,4 +1,5 @@
-//! What was asked: [`options`] and [`filter`] read it, a [`request`] is the result.
+//! Parses the command line of ss: [`options`] and [`filter`] read the arguments, and the
+//! result is a [`request`].
 
 pub mod filter;
 pub mod help;

@@ -1,11 +1,10 @@
-//! The command line of ss: what of it is covered becomes a [`Request`], and what is not
-//! is refused.
+//! Parses the command line of ss into a [`Request`], and refuses what is not supported.
 
 use std::ffi::OsString;
 
 use lexopt::Arg::{Long, Short, Value};
 
-use super::filter::parser;
+use super::filter::parser::{self, CgroupConditions};
 use super::request::{Request, Show};
 use super::selection::{AddressFamily, Kinds, Selection, States};
 use crate::as_ss::error::Error;
@@ -13,8 +12,7 @@ use crate::as_ss::names::services::Services;
 use crate::as_ss::paths;
 use crate::error::{UsageError, lexopt_reason};
 
-/// The long options of ss and the short ones that they stand for; `\0` where
-/// there is none.
+/// The long options of ss, and the short option that each stands for, or `\0`.
 const LONG_OPTIONS: [(&str, char); 43] = [
     ("all", 'a'),
     ("bpf", 'b'),
@@ -60,28 +58,28 @@ const LONG_OPTIONS: [(&str, char); 43] = [
     ("vsock", '\0'),
     ("xdp", '\0'),
 ];
-/// The short options that ss has and this program refuses. Those in the second
-/// list take a value.
+/// The options of ss without a value that this program refuses.
 const REFUSED: &[char] = &['b', 'E', 'K', 'r', 'z', 'Z'];
+/// The options of ss with a value that this program refuses.
 const REFUSED_WITH_VALUE: &[char] = &['D', 'F'];
 
-/// What a command line asks for.
+/// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
-    /// The table of these sockets.
+    /// Show these sockets.
     Show(Request),
-    /// The text of [`super::help::HELP`].
+    /// Print [`super::help::HELP`].
     Help,
-    /// The text of [`super::help::VERSION`].
+    /// Print [`super::help::VERSION`].
     Version,
 }
 
-/// Reads the arguments that follow the program's name.
+/// Parses the arguments that follow the program's name. As in ss, `-N` enters the network
+/// namespace at once, so that later arguments can name its interfaces.
 ///
 /// # Errors
-/// When they ask for anything but what [`super::help::HELP`] describes, or for a network
-/// namespace that cannot be entered. It is entered at once, as by ss: what follows it may
-/// name interfaces.
+/// If [`super::help::HELP`] does not describe the arguments, or if the network namespace
+/// cannot be entered.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     services: &Services,
@@ -110,7 +108,7 @@ pub fn parse(
     Ok(Command::Show(options.request(services)?))
 }
 
-/// What was read of a command line.
+/// The part of a command line that was read so far.
 #[derive(Default)]
 struct Options {
     selection: Selection,
@@ -120,16 +118,17 @@ struct Options {
     processes: bool,
     threads: bool,
     summary: bool,
-    /// Whether `-A` was there.
-    is_query: bool,
-    /// The first option that is not covered. Those that follow it may still ask for help.
+    /// Whether `-A` was used.
+    has_query: bool,
+    /// The first option that is not supported. It is not refused at once, because a later
+    /// option may ask for help.
     refused: Option<String>,
-    /// What is no option: states, then a filter.
+    /// The arguments that are not options: states, then a filter.
     words: Vec<String>,
 }
 
 impl Options {
-    /// Adds an option. A command is what it asks for in place of a table.
+    /// Adds an option. Returns a command if the option asks for one instead of a table.
     fn add(&mut self, name: String, option: char, value: &str) -> Result<Option<Command>, Error> {
         match option {
             'h' => return Ok(Some(Command::Help)),
@@ -139,7 +138,7 @@ impl Options {
             'A' => self.query(&name, value)?,
             'N' => {
                 paths::enter_network(value)?;
-                self.show.is_elsewhere = true;
+                self.show.in_other_network = true;
             }
             _ if self.add_family(&name, option) || self.add_flag(&name, option) => {}
             _ => self.refuse(name, option)?,
@@ -147,7 +146,8 @@ impl Options {
         Ok(None)
     }
 
-    /// Adds the family that an option itself names. False if it names none.
+    /// Adds the family that an option such as `-4` or `--vsock` stands for. False if it does
+    /// not stand for one.
     fn add_family(&mut self, name: &str, option: char) -> bool {
         let family = match option {
             '4' => Some(AddressFamily::Inet),
@@ -162,11 +162,11 @@ impl Options {
         family.is_some()
     }
 
-    /// Adds what an option without a value says. False if it is none of those.
+    /// Adds an option without a value. False if this is not one of them.
     fn add_flag(&mut self, name: &str, option: char) -> bool {
         let (selection, show) = (&mut self.selection, &mut self.show);
         match option {
-            // Of these two, the last one counts.
+            // The last one of -a and -l wins.
             'a' => self.states = States::ALL,
             'l' => self.states = States::LISTENING,
             't' => selection.add_kinds(named("tcp")),
@@ -189,7 +189,7 @@ impl Options {
                 "--tos" => show.tos = true,
                 "--cgroup" => show.cgroup = true,
                 "--inet-sockopt" => show.socket_options = true,
-                // It adds to rows of TIPC, of which there are none.
+                // This option only extends the rows of TIPC sockets, which are never shown.
                 "--tipcinfo" => {}
                 _ => return false,
             },
@@ -208,12 +208,12 @@ impl Options {
         Ok(())
     }
 
-    /// Adds the value of `-A`: names of kinds, of which those behind `!` are left out.
+    /// Adds the value of `-A`: names of kinds, where `!` before a name leaves the kind out.
     /// The first `-A` replaces the kinds before it.
     fn query(&mut self, option: &str, value: &str) -> Result<(), UsageError> {
-        if !self.is_query {
+        if !self.has_query {
             self.selection.clear_kinds();
-            self.is_query = true;
+            self.has_query = true;
             if self.states.is_empty() {
                 self.states = States::CONNECTIONS;
             }
@@ -236,7 +236,10 @@ impl Options {
         Ok(())
     }
 
-    /// Notes an option that is not covered.
+    /// Remembers an option of ss that is not supported.
+    ///
+    /// # Errors
+    /// If ss has no such option.
     fn refuse(&mut self, name: String, option: char) -> Result<(), UsageError> {
         let lists = [REFUSED, REFUSED_WITH_VALUE, &['\0']];
         if !lists.iter().any(|list| list.contains(&option)) {
@@ -246,7 +249,7 @@ impl Options {
         Ok(())
     }
 
-    /// What all of them ask for.
+    /// The request that all options and words together make.
     fn request(mut self, services: &Services) -> Result<Request, UsageError> {
         if let Some(name) = self.refused {
             return Err(UsageError::ss(format!(
@@ -269,7 +272,13 @@ impl Options {
         // ss reads a filter only if there is something to show.
         let filter = match selection.kinds.is_empty() {
             true => None,
-            false => parser::parse(expression, selection, services, !self.show.is_elsewhere)?,
+            false => {
+                let cgroup_conditions = match self.show.in_other_network {
+                    true => CgroupConditions::Refused,
+                    false => CgroupConditions::Allowed,
+                };
+                parser::parse(expression, selection, services, cgroup_conditions)?
+            }
         };
         Ok(Request {
             summary: self.summary,
@@ -284,13 +293,13 @@ impl Options {
     }
 }
 
-/// The kinds of one of the names that `-A` knows.
+/// The kinds with this name, which must be one that `-A` accepts.
 fn named(name: &str) -> Kinds {
     Kinds::named(name).unwrap_or_default()
 }
 
-/// Takes `state STATE` and `exclude STATE` off the front of a filter. The first of
-/// them puts an end to what options said of states.
+/// Applies each `state STATE` and `exclude STATE` at the start of a filter, and returns the
+/// rest. The first one replaces the states that options chose.
 fn states_in<'a>(words: &'a [String], states: &mut States) -> Result<&'a [String], UsageError> {
     let mut rest = words;
     let mut is_first = true;
@@ -317,19 +326,19 @@ fn states_in<'a>(words: &'a [String], states: &mut States) -> Result<&'a [String
     Ok(rest)
 }
 
-/// The option of this name, which may be cut short as long as only one begins so: its
-/// whole name after `--`, and its letter.
+/// The long option with this name or unambiguous abbreviation: `--` with the whole name, and
+/// the letter of its short option.
 fn long_option(text: &str) -> Result<(String, char), UsageError> {
     let options = || LONG_OPTIONS.into_iter();
     let whole = |(name, option)| (format!("--{name}"), option);
     if let Some(exact) = options().find(|(name, _)| *name == text) {
         return Ok(whole(exact));
     }
-    let mut meant = options().filter(|(name, _)| name.starts_with(text));
-    match (meant.next(), meant.next()) {
+    let mut matches = options().filter(|(name, _)| name.starts_with(text));
+    match (matches.next(), matches.next()) {
         (Some(option), None) => Ok(whole(option)),
-        (Some((one, _)), Some((other, _))) => Err(UsageError::ss(format!(
-            "--{text}: could be --{one} or --{other}"
+        (Some((first, _)), Some((second, _))) => Err(UsageError::ss(format!(
+            "--{text}: could be --{first} or --{second}"
         ))),
         (None, _) => Err(UsageError::ss(format!("--{text}: not an option of ss"))),
     }
@@ -358,22 +367,39 @@ mod tests {
     }
 
     #[test]
-    fn long_options_may_be_cut_short() {
+    fn long_options_may_be_abbreviated() {
         let request = request(&["--list", "--tc", "--num", "--no", "--proc", "--fam=inet6"]);
         assert!(request.selection.kinds.has(Kind::Tcp) && request.selection.kinds.is_one());
         assert_eq!(request.selection.last_family, Some(AddressFamily::Inet6));
         assert!(request.show.numeric && !request.has_header && request.processes);
-        assert_eq!(refusal(&["--ipv"]), "--ipv: could be --ipv4 or --ipv6");
-        assert_eq!(refusal(&["--lists"]), "--lists: not an option of ss");
     }
 
     #[test]
-    fn the_last_of_all_and_listening_counts_and_a_state_counts_more() {
-        let states = |arguments: &[&str]| request(arguments).selection.states;
+    fn an_ambiguous_abbreviation_is_refused() {
+        assert_eq!(refusal(&["--ipv"]), "--ipv: could be --ipv4 or --ipv6");
+    }
+
+    fn states(arguments: &[&str]) -> States {
+        request(arguments).selection.states
+    }
+
+    #[test]
+    fn the_last_one_of_all_and_listening_wins() {
         assert_eq!(states(&["-tal"]), States::LISTENING);
         assert_eq!(states(&["-lta"]), States::ALL);
+    }
+
+    #[test]
+    fn without_a_state_the_kinds_decide() {
         assert_eq!(states(&["-t"]), States::CONNECTIONS);
         assert_eq!(states(&[]), States::CONNECTIONS);
+        let established = States::named("established").unwrap();
+        assert_eq!(states(&["-u"]), established);
+        assert_eq!(states(&["-u", "-A", "tcp"]), States::CONNECTIONS);
+    }
+
+    #[test]
+    fn states_in_the_filter_replace_those_of_options() {
         let listening = States::named("listening").unwrap();
         assert_eq!(states(&["-ta", "state", "LISTENING"]), listening);
         assert_eq!(
@@ -384,65 +410,86 @@ mod tests {
             states(&["state", "all", "excl", "listening", "sport = 1"]),
             States::ALL.without(listening)
         );
-        let established = States::named("established").unwrap();
-        assert_eq!(states(&["-u"]), established);
-        assert_eq!(states(&["-u", "-A", "tcp"]), States::CONNECTIONS);
+    }
+
+    fn kinds(arguments: &[&str]) -> Kinds {
+        request(arguments).selection.kinds
     }
 
     #[test]
-    fn a_query_replaces_the_kinds_before_it() {
-        let kinds = |arguments: &[&str]| request(arguments).selection.kinds;
+    fn the_first_query_replaces_the_kinds_before_it() {
         assert_eq!(kinds(&["-u", "-A", "tcp"]), named("tcp"));
         assert_eq!(kinds(&["-A", "tcp", "-u"]), kinds(&["-tu"]));
         assert_eq!(kinds(&["-A", "inet,!udp", "-A", "!raw"]), kinds(&["-tMdS"]));
+        assert!(kinds(&["-A", "!tcp"]).is_empty());
+    }
+
+    #[test]
+    fn a_family_selects_its_kinds() {
         assert_eq!(kinds(&["-x"]), named("unix"));
         assert_eq!(kinds(&["-4"]), named("inet"));
+    }
+
+    #[test]
+    fn without_a_kind_all_but_tipc_are_selected() {
         assert_eq!(kinds(&[]), named("all"));
-        assert_eq!(
-            refusal(&["-A", "tcp,atm"]),
-            "-A: atm is not a table, or is not supported by lntu as ss"
-        );
-        assert!(kinds(&["-A", "!tcp"]).is_empty());
         assert!(!kinds(&["-A", "all"]).has(Kind::Tipc));
     }
 
     #[test]
-    fn what_is_not_covered_is_refused() {
-        let not_covered = |name: &str| format!("{name}: not supported by lntu as ss");
+    fn unsupported_options_of_ss_are_refused() {
+        let refused = |name: &str| format!("{name}: not supported by lntu as ss");
         for option in REFUSED {
             let option = format!("-{option}");
-            assert_eq!(refusal(&["-lnt", &option]), not_covered(&option));
+            assert_eq!(refusal(&["-lnt", &option]), refused(&option));
         }
         for option in ["-D", "-F"] {
-            assert_eq!(refusal(&[option, "inet", "-lt"]), not_covered(option));
+            assert_eq!(refusal(&[option, "inet", "-lt"]), refused(option));
         }
         for option in ["--kill", "--bpf"] {
-            assert_eq!(refusal(&["-lnt", option]), not_covered(option));
+            assert_eq!(refusal(&["-lnt", option]), refused(option));
         }
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        assert_eq!(refusal(&["--lists"]), "--lists: not an option of ss");
         assert_eq!(refusal(&["-lnt", "-q"]), "-q: not an option of ss");
+        assert_eq!(
+            refusal(&["-A", "tcp,atm"]),
+            "-A: atm is not a table, or is not supported by lntu as ss"
+        );
         assert_eq!(
             refusal(&["-lntf", "atm"]),
             "-f: atm is not a family, or is not supported by lntu as ss"
         );
-        assert_eq!(refusal(&["state"]), "state: which state?");
         assert_eq!(refusal(&["excl", "open"]), "open: not a state");
     }
 
     #[test]
-    fn help_and_version_are_given_even_behind_what_is_refused() {
+    fn a_missing_state_is_an_error() {
+        assert_eq!(refusal(&["state"]), "state: which state?");
+    }
+
+    #[test]
+    fn an_unsupported_option_does_not_prevent_help() {
         for arguments in [&["-h"][..], &["-Kh"], &["-lnt", "--help"], &["-fhelp"]] {
             assert!(matches!(parsed(arguments), Ok(Command::Help)));
         }
+    }
+
+    #[test]
+    fn an_unsupported_option_does_not_prevent_version() {
         for arguments in [&["-V"][..], &["-v"], &["-b", "--vers"]] {
             assert!(matches!(parsed(arguments), Ok(Command::Version)));
         }
     }
 
     #[test]
-    fn the_short_options_of_long_ones_are_known() {
-        let taken: Vec<char> = "aehilmnoptuwdSMTsHOVAfN46x0".chars().collect();
+    fn each_long_option_is_either_supported_or_refused() {
+        let supported: Vec<char> = "aehilmnoptuwdSMTsHOVAfN46x0".chars().collect();
         for (name, option) in LONG_OPTIONS {
-            let lists = [&taken, REFUSED, REFUSED_WITH_VALUE];
+            let lists = [&supported, REFUSED, REFUSED_WITH_VALUE];
             let known = lists.iter().filter(|list| list.contains(&option)).count();
             assert_eq!(known, usize::from(option != '\0'), "{name}");
         }

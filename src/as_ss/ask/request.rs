@@ -1,57 +1,57 @@
-//! What was asked: which sockets, and what is shown of them.
+//! A parsed command line: which sockets to show, and what to show of each.
 
 use super::filter::{Facts, Filter};
 use super::selection::Selection;
 
-/// Which sockets are asked for, and how they are shown.
+/// Which sockets to show, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Whether the table follows a count of all sockets.
+    /// `-s`: print the number of sockets before the table.
     pub summary: bool,
-    /// Whether there is a table at all.
+    /// Whether to print a table. `-s` alone prints none.
     pub has_table: bool,
-    /// The kinds, families and states.
+    /// The kinds, families and states of sockets to show.
     pub selection: Selection,
     /// The filter on the command line, if there is one.
     pub filter: Option<Filter>,
-    /// What is shown of each socket.
+    /// Which details of a socket to show.
     pub show: Show,
-    /// Whether the table starts with a line of headings.
+    /// Whether the table starts with a line of headings. `-H` leaves it out.
     pub has_header: bool,
-    /// Whether the processes that hold a socket are shown.
+    /// `-p`: show the processes that hold each socket.
     pub processes: bool,
-    /// Whether the threads that hold a socket are shown, too.
+    /// `-T`: show the threads that hold each socket, too.
     pub threads: bool,
 }
 
-/// What is shown of a socket.
+/// Which details of a socket to show.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Show {
-    /// Numbers rather than names.
+    /// `-n`: show numbers instead of names.
     pub numeric: bool,
-    /// `-o`
+    /// `-o`: show the timer.
     pub timers: bool,
-    /// `-e`
+    /// `-e`: show the owner, the inode and other details.
     pub details: bool,
-    /// `-m`
+    /// `-m`: show the memory of the socket.
     pub memory: bool,
-    /// `-i`
+    /// `-i`: show internal information of TCP.
     pub info: bool,
-    /// `-O`
+    /// `-O`: print each socket on a single line.
     pub one_line: bool,
-    /// `--tos`
+    /// `--tos`: show the type of service and the priority.
     pub tos: bool,
-    /// `--cgroup`
+    /// `--cgroup`: show the control group.
     pub cgroup: bool,
-    /// Whether `-N` moved this program into another network namespace.
-    pub is_elsewhere: bool,
-    /// `--inet-sockopt`
+    /// `-N`: this program moved into another network namespace.
+    pub in_other_network: bool,
+    /// `--inet-sockopt`: show options of IP sockets.
     pub socket_options: bool,
 }
 
 impl Request {
-    /// Whether the socket of which these are the facts passes the filter. Without a filter
-    /// they are not collected.
+    /// Whether a socket passes the filter. `facts` collects the facts about the socket, and
+    /// is called only if there is a filter.
     pub fn accepts<'a>(&self, facts: impl FnOnce() -> Facts<'a>) -> bool {
         match &self.filter {
             None => true,
@@ -59,9 +59,9 @@ impl Request {
         }
     }
 
-    /// For tests: the sockets of these kinds, in every state.
+    /// A request for the sockets of these kinds in every state, for tests.
     #[cfg(test)]
-    pub fn of_kinds(name: &str) -> Request {
+    pub fn with_kinds(name: &str) -> Request {
         let mut selection = Selection::default();
         selection.add_kinds(super::selection::Kinds::named(name).unwrap());
         selection.states = super::selection::States::ALL;

@@ -1,27 +1,26 @@
-//! Which sockets a command line asks for: kinds, families and states. Options
-//! and filters both narrow them.
+//! The selection of sockets by kind, family and state.
 //!
-//! ss starts from nothing. Each option adds its kind, its family, or both, and
-//! the states that it usually means. What is left open at the end gets defaults.
+//! As in ss, the selection is empty at first. Each option adds a kind, a family or both,
+//! along with the states in which such sockets are usually shown. At the end, kinds and
+//! families that were left open get defaults. A family in the filter narrows the selection.
 
-/// The states of a socket, each a bit of [`States`].
 pub use crate::kernel::socket::State;
 use crate::kernel::socket::{
     AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_TIPC, AF_UNIX, AF_VSOCK, AF_XDP,
 };
 
-/// The kinds of sockets that ss tells apart, each a bit of [`Kinds`].
+/// A kind of socket that ss distinguishes, and a bit in [`Kinds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// TCP.
     Tcp,
     /// Multipath TCP.
     Mptcp,
-    /// DCCP, which Linux had until 6.15.
+    /// DCCP, which Linux has up to version 6.15.
     Dccp,
     /// UDP.
     Udp,
-    /// IP without a transport protocol.
+    /// Raw IP sockets.
     Raw,
     /// Unix datagram sockets.
     UnixDatagram,
@@ -29,21 +28,21 @@ pub enum Kind {
     UnixStream,
     /// Unix sockets of sequenced packets.
     UnixSeqpacket,
-    /// Packets without their link-level header.
+    /// Packet sockets that receive packets without the link-level header.
     PacketDatagram,
-    /// Whole packets.
+    /// Packet sockets that receive whole packets.
     PacketRaw,
-    /// netlink(7).
+    /// Sockets of netlink(7).
     Netlink,
     /// SCTP.
     Sctp,
-    /// Streams between virtual machines and their host.
+    /// Stream sockets between virtual machines and their host.
     VsockStream,
-    /// Datagrams between virtual machines and their host.
+    /// Datagram sockets between virtual machines and their host.
     VsockDatagram,
-    /// TIPC, between the nodes of a cluster.
+    /// TIPC, which connects the nodes of a cluster.
     Tipc,
-    /// Packets around the kernel's network stack.
+    /// XDP sockets, which bypass the kernel's network stack.
     Xdp,
 }
 
@@ -68,50 +67,50 @@ impl Kind {
         Kind::Xdp,
     ];
 
-    /// The families that it belongs to.
+    /// The families to which sockets of this kind belong.
     fn families(self) -> Families {
         match self {
             Kind::Tcp | Kind::Mptcp | Kind::Dccp | Kind::Udp | Kind::Raw | Kind::Sctp => {
                 Families(1 << AddressFamily::Inet as u8 | 1 << AddressFamily::Inet6 as u8)
             }
             Kind::UnixDatagram | Kind::UnixStream | Kind::UnixSeqpacket => {
-                Families::of(AddressFamily::Unix)
+                Families::single(AddressFamily::Unix)
             }
-            Kind::PacketDatagram | Kind::PacketRaw => Families::of(AddressFamily::Packet),
-            Kind::Netlink => Families::of(AddressFamily::Netlink),
-            Kind::VsockStream | Kind::VsockDatagram => Families::of(AddressFamily::Vsock),
-            Kind::Tipc => Families::of(AddressFamily::Tipc),
-            Kind::Xdp => Families::of(AddressFamily::Xdp),
+            Kind::PacketDatagram | Kind::PacketRaw => Families::single(AddressFamily::Packet),
+            Kind::Netlink => Families::single(AddressFamily::Netlink),
+            Kind::VsockStream | Kind::VsockDatagram => Families::single(AddressFamily::Vsock),
+            Kind::Tipc => Families::single(AddressFamily::Tipc),
+            Kind::Xdp => Families::single(AddressFamily::Xdp),
         }
     }
 
-    /// The states that asking for this kind means.
+    /// The states that are selected along with this kind.
     fn usual_states(self) -> States {
         match self {
-            Kind::Udp | Kind::Raw => States::of(State::Established),
+            Kind::Udp | Kind::Raw => States::single(State::Established),
             Kind::UnixDatagram
             | Kind::PacketDatagram
             | Kind::PacketRaw
             | Kind::Netlink
-            | Kind::Xdp => States::of(State::Close),
+            | Kind::Xdp => States::single(State::Close),
             Kind::Tipc => States::CONNECTIONS.with(States::LISTENING),
             _ => States::CONNECTIONS,
         }
     }
 }
 
-/// Some of the kinds.
+/// A set of kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kinds(u16);
 
 impl Kinds {
-    /// The kinds that `-A` knows under this name.
+    /// The kinds that this name stands for in the value of `-A`.
     pub fn named(name: &str) -> Option<Kinds> {
         let kinds: &[Kind] = match name {
             "all" => {
-                // ss does not count TIPC among them.
-                let others = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Tipc);
-                return Some(Kinds::of(others));
+                // In ss, `all` does not include TIPC.
+                let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Tipc);
+                return Some(Kinds::collect(kinds));
             }
             "inet" => &[
                 Kind::Tcp,
@@ -142,10 +141,10 @@ impl Kinds {
             "xdp" => &[Kind::Xdp],
             _ => return None,
         };
-        Some(Kinds::of(kinds.iter().copied()))
+        Some(Kinds::collect(kinds.iter().copied()))
     }
 
-    fn of(kinds: impl Iterator<Item = Kind>) -> Kinds {
+    fn collect(kinds: impl Iterator<Item = Kind>) -> Kinds {
         Kinds(kinds.fold(0, |all, kind| all | 1 << kind as u16))
     }
 
@@ -153,40 +152,40 @@ impl Kinds {
         Kind::ALL.into_iter().filter(move |kind| self.has(*kind))
     }
 
-    /// Whether it is one of them.
+    /// Whether the set has this kind.
     pub fn has(self, kind: Kind) -> bool {
         self.0 & 1 << kind as u16 != 0
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether there is exactly one.
+    /// Whether the set has exactly one kind.
     pub fn is_one(self) -> bool {
         self.0.count_ones() == 1
     }
 }
 
-/// The families of addresses, each a bit of [`Families`].
+/// A family of addresses, and a bit in [`Families`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
-    /// Paths and names.
+    /// Unix sockets. The address is a path or an abstract name.
     Unix,
     /// IPv4.
     Inet,
     /// IPv6.
     Inet6,
-    /// Ports of netlink(7).
+    /// netlink(7). The address is a protocol and a port.
     Netlink,
-    /// Protocols on interfaces.
+    /// Packet sockets. The address is a protocol and an interface.
     Packet,
-    /// Numbers of virtual machines.
+    /// vsock(7). The address is the number of a machine and a port.
     Vsock,
-    /// Nodes and services of a cluster.
+    /// TIPC.
     Tipc,
-    /// Queues of interfaces.
+    /// XDP.
     Xdp,
 }
 
@@ -202,7 +201,7 @@ impl AddressFamily {
         AddressFamily::Xdp,
     ];
 
-    /// The family that `-f` knows under this name, and a filter before a colon.
+    /// The family with this name, as in the value of `-f` or before a colon in a filter.
     pub fn named(name: &str) -> Option<AddressFamily> {
         Some(match name {
             "unix" => AddressFamily::Unix,
@@ -217,7 +216,7 @@ impl AddressFamily {
         })
     }
 
-    /// Its number in the kernel.
+    /// The kernel's number for the family (`AF_…`).
     pub fn number(self) -> u8 {
         match self {
             AddressFamily::Unix => AF_UNIX,
@@ -233,13 +232,13 @@ impl AddressFamily {
 
     fn kinds(self) -> Kinds {
         let kinds = Kind::ALL.into_iter();
-        Kinds::of(kinds.filter(|kind| kind.families().has(self)))
+        Kinds::collect(kinds.filter(|kind| kind.families().has(self)))
     }
 
     fn usual_states(self) -> States {
         match self {
             AddressFamily::Netlink | AddressFamily::Packet | AddressFamily::Xdp => {
-                States::of(State::Close)
+                States::single(State::Close)
             }
             AddressFamily::Tipc => States::CONNECTIONS.with(States::LISTENING),
             _ => States::CONNECTIONS,
@@ -247,117 +246,118 @@ impl AddressFamily {
     }
 }
 
-/// Some of the families.
+/// A set of families.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Families(u8);
 
 impl Families {
-    fn of(family: AddressFamily) -> Families {
+    fn single(family: AddressFamily) -> Families {
         Families(1 << family as u8)
     }
 
-    /// Whether it is one of them.
+    /// Whether the set has this family.
     pub fn has(self, family: AddressFamily) -> bool {
-        self.0 & Families::of(family).0 != 0
+        self.0 & Families::single(family).0 != 0
     }
 }
 
-/// Some of the states, each a bit as the kernel numbers them.
+/// A set of states. The kernel's number for a state is the index of its bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct States(u16);
 
 impl States {
-    /// All of them.
+    /// Every state.
     pub const ALL: States = States((1 << 12) - 1);
-    /// What `-l` means.
+    /// The states that `-l` selects: LISTEN, and CLOSE for sockets without connections.
     pub const LISTENING: States = States(1 << State::Listen as u16 | 1 << State::Close as u16);
-    /// What ss shows of most kinds if it is not told.
+    /// The states that ss shows by default of most kinds.
     pub const CONNECTIONS: States = States::ALL
         .without(States::LISTENING)
         .without(States::MINIATURE);
-    /// Those in which the kernel keeps less than a socket.
+    /// The states for which the kernel keeps a smaller structure than a socket. A filter
+    /// calls them `bucket`.
     const MINIATURE: States = States(1 << State::SynRecv as u16 | 1 << State::TimeWait as u16);
 
-    /// One state.
-    pub const fn of(state: State) -> States {
+    /// The set with only this state.
+    pub const fn single(state: State) -> States {
         States(1 << state as u16)
     }
 
-    /// The states that a filter knows under this name, in any case of letters.
+    /// The states that this name stands for in a filter, ignoring case.
     pub fn named(name: &str) -> Option<States> {
-        let one = States::of;
+        let single = States::single;
         Some(match name.to_ascii_lowercase().as_str() {
             "all" => States::ALL,
             "connected" => States::ALL.without(States::LISTENING),
             "synchronized" => States::ALL
                 .without(States::LISTENING)
-                .without(one(State::SynSent)),
+                .without(single(State::SynSent)),
             "bucket" => States::MINIATURE,
             "big" => States::ALL.without(States::MINIATURE),
             "unknown" => States(1),
-            "established" => one(State::Established),
-            "syn-sent" => one(State::SynSent),
-            "syn-recv" | "syn-rcv" => one(State::SynRecv),
-            "fin-wait-1" => one(State::FinWait1),
-            "fin-wait-2" => one(State::FinWait2),
-            "time-wait" => one(State::TimeWait),
-            "close" | "closed" | "unconnected" => one(State::Close),
-            "close-wait" => one(State::CloseWait),
-            "last-ack" => one(State::LastAck),
-            "listening" => one(State::Listen),
-            "closing" => one(State::Closing),
+            "established" => single(State::Established),
+            "syn-sent" => single(State::SynSent),
+            "syn-recv" | "syn-rcv" => single(State::SynRecv),
+            "fin-wait-1" => single(State::FinWait1),
+            "fin-wait-2" => single(State::FinWait2),
+            "time-wait" => single(State::TimeWait),
+            "close" | "closed" | "unconnected" => single(State::Close),
+            "close-wait" => single(State::CloseWait),
+            "last-ack" => single(State::LastAck),
+            "listening" => single(State::Listen),
+            "closing" => single(State::Closing),
             _ => return None,
         })
     }
 
-    /// These and those.
+    /// The union of both sets.
     pub const fn with(self, others: States) -> States {
         States(self.0 | others.0)
     }
 
-    /// These but not those.
+    /// This set without the `others`.
     pub const fn without(self, others: States) -> States {
         States(self.0 & !others.0)
     }
 
-    /// Whether the state of this number is one of them.
+    /// Whether the set has the state with this number.
     pub fn has(self, number: u8) -> bool {
         number < 16 && self.0 & 1 << number != 0
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether there is exactly one.
+    /// Whether the set has exactly one state.
     pub fn is_one(self) -> bool {
         self.0.count_ones() == 1
     }
 
-    /// As a request to the kernel has them.
+    /// The set as the bits of a request to the kernel.
     pub fn bits(self) -> u32 {
         u32::from(self.0)
     }
 }
 
-/// What is asked for.
+/// The sockets to show.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection {
-    /// The kinds.
+    /// The selected kinds.
     pub kinds: Kinds,
-    /// The families.
+    /// The selected families.
     pub families: Families,
-    /// The states.
+    /// The selected states.
     pub states: States,
-    /// The family that was asked for last, if any was.
+    /// The family that was named last, if there is one.
     pub last_family: Option<AddressFamily>,
-    /// Whether a kind or a family was named.
+    /// Whether the command line names a kind or a family.
     pub is_named: bool,
 }
 
 impl Selection {
-    /// Asks for these kinds too.
+    /// Adds these kinds, and the states in which they are usually shown.
     pub fn add_kinds(&mut self, kinds: Kinds) {
         self.kinds.0 |= kinds.0;
         for kind in kinds.iter() {
@@ -366,50 +366,50 @@ impl Selection {
         self.is_named = true;
     }
 
-    /// Asks no more for these kinds.
+    /// Removes these kinds.
     pub fn remove_kinds(&mut self, kinds: Kinds) {
         self.kinds.0 &= !kinds.0;
         self.is_named = true;
     }
 
-    /// Forgets the kinds that were asked for.
+    /// Removes all kinds.
     pub fn clear_kinds(&mut self) {
         self.kinds = Kinds::default();
         self.is_named = true;
     }
 
-    /// Asks for this family too.
+    /// Adds this family, and the states in which its sockets are usually shown.
     pub fn add_family(&mut self, family: AddressFamily) {
-        self.families.0 |= Families::of(family).0;
+        self.families.0 |= Families::single(family).0;
         self.states = self.states.with(family.usual_states());
         self.last_family = Some(family);
         self.is_named = true;
     }
 
-    /// Asks for this family and for no other.
+    /// Selects this family and no other.
     pub fn only_family(&mut self, family: AddressFamily) {
-        self.families = Families::of(family);
+        self.families = Families::single(family);
         self.last_family = Some(family);
     }
 
-    /// Gives a family to each kind that has none, and kinds to each family that
-    /// has none.
+    /// Adds the families of each kind that has no selected family, and then the kinds of
+    /// each family that has no selected kind.
     pub fn complete(&mut self) {
         for kind in self.kinds.iter() {
-            let its = kind.families();
-            if its.0 & self.families.0 == 0 {
-                self.families.0 |= its.0;
+            let families = kind.families();
+            if families.0 & self.families.0 == 0 {
+                self.families.0 |= families.0;
             }
         }
         for family in AddressFamily::ALL {
-            let its = family.kinds();
-            if self.families.has(family) && its.0 & self.kinds.0 == 0 {
-                self.kinds.0 |= its.0;
+            let kinds = family.kinds();
+            if self.families.has(family) && kinds.0 & self.kinds.0 == 0 {
+                self.kinds.0 |= kinds.0;
             }
         }
     }
 
-    /// Whether IPv4 or IPv6 is asked for.
+    /// Whether IPv4 or IPv6 is selected.
     pub fn has_inet(&self) -> bool {
         self.families.has(AddressFamily::Inet) || self.families.has(AddressFamily::Inet6)
     }
@@ -424,12 +424,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_open_gets_defaults() {
+    fn a_kind_gets_its_families() {
         let mut tcp = Selection::default();
         tcp.add_kinds(kinds("tcp"));
         tcp.complete();
         assert!(tcp.families.has(AddressFamily::Inet6) && tcp.kinds.is_one());
         assert_eq!(tcp.states, States::CONNECTIONS);
+    }
+
+    #[test]
+    fn a_family_gets_its_kinds() {
         let mut unix = Selection::default();
         unix.add_family(AddressFamily::Unix);
         unix.complete();
@@ -439,19 +443,27 @@ mod tests {
         v4.complete();
         assert_eq!(v4.kinds, kinds("inet"));
         assert!(!v4.families.has(AddressFamily::Inet6));
+    }
+
+    #[test]
+    fn a_kind_adds_its_usual_states() {
         let mut udp = Selection::default();
         udp.add_kinds(kinds("udp"));
         assert!(udp.states.is_one() && udp.states.has(State::Established as u8));
     }
 
     #[test]
-    fn states_have_names_in_any_case_and_groups() {
+    fn the_case_of_a_state_is_ignored() {
         assert_eq!(States::named("LISTENING"), States::named("listening"));
-        assert_eq!(States::named("Closed"), Some(States::of(State::Close)));
+        assert_eq!(States::named("Closed"), Some(States::single(State::Close)));
+        assert_eq!(States::named("listen"), None);
+    }
+
+    #[test]
+    fn a_name_can_stand_for_several_states() {
         let bucket = States::named("bucket").unwrap();
         assert_eq!(States::named("big"), Some(States::ALL.without(bucket)));
         assert!(!States::named("synchronized").unwrap().has(2));
         assert!(States::named("connected").unwrap().has(2));
-        assert_eq!(States::named("listen"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The lists of sockets that the kernel gives over netlink, and what can go wrong with
-//! one and with a row of it.
+//! The lists of sockets that the kernel sends over netlink, and what can go wrong with a
+//! list or with one of its rows.
 
 use std::fmt;
 
@@ -10,16 +10,17 @@ use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
 /// Why a row of a list is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowError {
-    /// It cannot be read.
+    /// The row cannot be decoded.
     Unreadable,
-    /// It says this of the socket, which `-i` cannot show.
-    NotCovered(&'static str),
+    /// The socket uses this feature, whose details `-i` cannot show.
+    NotSupported(&'static str),
 }
 
 /// Why a list is not complete.
 #[derive(Debug)]
 pub struct DumpError {
-    /// How many rows came until then. With none, the kernel did not begin to answer.
+    /// The number of rows received before the error. If it is 0, the kernel did not begin
+    /// to answer.
     pub rows: usize,
     reason: Reason,
 }
@@ -27,12 +28,12 @@ pub struct DumpError {
 #[derive(Debug)]
 enum Reason {
     Answer(AnswerError),
-    NotCovered(&'static str),
+    NotSupported(&'static str),
 }
 
 impl DumpError {
-    /// Whether the kernel refused before the first row, since this user may not ask so: an
-    /// unprivileged one may not name marks in a filter.
+    /// Whether the kernel refused the request before the first row, because this user is not
+    /// allowed to make it. An unprivileged user may not filter by marks.
     pub fn is_forbidden(&self) -> bool {
         const EPERM: i32 = 1;
         match &self.reason {
@@ -48,21 +49,23 @@ impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::Answer(error) => error.fmt(f),
-            Reason::NotCovered(what) => write!(f, "-i does not support {what}; leave out -i"),
+            Reason::NotSupported(feature) => {
+                write!(f, "-i does not support {feature}; leave out -i")
+            }
         }
     }
 }
 
 impl std::error::Error for DumpError {}
 
-/// Takes one row.
+/// Decodes one row and shows the socket.
 pub type ShowRow<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), RowError>;
 
-/// Asks the kernel for lists, one after the other.
+/// Asks the kernel for one list after another, through the same socket.
 #[derive(Debug)]
 pub struct Dumps {
     client: Client,
-    /// Of all lists.
+    /// The number of rows received so far, in all lists.
     rows: usize,
 }
 
@@ -76,31 +79,32 @@ impl Default for Dumps {
 }
 
 impl Dumps {
-    /// Gives the socket the buffers of that of ss. Only the list of the sockets of netlink
-    /// shows them. The answer fails if the socket cannot be opened.
+    /// Opens the netlink socket with the buffer sizes that ss uses. They are visible only in
+    /// the list of netlink sockets, which shows this socket, too. If the socket cannot be
+    /// opened, the next [`Dumps::dump`] fails.
     pub fn with_buffers_of_ss() -> Dumps {
         let mut dumps = Dumps::default();
         let _ = dumps.client.open_with_buffers(32 * 1024, 1024 * 1024);
         dumps
     }
 
-    /// Asks for a list, and has `show_row` write each row of it.
+    /// Requests a list and passes each of its rows to `show_row`.
     ///
     /// # Errors
-    /// If the kernel does not list them all, or a row is not shown.
+    /// If the list is not complete, or a row cannot be shown.
     pub fn dump(&mut self, question: &[u8], show_row: ShowRow<'_>) -> Result<(), DumpError> {
         let rows = &mut self.rows;
-        let mut failed = None;
-        let kinds = MessageTypes::same(SOCK_DIAG_BY_FAMILY);
-        let answer = self.client.ask(kinds, Amount::Dump, question, &mut |row| {
+        let mut row_error = None;
+        let types = MessageTypes::same(SOCK_DIAG_BY_FAMILY);
+        let answer = self.client.ask(types, Amount::Dump, question, &mut |row| {
             *rows += 1;
-            let shown = show_row(row);
-            failed = shown.err();
-            shown.ok()
+            let result = show_row(row);
+            row_error = result.err();
+            result.ok()
         });
-        let reason = match (answer, failed) {
+        let reason = match (answer, row_error) {
             (Ok(_), _) => return Ok(()),
-            (Err(_), Some(RowError::NotCovered(what))) => Reason::NotCovered(what),
+            (Err(_), Some(RowError::NotSupported(feature))) => Reason::NotSupported(feature),
             (Err(error), _) => Reason::Answer(error),
         };
         Err(DumpError {
@@ -110,7 +114,7 @@ impl Dumps {
     }
 }
 
-/// Asks the kernel for one list, and has `show_row` write each row of it.
+/// Asks the kernel for one list and passes each of its rows to `show_row`.
 ///
 /// # Errors
 /// As [`Dumps::dump`].

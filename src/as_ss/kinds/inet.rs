@@ -1,12 +1,12 @@
-//! inet_diag of sock_diag(7): sockets of IP with all that ss shows of them. The
-//! request also has the filter, so that the kernel passes on no more than needed.
+//! IP sockets from inet_diag of sock_diag(7), with everything that ss shows of them. The
+//! request includes the filter, so that the kernel sends only the sockets that match.
 
 use super::dump::{DumpError, Dumps, RowError};
 use super::info;
-use crate::as_ss::ask::filter::{Facts, Place, bytecode};
+use crate::as_ss::ask::filter::{Facts, SocketEnd, bytecode};
 use crate::as_ss::ask::request::{Request, Show};
 use crate::as_ss::ask::selection::{AddressFamily, State, States};
-use crate::as_ss::show::rows::{Details, Rows};
+use crate::as_ss::show::rows::{Details, Ipv6Wildcard, Rows};
 use crate::kernel::netlink::diag::{
     INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_MEMINFO, INET_DIAG_REQ_BYTECODE,
     INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_TCLASS, INET_DIAG_TOS,
@@ -32,7 +32,8 @@ pub enum Inet {
 }
 
 impl Inet {
-    /// Its number, which for one of them is longer than a byte.
+    /// The number of the protocol (`IPPROTO_…`). The number of Multipath TCP does not fit
+    /// in a byte.
     fn number(self) -> u32 {
         match self {
             Inet::Tcp => IPPROTO_TCP,
@@ -44,7 +45,7 @@ impl Inet {
         }
     }
 
-    /// The name of its line in `/proc/net/protocols`.
+    /// The name of the protocol in `/proc/net/protocols`.
     pub fn name(self) -> &'static str {
         match self {
             Inet::Tcp => "TCP",
@@ -56,7 +57,7 @@ impl Inet {
         }
     }
 
-    /// The file of `/proc/net` with its IPv4 sockets, if there is one.
+    /// The file of `/proc/net` that lists the protocol's IPv4 sockets, if there is one.
     pub fn file(self) -> Option<&'static str> {
         match self {
             Inet::Tcp => Some("tcp"),
@@ -67,25 +68,25 @@ impl Inet {
     }
 }
 
-/// Asks for the sockets of `protocol` and writes those that are wanted.
+/// Asks the kernel for the sockets of `protocol` and writes those that match the request.
 ///
 /// # Errors
-/// If the kernel does not list them.
+/// If the list is not complete, or a row cannot be shown.
 pub fn show(protocol: Inet, request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let selection = &request.selection;
-    // As ss, ask for one family only if it is the last that was named.
-    let asked: &[u8] = match selection.last_family {
+    // As in ss, the family that was named last decides which families are requested.
+    let families: &[u8] = match selection.last_family {
         Some(AddressFamily::Inet) => &[AF_INET],
         Some(AddressFamily::Inet6) => &[AF_INET6],
         _ => &[AF_INET, AF_INET6],
     };
     let mut last_inode = 0;
     let mut dumps = Dumps::default();
-    for family in asked {
+    for family in families {
         let question = question(protocol, *family, request);
         dumps.dump(&question, &mut |row| {
-            let socket = Socket::parse(row).ok_or(RowError::Unreadable)?;
-            match selection.families.has(socket.family) && socket.is_wanted(request) {
+            let socket = InetSocket::parse(row).ok_or(RowError::Unreadable)?;
+            match selection.families.has(socket.family) && socket.matches(request) {
                 true => socket.show(protocol, &mut last_inode, request.show, rows),
                 false => Ok(()),
             }
@@ -94,7 +95,7 @@ pub fn show(protocol: Inet, request: &Request, rows: &mut Rows<'_>) -> Result<()
     Ok(())
 }
 
-/// The request to the kernel.
+/// The request for the sockets of one protocol and family.
 fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
     let number = protocol.number();
     let question = InetDiagReqV2 {
@@ -114,7 +115,7 @@ fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
     question
 }
 
-/// What the kernel is to add to each row.
+/// The extensions to request: details that the kernel then adds to each row, as bits.
 fn extensions(show: Show) -> u8 {
     let memory = match show.memory {
         true => extension(INET_DIAG_MEMINFO) | extension(INET_DIAG_SKMEMINFO),
@@ -133,28 +134,29 @@ fn extensions(show: Show) -> u8 {
     memory | info | tos
 }
 
-/// For `-l`, ss asks for TCP sockets in CLOSE too. The kernel would walk all
-/// connections to find them, and there are none: what is closed is in no table.
+/// The states to request. For `-l`, ss asks for TCP sockets in CLOSE, too. This program
+/// does not, because the kernel would walk all connections in vain: a closed TCP socket is
+/// in no hash table.
 fn states(protocol: Inet, states: States) -> States {
     match (protocol, states) {
-        (Inet::Tcp, States::LISTENING) => States::of(State::Listen),
+        (Inet::Tcp, States::LISTENING) => States::single(State::Listen),
         _ => states,
     }
 }
 
-/// A row of inet_diag, as this program sees it.
-struct Socket<'a> {
+/// A socket in a list of inet_diag.
+struct InetSocket<'a> {
     row: InetDiagRow<'a>,
     family: AddressFamily,
     local: Endpoint,
     peer: Endpoint,
 }
 
-impl<'a> Socket<'a> {
-    /// `None` if the row cannot be read.
-    fn parse(row: &'a [u8]) -> Option<Socket<'a>> {
+impl<'a> InetSocket<'a> {
+    /// Decodes a row. `None` if the row cannot be decoded.
+    fn parse(row: &'a [u8]) -> Option<InetSocket<'a>> {
         let row = InetDiagRow::parse(row)?;
-        Some(Socket {
+        Some(InetSocket {
             family: match row.family {
                 Family::V4 => AddressFamily::Inet,
                 Family::V6 => AddressFamily::Inet6,
@@ -165,15 +167,15 @@ impl<'a> Socket<'a> {
         })
     }
 
-    fn is_wanted(&self, request: &Request) -> bool {
+    fn matches(&self, request: &Request) -> bool {
         request.accepts(|| Facts {
             interface: self.row.message.idiag_if,
             mark: self.row.mark().unwrap_or(0),
             cgroup: self.row.cgroup_id().unwrap_or(0),
             ..Facts::new(
                 self.family,
-                Place::of_ip(self.local),
-                Place::of_ip(self.peer),
+                SocketEnd::ip(self.local),
+                SocketEnd::ip(self.peer),
             )
         })
     }
@@ -189,7 +191,7 @@ impl<'a> Socket<'a> {
         let (state, inode) = (message.idiag_state, message.idiag_inode);
         let (recv_q, send_q) = (message.idiag_rqueue, message.idiag_wqueue);
         let number = self.row.protocol().map_or(protocol.number(), u32::from);
-        // Associations follow their endpoint and share its inode.
+        // An SCTP endpoint is followed by its associations, which have the same inode.
         let is_association = protocol == Inet::Sctp && inode != 0 && inode == *last_inode;
         *last_inode = inode;
         match is_association {
@@ -200,9 +202,12 @@ impl<'a> Socket<'a> {
             AddressFamily::Inet6 => self.row.v6_only(),
             _ => None,
         };
-        let is_v6_only = v6_only.unwrap_or(0) != 0;
-        rows.ip_end(self.local, message.idiag_if, is_v6_only);
-        rows.ip_end(self.peer, 0, is_v6_only);
+        let wildcard = match v6_only.unwrap_or(0) {
+            0 => Ipv6Wildcard::Star,
+            _ => Ipv6Wildcard::Brackets,
+        };
+        rows.ip_end(self.local, message.idiag_if, wildcard);
+        rows.ip_end(self.peer, 0, wildcard);
         rows.users(inode);
         if show.timers {
             self.show_timer(protocol, rows);
@@ -247,8 +252,8 @@ impl<'a> Socket<'a> {
     }
 }
 
-/// What ss calls the sockets of this protocol. A raw socket has the protocol that it
-/// speaks.
+/// The `Netid` of ss for the protocol with this number. For a raw socket, that is the
+/// protocol that the socket sends and receives.
 fn netid(number: u32) -> &'static str {
     match number {
         IPPROTO_IP => "raw",
@@ -262,7 +267,8 @@ fn netid(number: u32) -> &'static str {
     }
 }
 
-/// What ss calls a state of an SCTP association, which has states of its own.
+/// The name that ss has for a state of an SCTP association. These states are not those of
+/// TCP.
 fn association_state(number: u8) -> &'static str {
     const STATES: [&str; 8] = [
         "`- CLOSED",
@@ -284,7 +290,7 @@ mod tests {
     use crate::kernel::netlink::diag::{INET_DIAG_PROTOCOL, InetDiagMsg};
     use crate::kernel::socket::State;
 
-    /// An IPv4 socket of this state and inode.
+    /// The row of an IPv4 socket with this state and inode.
     fn row(state: State, inode: u32) -> Vec<u8> {
         let mut row = InetDiagMsg {
             idiag_family: AF_INET,
@@ -297,12 +303,12 @@ mod tests {
         row.bytes().to_vec()
     }
 
-    fn shown_by(protocol: Inet, list: &[Vec<u8>]) -> String {
-        let request = Request::of_kinds("inet");
+    fn shown_list(protocol: Inet, list: &[Vec<u8>]) -> String {
+        let request = Request::with_kinds("inet");
         shown(&request, |rows| {
             let mut last_inode = 0;
             for row in list {
-                let socket = Socket::parse(row).unwrap();
+                let socket = InetSocket::parse(row).unwrap();
                 let result = socket.show(protocol, &mut last_inode, request.show, rows);
                 assert_eq!(result, Ok(()));
             }
@@ -310,37 +316,37 @@ mod tests {
     }
 
     #[test]
-    fn an_association_follows_its_endpoint() {
+    fn sctp_associations_are_shown_below_their_endpoint() {
         let expected = "sctp LISTEN   0      0      127.0.0.1:80 0.0.0.0:*\n     \
                         `- ESTAB 0      0      127.0.0.1:80 0.0.0.0:*\n\
                         sctp ESTAB    0      0      127.0.0.1:80 0.0.0.0:*\n";
-        // Associations have states of their own: 3 is ESTAB.
+        // The number of SYN_RECV stands for ESTAB in an association.
         let rows = [
             row(State::Listen, 7),
             row(State::SynRecv, 7),
             row(State::Established, 8),
         ];
-        assert_eq!(shown_by(Inet::Sctp, &rows), expected);
+        assert_eq!(shown_list(Inet::Sctp, &rows), expected);
     }
 
     #[test]
-    fn a_raw_socket_is_named_by_the_protocol_that_it_speaks() {
-        let speaking = |protocol: u8| {
+    fn the_netid_of_a_raw_socket_is_its_protocol() {
+        let raw = |protocol: u8| {
             let mut row = row(State::Close, 1);
             push_attribute(&mut row, INET_DIAG_PROTOCOL, &[protocol]);
             row
         };
-        let text = shown_by(Inet::Raw, &[speaking(58), speaking(1)]);
+        let text = shown_list(Inet::Raw, &[raw(58), raw(1)]);
         let names: Vec<_> = text.lines().map(|line| line.split(' ').next()).collect();
         assert_eq!(names, [Some("icmp6"), Some("???")]);
     }
 
     #[test]
-    fn a_row_that_is_cut_cannot_be_read() {
+    fn a_truncated_row_cannot_be_read() {
         let row = row(State::Listen, 7);
-        assert!(Socket::parse(&row).is_some());
+        assert!(InetSocket::parse(&row).is_some());
         for length in 0..row.len() {
-            assert!(Socket::parse(&row[..length]).is_none(), "{length}");
+            assert!(InetSocket::parse(&row[..length]).is_none(), "{length}");
         }
     }
 }

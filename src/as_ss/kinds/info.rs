@@ -1,4 +1,5 @@
-//! What `-m`, `-i` and options of long names add to a row of inet_diag.
+//! The additions of `-m`, `-i`, `--tos`, `--cgroup` and `--inet-sockopt` to the row of an IP
+//! socket.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -15,10 +16,10 @@ use crate::kernel::netlink::tcp_info::{
 };
 use crate::kernel::socket::{AF_INET6, IPPROTO_MPTCP, IPPROTO_SCTP};
 
-/// Writes what was asked for.
+/// Writes the additions of `-m` and `-i`.
 ///
 /// # Errors
-/// If it cannot be read, or is not covered.
+/// If the row cannot be decoded, or if `-i` does not support the socket.
 pub fn show(
     protocol: u32,
     row: &InetDiagRow<'_>,
@@ -42,15 +43,15 @@ pub fn show(
     if let Some(info) = row.info()
         && show.info
     {
-        let not_covered = match protocol {
+        let unsupported = match protocol {
             _ if row.has_dctcp() => Some("DCTCP"),
             IPPROTO_SCTP => Some("sockets of SCTP"),
             _ => None,
         };
-        match (not_covered, protocol) {
-            (Some(what), _) => return Err(RowError::NotCovered(what)),
+        match (unsupported, protocol) {
+            (Some(feature), _) => return Err(RowError::NotSupported(feature)),
             (None, IPPROTO_MPTCP) => show_mptcp(&MptcpInfo::read_padded(info), rows),
-            // Those of DCCP too.
+            // The kernel describes DCCP sockets with the structure of TCP, too.
             (None, _) => tcp_info::show(&TcpInfo::read_padded(info), row, show, rows),
         }
     }
@@ -61,17 +62,17 @@ pub fn show(
     }
 }
 
-/// Writes whose segments are signed. ss means to write each key after its peers, but
-/// writes it before the table.
+/// Writes the peers whose TCP segments are signed with MD5. As in ss, the keys are printed
+/// before the table instead of after the peers, which is a bug of ss.
 fn show_signatures(row: &InetDiagRow<'_>, rows: &mut Rows<'_>) {
-    let mut before = " md5keys:";
+    let mut separator = " md5keys:";
     for (peers, key) in row.signatures() {
         let [a, b, c, d, ..] = peers.tcpm_addr;
         let address = match peers.tcpm_family {
             AF_INET6 => IpAddr::from(peers.tcpm_addr),
             _ => IpAddr::from([a, b, c, d]),
         };
-        let _ = write!(rows, "{before}{address}/{}=", peers.tcpm_prefixlen);
+        let _ = write!(rows, "{separator}{address}/{}=", peers.tcpm_prefixlen);
         let mut text = Vec::new();
         for &byte in key {
             match byte {
@@ -80,7 +81,7 @@ fn show_signatures(row: &InetDiagRow<'_>, rows: &mut Rows<'_>) {
             }
         }
         rows.push_before_table(&text);
-        before = ",";
+        separator = ",";
     }
 }
 
@@ -89,15 +90,17 @@ fn octal(number: u8) -> u8 {
     b'0' + (number & 7)
 }
 
-/// Writes what is put on top of TCP. Only Multipath TCP is covered, of which the socket
-/// is a part.
+/// Writes the upper layer protocol (ULP) of a TCP socket.
+///
+/// # Errors
+/// If the protocol is TLS, which is not supported. Only Multipath TCP is.
 fn show_ulp(ulp: UlpInfo<'_>, rows: &mut Rows<'_>) -> Result<(), RowError> {
     if let Some(name) = ulp.name() {
         rows.push(b" tcp-ulp-");
         rows.push(name);
     }
     if ulp.is_tls() {
-        return Err(RowError::NotCovered("TLS"));
+        return Err(RowError::NotSupported("TLS"));
     }
     if let Some(subflow) = ulp.subflow() {
         show_subflow(subflow, rows);
@@ -147,7 +150,7 @@ pub fn show_options(row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
         ] {
             let _ = match number {
                 None => Ok(()),
-                // C writes no prefix before this one.
+                // The `%#x` of C writes 0 without the prefix `0x`.
                 Some(0) => write!(rows, " {name}:0"),
                 Some(number) => write!(rows, " {name}:{number:#x}"),
             };

@@ -1,11 +1,13 @@
-//! Each kind of socket: where it is asked for, and the row that ss writes for it.
+//! Each kind of socket: where the sockets come from, and the row that ss writes for each.
 //!
-//! - [`inet`], [`unix`], [`packet`], [`netlinks`] and [`vsock`] ask the kernel, through
-//!   [`dump`], for sockets of one kind, and write a row for each.
-//! - [`proc_net`] and [`files`] read the files of `/proc/net` in place of that.
-//! - [`info`] and [`tcp_info`] are what `-m` and `-i` add, [`summary`] is `-s`.
+//! - [`inet`], [`unix`], [`packet`], [`netlinks`] and [`vsock`] ask the kernel for sockets
+//!   of one kind, through [`dump`], and write a row for each.
+//! - [`proc_net`] and [`files`] read the files of `/proc/net` instead.
+//! - [`info`] and [`tcp_info`] write the additions of `-m` and `-i`, and [`summary`] writes
+//!   the counts of `-s`.
 //!
-//! This file is the order of the kinds, and what is done if the kernel does not answer.
+//! This file decides in which order the kinds are written, and what happens if the kernel
+//! does not answer.
 
 pub mod dump;
 pub mod files;
@@ -34,11 +36,11 @@ use dump::{DumpError, RowError};
 use inet::Inet;
 
 /// Asks the kernel for the sockets of one kind, and writes a row for each.
-type Ask = fn(&Request, &mut Rows<'_>) -> Result<(), DumpError>;
-/// Reads them from a file, and writes a row for each.
-type Read = fn(&Request, &Paths, &mut Rows<'_>) -> Result<(), Error>;
+type AskKernel = fn(&Request, &mut Rows<'_>) -> Result<(), DumpError>;
+/// Reads the sockets of one kind from a file, and writes a row for each.
+type ReadFile = fn(&Request, &Paths, &mut Rows<'_>) -> Result<(), Error>;
 
-/// Writes the rows of each kind that is asked for, in the order of ss.
+/// Writes the rows of each requested kind, in the order of ss.
 ///
 /// # Errors
 /// If the sockets of a kind are not known completely.
@@ -46,9 +48,9 @@ pub fn show(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(),
     let selection = &request.selection;
     let has = |kind| selection.kinds.has(kind);
     let has_family = |family| selection.families.has(family);
-    // Some kinds have no state but this.
+    // Sockets of netlink, packet and XDP sockets are always in this state.
     let has_close = selection.states.has(State::Close as u8);
-    let mut either = |table, ask: Ask, read: Read| {
+    let mut ask_or_read = |table, ask: AskKernel, read: ReadFile| {
         let asked = paths.asks_kernel_for(table).then(|| ask(request, rows));
         match is_answered(asked, table)? {
             true => Ok(()),
@@ -56,25 +58,25 @@ pub fn show(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(),
         }
     };
     if has(Kind::Netlink) && has_family(AddressFamily::Netlink) && has_close {
-        either("netlink", netlinks::show, netlinks::show_file)?;
+        ask_or_read("netlink", netlinks::show, netlinks::show_file)?;
     }
     let packet = [Kind::PacketRaw, Kind::PacketDatagram];
     if packet.into_iter().any(has) && has_family(AddressFamily::Packet) && has_close {
-        either("packet", packet::show, packet::show_file)?;
+        ask_or_read("packet", packet::show, packet::show_file)?;
     }
     let unix = [Kind::UnixStream, Kind::UnixDatagram, Kind::UnixSeqpacket];
     if unix.into_iter().any(has) && has_family(AddressFamily::Unix) {
-        either("unix", unix::show, unix::show_file)?;
+        ask_or_read("unix", unix::show, unix::show_file)?;
     }
-    // ss leaves the naming of ports as it is for those that have none here.
-    let of_ip = [
+    // Before DCCP and SCTP, ss does not change how ports are named.
+    let inet_kinds = [
         (Kind::Raw, Inet::Raw, Some(Naming::Protocols)),
         (Kind::Udp, Inet::Udp, Some(services(Protocol::Udp))),
         (Kind::Tcp, Inet::Tcp, Some(services(Protocol::Tcp))),
         (Kind::Dccp, Inet::Dccp, None),
         (Kind::Sctp, Inet::Sctp, None),
     ];
-    for (kind, protocol, naming) in of_ip {
+    for (kind, protocol, naming) in inet_kinds {
         if has(kind) && selection.has_inet() {
             rows.names.naming = naming.unwrap_or(rows.names.naming);
             show_inet(protocol, request, paths, rows)?;
@@ -83,13 +85,13 @@ pub fn show(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(),
     let vsock = [Kind::VsockStream, Kind::VsockDatagram];
     if vsock.into_iter().any(has) && has_family(AddressFamily::Vsock) {
         let answer = vsock::show(request, rows);
-        must_answer(answer, "vsock", "AF_VSOCK", paths)?;
+        check_answer(answer, "vsock", "AF_VSOCK", paths)?;
     }
     if has(Kind::Tipc) && has_family(AddressFamily::Tipc) {
-        must_answer(are_no_tipc_sockets(request), "tipc", "TIPC", paths)?;
+        check_answer(expect_no_tipc_sockets(request), "tipc", "TIPC", paths)?;
     }
     if has(Kind::Xdp) && has_family(AddressFamily::Xdp) && has_close {
-        must_answer(are_no_xdp_sockets(), "xdp", "XDP", paths)?;
+        check_answer(expect_no_xdp_sockets(), "xdp", "XDP", paths)?;
     }
     if has(Kind::Mptcp) && selection.has_inet() {
         show_inet(Inet::Mptcp, request, paths, rows)?;
@@ -108,19 +110,20 @@ fn show_inet(
     rows: &mut Rows<'_>,
 ) -> Result<(), Error> {
     let Some(file) = protocol.file() else {
-        // ss looks for these nowhere else.
+        // With PROC_ROOT, ss does not ask the kernel, and no file lists these sockets.
         if paths.proc_root.is_some() {
             return Ok(());
         }
         let name = protocol.name();
-        // ss says nothing of Multipath TCP, which old kernels do not have.
-        let is_missed = || protocol != Inet::Mptcp || files::are_in_use(name, paths) != Some(false);
+        // Old kernels have no Multipath TCP, and ss does not report that.
+        let may_lack_sockets =
+            || protocol != Inet::Mptcp || files::are_in_use(name, paths) != Some(false);
         return match inet::show(protocol, request, rows) {
-            Err(error) if error.is_forbidden() && is_missed() => {
-                say_forbidden(protocol);
+            Err(error) if error.is_forbidden() && may_lack_sockets() => {
+                report_forbidden(protocol);
                 Ok(())
             }
-            answer => must_answer(answer, name, name, paths),
+            answer => check_answer(answer, name, name, paths),
         };
     };
     if protocol == Inet::Tcp && paths.recording.is_some() {
@@ -133,7 +136,7 @@ fn show_inet(
     if let Some(Err(error)) = &asked
         && error.is_forbidden()
     {
-        say_forbidden(protocol);
+        report_forbidden(protocol);
     }
     if is_answered(asked, file)? {
         return Ok(());
@@ -141,28 +144,35 @@ fn show_inet(
     proc_net::show(protocol, request, paths, rows)
 }
 
-/// Says that the kernel refused, as ss does: ss asks for TCP once more, in an older way.
-fn say_forbidden(protocol: Inet) {
+/// Reports that the kernel refused to answer. As in ss, there are two lines for TCP,
+/// because ss then asks for TCP sockets again, with an older request.
+fn report_forbidden(protocol: Inet) {
     let times = if protocol == Inet::Tcp { 2 } else { 1 };
     for _ in 0..times {
         report::line(format_args!("RTNETLINK answers: Operation not permitted"));
     }
 }
 
-/// Whether the kernel was asked and answered. If it did not even begin to, the answer may
-/// be found elsewhere.
+/// Whether the kernel was asked and gave a complete answer.
+///
+/// # Errors
+/// If the answer broke off. A kernel that did not begin to answer is no error, since a
+/// file may list the same sockets.
 fn is_answered(asked: Option<Result<(), DumpError>>, table: &str) -> Result<bool, Error> {
     match asked {
         None => Ok(false),
         Some(Ok(())) => Ok(true),
         Some(Err(error)) if error.rows == 0 => Ok(false),
-        Some(Err(error)) => Err(failure(&error, table)),
+        Some(Err(error)) => Err(incomplete(&error, table)),
     }
 }
 
-/// Checks the answer about what stands nowhere else. A kernel that does not answer, and
-/// has no sockets of this `name` in use, has none.
-fn must_answer(
+/// Checks an answer about sockets that no file lists. If the kernel did not begin to answer
+/// and `/proc/net/protocols` counts no sockets under `name`, there are none.
+///
+/// # Errors
+/// If the answer is not complete, and there may be such sockets.
+fn check_answer(
     answer: Result<(), DumpError>,
     table: &str,
     name: &str,
@@ -171,16 +181,16 @@ fn must_answer(
     match answer {
         Ok(()) => Ok(()),
         Err(error) if error.rows == 0 && files::are_in_use(name, paths) == Some(false) => Ok(()),
-        Err(error) => Err(failure(&error, table)),
+        Err(error) => Err(incomplete(&error, table)),
     }
 }
 
-fn failure(error: &DumpError, table: &str) -> Error {
+fn incomplete(error: &DumpError, table: &str) -> Error {
     Error::Source(format!("netlink: {table}: {error}"))
 }
 
-/// Asks for TIPC sockets, which cannot be shown.
-fn are_no_tipc_sockets(request: &Request) -> Result<(), DumpError> {
+/// Asks for TIPC sockets, and fails if there is one, because it could not be shown.
+fn expect_no_tipc_sockets(request: &Request) -> Result<(), DumpError> {
     let question = TipcSockDiagReq {
         sdiag_family: AF_TIPC,
         tidiag_states: request.selection.states.bits(),
@@ -189,8 +199,8 @@ fn are_no_tipc_sockets(request: &Request) -> Result<(), DumpError> {
     dump::dump(&question.bytes(), &mut |_| Err(RowError::Unreadable))
 }
 
-/// Asks for XDP sockets, which cannot be shown.
-fn are_no_xdp_sockets() -> Result<(), DumpError> {
+/// Asks for XDP sockets, and fails if there is one, because it could not be shown.
+fn expect_no_xdp_sockets() -> Result<(), DumpError> {
     let question = XdpDiagReq {
         sdiag_family: AF_XDP,
         ..XdpDiagReq::default()

@@ -1,4 +1,4 @@
-//! The sockets of netlink(7): netlink_diag of sock_diag(7), or the file
+//! Sockets of netlink(7), from netlink_diag of sock_diag(7) or from the file
 //! `/proc/net/netlink`.
 
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::dump::{DumpError, Dumps, RowError};
 use super::files::for_each_line;
 use super::info;
-use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::filter::{Facts, SocketEnd};
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
@@ -20,10 +20,10 @@ use crate::kernel::netlink::netlink_diag::{
 use crate::kernel::proc::other_rows::NetlinkRow;
 use crate::kernel::socket::AF_NETLINK;
 
-/// Asks for the sockets of netlink and writes those that are wanted.
+/// Asks the kernel for netlink sockets and writes those that match the request.
 ///
 /// # Errors
-/// If the kernel does not list them.
+/// If the list is not complete, or a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let question = NetlinkDiagReq {
         sdiag_family: AF_NETLINK,
@@ -40,20 +40,21 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
         memory,
         groups,
     } = NetlinkDiagRow::parse(row).ok_or(RowError::Unreadable)?;
-    // Unlike the socket of ss, our own is connected to the kernel. It is shown as that of ss.
+    // The list includes the socket of this program. Unlike the socket of ss, it is connected
+    // to the kernel, but it is shown as if it were not.
     let is_own = message.ndiag_protocol == NETLINK_SOCK_DIAG
         && message.ndiag_portid.cast_unsigned() == std::process::id();
     let is_connected = message.ndiag_state == NETLINK_CONNECTED && !is_own;
-    let socket = Socket {
+    let socket = NetlinkSocket {
         protocol: message.ndiag_protocol,
         port: message.ndiag_portid,
         peer: is_connected.then_some((message.ndiag_dst_group, message.ndiag_dst_portid)),
         recv_q: memory.map_or(0, |memory| memory.rmem_alloc()),
         send_q: memory.map_or(0, |memory| memory.wmem_alloc()),
         groups: groups.unwrap_or(0),
-        addresses: (0, 0),
+        kernel_addresses: (0, 0),
     };
-    if socket.show(request, rows) && request.show.memory {
+    if socket.show_if_matching(request, rows) && request.show.memory {
         rows.push(b"\t");
         if let Some(memory) = memory {
             info::show_memory(memory, rows);
@@ -62,48 +63,49 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
     Ok(())
 }
 
-/// Writes the sockets in `/proc/net/netlink` that are wanted.
+/// Writes the sockets in `/proc/net/netlink` that match the request.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file or one of its lines cannot be read.
 pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     for_each_line("netlink", paths, &mut |line| {
         let row = NetlinkRow::parse(line)?;
-        let socket = Socket {
+        let socket = NetlinkSocket {
             protocol: row.protocol as u8,
             port: row.port as i32,
             peer: None,
             groups: row.groups as u32,
             recv_q: row.rmem as u32,
             send_q: row.wmem as u32,
-            addresses: (row.pointer, row.callback),
+            kernel_addresses: (row.pointer, row.callback),
         };
-        socket.show(request, rows);
+        socket.show_if_matching(request, rows);
         Some(())
     })
 }
 
-struct Socket {
+/// The properties of a netlink socket that `ss` shows.
+struct NetlinkSocket {
     protocol: u8,
-    /// A process id, or a negative number.
+    /// The id of a process, or a negative number.
     port: i32,
-    /// The group and the port that it is connected to.
+    /// The group and the port that the socket is connected to.
     peer: Option<(i32, i32)>,
     recv_q: u32,
     send_q: u32,
     groups: u32,
-    /// Of the socket and of its callback, in the kernel. Only the file says them.
-    addresses: (u64, u64),
+    /// The kernel addresses of the socket and of its callback. Only the file has them.
+    kernel_addresses: (u64, u64),
 }
 
-impl Socket {
-    /// Writes the row if it is wanted. Whether it was.
-    fn show(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
-        let nowhere = Place {
+impl NetlinkSocket {
+    /// Writes a row if the socket matches the request. Returns whether it does.
+    fn show_if_matching(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
+        let nowhere = SocketEnd {
             port: -1,
-            ..Place::default()
+            ..SocketEnd::default()
         };
-        let local = Place::of_number(self.protocol.into(), self.port);
+        let local = SocketEnd::numbered(self.protocol.into(), self.port);
         if !request.accepts(|| Facts::new(AddressFamily::Netlink, local, nowhere)) {
             return false;
         }
@@ -116,7 +118,7 @@ impl Socket {
             None => rows.end("", "*", ""),
         }
         if request.show.details {
-            let ((socket, callback), groups) = (self.addresses, self.groups);
+            let ((socket, callback), groups) = (self.kernel_addresses, self.groups);
             let _ = write!(rows, " sk={socket:x} cb={callback:x} groups=0x{groups:08x}");
         }
         true

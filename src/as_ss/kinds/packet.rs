@@ -1,11 +1,11 @@
-//! Packet sockets: packet_diag of sock_diag(7), or the file `/proc/net/packet`.
+//! Packet sockets, from packet_diag of sock_diag(7) or from the file `/proc/net/packet`.
 
 use std::fmt::Write as _;
 
 use super::dump::{DumpError, RowError, dump};
 use super::files::for_each_line;
 use super::info;
-use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::filter::{Facts, SocketEnd};
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, State};
 use crate::as_ss::error::Error;
@@ -18,11 +18,11 @@ use crate::kernel::netlink::packet_diag::{
 use crate::kernel::proc::other_rows::PacketRow;
 use crate::kernel::socket::{AF_PACKET, SOCK_RAW};
 
-/// Asks for packet sockets and writes those that are wanted. ss shows both kinds
-/// whichever was asked for.
+/// Asks the kernel for packet sockets and writes those that match the request. As in ss,
+/// both kinds are shown, even if only one of them is selected.
 ///
 /// # Errors
-/// If the kernel does not list them.
+/// If the list is not complete, or a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let question = PacketDiagReq {
         sdiag_family: AF_PACKET,
@@ -37,7 +37,7 @@ pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
 
 fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), RowError> {
     let row = PacketDiagRow::parse(row).ok_or(RowError::Unreadable)?;
-    let socket = Socket {
+    let socket = PacketSocket {
         kind: row.message.pdiag_type,
         protocol: row.message.pdiag_num,
         interface: row.info.map_or(0, |info| info.pdi_index),
@@ -49,7 +49,7 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
             ..Details::default()
         },
     };
-    if !socket.show(request, rows) {
+    if !socket.show_if_matching(request, rows) {
         return Ok(());
     }
     if request.show.details {
@@ -61,14 +61,14 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
     Ok(())
 }
 
-/// Writes the sockets in `/proc/net/packet` that are wanted.
+/// Writes the sockets in `/proc/net/packet` that match the request.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file or one of its lines cannot be read.
 pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     for_each_line("packet", paths, &mut |line| {
         let row = PacketRow::parse(line)?;
-        let socket = Socket {
+        let socket = PacketSocket {
             kind: row.kind as u8,
             protocol: row.protocol as u16,
             interface: row.interface,
@@ -79,12 +79,13 @@ pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Resul
                 ..Details::default()
             },
         };
-        socket.show(request, rows);
+        socket.show_if_matching(request, rows);
         Some(())
     })
 }
 
-struct Socket {
+/// The properties of a packet socket that both sources have.
+struct PacketSocket {
     kind: u8,
     protocol: u16,
     interface: u32,
@@ -92,13 +93,13 @@ struct Socket {
     details: Details,
 }
 
-impl Socket {
-    /// Writes the row if it is wanted. Whether it was.
-    fn show(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
-        let local = Place::of_number(self.protocol.into(), self.interface as i32);
+impl PacketSocket {
+    /// Writes a row if the socket matches the request. Returns whether it does.
+    fn show_if_matching(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
+        let local = SocketEnd::numbered(self.protocol.into(), self.interface as i32);
         let facts = || Facts {
             interface: self.interface,
-            ..Facts::new(AddressFamily::Packet, local, Place::default())
+            ..Facts::new(AddressFamily::Packet, local, SocketEnd::default())
         };
         if !request.accepts(facts) {
             return false;
@@ -126,7 +127,7 @@ impl Socket {
     }
 }
 
-/// Writes how the socket is set up.
+/// Writes the settings of the socket, each group on a line of its own.
 fn show_details(row: &PacketDiagRow<'_>, rows: &mut Rows<'_>) {
     if let Some(info) = &row.info {
         show_info(info, rows);

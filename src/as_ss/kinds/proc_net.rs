@@ -1,22 +1,22 @@
-//! The sockets of IP in `/proc/net`, as ss reads them there.
+//! IP sockets from the tables of `/proc/net`, read and shown as ss does.
 
 use super::files::for_each_line;
 use super::inet::Inet;
 use super::tcp_info::show_numbers;
-use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::filter::{Facts, SocketEnd};
 use crate::as_ss::ask::request::{Request, Show};
 use crate::as_ss::ask::selection::AddressFamily;
 use crate::as_ss::error::Error;
 use crate::as_ss::paths::Paths;
 use crate::as_ss::show::numbers::significant;
-use crate::as_ss::show::rows::{Details, Rows};
+use crate::as_ss::show::rows::{Details, Ipv6Wildcard, Rows};
 use crate::kernel::proc::row::{MoreFields, decode_endpoint, row_fields};
 use crate::listener::Endpoint;
 
-/// Writes the rows of `protocol` that are wanted.
+/// Writes the sockets of `protocol` in `/proc/net` that match the request.
 ///
 /// # Errors
-/// If a file cannot be read, or has lines that are no rows.
+/// If a file cannot be read, or one of its lines is not a row.
 pub fn show(
     protocol: Inet,
     request: &Request,
@@ -27,7 +27,7 @@ pub fn show(
         Inet::Tcp => ("tcp", "tcp6"),
         Inet::Udp => ("udp", "udp6"),
         Inet::Raw => ("raw", "raw6"),
-        // There are no files of the others.
+        // No file lists the other protocols.
         Inet::Mptcp | Inet::Dccp | Inet::Sctp => return Ok(()),
     };
     for (file, family) in [(name, AddressFamily::Inet), (name6, AddressFamily::Inet6)] {
@@ -35,13 +35,13 @@ pub fn show(
             continue;
         }
         for_each_line(file, paths, &mut |line| {
-            let row = Row::parse(line, family)?;
-            if !row.is_wanted(request) {
+            let row = ProcNetRow::parse(line, family)?;
+            if !row.matches(request) {
                 return Some(());
             }
             row.show(name, rows);
             if protocol == Inet::Tcp {
-                row.show_more(request.show, rows);
+                row.show_tcp(request.show, rows);
             }
             Some(())
         })?;
@@ -49,54 +49,55 @@ pub fn show(
     Ok(())
 }
 
-/// A row of a table of IP.
-struct Row<'a> {
+/// A row of a table of IP sockets in `/proc/net`.
+struct ProcNetRow<'a> {
     family: AddressFamily,
     local: Endpoint,
     peer: Endpoint,
     state: u8,
-    more: MoreFields<'a>,
+    /// The fields after the state.
+    fields: MoreFields<'a>,
 }
 
-impl<'a> Row<'a> {
-    fn parse(line: &'a [u8], family: AddressFamily) -> Option<Row<'a>> {
+impl<'a> ProcNetRow<'a> {
+    fn parse(line: &'a [u8], family: AddressFamily) -> Option<ProcNetRow<'a>> {
         let fields = row_fields(line)?;
         let local = decode_endpoint(fields.local).ok()?;
         let peer = decode_endpoint(fields.remote).ok()?;
         if local.address.is_ipv6() != (family == AddressFamily::Inet6) {
             return None;
         }
-        Some(Row {
+        Some(ProcNetRow {
             family,
             local,
             peer,
             state: hexadecimal(fields.state)? as u8 & 0x0f,
-            more: fields.after_state(),
+            fields: fields.after_state(),
         })
     }
 
-    fn is_wanted(&self, request: &Request) -> bool {
+    fn matches(&self, request: &Request) -> bool {
         let facts = || {
-            let (local, peer) = (Place::of_ip(self.local), Place::of_ip(self.peer));
+            let (local, peer) = (SocketEnd::ip(self.local), SocketEnd::ip(self.peer));
             Facts::new(self.family, local, peer)
         };
         request.selection.states.has(self.state) && request.accepts(facts)
     }
 
     fn show(&self, netid: &str, rows: &mut Rows<'_>) {
-        let (send_q, recv_q) = pair(self.more.queues).unwrap_or_default();
+        let (send_q, recv_q) = pair(self.fields.queues).unwrap_or_default();
         rows.start(netid, self.state, recv_q, send_q);
-        rows.ip_end(self.local, 0, false);
-        rows.ip_end(self.peer, 0, false);
+        rows.ip_end(self.local, 0, Ipv6Wildcard::Star);
+        rows.ip_end(self.peer, 0, Ipv6Wildcard::Star);
         rows.users(self.inode());
     }
 
     fn inode(&self) -> u32 {
-        number(self.more.inode)
+        number(self.fields.inode)
     }
 
-    /// Writes what ss knows only of TCP here.
-    fn show_more(&self, show: Show, rows: &mut Rows<'_>) {
+    /// Writes the details that ss shows only of TCP sockets if it reads them from a file.
+    fn show_tcp(&self, show: Show, rows: &mut Rows<'_>) {
         if show.timers {
             self.show_timer(rows);
         }
@@ -109,27 +110,28 @@ impl<'a> Row<'a> {
     }
 
     fn show_timer(&self, rows: &mut Rows<'_>) {
-        let (timer, ticks) = pair(self.more.timer).unwrap_or_default();
-        // The kernel counts a hundred ticks in a second here.
+        let (timer, ticks) = pair(self.fields.timer).unwrap_or_default();
+        // The kernel writes this time in hundredths of a second.
         let milliseconds = ticks.wrapping_mul(10);
         rows.tcp_timer(timer, milliseconds, self.retransmissions());
     }
 
     fn retransmissions(&self) -> u32 {
-        match pair(self.more.timer) {
-            Some((1, _)) => hexadecimal(self.more.retransmissions).unwrap_or(0) as u32,
-            _ => number(self.more.probes),
+        match pair(self.fields.timer) {
+            Some((1, _)) => hexadecimal(self.fields.retransmissions).unwrap_or(0) as u32,
+            _ => number(self.fields.probes),
         }
     }
 
-    /// Writes the little that the file has of what `-i` shows.
+    /// Writes the additions of `-i`, as far as the file has them.
     fn show_info(&self, rows: &mut Rows<'_>) {
-        // ss takes this window where a row has none.
-        let absent = [0, 0, 0, 2, u32::MAX];
-        let pace = self.more.congestion().map(|pace| pace.map(number));
-        let [rto, ato, quick, window, threshold] = pace.unwrap_or(absent);
-        let unusual = if rto == 300 { 0 } else { rto };
-        for (name, hundredths) in [(" rto:", unusual), (" ato:", ato)] {
+        // The values that ss uses if a row lacks these fields.
+        let defaults = [0, 0, 0, 2, u32::MAX];
+        let congestion = self.fields.congestion().map(|fields| fields.map(number));
+        let [rto, ato, quick, window, threshold] = congestion.unwrap_or(defaults);
+        // ss leaves out the initial value of 3 seconds.
+        let shown_rto = if rto == 300 { 0 } else { rto };
+        for (name, hundredths) in [(" rto:", shown_rto), (" ato:", ato)] {
             if hundredths != 0 {
                 rows.push(name.as_bytes());
                 significant(f64::from(hundredths) / 100.0, 6, rows.text());
@@ -154,12 +156,12 @@ impl<'a> Row<'a> {
 
     fn show_details(&self, rows: &mut Rows<'_>) {
         rows.details(&Details {
-            uid: number(self.more.uid),
+            uid: number(self.fields.uid),
             inode: self.inode(),
-            cookie: hexadecimal(self.more.pointer()).unwrap_or(0),
+            cookie: hexadecimal(self.fields.pointer()).unwrap_or(0),
             ..Details::default()
         });
-        let vendor_fields = self.more.vendor_fields();
+        let vendor_fields = self.fields.vendor_fields();
         if !vendor_fields.is_empty() {
             rows.push(b" opt:\"");
             rows.push(vendor_fields);
@@ -168,7 +170,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// `A:B`, both hexadecimal.
+/// Reads two hexadecimal numbers with a colon between them.
 fn pair(text: &[u8]) -> Option<(u32, u32)> {
     let colon = text.iter().position(|byte| *byte == b':')?;
     let number = |digits| hexadecimal(digits).map(|number| number as u32);
@@ -179,7 +181,8 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
-/// A decimal number, of which ss keeps 32 bits, or 0.
+/// Reads a decimal number and keeps its low 32 bits, as ss does. 0 if the text is not a
+/// number.
 fn number(text: &[u8]) -> u32 {
     let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     number.unwrap_or(0i64) as u32

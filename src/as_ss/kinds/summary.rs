@@ -1,5 +1,4 @@
-//! `-s`: how many sockets there are, from `/proc/net/sockstat` and
-//! `/proc/net/snmp`.
+//! The counts of `-s`, from `/proc/net/sockstat` and `/proc/net/snmp`.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,10 +9,11 @@ use crate::kernel::proc::file::read_any;
 use crate::kernel::proc::sockstat;
 use crate::report;
 
-/// The text.
+/// The text that `-s` prints: the number of sockets by protocol and family.
 ///
 /// # Errors
-/// If a file cannot be read, or lacks what is needed.
+/// If a file cannot be read, or if `/proc/net/snmp` lacks the number of established
+/// connections.
 pub fn summary(paths: &Paths) -> Result<String, Error> {
     let counts = read(paths, "sockstat", "get_sockstat")?;
     let counts6 = match fs::exists(paths.file("sockstat6")) {
@@ -21,19 +21,19 @@ pub fn summary(paths: &Paths) -> Result<String, Error> {
         _ => read(paths, "sockstat6", "get_sockstat")?,
     };
     let snmp = read(paths, "snmp", "get_snmpstat")?;
-    // The number behind this name, in the line that starts so; without the line, 0.
-    let count = |text: &str, line: &str, name: &str| -> i64 {
-        let line = text.lines().find_map(|found| found.strip_prefix(line));
+    // The number after `name` in the line that starts with `start`, or 0.
+    let count = |text: &str, start: &str, name: &str| -> i64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(start));
         let number = line.and_then(|line| sockstat::value(line, name));
         number.and_then(|number| number.parse().ok()).unwrap_or(0)
     };
-    let v4 = |line: &str, name: &str| count(&counts, line, name);
-    let v6 = |line: &str| count(&counts6, line, "inuse");
+    let v4 = |start: &str, name: &str| count(&counts, start, name);
+    let v6 = |start: &str| count(&counts6, start, "inuse");
     let established = match sockstat::established(&snmp) {
         None if snmp.is_empty() => 0,
         None => {
             let path = paths.file("snmp");
-            return Err(Error::of_file(&path, "does not say CurrEstab"));
+            return Err(Error::file(&path, "does not say CurrEstab"));
         }
         Some(established) => established,
     };
@@ -47,7 +47,7 @@ pub fn summary(paths: &Paths) -> Result<String, Error> {
     let (all4, all6) = rows
         .iter()
         .fold((0, 0), |(all4, all6), (_, v4, v6)| (all4 + v4, all6 + v6));
-    let more = [
+    let totals = [
         ("INET", all4, all6),
         ("FRAG", v4("FRAG:", "inuse"), v6("FRAG6:")),
     ];
@@ -59,25 +59,28 @@ pub fn summary(paths: &Paths) -> Result<String, Error> {
         allocated - (tcp4 + tcp6 - waiting),
         v4("TCP:", "orphan"),
     );
-    for (name, v4, v6) in rows.into_iter().chain(more) {
+    for (name, v4, v6) in rows.into_iter().chain(totals) {
         text += &format!("{name}\t  {:<9} {v4:<9} {v6:<9}\n", v4 + v6);
     }
     text.push('\n');
     Ok(text)
 }
 
-/// A file, which is empty where there is no `/proc`: ss then complains in these words of
-/// its source, and counts nothing.
-fn read(paths: &Paths, name: &str, complaint: &str) -> Result<String, Error> {
+/// The text of a file of `/proc/net`. If there is no `/proc`, the text is empty and an error
+/// is reported, as in ss, which puts the name of its `function` before it.
+///
+/// # Errors
+/// If the file cannot be read for another reason, or the environment replaces it.
+fn read(paths: &Paths, name: &str, function: &str) -> Result<String, Error> {
     let path = paths.file(name);
     let text = read_any(&path).map(|text| String::from_utf8_lossy(&text).into_owned());
     text.or_else(|error| match error.kind() {
         ErrorKind::NotFound if paths.asks_kernel_for(name) => {
             let why = "No such file or directory";
-            report::error_as("ss", format_args!("{complaint}: {why}"));
+            report::error_as("ss", format_args!("{function}: {why}"));
             Ok(String::new())
         }
-        ErrorKind::PermissionDenied => Err(Error::of_file(&path, "may not be read")),
-        _ => Err(Error::of_file(&path, error)),
+        ErrorKind::PermissionDenied => Err(Error::file(&path, "may not be read")),
+        _ => Err(Error::file(&path, error)),
     })
 }

@@ -1,7 +1,7 @@
-//! What `-i` says of a TCP socket: `struct tcp_info`, in the order of ss.
+//! The additions of `-i` to a TCP socket: the fields of `struct tcp_info`.
 
 use crate::as_ss::ask::request::Show;
-use crate::as_ss::show::numbers::{bandwidth, rounded, significant, thousandths};
+use crate::as_ss::show::numbers::{RateFormat, bandwidth, rounded, significant, thousandths};
 use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::diag::InetDiagRow;
 use crate::kernel::netlink::tcp_info::{
@@ -10,22 +10,26 @@ use crate::kernel::netlink::tcp_info::{
 };
 use crate::kernel::socket::State;
 
-/// Writes what `tcp_info` says, in the order of ss.
+/// Writes the fields of `tcp_info`, in the order of ss.
 pub fn show(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
-    show_agreed(info, row, show, rows);
+    let format = match show.numeric {
+        true => RateFormat::Exact,
+        false => RateFormat::WithUnit,
+    };
+    show_options(info, row, show, rows);
     show_pace(info, rows);
     show_traffic(info, rows);
     if let Some(bbr) = row.bbr() {
-        show_bbr(&bbr, show.numeric, rows);
+        show_bbr(&bbr, format, rows);
     }
-    show_rates(info, row, show.numeric, rows);
+    show_rates(info, row, format, rows);
     show_limits(info, rows);
     show_losses(info, row, rows);
     show_receiver(info, rows);
 }
 
-/// What the two ends agreed upon.
-fn show_agreed(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
+/// Writes what the two ends negotiated, and the congestion control.
+fn show_options(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     if show.timers {
         for (bit, name) in [
             (TCPI_OPT_TIMESTAMPS, " ts"),
@@ -50,7 +54,7 @@ fn show_agreed(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Row
     }
 }
 
-/// How much is sent at once, and what is waited for.
+/// Writes timeouts, round-trip times, and the sizes of segments and of the congestion window.
 fn show_pace(info: &TcpInfo, rows: &mut Rows<'_>) {
     if info.tcpi_rto != 3_000_000 {
         show_time(" rto:", info.tcpi_rto, rows);
@@ -89,7 +93,7 @@ fn show_traffic(info: &TcpInfo, rows: &mut Rows<'_>) {
     show_numbers(&numbers, rows);
 }
 
-fn show_rates(info: &TcpInfo, row: &InetDiagRow<'_>, numeric: bool, rows: &mut Rows<'_>) {
+fn show_rates(info: &TcpInfo, row: &InetDiagRow<'_>, format: RateFormat, rows: &mut Rows<'_>) {
     let sent = f64::from(info.tcpi_snd_cwnd) * f64::from(info.tcpi_snd_mss);
     let vegas = row.vegas().filter(|vegas| {
         vegas.tcpv_enabled != 0 && vegas.tcpv_rtt != 0 && vegas.tcpv_rtt != 0x7fff_ffff
@@ -97,7 +101,7 @@ fn show_rates(info: &TcpInfo, row: &InetDiagRow<'_>, numeric: bool, rows: &mut R
     let rtt = vegas.map_or(info.tcpi_rtt, |vegas| vegas.tcpv_rtt);
     if rtt > 0 && sent > 0.0 {
         rows.push(b" send ");
-        bandwidth(sent * 8e6 / f64::from(rtt), numeric, rows.text());
+        bandwidth(sent * 8e6 / f64::from(rtt), format, rows.text());
     }
     let numbers = [
         (" lastsnd:", info.tcpi_last_data_sent.into()),
@@ -109,7 +113,7 @@ fn show_rates(info: &TcpInfo, row: &InetDiagRow<'_>, numeric: bool, rows: &mut R
         let is_known = !matches!(rate, 0 | u64::MAX);
         if is_known {
             rows.push(name.as_bytes());
-            bandwidth(rate as f64 * 8.0, numeric, rows.text());
+            bandwidth(rate as f64 * 8.0, format, rows.text());
         }
         is_known
     };
@@ -124,7 +128,7 @@ fn show_rates(info: &TcpInfo, row: &InetDiagRow<'_>, numeric: bool, rows: &mut R
     show_numbers(&numbers, rows);
 }
 
-/// For how long what kept the socket from sending.
+/// Writes for how long the socket was busy sending, and how long each limit held it up.
 fn show_limits(info: &TcpInfo, rows: &mut Rows<'_>) {
     if info.tcpi_delivery_flags & 1 != 0 {
         rows.push(b" app_limited");
@@ -151,10 +155,10 @@ fn show_limits(info: &TcpInfo, rows: &mut Rows<'_>) {
 
 fn show_losses(info: &TcpInfo, row: &InetDiagRow<'_>, rows: &mut Rows<'_>) {
     show_numbers(&[(" unacked:", info.tcpi_unacked.into())], rows);
-    let (retransmitted, all) = (info.tcpi_retrans, info.tcpi_total_retrans);
-    if retransmitted != 0 || all != 0 {
-        rows.named(" retrans:", retransmitted.into());
-        rows.named("/", all.into());
+    let (pending, total) = (info.tcpi_retrans, info.tcpi_total_retrans);
+    if pending != 0 || total != 0 {
+        rows.named(" retrans:", pending.into());
+        rows.named("/", total.into());
     }
     show_numbers(&[(" lost:", info.tcpi_lost.into())], rows);
     if row.message.idiag_state != State::Listen as u8 {
@@ -190,9 +194,9 @@ fn show_receiver(info: &TcpInfo, rows: &mut Rows<'_>) {
     show_numbers(&numbers, rows);
 }
 
-fn show_bbr(bbr: &TcpBbrInfo, numeric: bool, rows: &mut Rows<'_>) {
+fn show_bbr(bbr: &TcpBbrInfo, format: RateFormat, rows: &mut Rows<'_>) {
     rows.push(b" bbr:(bw:");
-    bandwidth(bbr.bandwidth() as f64 * 8.0, numeric, rows.text());
+    bandwidth(bbr.bandwidth() as f64 * 8.0, format, rows.text());
     rows.push(b",mrtt:");
     thousandths(bbr.bbr_min_rtt, rows.text());
     for (name, gain) in [
@@ -207,7 +211,7 @@ fn show_bbr(bbr: &TcpBbrInfo, numeric: bool, rows: &mut Rows<'_>) {
     rows.push(b")");
 }
 
-/// Writes those of the numbers that are not 0, each after its name.
+/// Writes each number that is not 0, after its name.
 pub fn show_numbers(numbers: &[(&str, u64)], rows: &mut Rows<'_>) {
     for &(name, number) in numbers {
         if number != 0 {

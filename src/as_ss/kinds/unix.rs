@@ -1,11 +1,11 @@
-//! Unix sockets: unix_diag of sock_diag(7), or the file `/proc/net/unix`.
+//! Unix sockets, from unix_diag of sock_diag(7) or from the file `/proc/net/unix`.
 
 use std::fmt::Write as _;
 
 use super::dump::{DumpError, RowError, dump};
 use super::files::for_each_line;
 use super::info;
-use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::filter::{Facts, SocketEnd};
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind, State};
 use crate::as_ss::error::Error;
@@ -18,22 +18,22 @@ use crate::kernel::netlink::unix_diag::{
 use crate::kernel::proc::other_rows::UnixRow;
 use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 
-/// Asks for Unix sockets and writes those that are wanted.
+/// Asks the kernel for Unix sockets and writes those that match the request.
 ///
 /// # Errors
-/// If the kernel does not list them.
+/// If the list is not complete, or a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
-    let mut shown = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+    let mut attributes = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
     if request.show.memory {
-        shown |= UDIAG_SHOW_MEMINFO;
+        attributes |= UDIAG_SHOW_MEMINFO;
     }
     if request.show.details {
-        shown |= UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS;
+        attributes |= UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS;
     }
     let question = UnixDiagReq {
         sdiag_family: AF_UNIX,
         udiag_states: request.selection.states.bits(),
-        udiag_show: shown,
+        udiag_show: attributes,
         ..UnixDiagReq::default()
     };
     dump(&question.bytes(), &mut |row| show_row(row, request, rows))
@@ -49,7 +49,7 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
     } = row.message;
     let name = row.name.map(shown_name);
     let peer = row.peer.unwrap_or(0);
-    if !is_wanted(kind, inode as i32, peer as i32, name.as_deref(), request) {
+    if !matches(kind, inode as i32, peer as i32, name.as_deref(), request) {
         return Ok(());
     }
     let queues = row.rqlen.unwrap_or_default();
@@ -75,7 +75,7 @@ fn show_details(row: &UnixDiagRow<'_>, rows: &mut Rows<'_>) {
     }
     if let Some(file) = row.vfs {
         let (inode, device) = (file.udiag_vfs_ino, file.udiag_vfs_dev);
-        // ss splits the number as the C library does.
+        // The number is split as by major() and minor() of the C library.
         let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
         let _ = write!(rows, " ino:{inode} dev:{major}/{minor}");
     }
@@ -87,14 +87,15 @@ fn show_details(row: &UnixDiagRow<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-/// The name as ss writes it. One that is no path starts with a zero.
+/// The name as ss writes it. An abstract name starts with a zero byte, and ss replaces each
+/// zero byte in it by `@`. A path ends at the first zero byte.
 fn shown_name(name: &[u8]) -> Vec<u8> {
     match name.first() {
         Some(0) => {
-            let shown = name
+            let bytes = name
                 .iter()
                 .map(|byte| if *byte == 0 { b'@' } else { *byte });
-            shown.collect()
+            bytes.collect()
         }
         _ => name
             .split(|byte| *byte == 0)
@@ -104,7 +105,8 @@ fn shown_name(name: &[u8]) -> Vec<u8> {
     }
 }
 
-fn is_wanted(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, request: &Request) -> bool {
+/// Whether a socket of this kind matches the request. `port` and `peer` are inodes.
+fn matches(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, request: &Request) -> bool {
     let kinds = request.selection.kinds;
     let is_selected = match kind {
         SOCK_STREAM => kinds.has(Kind::UnixStream),
@@ -112,13 +114,13 @@ fn is_wanted(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, request: &Requ
         SOCK_SEQPACKET => kinds.has(Kind::UnixSeqpacket),
         _ => true,
     };
-    let place = |port, name| Place {
+    let end = |port, name| SocketEnd {
         octets: [0; 16],
         port,
         name,
     };
     is_selected
-        && request.accepts(|| Facts::new(AddressFamily::Unix, place(port, name), place(peer, None)))
+        && request.accepts(|| Facts::new(AddressFamily::Unix, end(port, name), end(peer, None)))
 }
 
 fn netid(kind: u8) -> &'static str {
@@ -129,33 +131,33 @@ fn netid(kind: u8) -> &'static str {
     }
 }
 
-/// Writes the Unix sockets in `/proc/net/unix` that are wanted: by type and inode,
-/// since the file has no order.
+/// Writes the Unix sockets in `/proc/net/unix` that match the request. They are sorted by
+/// type and inode, as in ss, because the file is in no particular order.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file or one of its lines cannot be read.
 pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     let mut sockets = Vec::new();
     for_each_line("unix", paths, &mut |line| {
-        let socket = Line::of(&UnixRow::parse(line)?);
+        let socket = UnixSocket::from_row(&UnixRow::parse(line)?);
         let name = (!socket.name.is_empty()).then_some(&socket.name[..]);
-        // ss lets no filter see inodes here.
-        if request.selection.states.has(socket.state) && is_wanted(socket.kind, 0, 0, name, request)
-        {
+        // As in ss, filters do not see the inodes in the file.
+        if request.selection.states.has(socket.state) && matches(socket.kind, 0, 0, name, request) {
             sockets.push(socket);
         }
         Some(())
     })?;
-    // The order is that of numbers, whose sort the binary has anyway. A number is made of
-    // a type, which is at most 5, an inode, and a place in `sockets`.
-    const PLACE_BITS: u32 = 29;
-    let key = |(place, socket): (u64, &Line)| {
-        u64::from(socket.kind) << 61 | u64::from(socket.inode) << PLACE_BITS | place
+    // Numbers are sorted instead of sockets, because `sort_unstable` for u64 is in the binary
+    // already. Each number consists of a type, which is at most 5, an inode, and an index
+    // in `sockets`.
+    const INDEX_BITS: u32 = 29;
+    let key = |(index, socket): (u64, &UnixSocket)| {
+        u64::from(socket.kind) << 61 | u64::from(socket.inode) << INDEX_BITS | index
     };
     let mut order: Vec<u64> = (0..).zip(&sockets).map(key).collect();
     order.sort_unstable();
     for key in order {
-        let socket = &sockets[(key % (1 << PLACE_BITS)) as usize];
+        let socket = &sockets[(key % (1 << INDEX_BITS)) as usize];
         rows.start(netid(socket.kind), socket.state, 0, 0);
         let name = if socket.name.is_empty() {
             b"*"
@@ -169,16 +171,18 @@ pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Resul
     Ok(())
 }
 
-/// What is kept of a row of `/proc/net/unix`.
-struct Line {
+/// A socket in `/proc/net/unix`.
+struct UnixSocket {
     kind: u8,
+    /// The state, by the number that TCP has for it.
     state: u8,
     inode: u32,
+    /// The path or abstract name. Empty if the socket has none.
     name: Vec<u8>,
 }
 
-impl Line {
-    fn of(row: &UnixRow<'_>) -> Line {
+impl UnixSocket {
+    fn from_row(row: &UnixRow<'_>) -> UnixSocket {
         let state = match row.state {
             _ if row.listens => State::Listen as u8,
             1 => State::Close as u8,
@@ -187,7 +191,7 @@ impl Line {
             4 => State::Closing as u8,
             other => other as u8,
         };
-        Line {
+        UnixSocket {
             kind: row.kind.try_into().unwrap_or(0),
             state,
             inode: row.inode,

@@ -1,17 +1,17 @@
-//! Sockets between virtual machines and their host: vsock_diag of sock_diag(7).
+//! Sockets between virtual machines and their host, from vsock_diag of sock_diag(7).
 
 use super::dump::{DumpError, RowError, dump};
-use crate::as_ss::ask::filter::{Facts, Place};
+use crate::as_ss::ask::filter::{Facts, SocketEnd};
 use crate::as_ss::ask::request::Request;
 use crate::as_ss::ask::selection::{AddressFamily, Kind};
 use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::vsock_diag::{VsockDiagMsg, VsockDiagReq};
 use crate::kernel::socket::{AF_VSOCK, SOCK_DGRAM, SOCK_STREAM};
 
-/// Asks for the sockets and writes those that are wanted.
+/// Asks the kernel for vsock sockets and writes those that match the request.
 ///
 /// # Errors
-/// If the kernel does not list them.
+/// If the list is not complete, or a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let question = VsockDiagReq {
         sdiag_family: AF_VSOCK,
@@ -31,8 +31,8 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
         SOCK_DGRAM => ("v_dgr", kinds.has(Kind::VsockDatagram)),
         _ => ("???", true),
     };
-    let place = |(machine, port): (u32, u32)| Place::of_number(machine, port as i32);
-    let facts = || Facts::new(AddressFamily::Vsock, place(local), place(peer));
+    let end = |(machine, port): (u32, u32)| SocketEnd::numbered(machine, port as i32);
+    let facts = || Facts::new(AddressFamily::Vsock, end(local), end(peer));
     if is_selected && request.accepts(facts) {
         rows.start(netid, row.vdiag_state, 0, 0);
         let shown = |number: u32| match number {
@@ -54,7 +54,7 @@ mod tests {
     use crate::as_ss::show::rows::shown;
 
     #[test]
-    fn a_row_is_shown_with_its_machines_and_ports() {
+    fn a_row_shows_machines_and_ports() {
         let row = VsockDiagMsg {
             vdiag_type: SOCK_STREAM,
             vdiag_state: State::Listen as u8,
@@ -65,12 +65,19 @@ mod tests {
             ..VsockDiagMsg::default()
         };
         let row = row.bytes();
-        let request = Request::of_kinds("vsock");
+        let request = Request::with_kinds("vsock");
         let text = shown(&request, |rows| {
             assert_eq!(show_row(&row, &request, rows), Ok(()));
-            let cut = show_row(&row[..31], &request, rows);
-            assert_eq!(cut, Err(RowError::Unreadable));
         });
         assert_eq!(text, "v_str LISTEN 0      0      *:1024 7:*\n");
+    }
+
+    #[test]
+    fn a_truncated_row_cannot_be_read() {
+        let row = VsockDiagMsg::default().bytes();
+        shown(&Request::with_kinds("vsock"), |rows| {
+            let result = show_row(&row[..31], &Request::default(), rows);
+            assert_eq!(result, Err(RowError::Unreadable));
+        });
     }
 }

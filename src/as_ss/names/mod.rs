@@ -1,5 +1,4 @@
-//! Numbers and their names, in both directions: the names that are typed, and those that
-//! are shown.
+//! Translates numbers to the names that are shown, and typed names to numbers.
 
 pub mod protocols;
 pub mod services;

@@ -1,10 +1,10 @@
-//! Protocols and the names that ss has for them, in both directions.
+//! Translates between the numbers of protocols and the names that ss has for them.
 
 use std::path::Path;
 
 use crate::kernel::proc::file::read_any;
 
-/// What stands for the protocols of netlink(7), by number.
+/// The names of the protocols of netlink(7). The index is the number of the protocol.
 const NETLINK: [&str; 22] = [
     "rtnl",
     "unused",
@@ -30,7 +30,7 @@ const NETLINK: [&str; 22] = [
     "crypto",
 ];
 
-/// The protocols of packets that have names (`linux/if_ether.h`).
+/// The link-level protocols of `linux/if_ether.h`, with the names that ss has for them.
 const LINK: [(u16, &str); 52] = [
     (0x0060, "loop"),
     (0x0200, "pup"),
@@ -86,7 +86,7 @@ const LINK: [(u16, &str); 52] = [
     (0x88cc, "LLDP"),
 ];
 
-/// The name of a protocol of netlink, or its number.
+/// The name of a netlink protocol, or its number if it has no name.
 pub fn netlink_name(number: u8) -> String {
     match NETLINK.get(usize::from(number)) {
         Some(name) if !name.is_empty() => name.to_string(),
@@ -94,30 +94,30 @@ pub fn netlink_name(number: u8) -> String {
     }
 }
 
-/// The number of a protocol of netlink.
+/// The number of the netlink protocol with this name or number.
 pub fn netlink_number(name: &str) -> Option<u32> {
-    let named = NETLINK.iter().position(|known| *known == name);
-    match named {
+    let position = NETLINK.iter().position(|known| *known == name);
+    match position {
         Some(number) if !name.is_empty() => Some(number as u32),
         _ => name.parse::<u8>().ok().map(u32::from),
     }
 }
 
-/// The name of a protocol of packets, or its number in brackets.
+/// The name of a link-level protocol, or its number in brackets if it has no name.
 pub fn link_name(number: u16) -> String {
-    let named = LINK.iter().find(|(its, _)| *its == number);
-    named.map_or_else(|| format!("[{number}]"), |(_, name)| name.to_string())
+    let entry = LINK.iter().find(|(known, _)| *known == number);
+    entry.map_or_else(|| format!("[{number}]"), |(_, name)| name.to_string())
 }
 
-/// The number of a protocol of packets, with this name in any case of letters.
+/// The number of the link-level protocol with this name, ignoring case.
 pub fn link_number(name: &str) -> Option<u32> {
     let alias = (0x0800, "ipv4");
     let is_named = |(_, known): &&(u16, &str)| known.eq_ignore_ascii_case(name);
-    let named = LINK.iter().chain([&alias]).find(is_named);
-    named.map(|(number, _)| u32::from(*number))
+    let entry = LINK.iter().chain([&alias]).find(is_named);
+    entry.map(|(number, _)| u32::from(*number))
 }
 
-/// The name of a protocol of IP in `/etc/protocols`, or as ss numbers one without.
+/// The name of an IP protocol in `/etc/protocols`, or `ipproto-NUMBER` if it has none there.
 pub fn ip_name(number: u16) -> String {
     let text = read_any(Path::new("/etc/protocols")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -134,20 +134,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_name_is_a_number() {
+    fn protocols_without_a_name_are_shown_as_numbers() {
         assert_eq!(
             (netlink_name(0), netlink_name(17), netlink_name(99)),
             ("rtnl".into(), "17".into(), "99".into())
         );
         assert_eq!(
-            (netlink_number("genl"), netlink_number("")),
-            (Some(16), None)
-        );
-        assert_eq!(
             (link_name(0x0806), link_name(7777)),
             ("arp".into(), "[7777]".into())
         );
-        assert_eq!(link_number("ARP"), Some(0x0806));
         assert_eq!(ip_name(9999), "ipproto-9999");
+    }
+
+    #[test]
+    fn protocols_are_found_by_name() {
+        assert_eq!(
+            (netlink_number("genl"), netlink_number("")),
+            (Some(16), None)
+        );
+        assert_eq!(link_number("ARP"), Some(0x0806));
     }
 }

@@ -1,4 +1,4 @@
-//! Ports and their names, as `/etc/services` pairs them.
+//! Translates between ports and their names in `/etc/services`.
 
 use std::cell::OnceCell;
 use std::ops::RangeInclusive;
@@ -8,11 +8,11 @@ use crate::kernel::proc::file::read_any;
 use crate::listener::Protocol;
 use crate::port::read_range;
 
-/// What ss takes for the range where the kernel's cannot be read.
+/// The range of ports for clients that ss assumes if it cannot read the kernel's range.
 const DEFAULT_RANGE: RangeInclusive<u16> = 1024..=4999;
 
-/// The names of ports. Files are read when something is first looked up; one
-/// that cannot be read holds no names.
+/// The names of ports. The files are read at the first lookup. A file that cannot be read
+/// counts as one without names.
 #[derive(Debug)]
 pub struct Services {
     file: PathBuf,
@@ -21,18 +21,18 @@ pub struct Services {
     ephemeral: OnceCell<RangeInclusive<u16>>,
 }
 
-/// One line of the file.
+/// A line of the file.
 #[derive(Debug)]
 struct Service {
     port: u16,
     protocol: Protocol,
-    /// The name, then its aliases.
+    /// The name, and then its aliases.
     names: Vec<String>,
 }
 
 impl Services {
-    /// The names in `file`. `range_file` holds the first and the last of the
-    /// ports that the kernel chooses for clients.
+    /// The names in `file`. `range_file` holds the first and the last port of the range from
+    /// which the kernel chooses ports for clients.
     pub fn new(file: PathBuf, range_file: PathBuf) -> Services {
         Services {
             file,
@@ -42,26 +42,26 @@ impl Services {
         }
     }
 
-    /// The name of `port`, if it has one and is none that the kernel chooses
-    /// for clients: what uses those has nothing to do with their names. Without a
-    /// protocol, the first name that it has with any.
+    /// The name of `port`. `None` if the port has no name, or if the kernel chooses it for
+    /// clients, because then the name would say nothing about the socket. Without a
+    /// protocol, the entries of every protocol count, and the first one wins.
     pub fn name(&self, port: u16, protocol: Option<Protocol>) -> Option<&str> {
         if self.ephemeral().contains(&port) {
             return None;
         }
-        let of_port = |service: &&Service| {
+        let has_port = |service: &&Service| {
             service.port == port && protocol.is_none_or(|protocol| protocol == service.protocol)
         };
-        Some(&self.entries().iter().find(of_port)?.names[0])
+        Some(&self.entries().iter().find(has_port)?.names[0])
     }
 
-    /// The ports that the kernel chooses for clients.
+    /// The range from which the kernel chooses ports for clients.
     pub fn ephemeral(&self) -> &RangeInclusive<u16> {
         self.ephemeral
             .get_or_init(|| read_range(&self.range_file).unwrap_or(DEFAULT_RANGE))
     }
 
-    /// The port that this is a name or an alias of.
+    /// The port with this name or alias.
     pub fn port(&self, name: &str, protocol: Protocol) -> Option<u16> {
         let is_named = |service: &&Service| {
             service.protocol == protocol && service.names.iter().any(|known| known == name)
@@ -79,7 +79,8 @@ impl Services {
 }
 
 impl Service {
-    /// `name port/protocol alias... # comment`
+    /// Reads a line of the form `name port/protocol alias... # comment`. `None` for any other
+    /// line, and for protocols other than TCP and UDP.
     fn parse(line: &str) -> Option<Service> {
         let mut fields = line.split('#').next()?.split_ascii_whitespace();
         let name = fields.next()?;
@@ -115,11 +116,16 @@ mod tests {
                             domain 53/udp\nweb 80/tcp\nodd 80/sctp\nbroken 99999/tcp\n";
 
     #[test]
-    fn the_first_line_of_a_port_names_it_and_aliases_find_it() {
+    fn the_first_line_of_a_port_has_its_name() {
         let (_directory, services) = services(SERVICES, "32768\t60999\n");
         assert_eq!(services.name(80, Some(Protocol::Tcp)), Some("http"));
         assert_eq!(services.name(80, Some(Protocol::Udp)), None);
         assert_eq!(services.name(53, Some(Protocol::Udp)), Some("domain"));
+    }
+
+    #[test]
+    fn a_port_is_found_by_name_and_alias() {
+        let (_directory, services) = services(SERVICES, "32768\t60999\n");
         for name in ["http", "www", "www-data", "web"] {
             assert_eq!(services.port(name, Protocol::Tcp), Some(80), "{name}");
         }
@@ -129,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_for_clients_have_no_names() {
+    fn ports_for_clients_are_not_named() {
         let text = "low 1024/tcp\nhigh 4999/tcp\nweb 80/tcp\n";
         let (_directory, listed) = services(text, "70 90");
         assert_eq!(listed.name(80, Some(Protocol::Tcp)), None);

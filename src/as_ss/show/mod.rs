@@ -1,5 +1,6 @@
-//! How rows are written: [`rows`] makes cells of what is known of a socket, [`table`]
-//! columns of the cells, in a [`text`]. [`names`], [`numbers`] and [`users`] are what the cells show.
+//! Writes rows: [`rows`] turns the properties of a socket into cells, and [`table`] turns
+//! cells into columns. [`names`], [`numbers`] and [`users`] make the contents of cells, and
+//! [`text`] is the buffer that holds them.
 
 pub mod names;
 pub mod numbers;

@@ -1,4 +1,4 @@
-//! What is shown in place of numbers: the names of states, ports, protocols, interfaces,
+//! The names that are shown instead of numbers, for states, ports, protocols, interfaces,
 //! control groups and processes.
 
 use std::borrow::Cow;
@@ -12,19 +12,20 @@ use crate::kernel::netlink::link::Interfaces;
 use crate::kernel::proc::process::name_in_stat;
 use crate::listener::{Interface, Protocol};
 
-/// How the ports of sockets of IP are named.
+/// Where the names of the ports of IP sockets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// By `/etc/services`, for this protocol or for any.
+    /// `/etc/services`, with the entries for this protocol or for any.
     Services(Option<Protocol>),
-    /// By `/etc/protocols`: a raw socket has a protocol in place of a port.
+    /// `/etc/protocols`. A raw socket has a protocol instead of a port.
     Protocols,
 }
 
-/// Finds names. What was found of interfaces and control groups is kept.
+/// Looks up names. Interfaces and control groups are looked up once and remembered.
 #[derive(Debug)]
 pub struct Names<'a> {
-    /// How ports are named. ss leaves it as the last table set it.
+    /// Where the names of ports come from. As in ss, the value remains in effect for kinds
+    /// of sockets that do not set it.
     pub naming: Naming,
     numeric: bool,
     services: &'a Services,
@@ -34,8 +35,7 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// As `show` says: numbers or names, and in which network namespace. `proc_root` is
-    /// where processes are.
+    /// Names as `show` requests them. The names of processes are read below `proc_root`.
     pub fn new(show: &Show, services: &'a Services, proc_root: &'a Path) -> Names<'a> {
         Names {
             naming: Naming::Services(None),
@@ -43,12 +43,12 @@ impl<'a> Names<'a> {
             services,
             proc_root,
             interfaces: Interfaces::default(),
-            // ss mounts another /sys there, which hides control groups.
-            cgroups: show.is_elsewhere.then(Cgroups::default),
+            // With -N, ss mounts another /sys, which hides control groups.
+            cgroups: show.in_other_network.then(Cgroups::default),
         }
     }
 
-    /// The name of a port; `*` for none. `None` if it is shown as a number.
+    /// The name of a port, or `*` for port 0. `None` if the port is shown as a number.
     pub fn port(&self, port: u16) -> Option<Cow<'_, str>> {
         match self.naming {
             _ if port == 0 => Some("*".into()),
@@ -63,14 +63,14 @@ impl<'a> Names<'a> {
         self.interfaces.name(number)
     }
 
-    /// The path of a control group, if it is known.
+    /// The path of a control group, if it can be found.
     pub fn cgroup(&mut self, number: u64) -> Option<&[u8]> {
         self.cgroups.get_or_insert_with(Cgroups::read).path(number)
     }
 
-    /// The protocol whose packets a socket gets.
+    /// The protocol of the packets that a packet socket receives.
     pub fn link_protocol(&self, number: u16) -> String {
-        /// It gets every packet.
+        /// The socket receives packets of every protocol.
         const ETH_P_ALL: u16 = 3;
         match number {
             ETH_P_ALL => "*".to_string(),
@@ -79,7 +79,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The protocol of a socket of netlink.
+    /// The protocol of a netlink socket.
     pub fn netlink_protocol(&self, number: u8) -> String {
         match self.numeric {
             true => number.to_string(),
@@ -87,7 +87,8 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The process that a port of netlink stands for, by its name and number.
+    /// The name and the id of the process that a netlink port stands for. `*` for no port, and
+    /// only the number if there is no such process.
     pub fn netlink_port(&self, port: i32) -> Vec<u8> {
         let number = port.to_string();
         match port {
@@ -107,7 +108,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// What ss calls the state of this number.
+/// The name that ss has for the state with this number.
 pub fn state(number: u8) -> &'static str {
     const STATES: [&str; 12] = [
         "UNKNOWN",
@@ -131,8 +132,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_without_a_name_is_unknown() {
+    fn states_have_the_names_of_ss() {
         assert_eq!((state(7), state(10)), ("UNCONN", "LISTEN"));
+    }
+
+    #[test]
+    fn a_state_without_a_name_is_unknown() {
         assert_eq!((state(0), state(12)), ("UNKNOWN", "UNKNOWN"));
     }
 }

@@ -1,11 +1,12 @@
-//! How ss writes numbers that are not whole: times, rates and C's `%g`.
+//! Writes numbers with decimals as ss does: times, rates, and `%g` of C.
 //!
-//! All of it is written into a [`Text`] digit by digit: a table of connections has a
-//! million such numbers.
+//! The digits go straight into a [`Text`], because a table of connections can have a million
+//! such numbers.
 
 use super::text::Text;
 
-/// A time as ss writes it: what is small beside the rest is left out.
+/// Writes a time as ss does: with minutes, there are no milliseconds, and from 10 minutes,
+/// there are no seconds either.
 pub fn time(milliseconds: u32, text: &mut Text) {
     let (all_seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
     let (minutes, seconds) = (all_seconds / 60, all_seconds % 60);
@@ -24,7 +25,7 @@ pub fn time(milliseconds: u32, text: &mut Text) {
     }
 }
 
-/// A thousandth of `number` as C's `%g` writes it: six digits.
+/// Writes a thousandth of `number` with up to six significant digits, as `%g` of C does.
 pub fn thousandths(number: u32, text: &mut Text) {
     match number {
         0..1_000_000 => {
@@ -35,10 +36,11 @@ pub fn thousandths(number: u32, text: &mut Text) {
     }
 }
 
-/// `number` as C's `%.Ng` writes it for N `digits`: without zeros at its end. It is below
-/// 2^64, and neither negative nor so small that an exponent would say so.
+/// Writes `number` with up to `digits` significant digits, as `%.Ng` of C does: without zeros
+/// at the end. The number must be below 2^64, not negative, and not so small that C would
+/// write a negative exponent.
 ///
-/// Rust's own way to write a float would be a tenth of what all of this is long.
+/// Formatting of floats in Rust would add to the size of the binary.
 pub fn significant(number: f64, digits: u32, text: &mut Text) {
     let power = |exponent| 10u64.pow(exponent);
     let whole_digits = match number as u64 {
@@ -61,7 +63,7 @@ pub fn significant(number: f64, digits: u32, text: &mut Text) {
     text.digits((left_out + last + u32::from(is_rounded_up)).into(), 2);
 }
 
-/// A point and this many decimals, without zeros at their end.
+/// Writes a point and `count` decimals, without zeros at the end.
 fn fraction(mut decimals: u64, mut count: usize, text: &mut Text) {
     if decimals == 0 {
         return;
@@ -74,7 +76,8 @@ fn fraction(mut decimals: u64, mut count: usize, text: &mut Text) {
     text.digits(decimals, count);
 }
 
-/// The nearest whole number; of two, the even one. The largest one for what is too large.
+/// Rounds to the nearest whole number, and from the middle between two to the even one. A
+/// number that is too large becomes the largest `u64`.
 pub fn rounded(number: f64) -> u64 {
     let whole = number as u64;
     let rest = number - whole as f64;
@@ -82,15 +85,25 @@ pub fn rounded(number: f64) -> u64 {
     whole.saturating_add(is_up.into())
 }
 
-/// Bits per second as ss writes them: with a unit, or whole.
-pub fn bandwidth(rate: f64, numeric: bool, text: &mut Text) {
-    /// The largest power of ten in a `u64`.
+/// How a rate is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateFormat {
+    /// With three significant digits and a unit such as `Mbps`.
+    WithUnit,
+    /// With all digits, in bits per second.
+    Exact,
+}
+
+/// Writes a rate, given in bits per second.
+pub fn bandwidth(rate: f64, format: RateFormat, text: &mut Text) {
+    /// The largest power of ten that fits in a `u64`.
     const LARGEST_POWER: u128 = 10u128.pow(19);
-    if numeric && rate >= LARGEST_POWER as f64 {
+    let is_exact = format == RateFormat::Exact;
+    if is_exact && rate >= LARGEST_POWER as f64 {
         let whole = rate as u128;
         text.decimal((whole / LARGEST_POWER) as u64);
         text.digits((whole % LARGEST_POWER) as u64, 19);
-    } else if numeric {
+    } else if is_exact {
         text.decimal(rounded(rate));
     } else {
         let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
@@ -109,16 +122,16 @@ pub fn bandwidth(rate: f64, numeric: bool, text: &mut Text) {
 mod tests {
     use super::*;
 
-    /// What is written.
+    /// The text that `write` writes.
     fn written(write: impl FnOnce(&mut Text)) -> String {
         let mut text = Text::default();
         write(&mut text);
         String::from_utf8(text.as_bytes().to_vec()).unwrap()
     }
 
-    /// As `printf` of C wrote them.
+    /// The expected texts come from `printf` of C.
     #[test]
-    fn numbers_are_written_as_c_does() {
+    fn thousandths_are_written_as_by_printf() {
         for (number, expected) in [
             (0, "0"),
             (1, "0.001"),
@@ -134,6 +147,11 @@ mod tests {
         ] {
             assert_eq!(written(|text| thousandths(number, text)), expected);
         }
+    }
+
+    /// The expected texts come from `printf` of C, apart from the units.
+    #[test]
+    fn rates_are_written_with_a_unit() {
         for (rate, expected) in [
             (21.824e9, "21.8Gbps"),
             (999_999_999.0, "1e+03Mbps"),
@@ -147,24 +165,31 @@ mod tests {
             (2f64.powi(67) * 999.0 / 1000.0, "1.47e+08Tbps"),
             (1e26, "1e+14Tbps"),
         ] {
-            assert_eq!(written(|text| bandwidth(rate, false, text)), expected);
+            assert_eq!(
+                written(|text| bandwidth(rate, RateFormat::WithUnit, text)),
+                expected
+            );
         }
-        assert_eq!(
-            written(|text| bandwidth(8e6 / 3.0, true, text)),
-            "2666667bps"
-        );
+    }
+
+    #[test]
+    fn exact_rates_have_all_their_digits() {
         for (rate, expected) in [
+            (8e6 / 3.0, "2666667bps"),
             (2f64.powi(63), "9223372036854775808bps"),
             (1e19, "10000000000000000000bps"),
             (2f64.powi(65), "36893488147419103232bps"),
             (2f64.powi(67), "147573952589676412928bps"),
         ] {
-            assert_eq!(written(|text| bandwidth(rate, true, text)), expected);
+            assert_eq!(
+                written(|text| bandwidth(rate, RateFormat::Exact, text)),
+                expected
+            );
         }
     }
 
     #[test]
-    fn times_leave_out_what_is_small() {
+    fn long_times_leave_out_small_units() {
         for (milliseconds, expected) in [
             (0, ""),
             (7, "007ms"),

@@ -1,12 +1,12 @@
-//! The rows of ss's table, of whatever kind of socket: the cells that all of them have,
-//! and what `-o`, `-e` and `-p` add to them.
+//! The parts of a row that every kind of socket can have: the cells, and the additions of
+//! `-o`, `-e` and `-p`.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use super::names::{self, Names};
 use super::numbers::time;
-use super::table::{Table, Write};
+use super::table::{Parts, Sink, Table};
 use super::text::Text;
 use super::users::Users;
 use crate::as_ss::ask::request::Request;
@@ -15,63 +15,76 @@ use crate::output::OutputError;
 #[cfg(test)]
 use {crate::as_ss::names::services::Services, std::path::Path};
 
-/// Writes rows. What is written to it becomes part of the current cell.
+/// Writes rows. Text that is written to it becomes part of the current cell.
 #[derive(Debug)]
 pub struct Rows<'a> {
-    /// What numbers are called.
+    /// The names to show instead of numbers.
     pub names: Names<'a>,
     table: Table<'a>,
-    /// Who holds sockets, with `-p`.
+    /// The processes that hold sockets, with `-p`.
     users: Option<Users>,
     one_line: bool,
 }
 
-/// What `-e` says of most sockets.
+/// The details that `-e` shows of most kinds of sockets.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Details {
     pub uid: u32,
     pub inode: u32,
-    /// What identifies the socket while the machine runs.
+    /// Identifies the socket until the machine is rebooted.
     pub cookie: u64,
     pub mark: u32,
-    /// The number of its control group, or 0.
+    /// The number of the socket's control group, or 0.
     pub cgroup: u64,
 }
 
+/// How the IPv6 wildcard address is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipv6Wildcard {
+    /// As `*`: the socket accepts IPv4, too, or it is not known whether it does.
+    Star,
+    /// As `[::]`: the socket is IPv6-only.
+    Brackets,
+}
+
 impl<'a> Rows<'a> {
-    /// The table that `request` asks for goes to `write`.
+    /// Rows of the table that `request` asks for. The text of the table goes to `write`.
     pub fn new(
         request: &Request,
         names: Names<'a>,
         users: Option<Users>,
-        write: Write<'a>,
+        write: Sink<'a>,
     ) -> Rows<'a> {
         let selection = &request.selection;
-        let (has_netid, has_state) = (!selection.kinds.is_one(), !selection.states.is_one());
+        let parts = Parts {
+            netid: !selection.kinds.is_one(),
+            state: !selection.states.is_one(),
+            header: request.has_header,
+        };
         Rows {
             names,
-            table: Table::new(has_netid, has_state, request.has_header, write),
+            table: Table::new(parts, write),
             users,
             one_line: request.show.one_line,
         }
     }
 
-    /// Writes what is left.
+    /// Writes the rows that are still buffered.
     ///
     /// # Errors
-    /// If some of the table could not be written.
+    /// If part of the table could not be written.
     pub fn finish(self) -> Result<(), OutputError> {
         self.table.finish()
     }
 
-    /// Starts a row with four cells: the kind, the state by its number, and the lengths
-    /// of the queues.
+    /// Starts a row and writes four cells: the kind, the name of the state with this
+    /// number, and the lengths of both queues.
     pub fn start(&mut self, netid: &str, state: u8, recv_q: u32, send_q: u32) {
         self.start_in_state(netid, names::state(state), recv_q, send_q);
     }
 
-    /// Starts a row with a state that TCP does not have.
+    /// Like [`Rows::start`], with the name of the state, for states that TCP does not have.
     pub fn start_in_state(&mut self, netid: &str, state: &str, recv_q: u32, send_q: u32) {
         self.table.start_row();
         self.table.cell(netid);
@@ -83,19 +96,22 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// One end of the socket: two cells.
+    /// Writes one end of the socket: a cell for the address and the delimiter, and a cell
+    /// for the port.
     pub fn end(&mut self, address: impl AsRef<[u8]>, delimiter: &str, port: impl AsRef<[u8]>) {
         self.table.push(address.as_ref());
         self.table.cell(delimiter);
         self.table.cell(port);
     }
 
-    /// One end of a socket of IP: two cells. A socket that takes IPv4 too has `*` for the
-    /// IPv6 wildcard.
-    pub fn ip_end(&mut self, end: Endpoint, interface: u32, is_v6_only: bool) {
+    /// Writes one end of an IP socket: a cell for the address and a cell for the port.
+    /// `interface` is the number of the interface, or 0 to leave it out.
+    pub fn ip_end(&mut self, end: Endpoint, interface: u32, wildcard: Ipv6Wildcard) {
         match end.address {
             IpAddr::V4(address) => self.octets(address.octets()),
-            IpAddr::V6(any) if any.is_unspecified() && !is_v6_only => self.push(b"*"),
+            IpAddr::V6(address) if address.is_unspecified() && wildcard == Ipv6Wildcard::Star => {
+                self.push(b"*");
+            }
             IpAddr::V6(_) => {
                 let _ = write!(self, "{}", SsAddress(end.address));
             }
@@ -125,12 +141,12 @@ impl<'a> Rows<'a> {
         self.table.push(bytes);
     }
 
-    /// Writes bytes at once, before the rows that are not written yet.
+    /// Writes bytes at once, before the rows that are still buffered.
     pub fn push_before_table(&mut self, bytes: &[u8]) {
         self.table.write_at_once(bytes);
     }
 
-    /// The text at whose end the current cell grows.
+    /// The text that ends with the current cell, for writing into the cell.
     pub fn text(&mut self) -> &mut Text {
         self.table.text()
     }
@@ -140,7 +156,7 @@ impl<'a> Rows<'a> {
         self.text().decimal(number);
     }
 
-    /// Adds a number that is a C `int` to ss.
+    /// Adds a number to the current cell as ss does, as a signed `int` of C.
     pub fn signed(&mut self, number: u32) {
         let number = number as i32;
         if number < 0 {
@@ -149,21 +165,21 @@ impl<'a> Rows<'a> {
         self.decimal(number.unsigned_abs().into());
     }
 
-    /// Adds a number to the current cell, after what says which one it is.
+    /// Adds a name and then a number to the current cell. `name` includes the separators.
     pub fn named(&mut self, name: &str, number: u64) {
         self.push(name.as_bytes());
         self.decimal(number);
     }
 
-    /// The processes that hold the socket, if they are asked for.
+    /// Adds the processes that hold the socket with this inode, if `-p` asks for them.
     pub fn users(&mut self, inode: u32) {
         if let Some(users) = &self.users {
             self.table.push(&users.shown(inode));
         }
     }
 
-    /// The socket's timer: what it is for, the milliseconds left, and how often it
-    /// ran out.
+    /// Adds the socket's timer: its name, the milliseconds left, and the number of
+    /// retransmissions.
     pub fn timer(&mut self, name: &str, milliseconds: u32, retransmissions: u32) {
         self.push(b" timer:(");
         self.push(name.as_bytes());
@@ -173,7 +189,8 @@ impl<'a> Rows<'a> {
         self.push(b")");
     }
 
-    /// The timer of a TCP socket by its number, if it runs.
+    /// Adds the timer of a TCP socket. `number` is the kernel's number for the timer, or 0 if
+    /// none is running.
     pub fn tcp_timer(&mut self, number: u32, milliseconds: u32, retransmissions: u32) {
         let name = match number {
             0 => return,
@@ -186,7 +203,7 @@ impl<'a> Rows<'a> {
         self.timer(name, milliseconds, retransmissions);
     }
 
-    /// What `-e` says.
+    /// Adds the details of `-e`.
     pub fn details(&mut self, details: &Details) {
         if details.uid != 0 {
             self.named(" uid:", details.uid.into());
@@ -201,7 +218,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The control group of this number.
+    /// Adds the path of the control group with this number, or says that it is unreachable.
     pub fn cgroup(&mut self, number: u64) {
         self.push(b" cgroup:");
         match self.names.cgroup(number) {
@@ -212,17 +229,17 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Which directions are open, by the bits of those that are shut down.
+    /// Adds an arrow that shows which directions of the connection are open. `shut` has a
+    /// bit for each direction that is shut down.
     pub fn directions(&mut self, shut: u8) {
         let directions = [" <->", " -->", " <--", " ---"];
         self.push(directions[usize::from(shut & 3)].as_bytes());
     }
 
-    /// Starts what has a line of its own, unless all must be on one: then a `blank`
-    /// comes before it, or nothing.
-    pub fn new_line(&mut self, blank: &str) {
+    /// Starts a new line within the row. With `-O`, adds `separator` instead.
+    pub fn new_line(&mut self, separator: &str) {
         match self.one_line {
-            true => self.push(blank.as_bytes()),
+            true => self.push(separator.as_bytes()),
             false => self.push(b"\n\t"),
         }
     }
@@ -235,14 +252,14 @@ impl fmt::Write for Rows<'_> {
     }
 }
 
-/// What `fill` writes, for tests: rows whose ports have no names.
+/// The table that `fill` writes, for tests. Ports are shown as numbers.
 #[cfg(test)]
 pub fn shown(request: &Request, fill: impl FnOnce(&mut Rows<'_>)) -> String {
     let services = Services::new("/nonexistent".into(), "/nonexistent".into());
     let names = Names::new(&request.show, &services, Path::new("/nonexistent"));
     let mut text = Vec::new();
-    let mut write = |more: &[u8]| {
-        text.extend(more);
+    let mut write = |piece: &[u8]| {
+        text.extend(piece);
         Ok(())
     };
     let mut rows = Rows::new(request, names, None, &mut write);

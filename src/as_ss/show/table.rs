@@ -1,16 +1,16 @@
-//! ss's table: the columns of Debian's iproute2 6.1, as wide as what stands in
-//! them, byte for byte as ss writes them to a pipe or a file.
+//! The table of Debian's iproute2 6.1, byte for byte as ss writes it to a pipe or a file.
+//! Each column is as wide as its longest cell.
 //!
-//! ss keeps cells until they fill its memory for them, five chunks of 1 MiB. Then
-//! it writes them, as wide as they needed so far. So the widths in a long table
-//! change on the way, and what fills a chunk is part of the format.
+//! ss collects cells until they fill a buffer of five chunks, 1 MiB each. Then it writes
+//! these rows, with each column as wide as its longest cell so far. So the widths can change
+//! in the middle of a long table, and the output depends on how cells fill the chunks.
 
 use std::fmt;
 
 use super::text::Text;
 use crate::output::OutputError;
 
-/// The cells of a row. One more follows in ss, which is always empty.
+/// The number of cells in a row. ss has a tenth one, which is always empty.
 const COLUMNS: usize = 9;
 const NETID: usize = 0;
 const STATE: usize = 1;
@@ -26,47 +26,56 @@ const HEADINGS: [&str; COLUMNS] = [
     "Port",
     "Process",
 ];
-/// What stands before a column that is not the first of its line.
+/// The text before each column, unless the column is the first that is shown.
 const DELIMITERS: [&str; COLUMNS] = ["", " ", " ", " ", " ", "", " ", "", ""];
 const IS_RIGHT_ALIGNED: [bool; COLUMNS] =
     [false, false, false, false, true, false, true, false, false];
 
-/// No cell is longer; ss cuts what is.
-const MOST_IN_CELL: usize = u16::MAX as usize;
-/// Text is passed on when it is about this long.
-const WRITTEN_AT_ONCE: usize = 64 * 1024;
+/// The maximum length of a cell in bytes. As in ss, the rest is cut off.
+const LONGEST_CELL: usize = u16::MAX as usize;
+/// Lines are passed on in pieces of about this many bytes.
+const PIECE_SIZE: usize = 64 * 1024;
 
-/// Where the text of a table goes.
-pub type Write<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), OutputError>;
+/// Receives the text of a table, piece by piece.
+pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), OutputError>;
 
-/// The lines of one answer. What is written to it becomes part of the current
-/// cell.
+/// Which parts of a table are optional, and whether it has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// The column `Netid`, which tells protocols apart.
+    pub netid: bool,
+    /// The column `State`.
+    pub state: bool,
+    /// The line of headings.
+    pub header: bool,
+}
+
+/// The table of one answer. Text that is written to it becomes part of the current cell.
 pub struct Table<'a> {
     is_shown: [bool; COLUMNS],
-    /// The longest cell of each column so far.
+    /// The length of the longest cell of each column so far.
     widths: [usize; COLUMNS],
-    /// The cells that are not written yet, one behind the other.
+    /// The cells that are not written yet, without separators.
     text: Text,
-    /// Their lengths. Those of columns that are not shown are left out.
+    /// The length of each cell in `text`.
     lengths: Vec<u16>,
     /// Lines that are not passed on yet.
     lines: Text,
-    /// The current cell: its column, and where in `text` it starts. `COLUMNS` is
-    /// behind the last one.
+    /// The column of the current cell, or `COLUMNS` after the last cell of a row.
     column: usize,
+    /// The index in `text` where the current cell starts.
     start: usize,
     chunks: Chunks,
-    write: Write<'a>,
+    write: Sink<'a>,
     failure: Option<OutputError>,
 }
 
 impl<'a> Table<'a> {
-    /// A table without rows. `has_netid` and `has_state` say whether it has the
-    /// columns that tell protocols and states apart.
-    pub fn new(has_netid: bool, has_state: bool, has_header: bool, write: Write<'a>) -> Table<'a> {
+    /// A table with these parts and without rows.
+    pub fn new(parts: Parts, write: Sink<'a>) -> Table<'a> {
         let mut is_shown = [true; COLUMNS];
-        is_shown[NETID] = has_netid;
-        is_shown[STATE] = has_state;
+        is_shown[NETID] = parts.netid;
+        is_shown[STATE] = parts.state;
         let mut table = Table {
             is_shown,
             widths: [0; COLUMNS],
@@ -79,7 +88,7 @@ impl<'a> Table<'a> {
             write,
             failure: None,
         };
-        if has_header {
+        if parts.header {
             for heading in HEADINGS {
                 table.push(heading.as_bytes());
                 table.end_cell();
@@ -88,7 +97,7 @@ impl<'a> Table<'a> {
         table
     }
 
-    /// Starts a row, which ends the one before it.
+    /// Ends the current row and starts another one.
     pub fn start_row(&mut self) {
         if self.column == 0 {
             return;
@@ -99,7 +108,7 @@ impl<'a> Table<'a> {
         if self.chunks.are_full() {
             self.render();
         } else {
-            self.chunks.take(0);
+            self.chunks.add_cell(0);
         }
         self.column = 0;
     }
@@ -110,7 +119,7 @@ impl<'a> Table<'a> {
             self.text.truncate(self.start);
         } else {
             let length = self.close_cell();
-            self.chunks.take(length);
+            self.chunks.add_cell(length);
             let width = &mut self.widths[self.column];
             *width = length.max(*width);
         }
@@ -118,7 +127,7 @@ impl<'a> Table<'a> {
     }
 
     fn close_cell(&mut self) -> usize {
-        self.text.truncate(self.start + MOST_IN_CELL);
+        self.text.truncate(self.start + LONGEST_CELL);
         let length = self.text.length() - self.start;
         self.lengths.push(length as u16);
         self.start = self.text.length();
@@ -130,12 +139,12 @@ impl<'a> Table<'a> {
         self.text.push(bytes);
     }
 
-    /// The text at whose end the current cell grows.
+    /// The text that ends with the current cell, for writing into the cell.
     pub fn text(&mut self) -> &mut Text {
         &mut self.text
     }
 
-    /// Fills the current cell with blanks until it is this long.
+    /// Pads the current cell with blanks to this length.
     pub fn pad(&mut self, length: usize) {
         let end = self.start + length;
         if self.text.length() < end {
@@ -143,22 +152,21 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A cell of `text`.
+    /// Adds `text` to the current cell and ends the cell.
     pub fn cell(&mut self, text: impl AsRef<[u8]>) {
         self.push(text.as_ref());
         self.end_cell();
     }
 
-    /// Writes bytes that are not part of the table, before what of it is not written yet.
+    /// Writes bytes that are not part of the table, before any row that is still buffered.
     pub fn write_at_once(&mut self, bytes: &[u8]) {
-        keep(&mut self.failure, (self.write)(bytes));
+        keep_first(&mut self.failure, (self.write)(bytes));
     }
 
-    /// Writes what is left. The last cell was not measured, since no other follows
-    /// it.
+    /// Writes the remaining rows. As in ss, the very last cell does not widen its column.
     ///
     /// # Errors
-    /// If some of the table could not be written.
+    /// If part of the table could not be written.
     pub fn finish(mut self) -> Result<(), OutputError> {
         if self.column > 0 && self.column < COLUMNS {
             self.close_cell();
@@ -193,13 +201,13 @@ impl<'a> Table<'a> {
             if column == COLUMNS {
                 lines.push(b"\n");
                 column = first;
-                if lines.length() >= WRITTEN_AT_ONCE {
-                    keep(&mut self.failure, (self.write)(lines.as_bytes()));
+                if lines.length() >= PIECE_SIZE {
+                    keep_first(&mut self.failure, (self.write)(lines.as_bytes()));
                     lines.truncate(0);
                 }
             }
         }
-        keep(&mut self.failure, (self.write)(lines.as_bytes()));
+        keep_first(&mut self.failure, (self.write)(lines.as_bytes()));
         lines.truncate(0);
         self.text.truncate(0);
         self.lengths.clear();
@@ -208,7 +216,8 @@ impl<'a> Table<'a> {
     }
 }
 
-fn keep(failure: &mut Option<OutputError>, result: Result<(), OutputError>) {
+/// Stores the error of `result`, unless an earlier one is stored already.
+fn keep_first(failure: &mut Option<OutputError>, result: Result<(), OutputError>) {
     if let Err(error) = result {
         failure.get_or_insert(error);
     }
@@ -229,40 +238,41 @@ impl fmt::Debug for Table<'_> {
     }
 }
 
-/// How ss's memory for cells fills up. A cell is two bytes of length and its text,
-/// and starts at an even place. One that does not fit in a chunk moves to the next.
+/// How full the buffer of ss is. A cell takes two bytes for its length and then its text,
+/// and starts at an even offset. A cell that does not fit in a chunk goes to the next one.
 #[derive(Debug, Default)]
 struct Chunks {
-    begun: usize,
-    /// Of the last chunk.
+    /// The number of chunks that hold cells.
+    count: usize,
+    /// The number of bytes used in the last chunk.
     used: usize,
 }
 
 impl Chunks {
-    /// A chunk without the two pointers that it starts with on 64-bit machines.
+    /// The bytes of a chunk for cells: 1 MiB less two pointers of a 64-bit machine.
     const SIZE: usize = 1024 * 1024 - 16;
-    const MOST: usize = 5;
+    const LARGEST_COUNT: usize = 5;
     const LENGTH_SIZE: usize = 2;
 
-    fn take(&mut self, length: usize) {
-        self.begun = self.begun.max(1);
+    fn add_cell(&mut self, length: usize) {
+        self.count = self.count.max(1);
         let end = |used| used + Chunks::LENGTH_SIZE + length;
         if self.used > 0 && length > 0 && end(self.used) >= Chunks::SIZE {
-            self.begin();
+            self.add_chunk();
         }
         self.used = end(self.used).next_multiple_of(2);
         if self.used + Chunks::LENGTH_SIZE > Chunks::SIZE {
-            self.begin();
+            self.add_chunk();
         }
     }
 
-    fn begin(&mut self) {
-        self.begun += 1;
+    fn add_chunk(&mut self) {
+        self.count += 1;
         self.used = 0;
     }
 
     fn are_full(&self) -> bool {
-        self.begun >= Chunks::MOST
+        self.count >= Chunks::LARGEST_COUNT
     }
 }
 
@@ -270,13 +280,13 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    fn text(has_netid: bool, has_state: bool, has_header: bool, rows: &[[&str; 9]]) -> String {
+    fn text(parts: Parts, rows: &[[&str; 9]]) -> String {
         let mut text = Vec::new();
-        let mut write = |more: &[u8]| {
-            text.extend(more);
+        let mut write = |piece: &[u8]| {
+            text.extend(piece);
             Ok(())
         };
-        let mut table = Table::new(has_netid, has_state, has_header, &mut write);
+        let mut table = Table::new(parts, &mut write);
         for row in rows {
             table.start_row();
             for cell in &row[..8] {
@@ -314,28 +324,38 @@ mod tests {
     ];
 
     #[test]
-    fn the_last_cell_widens_nothing() {
+    fn the_last_cell_does_not_widen_its_column() {
         let expected = "\
 State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n\
 LISTEN 0      0          127.0.0.1:1         0.0.0.0:*    a     \n\
 LISTEN 0      0              [::1]:8080            *:*    longer than Process\n";
-        assert_eq!(text(false, true, true, &ROWS), expected);
+        let parts = Parts {
+            netid: false,
+            state: true,
+            header: true,
+        };
+        assert_eq!(text(parts, &ROWS), expected);
     }
 
     #[test]
-    fn without_a_header_columns_are_as_wide_as_what_is_in_them() {
+    fn without_a_header_cells_alone_set_the_widths() {
         let expected = "tcp 0      0      127.0.0.1:1    0.0.0.0:* a\n\
                         tcp 0      0          [::1]:8080       *:* longer than Process\n";
-        assert_eq!(text(true, false, false, &ROWS), expected);
-        assert_eq!(text(true, true, false, &[]), "");
+        let parts = |state| Parts {
+            netid: true,
+            state,
+            header: false,
+        };
+        assert_eq!(text(parts(false), &ROWS), expected);
+        assert_eq!(text(parts(true), &[]), "");
     }
 
     #[test]
-    fn a_cell_that_does_not_fit_in_a_chunk_starts_another() {
+    fn a_cell_that_does_not_fit_starts_another_chunk() {
         let mut chunks = Chunks::default();
-        chunks.take(Chunks::SIZE - 10);
-        assert_eq!((chunks.begun, chunks.used), (1, Chunks::SIZE - 8));
-        chunks.take(5);
-        assert_eq!((chunks.begun, chunks.used), (2, 0));
+        chunks.add_cell(Chunks::SIZE - 10);
+        assert_eq!((chunks.count, chunks.used), (1, Chunks::SIZE - 8));
+        chunks.add_cell(5);
+        assert_eq!((chunks.count, chunks.used), (2, 0));
     }
 }

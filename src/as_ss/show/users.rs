@@ -1,5 +1,5 @@
-//! Which processes hold which sockets, for `-p`. As ss does, this reads every
-//! process once, before it asks for sockets: these are then shown as they come.
+//! Finds which processes hold which sockets, for `-p`. As in ss, every process is read once,
+//! before the sockets, so that each socket can be shown as soon as it is received.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -9,46 +9,57 @@ use crate::kernel::proc::process::{
     for_each_descriptor, for_each_number, for_each_thread, name_in_stat,
 };
 
+/// Whether holders of sockets are processes or threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granularity {
+    /// A process is one holder, whatever its threads hold.
+    Processes,
+    /// Each thread of a process is a holder.
+    Threads,
+}
+
 /// The holders of all sockets.
 #[derive(Debug)]
 pub struct Users {
-    /// In the order in which they were found.
+    /// The holders, in the order in which they were found.
     holders: Vec<Holder>,
-    /// The inode of each holder, and below it in 32 bits the index of the holder.
-    /// Sorted: one socket can have a million holders, and any number of other sockets
-    /// must not cost a walk past them.
-    by_inode: Vec<u64>,
+    /// A sorted number for each holder: the inode of the socket in the high 32 bits, and an
+    /// index in `holders` in the low ones. A search in this list finds the holders of a socket
+    /// quickly, even if another socket has a million holders.
+    keys: Vec<u64>,
+    /// The name of each process or thread that holds a socket.
     names: Vec<Vec<u8>>,
-    shows_threads: bool,
+    granularity: Granularity,
 }
 
+/// A descriptor of a socket.
 #[derive(Debug)]
 struct Holder {
+    /// An index in `names`.
     name: usize,
     pid: u32,
-    /// The thread, if it is not the first of its process.
+    /// The id of the thread. That of the main thread is `pid`.
     tid: u32,
     fd: u32,
 }
 
 impl Users {
-    /// The holders among the processes below `proc_root`. A process that cannot be
-    /// read (of another user, say) holds nothing, as in ss. If it `shows_threads`,
-    /// each further thread of a process is a holder too.
-    pub fn read(proc_root: &Path, shows_threads: bool) -> Users {
+    /// Reads the holders among the processes below `proc_root`. As in ss, a process that
+    /// cannot be read, such as one of another user, holds nothing.
+    pub fn read(proc_root: &Path, granularity: Granularity) -> Users {
         let mut users = Users {
             holders: Vec::new(),
-            by_inode: Vec::new(),
+            keys: Vec::new(),
             names: Vec::new(),
-            shows_threads,
+            granularity,
         };
         let _ = for_each_number(proc_root, |pid, process| {
             let _ = users.add(process, pid, pid);
-            if shows_threads {
+            if granularity == Granularity::Threads {
                 users.add_threads(proc_root, process, pid);
             }
         });
-        users.by_inode.sort_unstable();
+        users.keys.sort_unstable();
         users
     }
 
@@ -64,7 +75,7 @@ impl Users {
         let mut name = None;
         for_each_descriptor(directory, &mut |fd, socket| {
             let inode = socket.ok().flatten();
-            // ss reads an inode of 32 bits.
+            // ss reads inodes of 32 bits.
             let Some(inode) = inode.and_then(|inode| u32::try_from(inode).ok()) else {
                 return ControlFlow::Continue(());
             };
@@ -74,32 +85,33 @@ impl Users {
                 self.names.push(name);
                 self.names.len() - 1
             });
-            self.by_inode.push(key(inode, self.holders.len()));
+            self.keys.push(key(inode, self.holders.len()));
             self.holders.push(Holder { name, pid, tid, fd });
             ControlFlow::Continue(())
         })
     }
 
-    /// ` users:(("NAME",pid=12,fd=3),…)`, the last found first, or nothing.
+    /// The holders of the socket with this inode, as ` users:(("NAME",pid=12,fd=3),…)`. The
+    /// last one found is first. Empty if no holder is known.
     pub fn shown(&self, inode: u32) -> Vec<u8> {
         let mut text = Vec::new();
-        let start = self.by_inode.partition_point(|&one| one < key(inode, 0));
-        let rest = &self.by_inode[start..];
-        let number = rest.partition_point(|one| one >> 32 == u64::from(inode));
-        // A socket without an inode is held by none.
-        let number = if inode == 0 { 0 } else { number };
-        for &one in rest[..number].iter().rev() {
-            let holder = &self.holders[one as u32 as usize];
-            let before: &[u8] = if text.is_empty() {
+        let start = self.keys.partition_point(|&other| other < key(inode, 0));
+        let rest = &self.keys[start..];
+        let count = rest.partition_point(|other| other >> 32 == u64::from(inode));
+        // A socket whose inode is 0 has no holders.
+        let count = if inode == 0 { 0 } else { count };
+        for &key in rest[..count].iter().rev() {
+            let holder = &self.holders[key as u32 as usize];
+            let opening: &[u8] = if text.is_empty() {
                 b" users:((\""
             } else {
                 b",(\""
             };
-            text.extend_from_slice(before);
+            text.extend_from_slice(opening);
             text.extend_from_slice(&self.names[holder.name]);
-            let thread = match self.shows_threads {
-                true => format!("tid={},", holder.tid),
-                false => String::new(),
+            let thread = match self.granularity {
+                Granularity::Threads => format!("tid={},", holder.tid),
+                Granularity::Processes => String::new(),
             };
             text.extend_from_slice(
                 format!("\",pid={},{thread}fd={})", holder.pid, holder.fd).as_bytes(),
@@ -112,7 +124,7 @@ impl Users {
     }
 }
 
-/// What [`Users::by_inode`] has for a holder of this socket.
+/// The number in [`Users::keys`] for the holder with this index of the socket with this inode.
 fn key(inode: u32, holder: usize) -> u64 {
     u64::from(inode) << 32 | holder as u64
 }
@@ -124,8 +136,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
-    #[test]
-    fn the_holders_of_a_socket_are_listed_the_last_found_first() {
+    /// A `/proc` in which process 7 and its thread 8 hold sockets.
+    fn proc() -> TempDir {
         let proc = TempDir::new().unwrap();
         let fds = proc.path().join("7/fd");
         fs::create_dir_all(&fds).unwrap();
@@ -137,13 +149,30 @@ mod tests {
         fs::create_dir_all(proc.path().join("8/fd")).unwrap();
         fs::write(proc.path().join("8/stat"), "8 (b) S").unwrap();
         symlink("socket:[5]", proc.path().join("8/fd/3")).unwrap();
-        let shown = |threads, inode| {
-            let users = Users::read(proc.path(), threads);
-            String::from_utf8(users.shown(inode)).unwrap()
-        };
-        assert_eq!(shown(false, 6), " users:((\"a name\",pid=7,fd=9))");
-        assert_eq!((shown(false, 0), shown(false, 55)), ("".into(), "".into()));
-        assert!(shown(false, 5).contains("(\"a name\",pid=7,fd=3)"));
-        assert!(shown(true, 5).contains("(\"b\",pid=7,tid=8,fd=3)"));
+        proc
+    }
+
+    fn shown(granularity: Granularity, inode: u32) -> String {
+        let users = Users::read(proc().path(), granularity);
+        String::from_utf8(users.shown(inode)).unwrap()
+    }
+
+    #[test]
+    fn the_process_that_holds_a_socket_is_shown() {
+        let shown = |inode| shown(Granularity::Processes, inode);
+        assert_eq!(shown(6), " users:((\"a name\",pid=7,fd=9))");
+        assert!(shown(5).contains("(\"a name\",pid=7,fd=3)"));
+    }
+
+    #[test]
+    fn a_socket_without_holders_shows_nothing() {
+        let shown = |inode| shown(Granularity::Processes, inode);
+        assert_eq!((shown(0), shown(55)), ("".into(), "".into()));
+    }
+
+    #[test]
+    fn a_thread_that_holds_a_socket_is_shown() {
+        let shown = shown(Granularity::Threads, 5);
+        assert!(shown.contains("(\"b\",pid=7,tid=8,fd=3)"));
     }
 }

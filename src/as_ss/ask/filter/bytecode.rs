@@ -1,16 +1,16 @@
-//! A filter as a program for the kernel, so that the kernel passes on only what is asked
-//! for.
+//! Translates a filter into a program for the kernel, so that the kernel sends only the
+//! sockets that match.
 //!
-//! The kernel does not judge as ss does: it tells families apart, and it knows
-//! whether it chose a port. As ss, this asks the kernel first and then looks
-//! itself.
+//! The kernel does not decide exactly as ss does: it compares families, and it knows which
+//! ports it chose itself. So ss also applies the filter to the sockets that it receives, and
+//! so does this program.
 
 use super::{Condition, End, Filter, Join, Network};
 use crate::as_ss::ask::selection::AddressFamily;
 use crate::kernel::netlink::bytecode::{self, InetDiagHostcond, InetDiagMarkcond, Program};
 
-/// The program for `filter`. `None` if some of it has no instruction, so that the
-/// kernel must pass on everything.
+/// The program for `filter`. `None` if the kernel has no instruction for one of the
+/// conditions, so that it must send every socket.
 pub fn compile(filter: &Filter) -> Option<Program> {
     let mut program = condition(&filter.first)?;
     for (join, next) in &filter.rest {
@@ -25,11 +25,12 @@ pub fn compile(filter: &Filter) -> Option<Program> {
 
 fn condition(condition: &Condition) -> Option<Program> {
     let is_peer = |end: &End| *end == End::Peer;
-    // Only 16 bits of a port fit.
+    // An instruction has room for 16 bits of the port.
     let port = |port: &i32| *port as u16;
     Some(Program::from_condition(match condition {
         Condition::Is(end, port, network) => return Some(host(*end, *port, network.as_ref())),
-        // The kernel refuses names of Unix sockets, as ss finds out too.
+        // The kernel refuses a comparison with Unix sockets. ss sends it nevertheless, so
+        // this program does, too.
         Condition::IsLike(end, _) => {
             let any = Network::any(Some(AddressFamily::Unix));
             return Some(host(*end, 0, Some(&any)));
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_cannot_compare_interfaces() {
+    fn a_filter_by_interface_is_not_compiled() {
         let filter = |second| Filter {
             first: Condition::AtLeast(End::Local, 1),
             rest: vec![(Join::And, second)],
@@ -89,7 +90,7 @@ mod tests {
         assert!(compile(&filter(Condition::AtLeast(End::Peer, 2))).is_some());
         let inner = filter(Condition::OnInterface(1));
         assert_eq!(compile(&inner), None);
-        let not = Condition::Not(Box::new(Condition::All(Box::new(inner))));
-        assert_eq!(compile(&filter(not)), None);
+        let negated = Condition::Not(Box::new(Condition::All(Box::new(inner))));
+        assert_eq!(compile(&filter(negated)), None);
     }
 }

@@ -1,12 +1,13 @@
-//! What a filter is, and which sockets pass it: `sport = :8080 and not src 127.0.0.0/8`.
+//! A filter such as `sport = :8080 and not src 127.0.0.0/8`, and which sockets pass it.
 //!
-//! - [`parser`] reads one from the command line: [`words`] are those of its language,
-//!   [`values`] what a condition compares with, [`number`] how C writes numbers.
-//! - [`pattern`] is what names of Unix sockets are compared with.
-//! - [`bytecode`] is a filter for the kernel.
+//! - [`parser`] reads a filter from the command line. [`words`] splits it into words,
+//!   [`values`] reads the values that conditions compare with, and [`number`] reads numbers
+//!   in the notation of C.
+//! - [`pattern`] compares the names of Unix sockets with shell patterns.
+//! - [`bytecode`] translates a filter for the kernel.
 //!
-//! The language is that of ss's manual page, ss(8). Conditions are joined from left
-//! to right; `and` does not bind more tightly than `or`.
+//! ss(8) describes the language. Conditions are joined from left to right; `and` does not
+//! bind more tightly than `or`.
 
 pub mod bytecode;
 pub mod number;
@@ -21,108 +22,109 @@ use std::ops::RangeInclusive;
 use super::selection::AddressFamily;
 use crate::listener::Endpoint;
 
-/// Conditions and how they are joined.
+/// One or more conditions, and how they are joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// The first condition.
     pub first: Condition,
-    /// Those that follow, and how each is joined to all before it.
+    /// The other conditions, and how each is joined to everything before it.
     pub rest: Vec<(Join, Condition)>,
 }
 
 /// How two conditions are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Join {
-    /// Both must hold.
+    /// Both conditions must hold.
     And,
-    /// One must hold.
+    /// At least one of the conditions must hold.
     Or,
 }
 
-/// What a filter asks of a socket.
+/// A condition that a socket meets or does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// An end has this port, and an address in this network. [`ANY_PORT`] is any.
+    /// An end has this port, or [`ANY_PORT`], and an address in this network.
     Is(End, i32, Option<Network>),
-    /// An end has a name like this pattern. For Unix sockets.
+    /// The name of an end matches this shell pattern. For Unix sockets.
     IsLike(End, Vec<u8>),
-    /// The port of an end is this or a higher one.
+    /// The port of an end is this one or a higher one.
     AtLeast(End, i32),
-    /// The port of an end is this or a lower one.
+    /// The port of an end is this one or a lower one.
     AtMost(End, i32),
-    /// The socket is bound to the interface of this number.
+    /// The socket is bound to the interface with this number.
     OnInterface(u32),
-    /// The bits of the socket's mark that are in `mask` are `mark`.
+    /// The socket's mark equals `mark` in the bits of `mask`.
     Marked {
-        /// What they must be.
+        /// The value of these bits.
         mark: u32,
-        /// Which bits.
+        /// The bits that are compared.
         mask: u32,
     },
-    /// The socket belongs to the control group of this number.
+    /// The socket belongs to the control group with this number.
     InCgroup(u64),
-    /// The kernel chose the port, which is one of these, or the name.
+    /// The kernel chose the socket's address: the port is in this range, or the name has
+    /// the form that the kernel uses.
     AutoBound(RangeInclusive<u16>),
-    /// This does not hold.
+    /// This condition does not hold.
     Not(Box<Condition>),
     /// A filter in parentheses.
     All(Box<Filter>),
 }
 
-/// Which end of a socket is meant.
+/// Which end of a socket a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Its own.
+    /// The socket's own end.
     Local,
-    /// The other one.
+    /// The end that the socket is connected to.
     Peer,
 }
 
-/// The port in a condition that takes any.
+/// In a condition: every port matches.
 pub const ANY_PORT: i32 = -1;
 
-/// The addresses that begin with the same bits.
+/// All addresses that start with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// `None` is any.
+    /// The family of the addresses, or `None` for every family.
     pub family: Option<AddressFamily>,
-    /// The address. Those of an IPv4 address come first, and zeros follow.
+    /// The address. A short one, such as an IPv4 address, is followed by zeros.
     pub octets: [u8; 16],
-    /// How many bits of it count.
+    /// The length of the prefix in bits.
     pub bits: usize,
 }
 
-/// What a filter looks at.
+/// The properties of a socket that a filter can ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The family of both ends.
     pub family: AddressFamily,
     /// The socket's own end.
-    pub local: Place<'a>,
+    pub local: SocketEnd<'a>,
     /// The other end.
-    pub peer: Place<'a>,
-    /// The number of the interface that it is bound to, or 0.
+    pub peer: SocketEnd<'a>,
+    /// The number of the interface that the socket is bound to, or 0.
     pub interface: u32,
-    /// Its mark, or 0.
+    /// The socket's mark, or 0.
     pub mark: u32,
-    /// The number of its control group, or 0.
+    /// The number of the socket's control group, or 0.
     pub cgroup: u64,
 }
 
-/// One end of a socket.
+/// The address, port or name of one end of a socket.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Place<'a> {
-    /// As in a [`Network`].
+pub struct SocketEnd<'a> {
+    /// The address, in the form of [`Network::octets`].
     pub octets: [u8; 16],
-    /// The port, or what ss takes for one.
+    /// The port, or the number that ss treats as a port.
     pub port: i32,
     /// The name of a Unix socket, if it has one.
     pub name: Option<&'a [u8]>,
 }
 
 impl<'a> Facts<'a> {
-    /// A socket with these ends, of which no more is known.
-    pub fn new(family: AddressFamily, local: Place<'a>, peer: Place<'a>) -> Facts<'a> {
+    /// The facts about a socket of which only the family and the ends are known.
+    pub fn new(family: AddressFamily, local: SocketEnd<'a>, peer: SocketEnd<'a>) -> Facts<'a> {
         Facts {
             family,
             local,
@@ -134,20 +136,19 @@ impl<'a> Facts<'a> {
     }
 }
 
-impl Place<'_> {
-    /// An end of a socket of IP.
-    pub fn of_ip(end: Endpoint) -> Place<'static> {
-        Place {
+impl SocketEnd<'_> {
+    /// An end of an IP socket.
+    pub fn ip(end: Endpoint) -> SocketEnd<'static> {
+        SocketEnd {
             octets: octets(end.address),
             port: end.port.into(),
             name: None,
         }
     }
 
-    /// An end of a socket whose family has `number` in place of an address. ss keeps it in
-    /// the order of the machine in place of octets.
-    pub fn of_number(number: u32, port: i32) -> Place<'static> {
-        Place {
+    /// An end of a socket whose family has numbers instead of addresses.
+    pub fn numbered(number: u32, port: i32) -> SocketEnd<'static> {
+        SocketEnd {
             octets: octets_of_number(number),
             port,
             name: None,
@@ -172,15 +173,15 @@ impl Condition {
     fn holds(&self, socket: &Facts<'_>) -> bool {
         match self {
             Condition::Is(end, port, network) => {
-                let place = end.of(socket);
-                (*port == ANY_PORT || *port == place.port)
-                    && network.is_none_or(|network| network.holds(place, socket.family))
+                let socket_end = end.select(socket);
+                (*port == ANY_PORT || *port == socket_end.port)
+                    && network.is_none_or(|network| network.contains(socket_end, socket.family))
             }
             Condition::IsLike(end, pattern) => {
-                pattern::is_like(end.of(socket).name.unwrap_or_default(), pattern)
+                pattern::is_like(end.select(socket).name.unwrap_or_default(), pattern)
             }
-            Condition::AtLeast(end, port) => end.of(socket).port >= *port,
-            Condition::AtMost(end, port) => end.of(socket).port <= *port,
+            Condition::AtLeast(end, port) => end.select(socket).port >= *port,
+            Condition::AtMost(end, port) => end.select(socket).port <= *port,
             Condition::OnInterface(number) => socket.interface == *number,
             Condition::Marked { mark, mask } => socket.mark & mask == *mark,
             Condition::InCgroup(number) => socket.cgroup == *number,
@@ -192,7 +193,7 @@ impl Condition {
 }
 
 impl End {
-    fn of<'a>(self, socket: &'a Facts<'a>) -> &'a Place<'a> {
+    fn select<'a>(self, socket: &'a Facts<'a>) -> &'a SocketEnd<'a> {
         match self {
             End::Local => &socket.local,
             End::Peer => &socket.peer,
@@ -201,7 +202,7 @@ impl End {
 }
 
 impl Network {
-    /// Every address of `family`, or of all.
+    /// Every address of `family`, or of every family.
     pub fn any(family: Option<AddressFamily>) -> Network {
         Network {
             family,
@@ -210,32 +211,33 @@ impl Network {
         }
     }
 
-    /// ss compares bits, whatever their family, and IPv4 networks also with
+    /// Whether the address of `end`, which is of this family, is in the network. As in ss,
+    /// bits are compared without regard to families, and an IPv4 network also contains
     /// IPv4-mapped addresses.
-    fn holds(&self, place: &Place<'_>, family: AddressFamily) -> bool {
-        // ss compares with where it keeps a name in memory.
-        if place.name.is_some() {
+    fn contains(&self, end: &SocketEnd<'_>, family: AddressFamily) -> bool {
+        // ss compares the pointer to the name here, so only a network of 0 bits matches.
+        if end.name.is_some() {
             return self.bits == 0;
         }
         let is_mapped = self.family == Some(AddressFamily::Inet)
             && family == AddressFamily::Inet6
-            && place.octets[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-        self.begins(place.octets)
+            && end.octets[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+        self.is_prefix_of(end.octets)
             || is_mapped && {
                 let mut octets = [0; 16];
-                octets[..4].copy_from_slice(&place.octets[12..]);
-                self.begins(octets)
+                octets[..4].copy_from_slice(&end.octets[12..]);
+                self.is_prefix_of(octets)
             }
     }
 
-    fn begins(&self, octets: [u8; 16]) -> bool {
+    fn is_prefix_of(&self, octets: [u8; 16]) -> bool {
         let difference = u128::from_be_bytes(self.octets) ^ u128::from_be_bytes(octets);
         difference.leading_zeros() as usize >= self.bits
     }
 }
 
 fn is_auto_bound(socket: &Facts<'_>, ports: &RangeInclusive<u16>) -> bool {
-    let Place { port, name, octets } = &socket.local;
+    let SocketEnd { port, name, octets } = &socket.local;
     match socket.family {
         AddressFamily::Unix => name.is_none_or(|name| {
             let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -248,7 +250,7 @@ fn is_auto_bound(socket: &Facts<'_>, ports: &RangeInclusive<u16>) -> bool {
     }
 }
 
-/// Those of an IPv4 address come first, and zeros follow.
+/// An address in the form of [`Network::octets`].
 fn octets(address: IpAddr) -> [u8; 16] {
     let mut octets = [0; 16];
     match address {
@@ -258,6 +260,8 @@ fn octets(address: IpAddr) -> [u8; 16] {
     octets
 }
 
+/// A number in the form of [`Network::octets`]. As in ss, its bytes are in the order of this
+/// machine.
 fn octets_of_number(number: u32) -> [u8; 16] {
     let mut octets = [0; 16];
     octets[..4].copy_from_slice(&number.to_ne_bytes());

@@ -1,7 +1,7 @@
-//! Numbers as C writes them, which ss reads.
+//! Reads numbers in the notation of C, as ss does.
 
-/// A number as C writes them: decimal, octal behind `0`, hexadecimal behind `0x`,
-/// and all of them behind a sign.
+/// The value of a number in the notation of C: decimal, octal after `0`, or hexadecimal
+/// after `0x`, with an optional sign. Without its sign, it must fit in 32 bits.
 pub fn integer(text: &str) -> Option<i64> {
     let (is_negative, text) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_a_base_and_a_sign() {
+    fn numbers_are_read_in_the_notation_of_c() {
         for (text, number) in [
             ("0", Some(0)),
             ("80", Some(80)),

@@ -1,4 +1,4 @@
-//! The grammar of a filter: conditions, and how they are joined.
+//! Parses a filter: its conditions, and how they are joined.
 
 use super::values::{self, Values, refusal};
 use super::words::{Comparison, Word, unexpected, words};
@@ -8,20 +8,29 @@ use crate::as_ss::names::services::Services;
 use crate::error::UsageError;
 use crate::kernel::cgroups;
 
-/// Parentheses and `not`s nest no deeper than this.
-const MOST_NESTED: usize = 100;
+/// How deep parentheses and `not` may nest.
+const LARGEST_DEPTH: usize = 100;
 
-/// Reads the arguments that follow the options; none make no filter.
-/// `selection` is what the options ask for. A condition on a family narrows
-/// it. `has_cgroups` says whether control groups can be found.
+/// Whether a filter may name control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupConditions {
+    /// Control groups cannot be found, so a condition that names one is refused.
+    Refused,
+    /// Control groups can be found.
+    Allowed,
+}
+
+/// Parses the arguments that follow the options. Without arguments there is no filter.
+/// `selection` has the sockets that the options select; a condition that names a family
+/// narrows it.
 ///
 /// # Errors
-/// When it is no filter, or one that is not covered.
+/// If the arguments are not a filter, or one that is not supported.
 pub fn parse(
     arguments: &[String],
     selection: &mut Selection,
     services: &Services,
-    has_cgroups: bool,
+    cgroup_conditions: CgroupConditions,
 ) -> Result<Option<Filter>, UsageError> {
     let words: Vec<String> = arguments.iter().flat_map(|text| words(text)).collect();
     if words.is_empty() {
@@ -30,7 +39,7 @@ pub fn parse(
     let mut parser = Parser {
         words: &words,
         nested: 0,
-        has_cgroups,
+        cgroup_conditions,
         values: Values {
             selection,
             services,
@@ -44,9 +53,11 @@ pub fn parse(
 }
 
 struct Parser<'a> {
+    /// The words that are not parsed yet.
     words: &'a [String],
+    /// The current depth of nesting.
     nested: usize,
-    has_cgroups: bool,
+    cgroup_conditions: CgroupConditions,
     values: Values<'a>,
 }
 
@@ -60,7 +71,8 @@ impl<'a> Parser<'a> {
         Ok(word)
     }
 
-    /// What a condition compares with. ss takes no word of its language for that.
+    /// The value that a condition compares with. As in ss, it cannot be a word that has a
+    /// meaning in the language.
     fn value(&mut self) -> Result<&'a str, UsageError> {
         let word = self.next()?;
         match Comparison::parse(word).is_some() || Word::parse(word).is_some() {
@@ -77,7 +89,7 @@ impl<'a> Parser<'a> {
                 Some(Word::Close) => break,
                 Some(Word::Or) => Some(Join::Or),
                 Some(Word::And) => Some(Join::And),
-                // Conditions that follow each other must all hold.
+                // Conditions without a word between them must both hold.
                 _ => None,
             };
             if join.is_some() {
@@ -113,9 +125,9 @@ impl<'a> Parser<'a> {
                 mark,
                 mask,
             }),
-            Some(Word::Cgroup) if !self.has_cgroups => Err(UsageError::ss(
-                "with -N, no control group can be compared with",
-            )),
+            Some(Word::Cgroup) if self.cgroup_conditions == CgroupConditions::Refused => Err(
+                UsageError::ss("with -N, no control group can be compared with"),
+            ),
             Some(Word::Cgroup) => self.equal_or_not(cgroups::number, Condition::InCgroup),
             Some(Word::AutoBound) => {
                 let ports = self.values.services.ephemeral().clone();
@@ -125,13 +137,13 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Reads what is in parentheses, or is denied.
+    /// Parses, through `read`, the inside of parentheses or the operand of `not`.
     fn nested<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, UsageError>,
     ) -> Result<T, UsageError> {
         self.nested += 1;
-        if self.nested > MOST_NESTED {
+        if self.nested > LARGEST_DEPTH {
             return Err(UsageError::ss("the filter is nested too deeply"));
         }
         let inner = read(self)?;
@@ -139,7 +151,7 @@ impl<'a> Parser<'a> {
         Ok(inner)
     }
 
-    /// What stands before a value; nothing is `=`.
+    /// Takes the comparison before a value. Without one, it is `=`.
     fn comparison(&mut self) -> Comparison {
         let word = self.words.first().map(String::as_str);
         let comparison = word.and_then(Comparison::parse);
@@ -149,6 +161,8 @@ impl<'a> Parser<'a> {
         comparison.unwrap_or(Comparison::Equal)
     }
 
+    /// Parses a condition that can compare only with `=` and `!=`. `read` reads the value,
+    /// and `condition` makes a condition of the value.
     fn equal_or_not<T>(
         &mut self,
         read: impl Fn(&str) -> Option<T>,
@@ -176,7 +190,7 @@ impl<'a> Parser<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Facts, Place};
+    use super::super::{Facts, SocketEnd};
     use super::*;
     use crate::as_ss::ask::selection::{AddressFamily, Kinds};
     use crate::listener::Endpoint;
@@ -190,12 +204,14 @@ mod tests {
         Services::new(file, "/nonexistent".into())
     }
 
-    /// Parsed where `80/tcp` and `53/udp` have names, and a filter with them.
+    /// Parses a filter with the services of [`services`].
     fn parsed(text: &str, selection: &mut Selection) -> Result<Filter, UsageError> {
         let directory = tempfile::TempDir::new().unwrap();
         selection.add_kinds(Kinds::named("inet").unwrap());
         let services = services(&directory);
-        super::parse(&[text.to_string()], selection, &services, true).map(Option::unwrap)
+        let arguments = [text.to_string()];
+        super::parse(&arguments, selection, &services, CgroupConditions::Allowed)
+            .map(Option::unwrap)
     }
 
     fn accepts(text: &str, facts: &Facts<'_>) -> bool {
@@ -203,10 +219,12 @@ mod tests {
         filter.unwrap().accepts(facts)
     }
 
-    fn facts(family: AddressFamily, local: Place<'_>) -> Facts<'_> {
-        Facts::new(family, local, Place::default())
+    /// The facts about a socket with this local end.
+    fn facts(family: AddressFamily, local: SocketEnd<'_>) -> Facts<'_> {
+        Facts::new(family, local, SocketEnd::default())
     }
 
+    /// Whether an IP socket with this local address and port passes the filter.
     fn passes(text: &str, socket: &str) -> bool {
         let (address, port) = socket.rsplit_once(':').unwrap();
         let address: IpAddr = address.trim_matches(['[', ']']).parse().unwrap();
@@ -215,11 +233,11 @@ mod tests {
             IpAddr::V6(_) => AddressFamily::Inet6,
         };
         let port = port.parse().unwrap();
-        let place = Place::of_ip(Endpoint { address, port });
-        accepts(text, &facts(family, place))
+        let local = SocketEnd::ip(Endpoint { address, port });
+        accepts(text, &facts(family, local))
     }
 
-    /// Which of some sockets pass.
+    /// Those of five sockets that pass the filter.
     fn passing(text: &str) -> Vec<&'static str> {
         let sockets = [
             "127.0.0.1:80",
@@ -232,14 +250,14 @@ mod tests {
         sockets.into_iter().filter(passes).collect()
     }
 
-    /// Whether a Unix socket of this name passes.
-    fn passes_by_name(text: &str, name: &str) -> bool {
+    /// Whether a Unix socket with this name, or without one, passes the filter.
+    fn name_passes(text: &str, name: &str) -> bool {
         let name = (!name.is_empty()).then_some(name.as_bytes());
-        let place = Place {
+        let local = SocketEnd {
             name,
-            ..Place::default()
+            ..SocketEnd::default()
         };
-        accepts(text, &facts(AddressFamily::Unix, place))
+        accepts(text, &facts(AddressFamily::Unix, local))
     }
 
     fn refusal(text: &str) -> String {
@@ -250,7 +268,7 @@ mod tests {
 
     #[test]
     fn ports_are_compared() {
-        let of_80 = ["127.0.0.1:80", "[::]:80"];
+        let port_80 = ["127.0.0.1:80", "[::]:80"];
         for text in [
             "sport = :80",
             "sport = 80",
@@ -267,7 +285,7 @@ mod tests {
             "sport > 79 and sport lt 81",
             "not sport neq 80",
         ] {
-            assert_eq!(passing(text), of_80, "{text}");
+            assert_eq!(passing(text), port_80, "{text}");
         }
         assert_eq!(passing("sport != 80").len(), 3);
         assert_eq!(passing("sport geq :443"), ["0.0.0.0:8080", "[::1]:443"]);
@@ -287,14 +305,14 @@ mod tests {
 
     #[test]
     fn addresses_are_compared_by_their_first_bits() {
-        let of_v4 = ["127.0.0.1:80", "[::ffff:127.0.0.1]:1"];
+        let loopback_v4 = ["127.0.0.1:80", "[::ffff:127.0.0.1]:1"];
         for text in [
             "src 127.0.0.1",
             "src = 127.0.0.0/8",
             "src 127/8",
             "src 127.0.0.1/31",
         ] {
-            assert_eq!(passing(text), of_v4, "{text}");
+            assert_eq!(passing(text), loopback_v4, "{text}");
         }
         assert_eq!(passing("src 127.0.0.1:80"), ["127.0.0.1:80"]);
         assert_eq!(passing("src [::1]"), ["[::1]:443"]);
@@ -306,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_are_compared_whatever_the_family() {
+    fn addresses_of_different_families_are_compared() {
         for (text, socket) in [
             ("src 0.0.0.0", "[::]:1"),
             ("src 0.0.0.0/8", "[::1]:1"),
@@ -320,19 +338,19 @@ mod tests {
 
     #[test]
     fn names_of_unix_sockets_are_compared() {
-        assert!(passes_by_name("src unix:/run/*.sock", "/run/a.sock"));
-        assert!(!passes_by_name("src unix:/run/*.sock", "/run/a.socket"));
-        assert!(passes_by_name("src unix:*", "") && !passes_by_name("src unix:?*", ""));
-        assert!(passes_by_name("src 0.0.0.0/0", "a") && !passes_by_name("src 0.0.0.0/8", "a"));
-        assert!(passes_by_name("autobound", "@0af3c") && !passes_by_name("autobound", "@xyzab"));
+        assert!(name_passes("src unix:/run/*.sock", "/run/a.sock"));
+        assert!(!name_passes("src unix:/run/*.sock", "/run/a.socket"));
+        assert!(name_passes("src unix:*", "") && !name_passes("src unix:?*", ""));
+        assert!(name_passes("src 0.0.0.0/0", "a") && !name_passes("src 0.0.0.0/8", "a"));
+        assert!(name_passes("autobound", "@0af3c") && !name_passes("autobound", "@xyzab"));
     }
 
     #[test]
-    fn marks_and_interfaces_are_compared() {
+    fn the_mark_and_the_interface_are_compared() {
         let marked = Facts {
             mark: 0x13,
             interface: 7,
-            ..facts(AddressFamily::Inet, Place::default())
+            ..facts(AddressFamily::Inet, SocketEnd::default())
         };
         for (text, passes) in [
             ("fwmark 0x13", true),
@@ -349,9 +367,9 @@ mod tests {
 
     #[test]
     fn conditions_are_joined_from_left_to_right() {
-        let of_80 = ["127.0.0.1:80", "[::]:80"];
-        assert_eq!(passing("sport 80 or sport 443 and sport 80"), of_80);
-        assert_eq!(passing("sport 80 || ( sport 443 && sport 80 )"), of_80);
+        let port_80 = ["127.0.0.1:80", "[::]:80"];
+        assert_eq!(passing("sport 80 or sport 443 and sport 80"), port_80);
+        assert_eq!(passing("sport 80 || ( sport 443 && sport 80 )"), port_80);
         assert_eq!(passing("sport 443 | sport 80 & sport 443"), ["[::1]:443"]);
         assert_eq!(
             passing("sport 443 or ( sport 80 and sport 443 )"),
@@ -362,11 +380,11 @@ mod tests {
             ["[::1]:443"]
         );
         assert_eq!(passing("not ( sport 80 or sport ge 443 )").len(), 1);
-        assert_eq!(passing("\\( sport 8\\0 \\)"), of_80);
+        assert_eq!(passing("\\( sport 8\\0 \\)"), port_80);
     }
 
     #[test]
-    fn a_family_before_a_value_narrows_what_is_shown() {
+    fn a_family_before_a_value_narrows_the_selection() {
         let mut selection = Selection::default();
         parsed("sport = inet:80", &mut selection).unwrap();
         assert_eq!(selection.last_family, Some(AddressFamily::Inet));
@@ -383,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_filter_or_not_covered_is_refused() {
+    fn each_invalid_filter_is_refused_with_its_reason() {
         for (text, why) in [
             ("sport", "the filter ends too early"),
             ("sport = 80 or", "the filter ends too early"),
@@ -446,13 +464,17 @@ mod tests {
         ] {
             assert_eq!(refusal(text), why, "{text}");
         }
+        let deep = "( ".repeat(LARGEST_DEPTH + 1);
+        assert_eq!(refusal(&deep), "the filter is nested too deeply");
+    }
+
+    #[test]
+    fn a_word_of_the_language_is_refused_as_a_value() {
         for word in ["or", "&&", "(", "= ge", "src", "autobound"] {
             let refused = word.trim_start_matches("= ");
-            let why =
+            let reason =
                 format!("'{refused}' in the filter: not a filter, or not supported by lntu as ss");
-            assert_eq!(refusal(&format!("src unix:a or dst {word}")), why);
+            assert_eq!(refusal(&format!("src unix:a or dst {word}")), reason);
         }
-        let deep = "( ".repeat(MOST_NESTED + 1);
-        assert_eq!(refusal(&deep), "the filter is nested too deeply");
     }
 }

@@ -1,53 +1,54 @@
-//! Patterns of a shell, which names of Unix sockets are compared with: fnmatch(3)
-//! without sets of characters by name, in any case of letters.
+//! Compares the names of Unix sockets with shell patterns, as fnmatch(3) does if it ignores
+//! case. Named character classes such as `[:alpha:]` are not supported.
 
-/// Whether `name` is like a pattern of fnmatch(3), in any case of letters.
+/// Whether `name` matches a pattern of fnmatch(3), ignoring case.
 pub fn is_like<'a>(mut name: &'a [u8], mut pattern: &'a [u8]) -> bool {
-    // What is left of both behind the last `*`, which takes nothing at first.
-    let mut behind_star: Option<(&[u8], &[u8])> = None;
+    // The rest of the name and of the pattern after the last `*`. At first, the `*` matches
+    // no bytes.
+    let mut after_star: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', rest @ ..] = pattern {
             pattern = rest;
-            behind_star = Some((name, pattern));
+            after_star = Some((name, pattern));
             continue;
         }
         let Some((&byte, others)) = name.split_first() else {
             return pattern.is_empty();
         };
-        if let Some(rest) = behind(byte, pattern) {
+        if let Some(rest) = match_byte(byte, pattern) {
             (name, pattern) = (others, rest);
             continue;
         }
-        // That `*` takes a byte more. What those before it take does not matter.
-        let Some((left, rest)) = behind_star else {
+        // Backtrack: the last `*` matches one more byte. Earlier stars never need to.
+        let Some((left, rest)) = after_star else {
             return false;
         };
         (name, pattern) = (&left[1..], rest);
-        behind_star = Some((name, pattern));
+        after_star = Some((name, pattern));
     }
 }
 
-/// What is left of the pattern behind what stands for `byte` at its start.
-fn behind(byte: u8, pattern: &[u8]) -> Option<&[u8]> {
+/// The rest of the pattern after its first element, if that element matches `byte`.
+fn match_byte(byte: u8, pattern: &[u8]) -> Option<&[u8]> {
     let (&first, rest) = pattern.split_first()?;
     let byte = byte.to_ascii_lowercase();
-    let (is_first, rest) = match (first, rest.split_first()) {
+    let (is_match, rest) = match (first, rest.split_first()) {
         (b'?', _) => (true, rest),
-        (b'[', _) => match in_brackets(byte, rest) {
+        (b'[', _) => match match_brackets(byte, rest) {
             Some(result) => result,
             None => (byte == b'[', rest),
         },
         (b'\\', Some((escaped, rest))) => (byte == escaped.to_ascii_lowercase(), rest),
-        // A backslash at the end is like nothing.
+        // A backslash at the end of the pattern matches nothing.
         (b'\\', None) => return None,
         _ => (byte == first.to_ascii_lowercase(), rest),
     };
-    is_first.then_some(rest)
+    is_match.then_some(rest)
 }
 
-/// Whether `byte` is one of those in brackets, and what follows the brackets.
-/// `None` if they are never closed.
-fn in_brackets(byte: u8, pattern: &[u8]) -> Option<(bool, &[u8])> {
+/// Whether `byte` matches a bracket expression, and the rest of the pattern after it.
+/// `pattern` starts after the opening bracket. `None` if there is no closing one.
+fn match_brackets(byte: u8, pattern: &[u8]) -> Option<(bool, &[u8])> {
     let is_negated = matches!(pattern.first(), Some(b'!' | b'^'));
     let mut rest = &pattern[usize::from(is_negated)..];
     let mut is_in = false;
@@ -58,18 +59,18 @@ fn in_brackets(byte: u8, pattern: &[u8]) -> Option<(bool, &[u8])> {
             return Some((is_in != is_negated, after));
         }
         is_first = false;
-        let mut from = next;
+        let mut low = next;
         if next == b'\\' {
-            (from, after) = after.split_first().map(|(byte, after)| (*byte, after))?;
+            (low, after) = after.split_first().map(|(byte, after)| (*byte, after))?;
         }
-        let mut to = from;
-        if let [b'-', end, behind @ ..] = after
+        let mut high = low;
+        if let [b'-', end, after_range @ ..] = after
             && *end != b']'
         {
-            (to, after) = (*end, behind);
+            (high, after) = (*end, after_range);
         }
-        let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
-        is_in |= (from..=to).contains(&byte);
+        let (low, high) = (low.to_ascii_lowercase(), high.to_ascii_lowercase());
+        is_in |= (low..=high).contains(&byte);
         rest = after;
     }
 }
@@ -83,8 +84,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_matches_as_in_a_shell() {
-        for (pattern, like, unlike) in [
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, matching, other) in [
             ("/run/*.sock", "/RUN/a/b.sock", "/run/a.socket"),
             ("@?b", "@ab", "@b"),
             ("[a-c]*", "b", "d"),
@@ -96,14 +97,15 @@ mod tests {
             ("\\*", "*", "a"),
             ("*", "", "\0"),
         ] {
-            assert!(matches(like, pattern), "{pattern}");
-            assert_eq!(matches(unlike, pattern), pattern == "*", "{pattern}");
+            assert!(matches(matching, pattern), "{pattern}");
+            assert_eq!(matches(other, pattern), pattern == "*", "{pattern}");
         }
     }
 
-    /// A pattern of many stars takes neither for ever nor more of the stack than there is.
+    /// Backtracking over every star would take exponential time, and recursion would overflow
+    /// the stack.
     #[test]
-    fn many_stars_are_compared_in_time() {
+    fn a_pattern_with_many_stars_is_compared() {
         for (end, is_alike) in [("b", true), ("$", false)] {
             let stars = "*".repeat(120_000);
             let pattern = format!("a{stars}{end}");

@@ -1,4 +1,4 @@
-//! What a condition compares with, as it is typed: addresses, ports, marks, interfaces.
+//! Reads the values that conditions compare with: addresses, ports, marks and interfaces.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,20 +12,21 @@ use crate::error::UsageError;
 use crate::kernel::netlink::link::interface_index;
 use crate::listener::Protocol;
 
-/// Reads values.
+/// Reads values, and keeps what their meaning depends on.
 #[derive(Debug)]
 pub struct Values<'a> {
-    /// What the options ask for. A family before a value narrows it.
+    /// The sockets that the options select. A family before a value narrows the selection.
     pub selection: &'a mut Selection,
     /// The names of ports.
     pub services: &'a Services,
 }
 
 impl Values<'_> {
-    /// The condition that `end` has this address, and the port that may follow it.
+    /// The condition that `end` has this address. If a port follows the address, `end` must
+    /// have that port, too.
     ///
     /// # Errors
-    /// If the value is not covered, or none.
+    /// If `text` is not an address, or not supported.
     pub fn address(&mut self, end: End, text: &str) -> Result<Condition, UsageError> {
         let (value, family) = self.narrow(text);
         match family.filter(|family| !is_read_as_ip(*family)) {
@@ -36,7 +37,7 @@ impl Values<'_> {
                     true => None,
                     false => Some(self.network(host)?),
                 };
-                Ok(Condition::Is(end, self.port_of_ip(port)?, network))
+                Ok(Condition::Is(end, self.ip_port(port)?, network))
             }
             Some(AddressFamily::Unix) => like(end, text, value),
             Some(family) => {
@@ -49,10 +50,10 @@ impl Values<'_> {
         }
     }
 
-    /// The condition that the port of `end` compares so with this one.
+    /// The condition that `comparison` holds between the port of `end` and this port.
     ///
     /// # Errors
-    /// If the value is not covered, or none.
+    /// If `text` is not a port, or not supported.
     pub fn port(
         &mut self,
         end: End,
@@ -61,7 +62,7 @@ impl Values<'_> {
     ) -> Result<Condition, UsageError> {
         let (value, family) = self.narrow(text);
         let equal = match family.filter(|family| !is_read_as_ip(*family)) {
-            None => Condition::Is(end, self.port_of_ip(value)?, None),
+            None => Condition::Is(end, self.ip_port(value)?, None),
             Some(AddressFamily::Unix) => like(end, text, value)?,
             Some(family) => {
                 let port = value.strip_prefix(':').unwrap_or(value);
@@ -73,19 +74,20 @@ impl Values<'_> {
             Condition::Is(_, port, _) => port,
             _ => ANY_PORT,
         };
-        let not = |condition| Condition::Not(Box::new(condition));
+        let negate = |condition| Condition::Not(Box::new(condition));
         Ok(match comparison {
             Comparison::Equal => equal,
-            Comparison::NotEqual => not(equal),
+            Comparison::NotEqual => negate(equal),
             Comparison::AtLeast => Condition::AtLeast(end, port),
             Comparison::AtMost => Condition::AtMost(end, port),
-            Comparison::More => not(Condition::AtMost(end, port)),
-            Comparison::Less => not(Condition::AtLeast(end, port)),
+            Comparison::More => negate(Condition::AtMost(end, port)),
+            Comparison::Less => negate(Condition::AtLeast(end, port)),
         })
     }
 
-    /// Takes off the family that may stand before a value. ss then shows only
-    /// that family, and where options name several, only the last of them.
+    /// Splits `FAMILY:VALUE`, where the family is optional. As in ss, the selection is then
+    /// narrowed to the family of the value, which is the last one of the options if the value
+    /// has none.
     fn narrow<'a>(&mut self, text: &'a str) -> (&'a str, Option<AddressFamily>) {
         let named = text
             .split_once(':')
@@ -102,8 +104,8 @@ impl Values<'_> {
         (value, family)
     }
 
-    /// `PORT` or `:PORT`; nothing or `*` is any.
-    fn port_of_ip(&self, text: &str) -> Result<i32, UsageError> {
+    /// Reads `PORT` or `:PORT`. The empty string and `*` mean any port.
+    fn ip_port(&self, text: &str) -> Result<i32, UsageError> {
         let text = text.strip_prefix(':').unwrap_or(text);
         if text.is_empty() || text.starts_with('*') {
             return Ok(ANY_PORT);
@@ -127,11 +129,11 @@ impl Values<'_> {
         }
     }
 
-    /// `ADDRESS` or `ADDRESS/BITS`.
+    /// Reads `ADDRESS` or `ADDRESS/BITS`.
     fn network(&self, text: &str) -> Result<Network, UsageError> {
-        let asked = self.selection.last_family;
+        let requested = self.selection.last_family;
         if let "any" | "all" | "default" = text {
-            return Ok(Network::any(asked));
+            return Ok(Network::any(requested));
         }
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
@@ -143,17 +145,17 @@ impl Values<'_> {
             true => IpAddr::V6(address.parse().map_err(|_| refuse())?),
             false => IpAddr::V4(parse_v4(address).ok_or_else(refuse)?),
         };
-        let (family, most) = match address {
+        let (family, max_bits) = match address {
             IpAddr::V4(_) => (AddressFamily::Inet, 32),
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
         };
-        if asked.is_some_and(|asked| asked != family) {
+        if requested.is_some_and(|requested| requested != family) {
             return Err(refusal(text, "not of the family asked for"));
         }
         let bits = match bits {
-            None => most,
+            None => max_bits,
             Some(bits) => match integer(bits) {
-                Some(bits @ 0..) if bits <= most => bits,
+                Some(bits @ 0..) if bits <= max_bits => bits,
                 _ => return Err(refuse()),
             },
         };
@@ -165,7 +167,7 @@ impl Values<'_> {
     }
 }
 
-/// `MARK` or `MARK/MASK`.
+/// Reads `MARK` or `MARK/MASK`. Without a mask, all bits are compared.
 pub fn mark(text: &str) -> Option<(u32, u32)> {
     let number = |text| integer(text).map(|number| number as u32);
     match text.split_once('/') {
@@ -174,28 +176,28 @@ pub fn mark(text: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// The number of the interface with this name or number.
+/// Reads the name or the number of an interface. The result is the number.
 pub fn interface(text: &str) -> Option<u32> {
     interface_index(text).or_else(|| integer(text)?.try_into().ok())
 }
 
-/// Refuses what was typed, for this reason.
+/// The error that refuses `text` for this reason.
 pub fn refusal(text: &str, why: &str) -> UsageError {
     UsageError::ss(format!("{text}: {why}"))
 }
 
-/// A pattern for the name of a Unix socket. Sets of characters by name are left to
-/// others.
+/// The condition that the name of a Unix socket matches `pattern`. `text` is the whole value,
+/// for the error if the pattern has named character classes, which are not supported.
 fn like(end: End, text: &str, pattern: &str) -> Result<Condition, UsageError> {
-    let is_set = |pair: &[u8]| matches!(pair, [b'[', b':' | b'.' | b'=']);
-    if pattern.as_bytes().windows(2).any(is_set) {
+    let is_class = |pair: &[u8]| matches!(pair, [b'[', b':' | b'.' | b'=']);
+    if pattern.as_bytes().windows(2).any(is_class) {
         return Err(refusal(text, "named character classes are not supported"));
     }
     Ok(Condition::IsLike(end, pattern.into()))
 }
 
-/// What stands for an address in families that have none: a protocol, the number of a
-/// machine. ss reads the latter and compares nothing with it.
+/// Reads the value that families without addresses have instead: a protocol, or the number
+/// of a virtual machine. As in ss, the number of a virtual machine matches every socket.
 fn numbered_network(text: &str, family: AddressFamily) -> Option<Network> {
     let any = Network::any(Some(family));
     let number = match (text, family) {
@@ -211,22 +213,22 @@ fn numbered_network(text: &str, family: AddressFamily) -> Option<Network> {
     })
 }
 
-/// Whether ss reads the values of this family as those of IP: TIPC and XDP have none of
-/// their own.
+/// Whether values of this family are read as IP addresses and ports. As in ss, that includes
+/// TIPC and XDP, whose values have no syntax of their own.
 fn is_read_as_ip(family: AddressFamily) -> bool {
     use AddressFamily::{Inet, Inet6, Tipc, Xdp};
     matches!(family, Inet | Inet6 | Tipc | Xdp)
 }
 
-/// What stands for a port in families that have none: an interface, a process, a
-/// number.
+/// Reads the value that families without IP ports have instead: an interface, a process, or
+/// a number.
 fn other_port(text: &str, port: &str, family: AddressFamily) -> Result<i32, UsageError> {
     let is_unsigned = family == AddressFamily::Vsock;
     if port == "*" || port.is_empty() && !is_unsigned {
         return Ok(ANY_PORT);
     }
     let number = integer(port).and_then(|number| match is_unsigned {
-        // It is a C `int` to ss all the same.
+        // ss stores it as a signed `int` nevertheless.
         true => u32::try_from(number).ok().map(|number| number as i32),
         false => i32::try_from(number).ok(),
     });
@@ -239,7 +241,8 @@ fn other_port(text: &str, port: &str, family: AddressFamily) -> Result<i32, Usag
     number.or_else(named).ok_or_else(why)
 }
 
-/// The address and the port of `ADDRESS`, `ADDRESS:PORT` and `[ADDRESS]:PORT`.
+/// Splits `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` into the address and the rest.
+/// `None` if the bracket is not closed.
 fn split_port(text: &str) -> Option<(&str, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         return rest.split_once(']');
@@ -247,13 +250,15 @@ fn split_port(text: &str) -> Option<(&str, &str)> {
     if text.starts_with('*') {
         return Some(text.split_at(1));
     }
-    // In an IPv6 network without brackets the port can only follow the bits.
-    let from = text.find('/').unwrap_or(0);
-    let colon = text[from..].rfind(':').map_or(text.len(), |at| from + at);
+    // In an IPv6 network without brackets, a port can follow only the number of bits.
+    let start = text.find('/').unwrap_or(0);
+    let colon = text[start..]
+        .rfind(':')
+        .map_or(text.len(), |index| start + index);
     Some(text.split_at(colon))
 }
 
-/// One to four numbers; those that are left out are zero.
+/// Reads an IPv4 address of one to four numbers. The missing ones are zero.
 fn parse_v4(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     for (index, number) in text.split('.').enumerate() {
