@@ -12,21 +12,13 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Exit status and stderr of a check of these PORTs, by `/proc`.
-fn check(arguments: &[&str]) -> (i32, String) {
+/// Runs `lntu check` through `/proc` and returns its exit status and stderr.
+fn check_by_proc(arguments: &[&str]) -> (i32, String) {
     let finished = run(&mut lntu(
         &[&["check", "--source", "proc"], arguments].concat(),
     ));
     assert_eq!(finished.stdout, "");
     (finished.code(), without_holders(&finished.stderr))
-}
-
-fn yes() -> (i32, String) {
-    (0, String::new())
-}
-
-fn no(reason: &str) -> (i32, String) {
-    (1, format!("lntu: {reason}\n"))
 }
 
 #[test]
@@ -52,30 +44,30 @@ fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
             ],
             &["[::1]:82", "[::]:82", "0.0.0.0:81", "*:81", "*:82"],
         ] {
-            assert_eq!(check(ports), yes(), "{ports:?}");
+            assert_eq!(check_by_proc(ports), yes(), "{ports:?}");
         }
         let others = "[::ffff:127.0.0.1]:83/tcp, [::]:82/tcp, 0.0.0.0:81/tcp and 1 more are";
         let not_84 = format!("84/tcp: not listening; {others}");
-        assert_eq!(check(&["84"]), no(&not_84));
+        assert_eq!(check_by_proc(&["84"]), no(&not_84));
         let not_53 = "53/tcp: not listening, 127.0.0.1:53/udp is";
         assert_eq!(
-            check(&["80", "84", "53"]),
+            check_by_proc(&["80", "84", "53"]),
             no(&format!("{not_53}; {not_84}"))
         );
         assert_eq!(
-            check(&["80/udp"]),
+            check_by_proc(&["80/udp"]),
             no("80/udp: not listening, 127.0.0.1:80/tcp is")
         );
         assert_eq!(
-            check(&["127.0.0.2:80"]),
+            check_by_proc(&["127.0.0.2:80"]),
             no("127.0.0.2:80/tcp: listening only on 127.0.0.1:80")
         );
         assert_eq!(
-            check(&["[::1]:81"]),
+            check_by_proc(&["[::1]:81"]),
             no("[::1]:81/tcp: listening only on 0.0.0.0:81")
         );
-        assert_eq!(check(&["127.0.0.1:82"]).0, 2, "/proc does not tell");
-        assert_eq!(check(&["-q", "84"]), (1, String::new()));
+        assert_eq!(check_by_proc(&["127.0.0.1:82"]).0, 2, "/proc does not tell");
+        assert_eq!(check_by_proc(&["-q", "84"]), (1, String::new()));
         if have_ss() {
             let by_ss = run(&mut lntu(&[
                 "check",

@@ -257,9 +257,7 @@ fn assert_starts(condition: &Condition, lntu: &str, directory: &Path) {
 
 #[test]
 fn under_every_condition_the_answer_is_right_or_an_error_and_the_application_starts_as_alone() {
-    let is_root = rustix::process::geteuid().is_root();
-    let missing = (!is_root).then(|| "this user".to_string());
-    if !have("root", missing) || !have_ss() || !have_static() {
+    if !have_root() || !have_ss() || !have_static() {
         return;
     }
     let directory = TempDir::new().unwrap();

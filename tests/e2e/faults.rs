@@ -449,6 +449,10 @@ fn a_watcher_that_runs_out_of_descriptors_keeps_its_snapshot() {
     let port = FreePort::new();
     let listener = port.listen();
     for source in ["proc", "auto"] {
+        // Without ss, netlink answers over the socket that it has.
+        if source == "auto" && !have_ss() {
+            continue;
+        }
         let watcher = watch(&["-H", "--source", source, &port.to_string()]);
         assert!(watcher.next_line().contains("LISTEN"));
         let limit = |current| {

@@ -363,13 +363,20 @@ pub fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Comma
     command
 }
 
-/// Exit status and stderr of a check. It writes nothing to stdout.
+/// Runs `lntu check` with these arguments and returns its exit status and stderr, without the
+/// holders that it names.
 pub fn check(arguments: &[&str]) -> (i32, String) {
     let finished = run(&mut lntu(&[&["check"], arguments].concat()));
     assert_eq!(finished.stdout, "", "{arguments:?}");
     (finished.code(), without_holders(&finished.stderr))
 }
 
+/// The exit status and stderr of a check that passed.
+pub fn yes() -> (i32, String) {
+    (0, String::new())
+}
+
+/// The exit status and stderr of a check that failed for this reason.
 pub fn no(reason: &str) -> (i32, String) {
     (1, format!("lntu: {reason}\n"))
 }

@@ -59,12 +59,6 @@ fn unheld() -> String {
     )
 }
 
-fn have_root() -> bool {
-    let not_root = (!rustix::process::geteuid().is_root()).then(|| "this is not root".into());
-    have("root", not_root)
-        && ["python3", "setpriv"].map(|name| have_program("services", name)) == [true; 2]
-}
-
 /// Starts a script of Python, and waits until it has said that it is ready so often.
 fn python(script: &str, arguments: &[&str], times: usize) -> Running {
     let mut command = Command::new("python3");
@@ -180,7 +174,7 @@ impl Hidden {
 
 #[test]
 fn a_hidden_process_is_not_taken_for_none() {
-    if !have_root() {
+    if !have_two_users() || !have_mounts() {
         return;
     }
     in_private_network(|| {
@@ -215,7 +209,7 @@ fn a_hidden_process_is_not_taken_for_none() {
 
 #[test]
 fn a_hidden_descendant_may_hold_the_port() {
-    if !have_root() {
+    if !have_two_users() || !have_mounts() {
         return;
     }
     in_private_network(|| {
@@ -244,7 +238,7 @@ fn a_hidden_descendant_may_hold_the_port() {
 
 #[test]
 fn an_empty_cell_is_explained_where_processes_are_hidden() {
-    if !have_root() {
+    if !have_two_users() || !have_mounts() {
         return;
     }
     in_private_network(|| {
@@ -260,7 +254,7 @@ fn an_empty_cell_is_explained_where_processes_are_hidden() {
 
 #[test]
 fn a_listener_of_a_hidden_holder_may_be_excluded() {
-    if !have_root() {
+    if !have_two_users() || !have_mounts() {
         return;
     }
     in_private_network(|| {
@@ -307,7 +301,7 @@ const WITHOUT_PTRACE: &str = "-sys_ptrace";
 
 #[test]
 fn root_without_ptrace_reads_descriptors_as_their_user() {
-    if !have_root() || !have_ss() {
+    if !have_two_users() || !have_ss() {
         return;
     }
     in_private_network(|| {
@@ -372,7 +366,7 @@ fn the_group_of_a_holder_is_read_as_its_user() {
 
 #[test]
 fn what_root_may_not_read_as_the_user_stays_unknown() {
-    if !have_root() || !have_program("strace", "strace") {
+    if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
     in_private_network(|| {
@@ -404,7 +398,7 @@ fn what_root_may_not_read_as_the_user_stays_unknown() {
 
 #[test]
 fn ids_are_given_back_before_anything_else_is_read() {
-    if !have_root() || !have_program("strace", "strace") {
+    if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
     in_private_network(|| {
@@ -439,7 +433,7 @@ fn ids_are_given_back_before_anything_else_is_read() {
 /// A watcher is a descendant of the process that it runs beside.
 #[test]
 fn a_watcher_that_reads_as_another_user_can_be_read() {
-    if !have_root() {
+    if !have_two_users() {
         return;
     }
     in_private_network(|| {
@@ -457,7 +451,7 @@ fn a_watcher_that_reads_as_another_user_can_be_read() {
 
 #[test]
 fn a_watcher_that_reads_as_another_user_ends_with_its_parent() {
-    if !have_root() {
+    if !have_two_users() {
         return;
     }
     in_private_network(|| {

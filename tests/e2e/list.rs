@@ -180,6 +180,9 @@ fn send_q_is_in_json_where_the_source_knows_it() {
 /// Below a mounted `/proc`, `net` follows its reader; `/proc` itself is the reader's.
 #[test]
 fn a_whole_proc_mounted_elsewhere_means_its_process_1() {
+    if !have_unshare(&["--pid", "--fork", "--mount"]) {
+        return;
+    }
     in_private_network(|| {
         let _outside = bound(Type::STREAM, "127.0.0.1:80", |_| {});
         let directory = TempDir::new().unwrap();
@@ -334,12 +337,7 @@ fn without_proc_or_ss_netlink_answers() {
         unshare.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_lntu")]);
         run(unshare.arg(empty.path()).arg(path))
     };
-    let works = Command::new("unshare").args(["--mount", "true"]).output();
-    let missing = match works {
-        Ok(output) if output.status.success() => None,
-        other => Some(format!("unshare --mount: {other:?}")),
-    };
-    if have("netns", missing) {
+    if have_mounts() {
         let _listener = listen("127.0.0.1");
         if have_ss() {
             let path = std::env::var("PATH").unwrap();

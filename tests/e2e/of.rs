@@ -111,11 +111,7 @@ fn assert_same_as_ss(program: &str, root: u32, expected: usize) {
 #[test]
 fn of_shows_what_ss_shows_for_the_tree() {
     let programs = ["node", "python3", "nginx", "setsid"];
-    if !have_ss()
-        || !programs
-            .into_iter()
-            .all(|program| have_program("services", program))
-    {
+    if !have_ss() || !have_programs("services", programs) {
         return;
     }
     in_private_network(|| {
@@ -596,12 +592,6 @@ fn without_ptrace(arguments: &[&str]) -> Command {
     command.args(WITHOUT_PTRACE);
     command.arg(env!("CARGO_BIN_EXE_lntu")).args(arguments);
     command
-}
-
-fn have_two_users() -> bool {
-    let not_root = (!rustix::process::geteuid().is_root()).then(|| "this is not root".into());
-    have("root", not_root)
-        && ["python3", "setpriv"].map(|name| have_program("services", name)) == [true; 2]
 }
 
 /// The end of the message about descriptors that may not be read.

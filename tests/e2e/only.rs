@@ -11,14 +11,6 @@ fn only(arguments: &[&str]) -> (i32, String) {
     (checked.code(), without_holders(&checked.stderr))
 }
 
-fn yes() -> (i32, String) {
-    (0, String::new())
-}
-
-fn no(reason: &str) -> (i32, String) {
-    (1, format!("lntu: {reason}\n"))
-}
-
 fn nothing(_: &Socket) {}
 
 #[test]

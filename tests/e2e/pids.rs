@@ -62,11 +62,7 @@ fn nothing_that_listens_is_a_no_without_a_word() {
 
 #[test]
 fn a_process_that_cannot_be_seen_is_status_2() {
-    if !rustix::process::geteuid().is_root() {
-        have("root", Some("only root can become another user".into()));
-        return;
-    }
-    if !have_program("services", "python3") {
+    if !have_root() || !have_program("services", "python3") {
         return;
     }
     let hidden = listen("127.0.0.1");

@@ -531,10 +531,7 @@ fn assert_check_agrees_with_connections(program: &str, ports: &[u16]) {
 #[test]
 fn check_finds_real_servers_where_they_listen() {
     let programs = ["node", "python3", "nginx", "redis-server"];
-    if !programs
-        .into_iter()
-        .all(|program| have_program("services", program))
-    {
+    if !have_programs("services", programs) {
         return;
     }
     in_private_network(|| {

@@ -590,8 +590,9 @@ fn each_check_is_a_yes_and_a_no_in_every_shell() {
         &["zsh", "-fc"],
         &["fish", "--no-config", "-c"],
     ];
-    let have_all = ["zsh", "fish"].map(|name| have_program(name, name));
-    if have_all != [true; 2] || !have_program("services", "python3") {
+    let have_shells = have_program("zsh", "zsh") && have_program("fish", "fish");
+    let namespaces = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !have_shells || !have_program("services", "python3") || !have_unshare(&namespaces) {
         return;
     }
     let [checks] = blocks("A health check", "sh");
@@ -606,7 +607,7 @@ fn each_check_is_a_yes_and_a_no_in_every_shell() {
                 .flat_map(|check| shells.map(|shell| (check, shell)))
             {
                 let mut command = with_lntu("unshare");
-                command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+                command.args(namespaces);
                 command
                     .args(["python3", "-c", PROCESS_1, state, socket])
                     .args(shell)

@@ -29,10 +29,6 @@ fn check(port: &str) -> (i32, String) {
     (checked.code(), checked.stderr)
 }
 
-fn yes() -> (i32, String) {
-    (0, String::new())
-}
-
 fn says(status: i32, port: &str, reason: &str) -> (i32, String) {
     (status, format!("lntu: {port}: {reason}\n"))
 }
@@ -162,8 +158,7 @@ fn a_renamed_socket_listens_under_its_new_name() {
 
 #[test]
 fn a_socket_listens_where_it_is_mounted() {
-    let not_root = (!rustix::process::geteuid().is_root()).then(|| "this is not root".into());
-    if !have("root", not_root) {
+    if !have_root() {
         return;
     }
     let directory = TempDir::new().unwrap();
@@ -398,8 +393,7 @@ fn the_kernel_is_asked_once_if_that_suffices() {
 
 #[test]
 fn a_directory_that_may_not_be_searched_is_status_2() {
-    if !rustix::process::geteuid().is_root() {
-        have("root", Some("only root can become another user".into()));
+    if !have_root() {
         return;
     }
     let proc = forbidding_proc(&[], &[]);

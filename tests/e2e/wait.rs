@@ -144,6 +144,9 @@ fn the_settle_recipe_accepts_a_server_that_stays() {
 /// server already.
 #[test]
 fn the_death_of_the_process_is_status_3() {
+    if !have_program("bash", "bash") {
+        return;
+    }
     let lntu = env!("CARGO_BIN_EXE_lntu");
     let port = FreePort::new();
     for server in ["exit 7", "sleep 0.3; exit 7"] {

@@ -12,16 +12,6 @@ use super::comparable;
 use super::every_state::quiet_zoo;
 use crate::harness::*;
 
-/// Whether this may make a mount of its own.
-fn have_mounts() -> bool {
-    let tried = Command::new("unshare").args(["--mount", "true"]).output();
-    let missing = match tried {
-        Ok(done) if done.status.success() => None,
-        other => Some(format!("unshare --mount: {other:?}")),
-    };
-    have("netns", missing)
-}
-
 /// What `program` says if `script`, which gets it as `"$0" "$@"`, runs it with mounts of
 /// its own: status, stdout and stderr.
 fn said(program: &Path, script: &str, arguments: &[&str]) -> (Option<i32>, String, String) {

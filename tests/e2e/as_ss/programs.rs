@@ -355,7 +355,7 @@ echo listeners \"$(ss -nlHtON here | wc -l)\" \"$(ss -nlHMON here | wc -l)\"
 echo connections \"$(ss -inmHMN here | grep -c token:)\" \"$(ss -tN here | grep -c ESTAB)\"
 ss -N nowhere -tlpH || echo none
 ";
-    if !have_ss() {
+    if !have_ss() || !have_mounts() {
         return;
     }
     in_private_network(|| {

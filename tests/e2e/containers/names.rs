@@ -277,8 +277,10 @@ const BEFORE_5_6: [&str; 6] = [
 ];
 
 fn can_fake_a_host() -> bool {
-    let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
-    have("root", missing) && have_static() && have_program("strace", "strace")
+    have_root()
+        && have_static()
+        && have_program("strace", "strace")
+        && have_programs("netns", ["unshare", "nsenter", "chroot"])
 }
 
 #[test]

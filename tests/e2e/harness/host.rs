@@ -24,17 +24,18 @@ pub struct Inside {
 }
 
 impl Host {
-    /// `None` where that is not allowed.
+    /// Returns `None`, and skips the test, if that is not allowed.
     pub fn start() -> Option<Host> {
-        if !rustix::process::geteuid().is_root() {
-            have("netns", Some("not root".to_string()));
+        let namespaces = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+        let can_start = have_programs("netns", ["ip", "nsenter", "setpriv"])
+            && have_unshare(&[&namespaces[..], &["--net"]].concat());
+        if !can_start {
             return None;
         }
         let mut unshare = Command::new("unshare");
-        unshare.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
-        // Docker keeps the network namespace of the real host mounted.
-        let unmount = "grep ' - nsfs ' /proc/self/mountinfo | cut -d ' ' -f 5 | xargs -r umount";
-        unshare.args(["sh", "-c", &format!("{unmount}; exec sleep 1000")]);
+        unshare.args(namespaces);
+        let unmount = include_str!("unmount_namespaces.sh");
+        unshare.args(["sh", "-c", &format!("{unmount}\nexec sleep 1000")]);
         Some(Host(Inside::start(&mut unshare)))
     }
 

@@ -7,9 +7,12 @@ use std::thread;
 
 use crate::harness::*;
 
-/// Runs `test` on a thread in its own network namespace, with `lo` up, where
-/// that is allowed. Programs that the thread starts share the namespace.
+/// Runs `test` on a thread in its own network namespace, with `lo` up. Programs that the
+/// thread starts share the namespace. Skips the test if that is not allowed.
 pub fn in_private_network(test: impl FnOnce() + Send) {
+    if !have_program("netns", "ip") {
+        return;
+    }
     thread::scope(|scope| {
         let name = thread::current().name().unwrap_or("a test").to_string();
         let run = move || {
@@ -17,10 +20,7 @@ pub fn in_private_network(test: impl FnOnce() + Send) {
             let unshared = rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET);
             let missing = unshared.err().map(|error| format!("unshare: {error}"));
             if have("netns", missing) {
-                let lo_up = Command::new("ip")
-                    .args(["link", "set", "lo", "up"])
-                    .status();
-                assert!(lo_up.unwrap().success(), "ip link set lo up");
+                ip("link set lo up");
                 test();
             }
         };

@@ -14,11 +14,7 @@ use crate::harness::*;
 /// A directory with a configuration of Podman. `None` where a program that it needs is
 /// missing.
 fn configured() -> Option<TempDir> {
-    let mut programs = ["podman", "runc", "catatonit"].iter();
-    let is_root = rustix::process::geteuid().is_root();
-    let missing = (!is_root).then(|| "not root".to_string());
-    let have_all = programs.all(|program| have_program("services", program));
-    if !have_all || !have("root", missing) {
+    if !have_programs("services", ["podman", "runc", "catatonit"]) || !have_root() {
         return None;
     }
     let directory = TempDir::new().unwrap();

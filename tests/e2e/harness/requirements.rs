@@ -1,51 +1,95 @@
-//! What a test needs from the machine. A test that lacks something is skipped and says so.
+//! What tests need from the machine. A test that lacks something is skipped and says so.
+//!
+//! Every machine is expected to have `sh` and the usual text and file tools (`cat`, `cp`,
+//! `env`, `grep`, `mkfifo`, `sleep`, `timeout`, `wc`, `xargs`). A test that starts any other
+//! program asks for it here.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-/// Whether the test has what it needs. If not, the test is skipped and says why
-/// on stderr, even where its output is captured. If `LNTU_TEST_REQUIRE` names
-/// what is missing, the test fails instead.
-pub fn have(name: &str, missing: Option<String>) -> bool {
-    let Some(why) = missing else {
-        return true;
-    };
-    let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
-    let test = thread::current().name().unwrap_or("a test").to_string();
-    assert!(
-        !required.split(',').any(|required| required == name),
-        "{test} needs {name}: {why}"
-    );
-    let _ = writeln!(io::stderr(), "skipped {test}: needs {name}: {why}");
-    false
+use crate::harness::run;
+
+/// Returns whether the machine has what this test needs. `missing` is the reason if it does
+/// not. Then the test must return; this function has printed to stderr, even if the output of
+/// tests is captured, that the test is skipped.
+///
+/// Panics if `LNTU_TEST_REQUIRE` lists `requirement`, or if the machine is only busy (EAGAIN).
+pub fn have(requirement: &str, missing: Option<String>) -> bool {
+    have_named(requirement, requirement, missing)
 }
 
-/// Whether a program is installed. `LNTU_TEST_REQUIRE` knows it as `name`.
-pub fn have_program(name: &str, program: impl AsRef<OsStr>) -> bool {
+/// Returns whether this program is installed. `LNTU_TEST_REQUIRE` lists it under
+/// `requirement`.
+pub fn have_program(requirement: &str, program: impl AsRef<OsStr>) -> bool {
     let program = program.as_ref();
-    let started = Command::new(program).arg("--version").output();
-    let why = |error| format!("running {}: {error}", program.display());
-    have(name, started.err().map(why))
+    let missing = match Command::new(program).arg("--version").output() {
+        Ok(_) => None,
+        // A PATH with a directory that may not be searched has nothing for this user.
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => Some(error.to_string()),
+            _ => panic!("{}: {error}", program.display()),
+        },
+    };
+    have_named(requirement, &format!("`{}`", program.display()), missing)
 }
 
-/// Whether the real ss is installed.
+/// Returns whether all of these programs are installed.
+pub fn have_programs<const N: usize>(requirement: &str, programs: [&str; N]) -> bool {
+    programs.map(|program| have_program(requirement, program)) == [true; N]
+}
+
+/// Returns whether the ss of iproute2 is installed.
 pub fn have_ss() -> bool {
     have_program("ss", "ss")
 }
 
+/// Returns whether the tests run as root.
 pub fn have_root() -> bool {
-    let missing = (!rustix::process::geteuid().is_root()).then(|| "not root".to_string());
-    have("root", missing)
+    let is_root = rustix::process::geteuid().is_root();
+    have("root", (!is_root).then(|| "this is another user".into()))
 }
 
-/// A program of the newest installed PostgreSQL. Debian keeps these out of
-/// PATH.
+/// Returns whether the tests may run programs as another user, and hold sockets as both.
+pub fn have_two_users() -> bool {
+    have_root() && have_programs("services", ["python3", "setpriv"])
+}
+
+/// Returns whether shells may mount things in a mount namespace of their own.
+pub fn have_mounts() -> bool {
+    have_programs("netns", ["mount", "umount"]) && have_unshare(&["--mount"])
+}
+
+/// Returns whether unshare(1) may make the namespaces that these options ask for.
+pub fn have_unshare(options: &[&str]) -> bool {
+    if !have_program("netns", "unshare") {
+        return false;
+    }
+    let tried = run(Command::new("unshare").args(options).arg("true"));
+    have("netns", (!tried.status.success()).then_some(tried.stderr))
+}
+
+/// The path of a program of the newest PostgreSQL that is installed. Debian keeps these
+/// programs out of PATH.
 pub fn postgresql(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let newest = versions.flatten().map(|entry| entry.path()).max();
     newest.unwrap_or_default().join("bin").join(program)
+}
+
+fn have_named(requirement: &str, name: &str, missing: Option<String>) -> bool {
+    let Some(why) = missing else {
+        return true;
+    };
+    let why = why.trim_end();
+    let test = thread::current().name().unwrap_or("a test").to_string();
+    let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
+    let is_required = required.split(',').any(|required| required == requirement);
+    let is_busy = why.contains("Resource temporarily unavailable");
+    assert!(!is_required && !is_busy, "{test} needs {name}: {why}");
+    let _ = writeln!(io::stderr(), "skipped {test}: needs {name}: {why}");
+    false
 }
