@@ -18,7 +18,7 @@ mod programs;
 mod questions;
 
 fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
-    let mut command = Command::new(&*LINK);
+    let mut command = Command::new(&*SS_LINK);
     command.args(arguments).stdin(Stdio::null());
     command
 }
@@ -751,7 +751,10 @@ fn another_lntu_takes_a_copy_for_ss_and_a_link_for_nothing() {
         // Until no process that another test forked has it open for writing.
         wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
         let by_copy = listed_by(&copied, "ss");
-        assert_eq!(sockets(&by_copy.stdout), sockets(&listed.stdout));
+        assert_eq!(
+            listed_sockets(&by_copy.stdout),
+            listed_sockets(&listed.stdout)
+        );
         assert_eq!((by_copy.code(), &*by_copy.stderr), (0, ""));
 
         let linked = TempDir::new().unwrap();

@@ -39,9 +39,14 @@ fn every_fixture_lists_as_ss_lists_it() {
         }
         let mut root = OsString::from(&fixture);
         root.push("/");
-        let expected = ss_says(&[("PROC_ROOT", &root)]);
+        let expected = sockets_of_ss(&[("PROC_ROOT", &root)]);
         let finished = run(lntu(&["list", "-H", "--proc"]).arg(&fixture));
-        assert_eq!(sockets(&finished.stdout), expected, "{}", fixture.display());
+        assert_eq!(
+            listed_sockets(&finished.stdout),
+            expected,
+            "{}",
+            fixture.display()
+        );
     }
 }
 
@@ -72,7 +77,7 @@ fn a_table_of_a_hundred_thousand_rows_lists_as_ss_lists_it() {
     if have_ss() {
         let mut root = OsString::from(proc.path());
         root.push("/");
-        let expected = ss_says(&[("PROC_ROOT", &root)]);
-        assert_eq!(sockets(&listed.stdout), expected);
+        let expected = sockets_of_ss(&[("PROC_ROOT", &root)]);
+        assert_eq!(listed_sockets(&listed.stdout), expected);
     }
 }

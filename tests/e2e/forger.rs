@@ -139,7 +139,7 @@ fn a_watcher_of_one_namespace_ignores_a_forger() {
 #[test]
 fn lists_of_the_program_as_ss_hold_nothing_forged() {
     with_forger(|host, forger| {
-        let link = LINK.to_str().unwrap();
+        let link = SS_LINK.to_str().unwrap();
         forger.in_its_network(|| {
             let listener = listen("0.0.0.0");
             let expected = format!("0.0.0.0:{}", port_of(&listener));

@@ -336,7 +336,7 @@ pub fn event(line: &str) -> String {
 }
 
 /// The program under test under the name ss, which is also its name in `/proc`.
-pub static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
+pub static SS_LINK: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
     fs::create_dir_all(&directory).unwrap();
     let link = directory.join("ss");
@@ -347,7 +347,7 @@ pub static LINK: LazyLock<PathBuf> = LazyLock::new(|| {
 
 /// Runs lntu and makes its calls of `call` fail with `error`. `when` picks
 /// which of them.
-pub fn failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
+pub fn lntu_with_failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     let inject = format!("inject={call}:error={error}{when}");
     command.args([
@@ -382,7 +382,7 @@ pub fn no(reason: &str) -> (i32, String) {
 }
 
 /// What is said of an address that is none of this network namespace's own.
-pub fn foreign(address: &str) -> String {
+pub fn foreign_address(address: &str) -> String {
     let why = "is not an address of this network namespace; lntu looks nowhere else";
     format!("{address} {why}")
 }

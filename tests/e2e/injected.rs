@@ -300,11 +300,11 @@ fn complaint(fault: &Fault, directory: &str, listed: &str, status: &str) -> Opti
                 })
             };
             let rest: Vec<&str> = listed.lines().filter(|row| !is_named(row)).collect();
-            let is_whole = || sockets(&finished.stdout) == sockets(&rest.join("\n"));
+            let is_whole = || listed_sockets(&finished.stdout) == listed_sockets(&rest.join("\n"));
             // What is certain is printed, and one line says that more may be missing.
             let is_partial = || {
-                let whole = sockets(listed);
-                let printed = sockets(&finished.stdout);
+                let whole = listed_sockets(listed);
+                let printed = listed_sockets(&finished.stdout);
                 finished.status.code() == Some(2)
                     && says
                     && finished.stderr.contains("may be missing")

@@ -255,7 +255,7 @@ fn a_listener_of_a_deleted_interface_serves_no_address() {
         assert_eq!(check(&["80", "81"]), (0, String::new()));
         assert_eq!(
             run(&mut lntu(&["check", "10.9.0.1:80"])).error(),
-            foreign("10.9.0.1")
+            foreign_address("10.9.0.1")
         );
     });
 }
@@ -285,7 +285,9 @@ fn without_rtnetlink_the_interface_of_an_address_is_unknown() {
         let check = |port: &str| {
             // The first socket lists the listeners.
             let arguments = ["check", "--source", "netlink", port];
-            run(&mut failing("socket", "EPERM", ":when=2+", &arguments))
+            run(&mut lntu_with_failing(
+                "socket", "EPERM", ":when=2+", &arguments,
+            ))
         };
         let expected = "127.0.0.1:80/tcp: could not tell whether the address belongs to if1 (check 80/tcp instead)";
         assert_eq!(check("127.0.0.1:80").error(), expected);

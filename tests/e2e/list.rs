@@ -18,14 +18,18 @@ fn the_listeners_are_those_that_ss_prints() {
         if !have_ss() {
             return;
         }
-        let expected = ss_says(&[]);
+        let expected = sockets_of_ss(&[]);
         assert_eq!(expected.len(), 12);
         for source in ["ss", "proc", "auto", "netlink"] {
             let listed = run(&mut lntu(&["list", "-H", "--source", source]));
-            assert_eq!(sockets(&listed.stdout), expected, "--source {source}");
+            assert_eq!(
+                listed_sockets(&listed.stdout),
+                expected,
+                "--source {source}"
+            );
         }
         let without_ss = run(lntu(&["list", "-H"]).env("PATH", NO_SS));
-        assert_eq!(sockets(&without_ss.stdout), expected, "without ss");
+        assert_eq!(listed_sockets(&without_ss.stdout), expected, "without ss");
     });
 }
 

@@ -69,7 +69,12 @@ fn each_namespace_is_listed_as_ss_lists_it() {
     let open = || {
         let v6 = TcpListener::bind("[::1]:80");
         let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
-        (tcp("127.0.0.1:80"), tcp("0.0.0.0:8080"), udp, v6)
+        (
+            tcp_listener("127.0.0.1:80"),
+            tcp_listener("0.0.0.0:8080"),
+            udp,
+            v6,
+        )
     };
     let (Some(host), true) = (Host::start(), have_ss()) else {
         return;
@@ -80,9 +85,9 @@ fn each_namespace_is_listed_as_ss_lists_it() {
         for process in [&one, &other] {
             let mut nsenter = Command::new("nsenter");
             nsenter.args(["-t", &process.pid.to_string(), "-n", "ss", "-Hlntu"]);
-            let expected = sockets(&run(&mut nsenter).stdout);
+            let expected = listed_sockets(&run(&mut nsenter).stdout);
             let about = about(process.namespace(), &listed);
-            assert_eq!(sockets(&about.join("\n")), expected, "{source}");
+            assert_eq!(listed_sockets(&about.join("\n")), expected, "{source}");
             assert!(about.len() >= 3, "{source}: {about:?}");
         }
     }
@@ -93,7 +98,7 @@ fn a_line_names_a_namespace_by_its_first_process() {
     let Some(host) = Host::start() else {
         return;
     };
-    let open = || (tcp("0.0.0.0:80"), host.process());
+    let open = || (tcp_listener("0.0.0.0:80"), host.process());
     let (first, (_socket, second)) = host.container(open);
     let (namespace, pid) = (first.namespace(), first.inner_pid());
     assert!(pid < second.inner_pid());
@@ -140,7 +145,7 @@ fn the_namespace_of_lntu_alone_is_listed() {
     let before = [(); 3].map(|()| host.container(|| ()));
     in_private_network(|| {
         let after = [(); 3].map(|()| host.container(|| ()));
-        let _socket = tcp("0.0.0.0:80");
+        let _socket = tcp_listener("0.0.0.0:80");
         let own = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         let listed = host.list(&[]);
         assert_eq!(about(own, &listed).len(), 1, "{listed}");
@@ -155,7 +160,7 @@ fn holders_are_found_in_every_namespace() {
         return;
     };
     let (process, holder) = host.container(|| {
-        let socket = tcp("0.0.0.0:80");
+        let socket = tcp_listener("0.0.0.0:80");
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
         host.process()
     });
@@ -181,7 +186,7 @@ fn ports_close_with_the_last_process_of_the_namespace() {
         return;
     };
     let watcher = host.watch(&[]);
-    let (first, (socket, second)) = host.container(|| (tcp("0.0.0.0:80"), host.process()));
+    let (first, (socket, second)) = host.container(|| (tcp_listener("0.0.0.0:80"), host.process()));
     let namespace = first.namespace();
     assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
     // Another process is still in it.
@@ -200,7 +205,7 @@ fn by_port_merges_only_within_a_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
-    let open = || (tcp("127.0.0.1:80"), tcp("127.0.0.2:80"));
+    let open = || (tcp_listener("127.0.0.1:80"), tcp_listener("127.0.0.2:80"));
     let ((one, (first, second)), (other, _sockets)) = (host.container(open), host.container(open));
     let listed = host.list(&["--by-port"]);
     for process in [&one, &other] {
@@ -279,7 +284,7 @@ fn a_mounted_namespace_without_a_process_is_listed() {
     let namespace = mounted.inode();
     let _sockets = mounted.open(|| {
         let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
-        (tcp("0.0.0.0:80"), udp)
+        (tcp_listener("0.0.0.0:80"), udp)
     });
     for source in ["auto", "netlink", "proc"] {
         let listed = host.list(&["--source", source]);
@@ -302,7 +307,7 @@ fn a_process_names_a_namespace_rather_than_its_mount() {
     };
     let mounted = Mounted::new(&host, "entered");
     let namespace = mounted.inode();
-    let _socket = mounted.open(|| tcp("0.0.0.0:80"));
+    let _socket = mounted.open(|| tcp_listener("0.0.0.0:80"));
     let process = mounted.open(|| host.process());
     assert_eq!(process.namespace(), namespace);
     let label = format!("netns:{namespace},pid={},", process.inner_pid());
@@ -319,7 +324,7 @@ fn mounts_of_process_1_and_of_lntu_are_searched() {
     let both = ["first", "second"].map(|name| Mounted::new(&host, name));
     let sockets = both.each_ref().map(|mounted| {
         let namespace = mounted.inode();
-        (namespace, mounted.open(|| tcp("0.0.0.0:80")))
+        (namespace, mounted.open(|| tcp_listener("0.0.0.0:80")))
     });
     let script =
         "umount \"$0\" && nsenter --target 1 --mount umount \"$1\" && shift && exec \"$@\"";
@@ -341,7 +346,7 @@ fn the_namespace_of_lntu_alone_is_listed_through_proc() {
     };
     let _before = ["first", "second"].map(|name| Mounted::new(&host, name));
     in_private_network(|| {
-        let socket = tcp("0.0.0.0:80");
+        let socket = tcp_listener("0.0.0.0:80");
         let listed = host.list(&["--source", "proc", "80/tcp"]);
         assert_eq!(listed.lines().count(), 1, "{listed}");
         drop(socket);
@@ -361,11 +366,11 @@ fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
     let add = [&add[..], &["inside", "netns", &mounted.name]].concat();
     assert!(run(&mut host.command("ip", &add)).status.success());
     let watcher = host.watch(&[]);
-    let socket = mounted.open(|| tcp("0.0.0.0:80"));
+    let socket = mounted.open(|| tcp_listener("0.0.0.0:80"));
     assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
     drop(socket);
     assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
-    let socket = mounted.open(|| tcp("0.0.0.0:80"));
+    let socket = mounted.open(|| tcp_listener("0.0.0.0:80"));
     assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
     assert!(mounted.ip("del").status.success());
     assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
@@ -385,7 +390,7 @@ fn a_reused_inode_is_not_the_earlier_namespace() {
     };
     let watcher = host.watch(&[]);
     let lntu = Pid::from_raw(child_of(watcher.child.id()) as i32).unwrap();
-    let open = || tcp("0.0.0.0:80");
+    let open = || tcp_listener("0.0.0.0:80");
     // Namespaces of other tests may get the inode first.
     let (namespace, another) = wait_for("the same inode", || {
         let (first, socket) = host.container(open);
@@ -417,7 +422,7 @@ fn a_namespace_that_cannot_be_read_keeps_its_ports() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
-    let (process, socket) = host.container(|| tcp("0.0.0.0:80"));
+    let (process, socket) = host.container(|| tcp_listener("0.0.0.0:80"));
     let namespace = process.namespace();
     let path = format!("/proc/{}/ns/net", process.inner_pid());
     let inject = "inject=open,openat:error=EMFILE:when=3..9";
@@ -475,7 +480,7 @@ fn a_namespace_that_lntu_may_not_enter_is_read_by_proc() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
-    let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
+    let (process, _socket) = host.container(|| tcp_listener("0.0.0.0:80"));
     let namespace = process.namespace();
     // The first call enters lntu's own namespace. If that fails, lntu enters no namespace.
     for (calls, enters_none) in [("1+", true), ("2+", false)] {
@@ -545,7 +550,7 @@ fn a_namespace_that_one_look_misses_stays() {
     };
     let (process, _sockets) = host.container(|| {
         let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
-        (tcp("0.0.0.0:80"), udp)
+        (tcp_listener("0.0.0.0:80"), udp)
     });
     let path = format!("/proc/{}/ns/net", process.inner_pid());
     let directory = tempfile::tempdir().unwrap();
@@ -569,7 +574,7 @@ fn a_namespace_that_one_look_misses_stays() {
         let calls = fs::read_to_string(&output).unwrap();
         (calls.matches("(INJECTED)").count() > 5).then_some(())
     });
-    let _socket = in_namespace(&process.namespace_file(), || tcp("0.0.0.0:81"));
+    let _socket = in_namespace(&process.namespace_file(), || tcp_listener("0.0.0.0:81"));
     assert_eq!(next_event(&watcher, process.namespace()), "tcp LISTEN *:81");
 }
 
@@ -580,7 +585,7 @@ fn a_second_look_does_not_read_the_mounts_again() {
         return;
     };
     let (process, sockets) =
-        host.container(|| [80, 81, 82].map(|port| tcp(&format!("[::]:{port}"))));
+        host.container(|| [80, 81, 82].map(|port| tcp_listener(&format!("[::]:{port}"))));
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace");
     let strace = ["-qq", "-e", "trace=open,openat", "-o"];
@@ -608,7 +613,8 @@ fn a_namespace_survives_a_process_that_exits_in_a_poll() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
-    let (first, (_socket, second)) = host.container(|| (tcp("0.0.0.0:80"), host.process()));
+    let (first, (_socket, second)) =
+        host.container(|| (tcp_listener("0.0.0.0:80"), host.process()));
     let path = format!("/proc/{}/ns/net", first.inner_pid());
     // lntu stops after it has read in which namespace the process is.
     let stop = "inject=readlink,readlinkat:signal=STOP:when=1";
@@ -677,8 +683,8 @@ fn a_list_that_lacks_a_namespace_exits_with_2() {
         return;
     };
     let ((one, _one), (other, _other)) = (
-        host.container(|| tcp("0.0.0.0:80")),
-        host.container(|| tcp("0.0.0.0:80")),
+        host.container(|| tcp_listener("0.0.0.0:80")),
+        host.container(|| tcp_listener("0.0.0.0:80")),
     );
     let list = |strace: &[&str]| {
         let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AH"];
@@ -717,7 +723,7 @@ fn without_privileges_a_list_of_all_is_partial() {
     let Some(host) = Host::start() else {
         return;
     };
-    let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
+    let (process, _socket) = host.container(|| tcp_listener("0.0.0.0:80"));
     let proc = forbidding_proc(&[], &[]);
     let listed = run_copy(&proc, &["list", "-A"]);
     assert_eq!(listed.code(), 2, "{listed:?}");
@@ -747,7 +753,7 @@ fn processes_that_proc_hides_are_reported_as_missing() {
     let (Some(host), true) = (Host::start(), have_mounts()) else {
         return;
     };
-    let (process, _socket) = host.container(|| tcp("0.0.0.0:80"));
+    let (process, _socket) = host.container(|| tcp_listener("0.0.0.0:80"));
     let script = format!(
         "{STRANGE_MOUNT} && mount -t proc -o \"$1\" proc /proc && shift && exec setpriv \
          --bounding-set -sys_ptrace --inh-caps -sys_ptrace \"$@\""

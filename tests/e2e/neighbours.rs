@@ -83,7 +83,7 @@ sys.stdin.readline()
 
 /// A hostile namespace: a program that runs in it.
 struct Neighbour {
-    _process: Inside,
+    _process: HostProcess,
     program: Running,
     namespace: u64,
 }
@@ -187,7 +187,7 @@ impl Watcher {
     fn check_events_of(&mut self, quiet: &Quiet) {
         for port in 80..85 {
             let (waits, cpu_time) = (self.waits(), self.cpu_time());
-            let listener = quiet.open(|| tcp(&format!("127.0.0.1:{port}")));
+            let listener = quiet.open(|| tcp_listener(&format!("127.0.0.1:{port}")));
             self.next_event("opened", quiet.namespace, port);
             drop(listener);
             self.next_event("closed", quiet.namespace, port);
@@ -208,7 +208,7 @@ impl Watcher {
 
 /// A namespace in which ports open and close, and one UDP port stays open.
 struct Quiet {
-    _process: Inside,
+    _process: HostProcess,
     _socket: UdpSocket,
     namespace: u64,
     file: fs::File,
@@ -298,7 +298,7 @@ fn the_lines_of_one_namespace_wait_and_none_is_lost() {
         watcher.objects.clear();
         stop_at_rest(pid);
         tell(answer);
-        let listener = (kind == "opened").then(|| quiet.open(|| tcp("127.0.0.1:80")));
+        let listener = (kind == "opened").then(|| quiet.open(|| tcp_listener("127.0.0.1:80")));
         kill_process(pid, Signal::CONT).unwrap();
         if listener.is_some() {
             watcher.next_event("opened", quiet.namespace, 80);

@@ -149,7 +149,7 @@ fn every_netlink_socket_hears_only_the_kernel() {
         let _socket = bound(Type::STREAM, "127.0.0.1:80", |socket| {
             socket.bind_device(Some(b"lo")).unwrap();
         });
-        let (lntu, ss) = (env!("CARGO_BIN_EXE_lntu"), LINK.to_str().unwrap());
+        let (lntu, ss) = (env!("CARGO_BIN_EXE_lntu"), SS_LINK.to_str().unwrap());
         let (diag, route) = ("NETLINK_SOCK_DIAG", "NETLINK_ROUTE");
         let both = [diag, route];
         for source in ["auto", "netlink"] {
@@ -185,7 +185,7 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
         ("EPERM", "Operation not permitted (os error 1)"),
         ("EPROTONOSUPPORT", "Protocol not supported (os error 93)"),
     ] {
-        let listed = run(&mut failing("socket", error, "", &list));
+        let listed = run(&mut lntu_with_failing("socket", error, "", &list));
         assert_eq!(listed.code(), 0, "{listed:?}");
         assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
         let said = format!("lntu: netlink: socket: {reason}; reading /proc/net instead\n");
@@ -193,7 +193,7 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
     }
     // A passing error does not make lntu give up on netlink. It is not an
     // answer either.
-    let listed = run(&mut failing("socket", "ENOBUFS", "", &list));
+    let listed = run(&mut lntu_with_failing("socket", "ENOBUFS", "", &list));
     assert_eq!(
         listed.error(),
         "netlink: socket: No buffer space available (os error 105)"
@@ -267,7 +267,7 @@ fn a_watcher_refused_by_netlink_goes_on_with_proc_and_closes_nothing() {
     let text = port.to_string();
     let arguments = ["-H", "-i", FAST, "--source", "netlink", "-t", "-4", &text];
     // Each poll writes once. So does each line of output and each message.
-    let mut command = failing("write", "EACCES", ":when=20", &arguments);
+    let mut command = lntu_with_failing("write", "EACCES", ":when=20", &arguments);
     let watcher = Running::start(&mut command);
     assert!(watcher.next_line().contains("LISTEN 0      128"));
     let said = "lntu: netlink: tcp: Permission denied (os error 13); reading /proc/net instead";
@@ -290,7 +290,7 @@ fn a_watcher_whose_dump_fails_once_keeps_its_snapshot_and_asks_again() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let arguments = ["-H", "-i", FAST, "--source", "netlink", &port];
-    let mut command = failing("recvfrom", "ENOBUFS", ":when=100", &arguments);
+    let mut command = lntu_with_failing("recvfrom", "ENOBUFS", ":when=100", &arguments);
     let watcher = Running::start(&mut command);
     assert!(watcher.next_line().contains("LISTEN"));
     let error = watcher.next_error();

@@ -91,7 +91,7 @@ fn held_according_to_ss(root: u32) -> BTreeSet<[String; 5]> {
         pids.any(|pid| tree.contains(&pid.parse().unwrap()))
     };
     let held: Vec<&str> = listed.stdout.lines().filter(is_held).collect();
-    sockets(&held.join("\n"))
+    listed_sockets(&held.join("\n"))
 }
 
 /// Waits until `list --of`, with every source, lists the same `expected` sockets as ss does
@@ -102,7 +102,7 @@ fn assert_same_as_ss(program: &str, root: u32, expected: usize) {
             let pid = root.to_string();
             let listed = run(&mut lntu(&["list", "-H", "--of", &pid, "--source", source]));
             assert_eq!((listed.code(), &*listed.stderr), (0, ""), "{program}");
-            let (ours, theirs) = (sockets(&listed.stdout), held_according_to_ss(root));
+            let (ours, theirs) = (listed_sockets(&listed.stdout), held_according_to_ss(root));
             (ours == theirs && ours.len() == expected).then_some(())
         });
     }

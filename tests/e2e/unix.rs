@@ -334,14 +334,16 @@ fn where_netlink_is_refused_only_a_missing_file_is_a_no() {
     let path = |name: &str| directory.path().join(name);
     let _server = UnixListener::bind(path("socket")).unwrap();
     for command in ["check", "wait"] {
-        let refused = run(failing("socket", "EPERM", "", &[command]).arg(port(&path("socket"))));
+        let refused =
+            run(lntu_with_failing("socket", "EPERM", "", &[command]).arg(port(&path("socket"))));
         let reason = format!(
             "{}: could not tell, because netlink: unix: Operation not permitted (os error 1)",
             port(&path("socket"))
         );
         assert_eq!((refused.code(), refused.error()), (2, &*reason));
     }
-    let missing = run(failing("socket", "EPERM", "", &["check"]).arg(port(&path("missing"))));
+    let missing =
+        run(lntu_with_failing("socket", "EPERM", "", &["check"]).arg(port(&path("missing"))));
     assert_eq!(missing.code(), 1);
 }
 

@@ -27,7 +27,7 @@ fn said(program: &Path, script: &str, arguments: &[&str]) -> (Option<i32>, Strin
 fn assert_same_in(script: &str, arguments: &[&str]) -> (String, String) {
     let both = || {
         let theirs = said(Path::new("/usr/bin/ss"), script, arguments);
-        (said(&LINK, script, arguments), theirs)
+        (said(&SS_LINK, script, arguments), theirs)
     };
     // A counter may change between the two.
     let (mut ours, mut theirs) = both();
@@ -80,7 +80,7 @@ fn a_named_network_namespace_is_shown_as_by_ss() {
         for cgroup in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/nonexistent"] {
             let filter = format!("not cgroup {cgroup}");
             let refused = |program| said(program, NAMED, &["-N", "named", "-t", &filter]);
-            for (status, shown, _) in [refused(&LINK), refused(Path::new("/usr/bin/ss"))] {
+            for (status, shown, _) in [refused(&SS_LINK), refused(Path::new("/usr/bin/ss"))] {
                 assert!(status != Some(0) && shown.is_empty(), "{cgroup}: {shown}");
             }
         }
@@ -92,14 +92,14 @@ fn a_named_network_namespace_is_shown_as_by_ss() {
         let shown = |program| said(program, NAMED, &details).1;
         let theirs = shown(Path::new("/usr/bin/ss"));
         assert!(theirs.contains(" cgroup:unreachable:"), "{theirs}");
-        assert_eq!(shown(&LINK), theirs);
+        assert_eq!(shown(&SS_LINK), theirs);
     });
 }
 
 /// The help is another.
 fn assert_same_in_or_help(arguments: &[&str]) -> (String, String) {
     match arguments.contains(&"-h") {
-        true => (said(&LINK, NAMED, arguments).1, String::new()),
+        true => (said(&SS_LINK, NAMED, arguments).1, String::new()),
         false => assert_same_in(NAMED, arguments),
     }
 }
@@ -130,7 +130,7 @@ fn without_proc_what_netlink_lists_is_shown_as_by_ss() {
             &["-Hm"],
             &["-an", "sport gt 0"],
         ] {
-            let ours = said(&LINK, script, arguments);
+            let ours = said(&SS_LINK, script, arguments);
             let theirs = said(Path::new("/usr/bin/ss"), script, arguments);
             let pid = |text: &str| text.split("tcpdiag:").next().map(str::len);
             let lines = |text: &str| text.lines().filter(|line| !line.contains("diag")).count();
@@ -143,7 +143,7 @@ fn without_proc_what_netlink_lists_is_shown_as_by_ss() {
         }
         // A table that must be there is still an error.
         let nowhere = "mount -t tmpfs none /proc && PROC_NET_TCP=/proc/none exec \"$0\" \"$@\"";
-        let (status, shown, _) = said(&LINK, nowhere, &["-tan"]);
+        let (status, shown, _) = said(&SS_LINK, nowhere, &["-tan"]);
         assert_eq!((status, &*shown), (Some(1), ""));
     });
 }

@@ -60,7 +60,7 @@ fn says(program: &mut Command, ss: &Path) -> (Finished, String) {
 fn assert_finds(program: impl Fn() -> Command, expected: &[&str]) {
     let theirs = Path::new("/usr/bin/ss");
     let found = || {
-        let (ours, calls) = says(&mut program(), &LINK);
+        let (ours, calls) = says(&mut program(), &SS_LINK);
         assert!(!calls.is_empty(), "ss was not called: {ours:?}");
         for expected in expected {
             assert!(

@@ -22,7 +22,7 @@ enum Asker {
 
 #[test]
 fn random_questions_are_answered_as_by_ss() {
-    ask_random_questions(Asker::Root, &LINK);
+    ask_random_questions(Asker::Root, &SS_LINK);
 }
 
 #[test]

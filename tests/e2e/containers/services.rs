@@ -17,7 +17,7 @@ use crate::harness::*;
 /// Follows a service from before its start to after its end. While it runs,
 /// `holders` processes hold each of its sockets.
 fn follow(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: usize) {
-    if !have_program("services", program) {
+    if !have_program("services", program) || !have_ss() {
         return;
     }
     in_private_network(|| {

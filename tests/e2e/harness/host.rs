@@ -13,10 +13,10 @@ pub const PARTIAL: &str = "lntu: network namespaces may be missing\n";
 
 /// A PID namespace with a `/proc` of its own: a host whose processes are those of one
 /// test.
-pub struct Host(pub Inside);
+pub struct Host(pub HostProcess);
 
 /// A process in a [`Host`]. It ends when dropped.
-pub struct Inside {
+pub struct HostProcess {
     /// The unshare or nsenter that started it, and takes it along when it ends.
     pub starter: Child,
     /// Its id outside.
@@ -36,7 +36,7 @@ impl Host {
         unshare.args(namespaces);
         let unmount = include_str!("unmount_namespaces.sh");
         unshare.args(["sh", "-c", &format!("{unmount}\nexec sleep 1000")]);
-        Some(Host(Inside::start(&mut unshare)))
+        Some(Host(HostProcess::start(&mut unshare)))
     }
 
     /// Runs this program among the processes of the host.
@@ -49,13 +49,13 @@ impl Host {
     }
 
     /// Starts a process that does nothing, in the network namespace of this thread.
-    pub fn process(&self) -> Inside {
-        Inside::start(&mut self.command("sleep", &["1000"]))
+    pub fn process(&self) -> HostProcess {
+        HostProcess::start(&mut self.command("sleep", &["1000"]))
     }
 
     /// Runs `make` in a new network namespace. A process is in that namespace
     /// afterwards, and what `make` opened.
-    pub fn container<T: Send>(&self, make: impl FnOnce() -> T + Send) -> (Inside, T) {
+    pub fn container<T: Send>(&self, make: impl FnOnce() -> T + Send) -> (HostProcess, T) {
         let mut made = None;
         in_private_network(|| made = Some((self.process(), make())));
         made.unwrap()
@@ -77,15 +77,15 @@ impl Host {
     }
 }
 
-impl Inside {
-    fn start(command: &mut Command) -> Inside {
+impl HostProcess {
+    fn start(command: &mut Command) -> HostProcess {
         let starter = command.stdin(Stdio::null()).spawn().unwrap();
         let pid = child_of(starter.id());
         wait_for("the program", || {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
             (name == "sleep\n").then_some(())
         });
-        Inside { starter, pid }
+        HostProcess { starter, pid }
     }
 
     /// Its id in the host.
@@ -110,7 +110,7 @@ impl Inside {
     }
 }
 
-impl Drop for Inside {
+impl Drop for HostProcess {
     fn drop(&mut self) {
         let _ = self.starter.kill();
         let _ = self.starter.wait();

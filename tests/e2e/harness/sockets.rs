@@ -41,7 +41,7 @@ pub fn listen(address: &str) -> Listener {
     listen_on(address, 0)
 }
 
-pub fn tcp(address: &str) -> TcpListener {
+pub fn tcp_listener(address: &str) -> TcpListener {
     TcpListener::bind(address).unwrap()
 }
 
@@ -157,7 +157,7 @@ pub fn takes_udp(address: IpAddr, port: u16) -> bool {
 /// (netid, state, address, port, family) of each line. Every wildcard becomes
 /// `*`, and scopes are left out. This is what all sources and ss itself must
 /// agree on.
-pub fn sockets(table: &str) -> BTreeSet<[String; 5]> {
+pub fn listed_sockets(table: &str) -> BTreeSet<[String; 5]> {
     let socket = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [netid, state, _, _, local, peer, ..] = fields[..] else {
@@ -178,10 +178,10 @@ pub fn sockets(table: &str) -> BTreeSet<[String; 5]> {
 }
 
 /// What `ss -Hlntu` prints here and now.
-pub fn ss_says(environment: &[(&str, &OsStr)]) -> BTreeSet<[String; 5]> {
+pub fn sockets_of_ss(environment: &[(&str, &OsStr)]) -> BTreeSet<[String; 5]> {
     let ss = run(Command::new("ss")
         .arg("-Hlntu")
         .envs(environment.iter().copied()));
     assert!(ss.status.success(), "{ss:?}");
-    sockets(&ss.stdout)
+    listed_sockets(&ss.stdout)
 }
