@@ -12,7 +12,7 @@ use crate::kernel::netlink::diag::{
     INET_DIAG_REQ_PROTOCOL, INET_DIAG_SKMEMINFO, INET_DIAG_TCLASS, INET_DIAG_TOS,
     INET_DIAG_VEGASINFO, InetDiagReqV2, InetDiagRow, extension,
 };
-use crate::kernel::netlink::message::{attribute_of, push_attribute};
+use crate::kernel::netlink::message::{number_attribute, push_attribute};
 use crate::kernel::socket::{
     AF_INET, AF_INET6, IPPROTO_DCCP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_RAW,
     IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
@@ -110,7 +110,7 @@ fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
         push_attribute(&mut question, INET_DIAG_REQ_BYTECODE, program.bytes());
     }
     if number > 255 {
-        question.extend(attribute_of(INET_DIAG_REQ_PROTOCOL, number));
+        question.extend(number_attribute(INET_DIAG_REQ_PROTOCOL, number));
     }
     question
 }

@@ -1,21 +1,21 @@
-//! Programs that say which sockets inet_diag lists (`linux/inet_diag.h`). A request has
-//! one in its attribute `INET_DIAG_REQ_BYTECODE`.
+//! Programs that select the sockets that inet_diag lists (`linux/inet_diag.h`). A request
+//! carries one in its attribute `INET_DIAG_REQ_BYTECODE`.
 //!
-//! Each instruction says how far to jump if its condition holds and if it does not.
-//! A program that jumps to its end accepts, one that jumps four bytes further
-//! rejects.
+//! Each instruction has two jump distances: one for a socket that meets its condition, and one
+//! for a socket that does not. A jump to the end of the program accepts the socket. A jump to
+//! four bytes after the end rejects it.
 
 use super::layout::{Value as _, layout};
 
 layout! {
-    /// `struct inet_diag_bc_op`: an instruction. What it compares with follows.
+    /// `struct inet_diag_bc_op`: an instruction. The value that it compares with follows.
     InetDiagBcOp, 4 bytes:
     code: u8 = 0..1,
     yes: u8 = 1..2,
     no: u16 = 2..4,
 }
 
-// The codes of instructions. A `S` is the local end, a `D` the peer.
+// The codes of instructions. `S` (source) is the local end, and `D` (destination) the peer.
 const INET_DIAG_BC_JMP: u8 = 1;
 const INET_DIAG_BC_S_GE: u8 = 2;
 const INET_DIAG_BC_S_LE: u8 = 3;
@@ -28,8 +28,7 @@ const INET_DIAG_BC_MARK_COND: u8 = 10;
 const INET_DIAG_BC_CGROUP_COND: u8 = 13;
 
 layout! {
-    /// `struct inet_diag_hostcond`: a port and the start of an address. The address
-    /// follows.
+    /// `struct inet_diag_hostcond`: a port and a prefix length. The address follows.
     InetDiagHostcond, 8 bytes:
     family: u8 = 0..1,
     prefix_len: u8 = 1..2,
@@ -43,7 +42,8 @@ layout! {
     mask: u32 = 4..8,
 }
 
-/// What one instruction asks of a socket. `is_peer` means the other end.
+/// A condition on a socket. If `is_peer` is true, it is about the peer's address and port,
+/// otherwise about the local ones.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Condition<'a> {
@@ -65,21 +65,21 @@ pub enum Condition<'a> {
     AutoBound,
 }
 
-/// A program, which accepts what meets all of its conditions.
+/// A program that accepts or rejects a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program(Vec<u8>);
 
 impl Program {
-    /// Accepts what meets one condition.
+    /// The program that accepts the sockets that meet one condition.
     pub fn from_condition(condition: Condition<'_>) -> Program {
-        let by_end = |is_peer, local, peer| if is_peer { peer } else { local };
+        let select = |is_peer, local, peer| if is_peer { peer } else { local };
         match condition {
             Condition::PortAtLeast { is_peer, port } => {
-                let code = by_end(is_peer, INET_DIAG_BC_S_GE, INET_DIAG_BC_D_GE);
+                let code = select(is_peer, INET_DIAG_BC_S_GE, INET_DIAG_BC_D_GE);
                 Program::port_comparison(code, port)
             }
             Condition::PortAtMost { is_peer, port } => {
-                let code = by_end(is_peer, INET_DIAG_BC_S_LE, INET_DIAG_BC_D_LE);
+                let code = select(is_peer, INET_DIAG_BC_S_LE, INET_DIAG_BC_D_LE);
                 Program::port_comparison(code, port)
             }
             Condition::Host {
@@ -87,7 +87,7 @@ impl Program {
                 host,
                 address,
             } => {
-                let code = by_end(is_peer, INET_DIAG_BC_S_COND, INET_DIAG_BC_D_COND);
+                let code = select(is_peer, INET_DIAG_BC_S_COND, INET_DIAG_BC_D_COND);
                 Program::comparison(code, &[&host.bytes()[..], address].concat())
             }
             Condition::Mark(mark) => Program::comparison(INET_DIAG_BC_MARK_COND, &mark.bytes()),
@@ -98,29 +98,30 @@ impl Program {
         }
     }
 
-    /// Accepts what both accept.
+    /// Changes this program to accept the sockets that both programs accept.
     pub fn and(&mut self, next: &Program) {
-        self.move_rejection(next.0.len());
+        self.extend_rejections(next.0.len());
         self.0.extend_from_slice(&next.0);
     }
 
-    /// Accepts what either accepts.
+    /// Changes this program to accept the sockets that either program accepts.
     pub fn or(&mut self, next: &Program) {
-        self.jump(next.0.len() + InetDiagBcOp::SIZE);
+        self.append_jump(next.0.len() + InetDiagBcOp::SIZE);
         self.0.extend_from_slice(&next.0);
     }
 
-    /// Accepts what it rejected.
+    /// Changes this program to accept exactly the sockets that it rejected.
     pub fn negate(&mut self) {
-        self.jump(2 * InetDiagBcOp::SIZE);
+        self.append_jump(2 * InetDiagBcOp::SIZE);
     }
 
-    /// As the attribute has it.
+    /// The value of the attribute.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The port is where another instruction says how far to jump.
+    /// The program that compares a port. The port is in a second instruction, in place of the
+    /// jump distance `no`.
     fn port_comparison(code: u8, port: u16) -> Program {
         let operand = InetDiagBcOp {
             no: port,
@@ -129,7 +130,8 @@ impl Program {
         Program::comparison(code, &operand.bytes())
     }
 
-    /// An instruction that goes on after itself if it holds, and else rejects.
+    /// The program of one instruction that accepts if its condition holds, and otherwise
+    /// rejects.
     fn comparison(code: u8, value: &[u8]) -> Program {
         let length = InetDiagBcOp::SIZE + value.len();
         let instruction = InetDiagBcOp {
@@ -140,9 +142,9 @@ impl Program {
         Program([&instruction.bytes()[..], value].concat())
     }
 
-    /// Adds a jump over `length` bytes, itself included. Where the program rejected, it
-    /// goes on after the jump.
-    fn jump(&mut self, length: usize) {
+    /// Appends a jump over `length` bytes, including the jump itself. A socket that the program
+    /// rejected now continues after the jump.
+    fn append_jump(&mut self, length: usize) {
         let jump = InetDiagBcOp {
             code: INET_DIAG_BC_JMP,
             yes: InetDiagBcOp::SIZE as u8,
@@ -151,12 +153,12 @@ impl Program {
         self.0.extend(jump.bytes());
     }
 
-    /// Where the program rejects, it is to jump `further`: as many bytes follow it now.
-    fn move_rejection(&mut self, further: usize) {
+    /// Extends all rejecting jumps by `length`, the bytes that will be appended.
+    fn extend_rejections(&mut self, length: usize) {
         let mut rest = &mut self.0[..];
         while let Some(mut instruction) = InetDiagBcOp::read(rest) {
             if usize::from(instruction.no) == rest.len() + InetDiagBcOp::SIZE {
-                instruction.no += further as u16;
+                instruction.no += length as u16;
                 instruction.write(rest);
             }
             rest = rest.split_at_mut(usize::from(instruction.yes)).1;
@@ -173,7 +175,7 @@ mod tests {
         Program::from_condition(Condition::PortAtLeast { is_peer, port })
     }
 
-    /// Where each instruction is, and where it jumps to if it does not hold.
+    /// The offset of each instruction, and of its jump if its condition does not hold.
     fn jumps(program: &Program) -> Vec<(usize, usize)> {
         let mut start = 0;
         let mut jumps = Vec::new();
@@ -186,19 +188,19 @@ mod tests {
 
     #[test]
     fn jumps_lead_to_the_end_or_just_past_it() {
-        let one = at_least(1);
-        assert_eq!(jumps(&one), [(0, 12)]);
-        let mut both = one.clone();
+        let first = at_least(1);
+        assert_eq!(jumps(&first), [(0, 12)]);
+        let mut both = first.clone();
         both.and(&at_least(2));
         assert_eq!(jumps(&both), [(0, 20), (8, 20)]);
-        // The jump after the first accepts.
-        let mut either = one.clone();
+        // If the first comparison holds, the jump after it leads to the end.
+        let mut either = first.clone();
         either.or(&at_least(2));
         assert_eq!(jumps(&either), [(0, 12), (8, 20), (12, 24)]);
-        let mut not = at_least(2);
-        not.negate();
-        let mut first_not_second = one.clone();
-        first_not_second.and(&not);
+        let mut not_second = at_least(2);
+        not_second.negate();
+        let mut first_not_second = first.clone();
+        first_not_second.and(&not_second);
         assert_eq!(jumps(&first_not_second), [(0, 24), (8, 20), (16, 24)]);
     }
 

@@ -1,5 +1,5 @@
-//! A client of netlink(7): the one way to ask the kernel something and to read the whole
-//! answer.
+//! A client of netlink(7). All requests to the kernel are sent here, and all answers are read
+//! here, each to its end.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
@@ -8,8 +8,9 @@ use super::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected, MessageTy
 use super::sock_diag::SOCK_DIAG_BY_FAMILY;
 use crate::sys;
 
-/// After this many datagrams in a row that did not come from the kernel, a read fails.
-/// Only those that arrived while the socket was being connected are left to discard.
+/// A read fails after this many datagrams in a row that did not come from the kernel. Only
+/// those that arrived before the socket was connected have to be discarded, so there are not
+/// many.
 const MOST_FOREIGN: usize = 1000;
 
 /// The protocol of sock_diag(7).
@@ -17,8 +18,8 @@ pub const NETLINK_SOCK_DIAG: u8 = 4;
 
 const ENOBUFS: i32 = 105;
 
-/// Asks one protocol of netlink. It opens its socket when it first asks, and keeps it
-/// until an answer fails: what is left of that answer must not be read as the next.
+/// A client of one netlink protocol. It opens its socket for the first request, and closes it
+/// when an answer fails, so that the rest of that answer is not taken for the next one.
 #[derive(Debug)]
 pub struct Client {
     protocol: i32,
@@ -30,12 +31,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Asks for sockets: sock_diag(7).
+    /// A client that lists sockets: sock_diag(7).
     pub fn sock_diag() -> Client {
         Client::new(i32::from(NETLINK_SOCK_DIAG))
     }
 
-    /// Asks for interfaces, addresses and routes: rtnetlink(7).
+    /// A client for interfaces, addresses and routes: rtnetlink(7).
     pub fn route() -> Client {
         const NETLINK_ROUTE: i32 = 0;
         Client::new(NETLINK_ROUTE)
@@ -51,15 +52,15 @@ impl Client {
         }
     }
 
-    /// Has the kernel make datagrams of 32 KiB, also the first, of a client of sock_diag.
-    /// So fewer answers take several.
+    /// Makes the kernel use datagrams of up to 32 KiB from the first one on, so that more
+    /// answers fit into one datagram. For a client of sock_diag only.
     pub fn with_large_datagrams(mut self) -> Client {
         self.wants_large_datagrams = true;
         self
     }
 
-    /// Opens the socket, unless it is open. It then answers for the network namespace
-    /// that this thread is in now, also if the thread leaves that.
+    /// Opens the socket, unless it is open. It belongs to the current network namespace, even
+    /// after this process has moved to another one.
     ///
     /// # Errors
     /// Those of opening a netlink socket.
@@ -87,30 +88,31 @@ impl Client {
     /// Opens the socket and asks for buffers of these sizes in bytes.
     ///
     /// # Errors
-    /// As [`Client::open`].
+    /// Those of [`Client::open`].
     pub fn open_with_buffers(&mut self, send: i32, receive: i32) -> io::Result<()> {
         sys::set_buffers(&self.opened()?.file, send, receive);
         Ok(())
     }
 
-    /// Closes the socket, which would keep its network namespace alive.
+    /// Closes the socket. An open one keeps its network namespace alive.
     pub fn close(&mut self) {
         self.socket = None;
     }
 
-    /// The cookie of the network namespace that the socket answers for. `None` if the
-    /// socket is not open or the kernel does not know cookies.
+    /// The cookie of the socket's network namespace. `None` if the socket is closed, or if the
+    /// kernel does not have such cookies.
     pub fn namespace_cookie(&self) -> Option<u64> {
         sys::namespace_cookie(&self.socket.as_ref()?.file)
     }
 
-    /// Asks, and passes the payload of each message of the answer to `take`, which
-    /// returns `None` if it cannot read one. `payload` is the request without its
-    /// header. Returns whether the answer took several datagrams, see
+    /// Sends a request, and calls `take` with the payload of each message of the answer. `take`
+    /// returns `None` if it cannot read a payload. `payload` is the request without its header.
+    ///
+    /// Returns whether the rows may have moved while the answer was read, see
     /// [`message::read_answer`].
     ///
     /// # Errors
-    /// If the answer is not complete. What `take` got until then must not be used.
+    /// If the answer is not complete. The rows that `take` has received must then be discarded.
     pub fn ask(
         &mut self,
         kinds: MessageTypes,
@@ -119,7 +121,7 @@ impl Client {
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
     ) -> Result<bool, AnswerError> {
         let answer = self.ask_open(kinds, amount, payload, take);
-        // An interrupted dump was read to its end.
+        // An interrupted dump has been read to its end, so nothing of it is left in the socket.
         if !matches!(answer, Ok(_) | Err(AnswerError::Interrupted)) {
             self.close();
         }
@@ -152,7 +154,7 @@ impl Client {
         message::read_answer(&mut &*socket, buffer, expected, amount, take)
     }
 
-    /// One that asks whoever is at the other end of `file`.
+    /// A client whose requests go to the other end of `file`.
     #[cfg(test)]
     pub(crate) fn with_file(file: File) -> Client {
         let mut client = Client::sock_diag();
@@ -182,9 +184,12 @@ impl NetlinkSocket {
         }
     }
 
-    /// A dump begins when it is asked for, and its datagrams are no larger than a page or
-    /// the largest buffer that the socket was read with until then (`netlink_dump`). So this
-    /// reads the answer to a request that is too short to be one: an error.
+    /// Reads once with a large buffer, so that the kernel fills large datagrams from now on.
+    ///
+    /// The kernel limits a datagram of a dump to a page, or to the largest buffer that the
+    /// socket has been read with before (`netlink_dump`). It makes the first datagram when it
+    /// receives the request, so the large read must come earlier. It reads the error that
+    /// answers a request that is too short.
     fn ask_for_large_datagrams(&self, buffer: &mut [u8]) -> io::Result<()> {
         let mut request = Vec::new();
         message::write_request(&mut request, SOCK_DIAG_BY_FAMILY, 0, Amount::One, &[]);
@@ -198,15 +203,15 @@ impl NetlinkSocket {
 }
 
 impl Read for &NetlinkSocket {
-    /// Reads the next datagram from the kernel, and discards what others sent. Every
-    /// datagram of netlink is read here.
+    /// Reads the next datagram from the kernel, and discards those from processes. All netlink
+    /// datagrams are read here.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         for _ in 0..MOST_FOREIGN {
             if let Some(length) = sys::receive_from_kernel(&self.file, buffer)? {
                 return Ok(length);
             }
         }
-        // They left no room for the kernel's, as the kernel itself would say.
+        // The kernel itself reports this error when other datagrams leave no room for its own.
         Err(io::Error::from_raw_os_error(ENOBUFS))
     }
 }
@@ -221,8 +226,8 @@ mod tests {
 
     use tempfile::TempDir;
 
-    /// A socket, its address, and another that sends to it. As an address of netlink, the
-    /// path of the other is one with a port id.
+    /// A socket, its address, and another socket that sends to it. Read as a netlink address,
+    /// the path of the other socket has a port id that is not 0.
     fn socket_and_stranger(directory: &Path) -> (NetlinkSocket, PathBuf, UnixDatagram) {
         let path = directory.join("ours");
         let file = File::from(OwnedFd::from(UnixDatagram::bind(&path).unwrap()));
@@ -246,9 +251,10 @@ mod tests {
         }
     }
 
-    /// It never finds the socket empty: its reads wait here.
+    /// Unlike a netlink socket, this one blocks when it is empty, so only the limit can end the
+    /// read.
     #[test]
-    fn a_read_ends_though_a_process_sends_without_end() {
+    fn a_read_ends_even_if_a_process_never_stops_sending() {
         let directory = TempDir::new().unwrap();
         let (socket, _, stranger) = socket_and_stranger(directory.path());
         let sending = thread::spawn(move || while stranger.send(b"forged").is_ok() {});

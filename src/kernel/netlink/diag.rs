@@ -1,10 +1,10 @@
-//! inet_diag of sock_diag(7): sockets of IP (`linux/inet_diag.h`). The layout of the
-//! requests and of a row, and the listener that a row describes.
+//! inet_diag of sock_diag(7): IP sockets (`linux/inet_diag.h`). The layouts of requests and
+//! rows, and the conversion of a row into a listener.
 
 use std::net::IpAddr;
 
 use super::layout::{Halves, Value, layout};
-use super::message::{Attributes, attribute_of, without_zero};
+use super::message::{Attributes, number_attribute, without_zero};
 use super::sock_diag::{SOCK_DIAG_BY_FAMILY, SkMeminfo};
 use super::tcp_info::{TcpBbrInfo, TcpvegasInfo, UlpInfo};
 use crate::kernel::socket::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, State};
@@ -27,8 +27,8 @@ layout! {
 }
 
 layout! {
-    /// `struct inet_diag_req`: the request that [`InetDiagReqV2`] replaced. No other can
-    /// name both families. Attributes may follow.
+    /// `struct inet_diag_req`: the older request that [`InetDiagReqV2`] replaced. Only this one
+    /// can ask for both families. Attributes may follow.
     InetDiagReq, 60 bytes:
     idiag_family: u8 = 0..1,
     idiag_src_len: u8 = 1..2,
@@ -45,12 +45,12 @@ layout! {
     idiag_dbs: u32 = 56..60,
 }
 
-/// The type of a message with [`InetDiagReq`], and of the rows that answer it.
+/// The type of a request with [`InetDiagReq`], and of the rows that answer it.
 pub const TCPDIAG_GETSOCK: u16 = 18;
 
-/// The attribute of a request with a program that says which sockets are wanted.
+/// The attribute of a request that contains a program to select sockets.
 pub const INET_DIAG_REQ_BYTECODE: u16 = 1;
-/// The attribute of a request with the protocol, as a number of 32 bits.
+/// The attribute of a request that contains the protocol as a 32-bit number.
 pub const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 
 layout! {
@@ -75,25 +75,25 @@ layout! {
     idiag_inode: u32 = 68..72,
 }
 
-// The attributes of a row. `idiag_ext` asks for those up to 8, see `extension`.
-/// [`InetDiagMeminfo`], in old kernels.
+// The attributes of a row. Those up to 8 must be asked for in `idiag_ext`, see `extension`.
+/// Sums of the socket's memory: [`InetDiagMeminfo`].
 pub const INET_DIAG_MEMINFO: u16 = 1;
-/// What the protocol says of the socket: [`super::tcp_info`].
+/// The details that the protocol reports: a structure of [`super::tcp_info`].
 pub const INET_DIAG_INFO: u16 = 2;
-/// [`TcpvegasInfo`]
+/// The state of the congestion control Vegas: [`TcpvegasInfo`].
 pub const INET_DIAG_VEGASINFO: u16 = 3;
-/// The name of the congestion control.
+/// The name of the congestion control algorithm.
 pub const INET_DIAG_CONG: u16 = 4;
-/// [`SkMeminfo`]
+/// The memory of the socket: [`SkMeminfo`].
 pub const INET_DIAG_SKMEMINFO: u16 = 7;
 /// The type of service.
 pub const INET_DIAG_TOS: u16 = 5;
-/// The traffic class, which is the type of service of IPv6. The kernel adds the class of
-/// the control group.
+/// The traffic class, which is IPv6's type of service. A request for it also returns
+/// `INET_DIAG_CLASS_ID`.
 pub const INET_DIAG_TCLASS: u16 = 6;
 const INET_DIAG_SHUTDOWN: u16 = 8;
 const INET_DIAG_DCTCPINFO: u16 = 9;
-/// The protocol that a raw socket speaks.
+/// The IP protocol of a raw socket.
 pub const INET_DIAG_PROTOCOL: u16 = 10;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_MARK: u16 = 15;
@@ -119,27 +119,28 @@ layout! {
 }
 
 layout! {
-    /// `struct tcp_diag_md5sig` of `linux/tcp.h`: a key, and the peers that it is for.
+    /// `struct tcp_diag_md5sig` of `linux/tcp.h`: the peers for which segments are signed, and
+    /// the key.
     TcpDiagMd5sig, 100 bytes:
     tcpm_family: u8 = 0..1,
     tcpm_prefixlen: u8 = 1..2,
     tcpm_keylen: u16 = 2..4,
     tcpm_addr: [u8; 16] = 4..20,
-    // The key fills the rest.
+    // The key follows, up to the end.
 }
 
-/// A row, and its attributes.
+/// A row with its attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct InetDiagRow<'a> {
-    /// The row itself.
+    /// The fixed part of the row.
     pub message: InetDiagMsg,
-    /// What `idiag_family` says.
+    /// The family in `idiag_family`.
     pub family: Family,
     attributes: Attributes<'a>,
 }
 
 impl<'a> InetDiagRow<'a> {
-    /// `None` if it cannot be read, or is of another family.
+    /// Parses a row. `None` if it is too short, or if its family is neither IPv4 nor IPv6.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Option<InetDiagRow<'a>> {
         let (message, attributes) = InetDiagMsg::split(bytes)?;
@@ -156,12 +157,12 @@ impl<'a> InetDiagRow<'a> {
         })
     }
 
-    /// The local end of the socket.
+    /// The local address and port.
     pub fn source(&self) -> Endpoint {
         self.endpoint(self.message.idiag_sport, self.message.idiag_src)
     }
 
-    /// The peer.
+    /// The address and port of the peer.
     pub fn destination(&self) -> Endpoint {
         self.endpoint(self.message.idiag_dport, self.message.idiag_dst)
     }
@@ -177,27 +178,27 @@ impl<'a> InetDiagRow<'a> {
         }
     }
 
-    /// 1 if an IPv6 socket refuses IPv4, else 0.
+    /// 1 if an IPv6 socket refuses IPv4, and 0 if it accepts it.
     pub fn v6_only(&self) -> Option<u8> {
         self.attributes.number(INET_DIAG_SKV6ONLY)
     }
 
-    /// The directions that are shut down, a bit each.
+    /// The directions that are shut down, one bit for each.
     pub fn shutdown(&self) -> Option<u8> {
         self.attributes.number(INET_DIAG_SHUTDOWN)
     }
 
-    /// The protocol that a raw socket speaks.
+    /// The IP protocol of a raw socket.
     pub fn protocol(&self) -> Option<u8> {
         self.attributes.number(INET_DIAG_PROTOCOL)
     }
 
-    /// The mark of the socket (`SO_MARK`). Only root gets it.
+    /// The mark of the socket (`SO_MARK`). The kernel reports it only to root.
     pub fn mark(&self) -> Option<u32> {
         self.attributes.number(INET_DIAG_MARK)
     }
 
-    /// The inode of the directory of its control group.
+    /// The number of the socket's control group.
     pub fn cgroup_id(&self) -> Option<u64> {
         self.attributes.number(INET_DIAG_CGROUP_ID)
     }
@@ -212,76 +213,77 @@ impl<'a> InetDiagRow<'a> {
         self.attributes.number(INET_DIAG_TCLASS)
     }
 
-    /// The class of packets that the socket sends (net_cls of cgroups(7)).
+    /// The class of the packets that the socket sends (`net_cls` of cgroups(7)).
     pub fn class_id(&self) -> Option<u32> {
         self.attributes.number(INET_DIAG_CLASS_ID)
     }
 
-    /// The options of the socket, a bit each: `struct inet_diag_sockopt`, from its first
-    /// field on.
+    /// The options of the socket, one bit for each field of `struct inet_diag_sockopt`. The
+    /// first field is the lowest bit.
     pub fn options(&self) -> Option<u16> {
         let [mut first, mut second]: [u8; 2] = self.attributes.number(INET_DIAG_SOCKOPT)?;
-        // C fills bytes from this end there.
+        // On a big-endian machine, C assigns bit fields from the highest bit of a byte on.
         if cfg!(target_endian = "big") {
             (first, second) = (first.reverse_bits(), second.reverse_bits());
         }
         Some(u16::from_le_bytes([first, second]))
     }
 
-    /// The memory of the socket. The inner `None` is one that cannot be read.
+    /// The memory of the socket. `Some(None)` if the attribute cannot be read.
     pub fn memory(&self) -> Option<Option<SkMeminfo<'a>>> {
         Some(SkMeminfo::read(self.attributes.get(INET_DIAG_SKMEMINFO)?))
     }
 
-    /// Sums of the memory. The inner `None` is one that cannot be read.
+    /// The sums of the socket's memory. `Some(None)` if the attribute cannot be read.
     pub fn memory_sums(&self) -> Option<Option<InetDiagMeminfo>> {
         Some(Value::read(self.attributes.get(INET_DIAG_MEMINFO)?))
     }
 
-    /// What the protocol says of the socket: a structure of [`super::tcp_info`].
+    /// The details that the protocol reports: a structure of [`super::tcp_info`].
     pub fn info(&self) -> Option<&'a [u8]> {
         self.attributes.get(INET_DIAG_INFO)
     }
 
-    /// The name of the congestion control.
+    /// The name of the congestion control algorithm.
     pub fn congestion(&self) -> Option<&'a [u8]> {
         self.attributes.get(INET_DIAG_CONG).map(without_zero)
     }
 
-    /// What the congestion control Vegas knows.
+    /// The state of the congestion control Vegas.
     pub fn vegas(&self) -> Option<TcpvegasInfo> {
         self.attributes.number(INET_DIAG_VEGASINFO)
     }
 
-    /// What the congestion control BBR knows.
+    /// The state of the congestion control BBR.
     pub fn bbr(&self) -> Option<TcpBbrInfo> {
         let info = self.attributes.get(INET_DIAG_BBRINFO)?;
         Some(TcpBbrInfo::read_padded(info))
     }
 
-    /// Whether the congestion control DCTCP says something.
+    /// Whether the row includes the state of the congestion control DCTCP.
     pub fn has_dctcp(&self) -> bool {
         self.attributes.get(INET_DIAG_DCTCPINFO).is_some()
     }
 
-    /// For which peers segments are signed, and with which key (RFC 2385). Only root gets
-    /// the keys.
+    /// The peers for which segments are signed, each with its key (RFC 2385). The kernel reports
+    /// the keys only to root.
     pub fn signatures(&self) -> impl Iterator<Item = (TcpDiagMd5sig, &'a [u8])> + use<'a> {
-        let all = self.attributes.get(INET_DIAG_MD5SIG).unwrap_or_default();
-        all.chunks_exact(TcpDiagMd5sig::SIZE).filter_map(|one| {
-            let signature = TcpDiagMd5sig::read(one)?;
-            let (_, key) = one.split_at(20);
+        let signatures = self.attributes.get(INET_DIAG_MD5SIG).unwrap_or_default();
+        let signatures = signatures.chunks_exact(TcpDiagMd5sig::SIZE);
+        signatures.filter_map(|bytes| {
+            let signature = TcpDiagMd5sig::read(bytes)?;
+            let (_, key) = bytes.split_at(20);
             Some((signature, key.get(..signature.tcpm_keylen.into())?))
         })
     }
 
-    /// What is put on top of TCP.
+    /// The protocol that is layered on top of TCP (ULP), such as TLS.
     pub fn ulp(&self) -> Option<UlpInfo<'a>> {
         let attributes = self.attributes.get(INET_DIAG_ULP_INFO)?;
         Some(UlpInfo(Attributes(attributes)))
     }
 
-    /// The listener that it describes.
+    /// The listener that the row describes, in a list of `protocol`.
     fn listener(&self, protocol: Protocol) -> Listener {
         Listener {
             recv_q: self.message.idiag_rqueue,
@@ -296,13 +298,12 @@ impl<'a> InetDiagRow<'a> {
     }
 }
 
-/// The listeners that one request asks for: those of a protocol, and of one family or
-/// of both.
+/// The listeners that one request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listeners {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// `None` for both. The kernel then walks its hash table once.
+    /// IPv4 or IPv6, or `None` for both. For both, the kernel walks its hash table only once.
     pub family: Option<Family>,
 }
 
@@ -324,12 +325,12 @@ impl Listeners {
         }
     }
 
-    /// Whether listeners of `table` are asked for.
+    /// Whether the request asks for listeners of `table`.
     pub fn includes(self, table: SocketTable) -> bool {
         self.protocol == table.protocol && self.family.is_none_or(|family| family == table.family)
     }
 
-    /// Passes the request without its header to `send`.
+    /// Calls `send` with the request, without its header.
     pub fn with_request<T>(self, send: impl FnOnce(&[u8]) -> T) -> T {
         let (state, protocol) = self.state_and_protocol();
         let idiag_states = 1 << state as u32;
@@ -351,16 +352,18 @@ impl Listeners {
             idiag_states,
             ..InetDiagReq::default()
         };
-        // Linux 5.9 gave the old request an attribute that names the protocol.
-        let protocol = attribute_of(INET_DIAG_REQ_PROTOCOL, protocol);
+        // The old request has no field for the protocol, but since Linux 5.9 an attribute.
+        let protocol = number_attribute(INET_DIAG_REQ_PROTOCOL, protocol);
         let mut bytes = [0; InetDiagReq::SIZE + 8];
         bytes[..InetDiagReq::SIZE].copy_from_slice(&request.bytes());
         bytes[InetDiagReq::SIZE..].copy_from_slice(&protocol);
         send(&bytes)
     }
 
-    /// The state in which a listener is. `ss -l` also asks for TCP sockets in CLOSE. These
-    /// do not listen, and the kernel would walk its connections to find them.
+    /// The state that a listener has, and the IP protocol.
+    ///
+    /// `ss -l` also asks for TCP sockets in CLOSE. This does not: they do not listen, and the
+    /// kernel would walk all connections to find them.
     fn state_and_protocol(self) -> (State, u32) {
         match self.protocol {
             Protocol::Tcp => (State::Listen, IPPROTO_TCP),
@@ -368,9 +371,9 @@ impl Listeners {
         }
     }
 
-    /// Appends the listener of a row of the answer to `listeners`, if it is one. If it is
-    /// bound to an interface, `bound` gets its index in `listeners` and the number of the
-    /// interface. `None` if the row cannot be read or is of another family.
+    /// Reads a row of the answer, and appends the listener that it describes to `listeners`. If
+    /// the listener is bound to an interface, appends its index in `listeners` and the index of
+    /// the interface to `bound`. `None` if the row cannot be read or has another family.
     pub fn take(
         self,
         row: &[u8],
@@ -382,8 +385,8 @@ impl Listeners {
             return None;
         }
         let (state, _) = self.state_and_protocol();
-        // A UDP socket may connect between the kernel's check of its state and
-        // the row. It is then no listener any more.
+        // A UDP socket may connect after the kernel has selected it and before the kernel
+        // writes the row. It is then no longer a listener.
         if row.message.idiag_state == state as u8 {
             if row.message.idiag_if != 0 {
                 bound.push((listeners.len(), row.message.idiag_if));
@@ -394,7 +397,7 @@ impl Listeners {
     }
 }
 
-/// The bytes here are written out, not made from the tables, so that they check these.
+/// The tests write out the bytes instead of using the layouts, so that they check the layouts.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,8 +405,8 @@ mod tests {
     const TCP_CLOSE: u8 = 7;
     const TCP_LISTEN: u8 = 10;
 
-    /// A socket of this family and state, with `Recv-Q` 3, `Send-Q` 128, the owner 1000
-    /// and the inode 0x90000001.
+    /// A row of a socket with this family and state. It has a `Recv-Q` of 3, a `Send-Q` of 128,
+    /// the owner 1000 and the inode 0x90000001.
     fn row(family: u8, state: u8, address: &[u8], port: u16, interface: u32) -> Vec<u8> {
         let mut row = vec![0; 72];
         (row[0], row[1]) = (family, state);
@@ -417,7 +420,7 @@ mod tests {
         row
     }
 
-    /// The listener in a row, and what it is bound to.
+    /// The listener in a row, and the interfaces that `take` reports.
     fn read(protocol: Protocol, family: Family, row: &[u8]) -> (Listener, Vec<(usize, u32)>) {
         let (mut listeners, mut bound) = (Vec::new(), Vec::new());
         let table = Listeners::from(SocketTable { protocol, family });
@@ -442,13 +445,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_ipv6_says_whether_it_takes_ipv4() {
+    fn an_ipv6_row_says_whether_the_socket_is_v6only() {
         let mapped: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
         for (only, is_only) in [(0, false), (1, true)] {
             let mut row = row(10, TCP_LISTEN, &mapped, 80, 0);
             row[6..8].copy_from_slice(&81u16.to_be_bytes());
             row[24..40].copy_from_slice(&[9; 16]);
-            // `INET_DIAG_SHUTDOWN` comes first, and needs padding.
+            // The first attribute, `INET_DIAG_SHUTDOWN`, needs padding.
             row.extend([5u16, 8].map(u16::to_ne_bytes).as_flattened());
             row.extend([0; 4]);
             row.extend([5u16, 11].map(u16::to_ne_bytes).as_flattened());
@@ -463,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_a_family_or_both() {
+    fn a_request_asks_for_one_family_or_both() {
         let both = Listeners {
             protocol: Protocol::Udp,
             family: None,
@@ -471,17 +474,17 @@ mod tests {
         both.with_request(|request| {
             assert_eq!((both.kind(), request.len()), (18, 68));
             assert_eq!(request[52..56], (1u32 << TCP_CLOSE).to_ne_bytes());
-            // An attribute of 8 bytes and type 3: UDP is 17.
+            // An attribute of 8 bytes and type 3. Its value is 17, which is UDP.
             assert_eq!(request[60..62], 8u16.to_ne_bytes());
             assert_eq!(request[62..64], 3u16.to_ne_bytes());
             assert_eq!(request[64..68], 17u32.to_ne_bytes());
         });
-        let one = Listeners {
+        let v6_only = Listeners {
             protocol: Protocol::Tcp,
             family: Some(Family::V6),
         };
-        one.with_request(|request| {
-            assert_eq!((one.kind(), request.len()), (20, 56));
+        v6_only.with_request(|request| {
+            assert_eq!((v6_only.kind(), request.len()), (20, 56));
             assert_eq!(request[..4], [10, 6, 0, 0]);
             assert_eq!(request[4..8], (1u32 << TCP_LISTEN).to_ne_bytes());
         });

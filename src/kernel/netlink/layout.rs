@@ -1,16 +1,17 @@
-//! How a structure of the kernel's headers is written down: as a table that gives each
-//! field its type and its byte range, under the kernel's own name. [`layout!`] makes a
-//! struct of the table, which is read from a message and written into one.
+//! Layouts of structures in the kernel's headers. A layout is a table that lists the type and
+//! the byte range of each field, under the kernel's own names. [`layout!`] turns the table into
+//! a struct that can be read from a message and written into one.
 //!
-//! Numbers are in the byte order of the machine. What is in network byte order, such as
-//! a port or an address, is an array of bytes in these tables.
+//! Numbers are in the byte order of the machine. Fields in network byte order, such as ports
+//! and addresses, are arrays of bytes.
 
-/// What can be read from the start of some bytes, and written there.
+/// A value that can be read from the start of a byte slice and written there.
 pub trait Value: Sized {
-    /// Reads it. `None` if there are too few bytes.
+    /// Reads the value. `None` if there are too few bytes.
     fn read(bytes: &[u8]) -> Option<Self>;
 
-    /// Writes it, if there is room for it. The tables see to that.
+    /// Writes the value. Does nothing if there are too few bytes, which the checks of
+    /// [`layout!`] rule out.
     fn write(&self, bytes: &mut [u8]);
 }
 
@@ -46,8 +47,8 @@ impl<const N: usize> Value for [u8; N] {
     }
 }
 
-/// A 64-bit number in two halves, which the kernel aligns to four bytes only. The low
-/// half is first on every machine.
+/// A 64-bit number that the kernel stores as two 32-bit halves. The low half comes first on
+/// every machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Halves(pub u64);
 
@@ -65,8 +66,8 @@ impl Value for Halves {
     }
 }
 
-/// Makes a struct of the table of a structure, with the length of the whole in bytes.
-/// Ranges that do not fit the types or the length do not compile.
+/// Defines a struct from the table of a structure and its size in bytes. A range that does not
+/// fit its type or the size is a compile error.
 macro_rules! layout {
     (
         $(#[$about:meta])*
@@ -86,17 +87,18 @@ macro_rules! layout {
             $(assert!($end - $start == size_of::<$type>() && $end <= $size);)*
 
             impl $name {
-                /// Its length in bytes.
+                /// The size of the structure in bytes.
                 pub const SIZE: usize = $size;
 
-                /// Reads it, and returns what follows it. `None` if it is cut short.
+                /// Reads the structure, and returns it with the bytes after it. `None` if there
+                /// are too few bytes.
                 #[inline(always)]
                 pub fn split(bytes: &[u8]) -> Option<($name, &[u8])> {
                     Some((<$name>::read(bytes)?, &bytes[$size..]))
                 }
 
-                /// Reads as much of it as there is. The rest is 0: an old kernel has a
-                /// shorter structure.
+                /// Reads the structure. Missing bytes at its end read as 0, because older
+                /// kernels have shorter structures.
                 pub fn read_padded(bytes: &[u8]) -> $name {
                     let mut whole = [0; $size];
                     let length = bytes.len().min($size);
@@ -104,7 +106,7 @@ macro_rules! layout {
                     <$name>::read(&whole).unwrap_or_default()
                 }
 
-                /// Its bytes. What is between the fields is 0.
+                /// The bytes of the structure. Gaps between the fields are 0.
                 pub fn bytes(&self) -> [u8; $size] {
                     let mut bytes = [0; $size];
                     self.write(&mut bytes);
@@ -126,8 +128,8 @@ macro_rules! layout {
                     let Some(bytes) = bytes.first_chunk_mut::<$size>() else {
                         return;
                     };
-                    // Unlike an index, `split_at_mut` is inlined in a build for size,
-                    // which saves 3 KB in all.
+                    // Not `bytes[$start..]`: only `split_at_mut` is inlined in a build for
+                    // size, which saves 3 KB in total.
                     $(self.$field.write(bytes.split_at_mut($start).1);)*
                 }
             }
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_structure_reads_back_as_it_was_written() {
+    fn a_written_structure_reads_back() {
         let sample = Sample {
             first: 1,
             port: [0, 80],
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_structure_that_is_cut_short_is_not_read() {
+    fn a_truncated_structure_is_not_read() {
         let bytes = Sample::default().bytes();
         for length in 0..Sample::SIZE {
             assert!(Sample::split(&bytes[..length]).is_none(), "{length}");
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_old_kernel_lacks_reads_as_zero() {
+    fn padded_reads_fill_missing_fields_with_zero() {
         let sample = Sample::read_padded(&[[7; 8], [9; 8]].concat()[..8]);
         assert_eq!((sample.first, sample.queue), (7, 0x0707_0707));
         assert_eq!((sample.cookie, sample.signed), (Halves(0), 0));

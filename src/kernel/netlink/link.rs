@@ -10,7 +10,7 @@ use crate::listener::Interface;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 
-/// A request for interfaces, and its answer.
+/// The types of a request for interfaces and of its answer.
 pub const LINK: MessageTypes = MessageTypes {
     request: RTM_GETLINK,
     answer: RTM_NEWLINK,
@@ -28,17 +28,17 @@ layout! {
 
 const IFLA_IFNAME: u16 = 3;
 
-/// How long the name of an interface is remembered.
+/// How long the names of interfaces are remembered.
 const NAMES_LAST: Duration = Duration::from_secs(1);
 
-/// The names of interfaces, by index. An interface can be renamed, and its index
-/// reused. So names are forgotten after [`NAMES_LAST`].
+/// The names of interfaces by index. They are forgotten after a second, because an interface
+/// can be renamed and an index can be reused.
 #[derive(Debug)]
 pub struct Interfaces {
     client: Client,
     names: Vec<(u32, Interface)>,
     /// When the oldest name was read.
-    since: Option<Instant>,
+    oldest: Option<Instant>,
 }
 
 impl Default for Interfaces {
@@ -46,18 +46,18 @@ impl Default for Interfaces {
         Interfaces {
             client: Client::route(),
             names: Vec::new(),
-            since: None,
+            oldest: None,
         }
     }
 }
 
 impl Interfaces {
-    /// The name of the interface with this index. If the name cannot be read or
-    /// printed, it is `if` and the index, as in ss.
+    /// The name of the interface with this index. If the name cannot be read or printed,
+    /// returns `if` and the index, as ss does.
     pub fn name(&mut self, index: u32) -> Interface {
         if self
-            .since
-            .is_some_and(|since| since.elapsed() >= NAMES_LAST)
+            .oldest
+            .is_some_and(|oldest| oldest.elapsed() >= NAMES_LAST)
         {
             self.forget();
         }
@@ -65,7 +65,7 @@ impl Interfaces {
             return *name;
         }
         if self.names.is_empty() {
-            self.since = Some(Instant::now());
+            self.oldest = Some(Instant::now());
         }
         let name = self.ask_name(index);
         let name = name.unwrap_or_else(|_| Interface::from_index(index));
@@ -73,7 +73,7 @@ impl Interfaces {
         name
     }
 
-    /// Asks the kernel for the name. This is rare, so the socket is closed after it.
+    /// Asks the kernel for a name. This is rare, so the socket does not stay open.
     fn ask_name(&mut self, index: u32) -> Result<Interface, AnswerError> {
         let request = IfInfoMsg {
             ifi_index: index,
@@ -92,32 +92,35 @@ impl Interfaces {
         name.ok_or(AnswerError::Unexpected)
     }
 
-    /// Forgets the names, as those of another network namespace.
+    /// Forgets all names. Needed after a change of the network namespace.
     pub fn forget(&mut self) {
         self.names.clear();
     }
 }
 
-/// The name of the interface with this index, in an answer. `None` if the answer is about
-/// another interface, or its name is not an [`Interface`].
+/// The name in an answer about the interface with this index. `None` if the answer is about
+/// another interface, or if the name is not a valid [`Interface`].
 pub fn name_of(index: u32, link: &[u8]) -> Option<Interface> {
-    let (its_index, name) = parse(link)?;
-    (its_index == index).then(|| Interface::new(name)).flatten()
+    let (found_index, name) = parse(link)?;
+    (found_index == index)
+        .then(|| Interface::new(name))
+        .flatten()
 }
 
-/// The index and the name in an answer.
+/// The index and the name of the interface in an answer.
 fn parse(link: &[u8]) -> Option<(u32, &[u8])> {
     let (link, attributes) = IfInfoMsg::split(link)?;
     let name = Attributes(attributes).get(IFLA_IFNAME)?;
     Some((link.ifi_index, name.strip_suffix(b"\0")?))
 }
 
-/// The index of the interface with this name, or with this index after `if`.
+/// The index of the interface with this name. If there is none and `name` is `if` and a number,
+/// that number.
 pub fn interface_index(name: &str) -> Option<u32> {
     let mut found = None;
     let mut take = |link: &[u8]| {
-        let (index, its_name) = parse(link)?;
-        if its_name == name.as_bytes() {
+        let (index, found_name) = parse(link)?;
+        if found_name == name.as_bytes() {
             found = Some(index);
         }
         Some(())
@@ -129,8 +132,8 @@ pub fn interface_index(name: &str) -> Option<u32> {
         &[name.as_bytes(), b"\0"].concat(),
     );
     let answer = Client::route().ask(LINK, Amount::One, &request, &mut take);
-    let of_index = || name.strip_prefix("if")?.parse().ok();
-    answer.ok().and(found).or_else(of_index)
+    let number_in_name = || name.strip_prefix("if")?.parse().ok();
+    answer.ok().and(found).or_else(number_in_name)
 }
 
 #[cfg(test)]
@@ -140,7 +143,7 @@ mod tests {
     const IFLA_TXQLEN: u16 = 13;
 
     #[test]
-    fn an_interface_is_named_only_by_an_answer_about_its_index() {
+    fn only_a_valid_answer_names_an_interface() {
         let link = |index: u32, name: &[u8]| {
             let mut body = vec![0; 16];
             body[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_interfaces_are_forgotten_after_a_while() {
+    fn interface_names_are_forgotten_after_a_second() {
         let mut interfaces = Interfaces::default();
         let no_interface = u32::MAX;
         let unnamed = Interface::from_index(no_interface);
@@ -171,7 +174,7 @@ mod tests {
         let lo = Interface::new(b"lo").unwrap();
         interfaces.names[0].1 = lo;
         assert_eq!(interfaces.name(no_interface), lo);
-        interfaces.since = Instant::now().checked_sub(NAMES_LAST);
+        interfaces.oldest = Instant::now().checked_sub(NAMES_LAST);
         assert_eq!(interfaces.name(no_interface), unnamed);
     }
 }

@@ -1,20 +1,19 @@
-//! The messages of netlink(7): their layout, and which of them make a complete
-//! answer.
+//! The messages of netlink(7): their layout, and the check that an answer is complete.
 //!
-//! Headers and numbers are in the byte order of the machine. Every length in a
-//! message is checked against the bytes that are there before it is used.
+//! Headers and numbers are in the byte order of the machine. Every length in a message is
+//! checked against the size of the buffer before it is used.
 
 use std::fmt;
 use std::io::{self, Read};
 
 use super::layout::{Value, layout};
 
-/// A buffer of this size takes any datagram of a dump whole: the kernel fills
-/// at most 32 KiB less its own overhead (`netlink_recvmsg`).
+/// The size of a buffer that is large enough for any datagram of a dump. The kernel fills at
+/// most 32 KiB minus its own overhead (`netlink_recvmsg`).
 pub const BUFFER_SIZE: usize = 32 * 1024;
 
 layout! {
-    /// `struct nlmsghdr`: what every message starts with.
+    /// `struct nlmsghdr`: the header of a message.
     Header, 16 bytes:
     nlmsg_len: u32 = 0..4,
     nlmsg_type: u16 = 4..6,
@@ -24,7 +23,7 @@ layout! {
 }
 
 layout! {
-    /// `struct nlattr`: what every attribute starts with.
+    /// `struct nlattr`: the header of an attribute.
     AttributeHeader, 4 bytes:
     nla_len: u16 = 0..2,
     nla_type: u16 = 2..4,
@@ -35,7 +34,7 @@ pub(crate) const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_DUMP: u16 = 0x300;
 pub(crate) const NLM_F_DUMP_INTR: u16 = 0x10;
-/// The bits of an attribute's type that are no flag.
+/// The bits of an attribute's type that are not flags.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Why an answer cannot be used.
@@ -44,12 +43,12 @@ pub enum AnswerError {
     /// The request could not be sent, the answer could not be read, or the kernel
     /// answered with this error.
     Io(io::Error),
-    /// It ends in the middle of a message, or it filled the whole buffer.
+    /// The answer ends in the middle of a message, or a datagram filled the whole buffer.
     Truncated,
-    /// It holds a message that belongs to no such answer or cannot be read.
+    /// The answer contains a message that does not belong to it or cannot be read.
     Unexpected,
-    /// The kernel says that the list changed while it was made, so it may lack
-    /// something.
+    /// The kernel reports that the list changed while it was dumped, so the answer may be
+    /// incomplete.
     Interrupted,
 }
 
@@ -81,7 +80,7 @@ pub struct MessageTypes {
 }
 
 impl MessageTypes {
-    /// The same type for both.
+    /// A request whose answer has the same type.
     pub const fn same(kind: u16) -> MessageTypes {
         MessageTypes {
             request: kind,
@@ -93,22 +92,23 @@ impl MessageTypes {
 /// How many messages answer a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// One.
+    /// One message.
     One,
-    /// A list, which a message of its own ends.
+    /// Any number of messages, and a last one that ends the list.
     Dump,
 }
 
-/// What identifies the messages of an answer.
+/// What the messages of an answer must have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
-    /// The type of the messages with a payload.
+    /// The type of the messages that have a payload.
     pub kind: u16,
     /// The sequence number of the request.
     pub sequence: u32,
 }
 
-/// Makes `request` a request of this type and number, with `payload` after its header.
+/// Replaces the contents of `request` with a header of this type and sequence number, and
+/// `payload` after it.
 pub fn write_request(
     request: &mut Vec<u8>,
     kind: u16,
@@ -132,31 +132,32 @@ pub fn write_request(
     request.extend(payload);
 }
 
-/// The kernel fills a datagram while rows fit into a buffer of one of these sizes: a page
-/// or 8 KiB, or if the socket was read with a larger buffer before, 32 KiB (in old kernels
-/// 16).
+/// The possible sizes of the buffer that the kernel fills with the rows of one datagram: a page
+/// or 8 KiB, or if the socket has been read with a larger buffer before, 32 KiB (16 KiB in old
+/// kernels).
 const DATAGRAM_SIZES: [usize; 4] = [4096, 8192, 16 * 1024, 32 * 1024];
-/// At most this much of such a buffer is left by overhead (`SKB_WITH_OVERHEAD`) and by a row
-/// that did not fit.
+/// The most bytes of such a buffer that a full datagram does not use: the kernel's overhead
+/// (`SKB_WITH_OVERHEAD`) and the room that was too small for the next row.
 const MOST_ROOM_LEFT: usize = 768;
 
-/// Whether a datagram of `length` bytes had no room for another row.
+/// Whether a datagram of `length` bytes may have had no room for another row.
 fn is_full(length: usize) -> bool {
     let mut sizes = DATAGRAM_SIZES.into_iter();
     sizes.any(|size| (size - MOST_ROOM_LEFT..size).contains(&length))
 }
 
-/// Reads an answer to its end and passes the payload of each of its messages to `take`,
-/// which returns `None` if it cannot read one. Each read of `answer` must give one
-/// datagram, or fail if there is none.
+/// Reads an answer to its end, and calls `take` with the payload of each message. `take`
+/// returns `None` if it cannot read a payload. Each read of `answer` must return one datagram,
+/// or fail if there is none.
 ///
-/// Returns whether its rows took several datagrams. Between two of them, rows can move. So
-/// the end counts too if the datagram before it had no room for another row: there may have
-/// been more.
+/// Returns whether rows may have moved while they were read, so that some may be missing. That
+/// is so if the rows came in several datagrams. It is also so if the only datagram with rows
+/// was full and the end of the list came in the next one, because a row may have moved away
+/// in between.
 ///
 /// # Errors
-/// If the answer is not complete or not as `expected`. What `take` got until then is
-/// part of a list and must not be used.
+/// If the answer is not complete or not as `expected`. The rows that `take` has received must
+/// then be discarded.
 pub fn read_answer(
     answer: &mut dyn Read,
     buffer: &mut [u8],
@@ -171,7 +172,7 @@ pub fn read_answer(
         let mut datagram = read_datagram(answer, buffer)?;
         let (length, had_rows_before) = (datagram.len(), had_rows);
         while !datagram.is_empty() {
-            let message = Message::take_from(&mut datagram, expected)?;
+            let message = Message::split_off(&mut datagram, expected)?;
             is_interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
             if amount == Amount::Dump && message.kind == NLMSG_DONE {
                 message.check_status()?;
@@ -191,7 +192,8 @@ pub fn read_answer(
     }
 }
 
-/// Reads one datagram. One that fills the buffer may have been longer.
+/// Reads one datagram. A datagram that fills the buffer is an error, because it may have been
+/// longer.
 fn read_datagram<'a>(answer: &mut dyn Read, buffer: &'a mut [u8]) -> Result<&'a [u8], AnswerError> {
     match answer.read(buffer)? {
         0 => Err(AnswerError::Truncated),
@@ -207,8 +209,8 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Takes the first message off `datagram`.
-    fn take_from(datagram: &mut &'a [u8], expected: Expected) -> Result<Message<'a>, AnswerError> {
+    /// Removes the first message from `datagram` and returns it.
+    fn split_off(datagram: &mut &'a [u8], expected: Expected) -> Result<Message<'a>, AnswerError> {
         let bytes = *datagram;
         let message = || {
             let header = Header::read(bytes)?;
@@ -216,7 +218,7 @@ impl<'a> Message<'a> {
             Some((header, length, bytes.get(Header::SIZE..length)?))
         };
         let (header, length, body) = message().ok_or(AnswerError::Truncated)?;
-        // The last message need not be padded.
+        // The padding may be missing after the last message.
         *datagram = bytes.get(aligned(length)..).unwrap_or_default();
         if header.nlmsg_seq != expected.sequence {
             return Err(AnswerError::Unexpected);
@@ -238,7 +240,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Checks the status that `NLMSG_ERROR` and `NLMSG_DONE` start with: 0, or a
+    /// Checks the status at the start of an `NLMSG_ERROR` or `NLMSG_DONE` message: 0 or a
     /// negated errno.
     fn check_status(&self) -> Result<(), AnswerError> {
         match i32::read(self.body) {
@@ -249,14 +251,14 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Attributes: what follows a structure in a message, or is the value of another
-/// attribute.
+/// The attributes that follow a structure in a message, or that are nested in the value of
+/// another attribute.
 #[derive(Clone, Copy, Debug)]
 pub struct Attributes<'a>(pub &'a [u8]);
 
 impl<'a> Attributes<'a> {
-    /// The value of the first attribute of type `kind`. `None` if there is none, or if
-    /// one before it cannot be read.
+    /// The value of the first attribute of type `kind`. `None` if there is none, or if an
+    /// attribute before it cannot be read.
     pub fn get(self, kind: u16) -> Option<&'a [u8]> {
         let mut bytes = self.0;
         loop {
@@ -270,7 +272,8 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// What that attribute starts with. The outer `None` is one that is too short for it.
+    /// The start of the first attribute of type `kind` as a `T`. `Some(None)` if there is no
+    /// such attribute, and `None` if it is too short.
     pub fn read<T: Value>(self, kind: u16) -> Option<Option<T>> {
         match self.get(kind) {
             Some(value) => Some(Some(T::read(value)?)),
@@ -278,14 +281,15 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// What that attribute starts with. `None` also if it is too short for it.
+    /// The start of the first attribute of type `kind` as a `T`. `None` if there is no such
+    /// attribute or if it is too short.
     pub fn number<T: Value>(self, kind: u16) -> Option<T> {
         T::read(self.get(kind)?)
     }
 }
 
 /// An attribute whose value is `number`.
-pub fn attribute_of(kind: u16, number: u32) -> [u8; 8] {
+pub fn number_attribute(kind: u16, number: u32) -> [u8; 8] {
     let mut bytes = [0; 8];
     let header = AttributeHeader {
         nla_len: 8,
@@ -296,8 +300,8 @@ pub fn attribute_of(kind: u16, number: u32) -> [u8; 8] {
     bytes
 }
 
-/// Appends an attribute to a request, which must be aligned. Another can follow a value
-/// only if the value is aligned too.
+/// Appends an attribute to a request. The length of the request must be a multiple of four
+/// bytes. Another attribute can follow only if the length of `value` is one, too.
 pub fn push_attribute(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let header = AttributeHeader {
         nla_len: (AttributeHeader::SIZE + value.len()) as u16,
@@ -307,12 +311,12 @@ pub fn push_attribute(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
     request.extend(value);
 }
 
-/// The text in an attribute, without the zero that ends it.
+/// The text in the value of an attribute, without its terminating zero.
 pub fn without_zero(value: &[u8]) -> &[u8] {
     value.strip_suffix(b"\0").unwrap_or(value)
 }
 
-/// Messages and attributes start at multiples of four bytes.
+/// The offset of the next message or attribute after `length` bytes: a multiple of four.
 fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
 }
@@ -321,7 +325,7 @@ fn aligned(length: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// The bytes that netlink(7) describes: the flags are those of a dump.
+    /// The bytes are written out as netlink(7) describes them. The flags are those of a dump.
     #[test]
     fn a_request_starts_with_its_header() {
         let mut request = vec![1; 7];
@@ -338,11 +342,11 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_found_after_others_that_need_padding() {
+    fn an_attribute_is_found_after_a_padded_one() {
         let mut bytes = Vec::new();
         push_attribute(&mut bytes, 8, &[0]);
         bytes.resize(8, 0);
-        bytes.extend(attribute_of(NLA_TYPE_MASK + 1 + 11, 7));
+        bytes.extend(number_attribute(NLA_TYPE_MASK + 1 + 11, 7));
         let attributes = Attributes(&bytes);
         assert_eq!(attributes.get(8), Some(&[0][..]));
         assert_eq!(attributes.number::<u32>(11), Some(7));

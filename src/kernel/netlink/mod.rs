@@ -1,13 +1,14 @@
-//! netlink(7): how the kernel is asked, and what it says.
+//! netlink(7): sending requests to the kernel, and decoding its answers.
 //!
-//! - [`client`] asks and reads whole answers, which [`message`] makes of datagrams.
-//! - [`layout`] is how a structure of the kernel is written down.
-//! - [`sock_diag`] is what all lists of sockets share. [`diag`] lists those of IP, with
-//!   [`tcp_info`]; [`unix_diag`], [`packet_diag`], [`netlink_diag`] and [`vsock_diag`]
-//!   list the others.
-//! - [`bytecode`] tells inet_diag which sockets to list.
-//! - [`link`] knows the names of interfaces. [`route`] tells whether an address is this
-//!   network namespace's own.
+//! - [`client`] sends requests and reads answers. [`message`] checks that an answer is
+//!   complete, and splits it into messages and attributes.
+//! - [`layout`] turns a structure of the kernel's headers into a struct.
+//! - [`sock_diag`] has what the lists of all kinds of sockets share. [`diag`] and [`tcp_info`]
+//!   decode IP sockets, and [`unix_diag`], [`packet_diag`], [`netlink_diag`] and
+//!   [`vsock_diag`] the others.
+//! - [`bytecode`] builds the programs that select sockets in the kernel.
+//! - [`link`] looks up the names of interfaces. [`route`] finds out whether an address belongs
+//!   to this network namespace.
 
 pub mod bytecode;
 pub mod client;

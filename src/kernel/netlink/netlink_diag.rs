@@ -1,4 +1,4 @@
-//! netlink_diag of sock_diag(7): the sockets of netlink itself (`linux/netlink_diag.h`).
+//! netlink_diag of sock_diag(7): netlink sockets (`linux/netlink_diag.h`).
 
 use super::layout::{Halves, layout};
 use super::message::Attributes;
@@ -14,13 +14,13 @@ layout! {
     ndiag_cookie: Halves = 12..20,
 }
 
-/// The `sdiag_protocol` that stands for every protocol of netlink.
+/// The `sdiag_protocol` that asks for the sockets of every netlink protocol.
 pub const NDIAG_PROTO_ALL: u8 = 255;
 
-// What `ndiag_show` asks for.
+// The bits of `ndiag_show`. Each asks for an attribute.
 /// The memory of the socket.
 pub const NDIAG_SHOW_MEMINFO: u32 = 1;
-/// The groups that the socket has joined.
+/// The multicast groups that the socket has joined.
 pub const NDIAG_SHOW_GROUPS: u32 = 2;
 
 layout! {
@@ -37,25 +37,26 @@ layout! {
     ndiag_cookie: Halves = 20..28,
 }
 
-/// The `ndiag_state` of a socket that is connected (`NETLINK_CONNECTED` of the kernel).
+/// The `ndiag_state` of a connected socket.
 pub const NETLINK_CONNECTED: u8 = 1;
 
 const NETLINK_DIAG_MEMINFO: u16 = 0;
 const NETLINK_DIAG_GROUPS: u16 = 1;
 
-/// A row, and what its attributes say.
+/// A row with its attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct NetlinkDiagRow<'a> {
-    /// The row itself.
+    /// The fixed part of the row.
     pub message: NetlinkDiagMsg,
     /// The memory of the socket.
     pub memory: Option<SkMeminfo<'a>>,
-    /// The first 32 groups, a bit for each that the socket has joined.
+    /// The first 32 multicast groups, one bit for each. The bit is set if the socket has joined
+    /// the group.
     pub groups: Option<u32>,
 }
 
 impl<'a> NetlinkDiagRow<'a> {
-    /// `None` if it cannot be read.
+    /// Parses a row. `None` if the row or the memory of the socket is too short.
     pub fn parse(bytes: &'a [u8]) -> Option<NetlinkDiagRow<'a>> {
         let (message, attributes) = NetlinkDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);

@@ -14,12 +14,12 @@ layout! {
     pdiag_cookie: Halves = 12..20,
 }
 
-// What `pdiag_show` asks for.
-/// [`PacketDiagInfo`], and the owner.
+// The bits of `pdiag_show`. Each asks for attributes.
+/// The settings of the socket ([`PacketDiagInfo`]) and its owner.
 pub const PACKET_SHOW_INFO: u32 = 1;
-/// The rings that are shared with the process.
+/// The rings that the kernel shares with the process.
 pub const PACKET_SHOW_RING_CFG: u32 = 4;
-/// The group that shares the packets.
+/// The fanout group of the socket, whose sockets share the packets.
 pub const PACKET_SHOW_FANOUT: u32 = 8;
 /// The memory of the socket.
 pub const PACKET_SHOW_MEMINFO: u32 = 16;
@@ -64,28 +64,29 @@ layout! {
     pdr_features: u32 = 24..28,
 }
 
-/// A row, and what its attributes say.
+/// A row with its attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketDiagRow<'a> {
-    /// The row itself.
+    /// The fixed part of the row.
     pub message: PacketDiagMsg,
     /// The memory of the socket.
     pub memory: SkMeminfo<'a>,
-    /// How the socket is set up.
+    /// The settings of the socket.
     pub info: Option<PacketDiagInfo>,
     /// The user id of the owner.
     pub uid: Option<u32>,
-    /// The ring for packets that arrive.
+    /// The ring for received packets.
     pub rx_ring: Option<PacketDiagRing>,
-    /// The ring for packets to be sent.
+    /// The ring for packets to send.
     pub tx_ring: Option<PacketDiagRing>,
-    /// The number of the group that shares the packets in the low 16 bits, and how it
-    /// shares them in the high ones.
+    /// The fanout group: its number in the low 16 bits, and the way it distributes packets in
+    /// the high 16 bits.
     pub fanout: Option<u32>,
 }
 
 impl<'a> PacketDiagRow<'a> {
-    /// `None` if it cannot be read, or does not have the memory of the socket.
+    /// Parses a row. `None` if the row or one of its attributes is too short, or if the memory
+    /// of the socket is missing.
     pub fn parse(bytes: &'a [u8]) -> Option<PacketDiagRow<'a>> {
         let (message, attributes) = PacketDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);

@@ -1,5 +1,5 @@
-//! rtnetlink(7): whether an address is this network namespace's own, and whether it
-//! belongs to an interface.
+//! rtnetlink(7): finds out whether an address belongs to this network namespace or to an
+//! interface.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::client::Client;
 use super::layout::layout;
 use super::link::interface_index;
-use super::message::{Amount, AnswerError, Attributes, MessageTypes, attribute_of, push_attribute};
+use super::message::{
+    Amount, AnswerError, Attributes, MessageTypes, number_attribute, push_attribute,
+};
 use crate::kernel::proc::file::read_some;
 use crate::kernel::socket::{AF_INET, AF_INET6};
 use crate::listener::Protocol;
@@ -65,8 +67,8 @@ layout! {
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
-/// Whether a socket can be bound to any address of this one's family, also to one that
-/// is not, or not yet, its own.
+/// Whether a socket can be bound to any address of the family of `address`, even to one that
+/// does not belong to this network namespace (`ip_nonlocal_bind`).
 pub fn binds_any(address: IpAddr) -> bool {
     let setting = match address {
         IpAddr::V4(_) => "/proc/sys/net/ipv4/ip_nonlocal_bind",
@@ -76,12 +78,13 @@ pub fn binds_any(address: IpAddr) -> bool {
     setting.is_ok_and(|setting| setting.starts_with(b"1"))
 }
 
-/// Whether `address` is this network namespace's own, so that a socket of `protocol` can
-/// be bound to it. UDP can be bound to a broadcast or multicast address too. True where
-/// the kernel does not tell.
+/// Whether `address` belongs to this network namespace, so that a socket of `protocol` can be
+/// bound to it. UDP can be bound to broadcast and multicast addresses, too. True if the kernel
+/// does not answer.
 pub fn is_own(address: IpAddr, protocol: Protocol) -> bool {
     let is_udp = protocol == Protocol::Udp;
-    // These need no route. Routes know the broadcast address of a network.
+    // No route is needed to bind to these. The broadcast address of a network is looked up
+    // below, because it has a route.
     if address.is_loopback()
         || address.is_unspecified()
         || is_udp && (address.is_multicast() || address == Ipv4Addr::BROADCAST)
@@ -91,33 +94,35 @@ pub fn is_own(address: IpAddr, protocol: Protocol) -> bool {
     belongs(&mut Client::route(), address, protocol, None).unwrap_or(true)
 }
 
-/// Whether a connection or datagram of this network namespace to `address` finds a socket
-/// that is bound to the interface with this name. `None` if the kernel does not tell.
+/// Whether a connection or datagram from this network namespace to `address` reaches a socket
+/// that is bound to `interface`. `None` if the kernel does not answer.
 ///
-/// What is sent to an own address passes through `lo`, but the kernel looks for a socket as
-/// if it had come in through the interface that has the address.
+/// Packets to a local address pass through `lo`, but the kernel looks up the socket as if they
+/// had arrived on the interface that has the address.
 pub fn reaches(address: IpAddr, protocol: Protocol, interface: &str) -> Option<bool> {
     let interface = interface_index(interface)?;
     let client = &mut Client::route();
-    // A link-local address can belong to several interfaces. The sender chooses one.
+    // A link-local address can belong to several interfaces, and the sender chooses one. So a
+    // route lookup without an interface proves nothing.
     let needs_scope = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     if !needs_scope
         && let Ok((RTN_LOCAL, owner)) = ask_route(client, address, RTM_F_FIB_MATCH, None)
-        // Before Linux 4.14, `lo` was named in place of the owner.
+        // Before Linux 4.14, the route named `lo` instead of the interface with the address.
         && (owner != LOOPBACK_IFINDEX || address.is_loopback())
     {
         return Some(owner == interface);
     }
-    // The address may belong to a VRF, whose routes are found only from its interfaces.
+    // The address may belong to a VRF, whose routes are only used from its own interfaces.
     belongs(client, address, protocol, Some(interface))
 }
 
-/// Whether `address` belongs to this interface, or to any. A VRF has the addresses of its
-/// interfaces. `None` if the kernel does not tell.
+/// Whether `address` belongs to `interface`, or without one, to any interface. A VRF has the
+/// addresses of its interfaces. `None` if the kernel does not answer.
 ///
-/// It takes both the route and the list of addresses to say no. Only a route tells that a
-/// whole network is local. But rules may find another route to an own address than the
-/// local one, a VRF has routes of its own, and gVisor calls every route a unicast one.
+/// The answer is no only if neither the route nor the list of addresses says yes. The list is
+/// not enough, because a whole network can be local through a route. The route is not enough,
+/// either: rules may lead to another route than the local one, a VRF has routes of its own,
+/// and gVisor reports every route as a unicast one.
 fn belongs(
     client: &mut Client,
     address: IpAddr,
@@ -132,8 +137,8 @@ fn belongs(
     match ask_route(client, address, 0, interface) {
         Ok((kind, _)) if (RTN_LOCAL..=last).contains(&kind) => return Some(true),
         Ok(_) => {}
-        // There is no route, or one that says so: unreachable, a blackhole, prohibited. Or
-        // the interface is gone.
+        // There is no route, or its type is unreachable, blackhole or prohibit. Or the
+        // interface is gone.
         Err(AnswerError::Io(error))
             if error.raw_os_error() == Some(ENODEV)
                 || matches!(
@@ -155,8 +160,8 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The type of the route to an address, and the index of its interface, or 0. If an
-/// interface is given, the route is one of a sender that is bound to it.
+/// The type of the route to `address`, and the index of its interface or 0. With `interface`,
+/// looks up the route of a sender that is bound to that interface.
 fn ask_route(
     client: &mut Client,
     address: IpAddr,
@@ -176,7 +181,7 @@ fn ask_route(
     let mut request = message.bytes().to_vec();
     push_attribute(&mut request, RTA_DST, &octets);
     if let Some(interface) = interface {
-        request.extend(attribute_of(RTA_OIF, interface));
+        request.extend(number_attribute(RTA_OIF, interface));
     }
     let mut found = (0, 0);
     let mut take = |route: &[u8]| {
@@ -189,7 +194,8 @@ fn ask_route(
     Ok(found)
 }
 
-/// Whether this interface, or any, has this address.
+/// Whether the address in `octets` is in the address list of `interface`, or without one, of
+/// any interface.
 fn is_listed(
     client: &mut Client,
     octets: &[u8],
@@ -198,9 +204,9 @@ fn is_listed(
     let mut is_listed = false;
     let mut take = |row: &[u8]| {
         let (row, attributes) = IfAddrMsg::split(row)?;
-        let is_it = |kind| Attributes(attributes).get(kind) == Some(octets);
+        let matches = |kind| Attributes(attributes).get(kind) == Some(octets);
         is_listed |= interface.is_none_or(|index| index == row.ifa_index)
-            && (is_it(IFA_LOCAL) || is_it(IFA_ADDRESS));
+            && (matches(IFA_LOCAL) || matches(IFA_ADDRESS));
         Some(())
     };
     let request = IfAddrMsg::default().bytes();

@@ -1,11 +1,12 @@
-//! sock_diag(7): what the lists of all families of sockets have in common.
+//! sock_diag(7): what the lists of all socket families have in common, and the requests whose
+//! rows are not read.
 
 use super::layout::{Halves, Value as _, layout};
 
-/// The type of a request for sockets of one family, and of the rows that answer it.
+/// The type of a request for the sockets of one family, and of the rows that answer it.
 pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
-/// The indices of the numbers in [`SkMeminfo`] (`linux/sock_diag.h`).
+/// The index of a number in [`SkMeminfo`] (`SK_MEMINFO_*` of `linux/sock_diag.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum SkMeminfoIndex {
@@ -20,29 +21,29 @@ pub enum SkMeminfoIndex {
     Drops,
 }
 
-/// The memory of a socket: an array of numbers. Every family has an attribute with it.
+/// The memory of a socket: an array of 32-bit numbers. Every family has an attribute for it.
 #[derive(Clone, Copy, Debug)]
 pub struct SkMeminfo<'a>(&'a [u8]);
 
 impl<'a> SkMeminfo<'a> {
-    /// The array in the value of an attribute. `None` if it is cut short: the oldest
-    /// kernels that have it list the numbers up to `Optmem`.
+    /// Reads the value of an attribute. `None` if it ends before `Optmem`, the last number that
+    /// the oldest kernels report.
     pub fn read(value: &'a [u8]) -> Option<SkMeminfo<'a>> {
         let memory = SkMeminfo(value);
         memory.get(SkMeminfoIndex::Optmem).map(|_| memory)
     }
 
-    /// One of the numbers. `None` if the kernel is too old to have it.
+    /// The number at `index`. `None` if the kernel is too old to report it.
     pub fn get(self, index: SkMeminfoIndex) -> Option<u32> {
         u32::read(self.0.get(4 * index as usize..)?)
     }
 
-    /// The bytes that wait to be read.
+    /// The bytes waiting to be read.
     pub fn rmem_alloc(self) -> u32 {
         self.get(SkMeminfoIndex::RmemAlloc).unwrap_or(0)
     }
 
-    /// The bytes that wait to be sent.
+    /// The bytes waiting to be sent.
     pub fn wmem_alloc(self) -> u32 {
         self.get(SkMeminfoIndex::WmemAlloc).unwrap_or(0)
     }

@@ -1,7 +1,8 @@
-//! What a protocol says of a socket in a row of inet_diag: `tcp_info` and its kind.
+//! The details of a socket that its protocol adds to a row of inet_diag: `tcp_info` and similar
+//! structures.
 //!
-//! The kernel appends fields to these structures as it learns more. An old kernel's are
-//! shorter, so they are read with `read_padded`.
+//! Newer kernels append fields to these structures. They are read with `read_padded`, because
+//! those of an older kernel are shorter.
 
 use super::layout::layout;
 use super::message::{Attributes, without_zero};
@@ -68,17 +69,17 @@ layout! {
 }
 
 // The bits of `tcpi_options`.
-/// Timestamps.
+/// The connection uses timestamps.
 pub const TCPI_OPT_TIMESTAMPS: u8 = 1;
-/// Selective acknowledgements.
+/// The connection uses selective acknowledgements.
 pub const TCPI_OPT_SACK: u8 = 2;
-/// Scaled windows.
+/// The connection uses window scaling.
 pub const TCPI_OPT_WSCALE: u8 = 4;
-/// Explicit congestion notification was agreed upon.
+/// The connection has negotiated explicit congestion notification (ECN).
 pub const TCPI_OPT_ECN: u8 = 8;
-/// A packet with such a notification was seen.
+/// A packet with ECN bits was received.
 pub const TCPI_OPT_ECN_SEEN: u8 = 16;
-/// The SYN had data, and they were acknowledged.
+/// The data in the SYN was acknowledged.
 pub const TCPI_OPT_SYN_DATA: u8 = 32;
 
 layout! {
@@ -101,7 +102,7 @@ layout! {
 }
 
 impl TcpBbrInfo {
-    /// The bandwidth in bytes per second, which is in two halves.
+    /// The bandwidth in bytes per second.
     pub fn bandwidth(&self) -> u64 {
         u64::from(self.bbr_bw_hi) << 32 | u64::from(self.bbr_bw_lo)
     }
@@ -123,31 +124,31 @@ layout! {
     mptcpi_rcv_nxt: u64 = 32..40,
 }
 
-/// The bit of `mptcpi_flags` that says that the connection fell back to TCP.
+/// The bit of `mptcpi_flags` for a connection that has fallen back to TCP.
 pub const MPTCP_INFO_FLAG_FALLBACK: u32 = 1;
-/// The bit of `mptcpi_flags` that says that the peer's key is known.
+/// The bit of `mptcpi_flags` for a connection that has received the key of the peer.
 pub const MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED: u32 = 2;
 
 const INET_ULP_INFO_NAME: u16 = 1;
 const INET_ULP_INFO_TLS: u16 = 2;
 const INET_ULP_INFO_MPTCP: u16 = 3;
 
-/// What is put on top of TCP: an upper layer protocol, in attributes of its own.
+/// The nested attributes of an upper layer protocol, which is layered on top of TCP.
 #[derive(Clone, Copy, Debug)]
 pub struct UlpInfo<'a>(pub Attributes<'a>);
 
 impl<'a> UlpInfo<'a> {
-    /// Its name.
+    /// The name of the protocol.
     pub fn name(self) -> Option<&'a [u8]> {
         self.0.get(INET_ULP_INFO_NAME).map(without_zero)
     }
 
-    /// Whether it is TLS.
+    /// Whether the protocol is TLS.
     pub fn is_tls(self) -> bool {
         self.0.get(INET_ULP_INFO_TLS).is_some()
     }
 
-    /// What Multipath TCP says of the socket, if the socket is a part of it.
+    /// The details of Multipath TCP, if the socket is a subflow of such a connection.
     pub fn subflow(self) -> Option<MptcpSubflow<'a>> {
         Some(MptcpSubflow(Attributes(self.0.get(INET_ULP_INFO_MPTCP)?)))
     }
@@ -163,8 +164,8 @@ const MPTCP_SUBFLOW_ATTR_FLAGS: u16 = 8;
 const MPTCP_SUBFLOW_ATTR_ID_REM: u16 = 9;
 const MPTCP_SUBFLOW_ATTR_ID_LOC: u16 = 10;
 
-/// A socket that is a part of Multipath TCP, by the kernel's names. Each number is
-/// `None` if the kernel does not say it.
+/// The details of a Multipath TCP subflow, under the kernel's names. A number is `None` if the
+/// kernel does not report it.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct MptcpSubflow<'a>(Attributes<'a>);

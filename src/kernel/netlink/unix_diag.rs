@@ -15,14 +15,14 @@ layout! {
     udiag_cookie: Halves = 16..24,
 }
 
-// What `udiag_show` asks for.
+// The bits of `udiag_show`. Each asks for an attribute.
 /// The name of the socket.
 pub const UDIAG_SHOW_NAME: u32 = 1;
-/// The file that the name stands for.
+/// The file that the socket is bound to.
 pub const UDIAG_SHOW_VFS: u32 = 2;
 /// The inode of the peer.
 pub const UDIAG_SHOW_PEER: u32 = 4;
-/// The inodes of the connections that wait to be accepted.
+/// The inodes of the connections waiting to be accepted.
 pub const UDIAG_SHOW_ICONS: u32 = 8;
 /// The lengths of the queues.
 pub const UDIAG_SHOW_RQLEN: u32 = 16;
@@ -48,7 +48,7 @@ const UNIX_DIAG_MEMINFO: u16 = 5;
 const UNIX_DIAG_SHUTDOWN: u16 = 6;
 
 layout! {
-    /// `struct unix_diag_vfs`: the file that a name stands for.
+    /// `struct unix_diag_vfs`: the file that a socket is bound to.
     UnixDiagVfs, 8 bytes:
     udiag_vfs_ino: u32 = 0..4,
     udiag_vfs_dev: u32 = 4..8,
@@ -61,14 +61,14 @@ layout! {
     udiag_wqueue: u32 = 4..8,
 }
 
-/// A row, and what its attributes say.
+/// A row with its attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct UnixDiagRow<'a> {
-    /// The row itself.
+    /// The fixed part of the row.
     pub message: UnixDiagMsg,
-    /// A path, or bytes that start with a zero.
+    /// The name of the socket: a path, or an abstract name, which starts with a zero byte.
     pub name: Option<&'a [u8]>,
-    /// The file that the name stands for.
+    /// The file that the socket is bound to.
     pub vfs: Option<UnixDiagVfs>,
     /// The inode of the peer.
     pub peer: Option<u32>,
@@ -76,13 +76,13 @@ pub struct UnixDiagRow<'a> {
     pub rqlen: Option<UnixDiagRqlen>,
     /// The memory of the socket.
     pub memory: Option<SkMeminfo<'a>>,
-    /// The directions that are shut down, a bit each.
+    /// The directions that are shut down, one bit for each.
     pub shutdown: Option<u8>,
     icons: Option<&'a [u8]>,
 }
 
 impl<'a> UnixDiagRow<'a> {
-    /// `None` if it cannot be read.
+    /// Parses a row. `None` if the row or one of its attributes is too short.
     pub fn parse(bytes: &'a [u8]) -> Option<UnixDiagRow<'a>> {
         let (message, attributes) = UnixDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);
@@ -102,7 +102,8 @@ impl<'a> UnixDiagRow<'a> {
         })
     }
 
-    /// The inodes of the connections that wait to be accepted, if the kernel says.
+    /// The inodes of the connections waiting to be accepted. `None` if the row does not include
+    /// them.
     pub fn icons(&self) -> Option<impl Iterator<Item = u32> + use<'a>> {
         let inodes = self.icons?.chunks_exact(4);
         Some(inodes.filter_map(u32::read))
