@@ -1,13 +1,11 @@
-//! The four tables of `/proc/net` as a source: which are read, and when what they
-//! list is complete.
+//! Reads the four tables of `/proc/net`: decides which ones to read, and how far.
 //!
-//! - [`table`] reads one of them, and knows which must be there.
-//! - [`crate::kernel::proc::scan`] makes lines of bytes.
-//! - [`crate::kernel::proc::row`] makes sockets of lines.
+//! - [`table`] reads one table and knows which tables must exist.
+//! - [`crate::kernel::proc::scan`] splits bytes into lines.
+//! - [`crate::kernel::proc::row`] parses lines into sockets.
 //! - [`crate::kernel::proc::sockstat`] counts sockets without reading a table.
 //!
-//! Which source answers instead when the tables cannot be read is decided in
-//! [`crate::source`].
+//! [`crate::source`] decides which source answers if the tables cannot be read.
 
 mod table;
 
@@ -23,29 +21,31 @@ use crate::snapshot::Snapshot;
 pub use table::ProcError;
 use table::{Order, TableFile, Trust};
 
-/// The files `tcp`, `tcp6`, `udp` and `udp6` below one directory.
+/// The files `tcp`, `tcp6`, `udp` and `udp6` in one directory.
 #[derive(Debug)]
 pub struct ProcNet {
     files: [TableFile; 4],
     sockstat: Sockstat,
-    /// No listener stood behind a connection so far. The kernel lists listeners
-    /// first (its `proc_net_tcp` document says so); gVisor does not.
+    /// Whether every listener so far came before all connections of its table. The kernel
+    /// lists listeners first (its `proc_net_tcp` document says so); gVisor does not.
     listeners_first: bool,
     /// The tables whose file took several reads the last time.
     split: Tables,
-    /// Where the files may be, if they are not where they are now.
+    /// Another directory to try if the files are not found in the current one.
     elsewhere: Option<PathBuf>,
     scanner: Scanner,
 }
 
 impl ProcNet {
-    /// The tables below `proc_root/net`. Those that `is_wanted` names are read,
-    /// and `tcp` always: it tells a kernel without listeners from one that shows
-    /// none.
+    /// The tables in `proc_root/net`. Reads those for which `is_wanted` is true. `tcp` is
+    /// always read: if even `tcp` is missing, an empty answer proves nothing.
     pub fn new(proc_root: &Path, is_wanted: impl Fn(SocketTable) -> bool) -> ProcNet {
         let net = proc_root.join("net");
-        let file =
-            |table: SocketTable| TableFile::new(table, net.join(table.name()), is_wanted(table));
+        let file = |table: SocketTable| {
+            let mut file = TableFile::new(table, net.join(table.name()));
+            file.is_wanted = is_wanted(table);
+            file
+        };
         // A `/proc` that is mounted with `subset=pid` has no `net`.
         let elsewhere = place::is_own(proc_root).then(|| proc_root.join("self/net"));
         ProcNet {
@@ -58,22 +58,22 @@ impl ProcNet {
         }
     }
 
-    /// Limits the size of each table. One with more `bytes` is an error.
+    /// Limits the size of each table. A table of this many `bytes` or more is an error.
     pub fn limit(&mut self, bytes: u64) {
         self.files
             .iter_mut()
             .for_each(|file| file.most_bytes = bytes);
     }
 
-    /// Another source has these listeners. So their tables exist, and a failure
-    /// to read one of them is an error from now on.
+    /// Requires the tables of these listeners, which another source found. The tables exist,
+    /// so from now on it is an error if one of them cannot be read.
     pub fn require_tables_of(&mut self, listeners: &Snapshot) {
         for file in &mut self.files {
             file.exists |= listeners.has_any(file.table);
         }
     }
 
-    /// What the tables may hold that is missing from the last read.
+    /// The tables that may hold more listeners than the last read found.
     pub fn gaps(&self) -> Vec<TableGap> {
         self.files.iter().filter_map(TableFile::gap).collect()
     }
@@ -83,10 +83,10 @@ impl ProcNet {
         self.split
     }
 
-    /// Appends every listener of the tables to `listeners`, in their order.
+    /// Appends every listener of the tables to `listeners`, in the order of the rows.
     ///
-    /// A caller that polls again passes the listeners that are `known`. That is
-    /// cheaper, but an open may be seen one poll later: see `Trust::Counts`.
+    /// A caller that polls again passes the listeners that are `known`. Reading is then
+    /// cheaper, but a new listener may be found one poll later: see `Trust::Counts`.
     ///
     /// # Errors
     /// If `tcp`, or another table that must exist, cannot be read or understood.
@@ -96,29 +96,29 @@ impl ProcNet {
         known: Option<&Snapshot>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), ProcError> {
-        let before = listeners.len();
+        let start = listeners.len();
         let trusted_order = self.listeners_first;
         let mut result = self.read_files(known, listeners);
         if result.as_ref().is_err_and(ProcError::is_not_found) && self.move_elsewhere() {
-            listeners.truncate(before);
-            let also = self.read_files(known, listeners);
-            if also.is_err() {
+            listeners.truncate(start);
+            let retried = self.read_files(known, listeners);
+            if retried.is_err() {
                 self.move_elsewhere();
             } else {
-                result = also;
+                result = retried;
             }
         }
         result?;
         if trusted_order != self.listeners_first {
-            // The order did not hold. Files that were read before that was known
-            // may lack listeners.
-            listeners.truncate(before);
+            // This read found a listener after a connection. Files that were read before
+            // that may have been cut at their first connection.
+            listeners.truncate(start);
             self.read_files(known, listeners)?;
         }
         Ok(())
     }
 
-    /// Looks for the files where they may also be. False if they can be nowhere else.
+    /// Switches to the other directory. False if there is none.
     fn move_elsewhere(&mut self) -> bool {
         let Some(net) = self.elsewhere.take() else {
             return false;
@@ -142,7 +142,12 @@ impl ProcNet {
             if !file.is_wanted && !file.is_required() {
                 continue;
             }
-            let trust = file.trust(&in_use, self.listeners_first, known.is_some());
+            let trust = match known {
+                _ if !in_use.is_readable => Trust::Nothing,
+                _ if !self.listeners_first => Trust::FullReads,
+                None => Trust::Order,
+                Some(_) => Trust::Counts,
+            };
             let is_empty =
                 |known: &Snapshot| in_use.is_zero(file.table) && !known.has_any(file.table);
             if trust == Trust::Counts && known.is_some_and(is_empty) {
@@ -219,24 +224,32 @@ mod tests {
     }
 
     #[test]
-    fn a_tcp_of_zero_bytes_is_an_error_and_an_empty_tcp6_is_none() {
+    fn an_empty_tcp_file_is_an_error() {
         let proc = proc_with(&[("tcp", "")]);
         assert!(ports(&mut source(&proc)).unwrap_err().contains("is empty"));
+    }
+
+    #[test]
+    fn an_empty_tcp6_file_has_no_listeners() {
         let proc = proc_with(&[("tcp", HEADER), ("tcp6", "")]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![]));
     }
 
     #[test]
-    fn a_broken_row_is_skipped_and_a_table_of_only_broken_rows_is_an_error() {
+    fn broken_rows_are_skipped() {
         let proc = proc_with(&[("tcp", &table(&[BROKEN, SSH, BROKEN]))]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![22]));
+    }
+
+    #[test]
+    fn a_table_of_only_broken_rows_is_an_error() {
         let proc = proc_with(&[("tcp", &table(&[BROKEN, BROKEN]))]);
         let error = ports(&mut source(&proc)).unwrap_err();
         assert!(error.ends_with("no row can be read; the first: not hexadecimal"));
     }
 
     #[test]
-    fn an_overlong_row_is_skipped_and_counted() {
+    fn an_overlong_row_counts_as_skipped() {
         let long = SSH.replace(" 1603 ", &" ".repeat(10_000));
         let proc = proc_with(&[("tcp", &table(&[&long, SSH]))]);
         let mut source = source(&proc);
@@ -245,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_place_of_a_table_is_an_error_not_an_empty_table() {
+    fn a_directory_instead_of_a_table_is_an_error() {
         let proc = proc_with(&[]);
         fs::create_dir(proc.path().join("net/tcp")).unwrap();
         let error = ports(&mut source(&proc)).unwrap_err();
@@ -263,10 +276,10 @@ mod tests {
         assert!(error.ends_with("net/tcp: file too large"), "{error}");
     }
 
-    /// Only what is forbidden is left out, which the tests of the program show;
-    /// an error that may pass is no reason to answer for less.
+    /// An error that may pass fails the poll. The tests of the program show that a forbidden
+    /// table is left out.
     #[test]
-    fn an_optional_table_that_fails_for_another_reason_is_an_error() {
+    fn optional_tables_may_only_be_absent_or_forbidden() {
         let proc = proc_with(&[("tcp", &table(&[SSH]))]);
         fs::create_dir(proc.path().join("net/tcp6")).unwrap();
         let error = ports(&mut source(&proc)).unwrap_err();
@@ -300,12 +313,20 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_not_wanted_is_not_read_but_tcp_is() {
+    fn unwanted_tables_are_not_read() {
         let proc = proc_with(&[("tcp", &table(&[SSH])), ("udp", HEADER)]);
         fs::create_dir(proc.path().join("net/tcp6")).unwrap();
         let only_udp = |table: SocketTable| table.protocol == Protocol::Udp;
         let mut source = ProcNet::new(proc.path(), only_udp);
         assert_eq!(ports(&mut source), Ok(vec![]), "tcp6 was not touched");
+    }
+
+    #[test]
+    fn tcp_must_be_readable_even_if_unwanted() {
+        let proc = proc_with(&[("tcp", &table(&[SSH])), ("udp", HEADER)]);
+        let only_udp = |table: SocketTable| table.protocol == Protocol::Udp;
+        let mut source = ProcNet::new(proc.path(), only_udp);
+        assert_eq!(ports(&mut source), Ok(vec![]));
         fs::remove_file(proc.path().join("net/tcp")).unwrap();
         assert!(ports(&mut source).is_err());
     }
@@ -315,8 +336,7 @@ mod tests {
     const SOCKSTAT: &str = "TCP: inuse 9 orphan 0\nUDP: inuse 9 mem 0\n";
     const WEB: &str = "   9: 00000000:0050 00000000:0000 0A 00000000:00000000\n";
 
-    /// More than one read of connections, so that what follows is not read
-    /// unless someone reads on.
+    /// So many connections that rows after them are not in the first read.
     fn many_connections() -> String {
         CONNECTION.repeat(1000)
     }
@@ -333,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_last_poll_needed_is_what_the_next_one_reads_at_first() {
+    fn the_last_poll_sets_the_size_of_the_first_read() {
         let many = many_connections();
         let two = table(&[SSH, WEB, &many]);
         let proc = proc_with(&[("tcp", &two), ("sockstat", SOCKSTAT)]);
@@ -349,7 +369,7 @@ mod tests {
             assert_eq!(count(&mut source), 2);
             assert_eq!(source.files[0].bytes_to_connection, needed);
         }
-        // More than that, and less, are found all the same.
+        // The size of the first read does not limit what is found.
         for listeners in [&[SSH, WEB, WEB, SSH, WEB][..], &[SSH], &[]] {
             let rows = [listeners, &[&many]].concat();
             fs::write(proc.path().join("net/tcp"), table(&rows)).unwrap();
@@ -368,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_behind_a_connection_has_all_tables_read_to_their_end_from_then_on() {
+    fn tables_are_read_to_the_end_once_the_order_broke() {
         let many = many_connections();
         let mixed = table(&[SSH, CONNECTION, SSH, &many, WEB]);
         let proc = proc_with(&[("tcp", &mixed), ("sockstat", SOCKSTAT)]);
@@ -380,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_read_before_the_order_showed_to_be_none_is_read_again() {
+    fn tables_read_before_the_order_broke_are_read_again() {
         let many = many_connections();
         let proc = proc_with(&[
             ("tcp", &table(&[SSH, &many, WEB])),
@@ -391,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_whose_listeners_another_source_knows_is_never_absent() {
+    fn a_table_known_from_another_source_must_exist() {
         let proc = proc_with(&[("tcp", HEADER)]);
         let mut source = source(&proc);
         assert_eq!(ports(&mut source), Ok(vec![]));
@@ -429,10 +449,15 @@ mod tests {
     }
 
     #[test]
-    fn a_last_row_without_newline_counts_if_enough_of_it_is_there() {
+    fn the_last_row_needs_no_newline() {
         let tcp = table(&[SSH, CONNECTION]);
         let proc = proc_with(&[("tcp", tcp.trim_end())]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![22]));
+    }
+
+    #[test]
+    fn a_row_that_ends_in_its_state_is_an_error() {
+        let tcp = table(&[SSH, CONNECTION]);
         let cut_in_state = &tcp[..tcp.len() - " 00000000:00000000\n".len()];
         let proc = proc_with(&[("tcp", cut_in_state)]);
         assert!(
@@ -460,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_a_udp_table_says_nothing_of_tcp() {
+    fn the_order_of_udp_rows_does_not_matter() {
         let bound = WEB.replace(" 0A ", " 07 ");
         let udp = table(&[CONNECTION, &bound]);
         let proc = proc_with(&[("tcp", HEADER), ("udp", &udp), ("sockstat", SOCKSTAT)]);
@@ -470,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_of_zero_skips_a_table_only_if_nothing_in_it_is_known() {
+    fn a_zero_count_skips_tables_without_known_listeners() {
         let none = "TCP: inuse 0 orphan 0\nUDP: inuse 0 mem 0\n";
         let proc = proc_with(&[("tcp", &table(&[SSH])), ("sockstat", none)]);
         let mut source = source(&proc);
@@ -479,7 +504,7 @@ mod tests {
             source.read(known, &mut listeners).unwrap();
             listeners
         };
-        // Who does not say what is known gets everything.
+        // Without `known`, no table is skipped.
         let all = read(None);
         assert_eq!(all.len(), 1);
         assert_eq!(read(Some(&Snapshot::default())), []);

@@ -1,5 +1,5 @@
-//! One table of `/proc/net`: how far a read of it relies on the kernel, where it may
-//! stop, and which failures count.
+//! Reads one table of `/proc/net`: how far a read trusts the kernel, where it may stop, and
+//! which failures are errors.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -8,62 +8,60 @@ use std::path::PathBuf;
 use crate::kernel::proc::file;
 use crate::kernel::proc::row::{DecodedRow, RowError, decode_row, row_fields};
 use crate::kernel::proc::scan::{LastRead, Lines, Scanner};
-use crate::kernel::proc::sockstat::InUse;
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::report;
 use crate::source::tables::TableGap;
 
-/// At most this much of a file is read in one poll. The table of seven million
-/// sockets is smaller, so a larger file is one without an end.
+/// One poll reads at most this many bytes of a file. A table of seven million sockets is
+/// smaller, so a larger file is assumed to have no end.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// The file of one table, and what this run knows of it.
+/// The file of one table, and what this run knows about it.
 #[derive(Debug)]
 pub struct TableFile {
-    /// Which one it is.
+    /// The table that is in the file.
     pub table: SocketTable,
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its listeners are asked for.
+    /// Whether the caller asked for the listeners of this table.
     pub is_wanted: bool,
-    /// It was read in this run, or another source had listeners of this table.
-    /// So it exists, and a failure to read it is an error.
+    /// Whether the file was read in this run, or another source found listeners of this
+    /// table. It is then an error if the file cannot be read.
     pub exists: bool,
-    /// It exists, but this process may not read it. That was said on stderr.
+    /// Whether the file exists, but may not be read. A warning was printed to stderr.
     pub is_forbidden: bool,
-    /// How many rows the last read could not read.
+    /// The number of rows that the last read could not parse.
     pub skipped: u64,
-    /// Why it could not read the first of them.
+    /// Why the first of the skipped rows could not be parsed.
     first_error: Option<RowError>,
-    /// How many bytes the last read needed up to the first connection. 0 if it
+    /// The number of bytes that the last read needed up to the first connection. 0 if it
     /// did not stop there.
     pub bytes_to_connection: usize,
-    /// A file of this many bytes is one without an end.
+    /// A file of this many bytes or more is an error.
     pub most_bytes: u64,
 }
 
-/// How far a read relies on what the kernel promises about its tables. Each
-/// level includes the ones before it.
+/// How far a read trusts what the kernel promises about its tables. Each level includes the
+/// ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trust {
-    /// On nothing: the file is read until a read returns no bytes. For files that
-    /// are not Linux's own: without a `sockstat` this may be gVisor.
+    /// Read until a read returns no bytes. For kernels other than Linux: if there is no
+    /// `sockstat`, this may be gVisor.
     Nothing,
-    /// On full reads: the kernel fills a page while it has rows, so a short read
-    /// is the last one. After the order did not hold once, nothing more is relied
-    /// on, in any table.
+    /// Stop at a short read, because Linux fills a page as long as it has rows. Used for all
+    /// tables once a listener was found after a connection.
     FullReads,
-    /// On the order: in a TCP table, listeners come before connections, so reading
-    /// stops at the first connection.
+    /// Stop reading a TCP table at the first connection, because listeners come before
+    /// connections.
     Order,
-    /// On counts and on the last read: a table with no counted socket and no known
-    /// listener is skipped, and the first read asks for no more bytes than the
-    /// last poll needed. Counts can be too low while sockets come and go, so an
-    /// open may be seen one poll later. For callers that poll again.
+    /// Skip a table without counted sockets and known listeners, and let the first read ask
+    /// for no more bytes than the last poll needed. Only for callers that poll again: the
+    /// counts can be too low while sockets open and close, so a new listener may be found
+    /// one poll later.
     Counts,
 }
 
-/// Why the tables gave no snapshot: the file, and what is wrong with it.
+/// Why the tables gave no snapshot: the path of a file, and what is wrong with it.
 #[derive(Debug)]
 pub struct ProcError {
     path: PathBuf,
@@ -83,7 +81,7 @@ impl fmt::Display for ProcError {
         match &self.reason {
             ProcErrorReason::Io(error) => {
                 write!(f, "{error}")?;
-                let place = self.path.ancestors().nth(2);
+                let directory = self.path.ancestors().nth(2);
                 match error.kind() {
                     ErrorKind::NotFound
                         if self
@@ -94,7 +92,7 @@ impl fmt::Display for ProcError {
                     {
                         f.write_str(" (is /proc mounted?)")
                     }
-                    ErrorKind::NotFound if place.is_some_and(|place| !place.exists()) => {
+                    ErrorKind::NotFound if directory.is_some_and(|path| !path.exists()) => {
                         f.write_str(" (is there such a process, or directory?)")
                     }
                     _ => Ok(()),
@@ -119,20 +117,20 @@ impl ProcError {
     }
 }
 
-/// The order of the rows of a table, as far as they were read.
+/// The order of the rows that were read so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Only listeners so far, with pending connections among them.
+    /// No connection so far, except pending ones, which are listed among the listeners.
     #[default]
     OnlyListeners,
     /// Listeners, then connections.
     ListenersFirst,
-    /// A listener behind a connection.
+    /// At least one listener after a connection.
     Mixed,
 }
 
 impl Order {
-    /// The order with one more row.
+    /// The order after one more row.
     fn then(self, socket: &DecodedRow) -> Order {
         match (self, socket) {
             (Order::OnlyListeners, DecodedRow::Connection) => Order::ListenersFirst,
@@ -144,11 +142,11 @@ impl Order {
 
 impl TableFile {
     /// The file of `table` at `path`.
-    pub fn new(table: SocketTable, path: PathBuf, is_wanted: bool) -> TableFile {
+    pub fn new(table: SocketTable, path: PathBuf) -> TableFile {
         TableFile {
             table,
             path,
-            is_wanted,
+            is_wanted: false,
             exists: false,
             is_forbidden: false,
             skipped: 0,
@@ -158,12 +156,13 @@ impl TableFile {
         }
     }
 
-    /// Without `tcp` there is no answer.
+    /// Whether there is no answer without this table. Only `tcp` is required.
     pub fn is_required(&self) -> bool {
         self.table == SocketTable::ALL[0]
     }
 
-    /// What it may hold that is missing from the last read.
+    /// Why the table may hold more listeners than the last read found. `None` if the last
+    /// read was complete.
     pub fn gap(&self) -> Option<TableGap> {
         let path = self.path.display();
         let reason = match self.first_error {
@@ -185,29 +184,16 @@ impl TableFile {
         })
     }
 
-    /// Whether a failure to read it fails the poll.
+    /// Whether the poll fails if the file cannot be read.
     fn must_be_readable(&self) -> bool {
         self.is_required() || self.exists
     }
 
-    /// How far to trust the kernel about this file.
-    pub fn trust(&self, in_use: &InUse, listeners_first: bool, polls_again: bool) -> Trust {
-        if !in_use.is_readable {
-            Trust::Nothing
-        } else if !listeners_first {
-            Trust::FullReads
-        } else if !polls_again {
-            Trust::Order
-        } else {
-            Trust::Counts
-        }
-    }
-
-    /// Appends its listeners to `listeners`. Returns the order of its rows, and how many
-    /// reads it took (see [`Lines::reads`]).
+    /// Appends the listeners of the table to `listeners`. Returns the order of the rows, and
+    /// how many reads the file took (see [`Lines::reads`]).
     ///
     /// # Errors
-    /// If it must be readable and is not, or none of its rows can be read.
+    /// If the file must be readable and is not, or if none of its rows can be parsed.
     pub fn read(
         &mut self,
         trust: Trust,
@@ -227,17 +213,16 @@ impl TableFile {
         scanner: &mut Scanner,
         listeners: &mut Vec<Listener>,
     ) -> Result<(Order, u32), ProcErrorReason> {
-        let before = listeners.len();
+        let start = listeners.len();
         self.first_error = None;
-        // The other levels also look at what stands behind the first connection
-        // in a page, and so check the order.
+        // The other levels read a full page. So they also see the rows after the first
+        // connection, and notice if the order is broken.
         let first_read = match trust {
             Trust::Counts => self.bytes_to_connection,
             _ => 0,
         };
-        let stops_at_connection = trust >= Trust::Order && self.table.protocol == Protocol::Tcp;
-        // Opened anew for each poll: Linux 6.6.102 to 6.6.104, 6.12.42 to 6.12.45
-        // and 6.14 cannot seek in these files.
+        // Each poll opens the file again instead of seeking to its start: Linux 6.6.102 to
+        // 6.6.104, 6.12.42 to 6.12.45 and 6.14 cannot seek in these files.
         let contents = match file::open(&self.path).and_then(|file| {
             let mut file = file.take(self.most_bytes);
             let last_read = match trust >= Trust::FullReads {
@@ -248,7 +233,7 @@ impl TableFile {
                 .lines(&mut file)
                 .until(last_read)
                 .reading_at_first(first_read);
-            let contents = self.scan(lines, stops_at_connection, listeners)?;
+            let contents = self.scan(lines, trust, listeners)?;
             match file.limit() {
                 0 => Err(ErrorKind::FileTooLarge.into()),
                 _ => Ok(contents),
@@ -257,14 +242,14 @@ impl TableFile {
             Ok(contents) => contents,
             Err(error) if self.must_be_readable() => return Err(ProcErrorReason::Io(error)),
             Err(error) => {
-                listeners.truncate(before);
+                listeners.truncate(start);
                 return self.leave_out(error).map(|()| (Order::default(), 0));
             }
         };
         self.is_forbidden = false;
         self.bytes_to_connection = contents.bytes_to_connection;
         match contents.first_error {
-            // On WSL 1 all four files exist and have zero bytes.
+            // WSL 1 has all four files, but without a single byte.
             _ if contents.lines == 0 && self.must_be_readable() => {
                 return Err(ProcErrorReason::Empty);
             }
@@ -281,7 +266,7 @@ impl TableFile {
     /// Leaves out a file that is absent or may not be read.
     ///
     /// # Errors
-    /// For any other error: it may pass, so it is no reason to answer for less.
+    /// Any other error. It may pass, so the poll has to fail instead of leaving out the file.
     fn leave_out(&mut self, error: io::Error) -> Result<(), ProcErrorReason> {
         let is_forbidden = match error.kind() {
             ErrorKind::PermissionDenied => true,
@@ -296,17 +281,18 @@ impl TableFile {
         Ok(())
     }
 
-    /// Reads rows to the end, or up to the first connection.
+    /// Reads rows to the end of the file, or as far as `trust` requires.
     ///
-    /// Rows behind that connection that were read with it are looked at as well.
-    /// A listener among them means that the order does not hold, and the rest of
-    /// the file is read after all.
+    /// Reading may stop at the first connection. The rows after it that the same read
+    /// returned are parsed as well. If one of them is a listener, the order is broken, and
+    /// the rest of the file is read after all.
     fn scan<R: Read>(
         &self,
         mut lines: Lines<'_, R>,
-        stops_at_connection: bool,
+        trust: Trust,
         listeners: &mut Vec<Listener>,
     ) -> io::Result<Contents> {
+        let stops_at_connection = trust >= Trust::Order && self.table.protocol == Protocol::Tcp;
         let mut contents = Contents::default();
         loop {
             let line = if stops_at_connection && contents.order == Order::ListenersFirst {
@@ -323,8 +309,8 @@ impl TableFile {
                 if is_cut {
                     return Err(cut_short());
                 }
-                // Every kernel's header starts with `sl`. Other text may be a row that is
-                // damaged, or a file that is no table.
+                // The header starts with `sl` in every kernel. Any other text is a damaged
+                // row, or the file is not a table.
                 let text = line.bytes.trim_ascii_start();
                 let is_header = contents.lines == 1 && text.starts_with(b"sl ");
                 if !is_header && !line.bytes.trim_ascii().is_empty() {
@@ -332,18 +318,18 @@ impl TableFile {
                 }
                 continue;
             };
-            // The state may be cut too, unless a field follows it.
+            // The state is complete only if another field follows it.
             let is_whole = !is_cut || fields.has_field_after_state();
             match decode_row(&fields, self.table.protocol) {
                 Err(_) if is_cut => return Err(cut_short()),
                 Ok(DecodedRow::Connection) if !is_whole => return Err(cut_short()),
                 Ok(socket) => {
                     contents.understood += 1;
-                    let before = contents.order;
-                    contents.order = before.then(&socket);
+                    let old_order = contents.order;
+                    contents.order = old_order.then(&socket);
                     if stops_at_connection
-                        && before == Order::OnlyListeners
-                        && contents.order != before
+                        && old_order == Order::OnlyListeners
+                        && contents.order != old_order
                     {
                         contents.bytes_to_connection = lines.consumed();
                     }
@@ -365,7 +351,7 @@ impl TableFile {
         Ok(contents)
     }
 
-    /// With `-v`, says how many rows were skipped whenever that number changes.
+    /// Reports how many rows were skipped with `-v`, each time the number changes.
     fn report_skipped(&mut self, contents: &Contents) {
         let skipped = contents.skipped;
         self.first_error = contents.first_error;
@@ -377,27 +363,27 @@ impl TableFile {
     }
 }
 
-/// The error of a file that ends within a row. The kernel ends each row with a
-/// newline. A last row without one is accepted if it is long enough.
+/// The error if a file ends within a row. The kernel ends each row with a newline, but the
+/// last row is accepted without one if no field that is read is missing.
 fn cut_short() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "ends within a row")
 }
 
-/// What one read of a file found.
+/// The contents of a file, as one read of it found them.
 #[derive(Debug, Default)]
 struct Contents {
-    /// Lines of any kind.
+    /// The number of lines of any kind.
     lines: u64,
-    /// Rows that could be read, listening or not.
+    /// The number of rows that could be parsed, of listeners or other sockets.
     understood: u64,
-    /// Rows that could not, among them over-long lines and other text.
+    /// The number of rows that could not be parsed, including overlong lines and other text.
     skipped: u64,
     first_error: Option<RowError>,
     order: Order,
     /// See [`Lines::reads`].
     reads: u32,
-    /// How many bytes the lines up to the first connection take. 0 if reading may
-    /// not stop there.
+    /// The number of bytes up to the end of the first connection. 0 if reading may not stop
+    /// there.
     bytes_to_connection: usize,
 }
 
