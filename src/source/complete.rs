@@ -1,25 +1,26 @@
-//! When a listing is complete: one rule for every source.
+//! Decides when a listing is complete. The same rule applies to every source.
 //!
-//! The kernel makes at one go what one `read` or one datagram returns. A listing that
-//! took several is not atomic: the kernel continues in a UDP table by counting rows. So
-//! when sockets close in between, it skips as many others, and often the same ones the
-//! next time.
+//! What one `read` or one datagram returns is consistent. A listing that took several of
+//! them is not atomic, because the kernel finds its position in a UDP table by counting
+//! rows: for each socket that closes in between, it skips one that is still open. The next
+//! listing often skips the same ones.
 
 use super::tables::Tables;
 use crate::listener::SocketTable;
 use crate::snapshot::Snapshot;
 
-/// A table is complete after this many steady reads in a row: each lists as much as the
-/// one before, and adds nothing.
+/// A table is complete after this many steady reads in a row. A steady read lists as many
+/// rows as the previous one and none that was not known.
 const STEADY_READS: u8 = 2;
-/// It is read again no more often than this. If it is not complete then, it did not settle.
+/// A table is read again at most this often. If it is still not complete, it is unsettled.
 const MOST_READS: usize = 10;
 
-/// Reads again until the tables whose listing is `split` are complete, and adds what that
-/// finds to `snapshot`. Returns the tables that did not settle.
+/// Repeats a listing until the `split` tables, which took several reads or datagrams, are
+/// complete. Adds the sockets that it finds to `snapshot`. Returns the unsettled tables.
 ///
 /// `read` replaces the contents of the snapshot that it gets, and returns the tables whose
-/// listing took several reads or datagrams, or `None` if it fails. Then this fails, too.
+/// listing took several reads or datagrams. If it fails, it returns `None`, and so does this
+/// function.
 pub fn complete(
     snapshot: &mut Snapshot,
     mut split: Tables,
@@ -36,11 +37,12 @@ pub fn complete(
         snapshot.add_sockets(&another);
         let (now_listed, now_known) = (another.counts(), snapshot.counts());
         for (index, steady) in steady.iter_mut().enumerate() {
-            // While sockets close, reads add nothing and skip the most.
+            // Adding nothing is not enough: while sockets close, reads skip the most rows
+            // and add none.
             let is_steady = now_known[index] == known[index] && now_listed[index] == listed[index];
             *steady = match *steady {
                 STEADY_READS => STEADY_READS,
-                before if is_steady => before + 1,
+                count if is_steady => count + 1,
                 _ => 0,
             };
         }
@@ -88,8 +90,8 @@ mod tests {
         tables
     }
 
-    /// The ports that are found if the first read and the further ones list these, how
-    /// often it was read again, and whether it settled. The last one repeats.
+    /// The ports that are found if the reads list these, the last of them again and again.
+    /// Also returns how many reads followed the first one, and whether the table settled.
     fn found(split: Tables, reads: &[&[u16]]) -> (Vec<u16>, usize, bool) {
         let mut snapshot = Snapshot::default();
         fill(&mut snapshot, reads[0]);
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_in_one_piece_is_not_read_again() {
+    fn a_listing_in_one_piece_is_not_repeated() {
         assert_eq!(found(Tables::default(), &[&[1], &[2]]), (vec![1], 0, true));
     }
 
@@ -116,7 +118,7 @@ mod tests {
         assert_eq!(found(udp(), &skipping), (vec![1, 2], 4, true));
     }
 
-    /// A read that adds nothing but lists fewer may have skipped some again.
+    /// A read that lists fewer rows than the one before may have skipped some.
     #[test]
     fn a_read_that_lists_fewer_is_not_steady() {
         let shrinking: [&[u16]; 4] = [&[1, 2, 3], &[1, 2], &[1], &[1, 4]];
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_in_every_read_does_not_settle() {
+    fn a_table_that_changes_in_every_read_is_unsettled() {
         let reads: Vec<Vec<u16>> = (0..=20).map(|port| vec![port]).collect();
         let reads: Vec<&[u16]> = reads.iter().map(Vec::as_slice).collect();
         let (ports, count, is_settled) = found(udp(), &reads);
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_a_read_is_one_of_all() {
+    fn if_one_read_fails_the_listing_fails() {
         let mut snapshot = Snapshot::default();
         let unsettled = complete(&mut snapshot, udp(), &mut |_| None);
         assert!(unsettled.is_none());

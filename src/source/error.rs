@@ -1,4 +1,4 @@
-//! Why no source gave a complete snapshot.
+//! The errors of sources: why there is no complete snapshot.
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use super::tree::TreeError;
 /// Why no source gave a complete snapshot.
 #[derive(Debug)]
 pub enum SourceError {
-    /// Each source that may answer failed.
+    /// Every source that may answer failed.
     Failed(Failures),
-    /// ss was the only source. It printed no listeners, but the kernel lists some.
+    /// ss, the only source, printed no listeners, but the kernel lists some.
     SsContradicted,
-    /// It cannot be told which listeners the process and its descendants hold.
+    /// The listeners of the process and its descendants cannot be found.
     Tree(TreeError),
-    /// It cannot be told which listeners the excluded process and its descendants hold.
+    /// The listeners of the excluded process and its descendants cannot be found.
     ExcludedTree(TreeError),
     /// No network namespace can be read.
     Namespaces(NamespacesError),
 }
 
-/// Why each source failed that was asked: ss, then netlink, then `/proc`.
+/// The errors of the sources that were asked, in this order.
 #[derive(Debug, Default)]
 pub struct Failures {
     /// Why ss failed, if it was asked.
@@ -35,7 +35,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Whether none has failed.
+    /// Whether no source has failed.
     pub fn is_empty(&self) -> bool {
         let Failures {
             ss,

@@ -1,5 +1,5 @@
-//! Which source answers for one network namespace: the one that is asked first, or
-//! where that fails, the next one: ss, then netlink, then `/proc/net`.
+//! Asks the sources for one network namespace in order, until one answers: ss, then netlink,
+//! then `/proc/net`. The first of them need not be ss.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -28,9 +28,9 @@ pub enum AnsweredBy {
 /// The source that is asked first.
 #[derive(Debug)]
 pub enum First {
-    /// The tables of `/proc/net`, and no other.
+    /// The tables of `/proc/net`. No other source is asked after them.
     ProcNet,
-    /// ss, and what finds the inodes of its listeners, if they are asked for.
+    /// ss. The [`Inodes`] find the inodes of its listeners, if they are asked for.
     Ss(Box<Ss>, Option<Box<Inodes>>),
     /// inet_diag.
     Netlink,
@@ -41,10 +41,11 @@ pub enum First {
 pub struct Sources {
     first: First,
     netlink: Netlink,
-    /// Why netlink is not asked any more: the kernel, or a sandbox, refused.
+    /// Why netlink is no longer asked: the kernel or a sandbox refused it. `None` if it may
+    /// be asked.
     refusal: Option<NetlinkError>,
     proc_net: ProcNet,
-    /// Whether others may answer at every poll where the first source fails.
+    /// Whether another source may answer at each poll where the first one fails.
     falls_back: bool,
     /// The tables whose listing took several reads or datagrams the last time.
     split: Tables,
@@ -52,34 +53,38 @@ pub struct Sources {
 }
 
 impl First {
-    /// The ss in `path`, the value of `PATH`.
+    /// The ss that is found in `path`, the value of `PATH`.
     pub fn ss(path: &OsStr, inodes: Option<Inodes>) -> First {
         First::Ss(Box::new(Ss::in_path(path)), inodes.map(Box::new))
     }
 }
 
 impl Sources {
-    /// Asks `first`. If it `falls_back`, others answer at every poll where that fails.
-    /// `place` is the directory with `net` of the same namespace.
-    pub fn new(
-        first: First,
-        place: &Path,
-        falls_back: bool,
-        is_wanted: impl Fn(SocketTable) -> bool,
-    ) -> Sources {
+    /// Sources of which `first` is the only one, unless [`Sources::falling_back`] is called.
+    /// `place` is the directory whose `net` has the tables of the namespace. Tables for which
+    /// `is_wanted` is false are left out.
+    pub fn new(first: First, place: &Path, is_wanted: impl Fn(SocketTable) -> bool) -> Sources {
         Sources {
             first,
             netlink: Netlink::new(&is_wanted),
             refusal: None,
             proc_net: ProcNet::new(place, is_wanted),
-            falls_back,
+            falls_back: false,
             split: Tables::default(),
             details: Details::default(),
         }
     }
 
-    /// Fills `snapshot`, and returns which source answered. For listeners that are
-    /// `known`, an open may be seen one poll later.
+    /// Asks the next source at each poll where the first one fails.
+    pub fn falling_back(self) -> Sources {
+        Sources {
+            falls_back: true,
+            ..self
+        }
+    }
+
+    /// Fills `snapshot`, and returns which source answered. If there are `known` listeners, a
+    /// new one may be found one poll later.
     ///
     /// # Errors
     /// If no source gave a complete answer. The snapshot is then empty.
@@ -115,15 +120,15 @@ impl Sources {
             AnsweredBy::ProcNet => self.proc_net.split(),
             AnsweredBy::Netlink => self.netlink.split(),
         };
-        // A source had these listeners, so their tables exist.
+        // Another source found these listeners, so their tables exist.
         if answered_by != AnsweredBy::ProcNet {
             self.proc_net.require_tables_of(snapshot);
         }
         Ok(answered_by)
     }
 
-    /// Whether a later poll may know what one that was `answered_by` this source did
-    /// not: netlink is asked again.
+    /// Whether a later poll may know more than one that was `answered_by` this source: only
+    /// if netlink failed and is asked again.
     pub fn may_know_more(&self, answered_by: AnsweredBy) -> bool {
         let asks_netlink = matches!(self.first, First::Netlink) && self.refusal.is_none();
         asks_netlink && answered_by != AnsweredBy::Netlink
@@ -140,8 +145,9 @@ impl Sources {
         &mut self.proc_net
     }
 
-    /// Asks netlink where ss failed, or to confirm that there is nothing: where ss can
-    /// read neither netlink nor `/proc`, it still prints its header and exits 0.
+    /// Asks netlink after ss failed or printed no listeners. No listeners is an answer that
+    /// needs confirmation: if ss can read neither netlink nor `/proc`, it still prints its
+    /// header and exits 0.
     fn read_for_ss(
         &mut self,
         failure: SsError,
@@ -164,9 +170,9 @@ impl Sources {
         Ok(answered_by)
     }
 
-    /// Asks netlink, and reads `/proc/net` where that fails. Netlink that was refused is
-    /// not asked again while `/proc/net` can be read: the kernel may start modprobe each
-    /// time.
+    /// Asks netlink, and reads `/proc/net` if that fails. After the kernel has refused
+    /// netlink, it is not asked again while `/proc/net` can be read, because the kernel may
+    /// start modprobe each time.
     fn read_netlink(
         &mut self,
         mut failures: Failures,
@@ -198,7 +204,7 @@ impl Sources {
         Ok(AnsweredBy::ProcNet)
     }
 
-    /// Reads `/proc/net`, after these failures, which it returns.
+    /// Reads `/proc/net` after these failures of other sources. Returns the same failures.
     fn read_proc_net(
         &mut self,
         mut failures: Failures,
@@ -218,8 +224,8 @@ impl Sources {
         }
     }
 
-    /// Says which source gave `snapshot` after these failures. An ss that lists nothing
-    /// where there is nothing has not failed.
+    /// With `-v`, reports these failures and which `source` gave `snapshot` instead. An ss
+    /// that printed no listeners has not failed if the snapshot has none, either.
     fn say_instead(&mut self, failures: &Failures, source: &str, snapshot: &Snapshot) {
         let ss_is_right =
             matches!(failures.ss, Some(SsError::NoRows)) && snapshot.listeners().is_empty();

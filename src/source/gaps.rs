@@ -1,40 +1,43 @@
-//! What a snapshot may lack although it is complete as far as this process may look.
+//! What may be missing from a snapshot, because this process may not read everything or
+//! because the kernel's lists kept changing.
 
 use super::namespaces::Unreadable;
 use super::tables::TableGap;
 use crate::listener::{Listener, SocketTable};
 
-/// What a snapshot may lack. By default, nothing.
+/// What may be missing from a snapshot. By default, nothing.
 #[derive(Debug, Default)]
 pub struct Gaps {
-    /// The network namespaces that could not be read. What the caller knew of them is in
-    /// the snapshot.
+    /// The network namespaces that could not be read. The snapshot has the listeners that
+    /// the caller already knew there.
     pub unreadable: Vec<Unreadable>,
-    /// There may be network namespaces that were not seen.
+    /// Whether there may be network namespaces that were not found.
     pub hides_namespaces: bool,
     /// The tables that may hold more listeners than the snapshot.
     pub tables: Vec<TableGap>,
-    /// Listeners that the process which was asked about may hold.
+    /// With `--of`: the listeners that the tree may hold and that are not in the snapshot.
     pub doubt: Doubt,
-    /// Why listeners of the excluded process may be in the snapshot, if they may.
+    /// With `--exclude-of`: why the snapshot may have listeners of the excluded process.
+    /// `None` if it has none.
     pub exclusion: Option<String>,
-    /// Holders of listeners may be missing, because a search was not finished.
+    /// Whether holders may be missing, because a search was not finished.
     pub holders: bool,
 }
 
-/// The listeners that the process which was asked about, or a descendant, may hold.
+/// The listeners that a process or one of its descendants may hold, although the search did
+/// not find them.
 #[derive(Debug, Default)]
 pub struct Doubt {
     /// The listeners that a process may hold whose descriptors may not be read.
     pub listeners: Vec<Listener>,
-    /// Why those descriptors may not be read.
+    /// Why the descriptors may not be read.
     pub reason: String,
-    /// Why any listener may be missing, also in another network namespace.
+    /// Why any listener may be missing, even one in another network namespace.
     pub reason_for_all: Option<String>,
 }
 
 impl Doubt {
-    /// Why it is not known whether a listener that `counts` is held.
+    /// Why the tree may hold a listener that `counts`. `None` if it holds none.
     pub fn reason_for(&self, counts: impl Fn(&Listener) -> bool) -> Option<&str> {
         match self.listeners.iter().any(counts) {
             true => Some(&self.reason),
@@ -44,18 +47,18 @@ impl Doubt {
 }
 
 impl Gaps {
-    /// Why `table` may hold more listeners than the snapshot, if it may.
+    /// Why `table` may hold more listeners than the snapshot. `None` if it does not.
     pub fn reason_for(&self, table: SocketTable) -> Option<&str> {
         let gap = self.tables.iter().find(|gap| gap.table == table)?;
         Some(&gap.reason)
     }
 
-    /// The gaps that another poll may close.
+    /// The tables that another poll may read completely.
     pub fn passing(&self) -> impl Iterator<Item = &TableGap> {
         self.tables.iter().filter(|gap| gap.may_pass)
     }
 
-    /// What to say if something may be missing.
+    /// The message if something may be missing.
     pub fn message(&self) -> Option<String> {
         if self.hides_namespaces {
             Some("network namespaces may be missing".into())

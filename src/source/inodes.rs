@@ -1,14 +1,14 @@
-//! The inodes of the listeners that ss prints. `ss -lntu` prints none, and the options
-//! that would (`-e`, `-p`) read every control group or every process. So the kernel's
-//! own rows for the same identities stand in for those of ss: from netlink, or where
-//! that fails, from `/proc/net`.
+//! Finds the inodes of the listeners that ss prints. `ss -lntu` prints no inodes, and the
+//! options that would print them (`-e`, `-p`) read every control group or every process. So
+//! the rows of ss are replaced by the kernel's own rows for the same identities, which come
+//! from netlink, or if that fails, from `/proc/net`.
 //!
-//! The rows are read at every poll. A port that one process closes and another opens
-//! between two polls looks the same to ss; only the inode tells. Asking netlink costs
-//! a few percent of a run of ss.
+//! The kernel's rows are read at every poll. If one process closes a port and another opens
+//! it between two polls, ss prints the same row, and only the inode differs. Asking netlink
+//! costs a few percent of a run of ss.
 //!
-//! Where only the owners of the listeners are wanted, the rows of ss stay, and the kernel
-//! is asked only when ss prints a listener that is new.
+//! If only the owners of the listeners are wanted, the rows of ss stay, and the kernel is
+//! asked only when ss prints a new listener.
 
 use super::error::{Failures, SourceError};
 use super::netlink::{Netlink, NetlinkError};
@@ -18,51 +18,58 @@ use crate::listener::{Listener, SocketTable};
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 
-/// The kernel's list is read at most this often for one answer of ss. A listener that
-/// it still lacks then has closed since ss listed it.
+/// The kernel's list is read at most this often for one answer of ss. A listener that is
+/// still missing then has closed since ss printed it.
 const MOST_READS: usize = 3;
 
-/// Finds the sockets of the listeners that ss prints.
+/// Finds the inodes or the owners of the listeners that ss prints.
 #[derive(Debug)]
 pub struct Inodes {
     netlink: Netlink,
-    /// What the kernel lists.
+    /// The listeners that the kernel lists.
     rows: Snapshot,
-    /// A listener that the kernel does not list stays, without an inode.
-    keeps_unlisted: bool,
-    /// Only the owners are wanted.
+    unlisted: Unlisted,
+    /// Whether only the owners are wanted.
     only_owners: bool,
     details: Details,
 }
 
+/// What happens to listeners that ss prints and the kernel does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// They are removed.
+    Removed,
+    /// They stay as ss printed them, without an inode.
+    Kept,
+}
+
 impl Inodes {
-    /// Asks for the tables that `is_wanted` names. Listeners of ss that the kernel does
-    /// not list stay as ss printed them only if it `keeps_unlisted` ones.
-    pub fn new(is_wanted: impl Fn(SocketTable) -> bool, keeps_unlisted: bool) -> Inodes {
+    /// Finds inodes in the tables for which `is_wanted` is true.
+    pub fn new(is_wanted: impl Fn(SocketTable) -> bool, unlisted: Unlisted) -> Inodes {
         Inodes {
             netlink: Netlink::new(is_wanted),
             rows: Snapshot::default(),
-            keeps_unlisted,
+            unlisted,
             only_owners: false,
             details: Details::default(),
         }
     }
 
-    /// Asks for the tables that `is_wanted` names, and only for owners.
+    /// Finds only owners, in the tables for which `is_wanted` is true.
     pub fn of_owners(is_wanted: impl Fn(SocketTable) -> bool) -> Inodes {
         Inodes {
             only_owners: true,
-            ..Inodes::new(is_wanted, true)
+            ..Inodes::new(is_wanted, Unlisted::Kept)
         }
     }
 
-    /// Replaces the listeners of `snapshot`, the answer of ss, by the kernel's rows with
-    /// the same identities. There may be more or fewer of them: sockets come and go. If
-    /// only owners are wanted, it sets these, and never fails.
+    /// Replaces the listeners of `snapshot`, which ss printed, by the kernel's rows with the
+    /// same identities. Their number may change, because sockets may have opened or closed in
+    /// the meantime. If only owners are wanted, sets the owners instead, and never fails.
     ///
     /// # Errors
-    /// If neither netlink nor `proc_net`, the tables of the same namespace, can be read.
-    /// The snapshot is then of no use.
+    /// If neither netlink nor `proc_net`, the tables of the same namespace, can be read. The
+    /// snapshot must then not be used.
     pub fn complete(
         &mut self,
         snapshot: &mut Snapshot,
@@ -84,7 +91,7 @@ impl Inodes {
         }
         if result.is_ok() {
             rows.retain_identities_of(snapshot);
-            if self.keeps_unlisted {
+            if self.unlisted == Unlisted::Kept {
                 rows.add_missing(snapshot);
             }
             std::mem::swap(snapshot, &mut rows);
@@ -99,21 +106,23 @@ impl Inodes {
     }
 
     fn set_owners(&mut self, snapshot: &mut Snapshot, proc_net: &mut ProcNet) {
-        // A port that closed may open again with another owner.
+        // Forget closed ports, because another owner may open them again.
         self.rows.retain_identities_of(snapshot);
         if snapshot.difference(&self.rows).next().is_some() {
             let mut rows = std::mem::take(&mut self.rows);
-            // Owners that cannot be read are left out, as `/proc` leaves out others.
+            // If the kernel's list cannot be read, some owners are missing, and no warning
+            // is printed: listeners are complete without owners.
             let read = || rows.refill(|rows| self.read(snapshot, proc_net, rows));
             let _ = report::silently(read);
             rows.retain_identities_of(snapshot);
-            // What the kernel does not list is not asked for again.
+            // Remember unlisted ones as well, so that the kernel is not asked again for them.
             rows.add_missing(snapshot);
             self.rows = rows;
         }
         snapshot.set_owners(&self.rows);
     }
 
+    /// Appends the kernel's listeners to `rows`.
     fn read(
         &mut self,
         known: &Snapshot,
@@ -129,10 +138,10 @@ impl Inodes {
                 self.say(&error);
                 Ok(())
             }
-            Err(also) => Err(SourceError::Failed(Failures {
+            Err(proc_error) => Err(SourceError::Failed(Failures {
                 ss: Some(SsError::NoInodes),
                 netlink: Some(error),
-                proc_net: Some(also),
+                proc_net: Some(proc_error),
             })),
         }
     }

@@ -1,25 +1,24 @@
-//! Where a snapshot comes from, and which source may answer: `ss`, or where it fails,
-//! netlink, or where that fails too, `/proc`.
+//! The sources of snapshots: `ss`, netlink if ss fails, and `/proc` if netlink fails, too.
 //!
-//! - [`ss`] runs `ss -lntu` and reads its lines.
+//! - [`ss`] runs `ss -lntu` and parses its output.
 //! - [`procnet`] reads the tables of `/proc/net`.
 //! - [`netlink`] asks the kernel's inet_diag.
-//! - [`fallback`] asks them in their order.
-//! - [`namespaces`] asks every network namespace in which a process runs.
-//! - [`containers`] finds the control groups of listeners, and the containers they name.
-//!   [`names`] finds what these are called.
-//! - [`inodes`] finds the sockets of the listeners that ss prints, or their owners.
+//! - [`fallback`] tries these three in order.
+//! - [`namespaces`] reads every network namespace in which a process runs.
+//! - [`containers`] finds the control groups of listeners, and the ids of their containers.
+//!   [`names`] finds the names of these containers.
+//! - [`inodes`] finds the inodes or the owners of the listeners that ss prints.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
-//! - [`complete`] reads again what took several reads, until it is complete.
-//! - [`gaps`] is what a snapshot may lack, and [`error`] why there is none.
+//! - [`complete`] repeats a listing that took several reads until it is complete.
+//! - [`gaps`] describes what a snapshot may lack, and [`error`] why there is no snapshot.
 //! - [`unix`] asks the kernel's unix_diag whether Unix sockets listen.
-//! - [`tables`] is which tables there are to doubt.
-//! - [`turns`] is how much of a poll one network namespace may take.
-//! - [`place`] is where `/proc` is.
+//! - [`tables`] has sets of tables, and the tables that may hold more than was read.
+//! - [`turns`] limits how much of a poll one network namespace may take.
+//! - [`place`] finds `/proc`.
 //!
-//! A caller asks [`Source`] and gets a complete snapshot or an error. What is
-//! printed, and when to ask again, is not decided here.
+//! A caller asks [`Source`] and gets a complete snapshot or an error. Other modules decide
+//! what is printed and when to poll again.
 
 pub mod complete;
 pub mod containers;
@@ -53,7 +52,7 @@ pub use error::SourceError;
 use fallback::{AnsweredBy, First, Sources};
 pub use gaps::Gaps;
 use holders::HolderSearch;
-use inodes::Inodes;
+use inodes::{Inodes, Unlisted};
 use namespaces::Namespaces;
 use tables::{TableGap, Tables};
 use tree::{Tree, TreeError};
@@ -61,31 +60,31 @@ use tree::{Tree, TreeError};
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// ss, and where it fails, inet_diag, and then `/proc/net`, at every poll.
+    /// ss. At each poll where it fails, inet_diag, and if that fails, too, `/proc/net`.
     #[default]
     Auto,
-    /// inet_diag, and where it fails, `/proc/net`. For probes: it never executes a
-    /// program, so it costs the same everywhere and cannot hang.
+    /// inet_diag, and if it fails, `/proc/net`. For probes: this never executes a program,
+    /// so it costs the same everywhere and cannot hang.
     NetlinkOrProc,
     /// ss only.
     Ss,
-    /// Only the tables in `net` below this directory: `/proc`, where those of this
-    /// process are, the directory of a process, or one like it. Of a whole `/proc` that
-    /// is mounted elsewhere, those of its process 1.
+    /// Only the tables in the `net` of this directory: `/proc`, the directory of a process,
+    /// or a copy of either. If the directory is a whole `/proc` that is mounted elsewhere,
+    /// the tables of its process 1.
     Proc(PathBuf),
-    /// inet_diag. Where it is refused, `/proc/net` for the rest of the run, after a
+    /// inet_diag. If the kernel refuses it, `/proc/net` for the rest of the run, after a
     /// warning.
     Netlink,
-    /// Every network namespace in which a process runs. `/proc` of this process lists
-    /// them.
+    /// Every network namespace in which a process in `/proc` runs, and every mounted one.
     AllNamespaces {
-        /// Ask inet_diag where that is allowed, and read `/proc/PID/net` elsewhere.
+        /// Whether to ask inet_diag where that is allowed. If not, `/proc/PID/net` is read
+        /// everywhere.
         asks_netlink: bool,
     },
 }
 
 impl SourceChoice {
-    /// The same for a probe, which executes nothing unless it is told to.
+    /// The choice for a probe, which runs ss only if the user asked for it.
     pub fn of_probe(self) -> SourceChoice {
         match self {
             SourceChoice::Auto => SourceChoice::NetlinkOrProc,
@@ -93,7 +92,7 @@ impl SourceChoice {
         }
     }
 
-    /// Where the tables of the network namespace are that is looked at.
+    /// The directory whose `net` has the tables of the network namespace to be read.
     fn place(&self) -> PathBuf {
         match self {
             SourceChoice::Proc(root) => place::tables_in(root.clone()),
@@ -102,31 +101,31 @@ impl SourceChoice {
     }
 }
 
-/// Sets the holders of the listeners of `snapshot`, where they are found in a moment: for
-/// a message, which must not be late.
+/// Sets the holders of the listeners of `snapshot` for a message that must not be late.
+/// Holders that are not found within a moment are left out.
 pub fn name_holders(choice: &SourceChoice, snapshot: &mut Snapshot) {
     let place = choice.place();
     holders::name_some(place::proc_root(&place), snapshot);
 }
 
-/// Which listeners are asked for, where, and what about them.
+/// Which listeners to find, where, and which details about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceOptions {
     /// Which sources may answer.
     pub choice: SourceChoice,
-    /// Which listeners are asked for.
+    /// Which listeners to find.
     pub filter: Filter,
-    /// Whether to find the processes that hold them, to name them.
+    /// Whether to find the names of the processes that hold the listeners.
     pub holders: bool,
-    /// Whether to find the ids of all these processes.
+    /// Whether to find the ids of all processes that hold the listeners.
     pub pids: bool,
-    /// Only listeners that this process holds, or one that descends from it.
+    /// Finds only the listeners that this process or one of its descendants holds.
     pub of: Option<u32>,
-    /// Not the listeners that this process holds, or one that descends from it.
+    /// Leaves out the listeners that this process or one of its descendants holds.
     pub exclude_of: Option<u32>,
-    /// Whether to find out who owns them, where the source does not know.
+    /// Whether to find the users that own the listeners if the source does not know them.
     pub owners: bool,
-    /// Not the listeners all of whose holders have one of these names.
+    /// Leaves out a listener if each of its holders has one of these names.
     pub excluded_holders: Vec<Vec<u8>>,
 }
 
@@ -135,16 +134,17 @@ const FRUITLESS_LOOKS: usize = 3;
 /// It is also gone after this many looks, whatever else they found.
 const MOST_LOOKS: usize = 10;
 
-/// What a caller knows before a poll. By default, nothing.
+/// What the caller knows before a poll. By default, nothing.
 #[derive(Clone, Copy, Default)]
 pub struct Known<'a> {
-    /// The listeners that a caller who polls again knows. A namespace that cannot be read
-    /// keeps its own of them.
+    /// The listeners that the previous poll found. A namespace that cannot be read this time
+    /// keeps its listeners.
     pub listeners: Option<&'a Snapshot>,
-    /// An open may be seen one poll later. A poll of known `listeners` is then cheaper.
+    /// Whether a new listener may be found one poll later. The poll is then cheaper if
+    /// `listeners` are given.
     pub may_be_late: bool,
-    /// The listeners that the snapshot should hold. The source looks again for those that
-    /// are missing.
+    /// The listeners that the caller expects. The source looks again for those that are
+    /// missing.
     pub expected: Option<&'a dyn Expected>,
 }
 
@@ -160,19 +160,19 @@ pub trait Expected {
 pub struct Answer {
     /// The process of [`SourceOptions::of`], if it has ended.
     pub ended_root: Option<u32>,
-    /// A later poll may know what this one did not.
+    /// Whether a later poll may find out more about the same listeners.
     pub may_know_more: bool,
-    /// The turns of some network namespaces are due and were left to a later poll, see
+    /// Whether some network namespaces have to wait for their turn in a later poll, see
     /// [`turns`].
     pub awaits_turns: bool,
-    /// The inodes of network namespaces that the poll before could not read, and in which
-    /// no process is any more.
+    /// The inodes of network namespaces that have ended: the previous poll could not read
+    /// them, and this one found no process in them.
     pub ended_namespaces: Vec<u64>,
     /// What the snapshot may lack.
     pub gaps: Gaps,
 }
 
-/// What became of one search for holders.
+/// The result of one search for holders.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct HoldersFound {
@@ -185,18 +185,18 @@ pub struct HoldersFound {
 /// How often polls had to look again for missing listeners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SecondLooks {
-    /// Polls that lacked a listener.
+    /// The number of polls whose first look lacked a listener.
     pub taken: u64,
-    /// Those of them in which a further look found one.
+    /// The number of these polls in which a further look found such a listener.
     pub needed: u64,
 }
 
-/// Gives the listeners of one moment, as often as it is asked.
+/// Finds the current listeners at each poll.
 #[derive(Debug)]
 pub struct Source {
     asked: Asked,
     filter: Filter,
-    /// Whether it looks at a place that may be in another network namespace.
+    /// Whether the source may read another network namespace than that of this process.
     is_elsewhere: bool,
     /// `None` if holders are not asked for.
     holders: Option<HolderSearch>,
@@ -213,43 +213,51 @@ pub struct Source {
 #[derive(Debug)]
 struct Excluded {
     tree: Tree,
-    /// Why it could not be read at the last look, if it could not.
+    /// Why the tree could not be read at the last look. `None` if it could.
     failure: Option<TreeError>,
     said_ended: bool,
 }
 
-/// What is asked for listeners.
+/// Where a [`Source`] gets its listeners from.
 #[derive(Debug)]
 enum Asked {
+    /// One network namespace.
     One(Sources),
+    /// All network namespaces.
     All(Namespaces),
-    /// Nothing, since the process with this id, of [`SourceOptions::of`], has ended.
+    /// Nowhere, because the process of [`SourceOptions::of`], with this id, has ended.
     Nothing(u32),
 }
 
-/// How a source looks again within one poll.
+/// Which look of a poll this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    /// A look for the listeners that the looks before it missed.
+    Further,
+}
+
+/// The looks of one poll.
 #[derive(Debug, Default)]
 struct Looks {
-    /// Only for tests that show what would be missed.
+    /// Whether each poll has one look only. For tests that show what would be missed then.
     are_single: bool,
-    /// The id of the namespace and the protocol of each listener that the current poll
-    /// lacks.
+    /// The namespace id and the protocol of each listener that the current poll lacks.
     lacking: Vec<(u64, Protocol)>,
     count: SecondLooks,
-    /// The tables that did not settle during the current poll.
+    /// The tables that changed during every read of the current poll.
     unsettled: Tables,
     /// The source that answered the last look.
     answered_by: Option<AnsweredBy>,
 }
 
 impl Source {
-    /// A source of the listeners that `options` ask for. `path` is the value of
-    /// `PATH`, in which ss is looked for.
+    /// A source of the listeners that `options` ask for. `path` is the value of `PATH`, in
+    /// which ss is searched.
     ///
     /// # Errors
-    /// [`SourceError::Tree`] if the process of [`SourceOptions::of`] cannot be
-    /// followed, and [`SourceError::ExcludedTree`] if that of
-    /// [`SourceOptions::exclude_of`] cannot.
+    /// [`SourceError::Tree`] if the sockets of [`SourceOptions::of`] cannot be found, and
+    /// [`SourceError::ExcludedTree`] if those of [`SourceOptions::exclude_of`] cannot.
     pub fn new(options: SourceOptions, path: &OsStr) -> Result<Source, SourceError> {
         let SourceOptions {
             choice,
@@ -276,19 +284,23 @@ impl Source {
         let excluded = exclude_of.map(|pid| excluded(proc_root, pid));
         let excluded = excluded.transpose()?.flatten();
         let wants = |table: SocketTable| filter.wants(table);
-        // What is not listed any more is not the tree's, or may have been the excluded one's.
-        let keeps_unlisted = of.is_none() && excluded.is_none();
+        // A listener that the kernel no longer lists has no inode, so it cannot be assigned
+        // to a process.
+        let unlisted = match of.is_none() && excluded.is_none() {
+            true => Unlisted::Kept,
+            false => Unlisted::Removed,
+        };
         let inodes = match finds_holders || of.is_some() || excluded.is_some() {
-            true => Some(Inodes::new(wants, keeps_unlisted)),
+            true => Some(Inodes::new(wants, unlisted)),
             false => owners.then(|| Inodes::of_owners(wants)),
         };
-        let one = |first, falls_back| Asked::One(Sources::new(first, &place, falls_back, wants));
+        let sources = |first| Sources::new(first, &place, wants);
         let asked = match choice {
-            SourceChoice::Auto => one(First::ss(path, inodes), true),
-            SourceChoice::Ss => one(First::ss(path, inodes), false),
-            SourceChoice::Proc(_) => one(First::ProcNet, false),
-            SourceChoice::NetlinkOrProc => one(First::Netlink, true),
-            SourceChoice::Netlink => one(First::Netlink, false),
+            SourceChoice::Auto => Asked::One(sources(First::ss(path, inodes)).falling_back()),
+            SourceChoice::Ss => Asked::One(sources(First::ss(path, inodes))),
+            SourceChoice::Proc(_) => Asked::One(sources(First::ProcNet)),
+            SourceChoice::NetlinkOrProc => Asked::One(sources(First::Netlink).falling_back()),
+            SourceChoice::Netlink => Asked::One(sources(First::Netlink)),
             SourceChoice::AllNamespaces { asks_netlink } => {
                 Asked::All(Namespaces::new(filter.clone(), asks_netlink))
             }
@@ -306,9 +318,9 @@ impl Source {
         })
     }
 
-    /// A source without listeners, whose root has ended, if `error` says that the process
-    /// of [`SourceOptions::of`] is not there. Whether it was there a moment ago must not
-    /// matter to a watcher.
+    /// A source without listeners for a watcher whose [`SourceOptions::of`] is not running:
+    /// the process may have exited before the watcher started or afterwards, and the result
+    /// must be the same. `error` is that of [`Source::new`].
     ///
     /// # Errors
     /// Any other `error`.
@@ -333,18 +345,18 @@ impl Source {
         })
     }
 
-    /// The same source, but one that never looks again. For tests that show what
-    /// would be missed then.
+    /// The same source, but with one look per poll. For tests that show what would be missed
+    /// then.
     pub fn without_second_looks(mut self) -> Source {
         self.looks.are_single = true;
         self
     }
 
-    /// Fills `snapshot` with the listeners of this moment that pass the filter, and
-    /// returns what is known besides them.
+    /// Fills `snapshot` with the current listeners that pass the filter, and returns what
+    /// else is known.
     ///
     /// # Errors
-    /// If there is no complete answer. The snapshot is then of no use.
+    /// If there is no complete answer. The snapshot must then not be used.
     pub fn poll(
         &mut self,
         known: Known<'_>,
@@ -357,7 +369,7 @@ impl Source {
         if let Some(tree) = &mut self.tree {
             tree.start_poll();
         }
-        self.look(known, snapshot, true)?;
+        self.look(known, snapshot, Look::First)?;
         if let Some(expected) = known.expected
             && !self.looks.are_single
         {
@@ -370,7 +382,7 @@ impl Source {
         Ok(answer)
     }
 
-    /// What is known after the last look of a poll, besides the listeners.
+    /// The answer of a poll, after its last look.
     fn answer(&mut self) -> Answer {
         let mut answer = Answer::default();
         match &mut self.asked {
@@ -392,7 +404,7 @@ impl Source {
         }
         let unsettled = TableGap::all_unsettled(self.looks.unsettled);
         answer.gaps.tables.extend(unsettled);
-        // `tcp` is read even if no listener of it is asked for.
+        // `tcp` is read even if no TCP listeners are asked for.
         let tables = &mut answer.gaps.tables;
         tables.retain(|gap| self.filter.wants(gap.table));
         answer.may_know_more |= answer.gaps.passing().next().is_some();
@@ -406,8 +418,8 @@ impl Source {
         answer
     }
 
-    /// Finds the processes that hold the listeners of `snapshot`, if holders are
-    /// asked for, and removes those that only excluded ones hold.
+    /// Finds the processes that hold the listeners of `snapshot`, if holders are asked for,
+    /// and removes listeners that only excluded processes hold.
     pub fn find_holders(&mut self, snapshot: &mut Snapshot) -> HoldersFound {
         let holders = self.holders.as_mut();
         let may_differ = holders.is_some_and(|holders| holders.find(snapshot));
@@ -424,14 +436,14 @@ impl Source {
         }
     }
 
-    /// The ids of all processes that hold a listener of `snapshot`, whose holders were
-    /// found: sorted, each once.
+    /// The ids of all processes that hold a listener of `snapshot`: sorted, each once.
+    /// [`Source::find_holders`] must have searched for them.
     pub fn pids_of(&self, snapshot: &Snapshot) -> Vec<u64> {
         let search = self.holders.as_ref();
         search.map_or(Vec::new(), |search| search.pids_of(snapshot.listeners()))
     }
 
-    /// Whether it looks at a place that may be in another network namespace.
+    /// Whether the source may read another network namespace than that of this process.
     pub fn is_elsewhere(&self) -> bool {
         self.is_elsewhere
     }
@@ -443,25 +455,29 @@ impl Source {
             .is_some_and(HolderSearch::excludes_any)
     }
 
-    /// How often polls had to look again so far.
+    /// How often polls have had to look again so far.
     pub fn second_looks(&self) -> SecondLooks {
         self.looks.count
     }
 
-    /// Fills `snapshot`. The first look of a poll also finds what the kernel passed over.
-    /// On an error the snapshot is empty.
+    /// Fills `snapshot` with what one look finds. The first look of a poll repeats its
+    /// listing until it is complete.
+    ///
+    /// # Errors
+    /// If there is no complete answer. The snapshot must then not be used.
     fn look(
         &mut self,
         known: Known<'_>,
         snapshot: &mut Snapshot,
-        is_first: bool,
+        look: Look,
     ) -> Result<(), SourceError> {
+        let is_first = look == Look::First;
         self.looks.answered_by = None;
         let mut result = match &mut self.asked {
             Asked::All(namespaces) => {
-                let only = (!is_first).then_some(&self.looks.lacking[..]);
-                let read =
-                    snapshot.refill(|listeners| namespaces.read(known.listeners, only, listeners));
+                let lacking = (!is_first).then_some(&self.looks.lacking[..]);
+                let read = snapshot
+                    .refill(|listeners| namespaces.read(known.listeners, lacking, listeners));
                 read.map_err(SourceError::Namespaces)
             }
             Asked::Nothing(_) => {
@@ -495,8 +511,8 @@ impl Source {
         }
     }
 
-    /// Reads one namespace again until what was read is complete. Of all namespaces, each
-    /// was.
+    /// Repeats the listing of one network namespace until it is complete. [`Namespaces`] does
+    /// this itself for each of several namespaces.
     fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
         let Asked::One(sources) = &mut self.asked else {
             return Ok(());
@@ -519,20 +535,20 @@ impl Source {
         result
     }
 
-    /// Looks again for missing listeners and adds those that it finds. What is
-    /// still missing then is gone: either the last [`FRUITLESS_LOOKS`] looks found
-    /// nothing new, or there were [`MOST_LOOKS`].
+    /// Looks again for missing listeners, and adds those that it finds to `snapshot`. A
+    /// listener is gone if it is still missing after [`FRUITLESS_LOOKS`] looks in a row that
+    /// found nothing new, or after [`MOST_LOOKS`] looks.
     ///
-    /// Another source may answer a further look. A listener that any complete look of
-    /// this poll has seen was not seen to close, whichever source it came from.
+    /// A further look may be answered by another source. It does not matter which source
+    /// found a listener: one complete look that lists it shows that it is open.
     fn look_again(
         &mut self,
         known: Known<'_>,
         snapshot: &mut Snapshot,
         expected: &dyn Expected,
     ) -> Result<(), SourceError> {
-        let at_first = self.looks.find_missing(snapshot, expected);
-        let mut left = at_first;
+        let missed = self.looks.find_missing(snapshot, expected);
+        let mut left = missed;
         let mut fruitless = 0;
         let mut another = Snapshot::default();
         let known = Known {
@@ -544,19 +560,19 @@ impl Source {
             if left == 0 || fruitless == FRUITLESS_LOOKS || result.is_err() {
                 break;
             }
-            result = self.look(known, &mut another, false);
+            result = self.look(known, &mut another, Look::Further);
             snapshot.add_missing(&another);
-            let before = std::mem::replace(&mut left, self.looks.find_missing(snapshot, expected));
-            fruitless = if left < before { 0 } else { fruitless + 1 };
+            let last = std::mem::replace(&mut left, self.looks.find_missing(snapshot, expected));
+            fruitless = if left < last { 0 } else { fruitless + 1 };
         }
-        self.looks.count.taken += u64::from(at_first > 0);
-        self.looks.count.needed += u64::from(left < at_first);
+        self.looks.count.taken += u64::from(missed > 0);
+        self.looks.count.needed += u64::from(left < missed);
         result
     }
 }
 
-/// Keeps the listeners that are `known` in each table that hides some: they were not seen
-/// to close.
+/// Adds the `known` listeners of each table that may hide listeners to `snapshot`, because
+/// nothing shows that they have closed.
 fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
     let hides = |table| {
         let mut gaps = answer.gaps.tables.iter();
@@ -570,8 +586,8 @@ fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
     snapshot.add_missing(&kept);
 }
 
-/// The process with this id, to exclude its listeners. `None`, with a warning, if it has
-/// ended: it has none.
+/// The process with this id, whose listeners are to be excluded. If it has ended, there is
+/// nothing to exclude: warns and returns `None`.
 fn excluded(proc_root: &Path, pid: u32) -> Result<Option<Excluded>, SourceError> {
     match Tree::new(proc_root, pid, None) {
         Ok(tree) => Ok(Some(Excluded {
@@ -592,9 +608,9 @@ fn excluded(proc_root: &Path, pid: u32) -> Result<Option<Excluded>, SourceError>
 }
 
 impl Excluded {
-    /// Removes its listeners from `snapshot`.
+    /// Removes the listeners of the excluded process from `snapshot`.
     fn leave_out(&mut self, snapshot: &mut Snapshot) {
-        // It may have taken long to list the listeners of all namespaces.
+        // Listing all namespaces may have taken long, so the deadline starts only now.
         self.tree.start_poll();
         self.failure = self.tree.remove_held(snapshot).err();
         if let Some(pid) = self.tree.ended_root()
@@ -606,7 +622,8 @@ impl Excluded {
         }
     }
 
-    /// Why its listeners may have been left in at the last look, if they may.
+    /// Why the last look may have left in listeners of the excluded process. `None` if it
+    /// did not.
     fn doubt(&mut self) -> Option<String> {
         let reason = self
             .tree
@@ -620,7 +637,7 @@ impl Excluded {
 }
 
 impl Looks {
-    /// Notes where `snapshot` lacks listeners, and returns how many it lacks.
+    /// Records which listeners `snapshot` lacks, and returns their number.
     fn find_missing(&mut self, snapshot: &Snapshot, expected: &dyn Expected) -> usize {
         sys::shrink_after_peak(&mut self.lacking);
         self.lacking.clear();

@@ -1,4 +1,4 @@
-//! Where `/proc` is, and what is read there once: the range of ephemeral ports.
+//! Finds `/proc` and the tables in it, and reads the range of ephemeral ports there.
 
 use std::fs;
 use std::io;
@@ -10,11 +10,11 @@ use crate::port;
 use crate::report;
 use crate::sys::open_path;
 
-/// Where the tables of this process's own network namespace are.
+/// The directory whose `net` has the tables of this process's own network namespace.
 const OWN: &str = "/proc";
 
-/// The kernel's default range of ephemeral ports, for where its setting cannot be read
-/// (`Documentation/networking/ip-sysctl.rst`).
+/// The kernel's default range of ephemeral ports
+/// (`Documentation/networking/ip-sysctl.rst`). Used if the setting cannot be read.
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
 /// Whether the tables in `place` are those of this process's own network namespace.
@@ -22,20 +22,21 @@ pub fn is_own(place: &Path) -> bool {
     place.as_os_str() == OWN
 }
 
-/// Where the tables of this process's own network namespace are.
+/// The directory whose `net` has the tables of this process's own network namespace.
 pub fn own() -> PathBuf {
     PathBuf::from(OWN)
 }
 
-/// Where the tables of `root` are: `/proc`, however it is spelled, or elsewhere. Below a
-/// whole `/proc`, `net` follows the reader, so if it is mounted elsewhere than at `/proc`,
-/// its process 1 is meant.
+/// The directory whose `net` has the tables that the user means by `root`. That is `/proc`
+/// if `root` is another path to it, and `root/1` if `root` is a whole `/proc` that is mounted
+/// elsewhere, because `root/net` would show the namespace of the reader. Otherwise it is
+/// `root`.
 pub fn tables_in(root: PathBuf) -> PathBuf {
-    // This needs no look, which can fail.
+    // The usual path needs no system call, which could fail.
     if root.as_os_str() == OWN {
         return root;
     }
-    // std's `canonicalize` is larger.
+    // `std::fs::canonicalize` would make the binary larger.
     let is_link_to_own = || {
         let opened = open_path(&root)?;
         let real = fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd()))?;
@@ -51,7 +52,7 @@ pub fn tables_in(root: PathBuf) -> PathBuf {
     }
 }
 
-/// The `/proc` that `root` is, or that the directory of a process is in.
+/// The `/proc` of `root`, which is a `/proc` itself or the directory of a process in one.
 pub fn proc_root(root: &Path) -> &Path {
     match root.parent() {
         Some(parent) if root.join("comm").exists() => match parent.as_os_str().is_empty() {
@@ -62,7 +63,8 @@ pub fn proc_root(root: &Path) -> &Path {
     }
 }
 
-/// The ports that the kernel chooses by itself, by the setting in this `/proc`.
+/// The range of ports that the kernel assigns if a program does not choose one, from the
+/// setting in this `/proc`.
 pub fn ephemeral_ports(proc_root: &Path) -> RangeInclusive<u16> {
     let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
     port::read_range(&file).unwrap_or_else(|| {
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_directory_of_a_process_stands_for_the_proc_that_it_is_in() {
+    fn the_proc_of_a_process_directory_is_its_parent() {
         let host = tempfile::TempDir::new().unwrap();
         let process = host.path().join("12");
         fs::create_dir(&process).unwrap();

@@ -1,24 +1,24 @@
-//! The tables of sockets: sets of them, and why one may hold more than was read.
+//! Sets of tables, and tables that may hold more listeners than were read.
 
 use crate::listener::SocketTable;
 
 /// A table that may hold more listeners than the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableGap {
-    /// Which one it is.
+    /// The table.
     pub table: SocketTable,
-    /// Why.
+    /// Why the table may hold more listeners.
     pub reason: String,
-    /// Another poll may read the whole table. Otherwise this process may not read it,
-    /// which was said.
+    /// Whether another poll may read the whole table. If not, this process may not read it,
+    /// and a warning was printed.
     pub may_pass: bool,
-    /// A listener that was looked for in vain may be there all the same.
+    /// Whether a listener may be open although no look found it.
     pub hides_listeners: bool,
 }
 
 impl TableGap {
-    /// The gaps of the tables that did not settle. Each read skips others, so a listener
-    /// that was looked for in vain is not there.
+    /// The gaps for tables that changed during every read. They hide no listeners: each read
+    /// skips other rows, so a listener that no look found is not open.
     pub fn all_unsettled(tables: Tables) -> impl Iterator<Item = TableGap> {
         let unsettled = SocketTable::ALL.into_iter();
         let unsettled = unsettled.filter(move |table| tables.contains(*table));
@@ -31,12 +31,12 @@ impl TableGap {
     }
 }
 
-/// A set of tables.
+/// A set of tables. By default, it is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tables(u8);
 
 impl Tables {
-    /// Adds one table.
+    /// Adds `table`.
     pub fn insert(&mut self, table: SocketTable) {
         self.0 |= Tables::bit(table);
     }
@@ -46,12 +46,12 @@ impl Tables {
         self.0 |= others.0;
     }
 
-    /// Whether `table` is one of them.
+    /// Whether `table` is in the set.
     pub fn contains(self, table: SocketTable) -> bool {
         self.0 & Tables::bit(table) != 0
     }
 
-    /// Whether there are none.
+    /// Whether the set has no tables.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
