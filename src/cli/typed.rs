@@ -140,8 +140,8 @@ impl Typed {
             },
             holders: self.output.format.holders,
             pids: self.pids,
-            of: self.of,
-            exclude_of: self.exclude_of,
+            root: self.of,
+            excluded_root: self.exclude_of,
             owners: self.output.format.json,
             excluded_holders: std::mem::take(&mut self.excluded_holders),
         })
@@ -399,7 +399,7 @@ fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
             family: filter.family,
             ..Filter::default()
         },
-        of: source.of,
+        root: source.root,
         ..SourceOptions::default()
     };
     (source, question)

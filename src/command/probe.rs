@@ -416,11 +416,11 @@ impl Probe {
             }
         }
         if !closed.is_empty() {
-            let (root, choice) = (self.options.of, &self.options.choice);
-            let all = |of| {
+            let (root, choice) = (self.options.root, &self.options.choice);
+            let all = |root| {
                 let options = SourceOptions {
                     choice: choice.clone(),
-                    of,
+                    root,
                     ..SourceOptions::default()
                 };
                 let mut snapshot = Snapshot::default();

@@ -120,9 +120,9 @@ pub struct SourceOptions {
     /// Whether to find the ids of all processes that hold the listeners.
     pub pids: bool,
     /// Finds only the listeners that this process or one of its descendants holds.
-    pub of: Option<u32>,
+    pub root: Option<u32>,
     /// Leaves out the listeners that this process or one of its descendants holds.
-    pub exclude_of: Option<u32>,
+    pub excluded_root: Option<u32>,
     /// Whether to find the users that own the listeners if the source does not know them.
     pub owners: bool,
     /// Leaves out a listener if each of its holders has one of these names.
@@ -158,7 +158,7 @@ pub trait Expected {
 /// What a poll found out besides the listeners.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// The process of [`SourceOptions::of`], if it has ended.
+    /// The process of [`SourceOptions::root`], if it has ended.
     pub ended_root: Option<u32>,
     /// Whether a later poll may find out more about the same listeners.
     pub may_know_more: bool,
@@ -225,7 +225,7 @@ enum Asked {
     One(Sources),
     /// All network namespaces.
     All(Namespaces),
-    /// Nowhere, because the process of [`SourceOptions::of`], with this id, has ended.
+    /// Nowhere, because the process of [`SourceOptions::root`], with this id, has ended.
     Nothing(u32),
 }
 
@@ -256,16 +256,16 @@ impl Source {
     /// which ss is searched.
     ///
     /// # Errors
-    /// [`SourceError::Tree`] if the sockets of [`SourceOptions::of`] cannot be found, and
-    /// [`SourceError::ExcludedTree`] if those of [`SourceOptions::exclude_of`] cannot.
+    /// [`SourceError::Tree`] if the sockets of [`SourceOptions::root`] cannot be found, and
+    /// [`SourceError::ExcludedTree`] if those of [`SourceOptions::excluded_root`] cannot.
     pub fn new(options: SourceOptions, path: &OsStr) -> Result<Source, SourceError> {
         let SourceOptions {
             choice,
             mut filter,
             holders,
             pids,
-            of,
-            exclude_of,
+            root,
+            excluded_root,
             owners,
             excluded_holders,
         } = options;
@@ -279,18 +279,18 @@ impl Source {
             }
         }
         let finds_holders = holders || pids || !excluded_holders.is_empty();
-        let tree = of.map(|pid| Tree::new(proc_root, pid, Some(&place)));
+        let tree = root.map(|pid| Tree::new(proc_root, pid, Some(&place)));
         let tree = tree.transpose().map_err(SourceError::Tree)?;
-        let excluded = exclude_of.map(|pid| excluded(proc_root, pid));
+        let excluded = excluded_root.map(|pid| excluded(proc_root, pid));
         let excluded = excluded.transpose()?.flatten();
         let wants = |table: SocketTable| filter.wants(table);
         // A listener that the kernel no longer lists has no inode, so it cannot be assigned
         // to a process.
-        let unlisted = match of.is_none() && excluded.is_none() {
+        let unlisted = match root.is_none() && excluded.is_none() {
             true => Unlisted::Kept,
             false => Unlisted::Removed,
         };
-        let inodes = match finds_holders || of.is_some() || excluded.is_some() {
+        let inodes = match finds_holders || root.is_some() || excluded.is_some() {
             true => Some(Inodes::new(wants, unlisted)),
             false => owners.then(|| Inodes::of_owners(wants)),
         };
@@ -318,7 +318,7 @@ impl Source {
         })
     }
 
-    /// A source without listeners for a watcher whose [`SourceOptions::of`] is not running:
+    /// A source without listeners for a watcher whose [`SourceOptions::root`] is not running:
     /// the process may have exited before the watcher started or afterwards, and the result
     /// must be the same. `error` is that of [`Source::new`].
     ///
