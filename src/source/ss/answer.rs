@@ -1,5 +1,4 @@
-//! What `ss -lntu` prints becomes listeners, whichever version of ss
-//! printed it.
+//! Parses the output of `ss -lntu`, of any version of ss, into listeners.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -8,24 +7,25 @@ use std::net::IpAddr;
 use crate::kernel::proc::scan::Scanner;
 use crate::listener::{Endpoint, Family, Interface, Listener, Protocol};
 
-/// The most bytes of an answer that are read, where a row counts for at least
-/// [`SIZE_OF_ROW`]: 262,144 rows.
+/// An answer with more bytes is refused. A shorter row counts as [`SIZE_OF_ROW`] bytes, so at
+/// most 262,144 rows are read.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
-/// About as many bytes as a listener takes up here.
+/// About the number of bytes that a listener needs in memory.
 const SIZE_OF_ROW: usize = 128;
 
-/// Why an answer of ss cannot be understood.
+/// Why an answer of ss cannot be parsed.
 #[derive(Debug)]
 pub enum AnswerError {
-    /// Reading it failed with this error.
+    /// The output could not be read.
     Read(io::Error),
-    /// Its first line is not the header `Netid State … Peer Address:Port`.
+    /// The first line is not the header `Netid State … Peer Address:Port`.
     NoHeader,
-    /// This line, or the start of it, is not a row of ss.
+    /// A line is not a row of ss. This is its start.
     Line(String),
-    /// It has more rows than are read.
+    /// The answer has too many rows.
     TooLong,
-    /// It prints the wildcards of IPv4 and IPv6 alike, as iproute2 4.13 does.
+    /// The answer prints the wildcards of IPv4 and IPv6 in the same way, as iproute2 4.13
+    /// does.
     AmbiguousWildcards,
 }
 
@@ -53,33 +53,32 @@ impl AnswerError {
     }
 }
 
-/// Reads what any version of `ss -lntu` prints.
+/// Reads the output of any version of `ss -lntu`.
 ///
 /// Versions print wildcards in different ways:
 ///
-/// - IPv4 is `0.0.0.0`, or `*` before 2017.
-/// - IPv6 is `[::]`, or `*` if the socket takes IPv4 too, or `::` before 2017.
+/// - The IPv4 wildcard is `0.0.0.0`, or `*` before 2017.
+/// - The IPv6 wildcard is `[::]`, or `*` if the socket accepts IPv4 too, or `::` before 2017.
 ///
-/// So `*` can be either. The other addresses of the same answer tell which.
+/// So `*` can be either. The other addresses of the same answer show which one it is.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     scanner: Scanner,
 }
 
 impl AnswerReader {
-    /// Appends the listeners of one answer to `listeners`. False if the answer is
-    /// empty, without even a header.
+    /// Appends the listeners of one answer to `listeners`. False if the answer is empty,
+    /// without even a header.
     ///
     /// # Errors
-    /// [`AnswerError::NoHeader`], [`AnswerError::Line`] or [`AnswerError::AmbiguousWildcards`]
-    /// for an answer that cannot be understood, and [`AnswerError::TooLong`].
-    /// [`AnswerError::Read`] if `reader` fails.
+    /// If `reader` fails, or the answer cannot be parsed or is too long. `listeners` then
+    /// holds part of a snapshot and must not be used.
     pub fn read(
         &mut self,
         reader: impl Read,
         listeners: &mut Vec<Listener>,
     ) -> Result<bool, AnswerError> {
-        // The indices of the listeners on a `*` whose own row does not name the family.
+        // Indices of listeners on `*` whose own row does not reveal the family.
         let mut unknown_family = Vec::new();
         let mut lines = self.scanner.lines(reader);
         let mut style = match lines.next().map_err(AnswerError::Read)? {
@@ -115,7 +114,7 @@ impl AnswerReader {
                 let listener = &mut listeners[index];
                 listener.endpoint.address = wildcard;
                 listener.peer.address = wildcard;
-                // If ss knows, it writes `[::]` for a socket that takes no IPv4.
+                // ss prints `[::]` for a socket that does not accept IPv4, if it knows that.
                 let knows = wildcard.is_ipv6() && style.is_from_netlink[listener.protocol as usize];
                 listener.v6_only = knows.then_some(false);
             }
@@ -124,12 +123,12 @@ impl AnswerReader {
     }
 }
 
-/// The line without its Process column, which `-lntu` does not ask for. `None` if that
-/// column does not end in this line: ss does not escape names, so a name with a newline
-/// could pass for a row.
+/// Cuts off the Process column, which `-lntu` does not ask for. `None` if that column does
+/// not end in this line: ss does not escape process names, so the part of a name after a
+/// newline could look like a row.
 ///
-/// No other column can hold `users:((`. The only free text in them is the name of
-/// an interface, and that has no colon.
+/// No other column can contain `users:((`. Their only free text is the name of an interface,
+/// which has no colon.
 fn without_processes(line: &[u8]) -> Option<&[u8]> {
     const PROCESSES: &[u8] = b"users:((";
     let mut starts = line.windows(PROCESSES.len());
@@ -142,31 +141,31 @@ fn without_processes(line: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether `line` starts with the columns that [`parse_row`] reads, in their order.
-/// Blanks do not count: some versions print `NetidState` without one between.
+/// Whether `line` starts with the columns that [`parse_row`] reads, in the same order.
+/// Ignores blanks, because some versions print `NetidState` as one word.
 fn is_header(line: &[u8]) -> bool {
     let columns = b"NetidStateRecv-QSend-QLocalAddress:PortPeerAddress:Port";
     let mut letters = line.iter().filter(|byte| !byte.is_ascii_whitespace());
     columns.iter().all(|column| letters.next() == Some(column))
 }
 
-/// What an answer shows of the version of ss that printed it. The numbers are
-/// those of iproute2.
+/// What an answer reveals about the version of ss that printed it. The version numbers in
+/// the fields are those of iproute2.
 #[derive(Debug, Default)]
 struct Style {
-    /// Its header is spaced as in versions before 4.15.
+    /// Whether the header has the spacing of versions before 4.15.
     has_old_header: bool,
-    /// It has an IPv6 address without brackets: before 4.13.
+    /// Whether an IPv6 address has no brackets, as before 4.13.
     has_bare_v6: bool,
-    /// It has a local address in brackets: since 4.13.
+    /// Whether a local address has brackets, as since 4.13.
     has_brackets: bool,
-    /// It has an IPv4 address whose peer is `*`: before 4.14.
+    /// Whether an IPv4 address has the peer `*`, as before 4.14.
     has_v4_with_star_peer: bool,
-    /// It has `0.0.0.0` or brackets in the peer column: since 4.14.
+    /// Whether a peer is `0.0.0.0` or has brackets, as since 4.14.
     has_peer_with_family: bool,
-    /// For each protocol: it has something that ss learns from netlink only, a
-    /// backlog, an interface or `[::]`. Where ss reads `/proc`, it writes `*` for
-    /// every IPv6 wildcard.
+    /// Whether the rows of each protocol have details that ss gets only from netlink: a
+    /// backlog, an interface or `[::]`. If ss reads `/proc`, it prints `*` for every IPv6
+    /// wildcard.
     is_from_netlink: [bool; 2],
 }
 
@@ -178,7 +177,7 @@ impl Style {
         }
     }
 
-    /// Takes note of the addresses of one row.
+    /// Records the addresses of one row.
     fn note(&mut self, local: &SsEndpoint, peer: &SsEndpoint) {
         let is_v4 = local.address.is_some_and(|address| address.is_ipv4());
         let is_bare_v6 = |endpoint: &SsEndpoint| {
@@ -190,12 +189,11 @@ impl Style {
         self.has_peer_with_family |= peer.bracketed || peer.address == Some(Family::V4.wildcard());
     }
 
-    /// The wildcard that a local `*` stands for if its peer is `*` too.
+    /// The wildcard that a local `*` with the peer `*` means. `None` if it can be either.
     ///
-    /// Before 4.13 that is the IPv4 wildcard, and since 4.14 the IPv6 one. 4.13
-    /// prints both in this way, so its answer gives `None`. An answer that can be
-    /// of 4.13 or of an older version counts as older, since few systems had
-    /// 4.13.
+    /// Before 4.13 it is the IPv4 wildcard, and since 4.14 the IPv6 wildcard. 4.13 prints
+    /// both in this way. If the answer may come from 4.13 or from an older version, this
+    /// assumes the older one, because few systems had 4.13.
     fn meaning_of_star(&self) -> Option<IpAddr> {
         let may_be_old = self.has_v4_with_star_peer || self.has_old_header;
         if self.has_bare_v6 {
@@ -208,16 +206,16 @@ impl Style {
     }
 }
 
-/// What a row describes.
+/// The socket in a row of ss.
 enum SsRow {
     Listener(Listener),
-    /// A listener on `*` whose row does not tell its family.
+    /// A listener on `*` whose row does not reveal the family.
     UnknownFamily(Listener),
     /// A socket in another state.
     Other,
 }
 
-/// The row in `line`, without its Process column. `None` if it is not a row.
+/// Parses `line`, which must not have a Process column. `None` if it is not a row.
 fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     let text = std::str::from_utf8(line).ok()?;
     let mut fields = text.split_ascii_whitespace();
@@ -239,8 +237,8 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     let has_backlog = protocol == Protocol::Tcp && send_q > 0;
     style.is_from_netlink[protocol as usize] |=
         has_backlog || is_v6_only || local.interface.is_some();
-    // Both ends have the same family. So a peer of `0.0.0.0` or `[::]` tells what a
-    // local `*` means.
+    // Both ends have the same family, so a peer of `0.0.0.0` or `[::]` shows what a local `*`
+    // means.
     let wildcard = peer.address.filter(IpAddr::is_unspecified);
     let address = local.address.or(wildcard);
     let endpoint = Endpoint {
@@ -250,7 +248,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     let listener = Listener {
         interface: local.interface,
         recv_q,
-        // ss writes 0 where it does not know the backlog.
+        // ss prints 0 if it does not know the backlog.
         send_q: (protocol == Protocol::Udp || has_backlog).then_some(send_q),
         v6_only: is_v6_only.then_some(true),
         ..Listener::new(protocol, endpoint)
@@ -261,7 +259,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
     })
 }
 
-/// `ADDRESS:PORT` as ss prints it.
+/// One end of a socket, which ss prints as `ADDRESS:PORT`.
 struct SsEndpoint {
     /// `None` for `*`.
     address: Option<IpAddr>,
@@ -275,7 +273,7 @@ impl SsEndpoint {
         let (host, port) = text.rsplit_once(':')?;
         let (host, interface) = match host.split_once('%') {
             None => (host, None),
-            // `[fe80::1]%eth0`, or in some versions `[fe80::1%eth0]`.
+            // Most versions print `[fe80::1]%eth0`, some `[fe80::1%eth0]`.
             Some((host, name)) => {
                 let name = match host.starts_with('[') && !host.ends_with(']') {
                     true => name.strip_suffix(']')?,
@@ -322,7 +320,7 @@ mod tests {
         }
     }
 
-    /// `tcp 0.0.0.0 22`, and `%interface` if there is one.
+    /// The listener as text, such as `tcp fe80::1%eth0 22`.
     fn shown(listener: &Listener) -> String {
         let Endpoint { address, port } = listener.endpoint;
         let name = listener.interface.map(|name| format!("%{}", name.as_str()));
@@ -387,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn other_rows_tell_the_family_of_a_star_whose_peer_is_a_star() {
+    fn other_rows_reveal_the_family_of_a_star() {
         let star = "tcp LISTEN 0 128 *:22 *:*";
         let meaning = |header, other: &[&str]| {
             let answer = rows(header, &[&[star], other].concat());
@@ -419,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_of_a_star_has_its_family() {
+    fn star_and_peer_get_the_same_family() {
         let stars = "tcp LISTEN 0 128 *:22 *:*\ntcp LISTEN 0 128 :::22 :::*";
         let mut listeners = Vec::new();
         let answer = rows(OLD_HEADER, &[stars]);
@@ -432,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_tells_the_family_of_a_star() {
+    fn a_peer_with_a_family_reveals_that_of_a_star() {
         let answer = rows(
             NEW_HEADER,
             &[
@@ -446,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_may_stand_in_or_after_brackets_and_contain_one() {
+    fn interfaces_in_and_after_brackets_are_read() {
         let answer = rows(
             NEW_HEADER,
             &[
@@ -475,7 +473,7 @@ mod tests {
         assert_eq!((listeners[0].recv_q, listeners[0].send_q), (3, Some(4096)));
     }
 
-    /// What the rows of an answer say about `v6only`.
+    /// The `v6only` of each row of an answer.
     fn read_v6_only(rows: &str) -> Vec<Option<bool>> {
         let mut listeners = Vec::new();
         let answer = format!("{NEW_HEADER}{rows}");
@@ -485,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_takes_ipv4_where_ss_got_its_answer_from_netlink() {
+    fn a_star_in_an_answer_from_netlink_accepts_ipv4() {
         let star = "tcp LISTEN 0 128 *:80 *:*\n";
         let only = "tcp LISTEN 0 128 [::]:81 [::]:*\n";
         let v4 = "tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\n";
@@ -494,21 +492,21 @@ mod tests {
             read_v6_only(&format!("{star}{only}")),
             [Some(false), Some(true)]
         );
-        // Where ss reads /proc it knows neither backlog nor v6only.
+        // If ss reads /proc, it knows neither the backlog nor v6only.
         let star_of_proc = "tcp LISTEN 0 0 *:80 *:*\n";
         assert_eq!(read_v6_only(star_of_proc), [None]);
         assert_eq!(
             read_v6_only(&format!("{star_of_proc}{v4}")),
             [Some(false), None]
         );
-        // Each protocol is asked for by itself.
+        // ss asks for each protocol separately, so netlink may answer for one of them only.
         let udp = "udp UNCONN 0 0 *:53 *:*\n";
         assert_eq!(read_v6_only(&format!("{star}{udp}")), [Some(false), None]);
         for known in ["127.0.0.53%lo:53 0.0.0.0:*", "[::]:54 [::]:*"] {
             let v6_only = read_v6_only(&format!("{udp}udp UNCONN 0 0 {known}\n"));
             assert_eq!(v6_only[0], Some(false), "{known}");
         }
-        // Before 2017 ss did not tell.
+        // Before 2017, ss did not print v6only.
         assert_eq!(read_v6_only("tcp LISTEN 0 128 :::80 :::*\n"), [None]);
     }
 

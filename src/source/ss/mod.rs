@@ -1,12 +1,10 @@
-//! `ss -lntu` as a source: where ss is, how it is asked, and which
-//! answers count.
+//! Runs `ss -lntu` as a source: finds ss, runs it, and decides whether its answer counts.
 //!
-//! - [`run`] starts it, reads it under a deadline and waits for it.
-//! - [`answer`] makes listeners of what it prints.
+//! - [`run`] starts ss, reads its output under a deadline and waits for it to exit.
+//! - [`answer`] parses the output into listeners.
 //!
-//! An answer counts only if ss printed its header, wrote nothing to stderr and
-//! exited 0. What happens after a failure, or with an answer without rows, is
-//! decided in [`crate::source`].
+//! An answer counts only if ss printed its header, wrote nothing to stderr and exited 0.
+//! [`crate::source`] decides what happens after a failure, or if an answer has no rows.
 
 pub mod answer;
 pub mod run;
@@ -23,37 +21,37 @@ use crate::snapshot::Snapshot;
 use answer::{AnswerError, AnswerReader};
 use run::{Run, RunError};
 
-/// For how long ss is not run again after it did not finish.
+/// How long to wait before ss is run again after it did not finish.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The ss program of this system, if it has one.
 #[derive(Debug)]
 pub struct Ss {
-    /// Where it may be, in the order of `PATH`.
+    /// The paths that ss may have, in the order of `PATH`.
     candidates: Vec<PathBuf>,
-    /// This program's own file, as (device, inode).
+    /// The executable of this program, as (device, inode). It may be installed as `ss`.
     own_file: Option<(u64, u64)>,
-    /// ss did not finish and is not run before this moment.
+    /// ss is not run before this moment, because it did not finish last time.
     paused_until: Option<Instant>,
     reader: AnswerReader,
 }
 
-/// Why a run of ss gave no answer that can be relied on.
+/// Why a run of ss gave no reliable answer.
 #[derive(Debug)]
 pub enum SsError {
     /// No absolute directory of `PATH` holds an executable ss.
     NotFound,
-    /// Its last run, less than a minute ago, did not finish, so it was not run.
+    /// ss was not run, because the last run, less than a minute ago, did not finish.
     Paused,
     /// The run failed.
     Run(RunError),
-    /// What it printed cannot be understood.
+    /// The output cannot be parsed.
     Answer(AnswerError),
-    /// It printed no listeners. That proves nothing: where ss cannot read any
-    /// source, it still prints its header and exits 0. [`Ss::read`] never returns
-    /// this error. Its caller uses it for an answer without listeners.
+    /// ss printed no listeners. That proves nothing: if ss cannot read any source, it still
+    /// prints its header and exits 0. [`Ss::read`] never returns this error. Its caller uses
+    /// it for an answer without listeners.
     NoRows,
-    /// It prints no inodes, which were asked for. [`Ss::read`] never returns this error,
+    /// Inodes were asked for, and ss prints none. [`Ss::read`] never returns this error,
     /// either.
     NoInodes,
 }
@@ -78,8 +76,8 @@ impl std::error::Error for SsError {}
 impl Ss {
     /// The ss in the directories of `path`, the value of `PATH`.
     ///
-    /// Relative and empty entries are skipped. They would run a file of the
-    /// working directory.
+    /// Skips relative and empty entries, because they would run a file in the working
+    /// directory.
     pub fn in_path(path: &std::ffi::OsStr) -> Ss {
         let own_file = std::env::current_exe().and_then(fs::metadata).ok();
         Ss {
@@ -96,7 +94,7 @@ impl Ss {
     /// Runs ss once and appends its listeners to `listeners`.
     ///
     /// # Errors
-    /// Any [`SsError`] but [`SsError::NoRows`] and [`SsError::NoInodes`]. `listeners` then
+    /// Any [`SsError`] except [`SsError::NoRows`] and [`SsError::NoInodes`]. `listeners` then
     /// holds part of a snapshot and must not be used.
     pub fn read(&mut self, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
         let program = self.find().ok_or(SsError::NotFound)?;
@@ -138,18 +136,18 @@ impl Ss {
     }
 }
 
-/// ss reads a dump of inet_diag, whose first datagram has room for this many rows.
+/// The first datagram of a dump of inet_diag, which ss reads, has room for this many rows.
 const FIRST_DATAGRAM: usize = 30;
-/// More rows of a protocol than this are some in several datagrams or reads, even where
-/// each is on another port.
+/// A protocol with more rows than this is listed in several datagrams or reads.
 const MOST_ROWS: usize = 200;
 
-/// The tables whose listing may have taken ss several datagrams, by an answer of it. In a
-/// dump, the kernel skips rows only among those of one port.
+/// The tables that ss may have listed incompletely, because the kernel needed several
+/// datagrams for them. Between two datagrams of a dump, the kernel can skip only rows of the
+/// same port.
 pub fn split(answer: &Snapshot) -> Tables {
     let mut split = Tables::default();
-    let of_protocols = answer.listeners().chunk_by(|a, b| a.protocol == b.protocol);
-    for rows in of_protocols {
+    let protocols = answer.listeners().chunk_by(|a, b| a.protocol == b.protocol);
+    for rows in protocols {
         let mut ports = rows.chunk_by(|a, b| a.port_identity() == b.port_identity());
         if rows.len() > MOST_ROWS || ports.any(|rows| rows.len() > FIRST_DATAGRAM) {
             rows.iter().for_each(|row| split.insert(row.table()));

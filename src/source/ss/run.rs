@@ -1,5 +1,5 @@
-//! One run of ss: started, read under a deadline, waited for, and killed if it does
-//! not finish.
+//! Runs ss once: starts it, reads its output under a deadline, and waits for it to exit.
+//! Kills it if it does not finish in time.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -14,7 +14,7 @@ use crate::sys::{self, Child};
 
 /// How long one run may take, from its start to its exit.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// At most this many bytes of its stderr are read. One line of it is reported.
+/// At most this many bytes of the stderr of ss are read, enough for the line that is reported.
 const MOST_STDERR: u64 = 256;
 
 /// Why a run failed.
@@ -22,13 +22,13 @@ const MOST_STDERR: u64 = 256;
 pub enum RunError {
     /// The program at this path could not be started.
     Spawn(PathBuf, io::Error),
-    /// It did not finish within [`DEADLINE`].
+    /// The program did not finish within [`DEADLINE`].
     TimedOut,
-    /// Its output could not be read.
+    /// The output could not be read.
     Read(io::Error),
-    /// It did not exit with status 0.
+    /// The program exited with this status, which is not 0, or was killed.
     Exit(ExitStatus),
-    /// It wrote to stderr. This is the first line.
+    /// The program wrote to stderr. This is the first line.
     Stderr(String),
 }
 
@@ -47,7 +47,8 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 impl RunError {
-    /// The failure that this error of a [`DeadlineStream`] stands for.
+    /// The failure for an error of a [`DeadlineStream`]: [`RunError::TimedOut`] if the
+    /// deadline has passed.
     pub fn of_read(error: io::Error) -> RunError {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => RunError::TimedOut,
@@ -56,11 +57,12 @@ impl RunError {
     }
 }
 
-/// A running ss, with [`DEADLINE`] for the whole run. Dropping it kills its process group, and then reaps it.
+/// A running ss, with [`DEADLINE`] for the whole run. Dropping this kills the process group
+/// of ss, and then reaps it.
 #[derive(Debug)]
 pub struct Run {
     child: Child,
-    /// What it prints.
+    /// The output of ss.
     pub stdout: DeadlineStream,
     stderr: DeadlineStream,
 }
@@ -68,18 +70,17 @@ pub struct Run {
 impl Run {
     /// Starts `program`.
     ///
-    /// Its stdout and stderr are Unix sockets, not pipes: std can set a timeout for
-    /// reading a socket. Its stdin is one as well, since an image may lack
-    /// `/dev/null`.
+    /// stdout and stderr are Unix sockets, not pipes, because std can set a timeout for
+    /// reading a socket. stdin is a socket as well, because an image may lack `/dev/null`.
     pub fn spawn(program: &Path, arguments: &str) -> Result<Run, RunError> {
         let deadline = Instant::now() + DEADLINE;
         let spawn = || {
-            let (stdin, its_stdin) = UnixStream::pair()?;
+            let (stdin, child_stdin) = UnixStream::pair()?;
             stdin.shutdown(Shutdown::Both)?;
-            let (stdout, its_stdout) = UnixStream::pair()?;
-            let (stderr, its_stderr) = UnixStream::pair()?;
-            let its_streams = [its_stdin, its_stdout, its_stderr].map(OwnedFd::from);
-            let child = Child::spawn(program.as_os_str(), arguments, &its_streams)?;
+            let (stdout, child_stdout) = UnixStream::pair()?;
+            let (stderr, child_stderr) = UnixStream::pair()?;
+            let child_streams = [child_stdin, child_stdout, child_stderr].map(OwnedFd::from);
+            let child = Child::spawn(program.as_os_str(), arguments, &child_streams)?;
             sys::set_child_group(child.id);
             let with_deadline = |stream| DeadlineStream { stream, deadline };
             Ok(Run {
@@ -91,8 +92,10 @@ impl Run {
         spawn().map_err(|error| RunError::Spawn(program.to_path_buf(), error))
     }
 
-    /// Waits for ss to exit, after its stdout was read to the end. Checks that it
-    /// wrote nothing to stderr and exited 0.
+    /// Waits for ss to exit. Must be called after stdout was read to the end.
+    ///
+    /// # Errors
+    /// If ss wrote to stderr, did not exit with status 0, or did not finish in time.
     pub fn finish(mut self) -> Result<(), RunError> {
         let mut bytes = Vec::new();
         let mut stderr = (&mut self.stderr).take(MOST_STDERR);
@@ -102,8 +105,8 @@ impl Run {
             let first = text.lines().next().unwrap_or_default();
             return Err(RunError::Stderr(first.trim_end().to_string()));
         }
-        // ss has closed its streams, so it is about to exit. std cannot wait for
-        // that with a timeout, so this asks again after short sleeps.
+        // ss has closed its streams, so it is about to exit. Poll with short sleeps, because
+        // std has no wait with a timeout.
         loop {
             match self.child.try_wait().map_err(RunError::Read)? {
                 Some(status) => {
