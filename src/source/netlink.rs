@@ -1,5 +1,5 @@
-//! inet_diag over netlink as a source: which tables are asked for, and when an answer is
-//! complete.
+//! Asks the kernel's inet_diag over netlink as a source: decides which tables to ask for, and
+//! when an answer is complete.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use crate::kernel::netlink::message::{Amount, AnswerError, MessageTypes};
 use crate::listener::{Listener, Protocol, SocketTable};
 use crate::sys;
 
-/// After this many interrupted dumps, the poll fails.
+/// The poll fails after this many interrupted dumps of a table.
 const MOST_TRIES: usize = 10;
 
 const EINTR: i32 = 4;
@@ -25,36 +25,37 @@ const ENOBUFS: i32 = 105;
 /// The listeners of this process's network namespace, as inet_diag lists them.
 #[derive(Debug)]
 pub struct Netlink {
+    /// The tables to ask for, in the order of [`SocketTable::ALL`].
     tables: [Option<SocketTable>; 4],
     client: Client,
-    /// `None` until a socket was open.
+    /// Whether one request may ask for both families. `None` until a socket was open.
     asks_for_both: Option<bool>,
-    /// The listeners that are bound to an interface: their index in the list, and that of
-    /// the interface.
+    /// The listeners that are bound to an interface, as (index in the list, index of the
+    /// interface).
     bound: Vec<(usize, u32)>,
     interfaces: Interfaces,
     split: Tables,
-    /// What may be read. More is an error.
+    /// How much may be read. An answer that exceeds this is an error.
     pub limit: Limit,
 }
 
-/// Why inet_diag gave no snapshot: the table that was asked for, and the reason.
+/// Why inet_diag gave no snapshot.
 #[derive(Debug)]
 pub struct NetlinkError {
-    /// `None` if no socket could be opened.
+    /// The table that was asked for. `None` if no socket could be opened.
     table: Option<SocketTable>,
     reason: AnswerError,
 }
 
 impl NetlinkError {
-    /// Whether the error may pass until the next poll.
+    /// Whether a later poll may succeed.
     pub fn may_pass(&self) -> bool {
         may_pass(&self.reason)
     }
 }
 
-/// Whether what failed for this reason may work later. Otherwise the kernel, or a sandbox,
-/// refuses.
+/// Whether a request that failed for this reason may succeed later. If not, the kernel or a
+/// sandbox refuses it.
 pub(super) fn may_pass(reason: &AnswerError) -> bool {
     match reason {
         AnswerError::Interrupted => true,
@@ -88,7 +89,7 @@ impl fmt::Display for NetlinkError {
 impl std::error::Error for NetlinkError {}
 
 impl Netlink {
-    /// A source that asks for the tables that `is_wanted` names.
+    /// A source of the listeners in the tables for which `is_wanted` is true.
     pub fn new(is_wanted: impl Fn(SocketTable) -> bool) -> Netlink {
         Netlink {
             tables: SocketTable::ALL.map(|table| is_wanted(table).then_some(table)),
@@ -115,29 +116,29 @@ impl Netlink {
         self.read_only(None, listeners)
     }
 
-    /// As [`Netlink::read`], but only the tables of this protocol, if one is given.
+    /// Appends the listeners of one protocol to `listeners`, or of both for `None`.
     ///
     /// # Errors
     /// As those of [`Netlink::read`].
     pub fn read_only(
         &mut self,
-        only: Option<Protocol>,
+        wanted: Option<Protocol>,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NetlinkError> {
         sys::shrink_after_peak(&mut self.bound);
         self.bound.clear();
         self.split = Tables::default();
         let tables = self.tables;
-        for (of_protocol, protocol) in tables.chunks(2).zip([Protocol::Tcp, Protocol::Udp]) {
-            if only.is_some_and(|only| only != protocol) {
+        for (families, protocol) in tables.chunks(2).zip([Protocol::Tcp, Protocol::Udp]) {
+            if wanted.is_some_and(|wanted| wanted != protocol) {
                 continue;
             }
-            if let [Some(v4), Some(_)] = *of_protocol
+            if let [Some(v4), Some(_)] = *families
                 && self.read_both(v4, listeners)?
             {
                 continue;
             }
-            for table in of_protocol.iter().flatten() {
+            for table in families.iter().flatten() {
                 self.dump(*table, (*table).into(), listeners)?;
             }
         }
@@ -147,22 +148,22 @@ impl Netlink {
         Ok(())
     }
 
-    /// Forgets what belongs to the network namespace of the last answer: the socket, which
-    /// would keep it alive, and the names of its interfaces.
+    /// Closes the socket, which would keep the network namespace of the last answer alive,
+    /// and forgets the names of its interfaces.
     pub fn leave_namespace(&mut self) {
         self.client.close();
         self.interfaces.forget();
     }
 
-    /// The cookie of the network namespace of the last answer, or else of that of this
-    /// thread, if the kernel tells.
+    /// The cookie of the network namespace of the socket: that of the last answer, or if the
+    /// socket is closed, the namespace of this thread. `None` if the kernel has no cookies.
     pub fn namespace_cookie(&mut self) -> Option<u64> {
         self.open().ok()?;
         self.client.namespace_cookie()
     }
 
-    /// Asks for both families of a protocol in one request, where the kernel knows that.
-    /// `table` is the first of the two.
+    /// Asks for both families of a protocol in one request. `table` is the first of the two.
+    /// False if the kernel does not support this.
     fn read_both(
         &mut self,
         table: SocketTable,
@@ -171,7 +172,7 @@ impl Netlink {
         if !self.asks_for_both()? {
             return Ok(false);
         }
-        let before = (listeners.len(), self.bound.len());
+        let start = (listeners.len(), self.bound.len());
         let both = Listeners {
             protocol: table.protocol,
             family: None,
@@ -179,16 +180,17 @@ impl Netlink {
         match self.dump(table, both, listeners) {
             Err(error) if !error.may_pass() => {
                 self.asks_for_both = Some(false);
-                listeners.truncate(before.0);
-                self.bound.truncate(before.1);
+                listeners.truncate(start.0);
+                self.bound.truncate(start.1);
                 Ok(false)
             }
             answer => answer.map(|()| true),
         }
     }
 
-    /// Whether one request may ask for both families. The kernel knows it since Linux
-    /// 5.9, and tells cookies since 5.14. An older one would list TCP for UDP.
+    /// Whether one request may ask for both families. Linux supports this since 5.9, and an
+    /// older kernel would list TCP instead of UDP. A kernel that has cookies is new enough,
+    /// because they came with 5.14.
     fn asks_for_both(&mut self) -> Result<bool, NetlinkError> {
         self.open()?;
         let client = &self.client;
@@ -204,14 +206,15 @@ impl Netlink {
         })
     }
 
-    /// Asks for `wanted` until a dump is not interrupted. An error names `table`.
+    /// Dumps the listeners that are `wanted`, and retries interrupted dumps. `table` is the
+    /// table to name in an error.
     fn dump(
         &mut self,
         table: SocketTable,
         wanted: Listeners,
         listeners: &mut Vec<Listener>,
     ) -> Result<(), NetlinkError> {
-        let before = (listeners.len(), self.bound.len());
+        let start = (listeners.len(), self.bound.len());
         let mut tries = 0;
         loop {
             self.open()?;
@@ -237,8 +240,8 @@ impl Netlink {
                     return Ok(());
                 }
                 Err(AnswerError::Interrupted) if tries < MOST_TRIES => {
-                    listeners.truncate(before.0);
-                    self.bound.truncate(before.1);
+                    listeners.truncate(start.0);
+                    self.bound.truncate(start.1);
                 }
                 Err(reason) => {
                     return Err(NetlinkError {
@@ -285,12 +288,12 @@ mod tests {
         message(NLMSG_DONE, NLM_F_MULTI, sequence, &0i32.to_ne_bytes())
     }
 
-    /// A message of this type with an error number. 0 is no error.
+    /// A message of this type with an error number. 0 means success.
     fn status(kind: u16, sequence: u32, errno: i32) -> Vec<u8> {
         message(kind, 0, sequence, &(-errno).to_ne_bytes())
     }
 
-    /// A row: a socket of this family and state.
+    /// A row about a socket of this family and state.
     fn row(family: u8, state: State, address: &[u8], port: u16) -> Vec<u8> {
         let mut row = InetDiagMsg {
             idiag_family: family,
@@ -302,19 +305,19 @@ mod tests {
         row.bytes().to_vec()
     }
 
-    /// A row of an answer about both families: a UDP socket on this address.
+    /// A message of an answer about both families: a UDP socket on this address.
     fn udp(family: u8, address: &[u8], port: u16) -> Vec<u8> {
         let row = row(family, State::Close, address, port);
         message(TCPDIAG_GETSOCK, NLM_F_MULTI, 1, &row)
     }
 
-    /// A row of a dump: a TCP listener on 127.0.0.1.
+    /// A message of a dump: a TCP listener on 127.0.0.1.
     fn tcp(sequence: u32, port: u16) -> Vec<u8> {
         let row = row(AF_INET, State::Listen, &[127, 0, 0, 1], port);
         message(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI, sequence, &row)
     }
 
-    /// A source of IPv4 TCP that gets these datagrams as its answers, and the other
+    /// A source of IPv4 TCP listeners that receives these datagrams as answers, and the other
     /// end of its socket.
     fn netlink_with_answers(datagrams: &[Vec<u8>]) -> (Netlink, UnixDatagram) {
         let (ours, kernel) = UnixDatagram::pair().unwrap();
@@ -335,14 +338,14 @@ mod tests {
         Ok(listeners.iter().map(|l| l.endpoint.port).collect())
     }
 
-    /// The error for these answers, and whether it may pass.
+    /// The error for these answers, and whether a later poll may succeed.
     fn error_for(datagrams: &[Vec<u8>]) -> (String, bool) {
         let error = ports(datagrams).unwrap_err();
         (error.to_string(), error.may_pass())
     }
 
     #[test]
-    fn a_dump_is_every_row_up_to_its_done_message() {
+    fn a_dump_ends_with_its_done_message() {
         let answer = [[tcp(1, 80), tcp(1, 81)].concat(), tcp(1, 82), done(1)];
         assert_eq!(ports(&answer).unwrap(), [80, 81, 82]);
         assert_eq!(ports(&[done(1)]).unwrap(), [0; 0]);
@@ -352,7 +355,7 @@ mod tests {
         assert_eq!(
             ports(&[[tcp(1, 80), done(1)].concat()]).unwrap(),
             [80],
-            "in one datagram"
+            "row and end in one datagram"
         );
     }
 
@@ -364,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_that_is_cut_short_anywhere_is_an_error() {
+    fn a_truncated_dump_is_an_error() {
         let whole = [tcp(1, 80), done(1)].concat();
         for length in 0..whole.len() {
             assert!(ports(&[whole[..length].to_vec()]).is_err(), "{length}");
@@ -377,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_number_is_read_from_error_and_done_messages() {
+    fn error_and_done_messages_have_error_numbers() {
         for kind in [NLMSG_ERROR, NLMSG_DONE] {
             let reason = "netlink: tcp: No such file or directory (os error 2) \
                           (has the kernel tcp_diag?)";
@@ -444,14 +447,14 @@ mod tests {
         assert!(kernel.recv(&mut request).is_err());
     }
 
-    /// A kernel that knows no request for both is asked for each table from then on.
+    /// From then on, the kernel is asked for each table separately.
     #[test]
-    fn where_the_request_for_both_families_is_refused_each_table_is_asked_for() {
+    fn a_refused_request_for_both_families_is_not_repeated() {
         let (mut netlink, _kernel) = netlink_with_answers(&[status(NLMSG_ERROR, 1, 22)]);
         netlink.tables = SocketTable::ALL.map(Some);
         netlink.asks_for_both = Some(true);
         let mut listeners = Vec::new();
-        // The kernel of this machine answers then, or refuses each.
+        // The result depends on whether the kernel of this machine answers or refuses.
         let _ = netlink.read(&mut listeners);
         assert_eq!(netlink.asks_for_both, Some(false));
     }

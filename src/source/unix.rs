@@ -1,6 +1,6 @@
-//! Which Unix sockets listen, by their names. unix_diag says to which file a socket is
-//! bound. `/proc/net/unix` has only the path that the server used, which may be another
-//! file, or none, for this process.
+//! Finds out whether Unix sockets with given names listen. unix_diag reports the file that a
+//! socket is bound to. `/proc/net/unix` is not used, because it has only the path that the
+//! server used: for this process, that path may be another file, or none.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -20,41 +20,42 @@ use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, State};
 use crate::port::UnixSocket;
 use crate::sys::open_path;
 
-/// A list that came in several datagrams may lack sockets. So it is asked for at most this
-/// often.
+/// A look asks for the kernel's list at most this often. A list that came in several
+/// datagrams may lack sockets.
 const MOST_LISTS: usize = 3;
 
-/// What is known of a Unix socket.
+/// Whether a Unix socket listens.
 #[derive(Clone, Debug)]
 pub enum UnixState {
-    /// It listens, or it is a datagram socket, which does not have to.
+    /// The socket listens, or it is a datagram socket that can receive.
     Listening,
-    /// It does not listen, for this reason.
+    /// The socket does not listen, for this reason.
     Closed(&'static str),
-    /// Whether it listens is not known, for this reason.
+    /// It is not known whether the socket listens, for this reason.
     Unknown(String),
 }
 
-/// A Unix socket that is looked for, and what the last look found out about it.
+/// A Unix socket that the user named, and what the last look found out about it.
 #[derive(Debug)]
 pub struct Sought {
-    /// Its name.
+    /// The name of the socket.
     pub socket: UnixSocket,
-    /// What is known of it.
+    /// Whether the socket listens.
     pub state: UnixState,
-    /// The number of connections that wait to be accepted, and the backlog, if it listens.
+    /// The number of connections that wait to be accepted, and the backlog. Zero if the
+    /// socket does not listen.
     pub queues: UnixDiagRqlen,
-    /// A later look will not know more.
+    /// Whether a later look cannot find out more.
     pub is_final: bool,
-    /// Its file, if it has one: the low half of the inode, and the device, as the kernel
-    /// lists them.
+    /// The file of the socket as the kernel lists it: the lower 32 bits of the inode, and the
+    /// device. Zeros if there is no such file.
     file: (u32, u32),
-    /// The inode of the listening socket, which a later socket does not have, and when it was
-    /// first seen.
+    /// The inode of the listening socket, and when it was first seen. A socket that replaces
+    /// it has another inode.
     listener: Option<(u32, Instant)>,
 }
 
-/// Unix sockets that are looked for.
+/// The Unix sockets that the user named.
 #[derive(Debug)]
 pub struct UnixSockets {
     sockets: Vec<Sought>,
@@ -62,7 +63,7 @@ pub struct UnixSockets {
 }
 
 impl UnixSockets {
-    /// Will look for `sockets`.
+    /// Prepares to look for `sockets`. Until the first look, they count as closed.
     pub fn new(sockets: &[UnixSocket]) -> UnixSockets {
         let mut sought = Vec::new();
         for socket in sockets {
@@ -81,13 +82,13 @@ impl UnixSockets {
         }
     }
 
-    /// The sockets, and what the last look found out about each.
+    /// The sockets, each with what the last look found out about it.
     pub fn all(&self) -> &[Sought] {
         &self.sockets
     }
 
-    /// Whether each of them was listening for this long before the last look, which
-    /// started at `start`, and is listening still.
+    /// Whether the last look, which began at `start`, found each socket listening, and the
+    /// same socket was first seen at least `duration` before that.
     pub fn have_settled(&self, start: Instant, duration: Duration) -> bool {
         self.sockets.iter().all(|sought| match sought.listener {
             Some((_, since)) => start.saturating_duration_since(since) >= duration,
@@ -95,7 +96,7 @@ impl UnixSockets {
         })
     }
 
-    /// Looks for all of them.
+    /// Finds out the state of each socket.
     pub fn look(&mut self) {
         let mut is_any_sought = false;
         for sought in &mut self.sockets {
@@ -123,8 +124,8 @@ impl UnixSockets {
     }
 }
 
-/// Updates the state of each socket by a list of the kernel. Returns whether the list took
-/// several datagrams.
+/// Asks the kernel for its list of sockets, and updates the state of each sought socket.
+/// Returns whether the list took several datagrams.
 fn ask(client: &mut Client, sockets: &mut [Sought]) -> Result<bool, AnswerError> {
     let request = UnixDiagReq {
         sdiag_family: AF_UNIX,
@@ -145,8 +146,8 @@ fn ask(client: &mut Client, sockets: &mut [Sought]) -> Result<bool, AnswerError>
 }
 
 impl Sought {
-    /// Sets the state of a socket that is in no list of the kernel. Returns whether it may
-    /// be in one.
+    /// Sets the state that applies if the kernel does not list the socket. Returns whether
+    /// the kernel may list it.
     fn look_at_file(&mut self) -> bool {
         self.is_final = false;
         self.file = (0, 0);
@@ -173,15 +174,15 @@ impl Sought {
         self.is_due()
     }
 
-    /// Whether a list of the kernel may say that it listens, and none has.
+    /// Whether the kernel may list the socket as listening, but has not done so yet.
     fn is_due(&self) -> bool {
         let may_be_listed = self.file != (0, 0) || self.socket.abstract_name().is_some();
         may_be_listed && !matches!(self.state, UnixState::Listening)
     }
 
-    /// Updates the state by a row of the list, which may be about another socket.
+    /// Updates the state from a row of the kernel's list, which may be about another socket.
     fn take(&mut self, row: &UnixDiagRow<'_>) {
-        let is_it = match self.socket.abstract_name() {
+        let is_sought = match self.socket.abstract_name() {
             Some(wanted) => match row.name {
                 Some([0, name @ ..]) => name == wanted.as_bytes(),
                 _ => false,
@@ -195,17 +196,17 @@ impl Sought {
         let is_datagram = message.udiag_type == SOCK_DGRAM;
         let is_established = message.udiag_state == State::Established as u8;
         let is_listening = message.udiag_state == State::Listen as u8;
-        // An accepted connection has the name of its listener. The state of a datagram
-        // socket is the same after a client has called connect(2). If it has called
-        // connect(2) itself, it has a peer, and nobody else can connect to it.
-        if !is_it || is_established && !is_datagram {
+        // An accepted connection has the name of its listener, so it is ignored. A datagram
+        // socket counts as listening unless it has a peer: then it has called connect(2)
+        // itself, and can receive from nobody else. Its state does not show that.
+        if !is_sought || is_established && !is_datagram {
         } else if is_listening || is_datagram && row.peer.is_none() {
             let inode = message.udiag_ino;
             if self.listener.is_none_or(|(known, _)| known != inode) {
                 self.listener = Some((inode, Instant::now()));
             }
             self.state = UnixState::Listening;
-            // The queue of a datagram socket holds bytes, and no connections.
+            // The queue of a datagram socket has bytes instead of connections.
             let queues = row.rqlen.filter(|_| is_listening);
             self.queues = queues.unwrap_or_default();
         } else if !matches!(self.state, UnixState::Listening) {
@@ -216,7 +217,7 @@ impl Sought {
         }
     }
 
-    /// Sets the state if the kernel gives no list, for this reason.
+    /// Sets the state if the kernel's list cannot be read because of `error`.
     fn fail(&mut self, error: &AnswerError) {
         if self.is_due() {
             let mut reason = format!("netlink: unix: {error}");
@@ -229,8 +230,8 @@ impl Sought {
     }
 }
 
-/// See [`Sought::file`]. `None` if the file is no socket. A symbolic link is followed,
-/// because a client follows it, too.
+/// The inode and device of a socket file, as in [`Sought::file`]. `None` if the file is not a
+/// socket. Follows symbolic links, because a client does that, too.
 fn file(path: &Path) -> io::Result<Option<(u32, u32)>> {
     let file = open_path(path)?;
     let metadata = file.metadata()?;
