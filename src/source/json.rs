@@ -1,32 +1,33 @@
-//! Finds strings in JSON text (RFC 8259) that others wrote. It is no judge of the text: what
-//! is not JSON may pass, but not what was cut off.
+//! Finds the strings in JSON text (RFC 8259). This is no validator: text that is not JSON may
+//! pass, but text that was cut off is always refused.
 
-/// Text with more objects and arrays inside one another is not read.
+/// Text that is nested deeper than this is refused.
 const MOST_NESTED: u32 = 64;
 
 /// A string that is neither the name of a member nor outside of all objects and arrays.
 pub struct StringValue<'a> {
-    /// How many objects and arrays it is in.
+    /// The number of objects and arrays around the string.
     pub depth: u32,
-    /// The index of the outermost element or member that it is in.
+    /// The index of the outermost element or member that contains the string.
     pub item: usize,
-    /// Whether it is an element of an array.
+    /// Whether the string is an element of an array.
     pub is_element: bool,
-    /// The name of the member that it is the value of, or in an array, of the array.
+    /// The name of the member whose value is the string, or the array around the string.
     pub key: &'a [u8],
-    /// Its characters as they are written, so with their escapes.
+    /// The string as it is written, without quotes. Escapes are not decoded.
     pub value: &'a [u8],
 }
 
-/// Calls `each` with every string in `text`. `None` if the text ends too early, goes on
-/// after its end, or is nested too deep; `each` is not called then.
+/// Calls `each` with every string in `text`. `None` if the text is cut off, goes on after its
+/// outermost value, or is nested too deeply. `each` is then not called at all.
 pub fn for_each_string<'a>(text: &'a [u8], each: &mut dyn FnMut(&StringValue<'a>)) -> Option<()> {
     scan(text, &mut |_| ())?;
     scan(text, each)
 }
 
+/// Does the same as [`for_each_string`], but calls `each` before the end of the text is seen.
 fn scan<'a>(text: &'a [u8], each: &mut dyn FnMut(&StringValue<'a>)) -> Option<()> {
-    // A bit for each object and array that is open, the innermost in the lowest: 1 for an array.
+    // One bit for each open object (0) and array (1). The innermost one is the lowest bit.
     let mut open = 0_u64;
     let mut current = StringValue {
         depth: 0,
@@ -73,7 +74,7 @@ fn scan<'a>(text: &'a [u8], each: &mut dyn FnMut(&StringValue<'a>)) -> Option<()
     None
 }
 
-/// The length of the string at the start of `text`, before its closing quote.
+/// The length of a string whose opening quote is before `text`. `None` if it does not end.
 fn length(text: &[u8]) -> Option<usize> {
     let mut is_escaped = false;
     text.iter().position(|byte| {
@@ -88,13 +89,14 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    /// Depth, item, whether it is an element, key and value of a string.
+    /// The fields of a [`StringValue`], in their order.
     type Found<'a> = (u32, usize, bool, &'a str, &'a str);
 
     fn strings(text: &str) -> Option<Vec<Found<'_>>> {
         let mut found = Vec::new();
         let is_whole = for_each_string(text.as_bytes(), &mut |string| {
-            let [key, value] = [string.key, string.value].map(|it| str::from_utf8(it).unwrap());
+            let [key, value] =
+                [string.key, string.value].map(|bytes| str::from_utf8(bytes).unwrap());
             found.push((string.depth, string.item, string.is_element, key, value));
         });
         assert!(is_whole.is_some() || found.is_empty());
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_cut_off_has_no_string() {
+    fn text_that_is_cut_off_is_refused() {
         let text = r#"[{"id":"a\\","names":["x\"","y"],"n":{"a":[1,true,null]}},{"id":"b"}]"#;
         assert!(strings(text).is_some());
         for end in 0..text.len() {
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_goes_on_or_closes_wrongly_has_no_string() {
+    fn text_after_the_end_and_wrong_brackets_are_refused() {
         for text in [
             r#"{"a":"b"}{"a":"c"}"#,
             r#"{"a":"b"},"#,
@@ -161,9 +163,9 @@ mod tests {
         }
     }
 
-    /// Bytes of JSON in any order, and JSON in which some bytes are others.
+    /// The texts are JSON with random changes.
     #[test]
-    fn what_serde_json_accepts_has_its_strings() {
+    fn all_strings_of_valid_json_are_found() {
         let mut state = 1_u64;
         let mut random = |below: usize| {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
@@ -175,11 +177,11 @@ mod tests {
         for _ in 0..200_000 {
             let mut text = whole.to_vec();
             for _ in 0..random(4) {
-                let place = random(text.len());
+                let index = random(text.len());
                 match random(3) {
-                    0 => text.truncate(place + 1),
-                    1 => text[place] = alphabet[random(alphabet.len())],
-                    _ => text.insert(place, alphabet[random(alphabet.len())]),
+                    0 => text.truncate(index + 1),
+                    1 => text[index] = alphabet[random(alphabet.len())],
+                    _ => text.insert(index, alphabet[random(alphabet.len())]),
                 }
             }
             let mut found = 0;
@@ -197,7 +199,8 @@ mod tests {
         assert!(accepted > 1000 && refused > 1000, "{accepted} {refused}");
     }
 
-    /// How many strings are in `value`. Of members with the same name, the last one counts.
+    /// The number of strings in `value`. Of several members with the same name, serde_json
+    /// keeps the last one only.
     fn count(value: &Value) -> usize {
         match value {
             Value::String(_) => 1,
