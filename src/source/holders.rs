@@ -1,4 +1,4 @@
-//! Which processes hold a socket: those with a link to the socket's inode in
+//! Finds the processes that hold a socket: those with a link to the inode of the socket in
 //! `/proc/PID/fd`. Their names come from `/proc/PID/comm`, or from `stat` as in ss.
 
 use std::ops::ControlFlow;
@@ -20,85 +20,103 @@ use crate::sys;
 /// allow, and reading a million of them takes seconds.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Fewer sockets than this are forgotten only at the next search.
+/// As long as fewer remembered sockets than this have closed, they are forgotten only at the
+/// next search.
 const LEAST_FORGOTTEN: usize = 256;
-/// What reading the descriptors of another user's process needs.
+/// What it takes to read the descriptors of another user's process.
 pub const NEEDS: &str = "root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
-/// How long the search for a message may take. Whoever asks a probe may wait no longer
-/// than a second.
+/// How long the search for a message may take. A caller of a probe may have a timeout of one
+/// second.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// Sets the holders of the listeners of `snapshot`, as far as they are found below
-/// `proc_root` in a [`MOMENT`].
+/// Sets the holders of the listeners of `snapshot` that are found in `proc_root` within 100
+/// milliseconds.
 pub fn name_some(proc_root: &Path, snapshot: &mut Snapshot) {
     let mut lookup = Lookup::new(proc_root, Vec::new());
     lookup.look_for_until(snapshot.listeners(), Instant::now() + MOMENT);
     snapshot.set_holders(|listener| lookup.holders_of(listener));
 }
 
-/// Names the holders of listeners, leaves out those that only excluded processes hold,
-/// and says once what it may have missed.
+/// Sets the holders of listeners, removes the listeners that only excluded processes hold,
+/// and warns once if holders may be missing.
 #[derive(Debug)]
 pub struct HolderSearch {
     lookup: Lookup,
-    /// Without a column of processes, none is empty.
-    shown: bool,
+    /// Whether the output has a column of processes, in which an empty cell would show.
+    are_shown: bool,
     warned_of_unheld: bool,
     warned_of_deadline: bool,
-    /// A listener of the last snapshot has no holder that was found, but may have one with
-    /// an excluded name.
+    /// Whether a listener of the last snapshot without a known holder may have one with an
+    /// excluded name.
     is_in_doubt: bool,
 }
 
 impl HolderSearch {
-    /// Searches the processes below `proc_root`. Holders with these names are `excluded`.
-    /// Says on stderr that listeners have no holder only if holders are `shown`.
-    pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>, shown: bool) -> HolderSearch {
+    /// Searches the processes in `proc_root`. The holders are used to remove listeners all
+    /// of whose holders have `excluded` names, and are not shown.
+    pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>) -> HolderSearch {
         HolderSearch {
             lookup: Lookup::new(proc_root, excluded),
-            shown,
+            are_shown: false,
             warned_of_unheld: false,
             warned_of_deadline: false,
             is_in_doubt: false,
         }
     }
 
-    /// Sets the holders of the listeners of `snapshot`, and removes those that only
-    /// excluded ones hold. True if the holders may differ from those of the last search.
+    /// The same search, but one whose holders are shown. With `-v`, it reports listeners for
+    /// which no process was found.
+    pub fn with_shown_holders(self) -> HolderSearch {
+        HolderSearch {
+            are_shown: true,
+            ..self
+        }
+    }
+
+    /// Sets the holders of the listeners of `snapshot`, and removes the listeners that only
+    /// excluded processes hold. True if the holders may differ from those of the last search.
     pub fn find(&mut self, snapshot: &mut Snapshot) -> bool {
         let lookup = &mut self.lookup;
         let is_first = lookup.is_denied_some.is_none();
         let found_new = lookup.look_for(snapshot.listeners());
         snapshot.set_holders(|listener| lookup.holders_of(listener));
-        self.warn_of_missing(snapshot, is_first, found_new);
+        // A listener that is new, or has no inode although others have one, may have closed
+        // before the search.
+        let has_inode = |listener: &Listener| listener.inode != 0;
+        let persists = is_first || !found_new && unheld(snapshot).any(has_inode);
+        let may_be_hidden = unheld(snapshot).next().is_some() && self.lookup.is_denied_some();
+        self.is_in_doubt = may_be_hidden && self.excludes_any();
+        if self.lookup.is_incomplete() {
+            self.warn_of_deadline();
+        } else if persists {
+            self.report_unheld(snapshot);
+        }
         let lookup = &self.lookup;
         snapshot.retain(&|listener| !lookup.excludes(listener));
         found_new
     }
 
-    /// Says once what may be missing.
-    fn warn_of_missing(&mut self, snapshot: &Snapshot, is_first: bool, found_new: bool) {
-        let listeners = snapshot.listeners().iter();
-        let mut unheld = listeners.filter(|listener| listener.holders.is_empty());
-        let is_unheld = unheld.clone().next().is_some();
-        // A listener that is new, or has no inode beside others that have one, may have
-        // closed before the search.
-        let persists = is_first || !found_new && unheld.any(|listener| listener.inode != 0);
-        // Otherwise it has closed since, or its holder is in another PID namespace.
-        let may_be_hidden = is_unheld && self.lookup.is_denied_some();
-        self.is_in_doubt = may_be_hidden && self.excludes_any();
-        if self.lookup.is_incomplete() {
-            if !std::mem::replace(&mut self.warned_of_deadline, true) {
-                let seconds = DEADLINE.as_secs();
-                report::warn(format_args!(
-                    "some processes were not searched for holders, because a search ends after {seconds} s"
-                ));
-            }
-        } else if is_unheld
-            && persists
-            && (may_be_hidden || self.shown)
-            && !std::mem::replace(&mut self.warned_of_unheld, true)
+    /// Warns once that a search reached its deadline.
+    fn warn_of_deadline(&mut self) {
+        if !std::mem::replace(&mut self.warned_of_deadline, true) {
+            let seconds = DEADLINE.as_secs();
+            report::warn(format_args!(
+                "some processes were not searched for holders, because a search ends after {seconds} s"
+            ));
+        }
+    }
+
+    /// Reports once that some listeners have no holder: as a warning if their holders may be
+    /// hidden, and otherwise only with `-v`.
+    fn report_unheld(&mut self, snapshot: &Snapshot) {
+        if unheld(snapshot).next().is_none() {
+            return;
+        }
+        // If nothing is hidden, the listener has closed since, or its holder is in another
+        // PID namespace.
+        let may_be_hidden = self.lookup.is_denied_some();
+        if (may_be_hidden || self.are_shown) && !std::mem::replace(&mut self.warned_of_unheld, true)
         {
             let say = match may_be_hidden {
                 true => report::warn,
@@ -111,8 +129,8 @@ impl HolderSearch {
         }
     }
 
-    /// The ids of all processes that hold one of `listeners`, for which it searched:
-    /// sorted, each once.
+    /// The ids of all processes that hold one of `listeners`: sorted, each once. The last
+    /// search must have included the listeners.
     pub fn pids_of(&self, listeners: &[Listener]) -> Vec<u64> {
         let mut pids = Vec::new();
         for listener in listeners {
@@ -125,48 +143,56 @@ impl HolderSearch {
         pids
     }
 
-    /// Whether it can exclude listeners.
+    /// Whether the search may remove listeners.
     pub fn excludes_any(&self) -> bool {
         !self.lookup.excluded.is_empty()
     }
 
-    /// Whether holders may be missing on which the answer depends: a search reached its
-    /// deadline, or a listener is left in only because its holder may be hidden.
+    /// Whether the answer may be wrong because holders are missing: a search reached its
+    /// deadline, or a listener was not removed because its holder may be hidden.
     pub fn is_incomplete(&self) -> bool {
         self.lookup.is_incomplete || self.is_in_doubt
     }
 }
 
-/// Finds the holders of sockets and remembers them by inode. It reads processes
-/// only when there is a socket that it has not searched for before.
+/// Finds the holders of sockets and remembers them by inode. Reads the processes only if
+/// there is a socket that was not searched for before.
 #[derive(Debug)]
 pub struct Lookup {
     proc_root: PathBuf,
     excluded: Vec<Vec<u8>>,
     /// Sorted by inode.
-    sockets: Vec<Socket>,
+    sockets: Vec<HeldSocket>,
     /// Whether some process may not be read. `None` before the first search.
     is_denied_some: Option<bool>,
-    /// Whether `/proc` may hide some. `None` before that was asked.
+    /// Whether `/proc` may hide processes. `None` as long as this was not checked.
     hides_some: Option<bool>,
     is_incomplete: bool,
 }
 
-/// A socket to search for, or one that was searched for.
+/// A socket whose holders are, or were, searched for.
 #[derive(Clone, Debug, Default)]
-struct Socket {
+struct HeldSocket {
     inode: u64,
     is_searched: bool,
     holders: Holders,
-    /// The ids of all holders, each once. As wide as inodes are, since numbers of that
-    /// type are sorted elsewhere too.
+    /// The ids of all holders, each once. They are 64 bits wide because the binary has code
+    /// to sort such numbers anyway.
     pids: Vec<u64>,
-    /// Whether a process whose name is not excluded holds it, or may hold it.
+    /// Whether a process whose name is not excluded holds the socket, or may hold it.
     may_have_other: bool,
 }
 
+/// Which directories of descriptors a search reads.
+#[derive(Clone, Copy)]
+enum Directories {
+    OfProcesses,
+    /// Those of threads that do not share the descriptors of their process.
+    OfThreads,
+}
+
 impl Lookup {
-    /// Searches the processes below `proc_root`. Holders with these names are `excluded`.
+    /// Searches the processes in `proc_root`. Holders with these names are `excluded`.
     pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>) -> Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
@@ -178,12 +204,12 @@ impl Lookup {
         }
     }
 
-    /// Searches for the holders of those `listeners` that are new here. True if
-    /// there were any; sockets that are not among `listeners` are then forgotten.
+    /// Searches for the holders of those `listeners` that are new. Returns whether there were
+    /// new ones. If there were, sockets that are not among `listeners` are forgotten.
     ///
-    /// Any number of processes may hold one socket (workers inherit it), and the
-    /// kernel does not say how many. So a search reads every process, once for all
-    /// sockets. A process that cannot be read (of another user, say) is passed over.
+    /// Any number of processes may hold one socket, because workers inherit it, and the
+    /// kernel does not say how many. So a search reads every process, once for all sockets.
+    /// Processes that cannot be read, such as those of another user, are skipped.
     pub fn look_for(&mut self, listeners: &[Listener]) -> bool {
         self.look_for_until(listeners, Instant::now() + DEADLINE)
     }
@@ -191,20 +217,20 @@ impl Lookup {
     fn look_for_until(&mut self, listeners: &[Listener], deadline: Instant) -> bool {
         let mut inodes = listeners.iter().map(|listener| listener.inode);
         if inodes.all(|inode| inode == 0 || self.find(inode).is_some()) {
-            // After a peak most of the sockets may have closed.
+            // After a peak, most of the remembered sockets may have closed.
             if self.sockets.len() / 4 > listeners.len() + LEAST_FORGOTTEN {
                 let inodes = inodes_of(listeners);
-                let is_there = |socket: &Socket| inodes.binary_search(&socket.inode).is_ok();
-                self.sockets.retain(is_there);
+                let is_open = |socket: &HeldSocket| inodes.binary_search(&socket.inode).is_ok();
+                self.sockets.retain(is_open);
                 sys::shrink_after_peak(&mut self.sockets);
             }
             return false;
         }
         let socket = |inode| match self.find(inode) {
             Some(known) => known.clone(),
-            None => Socket {
+            None => HeldSocket {
                 inode,
-                ..Socket::default()
+                ..HeldSocket::default()
             },
         };
         let sockets = inodes_of(listeners).into_iter().map(socket).collect();
@@ -212,9 +238,9 @@ impl Lookup {
         true
     }
 
-    /// Searches for those of `sockets` that are new, until the deadline. Then these are
-    /// the sockets that are remembered.
-    fn search(&mut self, sockets: Vec<Socket>, deadline: Instant) {
+    /// Searches for the new ones among `sockets`, until the deadline. Replaces the remembered
+    /// sockets by `sockets`.
+    fn search(&mut self, sockets: Vec<HeldSocket>, deadline: Instant) {
         let mut search = Search {
             sockets,
             excluded: &self.excluded,
@@ -224,7 +250,7 @@ impl Lookup {
         };
         search.read_all(&self.proc_root);
         self.is_denied_some = Some(search.is_denied);
-        for socket in search.sockets.iter_mut().filter(|one| !one.is_searched) {
+        for socket in (search.sockets.iter_mut()).filter(|socket| !socket.is_searched) {
             socket.is_searched = true;
             socket.may_have_other |= search.is_over;
             self.is_incomplete |= search.is_over;
@@ -232,8 +258,8 @@ impl Lookup {
         self.sockets = search.sockets;
     }
 
-    /// The holders of `listener`. If its inode is not known, they are those that it
-    /// names already.
+    /// The holders of `listener`. If no search included the listener, the holders that it
+    /// already has.
     pub fn holders_of(&self, listener: &Listener) -> Holders {
         let known = self.find(listener.inode);
         known
@@ -243,17 +269,18 @@ impl Lookup {
 
     /// Whether `listener` has holders, and all of them are excluded.
     pub fn excludes(&self, listener: &Listener) -> bool {
-        let is_excluded = |socket: &Socket| !socket.holders.is_empty() && !socket.may_have_other;
+        let is_excluded =
+            |socket: &HeldSocket| !socket.holders.is_empty() && !socket.may_have_other;
         self.find(listener.inode).is_some_and(is_excluded)
     }
 
-    /// Whether a search reached its deadline, so that holders may be missing.
+    /// Whether holders may be missing because a search reached its deadline.
     pub fn is_incomplete(&self) -> bool {
         self.is_incomplete
     }
 
-    /// Whether this process may not read the descriptors of some process, or not see the
-    /// process at all: as of the last search, if there was one.
+    /// Whether the last search was denied access to some process's descriptors, or `/proc`
+    /// may hide processes. Searches first if there was no search.
     pub fn is_denied_some(&mut self) -> bool {
         if self.is_denied_some.is_none() {
             self.search(Vec::new(), Instant::now() + DEADLINE);
@@ -264,18 +291,24 @@ impl Lookup {
     }
 
     /// The socket with this inode, if it was searched for. No socket has the inode 0.
-    fn find(&self, inode: u64) -> Option<&Socket> {
-        let place = self
+    fn find(&self, inode: u64) -> Option<&HeldSocket> {
+        let index = self
             .sockets
             .binary_search_by_key(&inode, |socket| socket.inode);
-        Some(&self.sockets[place.ok()?]).filter(|_| inode != 0)
+        Some(&self.sockets[index.ok()?]).filter(|_| inode != 0)
     }
+}
+
+/// The listeners of `snapshot` without a holder.
+fn unheld(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
+    let listeners = snapshot.listeners().iter();
+    listeners.filter(|listener| listener.holders.is_empty())
 }
 
 /// The inodes of `listeners`, sorted, each once.
 ///
-/// Numbers are sorted, rather than sockets, because each type that is sorted adds
-/// 3 KB to the binary.
+/// This sorts numbers instead of listeners, because each type that is sorted adds 3 KB to the
+/// binary.
 pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
     let mut inodes: Vec<u64> = listeners.iter().map(|listener| listener.inode).collect();
     inodes.sort_unstable();
@@ -286,7 +319,7 @@ pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
 /// One search of all processes.
 struct Search<'a> {
     /// Sorted by inode.
-    sockets: Vec<Socket>,
+    sockets: Vec<HeldSocket>,
     excluded: &'a [Vec<u8>],
     deadline: Instant,
     /// Whether the deadline has passed.
@@ -296,50 +329,54 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Reads every process, and the threads with descriptors of their own if a socket was
-    /// not found in any.
+    /// Reads the descriptors of every process. If a socket was not found there, also reads
+    /// the threads that have descriptors of their own.
     fn read_all(&mut self, proc_root: &Path) {
-        self.read_processes(proc_root, false);
-        let is_unheld = |socket: &Socket| !socket.is_searched && socket.holders.is_empty();
+        self.read(proc_root, Directories::OfProcesses);
+        let is_unheld = |socket: &HeldSocket| !socket.is_searched && socket.holders.is_empty();
         if !self.is_over && self.sockets.iter().any(is_unheld) {
-            self.read_processes(proc_root, true);
+            self.read(proc_root, Directories::OfThreads);
         }
     }
 
-    fn read_processes(&mut self, proc_root: &Path, of_threads: bool) {
-        let mut is_shown_any = false;
+    /// Reads the descriptors in these directories of every process.
+    fn read(&mut self, proc_root: &Path, directories: Directories) {
+        let mut is_any_shown = false;
         let listed = for_each_number_until(proc_root, &mut |pid, process| {
-            is_shown_any = true;
-            if of_threads {
-                // An error means that it has ended, or that it was refused before.
-                let _ = for_each_separate_table(process, &mut |thread| match self
-                    .read_table(pid, process, thread)
-                {
-                    true => self.go_on(),
-                    false => ControlFlow::Break(()),
-                });
-            } else {
-                self.read_table(pid, process, process);
+            is_any_shown = true;
+            match directories {
+                Directories::OfProcesses => {
+                    self.read_table(pid, process, process);
+                }
+                Directories::OfThreads => {
+                    // If this fails, the process has ended, or access was already denied.
+                    let _ = for_each_separate_table(process, &mut |thread| match self
+                        .read_table(pid, process, thread)
+                    {
+                        true => self.go_on(),
+                        false => ControlFlow::Break(()),
+                    });
+                }
             }
             self.go_on()
         });
-        // Where nothing is mounted, not even this process is shown. A saved `/proc` may have
-        // no processes.
-        self.is_denied |= listed.is_err() || place::is_own(proc_root) && !is_shown_any;
+        // If no `/proc` is mounted, not even this process is shown. Only a copy of a `/proc`
+        // may have no processes.
+        self.is_denied |= listed.is_err() || place::is_own(proc_root) && !is_any_shown;
     }
 
-    /// Adds the process to each new socket in the table of descriptors of `directory`,
-    /// which is that of the process or of one of its threads. False if it may not be read.
+    /// Adds the process to each new socket in the descriptors of `directory`, which is that
+    /// of the process or of one of its threads. False if the descriptors may not be read.
     fn read_table(&mut self, pid: u32, process: &Path, directory: &Path) -> bool {
         let mut holder = None;
         let mut is_denied = false;
         let read = for_each_descriptor_as_owner(directory, &mut |fd, socket| {
-            // Root without CAP_SYS_PTRACE can list what it may not read.
+            // Root without CAP_SYS_PTRACE may list descriptors, but not read them.
             is_denied |= is_refused(&socket);
             let inode = socket.ok().flatten();
             if let Some(socket) = inode.and_then(|inode| new_socket(&mut self.sockets, inode)) {
                 let holder = holder.get_or_insert_with(|| {
-                    // A process that ended meanwhile has no name.
+                    // A process that has exited since then has no name.
                     let name = name_in_comm(process).ok()?;
                     Some(Holder { name, pid, fd })
                 });
@@ -356,13 +393,14 @@ impl Search<'_> {
             self.go_on()
         });
         is_denied |= is_refused(&read);
-        // The files of what has ended belong to root. Of what ended just now, the kernel
-        // refuses to read a link, too.
+        // This is no lack of permission if the process is exiting: its files belong to root,
+        // and the kernel denies access to the links.
         let has_ended = || has_no_descriptors(directory) || !directory.exists();
         self.is_denied = self.is_denied || is_denied && !has_ended();
         !is_denied
     }
 
+    /// Continues until the deadline has passed.
     fn go_on(&mut self) -> ControlFlow<()> {
         self.is_over |= Instant::now() >= self.deadline;
         match self.is_over {
@@ -372,10 +410,10 @@ impl Search<'_> {
     }
 }
 
-/// The socket with this inode among `sockets`, if it is searched for.
-fn new_socket(sockets: &mut [Socket], inode: u64) -> Option<&mut Socket> {
-    let place = sockets.binary_search_by_key(&inode, |socket| socket.inode);
-    Some(&mut sockets[place.ok()?]).filter(|socket| !socket.is_searched)
+/// The socket with this inode among `sockets`, if the current search is for it.
+fn new_socket(sockets: &mut [HeldSocket], inode: u64) -> Option<&mut HeldSocket> {
+    let index = sockets.binary_search_by_key(&inode, |socket| socket.inode);
+    Some(&mut sockets[index.ok()?]).filter(|socket| !socket.is_searched)
 }
 
 #[cfg(test)]
@@ -386,7 +424,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
-    /// pid, name, and what each descriptor is.
+    /// A process: its id, its name, and its descriptors as (number, target of the link).
     type Entry<'a> = (u32, &'a [u8], &'a [(u32, &'a str)]);
 
     fn proc_with(processes: &[Entry<'_>]) -> TempDir {
@@ -418,9 +456,9 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_closes_before_the_search_is_not_said_to_lack_a_holder() {
+    fn only_a_listener_that_stays_open_is_reported_unheld() {
         let proc = proc_with(&[(7, b"init", &[(3, "socket:[5]")])]);
-        let mut search = HolderSearch::new(proc.path(), Vec::new(), true);
+        let mut search = HolderSearch::new(proc.path(), Vec::new()).with_shown_holders();
         let mut warns_of = |inodes: &[u64]| {
             let mut snapshot = Snapshot::default();
             let listeners = inodes.iter().map(|inode| socket(*inode));
@@ -444,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn every_holder_is_found_the_highest_first() {
+    fn every_holder_is_found() {
         let proc = proc_with(&[
             (7, b"init", &[(0, "/dev/null"), (3, "socket:[5]")]),
             (
@@ -460,15 +498,16 @@ mod tests {
         ]);
         let mut lookup = Lookup::new(proc.path(), Vec::new());
         assert!(lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]));
-        let of = |inode| lookup.holders_of(&socket(inode)).first().to_vec();
+        let holders = |inode| lookup.holders_of(&socket(inode)).first().to_vec();
+        // The process with the highest id comes first, and its descriptors in falling order.
         let (ten, nine) = (process("a) b\n", 12, 10), process("a) b\n", 12, 9));
-        assert_eq!(of(5), [ten, nine, process("init", 7, 3)]);
-        assert_eq!(of(6), [process("a) b\n", 12, 4)]);
-        assert_eq!((of(8), of(0)), (vec![], vec![]));
+        assert_eq!(holders(5), [ten, nine, process("init", 7, 3)]);
+        assert_eq!(holders(6), [process("a) b\n", 12, 4)]);
+        assert_eq!((holders(8), holders(0)), (vec![], vec![]));
     }
 
     #[test]
-    fn only_a_socket_that_is_new_is_looked_for() {
+    fn only_new_sockets_are_searched_for() {
         let proc = proc_with(&[(7, b"one", &[(3, "socket:[5]"), (4, "socket:[6]")])]);
         let mut lookup = Lookup::new(proc.path(), Vec::new());
         assert!(lookup.look_for(&[socket(5), socket(9)]));

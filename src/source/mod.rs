@@ -309,7 +309,13 @@ impl Source {
         Ok(Source {
             asked,
             is_elsewhere: !place::is_own(&place),
-            holders: finds_holders.then(|| HolderSearch::new(proc_root, excluded_holders, holders)),
+            holders: finds_holders.then(|| {
+                let search = HolderSearch::new(proc_root, excluded_holders);
+                match holders {
+                    true => search.with_shown_holders(),
+                    false => search,
+                }
+            }),
             containers,
             tree,
             excluded,
