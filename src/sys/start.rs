@@ -5,8 +5,7 @@ use std::ffi::{CStr, OsStr, c_char, c_int, c_long, c_ulong};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::calls::*;
 
@@ -46,16 +45,21 @@ static CHANGED_SIGNALS: [ChangedSignal; 3] = [
 /// disposition this program sets, because setting it can discard a pending signal.
 const SAVED_SIGNALS: [c_int; 5] = [SIGPIPE, SIGXFSZ, SIGCHLD, SIGINT, SIGTERM];
 
-/// `siginfo_t`.
-type SignalInfo = [u64; 16];
+/// `siginfo_t`, which begins with the number of the signal.
+type SignalInfo = [AtomicU64; 16];
 
 /// Those of [`SAVED_SIGNALS`] that were blocked and pending when the program was started.
-static PENDING: OnceLock<[Option<SignalInfo>; SAVED_SIGNALS.len()]> = OnceLock::new();
+/// The others are all zeros.
+static PENDING: [SignalInfo; SAVED_SIGNALS.len()] =
+    [const { [const { AtomicU64::new(0) }; 16] }; SAVED_SIGNALS.len()];
 
 /// The signals that were blocked when the program was started. The mask must be restored
 /// because musl unblocks two signals that it uses itself, 33 and 34, when a program first
-/// sets a handler.
-static ORIGINAL_MASK: OnceLock<u64> = OnceLock::new();
+/// sets a handler. [`UNKNOWN_MASK`] if it could not be read.
+static ORIGINAL_MASK: AtomicU64 = AtomicU64::new(UNKNOWN_MASK);
+
+/// No process has this mask, because SIGKILL cannot be blocked.
+const UNKNOWN_MASK: u64 = u64::MAX;
 
 /// Defines the C function `main`, which calls the function at this path. That function
 /// returns the exit status.
@@ -85,18 +89,16 @@ macro_rules! program {
 pub unsafe fn start(count: c_int, arguments: *const *const c_char) {
     ARGUMENTS.store(arguments.cast_mut(), Ordering::Relaxed);
     ARGUMENT_COUNT.store(count as usize, Ordering::Relaxed);
-    let _ = PENDING.set(SAVED_SIGNALS.map(take_pending));
+    SAVED_SIGNALS.iter().zip(&PENDING).for_each(take_pending);
     // SAFETY: SIG_IGN and SIG_DFL are valid dispositions; the path is a C string.
     unsafe {
         for changed in &CHANGED_SIGNALS {
             let original = signal(changed.number, changed.disposition);
             changed.original.store(original, Ordering::Relaxed);
         }
-        let (mut mask, nothing) = (0u64, ptr::null::<u64>());
-        let (current, size) = (&raw mut mask, size_of::<u64>());
-        if syscall(SYS_RT_SIGPROCMASK, SIG_BLOCK, nothing, current, size) == 0 {
-            let _ = ORIGINAL_MASK.set(mask);
-        }
+        let (current, nothing) = (ORIGINAL_MASK.as_ptr(), ptr::null::<u64>());
+        let size = size_of::<u64>();
+        syscall(SYS_RT_SIGPROCMASK, SIG_BLOCK, nothing, current, size);
         // A file that this program opens must not get the number of a closed stream, so a
         // directory takes it. The open returns the lowest free number, which is that of the
         // stream. A directory can be neither read nor written, and exec closes it.
@@ -135,16 +137,13 @@ pub fn exec(words: usize) -> io::Error {
     unsafe {
         let command = ARGUMENTS.load(Ordering::Relaxed).add(program);
         CHANGED_SIGNALS.iter().for_each(restore);
-        if let Some(mask) = ORIGINAL_MASK.get() {
-            let (mask, nothing) = (ptr::from_ref(mask), ptr::null::<u64>());
+        if ORIGINAL_MASK.load(Ordering::Relaxed) != UNKNOWN_MASK {
+            let (mask, nothing) = (ORIGINAL_MASK.as_ptr(), ptr::null::<u64>());
             let size = size_of::<u64>();
             syscall(SYS_RT_SIGPROCMASK, SIG_SETMASK, mask, nothing, size);
         }
-        for (number, info) in SAVED_SIGNALS
-            .iter()
-            .zip(PENDING.get().into_iter().flatten())
-        {
-            if let Some(info) = info {
+        for (number, info) in SAVED_SIGNALS.iter().zip(&PENDING) {
+            if info[0].load(Ordering::Relaxed) != 0 {
                 let (pid, number) = (c_long::from(std::process::id()), c_long::from(*number));
                 syscall(SYS_RT_SIGQUEUEINFO, pid, number, info.as_ptr());
             }
@@ -159,22 +158,21 @@ pub fn exec(words: usize) -> io::Error {
 }
 
 /// Takes this signal out of the pending ones, if it is blocked and pending.
-fn take_pending(number: c_int) -> Option<SignalInfo> {
+fn take_pending((number, info): (&c_int, &'static SignalInfo)) {
     // The kernel reads 64 bits: the first number, or both on a 32-bit machine.
     let signals: [c_ulong; 2] = [1 << (number - 1), 0];
-    let (mut info, timeout) = (SignalInfo::default(), [0 as c_long; 2]);
-    let (set, size) = (signals.as_ptr(), size_of::<u64>());
+    let timeout = [0 as c_long; 2];
     // SAFETY: the pointers point to a set of signals, a `siginfo_t` and a `struct timespec`.
-    let taken = unsafe {
+    // The kernel may write to the `siginfo_t`, because it is made of atomics.
+    unsafe {
         syscall(
             SYS_RT_SIGTIMEDWAIT,
-            set,
-            info.as_mut_ptr(),
+            signals.as_ptr(),
+            info.as_ptr(),
             timeout.as_ptr(),
-            size,
-        )
-    };
-    (taken == c_long::from(number)).then_some(info)
+            size_of::<u64>(),
+        );
+    }
 }
 
 /// Restores the disposition that a signal had when the program was started.
