@@ -38,16 +38,33 @@ pub use static_programs::*;
 /// How long a test waits for something that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
-/// The program under test. It looks for ss in the PATH of this process.
+/// How long a test watches for something that must not happen: many polls at [`FAST`].
+pub const A_WHILE: Duration = Duration::from_millis(500);
+
+/// A short interval between polls, as `-i` wants it.
+pub const FAST: &str = "20ms";
+
+/// Returns lntu with these arguments, ready to start. It finds ss in the PATH of this process.
 pub fn lntu(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lntu"));
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
-/// Makes a `/proc` whose `forbidden` tables cannot be read, and a copy of lntu
-/// to read it with. Root can read every file, so as root the copy runs as the
-/// user nobody. That user may be unable to reach the original.
+/// A link to the program under test, named ss. A process that runs it is called ss in `/proc`,
+/// too.
+pub static SS_LINK: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
+    fs::create_dir_all(&directory).unwrap();
+    let link = directory.join("ss");
+    let _ = fs::remove_file(&link);
+    symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
+    link
+});
+
+/// Makes a directory that stands in for `/proc`: it has these tables, and the `forbidden` ones
+/// without read permission. It also has a copy of lntu for [`run_copy`], because root could
+/// read every table, and the user nobody may be unable to reach the original.
 pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
     let proc = TempDir::new().unwrap();
     let allow = |path: &Path, mode| {
@@ -67,15 +84,17 @@ pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
     proc
 }
 
-/// Runs the program of [`forbidding_proc`] with these arguments and `--proc DIR`.
+/// Like [`run_copy`], with `--proc` and that directory as further arguments.
 pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
     let root = proc.path().to_str().unwrap();
     run_copy(proc, &[arguments, &["--proc", root]].concat())
 }
 
-/// Runs the program of [`forbidding_proc`] with these arguments. A shell starts it, and
-/// tries until it can: another test may fork while the copy is open for writing, and its
-/// child then holds the file open.
+/// Runs the copy of lntu in the directory of [`forbidding_proc`], as a user other than root.
+///
+/// A shell repeats the attempt until the program starts. If another test forked while this
+/// process wrote the copy, its child holds the file open for writing until it executes a
+/// program, and the kernel runs no such file (`ETXTBSY`).
 pub fn run_copy(proc: &TempDir, arguments: &[&str]) -> Finished {
     let script = "while ! \"$0\" -V >/dev/null; do :; done; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
@@ -83,8 +102,7 @@ pub fn run_copy(proc: &TempDir, arguments: &[&str]) -> Finished {
     run(without_root(command.args(arguments)))
 }
 
-/// Makes `command` run as the user nobody if this is root. Root may read
-/// everything.
+/// Makes `command` run as the user nobody if the tests run as root, who may read everything.
 pub fn without_root(command: &mut Command) -> &mut Command {
     if rustix::process::geteuid().is_root() {
         command.uid(65534).gid(65534);
@@ -92,7 +110,7 @@ pub fn without_root(command: &mut Command) -> &mut Command {
     command
 }
 
-/// What a program left when it finished.
+/// The exit status and output of a program that has ended.
 #[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
@@ -101,17 +119,19 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// The exit status. Panics if a signal ended the program.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| panic!("{self:?}"))
     }
 
-    /// The lines of stdout, if the run succeeded and wrote nothing to stderr.
+    /// The lines of stdout. Panics if the program failed or wrote to stderr.
     pub fn lines(&self) -> Vec<&str> {
         assert!(self.status.success() && self.stderr.is_empty(), "{self:?}");
         self.stdout.lines().collect()
     }
 
-    /// The one line on stderr of a run that ended with "could not tell".
+    /// The message on stderr, without `lntu: `. Panics unless the exit status is 2, stdout is
+    /// empty and the message is one line.
     pub fn error(&self) -> &str {
         assert_eq!((self.code(), self.stdout.as_str()), (2, ""), "{self:?}");
         let line = self.stderr.strip_suffix('\n').unwrap();
@@ -120,6 +140,7 @@ impl Finished {
     }
 }
 
+/// Runs a program to its end.
 pub fn run(command: &mut Command) -> Finished {
     let output = command.output().unwrap();
     Finished {
@@ -129,8 +150,8 @@ pub fn run(command: &mut Command) -> Finished {
     }
 }
 
-/// A message without the processes that it names, as in ` (nginx, pid 12)`. They are those
-/// of the tests themselves.
+/// Removes the processes that a message names, as in ` (nginx, pid 12)`. If the tests hold the
+/// port, their own names and ids are there.
 pub fn without_holders(message: &str) -> String {
     let mut rest = message;
     let mut text = String::new();
@@ -149,7 +170,7 @@ pub fn without_holders(message: &str) -> String {
     text + rest
 }
 
-/// A message with the time that it names, as in `after 0.3 s`, as `after N s`.
+/// Replaces the time in a message, as in `after 0.3 s`, with `N`, and removes the processes.
 pub fn without_time(message: &str) -> String {
     let message = &*without_holders(message);
     let (before, rest) = message.split_once(" after ").expect(message);
@@ -158,8 +179,8 @@ pub fn without_time(message: &str) -> String {
     format!("{before} after N s{rest}")
 }
 
-/// A running program. Its lines are read as they come. It is killed when
-/// dropped.
+/// A running program, whose lines are read as they come. Dropping this kills it and its
+/// children.
 pub struct Running {
     pub child: Child,
     stdout: Receiver<String>,
@@ -186,30 +207,31 @@ impl Running {
         rustix::process::Pid::from_child(&self.child)
     }
 
+    /// The next line of stdout. Panics if none comes within [`DEADLINE`].
     pub fn next_line(&self) -> String {
         self.stdout
             .recv_timeout(DEADLINE)
             .expect("a line on stdout")
     }
 
-    /// The next line of stdout, if it comes in time.
+    /// The next line of stdout, or `None` if none comes within `time`.
     pub fn line_within(&self, time: Duration) -> Option<String> {
         self.stdout.recv_timeout(time).ok()
     }
 
+    /// The next line of stderr. Panics if none comes within [`DEADLINE`].
     pub fn next_error(&self) -> String {
         self.stderr
             .recv_timeout(DEADLINE)
             .expect("a line on stderr")
     }
 
-    /// The unread lines of stderr, once nothing holds it open any more.
+    /// Waits until no process has stderr open, and returns its unread lines.
     pub fn rest_of_errors(&self) -> Vec<String> {
         self.stderr.iter().collect()
     }
 
-    /// Checks that stdout has no unread line, and that none comes within
-    /// `time`.
+    /// Panics if stdout has an unread line, if one comes within `time`, or if stdout is closed.
     pub fn assert_silent_for(&self, time: Duration) {
         match self.stdout.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -217,12 +239,12 @@ impl Running {
         }
     }
 
+    /// Panics if stderr has an unread line or is closed.
     pub fn assert_no_more_errors(&self) {
         self.assert_no_more_errors_for(Duration::ZERO);
     }
 
-    /// Checks that the program runs, that stderr has no unread line, and that
-    /// none comes within `time`.
+    /// Panics if stderr has an unread line, if one comes within `time`, or if stderr is closed.
     pub fn assert_no_more_errors_for(&self, time: Duration) {
         match self.stderr.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -230,7 +252,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end. Returns the unread lines.
+    /// Waits until the program has ended. The result has the lines that were not read before.
     pub fn finish(mut self) -> Finished {
         let status = wait_for("the program's end", || self.child.try_wait().unwrap());
         let rest = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect();
@@ -244,7 +266,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What strace traces would go on without it.
+        // Without strace, the program that it traces would go on.
         for child in children_of(self.child.id()) {
             let child = rustix::process::Pid::from_raw(child as i32);
             let kill = |pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -255,12 +277,12 @@ impl Drop for Running {
     }
 }
 
-/// The most memory that a process ever used (VmHWM), in KiB.
+/// The peak memory of a process (VmHWM), in KiB.
 pub fn peak_memory(pid: u32) -> u64 {
     memory(pid, "VmHWM:")
 }
 
-/// A figure of `/proc/PID/status`, in KiB.
+/// The value of a field of `/proc/PID/status` that is in KiB.
 pub fn memory(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let figure = status.lines().find_map(|line| line.strip_prefix(field));
@@ -268,7 +290,7 @@ pub fn memory(pid: u32, field: &str) -> u64 {
     kibibytes.parse().unwrap()
 }
 
-/// The children of this process, by its first thread.
+/// The children that the first thread of this process has started.
 pub fn children_of(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.unwrap_or_default();
@@ -288,19 +310,20 @@ fn lines_of(stream: impl io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Asks again and again until there is an answer, for at most [`DEADLINE`].
-pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    wait_within(DEADLINE, what, ask)
+/// Calls `look` until it returns something, for at most [`DEADLINE`]. `event` is what the test
+/// waits for, such as "the end".
+pub fn wait_for<T>(event: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(DEADLINE, event, look)
 }
 
-/// The same for at most `time`, where what must happen takes long by itself.
-pub fn wait_within<T>(time: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+/// Like [`wait_for`], with a time limit for events that take long by themselves.
+pub fn wait_within<T>(time: Duration, event: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + time;
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        if let Some(found) = look() {
+            return found;
         }
-        assert!(Instant::now() < end, "waited in vain for {what}");
+        assert!(Instant::now() < end, "waited in vain for {event}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -313,40 +336,25 @@ pub fn fifo_in(directory: &Path) -> PathBuf {
     fifo
 }
 
-/// Whether the process has ended. A zombie counts as ended: only its new parent
-/// can remove it.
+/// Returns whether the process has ended. A zombie has: it stays until its parent waits for it.
 pub fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.map_or(true, |stat| stat.contains(") Z "))
 }
 
-/// Longer than many polls at [`FAST`].
-pub const A_WHILE: Duration = Duration::from_millis(500);
-
-pub const FAST: &str = "20ms";
-
+/// Starts `lntu watch`, polling at [`FAST`].
 pub fn watch(arguments: &[&str]) -> Running {
     Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
 }
 
-/// netid, state and local address of a line.
+/// The netid, state and local address of a line.
 pub fn event(line: &str) -> String {
     let fields: Vec<&str> = line.split_whitespace().collect();
     format!("{} {} {}", fields[0], fields[1], fields[4])
 }
 
-/// The program under test under the name ss, which is also its name in `/proc`.
-pub static SS_LINK: LazyLock<PathBuf> = LazyLock::new(|| {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_ss");
-    fs::create_dir_all(&directory).unwrap();
-    let link = directory.join("ss");
-    let _ = fs::remove_file(&link);
-    symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
-    link
-});
-
-/// Runs lntu and makes its calls of `call` fail with `error`. `when` picks
-/// which of them.
+/// Returns lntu under strace, which makes the system call `call` fail with `error`. `when` is
+/// strace's suffix that selects which calls fail, such as `:when=20`. If it is empty, all do.
 pub fn lntu_with_failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     let inject = format!("inject={call}:error={error}{when}");
@@ -381,13 +389,13 @@ pub fn no(reason: &str) -> (i32, String) {
     (1, format!("lntu: {reason}\n"))
 }
 
-/// What is said of an address that is none of this network namespace's own.
+/// The reason for an address that does not belong to this network namespace.
 pub fn foreign_address(address: &str) -> String {
     let why = "is not an address of this network namespace; lntu looks nowhere else";
     format!("{address} {why}")
 }
 
-/// The PORT of this address, port and protocol.
+/// Formats a PORT argument.
 pub fn port_argument(address: IpAddr, port: u16, protocol: &str) -> String {
     match address {
         IpAddr::V4(address) => format!("{address}:{port}/{protocol}"),
@@ -395,8 +403,8 @@ pub fn port_argument(address: IpAddr, port: u16, protocol: &str) -> String {
     }
 }
 
-/// Every directory of `fixtures/proc` except `big-endian`. Only a big-endian
-/// machine can read that one. `tests/big_endian.rs` does.
+/// Every directory of `fixtures/proc` except `big-endian`, which `tests/big_endian.rs` reads
+/// because only a big-endian machine can.
 pub fn fixtures() -> Vec<PathBuf> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc");
     let mut fixtures: Vec<PathBuf> = fs::read_dir(root)
@@ -409,6 +417,7 @@ pub fn fixtures() -> Vec<PathBuf> {
     fixtures
 }
 
+/// The first line of a table such as `/proc/net/tcp`.
 pub const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
 
 /// The lntu processes whose parent is `parent`.
@@ -418,7 +427,7 @@ pub fn watchers_of(parent: u32) -> Vec<u32> {
     children_of(parent).into_iter().filter(is_lntu).collect()
 }
 
-/// A name that no other test run uses.
+/// A name for an image, a group or the like that no other test and no other test run uses.
 pub fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

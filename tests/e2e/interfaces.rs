@@ -63,8 +63,8 @@ fn are_served(addresses: &[&str], port: u16, protocol: &str) -> Vec<bool> {
     let is_served = |address: &&str| {
         let address = address.parse().unwrap();
         match protocol {
-            "tcp" => takes_tcp(address, port),
-            _ => takes_udp(address, port),
+            "tcp" => accepts_tcp(address, port),
+            _ => accepts_udp(address, port),
         }
     };
     addresses.iter().map(is_served).collect()

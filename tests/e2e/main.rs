@@ -1,5 +1,6 @@
-//! The built binary against real sockets, fake and real `ss`, and the tables
-//! in `fixtures/`.
+//! End-to-end tests: they run the built program with real sockets, with a real and a fake `ss`,
+//! and with the tables in `fixtures/`. Each module is one subject, and [`harness`] has what they
+//! share.
 
 mod as_ss;
 mod check;

@@ -44,8 +44,8 @@ fn a_star_means_a_wildcard_that_accepts_ipv4() {
         for port in 80..=86 {
             for protocol in ["tcp", "udp"] {
                 let is_served = |address| match protocol {
-                    "tcp" => takes_tcp(address, port),
-                    _ => takes_udp(address, port),
+                    "tcp" => accepts_tcp(address, port),
+                    _ => accepts_udp(address, port),
                 };
                 let argument = format!("*:{port}/{protocol}");
                 let expected = i32::from(!(is_served(first) && is_served(second)));
@@ -89,8 +89,8 @@ fn check_agrees_with_a_connection() {
         for port in 80..=86 {
             for address in ADDRESSES.map(|address| address.parse().unwrap()) {
                 let truths = [
-                    ("tcp", takes_tcp(address, port)),
-                    ("udp", takes_udp(address, port)),
+                    ("tcp", accepts_tcp(address, port)),
+                    ("udp", accepts_udp(address, port)),
                 ];
                 for (protocol, truth) in truths {
                     let argument = port_argument(address, port, protocol);
@@ -133,7 +133,7 @@ fn localhost_is_served_if_either_address_is() {
         let localhost = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
         let (mut open, mut closed) = (0, 0);
         for port in 80..=90 {
-            let is_open = localhost.iter().any(|address| takes_tcp(*address, port));
+            let is_open = localhost.iter().any(|address| accepts_tcp(*address, port));
             *if is_open { &mut open } else { &mut closed } += 1;
             let argument = format!("localhost:{port}");
             for source in ["auto", "netlink", "ss"] {
@@ -534,7 +534,7 @@ fn start_service(program: &str, arguments: &[&str], directory: &Path) -> Running
 fn assert_check_agrees_with_connections(program: &str, ports: &[u16]) {
     for address in ADDRESSES.map(|address| address.parse().unwrap()) {
         for &port in ports {
-            let truth = i32::from(!takes_tcp(address, port));
+            let truth = i32::from(!accepts_tcp(address, port));
             let argument = port_argument(address, port, "tcp");
             let answer = check(&["-q", &argument]).0;
             assert_eq!(answer, truth, "{program}: {argument}");

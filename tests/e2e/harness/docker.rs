@@ -1,5 +1,4 @@
-//! Helpers of the container tests: images with two static programs, and
-//! containers that are removed when dropped.
+//! Docker images and containers, which are removed when dropped.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Whether there is a Docker daemon, and static programs for its images.
+/// Returns whether a Docker daemon runs and static programs for its images can be built.
 pub fn have_docker() -> bool {
     static MISSING: OnceLock<Option<String>> = OnceLock::new();
     let missing = MISSING.get_or_init(|| {
@@ -18,27 +17,28 @@ pub fn have_docker() -> bool {
         match info {
             Ok(info) if info.status.success() => None,
             Ok(info) => Some(String::from_utf8_lossy(&info.stderr).trim().to_string()),
-            Err(error) => Some(format!("running docker: {error}")),
+            Err(error) => Some(format!("`docker`: {error}")),
         }
     });
     have("docker", missing.clone()) && have_static()
 }
 
+/// Returns docker(1) with these arguments, ready to start.
 pub fn docker(arguments: &[&str]) -> Command {
     let mut command = Command::new("docker");
     command.args(arguments).stdin(process::Stdio::null());
     command
 }
 
-/// Runs docker, which must succeed, and returns the first line it prints.
+/// Runs docker(1) and returns what it prints, trimmed. Panics if it fails.
 pub fn docker_says(arguments: &[&str]) -> String {
     let said = run(&mut docker(arguments));
     assert!(said.status.success(), "docker {arguments:?}: {said:?}");
     said.stdout.trim().to_string()
 }
 
-/// The options with which a container finds the programs of this machine, and `/data` to
-/// write to, as any user.
+/// The options of `docker run` that give a container the programs of this machine, and a
+/// directory `/data` that every user can write to.
 pub fn with_programs() -> Vec<String> {
     let files = [
         "/usr",
@@ -57,13 +57,13 @@ pub fn with_programs() -> Vec<String> {
         .collect()
 }
 
-/// A Docker image. It is removed once this, and each container that was made of it, is
-/// dropped: while a container runs, Docker would only take its name.
+/// A Docker image. It is removed after this and every container made from it are dropped:
+/// while a container exists, Docker would only untag the image.
 pub struct Image(Arc<Built>);
 
 struct Built {
     name: String,
-    /// The image below this one. It must live longer.
+    /// Keeps the base image until this one is removed.
     _base: Option<Arc<Image>>,
 }
 
@@ -72,7 +72,8 @@ impl Image {
         &self.0.name
     }
 
-    /// Builds an image with these arguments of `docker build`.
+    /// Runs `docker build` with these arguments. `base` is the image that it builds on, if that
+    /// is one of the tests'.
     pub fn build(arguments: &[&str], base: Option<Arc<Image>>) -> Image {
         let image = Image(Arc::new(Built {
             name: unique_name(),
@@ -84,7 +85,7 @@ impl Image {
         image
     }
 
-    /// Builds an image from these Dockerfile lines and these files.
+    /// Builds an image from a Dockerfile that may copy these files.
     pub fn of(dockerfile: &str, files: &[&Path]) -> Image {
         let context = TempDir::new().unwrap();
         fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
@@ -95,8 +96,7 @@ impl Image {
         Image::build(&[context.path().to_str().unwrap()], None)
     }
 
-    /// `/lntu`, `/app` and nothing else. The tests that run at the same time
-    /// share it.
+    /// An image with `/lntu`, `/app` and nothing else. Tests that run at the same time share it.
     pub fn scratch() -> Arc<Image> {
         static SHARED: Mutex<Weak<Image>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +108,8 @@ impl Image {
         })
     }
 
-    /// `/lntu`, `/app` and the programs of busybox, if busybox is installed.
+    /// An image with `/lntu`, `/app` and the programs of busybox, or `None` if busybox is not
+    /// installed.
     pub fn busybox() -> Option<Image> {
         let busybox = Path::new("/bin/busybox");
         let missing = (!busybox.exists()).then(|| "no busybox for an image".to_string());
@@ -118,7 +119,7 @@ impl Image {
         have("docker", missing).then(|| Image::of(dockerfile, &[lntu, app, busybox]))
     }
 
-    /// `scratch` with these Dockerfile lines on top.
+    /// [`Image::scratch`] with these further Dockerfile lines.
     pub fn scratch_with(lines: &str) -> Image {
         let base = Image::scratch();
         let context = TempDir::new().unwrap();
@@ -150,7 +151,7 @@ impl Image {
         container
     }
 
-    /// Starts a server that prints each connection. SIGUSR2 opens its port,
+    /// Starts a server that prints a line for each connection. SIGUSR2 opens its port, and
     /// SIGUSR1 closes it.
     pub fn start_server(&self, state: Port, port: &str) -> Container {
         let step = match state {
@@ -163,7 +164,7 @@ impl Image {
     }
 }
 
-/// Whether a server's port is open at first.
+/// The state of a server's port when it starts.
 #[derive(Clone, Copy)]
 pub enum Port {
     Open,
@@ -187,12 +188,12 @@ impl Container {
         &self.name
     }
 
-    /// The option that puts another container into this container's network
-    /// namespace.
+    /// The option of `docker run` that puts a container into the network namespace of this one.
     pub fn network(&self) -> String {
         format!("--network=container:{}", self.name)
     }
 
+    /// What `docker inspect` prints for this Go template.
     pub fn inspect(&self, format: &str) -> String {
         docker_says(&["inspect", "--format", format, &self.name])
     }
@@ -201,11 +202,12 @@ impl Container {
         self.inspect("{{.State.Running}}") == "true"
     }
 
-    /// What the container wrote so far.
+    /// What the container has written to stdout and stderr so far.
     pub fn logs(&self) -> Finished {
         run(&mut docker(&["logs", &self.name]))
     }
 
+    /// Waits until the container has written a line that contains `part`.
     pub fn wait_for_line(&self, part: &str) {
         let what = format!("{part:?} in the log of {}", self.name);
         wait_for(&what, || {
@@ -215,13 +217,14 @@ impl Container {
         });
     }
 
-    /// Runs `command` in the container, with these options of `docker exec`.
+    /// Runs `docker exec` with these options and this command.
     pub fn exec(&self, options: &[&str], command: &[&str]) -> Finished {
         run(&mut docker(
             &[&["exec"], options, &[self.name()], command].concat(),
         ))
     }
 
+    /// Sends the signal `name`, such as `USR1`, to process 1 of the container.
     pub fn signal(&self, name: &str) {
         docker_says(&["kill", "--signal", name, &self.name]);
     }
@@ -244,7 +247,7 @@ impl Container {
         docker_says(&["restart", "--time", "0", &self.name]);
     }
 
-    /// The ids of the container's processes, as the host sees them.
+    /// The ids of the container's processes in the PID namespace of the host.
     pub fn processes(&self) -> Vec<u32> {
         let top = docker_says(&["top", &self.name, "-o", "pid"]);
         top.lines()
@@ -253,8 +256,7 @@ impl Container {
             .collect()
     }
 
-    /// Waits for the end and returns the exit status, as `docker wait` prints
-    /// it.
+    /// Waits until the container ends, and returns the exit status that `docker wait` prints.
     pub fn status(&self) -> i32 {
         let waiting = Running::start(&mut docker(&["wait", &self.name]));
         waiting.finish().stdout.trim().parse().unwrap()

@@ -9,8 +9,8 @@ pub const README: &str = include_str!("../../../README.md");
 
 pub const MANUAL: &str = include_str!("../../../src/manual/lntu.1.in");
 
-/// The code blocks in this language under a heading of the README, which are as many
-/// as the test knows.
+/// Returns the `N` code blocks in this language under a heading of the README. Panics if there
+/// are more or fewer.
 pub fn blocks<const N: usize>(heading: &str, language: &str) -> [&'static str; N] {
     let section = README
         .split_once(&format!("# {heading}\n"))
@@ -23,7 +23,8 @@ pub fn blocks<const N: usize>(heading: &str, language: &str) -> [&'static str; N
     known(heading, blocks.collect())
 }
 
-/// The same of the manual.
+/// Returns the `N` examples (`.EX`) in a subsection of the manual. Panics if there are more or
+/// fewer.
 pub fn examples<const N: usize>(heading: &str) -> [&'static str; N] {
     let section = MANUAL
         .split_once(&format!("\n.SS {heading}\n"))
@@ -42,7 +43,7 @@ fn known<T, const N: usize>(heading: &str, blocks: Vec<T>) -> [T; N] {
         .unwrap_or_else(|_| panic!("{heading}: {count} blocks, of which the test knows {N}"))
 }
 
-/// The file that a diff makes.
+/// Returns the file that results from a diff that shows all of it.
 pub fn patched(diff: &str) -> String {
     let lines = diff.lines().filter(|line| !line.starts_with('-'));
     lines.map(|line| line[1..].to_string() + "\n").collect()
@@ -54,7 +55,7 @@ pub struct Step {
     pub printed: Vec<String>,
 }
 
-/// The steps of a transcript, in which each command follows `$ `.
+/// Splits a transcript, in which each command follows `$ `, into `N` steps.
 pub fn transcript<const N: usize>(text: &str) -> [Step; N] {
     let mut steps: Vec<Step> = Vec::new();
     for line in text.lines() {
@@ -72,7 +73,8 @@ pub fn transcript<const N: usize>(text: &str) -> [Step; N] {
     known(text, steps)
 }
 
-/// Runs the steps in one shell, and compares what each prints to either stream.
+/// Runs the steps in one shell, and panics if a step prints other lines, to stdout and stderr,
+/// than the transcript. Ids of processes and descriptors may differ.
 pub fn assert_prints(steps: &[Step], shell: impl FnOnce(&str) -> Command) {
     const PROMPT: &str = "next";
     let mut script = "exec 2>&1\n".to_string();
@@ -88,7 +90,7 @@ pub fn assert_prints(steps: &[Step], shell: impl FnOnce(&str) -> Command) {
     }
 }
 
-/// A line without the ids of processes and descriptors, which differ from run to run.
+/// Replaces the ids of processes and descriptors in a line with `N`.
 pub fn without_ids(line: &str) -> String {
     let (mut text, mut rest) = (String::new(), line);
     let next = |rest: &str| {
@@ -105,7 +107,7 @@ pub fn without_ids(line: &str) -> String {
     text + rest
 }
 
-/// `program`, with lntu in its PATH.
+/// Returns `program`, ready to start, with lntu in its PATH.
 pub fn with_lntu(program: &str) -> Command {
     let lntu = Path::new(env!("CARGO_BIN_EXE_lntu"));
     let mut command = Command::new(program);
@@ -113,17 +115,16 @@ pub fn with_lntu(program: &str) -> Command {
     command
 }
 
-/// A shell that runs `script`, with lntu in its PATH.
+/// Returns a shell that runs `script`, ready to start, with lntu in its PATH.
 pub fn shell(script: &str) -> Command {
     let mut shell = with_lntu("sh");
     shell.args(["-c", script]);
-    // The shell leads a process group, so that everything it starts can be
-    // ended with it.
+    // In its own process group, everything that the shell starts can be killed with it.
     std::os::unix::process::CommandExt::process_group(&mut shell, 0);
     shell
 }
 
-/// A recipe that runs until it is dropped.
+/// A running shell script. Dropping this kills the shell and everything that it started.
 pub struct Recipe(pub Running);
 
 impl Recipe {
@@ -131,7 +132,7 @@ impl Recipe {
         Recipe(Running::start(&mut shell(script)))
     }
 
-    /// Ends all that it started.
+    /// Kills the shell and everything that it started.
     pub fn kill(&self) {
         let _ = rustix::process::kill_process_group(self.0.pid(), rustix::process::Signal::KILL);
     }

@@ -7,21 +7,20 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A PATH without ss.
+/// A PATH in which there is no ss.
 pub const NO_SS: &str = "/nonexistent";
 
-/// The PATH of this process with `first` in front. Scripts still find their
-/// tools.
+/// Returns the PATH of the tests with the directory `first` in front of it.
 pub fn path_with(first: &Path) -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let entries = std::iter::once(first.to_path_buf()).chain(std::env::split_paths(&path));
     std::env::join_paths(entries).unwrap()
 }
 
-/// Writes a shell script that can run at once. The kernel refuses to run a file
-/// that is open for writing (`ETXTBSY`). If this process wrote the file, a
-/// child that another test forks could hold it open. So another process writes
-/// it.
+/// Writes a shell script that can be run at once.
+///
+/// Another process writes the file. If this process did, a child that another test forks could
+/// hold it open for writing, and the kernel runs no such file (`ETXTBSY`).
 pub fn write_program(path: &Path, script: &str) {
     let write =
         "printf '%s' \"$1\" >\"$0.draft\" && chmod 755 \"$0.draft\" && mv \"$0.draft\" \"$0\"";
@@ -31,15 +30,15 @@ pub fn write_program(path: &Path, script: &str) {
     assert!(written.unwrap().success(), "{}", path.display());
 }
 
-/// A directory for PATH. Its `ss` runs this shell script.
+/// Makes a directory with an `ss` that runs this shell script. It goes into PATH.
 pub fn fake_ss(script: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     write_program(&directory.path().join("ss"), script);
     directory
 }
 
-/// An ss that always prints a listener on 127.0.0.1:1. It prints one on `port`
-/// too in its second run, its fourth, and so on.
+/// Like [`fake_ss`], with an ss that always prints a listener on 127.0.0.1:1, and in every
+/// second run one on `port`, too.
 pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("flag");
@@ -54,8 +53,7 @@ pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
     directory
 }
 
-/// An ss that says of the ports that they listen in turns: in its first run the first
-/// one, then the next.
+/// Like [`fake_ss`], with an ss whose runs list these TCP ports in turn, one port per run.
 pub fn ss_with_turns(ports: &[&str]) -> TempDir {
     let directory = TempDir::new().unwrap();
     let count = directory.path().join("count");
@@ -72,8 +70,8 @@ pub fn ss_with_turns(ports: &[&str]) -> TempDir {
     directory
 }
 
-/// An ss that does what a file says, which a test changes while the watcher
-/// runs. The program itself stays: a shell that just opens it must find it.
+/// An ss whose behavior a test can change while a watcher runs. Only the file that the program
+/// reads is replaced, because a shell may be opening the program at that moment.
 pub struct SwitchableSs {
     directory: TempDir,
 }
@@ -99,7 +97,7 @@ impl SwitchableSs {
         fs::rename(draft, mode).unwrap();
     }
 
-    /// It is there and cannot be executed, so it is passed over.
+    /// Makes the file not executable, so that a search in PATH ignores it.
     pub fn disappears(&self) {
         self.set_mode(0o644);
     }

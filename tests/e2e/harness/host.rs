@@ -1,4 +1,4 @@
-//! A host whose processes are those of one test, for `--all-namespaces`.
+//! A host with the processes of one test only, for `--all-namespaces`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,23 +8,24 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::*;
 
-/// What ends a list where the processes of the real host are not seen.
+/// The end of stderr if lntu cannot see every process, as in a [`Host`].
 pub const PARTIAL: &str = "lntu: network namespaces may be missing\n";
 
-/// A PID namespace with a `/proc` of its own: a host whose processes are those of one
-/// test.
+/// A PID namespace with its own `/proc`, which shows only the processes of one test. The field
+/// is process 1.
 pub struct Host(pub HostProcess);
 
-/// A process in a [`Host`]. It ends when dropped.
+/// A process in a [`Host`]. Dropping this kills it.
 pub struct HostProcess {
-    /// The unshare or nsenter that started it, and takes it along when it ends.
+    /// The unshare or nsenter that started the process. The kernel kills the process when its
+    /// starter ends.
     pub starter: Child,
-    /// Its id outside.
+    /// The id in the PID namespace of the tests.
     pub pid: u32,
 }
 
 impl Host {
-    /// Returns `None`, and skips the test, if that is not allowed.
+    /// Returns `None`, and skips the test, if PID namespaces are not allowed here.
     pub fn start() -> Option<Host> {
         let namespaces = ["--pid", "--fork", "--mount-proc", "--kill-child"];
         let can_start = have_programs("netns", ["ip", "nsenter", "setpriv"])
@@ -39,7 +40,7 @@ impl Host {
         Some(Host(HostProcess::start(&mut unshare)))
     }
 
-    /// Runs this program among the processes of the host.
+    /// Returns a command that runs this program as a process of the host.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["--target", &self.0.pid.to_string(), "--pid", "--mount"]);
@@ -53,22 +54,22 @@ impl Host {
         HostProcess::start(&mut self.command("sleep", &["1000"]))
     }
 
-    /// Runs `make` in a new network namespace. A process is in that namespace
-    /// afterwards, and what `make` opened.
+    /// Runs `make` in a new network namespace, and returns what it made together with an idle
+    /// process in that namespace.
     pub fn container<T: Send>(&self, make: impl FnOnce() -> T + Send) -> (HostProcess, T) {
         let mut made = None;
         in_private_network(|| made = Some((self.process(), make())));
         made.unwrap()
     }
 
-    /// `lntu watch -A` with these arguments.
+    /// Starts `lntu watch -Aq` with these arguments in the host.
     pub fn watch(&self, arguments: &[&str]) -> Running {
         let arguments = [&["-A", "-q", "-i", FAST], arguments].concat();
         Running::start(&mut self.command(env!("CARGO_BIN_EXE_lntu"), &arguments))
     }
 
-    /// `lntu list -AH` with these arguments, which finds everything here. The processes of
-    /// the real host are missing.
+    /// Returns what `lntu list -AHq` with these arguments prints in the host. The exit status is
+    /// always 2, because the processes of the real host are hidden.
     pub fn list(&self, arguments: &[&str]) -> String {
         let arguments = [&["list", "-AH", "-q"], arguments].concat();
         let listed = run(&mut self.command(env!("CARGO_BIN_EXE_lntu"), &arguments));
@@ -88,7 +89,7 @@ impl HostProcess {
         HostProcess { starter, pid }
     }
 
-    /// Its id in the host.
+    /// The id in the PID namespace of the host.
     pub fn inner_pid(&self) -> u32 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
         let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
@@ -100,11 +101,12 @@ impl HostProcess {
             .unwrap()
     }
 
-    /// The inode of its network namespace.
+    /// The inode of the process's network namespace.
     pub fn namespace(&self) -> u64 {
         self.namespace_file().metadata().unwrap().ino()
     }
 
+    /// The file of the process's network namespace.
     pub fn namespace_file(&self) -> fs::File {
         fs::File::open(format!("/proc/{}/ns/net", self.pid)).unwrap()
     }
@@ -114,12 +116,12 @@ impl Drop for HostProcess {
     fn drop(&mut self) {
         let _ = self.starter.kill();
         let _ = self.starter.wait();
-        // The kernel kills it then. Its listeners count until it is gone.
+        // Wait until the kernel has killed it: its listeners are listed until then.
         wait_for("the end of a process", || is_gone(self.pid).then_some(()));
     }
 }
 
-/// The one child of this process, once there is one.
+/// Waits until this process has exactly one child, and returns its id.
 pub fn child_of(pid: u32) -> u32 {
     wait_for("a child", || match children_of(pid)[..] {
         [child] => Some(child),
@@ -127,18 +129,19 @@ pub fn child_of(pid: u32) -> u32 {
     })
 }
 
+/// The state letter of a process in `/proc/PID/stat`, such as `T` for stopped.
 pub fn state_of(pid: Pid) -> char {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
-/// Stops the process while it waits between two polls.
+/// Stops lntu while it waits in poll(2), so not in the middle of a look.
 pub fn stop_at_rest(pid: Pid) {
     let number = pid.as_raw_nonzero();
     wait_for("a pause", || {
         kill_process(pid, Signal::STOP).unwrap();
         wait_for("the stop", || (state_of(pid) == 'T').then_some(()));
-        // The number of poll(2), or of ppoll(2) where there is no such call.
+        // Arm has no poll(2). Its ppoll(2) is number 73.
         let call = fs::read_to_string(format!("/proc/{number}/syscall")).unwrap();
         let number_of_poll = if cfg!(target_arch = "x86_64") {
             "7 "

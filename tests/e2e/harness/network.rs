@@ -1,4 +1,4 @@
-//! Network namespaces of a test's own.
+//! Private network namespaces.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -31,7 +31,8 @@ pub fn in_private_network(test: impl FnOnce() + Send) {
     });
 }
 
-/// Runs `open` on a thread in the network namespace that `file` is.
+/// Runs `open` on a thread that enters the network namespace of `file`, such as
+/// `/proc/PID/ns/net`.
 pub fn in_namespace<T: Send>(file: &fs::File, open: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let enter = move || {
@@ -43,7 +44,7 @@ pub fn in_namespace<T: Send>(file: &fs::File, open: impl FnOnce() -> T + Send) -
     })
 }
 
-/// Runs this line of ip(8).
+/// Runs ip(8) with these arguments, which spaces separate.
 pub fn ip(arguments: &str) {
     let done = run(Command::new("ip").args(arguments.split(' ')));
     assert!(done.status.success(), "ip {arguments}: {done:?}");

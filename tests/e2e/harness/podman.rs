@@ -1,4 +1,4 @@
-//! Podman, for the tests that start containers and pods with it.
+//! Containers and pods of Podman.
 
 use std::fs;
 use std::path::Path;
@@ -11,20 +11,20 @@ use tempfile::TempDir;
 use super::docker::*;
 use crate::harness::*;
 
-/// A directory with a configuration of Podman. `None` where a program that it needs is
-/// missing.
+/// Makes a directory with a configuration of Podman. Returns `None`, and skips the test, if a
+/// program that Podman needs is missing.
 fn configured() -> Option<TempDir> {
     if !have_programs("services", ["podman", "runc", "catatonit"]) || !have_root() {
         return None;
     }
     let directory = TempDir::new().unwrap();
-    // Limits that need no privilege to set.
+    // Setting these limits needs no privilege.
     let conf = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
     fs::write(directory.path().join("containers.conf"), conf).unwrap();
     Some(directory)
 }
 
-/// A podman with the configuration in this directory.
+/// Returns podman(1) with the configuration in this directory.
 fn podman(directory: &Path) -> Command {
     let mut podman = Command::new("podman");
     podman.env("CONTAINERS_CONF", directory.join("containers.conf"));
@@ -33,15 +33,16 @@ fn podman(directory: &Path) -> Command {
     podman
 }
 
-/// An image in the store that root has by default. It is removed when dropped, with all
-/// containers that were made of it.
+/// An image in root's default store of Podman. Dropping this removes the image and all
+/// containers made from it.
 pub struct HostPodman {
     configuration: TempDir,
     pub image: String,
 }
 
 impl HostPodman {
-    /// Takes over an image of Docker. `None` where a program that it needs is missing.
+    /// Copies an image from Docker. Returns `None`, and skips the test, if a program that Podman
+    /// needs is missing.
     pub fn load(image: &Image) -> Option<HostPodman> {
         let podman = HostPodman {
             configuration: configured()?,
@@ -54,7 +55,7 @@ impl HostPodman {
         Some(podman)
     }
 
-    /// Runs podman, which must succeed, and returns what it prints.
+    /// Runs podman(1) and returns what it prints. Panics if it fails.
     pub fn says(&self, arguments: &[&str]) -> String {
         let said = run(podman(self.configuration.path()).args(arguments));
         assert!(said.status.success(), "podman {arguments:?}: {said:?}");
@@ -69,36 +70,36 @@ impl Drop for HostPodman {
     }
 }
 
-/// Podman with a store of its own. Nothing of it is left when it is dropped.
+/// Podman with a private store. Dropping this removes everything in it.
 pub struct Podman(pub TempDir);
 
 impl Podman {
-    /// `None` where a program that it needs is missing.
+    /// Returns `None`, and skips the test, if a program that Podman needs is missing.
     pub fn find() -> Option<Podman> {
         configured().map(Podman)
     }
 
-    /// A podman with these arguments.
+    /// Returns podman(1) with these arguments, ready to start.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let at = |name| self.0.path().join(name);
+        let path = |name| self.0.path().join(name);
         let mut podman = podman(self.0.path());
         podman
             .arg("--root")
-            .arg(at("root"))
+            .arg(path("root"))
             .arg("--runroot")
-            .arg(at("run"));
+            .arg(path("run"));
         podman.arg("--storage-driver=vfs").args(arguments);
         podman
     }
 
-    /// Runs podman, which must succeed, and returns what it prints.
+    /// Runs podman(1) and returns what it prints. Panics if it fails.
     pub fn says(&self, arguments: &[&str]) -> String {
         let said = run(&mut self.command(arguments));
         assert!(said.status.success(), "podman {arguments:?}: {said:?}");
         said.stdout
     }
 
-    /// Takes over an image of Docker, and returns its name here.
+    /// Copies an image from Docker, and returns its name in Podman.
     pub fn load(&self, image: &Image) -> String {
         let tar = self.0.path().join("image.tar");
         docker_says(&["save", "--output", tar.to_str().unwrap(), image.name()]);
@@ -118,8 +119,8 @@ impl Podman {
             .command(&["rm", "--force", "--time=0", "--all"])
             .output();
         let others: Vec<String> = others.lines().map(|id| format!("libpod-{id}")).collect();
-        // It leaves their control groups where systemd would remove them. The monitors of
-        // containers may stay a moment longer.
+        // Podman leaves their control groups to systemd, which does not run here. The monitors of
+        // containers may take a moment to exit.
         let until = Instant::now() + Duration::from_secs(10);
         let others = others.iter().map(String::as_str);
         for group in pods.lines().chain(others).chain(["conmon"]) {
@@ -127,12 +128,13 @@ impl Podman {
                 thread::sleep(Duration::from_millis(5));
             }
         }
-        // Others may have groups below this one.
+        // This fails if other processes have groups below the one of Podman.
         remove_control_groups("");
     }
 }
 
-/// Removes this group of Podman's from each hierarchy. Whether there is none now.
+/// Removes the control group `libpod_parent/NAME` from each hierarchy. Returns whether none is
+/// left.
 fn remove_control_groups(name: &str) -> bool {
     let top = Path::new("/sys/fs/cgroup");
     let mut all_gone = true;
@@ -147,7 +149,7 @@ fn remove_control_groups(name: &str) -> bool {
 impl Drop for Podman {
     fn drop(&mut self) {
         self.remove_all();
-        // It mounts its store upon itself.
+        // Podman has mounted its store onto itself.
         let mut umount = Command::new("umount");
         let _ = umount
             .arg("--lazy")

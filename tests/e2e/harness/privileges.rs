@@ -7,7 +7,8 @@ pub const DAC_READ_SEARCH: u64 = 1 << 2;
 const SYS_PTRACE: u64 = 1 << 19;
 const SYS_ADMIN: u64 = 1 << 21;
 
-/// The privileges in the contents of `/proc/PID/status`.
+/// The sets of capabilities of a process, and whether exec can add any, as in
+/// `/proc/PID/status`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Privileges {
     pub inheritable: u64,
@@ -19,10 +20,12 @@ pub struct Privileges {
 }
 
 impl Privileges {
+    /// The privileges of a running process.
     pub fn of(pid: u32) -> Privileges {
         Privileges::in_status(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap())
     }
 
+    /// Parses the contents of `/proc/PID/status`.
     pub fn in_status(status: &str) -> Privileges {
         let value = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name));
@@ -38,7 +41,7 @@ impl Privileges {
         }
     }
 
-    /// What a process with these has left of them beside `--all-namespaces`.
+    /// The privileges that remain once a process with these runs `lntu --all-namespaces`.
     pub fn reduced(&self) -> Privileges {
         let reads_files = match self.permitted & DAC_READ_SEARCH {
             0 => DAC_OVERRIDE,

@@ -12,8 +12,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::harness::run;
 
-/// A TCP listener that no longer listens when it is dropped. To close it would not
-/// do: a process that another test starts holds it too, between fork and exec.
+/// A TCP listener that is shut down when dropped.
+///
+/// Closing it is not enough. If another test forks, the child holds a copy until it executes
+/// its program, and the port stays open that long.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
@@ -31,29 +33,31 @@ impl Drop for Listener {
     }
 }
 
-/// A TCP listener on this port of `address`, or a free one for 0.
+/// Listens on this TCP port of `address`. Port 0 means a free one.
 pub fn listen_on(address: &str, port: u16) -> Listener {
     Listener(TcpListener::bind((address, port)).unwrap())
 }
 
-/// A TCP listener on a free port of `address`.
+/// Listens on a free TCP port of `address`.
 pub fn listen(address: &str) -> Listener {
     listen_on(address, 0)
 }
 
+/// Listens on `address`, which includes the TCP port.
 pub fn tcp_listener(address: &str) -> TcpListener {
     TcpListener::bind(address).unwrap()
 }
 
+/// The port that a listener is bound to.
 pub fn port_of(listener: &TcpListener) -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A port of 127.0.0.1 that stays free for the test. A socket is bound to it
-/// and does not listen. It has `SO_REUSEADDR`, so a listener can join it.
+/// A TCP port of 127.0.0.1 that no other process gets. A socket that does not listen is bound
+/// to it with `SO_REUSEADDR`, so that the test can still listen on it.
 pub struct FreePort {
     pub number: u16,
-    _keeps_it: Socket,
+    _keeps_port: Socket,
 }
 
 impl FreePort {
@@ -65,10 +69,11 @@ impl FreePort {
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         FreePort {
             number: address.port(),
-            _keeps_it: socket,
+            _keeps_port: socket,
         }
     }
 
+    /// Listens on the port.
     pub fn listen(&self) -> Listener {
         listen_on("127.0.0.1", self.number)
     }
@@ -80,8 +85,8 @@ impl fmt::Display for FreePort {
     }
 }
 
-/// A socket bound to `address`. `prepare` sees it before it is bound. A TCP
-/// socket also listens.
+/// Opens a socket, calls `prepare` with it, and binds it to `address`. A TCP socket then
+/// listens, with a backlog of 7.
 pub fn bound(kind: Type, address: &str, prepare: impl FnOnce(&Socket)) -> Socket {
     let address: SocketAddr = address.parse().unwrap();
     let protocol = if kind == Type::STREAM {
@@ -98,8 +103,8 @@ pub fn bound(kind: Type, address: &str, prepare: impl FnOnce(&Socket)) -> Socket
     socket
 }
 
-/// One socket of every kind that is listed in its own way. Port 0 means any
-/// free port.
+/// Opens a socket for every form of a listed line, 12 in all, each on a free port, and two
+/// sockets that are not listed.
 pub fn sockets_of_every_kind() -> Vec<Socket> {
     let v6_only = |only| move |socket: &Socket| socket.set_only_v6(only).unwrap();
     let nothing = |_: &Socket| {};
@@ -119,7 +124,6 @@ pub fn sockets_of_every_kind() -> Vec<Socket> {
             socket.bind_device(Some(b"lo")).unwrap();
         }),
     ];
-    // These two are not listeners.
     let server = sockets[0].local_addr().unwrap();
     let client = Socket::new(server.domain(), Type::STREAM, None).unwrap();
     client.connect(&server).unwrap();
@@ -129,14 +133,14 @@ pub fn sockets_of_every_kind() -> Vec<Socket> {
     sockets
 }
 
-/// Whether something at this address takes TCP connections.
-pub fn takes_tcp(address: IpAddr, port: u16) -> bool {
+/// Returns whether something accepts TCP connections at this address.
+pub fn accepts_tcp(address: IpAddr, port: u16) -> bool {
     TcpStream::connect((address, port)).is_ok()
 }
 
-/// Whether something at this address takes UDP datagrams. If nothing does, the
-/// kernel refuses at once.
-pub fn takes_udp(address: IpAddr, port: u16) -> bool {
+/// Returns whether something receives UDP datagrams at this address. If not, the kernel answers
+/// with an error at once.
+pub fn accepts_udp(address: IpAddr, port: u16) -> bool {
     let any = if address.is_ipv4() {
         "0.0.0.0:0"
     } else {
@@ -154,9 +158,9 @@ pub fn takes_udp(address: IpAddr, port: u16) -> bool {
     }
 }
 
-/// (netid, state, address, port, family) of each line. Every wildcard becomes
-/// `*`, and scopes are left out. This is what all sources and ss itself must
-/// agree on.
+/// Parses a table into the netid, state, address, port and family (`4` or `6`) of each line,
+/// which must be equal in all sources and in ss. Every wildcard becomes `*`, and the interface
+/// after `%` is left out.
 pub fn listed_sockets(table: &str) -> BTreeSet<[String; 5]> {
     let socket = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -177,7 +181,7 @@ pub fn listed_sockets(table: &str) -> BTreeSet<[String; 5]> {
     table.lines().map(socket).collect()
 }
 
-/// What `ss -Hlntu` prints here and now.
+/// The sockets that `ss -Hlntu` prints, with these variables in its environment.
 pub fn sockets_of_ss(environment: &[(&str, &OsStr)]) -> BTreeSet<[String; 5]> {
     let ss = run(Command::new("ss")
         .arg("-Hlntu")

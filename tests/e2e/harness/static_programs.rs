@@ -6,23 +6,24 @@ use std::sync::OnceLock;
 
 use crate::harness::*;
 
-/// The Rust target of the static binary. `Dockerfile.scratch` looks in its
-/// folder.
+/// The Rust target of static binaries. `Dockerfile.scratch` copies from its folder in `target`.
 pub fn target() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
 
+/// The directory of the sources.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The static programs that go into the images.
+/// The paths of the static programs that go into images.
 pub struct Binaries {
     pub lntu: PathBuf,
     pub app: PathBuf,
     pub parser: PathBuf,
 }
 
+/// Builds the static programs, once per test run.
 pub fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
     BINARIES.get_or_init(|| {
@@ -54,7 +55,7 @@ pub fn binaries() -> &'static Binaries {
     })
 }
 
-/// Whether static programs can be built here.
+/// Returns whether the Rust target for static programs is installed.
 pub fn have_static() -> bool {
     static MISSING: OnceLock<Option<String>> = OnceLock::new();
     let missing = MISSING.get_or_init(|| {
