@@ -1,8 +1,8 @@
-//! What a listening socket is: its table, its identity and order, the interface
-//! it is bound to, the network namespace it is in, and who holds it.
+//! The types that describe a listener: its identity and order, its table, its interface, its
+//! network namespace, its control group, and the processes that hold it.
 //!
-//! Every source makes these types and every output format reads them. Nothing
-//! here knows where a listener came from or how it is printed.
+//! Every source creates these types, and every output format reads them. Nothing here depends
+//! on where a listener came from or how it is printed.
 
 use std::fmt;
 use std::io::Write as _;
@@ -29,8 +29,8 @@ impl Protocol {
         }
     }
 
-    /// What ss calls the state in which a socket of this protocol waits for
-    /// peers: `LISTEN` for TCP, `UNCONN` for UDP.
+    /// The state of a listener of this protocol, as ss calls it: `LISTEN` for TCP, `UNCONN` for
+    /// UDP.
     pub fn listening_state(self) -> &'static str {
         match self {
             Protocol::Tcp => "LISTEN",
@@ -44,7 +44,7 @@ impl Protocol {
 pub enum Family {
     /// IPv4.
     V4,
-    /// IPv6, also when the address is an IPv4-mapped one.
+    /// IPv6, including IPv4-mapped addresses.
     V6,
 }
 
@@ -57,7 +57,7 @@ impl Family {
         }
     }
 
-    /// Its unspecified address: `0.0.0.0` or `::`.
+    /// The unspecified address of this family: `0.0.0.0` or `::`.
     pub fn wildcard(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -66,8 +66,8 @@ impl Family {
     }
 }
 
-/// The table of all sockets of one protocol and family. The kernel lists each
-/// table by itself, as a file of `/proc/net` and as a dump of inet_diag.
+/// The table of all sockets of one protocol and family. The kernel lists each table
+/// separately, as a file of `/proc/net` and as a dump of inet_diag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketTable {
     /// TCP or UDP.
@@ -77,7 +77,7 @@ pub struct SocketTable {
 }
 
 impl SocketTable {
-    /// All tables, in the order of output.
+    /// All tables, in the order in which listeners are printed.
     pub const ALL: [SocketTable; 4] = {
         const fn table(protocol: Protocol, family: Family) -> SocketTable {
             SocketTable { protocol, family }
@@ -90,12 +90,12 @@ impl SocketTable {
         ]
     };
 
-    /// Its index in [`SocketTable::ALL`].
+    /// The index of this table in [`SocketTable::ALL`].
     pub fn index(self) -> usize {
         self.protocol as usize * 2 + self.family as usize
     }
 
-    /// The name of its file in `/proc/net`.
+    /// The name of this table's file in `/proc/net`.
     pub fn name(self) -> &'static str {
         match (self.protocol, self.family) {
             (Protocol::Tcp, Family::V4) => "tcp",
@@ -109,65 +109,65 @@ impl SocketTable {
 /// The local end of a socket. Sorts by port, then family, then address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// The port, in host byte order. 0 while a UDP socket is being bound: such a
-    /// socket is no listener yet.
+    /// The port, in host byte order. A UDP socket has port 0 until its bind is complete, and is
+    /// not a listener before that.
     pub port: u16,
     /// The bound address. The unspecified address is the wildcard.
     pub address: IpAddr,
 }
 
-/// The [`Namespace::id`], or 0 where one namespace is looked at, protocol, port, family
-/// and address. Two listeners with the same identity are the same listener, whichever
-/// source they came from. Output is in this order.
+/// What makes two sockets the same listener, whichever source they came from: the network
+/// namespace ([`Namespace::id`], or 0 if only one namespace is read), the protocol, and the
+/// port, family and address. Listeners are printed in this order.
 pub type Identity = (u64, Protocol, Endpoint);
 
-/// What `--by-port` counts as one: an identity without family and address.
+/// What makes two sockets the same for `--by-port`: an identity without family and address.
 pub type PortIdentity = (u64, Protocol, u16);
 
 /// A TCP socket in LISTEN or a UDP socket that is bound and not connected.
 ///
-/// `==` compares every field. To ask whether two are the same listener, compare
-/// [`Listener::identity`].
+/// `==` compares every field. To find out whether two values are the same listener, compare
+/// their [`Listener::identity`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// Where it listens.
+    /// The local address and port.
     pub endpoint: Endpoint,
-    /// The interface that it is bound to. Not known from `/proc`.
+    /// The interface that the socket is bound to. `/proc` does not include it.
     pub interface: Option<Interface>,
     /// TCP: connections waiting to be accepted. UDP: bytes waiting to be read.
     pub recv_q: u32,
-    /// TCP: the backlog. `None` if the source does not tell: `/proc` never does, nor
-    /// ss where it reads `/proc`. UDP: bytes waiting to be sent.
+    /// TCP: the backlog. `None` if it is unknown: `/proc` does not include it, and neither does
+    /// ss if it reads `/proc`. UDP: bytes waiting to be sent.
     pub send_q: Option<u32>,
-    /// The peer: normally the wildcard and port 0. The kernel may keep the peer of
-    /// a UDP socket that was connected before.
+    /// The peer. Normally this is the wildcard and port 0, but the kernel may keep the peer of a
+    /// UDP socket that was connected before.
     pub peer: Endpoint,
-    /// The inode of the socket. 0 if the source does not tell.
+    /// The inode of the socket. 0 if it is unknown.
     pub inode: u64,
-    /// The user id of its owner, in the user namespace of this program. `None` if the
-    /// source does not tell: ss does not.
+    /// The user id of the owner, in the user namespace of this program. `None` if it is unknown:
+    /// ss does not print it.
     pub uid: Option<u32>,
-    /// Whether an IPv6 socket refuses IPv4 (`IPV6_V6ONLY`). `None` if the source does
-    /// not tell: `/proc` never does, and ss only about the wildcard.
+    /// Whether an IPv6 socket refuses IPv4 (`IPV6_V6ONLY`). `None` if this is unknown: `/proc`
+    /// does not include it, and ss shows it only for wildcards.
     pub v6_only: Option<bool>,
-    /// The processes that hold it, if they were asked for and found.
+    /// The processes that hold the socket, if they were searched for and found.
     pub holders: Holders,
-    /// Its network namespace. `None` where only one is looked at.
+    /// The network namespace of the socket. `None` if only one namespace is read.
     pub namespace: Option<Arc<Namespace>>,
-    /// The number of the socket's control group. 0 if the source does not tell: only
-    /// netlink does, since Linux 5.8.
+    /// The number of the socket's control group. 0 if it is unknown: only netlink reports it,
+    /// since Linux 5.8.
     pub cgroup_id: u64,
-    /// The control group of the socket or of its first holder, if it was looked for and
-    /// found: see [`Listener::cgroup`].
+    /// The control group of the socket or of its first holder, if it was searched for and
+    /// found. See [`Listener::cgroup`].
     pub cgroup: Option<Arc<Cgroup>>,
-    /// What the container is called that [`Listener::cgroup`] names, if that is known.
+    /// The name of the container in [`Listener::cgroup`], if it is known.
     pub container_name: Option<Arc<ContainerName>>,
 }
 
 impl Listener {
-    /// A listener of which only the identity is known.
+    /// A listener with this identity. All other fields are unknown.
     pub fn new(protocol: Protocol, endpoint: Endpoint) -> Listener {
         Listener {
             protocol,
@@ -190,38 +190,41 @@ impl Listener {
         }
     }
 
-    /// The control group that tells best whose it is. `None` where only one network
-    /// namespace is looked at, or if no process is in that of the listener.
+    /// The control group that best shows whose listener this is: that of the socket or its
+    /// first holder, or else that of the first process in the network namespace. `None` if none
+    /// of them is known.
     pub fn cgroup(&self) -> Option<&Cgroup> {
-        let namespace = self.namespace.as_ref().filter(|one| one.pid != 0);
-        let of_namespace = namespace.map(|namespace| &namespace.cgroup);
-        Some(self.cgroup.as_ref().or(of_namespace)?)
+        let namespace = self.namespace.as_ref();
+        let inhabited = namespace.filter(|namespace| namespace.pid != 0);
+        let first_process = inhabited.map(|namespace| &namespace.cgroup);
+        Some(self.cgroup.as_ref().or(first_process)?)
     }
 
-    /// The container that the socket or its holder is in. The first process of the namespace
-    /// may be in another one.
+    /// The container that the socket or its first holder is in. Unlike [`Listener::cgroup`],
+    /// this does not fall back to the first process of the namespace, which may be in another
+    /// container.
     pub fn own_container(&self) -> Option<&Container> {
         self.cgroup.as_ref()?.container.as_ref()
     }
 
-    /// What stays the same from poll to poll and from source to source.
+    /// The identity, which is the same in every poll and from every source.
     pub fn identity(&self) -> Identity {
         let namespace = self.namespace.as_ref().map_or(0, |namespace| namespace.id);
         (namespace, self.protocol, self.endpoint)
     }
 
-    /// What stays the same whatever its address.
+    /// The identity without family and address.
     pub fn port_identity(&self) -> PortIdentity {
         let (namespace, protocol, Endpoint { port, .. }) = self.identity();
         (namespace, protocol, port)
     }
 
-    /// The family of its address.
+    /// The family of the address.
     pub fn family(&self) -> Family {
         Family::of_address(self.endpoint.address)
     }
 
-    /// The table in which the kernel lists it.
+    /// The table in which the kernel lists the socket.
     pub fn table(&self) -> SocketTable {
         SocketTable {
             protocol: self.protocol,
@@ -230,49 +233,49 @@ impl Listener {
     }
 }
 
-/// A network namespace, and what tells whose it is.
+/// A network namespace, and the process or mount that shows whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// What no other namespace of this host is or was: its cookie (`SO_NETNS_COOKIE`,
-    /// since Linux 5.14). Where that cannot be asked for, its inode, which a namespace
-    /// that is made after this one is gone may get.
+    /// An id that is unique as long as the host is up: the namespace's cookie
+    /// (`SO_NETNS_COOKIE`, since Linux 5.14). Without cookies, this is the inode, which a later
+    /// namespace may reuse.
     pub id: u64,
     /// The inode of `/proc/PID/ns/net`, as lsns(8) prints it.
     pub inode: u64,
-    /// The lowest id of a process in it, in the PID namespace of `/proc`. 0 if there is
-    /// none.
+    /// The lowest process id in the namespace, as the PID namespace of `/proc` numbers it. 0 if
+    /// there is no process.
     pub pid: u32,
-    /// The cgroup of that process. Its path is empty if it is not known.
+    /// The control group of that process. Its path is empty if it is unknown.
     pub cgroup: Arc<Cgroup>,
-    /// If no process is in it, the path of the mount that keeps it alive.
+    /// The path of the mount that keeps the namespace alive if there is no process.
     pub mount: Vec<u8>,
 }
 
 /// A control group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
-    /// Its path, of any bytes.
+    /// The path of the group, which may contain any bytes.
     pub path: Vec<u8>,
-    /// What is in it.
+    /// The member of the group through which the group was found.
     pub member: CgroupMember,
     /// The container that the path names.
     pub container: Option<Container>,
 }
 
-/// By what a listener is in a control group.
+/// What is in a control group, so that the group is shown for a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupMember {
-    /// Its socket is in it: the process that made the socket was.
+    /// The socket: the process that created it was in the group.
     Socket,
-    /// Its first holder is in it.
+    /// The first holder of the socket.
     Holder,
-    /// The first process of its network namespace is in it.
+    /// The first process of the network namespace.
     #[default]
     Namespace,
 }
 
 impl CgroupMember {
-    /// What JSON calls it.
+    /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             CgroupMember::Socket => "socket",
@@ -282,106 +285,107 @@ impl CgroupMember {
     }
 }
 
-/// The length of the ids of containers: SHA-256 in hex.
+/// The number of characters in the id of a container: a SHA-256 hash in hex.
 pub const CONTAINER_ID_LENGTH: usize = 64;
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Its id: 64 hex digits.
+    /// The id: 64 hex digits.
     pub id: String,
-    /// What runs it, as Kubernetes spells it. `None` if that is not known.
+    /// The container runtime, as Kubernetes spells it. `None` if it is unknown.
     pub runtime: Option<&'static str>,
 }
 
-/// What a container is called: `NAME`, or with Kubernetes `NAMESPACE/POD/NAME`. Each part
-/// consists of letters, digits, `.`, `-` and `_`.
+/// The name of a container: `NAME`, or in Kubernetes `NAMESPACE/POD/NAME`. Each part consists of
+/// letters, digits, `.`, `-` and `_`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerName(pub String);
 
 impl ContainerName {
-    /// Its parts: the last one is the name of the container in its pod, if it is in one.
+    /// The parts between the slashes. The last one is the name of the container itself.
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.as_bytes().split(|byte| *byte == b'/')
     }
 }
 
-/// A process that holds a socket, and its file descriptor for that socket.
+/// A process that holds a socket, with its descriptor for that socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its name, at most 15 bytes of any kind: what `/proc/PID/comm` holds.
+    /// The name of the process, from `/proc/PID/comm`: at most 15 bytes, which may be any.
     pub name: Vec<u8>,
-    /// Its process id in the PID namespace of the `/proc` that was read.
+    /// The process id, in the PID namespace of the `/proc` that was read.
     pub pid: u32,
-    /// Its file descriptor.
+    /// The number of the file descriptor.
     pub fd: u32,
 }
 
 impl Holder {
-    /// Holders sort as ss lists them: the highest process id first, and within one
+    /// The sort key that gives the order of ss: the highest process id first, and within a
     /// process the highest descriptor first.
     fn order(&self) -> impl Ord + use<> {
         std::cmp::Reverse((self.pid, self.fd))
     }
 }
 
-/// The holders of one socket, or of all sockets that share an identity: the first
-/// [`Holders::MOST`] in the order of ss, and how many more there are.
+/// The holders of one socket, or of all sockets that share an identity. This keeps the first
+/// [`Holders::MOST`] in the order of ss, and counts the others, because a process can hold a
+/// socket a million times.
 ///
-/// A process can hold one socket a million times, so no more are kept. Clones share
-/// one allocation: a snapshot is cloned at every poll.
+/// Clones share one allocation, because a snapshot is cloned at every poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders(Option<Arc<SomeHolders>>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct SomeHolders {
-    /// Sorted, each descriptor once.
+    /// Sorted, and without duplicates.
     first: Vec<Holder>,
+    /// How many other holders there are.
     more: usize,
 }
 
 impl Holders {
-    /// How many holders are kept.
+    /// The most holders that are kept.
     pub const MOST: usize = 64;
 
-    /// These `holders`, in any order.
+    /// A collection of these `holders`, which may be in any order.
     pub fn new(holders: impl IntoIterator<Item = Holder>) -> Holders {
         let mut all = Holders::default();
         holders.into_iter().for_each(|holder| all.add(&holder));
         all
     }
 
-    /// Adds a holder. One that is among the first already is not added again.
+    /// Adds a holder, unless it is already one of those that are kept.
     pub fn add(&mut self, holder: &Holder) {
         let all = Arc::make_mut(self.0.get_or_insert_default());
-        let place = (all.first).binary_search_by_key(&holder.order(), Holder::order);
-        let Err(place) = place else { return };
+        let found = (all.first).binary_search_by_key(&holder.order(), Holder::order);
+        let Err(index) = found else { return };
         if all.first.len() == Holders::MOST {
             all.more += 1;
-            if place == Holders::MOST {
+            if index == Holders::MOST {
                 return;
             }
             all.first.pop();
         }
-        all.first.insert(place, holder.clone());
+        all.first.insert(index, holder.clone());
     }
 
-    /// The first of them, sorted.
+    /// The holders that are kept, in order.
     pub fn first(&self) -> &[Holder] {
         self.0.as_ref().map_or(&[], |all| &all.first)
     }
 
-    /// How many there are besides the first.
+    /// How many holders there are in addition to those that are kept.
     pub fn more(&self) -> usize {
         self.0.as_ref().map_or(0, |all| all.more)
     }
 
-    /// Whether there are none.
+    /// Whether there are no holders.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The holders of all these sockets.
+    /// The holders of all these sockets together.
     pub fn merged(sockets: &[Listener]) -> Holders {
         if let [socket] = sockets {
             return socket.holders.clone();
@@ -397,12 +401,11 @@ impl Holders {
     }
 }
 
-/// The name of a network interface: 1 to 15 bytes of printing characters without
-/// `/`, `:` and blanks.
+/// The name of a network interface: 1 to 15 bytes of printable characters other than `/`, `:`
+/// and white space.
 ///
-/// The kernel allows none of these in a name (`dev_valid_name`). Its `IFNAMSIZ` is
-/// 16, with the terminating zero. The bytes are stored inline, so a name needs no
-/// allocation.
+/// The kernel does not allow these three in a name (`dev_valid_name`). Its `IFNAMSIZ` of 16
+/// includes the terminating zero. The bytes are stored inline, so a name needs no allocation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interface {
     length: u8,
@@ -410,7 +413,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The interface with this name. `None` if the name is not allowed.
+    /// The interface with this name. `None` if the name is not valid.
     pub fn new(name: &[u8]) -> Option<Interface> {
         let text = std::str::from_utf8(name).ok()?;
         let is_allowed =
@@ -424,12 +427,12 @@ impl Interface {
         Some(Interface { length, bytes })
     }
 
-    /// The interface with this index, if its name is not known: `if5` for index
-    /// 5, as in ss.
+    /// The interface with this index, for use when its name is unknown. As in ss, index 5 is
+    /// named `if5`.
     pub fn from_index(index: u32) -> Interface {
         let mut bytes = [0; 15];
         let mut rest = &mut bytes[..];
-        // This cannot fail: it takes at most 12 bytes.
+        // This cannot fail, because `if` and the largest u32 have 12 bytes.
         let _ = write!(rest, "if{index}");
         let length = 15 - rest.len() as u8;
         Interface { length, bytes }
@@ -447,11 +450,11 @@ impl fmt::Debug for Interface {
     }
 }
 
-/// An IP address as ss prints it: IPv6 in brackets, IPv4 without.
+/// An IP address that is displayed as in ss: IPv6 in brackets, IPv4 without.
 ///
-/// ss uses `inet_ntop`, which prints IPv4-compatible addresses with dots
-/// (`::a.b.c.d`). std does not. A wildcard prints as an address. A table that shows
-/// it as `*` does so itself.
+/// Unlike std, ss prints IPv4-compatible addresses with dots (`::a.b.c.d`), because it uses
+/// `inet_ntop`. Wildcards are displayed as addresses. The callers that show them as `*` do that
+/// themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct SsAddress(pub IpAddr);
 
@@ -468,7 +471,7 @@ impl fmt::Display for SsAddress {
     }
 }
 
-/// Writes `address` as `inet_ntop` does.
+/// Writes `address` like `inet_ntop`.
 fn write_v6(f: &mut fmt::Formatter<'_>, address: Ipv6Addr) -> fmt::Result {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
@@ -499,23 +502,23 @@ mod tests {
     }
 
     #[test]
-    fn order_is_protocol_port_family_address() {
-        let at = |protocol, port, address: &str| {
+    fn listeners_sort_by_protocol_port_family_and_address() {
+        let identity = |protocol, port, address: &str| {
             let address = address.parse().unwrap();
             Listener::new(protocol, Endpoint { port, address }).identity()
         };
         let sorted = [
-            at(Protocol::Tcp, 80, "0.0.0.0"),
-            at(Protocol::Tcp, 80, "255.0.0.1"),
-            at(Protocol::Tcp, 80, "::"),
-            at(Protocol::Tcp, 443, "0.0.0.0"),
-            at(Protocol::Udp, 53, "0.0.0.0"),
+            identity(Protocol::Tcp, 80, "0.0.0.0"),
+            identity(Protocol::Tcp, 80, "255.0.0.1"),
+            identity(Protocol::Tcp, 80, "::"),
+            identity(Protocol::Tcp, 443, "0.0.0.0"),
+            identity(Protocol::Udp, 53, "0.0.0.0"),
         ];
         assert!(sorted.is_sorted());
     }
 
     #[test]
-    fn an_interface_has_a_name_that_the_kernel_allows() {
+    fn only_names_that_the_kernel_allows_are_interfaces() {
         assert_eq!(Interface::new(b"lo").unwrap().as_str(), "lo");
         assert_eq!(format!("{:?}", Interface::new(b"lo").unwrap()), r#""lo""#);
         assert_eq!(
@@ -536,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holders_of_an_identity_are_those_of_all_its_sockets() {
+    fn merging_keeps_each_holder_once() {
         let endpoint = Endpoint {
             port: 1,
             address: "::1".parse().unwrap(),
@@ -554,17 +557,22 @@ mod tests {
         assert_eq!(Holders::merged(&sockets).first(), [holder(2), holder(1)]);
     }
 
-    #[test]
-    fn of_many_holders_the_first_are_kept_and_the_rest_counted() {
-        let holder = |fd| Holder {
+    /// The holder of descriptor `fd` in one process.
+    fn holder(fd: u32) -> Holder {
+        Holder {
             name: b"name".to_vec(),
             pid: 7,
             fd,
-        };
-        let descriptors = |holders: &Holders| -> Vec<u32> {
-            let first = holders.first().iter();
-            first.map(|holder| holder.fd).collect()
-        };
+        }
+    }
+
+    fn descriptors(holders: &Holders) -> Vec<u32> {
+        let first = holders.first().iter();
+        first.map(|holder| holder.fd).collect()
+    }
+
+    #[test]
+    fn only_the_first_holders_are_kept() {
         let expected: Vec<u32> = (937..=1000).rev().collect();
         let rising = Holders::new((1..=1000).map(holder));
         let falling = Holders::new((1..=1000).rev().map(holder));
@@ -572,7 +580,10 @@ mod tests {
         assert_eq!(rising, falling);
         let exact = Holders::new((1..=64).map(holder));
         assert_eq!((exact.first().len(), exact.more()), (64, 0));
+    }
 
+    #[test]
+    fn merging_adds_up_the_holders_that_are_not_kept() {
         let endpoint = Endpoint {
             port: 1,
             address: "::1".parse().unwrap(),

@@ -1,35 +1,35 @@
-//! Messages on stderr: one line each, `lntu: WHAT: WHY`.
+//! Messages on stderr: one line each, in the form `lntu: WHAT: WHY`.
 //!
-//! Messages quote text from elsewhere (what ss wrote, what a file holds). So
-//! every message goes through [`line()`], which escapes what [`is_nonprinting`].
+//! Messages quote text from elsewhere, such as the output of ss or the contents of a file. So
+//! every message goes through [`line()`], which escapes characters that are [`is_nonprinting`].
 //!
-//! How much is said is one setting of the process, like the log level of the
-//! usual logging crates: stderr is one, too.
+//! The verbosity is a global setting, like the log level in the usual logging crates, because
+//! the process has only one stderr.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How much is said.
+/// Which messages are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// `-q`: only what ends the program.
+    /// `-q`: only errors that end the program.
     Quiet,
-    /// Also what a user should know: something is left out or fails.
+    /// Also warnings, for example that something is missing or has failed.
     #[default]
     Normal,
-    /// `-v`: also why a source was passed over and which rows were skipped.
+    /// `-v`: also details, for example why a source was not used and which rows were skipped.
     Verbose,
 }
 
 static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Normal as u8);
 
-/// Sets how much is said from now on. It is [`Verbosity::Normal`] at the start.
+/// Sets the verbosity, which is [`Verbosity::Normal`] at the start.
 pub fn set_verbosity(verbosity: Verbosity) {
     VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
 }
 
-/// Does `work` without a word, however much is said otherwise.
+/// Calls `work`, during which only errors are printed.
 pub fn silently<T>(work: impl FnOnce() -> T) -> T {
     let before = VERBOSITY.swap(Verbosity::Quiet as u8, Ordering::Relaxed);
     let result = work();
@@ -41,85 +41,85 @@ fn is_at_least(verbosity: Verbosity) -> bool {
     VERBOSITY.load(Ordering::Relaxed) >= verbosity as u8
 }
 
-/// Says what ends the program.
+/// Prints an error that ends the program.
 pub fn error(message: fmt::Arguments<'_>) {
     error_as("lntu", message);
 }
 
-/// Says what ends the program, which was started under this name.
-///
-/// The message is one line, in one write. A stderr that fails is ignored:
-/// nothing can be done about it.
+/// Prints an error that ends the program, which was started under the name `program`.
 pub fn error_as(program: &str, message: fmt::Arguments<'_>) {
     line(format_args!("{program}: {message}"));
 }
 
-/// Says this without the name of a program before it, as ss does in some messages.
+/// Prints a message without the name of the program, as ss does in some cases.
+///
+/// The message is one line in a single write. If stderr fails, the message is lost.
 pub fn line(message: fmt::Arguments<'_>) {
     let line = format!("{}\n", Escaped(&message.to_string()));
     let _ = io::stderr().write(line.as_bytes());
 }
 
-/// Says what a user should know, unless `-q` was given.
+/// Prints a warning, unless `-q` was given.
 pub fn warn(message: fmt::Arguments<'_>) {
     if is_at_least(Verbosity::Normal) {
         error(message);
     }
 }
 
-/// Says what a user should know, unless `-q` was given. The message is made only
-/// if it is said.
+/// Prints a warning, unless `-q` was given. `message` is called only if the warning is printed.
 pub fn warn_with(message: impl FnOnce() -> String) {
     if is_at_least(Verbosity::Normal) {
         error(format_args!("{}", message()));
     }
 }
 
-/// Says what helps to find a cause, if `-v` was given.
+/// Prints a detail that helps to find a cause, if `-v` was given.
 pub fn detail(message: fmt::Arguments<'_>) {
     if is_at_least(Verbosity::Verbose) {
         error(message);
     }
 }
 
-/// Says each distinct detail once.
+/// Prints each distinct detail once.
 #[derive(Debug, Default)]
 pub struct Details {
-    said: Vec<String>,
+    printed: Vec<String>,
 }
 
 impl Details {
-    /// After this many, further details are dropped. They may quote text that
-    /// differs every time, and memory must not grow.
+    /// The most details that are printed. Others are dropped, because details may quote text
+    /// that is different every time, and memory must not grow without limit.
     const MOST: usize = 100;
 
-    /// Says `message` if `-v` was given and it was not said before.
-    pub fn say_once(&mut self, message: fmt::Arguments<'_>) {
-        // Checked here too, so that without `-v` nothing is allocated.
+    /// Prints `message` if `-v` was given and the same message was not printed before.
+    pub fn print_once(&mut self, message: fmt::Arguments<'_>) {
+        // `detail` checks this as well. Here, it avoids the allocation if `-v` was not given.
         if is_at_least(Verbosity::Verbose) {
             self.record(message.to_string());
         }
     }
 
     fn record(&mut self, text: String) {
-        if self.said.len() < Details::MOST && !self.said.contains(&text) {
+        if self.printed.len() < Details::MOST && !self.printed.contains(&text) {
             detail(format_args!("{text}"));
-            self.said.push(text);
+            self.printed.push(text);
         }
     }
 }
 
-/// Whether `character` must be escaped in text that others control, in messages, cells
-/// and JSON alike: white space other than U+0020, control, format, private-use and
-/// unassigned characters, and those that are shown as a blank or not at all. They could
-/// end a cell or a line, steer a terminal, or make two names look the same.
+/// Whether `character` must be escaped in text that others control, in messages, table cells
+/// and JSON alike.
+///
+/// These are white space other than U+0020, control, format, private-use and unassigned
+/// characters, and characters that are displayed as a blank or not at all. They could end a
+/// cell or a line, control a terminal, or make two names look the same.
 pub fn is_nonprinting(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
     }
-    // Letters, marks and a symbol by their category, but nothing is seen of them: those of
-    // Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt), and the empty
-    // pattern of Braille.
+    // By their category, these are letters, marks and a symbol, but they are invisible: the
+    // characters of Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt), and the
+    // Braille pattern without dots.
     let is_invisible = matches!(
         character,
         '\u{34f}'
@@ -132,15 +132,15 @@ pub fn is_nonprinting(character: char) -> bool {
             | '\u{ffa0}'
             | '\u{e0100}'..='\u{e01ef}'
     );
-    // std escapes the other ones in a string, by their category. At its start it would
-    // also escape combining marks, so a letter comes first.
+    // `escape_debug` of a string escapes the others by their category. It also escapes a
+    // combining mark at the start of the string, so a letter comes first.
     let mut text = [b'a'; 5];
     let length = 1 + character.encode_utf8(&mut text[1..]).len();
     let text = str::from_utf8(&text[..length]).unwrap_or_default();
     is_invisible || text.escape_debug().nth(1) == Some('\\')
 }
 
-/// Text with nonprinting characters written as escapes.
+/// Text whose nonprinting characters are displayed as escapes.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -168,9 +168,9 @@ mod tests {
         assert_eq!(Escaped(text).to_string(), escaped);
     }
 
-    /// Over all characters, against the database of Unicode.
+    /// Compares every character with the Unicode database.
     #[test]
-    fn what_is_not_seen_as_itself_is_nonprinting() {
+    fn invisible_characters_are_nonprinting() {
         let class = |class: &str| {
             let hir = regex_syntax::parse(class).unwrap();
             match hir.into_kind() {
@@ -180,12 +180,12 @@ mod tests {
         };
         let is_in = |class: &ClassUnicode, character| {
             let ranges = class.ranges();
-            let after = ranges.partition_point(|range| range.start() <= character);
-            after > 0 && character <= ranges[after - 1].end()
+            let count = ranges.partition_point(|range| range.start() <= character);
+            count > 0 && character <= ranges[count - 1].end()
         };
         // `C` is control, format, private use and unassigned; `Z` is white space.
         let nonprinting = class(r"[[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\x{2800}]--\x{20}]");
-        // Others may be assigned in the one database and not yet in the other.
+        // Characters of later versions may be assigned in only one of the two databases.
         let known = class(r"\p{Age=16.0}");
         let (mut wrong, mut number) = (Vec::new(), 0);
         for character in '\0'..=char::MAX {
@@ -204,25 +204,36 @@ mod tests {
     }
 
     #[test]
-    fn names_in_other_scripts_are_readable() {
+    fn names_in_other_scripts_are_not_escaped() {
         let names = "café cafe\u{301} सेवा ฐานข้อมูล 服务 サーバー 서버 שרת خدمة \u{1f980}";
         assert_eq!(Escaped(names).to_string(), names);
     }
 
     #[test]
-    fn a_detail_is_said_once_and_their_number_is_bounded() {
+    fn repeated_details_are_printed_once() {
+        let details = with_many_details();
+        assert_eq!(details.printed[1], "1");
+    }
+
+    #[test]
+    fn the_number_of_details_is_limited() {
+        let details = with_many_details();
+        assert_eq!(details.printed.len(), Details::MOST);
+    }
+
+    /// Twice as many details as are printed, each of them twice.
+    fn with_many_details() -> Details {
         let mut details = Details::default();
         for number in (0..2 * Details::MOST).flat_map(|number| [number; 2]) {
             details.record(number.to_string());
         }
-        assert_eq!(details.said.len(), Details::MOST);
-        assert_eq!(details.said[1], "1");
+        details
     }
 
     #[test]
     fn without_v_no_detail_is_kept() {
         let mut details = Details::default();
-        details.say_once(format_args!("a"));
-        assert!(details.said.is_empty());
+        details.print_once(format_args!("a"));
+        assert!(details.printed.is_empty());
     }
 }

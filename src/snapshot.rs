@@ -1,4 +1,4 @@
-//! The listeners at one moment, sorted, and what changed between two moments.
+//! The listeners at one moment, and the changes between two moments.
 
 use std::sync::Arc;
 
@@ -7,19 +7,20 @@ use crate::listener::{
 };
 use crate::sys;
 
-/// The listeners of one poll, sorted by identity. Several sockets may share an
-/// identity (`SO_REUSEPORT`); the snapshot holds each of them.
+/// The listeners of one poll, sorted by identity. If several sockets share an identity
+/// (`SO_REUSEPORT`), the snapshot contains each of them.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     listeners: Vec<Listener>,
 }
 
-/// A listener that opened or closed, as it was last seen.
+/// A listener that opened or closed, as it was last seen. A listener opens with the first socket
+/// that has its identity, and closes with the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The last socket with this identity was closed.
+    /// The listener closed.
     Closed(Listener),
-    /// The first socket with this identity was opened.
+    /// The listener opened.
     Opened(Listener),
 }
 
@@ -42,7 +43,7 @@ impl Change {
 }
 
 impl Snapshot {
-    /// Replaces the contents by what `read` appends to the vector that it gets.
+    /// Clears the snapshot, and fills it with the listeners that `read` appends to the vector.
     ///
     /// # Errors
     /// Those of `read`. The snapshot is then empty.
@@ -60,15 +61,15 @@ impl Snapshot {
     }
 
     fn finish_refill(&mut self) {
-        // Now, because a filter may remove listeners for which the next refill needs room
-        // again.
+        // Before the caller filters the listeners, because the next refill needs room for those
+        // that the filter removes.
         sys::shrink_after_peak(&mut self.listeners);
         self.restore_order();
     }
 
     fn discard_refill(&mut self) {
-        // `clear` would keep the room of what may be many listeners, and the next read may
-        // need none.
+        // Not `clear`, which keeps the capacity: there may be many listeners, and the next read
+        // may fail without any.
         if !self.listeners.is_empty() {
             self.listeners = Vec::new();
         }
@@ -84,17 +85,17 @@ impl Snapshot {
         &self.listeners
     }
 
-    /// The sockets of each identity, in order.
+    /// The sockets grouped by identity, in order.
     fn by_identity(&self) -> impl Iterator<Item = &[Listener]> {
         self.listeners.chunk_by(|a, b| a.identity() == b.identity())
     }
 
-    /// Whether it holds a listener of `table`.
+    /// Whether the snapshot contains a listener of `table`.
     pub fn has_any(&self, table: SocketTable) -> bool {
         self.listeners.iter().any(|l| l.table() == table)
     }
 
-    /// How many listeners of each table it holds, in the order of [`SocketTable::ALL`].
+    /// The number of listeners of each table, in the order of [`SocketTable::ALL`].
     pub fn counts(&self) -> [usize; 4] {
         let mut counts = [0; 4];
         for listener in &self.listeners {
@@ -103,13 +104,13 @@ impl Snapshot {
         counts
     }
 
-    /// Keeps only the listeners that `keep` accepts.
+    /// Keeps only the listeners for which `keep` returns true.
     pub fn retain(&mut self, keep: &dyn Fn(&Listener) -> bool) {
         self.listeners.retain(keep);
     }
 
-    /// One listener for each identity that is here and not in `other`, in order.
-    /// It is the first socket of that identity, with the holders of all of them.
+    /// One listener for each identity in this snapshot that is not in `other`, in order. It is
+    /// the first socket with that identity, with the holders of all of them.
     pub fn difference(&self, other: &Snapshot) -> impl Iterator<Item = Listener> {
         let mut others = other.listeners.iter().map(Listener::identity).peekable();
         let missing = self.by_identity().filter(move |sockets| {
@@ -123,7 +124,7 @@ impl Snapshot {
         })
     }
 
-    /// Keeps only the listeners whose identity is in `other` too.
+    /// Keeps only the listeners whose identity is also in `other`.
     pub fn retain_identities_of(&mut self, other: &Snapshot) {
         let mut others = other.listeners.iter().map(Listener::identity).peekable();
         self.listeners.retain(|listener| {
@@ -133,16 +134,18 @@ impl Snapshot {
         });
     }
 
-    /// Adds one listener for each identity of `other` that is not here yet.
+    /// Adds one listener for each identity in `other` that is not in this snapshot.
     pub fn add_missing(&mut self, other: &Snapshot) {
         let missing: Vec<Listener> = other.difference(self).collect();
         self.listeners.extend(missing);
         self.restore_order();
     }
 
-    /// Adds every socket of `other` that is not here yet. Sockets are told apart by
-    /// their inode; of those without one, one is added for each identity. So another
-    /// source, which does not know inodes, adds no socket twice.
+    /// Adds every socket of `other` that is not in this snapshot.
+    ///
+    /// Sockets with the same identity are told apart by their inodes. If one of them has no
+    /// inode, because its source does not report inodes, it may be any of them. So a socket of
+    /// `other` is then added only if its identity is missing.
     pub fn add_sockets(&mut self, other: &Snapshot) {
         let is_new = |listener: &&Listener| {
             let mut sockets = self.sockets_of(listener.identity()).iter();
@@ -155,7 +158,7 @@ impl Snapshot {
         self.add_missing(other);
     }
 
-    /// Sets the holders of each listener.
+    /// Sets the holders of each listener to what `holders_of` returns.
     pub fn set_holders(&mut self, holders_of: impl Fn(&Listener) -> Holders) {
         for listener in &mut self.listeners {
             listener.holders = holders_of(listener);
@@ -163,8 +166,8 @@ impl Snapshot {
         self.sort();
     }
 
-    /// Sets the owner of each listener, and leaves it open where the sockets of its
-    /// identity in `rows` have several.
+    /// Sets the owner of each listener to the owner of the sockets with its identity in `rows`.
+    /// If these have different owners, the owner is unknown.
     pub fn set_owners(&mut self, rows: &Snapshot) {
         for listener in &mut self.listeners {
             let mut owners = rows.sockets_of(listener.identity()).iter().map(|l| l.uid);
@@ -173,14 +176,14 @@ impl Snapshot {
         }
     }
 
-    /// Sets the control group of each listener.
+    /// Sets the control group of each listener to what `cgroup_of` returns.
     pub fn set_cgroups(&mut self, cgroup_of: impl Fn(&Listener) -> Option<Arc<Cgroup>>) {
         for listener in &mut self.listeners {
             listener.cgroup = cgroup_of(listener);
         }
     }
 
-    /// Sets the name of the container of each listener.
+    /// Sets the container name of each listener to what `name_of` returns for its own container.
     pub fn set_container_names(
         &mut self,
         name_of: &dyn Fn(&Container) -> Option<Arc<ContainerName>>,
@@ -190,35 +193,40 @@ impl Snapshot {
         }
     }
 
-    /// The sockets of one identity.
+    /// All sockets with this identity.
     pub fn sockets_of(&self, identity: Identity) -> &[Listener] {
         let start = self.listeners.partition_point(|l| l.identity() < identity);
         let rest = &self.listeners[start..];
-        let number = rest.partition_point(|l| l.identity() == identity);
-        &rest[..number]
+        let count = rest.partition_point(|l| l.identity() == identity);
+        &rest[..count]
     }
 
-    /// The sockets of one port, whatever their address.
+    /// All sockets on this port, whatever their address.
     pub fn on_port(&self, port: PortIdentity) -> &[Listener] {
         let start = (self.listeners).partition_point(|l| l.port_identity() < port);
         let rest = &self.listeners[start..];
-        let number = rest.partition_point(|l| l.port_identity() == port);
-        &rest[..number]
+        let count = rest.partition_point(|l| l.port_identity() == port);
+        &rest[..count]
     }
 
-    /// Keeps one listener for each protocol and port, with the holders of all of
-    /// them: the one that `reported` has while it is there, or else the widest. A
-    /// wildcard is wider than one address, and IPv4 comes before IPv6.
+    /// Merges the listeners of each protocol and port into one, with the holders of all of them.
+    ///
+    /// The one that is kept is the one in `reported`, if it still exists. Otherwise it is a
+    /// wildcard rather than a single address, and IPv4 rather than IPv6.
     pub fn merge_ports(&mut self, reported: &Snapshot) {
         let (mut merged, mut start) = (0, 0);
         while let Some(first) = self.listeners.get(start) {
             let port = first.port_identity();
             let sockets = self.on_port(port);
             let end = start + sockets.len();
-            let before = reported.on_port(port).first().map(Listener::identity);
+            let shown_before = reported.on_port(port).first().map(Listener::identity);
             let rank = |l: &&Listener| {
-                let is_narrow = !l.endpoint.address.is_unspecified();
-                (Some(l.identity()) != before, is_narrow, l.endpoint)
+                let is_single_address = !l.endpoint.address.is_unspecified();
+                (
+                    Some(l.identity()) != shown_before,
+                    is_single_address,
+                    l.endpoint,
+                )
             };
             let shown = Listener {
                 holders: Holders::merged(sockets),
@@ -230,7 +238,7 @@ impl Snapshot {
         self.listeners.truncate(merged);
     }
 
-    /// Copies the holders of each identity from `other`, where any are known.
+    /// Copies the holders of each listener from `other`, if any are known there.
     pub fn copy_holders(&mut self, other: &Snapshot) {
         self.set_holders(|listener| {
             let holders = Holders::merged(other.sockets_of(listener.identity()));
@@ -241,26 +249,26 @@ impl Snapshot {
         });
     }
 
-    /// The changes that lead from `self` to `next`: first what closed, then what
-    /// opened, each in order. One for each identity.
+    /// The changes from this snapshot to `next`, one for each identity: first the listeners that
+    /// closed, in order, and then those that opened, in order.
     pub fn changes_to(&self, next: &Snapshot) -> impl Iterator<Item = Change> {
         let closed = self.difference(next).map(Change::Closed);
         let opened = next.difference(self).map(Change::Opened);
         closed.chain(opened)
     }
 
-    /// Applies `changes`, which must be in the order of [`Snapshot::changes_to`].
+    /// Applies these `changes`, which must be in the order of [`Snapshot::changes_to`].
     pub fn apply(&mut self, changes: &[Change]) {
         self.replace(changes, Direction::Forward);
     }
 
-    /// Reverts `changes` that led to this snapshot, in the same order.
+    /// Reverts these `changes`, which must be in the order of [`Snapshot::changes_to`].
     pub fn undo(&mut self, changes: &[Change]) {
         self.replace(changes, Direction::Back);
     }
 
-    /// Adds the listener of each change that adds one in this direction. Of the other
-    /// changes, removes every socket with the identity of their listener.
+    /// Applies or reverts `changes`. A listener that is removed is removed with every socket that
+    /// has its identity.
     fn replace(&mut self, changes: &[Change], direction: Direction) {
         let is_added = |change: &Change| {
             matches!(change, Change::Opened(_)) == (direction == Direction::Forward)
@@ -274,8 +282,9 @@ impl Snapshot {
         self.restore_order();
     }
 
-    /// Sorts by identity, and within one by holder: unlike an inode, every source
-    /// can tell that. The sort is unstable because a stable one allocates.
+    /// Sorts by identity, and the sockets with one identity by interface, first holder and
+    /// inode. The holder comes before the inode because every source can report it. The sort is
+    /// unstable because a stable one allocates.
     fn sort(&mut self) {
         self.listeners.sort_unstable_by_key(|l| {
             let holder = l.holders.first().first();
@@ -284,8 +293,8 @@ impl Snapshot {
         });
     }
 
-    /// Sorts, and drops a socket that a table listed twice. The inode tells, if
-    /// there is one.
+    /// Sorts, and removes sockets that a table has listed twice. They have the same inode. A
+    /// socket without an inode is not removed.
     fn restore_order(&mut self) {
         self.sort();
         self.listeners
@@ -321,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_opens_with_its_first_socket_and_closes_with_its_last() {
+    fn a_port_opens_with_its_first_socket() {
         let first = || listener(80, "::", 1);
         let second = || listener(80, "::", 2);
         assert_eq!(
@@ -329,12 +338,18 @@ mod tests {
             [Change::Opened(first())]
         );
         assert_eq!(changes(&[first()], &[first(), second()]), []);
+    }
+
+    #[test]
+    fn a_port_closes_with_its_last_socket() {
+        let first = || listener(80, "::", 1);
+        let second = || listener(80, "::", 2);
         assert_eq!(changes(&[first(), second()], &[second()]), []);
         assert_eq!(changes(&[second()], &[]), [Change::Closed(second())]);
     }
 
     #[test]
-    fn queues_interface_and_inode_are_no_change() {
+    fn only_a_different_identity_is_a_change() {
         let before = listener(80, "0.0.0.0", 1);
         let after = Listener {
             recv_q: 9,
@@ -347,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_with_several_owners_name_none() {
+    fn sockets_with_different_owners_have_no_known_owner() {
         let owned = |port, uid| Listener {
             uid: Some(uid),
             ..listener(port, "::", u64::from(uid))
@@ -366,21 +381,24 @@ mod tests {
     }
 
     #[test]
-    fn closed_ones_come_before_opened_ones_each_in_order() {
-        let at = |port| listener(port, "0.0.0.0", 0);
+    fn closed_listeners_come_before_opened_ones() {
+        let on_port = |port| listener(port, "0.0.0.0", 0);
         assert_eq!(
-            changes(&[at(2), at(9), at(1)], &[at(8), at(2), at(3)]),
+            changes(
+                &[on_port(2), on_port(9), on_port(1)],
+                &[on_port(8), on_port(2), on_port(3)]
+            ),
             [
-                Change::Closed(at(1)),
-                Change::Closed(at(9)),
-                Change::Opened(at(3)),
-                Change::Opened(at(8)),
+                Change::Closed(on_port(1)),
+                Change::Closed(on_port(9)),
+                Change::Opened(on_port(3)),
+                Change::Opened(on_port(8)),
             ]
         );
     }
 
     #[test]
-    fn the_families_of_a_wildcard_are_two_identities() {
+    fn the_wildcards_of_two_families_are_two_listeners() {
         let v4 = || listener(80, "0.0.0.0", 0);
         let v6 = || listener(80, "::", 0);
         assert_eq!(
@@ -390,76 +408,89 @@ mod tests {
     }
 
     #[test]
-    fn a_row_listed_twice_collapses_and_sockets_that_share_a_port_do_not() {
-        let one = || listener(80, "::", 1);
-        let two = || listener(80, "::", 2);
-        assert_eq!(snapshot(&[two(), one(), two()]).listeners(), [one(), two()]);
+    fn only_a_repeated_inode_is_a_duplicate() {
+        let first = || listener(80, "::", 1);
+        let second = || listener(80, "::", 2);
+        assert_eq!(
+            snapshot(&[second(), first(), second()]).listeners(),
+            [first(), second()]
+        );
         let unknown = || listener(80, "::", 0);
         assert_eq!(snapshot(&[unknown(), unknown()]).listeners().len(), 2);
     }
 
     #[test]
     fn a_failed_refill_leaves_nothing() {
-        let mut half = snapshot(&[listener(80, "::", 1)]);
-        let result = half.refill(|rows| {
+        let mut snapshot = snapshot(&[listener(80, "::", 1)]);
+        let result = snapshot.refill(|rows| {
             rows.push(listener(81, "::", 2));
             Err::<(), _>("unreadable")
         });
         assert_eq!(result, Err("unreadable"));
-        assert!(half.listeners().is_empty());
+        assert!(snapshot.listeners().is_empty());
     }
 
     #[test]
-    fn add_missing_keeps_what_was_skipped_and_doubles_nothing() {
-        let at = |port| listener(port, "::1", u64::from(port));
-        let mut again = snapshot(&[at(1), at(3)]);
-        again.add_missing(&snapshot(&[at(1), at(2)]));
-        assert_eq!(again.listeners(), [at(1), at(2), at(3)]);
+    fn only_missing_listeners_are_added() {
+        let on_port = |port| listener(port, "::1", u64::from(port));
+        let mut second_read = snapshot(&[on_port(1), on_port(3)]);
+        second_read.add_missing(&snapshot(&[on_port(1), on_port(2)]));
+        let expected = [on_port(1), on_port(2), on_port(3)];
+        assert_eq!(second_read.listeners(), expected);
     }
 
     #[test]
-    fn a_merged_port_is_shown_as_reported_or_by_its_widest_listener() {
-        let on = |addresses: &[&str]| {
+    fn merging_keeps_a_wildcard_rather_than_an_address() {
+        assert_eq!(merged(&[], &[LOOPBACK, V6]), [V6]);
+        assert_eq!(merged(&[], &[V6, V4, LOOPBACK]), [V4]);
+        assert_eq!(merged(&[], &["::1", LOOPBACK]), [LOOPBACK]);
+    }
+
+    #[test]
+    fn merging_keeps_the_reported_listener_while_it_exists() {
+        assert_eq!(merged(&[LOOPBACK], &[LOOPBACK, V4, V6]), [LOOPBACK]);
+        assert_eq!(merged(&[LOOPBACK], &[V4, V6]), [V4]);
+        assert_eq!(merged(&[LOOPBACK], &["::1", "10.9.9.1"]), ["10.9.9.1"]);
+        assert_eq!(merged(&[LOOPBACK], &[]), [""; 0]);
+    }
+
+    #[test]
+    fn merging_keeps_protocols_and_ports_apart() {
+        let tcp = listener(80, V4, 1);
+        let udp = Listener {
+            protocol: Protocol::Udp,
+            ..tcp.clone()
+        };
+        let mut snapshot = snapshot(&[tcp, udp, listener(81, "::", 2)]);
+        snapshot.merge_ports(&Snapshot::default());
+        assert_eq!(snapshot.listeners().len(), 3);
+    }
+
+    const LOOPBACK: &str = "127.0.0.1";
+    const V4: &str = "0.0.0.0";
+    const V6: &str = "::";
+
+    /// The addresses on port 80 that are left of `current` if `reported` was shown before.
+    fn merged(reported: &[&str], current: &[&str]) -> Vec<String> {
+        let on_port_80 = |addresses: &[&str]| {
             let listeners = addresses.iter().map(|address| listener(80, address, 1));
             snapshot(&Vec::from_iter(listeners))
         };
-        let merged = |reported: &[&str], current: &[&str]| {
-            let mut merged = on(current);
-            merged.merge_ports(&on(reported));
-            let address = |l: &Listener| l.endpoint.address.to_string();
-            merged.listeners().iter().map(address).collect::<Vec<_>>()
-        };
-        let (one, any, v6) = ("127.0.0.1", "0.0.0.0", "::");
-        assert_eq!(merged(&[], &[one, v6]), [v6]);
-        assert_eq!(merged(&[], &[v6, any, one]), [any]);
-        assert_eq!(merged(&[], &["::1", one]), [one]);
-        assert_eq!(merged(&[one], &[one, any, v6]), [one]);
-        assert_eq!(merged(&[one], &[any, v6]), [any]);
-        assert_eq!(merged(&[one], &["::1", "10.9.9.1"]), ["10.9.9.1"]);
-        assert_eq!(merged(&[one], &[]), [""; 0]);
-        let any = listener(80, any, 1);
-        let udp = Listener {
-            protocol: Protocol::Udp,
-            ..any.clone()
-        };
-        let mut others = snapshot(&[any, udp, listener(81, "::", 2)]);
-        others.merge_ports(&Snapshot::default());
-        assert_eq!(
-            others.listeners().len(),
-            3,
-            "one for each protocol and port"
-        );
+        let mut merged = on_port_80(current);
+        merged.merge_ports(&on_port_80(reported));
+        let address = |l: &Listener| l.endpoint.address.to_string();
+        merged.listeners().iter().map(address).collect()
     }
 
     #[test]
     fn applied_changes_are_no_longer_changes() {
-        let at = |port| listener(port, "::1", u64::from(port));
-        let mut reported = snapshot(&[at(1), at(2)]);
-        let next = snapshot(&[at(2), at(3), at(4)]);
+        let on_port = |port| listener(port, "::1", u64::from(port));
+        let mut reported = snapshot(&[on_port(1), on_port(2)]);
+        let next = snapshot(&[on_port(2), on_port(3), on_port(4)]);
         let all: Vec<_> = reported.changes_to(&next).collect();
         reported.apply(&all[..2]);
-        assert_eq!(reported.listeners(), [at(2), at(3)]);
+        assert_eq!(reported.listeners(), [on_port(2), on_port(3)]);
         let rest: Vec<_> = reported.changes_to(&next).collect();
-        assert_eq!(rest, [Change::Opened(at(4))]);
+        assert_eq!(rest, [Change::Opened(on_port(4))]);
     }
 }

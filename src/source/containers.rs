@@ -134,7 +134,7 @@ impl Containers {
         for process in processes {
             match cgroups::for_each_seen_by(process, &mut take) {
                 Ok(()) => break,
-                Err(error) => self.details.say_once(format_args!(
+                Err(error) => self.details.print_once(format_args!(
                     "cgroup v2 in {}/root: {error}; the cgroup of a socket may be missing",
                     process.display()
                 )),
@@ -160,7 +160,7 @@ fn root(details: &mut Details) -> Option<File> {
     MOUNTED_BY.iter().find_map(|process| {
         let root = open_path(&Path::new(process).join("root"));
         if let Err(error) = &root {
-            details.say_once(format_args!(
+            details.print_once(format_args!(
                 "names of containers in {process}/root: {error}"
             ));
         }

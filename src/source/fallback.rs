@@ -231,7 +231,7 @@ impl Sources {
             matches!(failures.ss, Some(SsError::NoRows)) && snapshot.listeners().is_empty();
         if !failures.is_empty() && !ss_is_right {
             let message = format_args!("{failures}; {source} instead");
-            self.details.say_once(message);
+            self.details.print_once(message);
         }
     }
 }

@@ -148,6 +148,6 @@ impl Inodes {
 
     fn say(&mut self, error: &NetlinkError) {
         self.details
-            .say_once(format_args!("{error}; reading inodes in /proc/net instead"));
+            .print_once(format_args!("{error}; reading inodes in /proc/net instead"));
     }
 }

@@ -738,7 +738,7 @@ impl Namespaces {
                 listeners.truncate(start);
                 let path = directory.display();
                 self.details
-                    .say_once(format_args!("{refusal}; reading {path}/net instead"));
+                    .print_once(format_args!("{refusal}; reading {path}/net instead"));
             }
             // The directory may belong to this process. It then shows the tables of the
             // namespace that this process is in at the moment, so return first.
