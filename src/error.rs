@@ -1,4 +1,4 @@
-//! Why the program ended without an answer, and with which exit status.
+//! The errors with which a command ends without an answer, and their exit statuses.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,19 +16,19 @@ use crate::source::tree::TreeError;
 /// Why a command ended without an answer.
 #[derive(Debug)]
 pub enum Error {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage(UsageError),
     /// No source gave a complete answer.
     Source(SourceError),
-    /// The process that was waited for has ended, or there is none.
+    /// The process that `wait` was waiting for has exited or does not exist.
     Died(TreeError),
-    /// Nothing was found that certainly serves this port, for this reason.
+    /// It is unknown whether this port is served, for this reason.
     Unknown(RequiredPort, Unknown),
-    /// It is not known whether this Unix socket listens, for this reason.
+    /// It is unknown whether this Unix socket listens, for this reason.
     UnknownUnix(UnixSocket, String),
-    /// The answer was written, but lacks something or may lack it: this says what.
+    /// The answer was written, but it is incomplete or may be, as this message says.
     Partial(String),
-    /// This address that was asked about is none of this network namespace's.
+    /// The address of a PORT does not belong to this network namespace.
     NotOwn(IpAddr),
     /// The answer could not be written.
     Output(OutputError),
@@ -38,24 +38,26 @@ pub enum Error {
     Exec(OsString, io::Error),
 }
 
-/// Why it is not known whether a port is served.
+/// Why it is unknown whether a port is served.
 #[derive(Debug)]
 pub enum Unknown {
-    /// A table may hold a listener that serves it, for this reason.
+    /// A table may contain a listener that serves the port, but the table is not known
+    /// completely, for this reason.
     Table(String),
-    /// This listener on `::` serves it if it takes IPv4. The source does not tell.
+    /// This listener on `::` serves the port unless it is IPv6-only, and the source does not
+    /// report whether it is.
     V6Only(Endpoint),
-    /// A listener that is bound to this interface serves it if the address belongs to the
-    /// interface. The kernel does not tell.
+    /// A listener that is bound to this interface serves the port if the address belongs to the
+    /// interface, and the kernel does not answer whether it does.
     Interface(Interface),
-    /// The process of `--of` or a descendant may hold a listener that serves it. Who holds
-    /// that listener cannot be read, for this reason.
+    /// The process of `--of` or a descendant may hold a listener that serves the port, but the
+    /// holders of that listener cannot be read, for this reason.
     Holder(String),
 }
 
 impl Error {
-    /// The same error, of a command that waits for a process: the end of the process is
-    /// an answer.
+    /// Converts the error into that of `wait`, for which the exit of the process has a status of
+    /// its own ([`Error::Died`]).
     pub fn into_wait_error(self) -> Error {
         match self {
             Error::Source(SourceError::Tree(
@@ -65,8 +67,8 @@ impl Error {
         }
     }
 
-    /// The exit status of the program. A program that cannot be executed, or is not
-    /// found, gives what it gives in a shell.
+    /// The exit status for this error. If a program is not found or cannot be executed, this is
+    /// the status that a shell returns.
     pub fn status(&self) -> ExitStatus {
         match self {
             Error::Exec(_, error) if error.kind() == io::ErrorKind::NotFound => {
@@ -147,7 +149,7 @@ impl From<OutputError> for Error {
     }
 }
 
-/// A command line that makes no sense: what is wrong, and where help is.
+/// An invalid command line. The message says why and points to `--help`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError {
     is_ss: bool,
@@ -155,7 +157,7 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// A command line of `lntu` makes no sense, for this reason.
+    /// The command line of `lntu` is invalid for this reason.
     pub fn lntu(reason: impl Into<String>) -> UsageError {
         UsageError {
             is_ss: false,
@@ -163,8 +165,8 @@ impl UsageError {
         }
     }
 
-    /// A command line of the program under the name `ss` makes no sense, or is not
-    /// covered, for this reason.
+    /// The command line of the program under the name `ss` is invalid, or is not supported, for
+    /// this reason.
     pub fn ss(reason: impl ToString) -> UsageError {
         UsageError {
             is_ss: true,
@@ -172,15 +174,15 @@ impl UsageError {
         }
     }
 
-    /// The same, with this at the end of the reason.
+    /// The same error with `hint` appended to the reason.
     pub fn with(mut self, hint: &str) -> UsageError {
         self.reason.push_str(hint);
         self
     }
 }
 
-/// What is wrong with an option or its value, in the words of lexopt. Its own function for
-/// it is larger: it escapes the bytes of a value that are not UTF-8.
+/// Why lexopt rejected an option or its value, in the words of lexopt. Its own `Display` is
+/// not used, because it escapes bytes that are not UTF-8 and would make the binary larger.
 pub fn lexopt_reason(error: &lexopt::Error) -> String {
     match error {
         lexopt::Error::UnexpectedOption(option) => format!("invalid option '{option}'"),
@@ -193,7 +195,7 @@ pub fn lexopt_reason(error: &lexopt::Error) -> String {
         } => {
             format!("missing argument for option '{option}'")
         }
-        // Only values are left, and lexopt parses none here.
+        // The other errors are those of parsed values, and lexopt does not parse any for us.
         _ => "invalid argument".into(),
     }
 }

@@ -1,5 +1,5 @@
-//! The exit statuses: each with its number and its meaning. Help and the manual are
-//! written from this table, and nothing else names a number.
+//! The exit statuses with their numbers and meanings. Help and the manual are generated from
+//! this table, and no other code contains these numbers.
 
 /// Which commands can end with an exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,18 +12,18 @@ pub enum GivenBy {
     Starters,
 }
 
-/// An exit status, as help and the manual show it.
+/// The description of an exit status in help and the manual.
 #[derive(Clone, Copy, Debug)]
 pub struct Explained {
-    /// The number, or how it is made.
+    /// The number, or a sum such as `128 + signal`.
     pub number: &'static str,
-    /// Which commands can end with it.
+    /// The commands that can end with this status.
     pub given_by: GivenBy,
-    /// What it says, in less than a sentence.
+    /// The meaning, in less than a sentence.
     pub meaning: &'static str,
 }
 
-/// Makes the type and the table that is shown from one list.
+/// Generates the type and the table of descriptions from one list.
 macro_rules! exit_statuses {
     ($($name:ident = $number:literal $(+ $what:ident)?, $given_by:ident, $meaning:literal;)*) => {
         /// An exit status.
@@ -33,7 +33,7 @@ macro_rules! exit_statuses {
             $(#[doc = $meaning] $name = $number,)*
         }
 
-        /// All exit statuses, in the order in which they are shown.
+        /// The descriptions of all exit statuses, in the order of help and the manual.
         pub static EXIT_STATUSES: &[Explained] = &[$(
             Explained {
                 number: concat!(stringify!($number) $(, " + ", stringify!($what))?),
@@ -54,10 +54,10 @@ exit_statuses! {
     NotFound = 127, Starters, "COMMAND was not found";
 }
 
-/// What the exit status is once COMMAND runs.
+/// The note in help and the manual about the exit status while COMMAND is running.
 pub const COMMAND_STATUS_NOTE: &str = "Once COMMAND is running, its own exit status counts.";
 
-/// An exit status of the program under the name `ss`, with the number that ss gives.
+/// An exit status of the program under the name `ss`. The numbers are those of ss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SsExitStatus {
@@ -65,6 +65,6 @@ pub enum SsExitStatus {
     Done = 0,
     /// Something could not be read or written.
     Failed = 1,
-    /// The command line is not understood, or asks for what is not covered.
+    /// The command line is invalid or is not supported.
     Usage = 255,
 }

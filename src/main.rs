@@ -1,4 +1,4 @@
-//! Arguments become a call, and what it returns becomes an exit status.
+//! Turns the arguments into a call, and its result into an exit status.
 #![no_main]
 
 use std::env;
@@ -22,7 +22,7 @@ lntu::program!(program);
 #[global_allocator]
 static MEMORY: sys::Memory = sys::Memory;
 
-/// Returns the exit status.
+/// Runs the program, and returns its exit status.
 fn program() -> u8 {
     let mut arguments = sys::arguments();
     let is_ss = arguments.next().is_some_and(as_ss::is_name);
@@ -67,8 +67,11 @@ fn program() -> u8 {
     status as u8
 }
 
-/// Reads the arguments. From then on, where memory runs out, the application of a
-/// watcher starts all the same, and any other command ends.
+/// Parses the arguments, and sets what happens if memory is exhausted from then on: with an
+/// application, the application starts without the watcher, and otherwise the program ends.
+///
+/// The setting is made before the arguments are parsed, because parsing needs memory, and again
+/// with the result.
 fn command_line() -> Result<CommandLine, Error> {
     let arguments = sys::arguments().skip(1);
     if let Some(Beside { words, is_quiet }) = cli::beside(arguments.clone()) {
@@ -99,8 +102,8 @@ fn command_line() -> Result<CommandLine, Error> {
     Ok(parsed?)
 }
 
-/// Whether the answer is yes. A command that asks nothing answers yes when it is
-/// done.
+/// Runs a command. Returns whether its answer is yes. A command without a question returns true
+/// when it is done.
 fn run(command: Command) -> Result<bool, Error> {
     sys::end_on_signals();
     match command {
@@ -159,9 +162,11 @@ fn print(text: &str) -> Result<(), Error> {
     Ok(Output::open(None, true)?.write_all(text.as_bytes())?)
 }
 
-/// Opens the source. The one of all namespaces reads what every container controls, so it
-/// gets no privilege that it does not need. The output is open by then, and an application
-/// has been started with all of them.
+/// Opens the source. For `-A`, gives up all privileges that are not needed, because every
+/// container controls some of what that source reads.
+///
+/// This must come after the output is opened and the application is started, because both may
+/// need the privileges.
 fn open(options: SourceOptions) -> Result<Source, SourceError> {
     if matches!(options.choice, SourceChoice::AllNamespaces { .. })
         && let Err(error) = sys::give_up_privileges()

@@ -1,5 +1,5 @@
-//! The PORT argument, `[ADDRESS:]PORT[-PORT][/PROTO]`, and the filter that
-//! PORTs and the family and protocol options make.
+//! The PORT argument, `[ADDRESS:]PORT[-PORT][/PROTO]` or a Unix socket, and the filter that
+//! combines PORTs with the options for families and protocols.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,21 +16,23 @@ use crate::listener::{Family, Interface, Listener, Protocol, SocketTable, SsAddr
 pub struct PortSpec {
     address: Option<AddressSpec>,
     ports: RangeInclusive<u16>,
-    /// Written as a range, even if of one port.
+    /// Whether the argument is written as a range. A range can consist of one port.
     is_range: bool,
     protocol: Option<Protocol>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AddressSpec {
-    /// `*`: the wildcard of either family, as output spells it.
+    /// `*`: the wildcard of either family, as in the output.
     Wildcard,
-    /// `localhost`: one of [`LOCALHOST`].
+    /// `localhost`: any of [`LOCALHOST`].
     Localhost,
+    /// This address.
     Exactly(IpAddr),
 }
 
-/// What `localhost` stands for. Programs disagree on which of the two comes first.
+/// The addresses of `localhost`. It is not resolved to one of them, because programs disagree
+/// on which one they try first.
 const LOCALHOST: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -40,25 +42,25 @@ const LOCALHOST_NAME: &str = "localhost";
 /// Why a PORT argument was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortSpecError {
-    /// The address is no IPv4 address, bracketed IPv6 address, `*` or `localhost`.
+    /// The address is not an IPv4 address, a bracketed IPv6 address, `*` or `localhost`.
     Address,
-    /// A name instead of an address.
+    /// There is a host name instead of an address.
     Name,
-    /// A colon without an address before it.
+    /// There is no address before the colon.
     NoAddress,
-    /// An address or a protocol without a port.
+    /// There is an address or a protocol, but no port.
     NoPort,
-    /// Several ports, with commas between them.
+    /// There are several ports, separated by commas.
     Commas,
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     Port,
     /// The range ends before it starts.
     Range,
-    /// A range, where only a single port is taken.
+    /// There is a range, but only a single port is allowed.
     RangeNotAllowed,
     /// The protocol is neither `tcp` nor `udp`.
     Protocol,
-    /// A Unix socket without an absolute path or an abstract name.
+    /// The Unix socket is neither an absolute path nor an abstract name.
     Unix,
 }
 
@@ -116,7 +118,7 @@ impl FromStr for PortSpec {
     }
 }
 
-/// In either case, as Docker's `EXPOSE` takes it.
+/// Parses a protocol in upper or lower case, like Docker's `EXPOSE`.
 fn parse_protocol(name: &str) -> Result<Protocol, PortSpecError> {
     [Protocol::Tcp, Protocol::Udp]
         .into_iter()
@@ -136,19 +138,19 @@ fn parse_address(text: &str) -> Result<AddressSpec, PortSpecError> {
         Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         None => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     };
-    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     address
         .map(AddressSpec::Exactly)
         .ok_or(match text.as_bytes().first() {
             None => PortSpecError::NoAddress,
-            Some(first) if first.is_ascii_alphabetic() && text.bytes().all(is_of_name) => {
+            Some(first) if first.is_ascii_alphabetic() && text.bytes().all(is_in_names) => {
                 PortSpecError::Name
             }
             Some(_) => PortSpecError::Address,
         })
 }
 
-/// Digits only: `u16::from_str` would also take a sign.
+/// Parses a port. Only digits are accepted, although `u16::from_str` would accept a sign.
 fn parse_port(text: &str) -> Result<u16, PortSpecError> {
     text.parse()
         .ok()
@@ -156,8 +158,8 @@ fn parse_port(text: &str) -> Result<u16, PortSpecError> {
         .ok_or(PortSpecError::Port)
 }
 
-/// The two ports that stand in `file`, as in the kernel's
-/// `sys/net/ipv4/ip_local_port_range`.
+/// The range of ports in `file`, which contains its first and last port, like
+/// `/proc/sys/net/ipv4/ip_local_port_range`. `None` if the file cannot be read.
 pub fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
     let text = String::from_utf8(read_some(file).ok()?).ok()?;
     let mut ports = text.split_ascii_whitespace().map(str::parse);
@@ -165,7 +167,7 @@ pub fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
 }
 
 impl PortSpec {
-    /// These ports of `protocol`, on any address.
+    /// A PORT for these ports of `protocol` on any address.
     pub fn range(ports: RangeInclusive<u16>, protocol: Protocol) -> PortSpec {
         PortSpec {
             address: None,
@@ -175,7 +177,7 @@ impl PortSpec {
         }
     }
 
-    /// The same, but of `protocol` if it names none.
+    /// The same PORT with `protocol` as its protocol, if it names none.
     pub fn with_default_protocol(&self, protocol: Option<Protocol>) -> PortSpec {
         PortSpec {
             protocol: self.protocol.or(protocol),
@@ -183,12 +185,13 @@ impl PortSpec {
         }
     }
 
-    /// Its protocol, if it names one.
+    /// The protocol, if the PORT names one.
     pub fn protocol(&self) -> Option<Protocol> {
         self.protocol
     }
 
-    /// The family of its address, if it has one that is not `*` or `localhost`.
+    /// The family of the address. `None` if there is no address, or if it is `*` or
+    /// `localhost`.
     pub fn family(&self) -> Option<Family> {
         match self.address? {
             AddressSpec::Wildcard | AddressSpec::Localhost => None,
@@ -196,8 +199,8 @@ impl PortSpec {
         }
     }
 
-    /// Whether `listener` stands on exactly this port or range, on this
-    /// address and protocol where they were given.
+    /// Whether `listener` is on one of these ports and, if the PORT names them, on exactly this
+    /// address and protocol.
     pub fn matches(&self, listener: &Listener) -> bool {
         let address = listener.endpoint.address;
         self.ports.contains(&listener.endpoint.port)
@@ -210,12 +213,12 @@ impl PortSpec {
             }
     }
 
-    /// Whether `listener` is on exactly this PORT, of TCP if it names no protocol.
+    /// Like [`PortSpec::matches`], but a PORT without a protocol matches only TCP.
     pub fn allows(&self, listener: &Listener) -> bool {
         self.matches(listener) && (self.protocol.is_some() || listener.protocol == Protocol::Tcp)
     }
 
-    /// Whether `table` can hold a listener that this names.
+    /// Whether `table` can contain a listener that [`PortSpec::matches`].
     fn can_be_in(&self, table: SocketTable) -> bool {
         self.family().is_none_or(|family| family == table.family)
             && self.protocol.is_none_or(|p| p == table.protocol)
@@ -242,7 +245,7 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// A PORT that is asked about, with its protocol: a single port, or one of a range.
+/// A PORT that a command asks about, with its protocol. Of a range, one port is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequiredPort {
     address: Option<AddressSpec>,
@@ -250,34 +253,35 @@ pub struct RequiredPort {
     protocol: Protocol,
 }
 
-/// What a listener that is looked for does to a port.
+/// The effect of a listener on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It accepts what is sent to the port.
+    /// The listener accepts what is sent to the port.
     Serves,
-    /// It keeps a server from binding the port.
+    /// The listener keeps a server from binding the port.
     Blocks,
 }
 
-/// Whether a listener takes what is sent to a port.
+/// Whether a listener accepts what is sent to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
-    /// It does.
+    /// It accepts it.
     Yes,
-    /// It does not.
+    /// It does not accept it.
     No,
-    /// It does if it takes IPv4 on `::`, which its source does not tell.
+    /// It accepts it unless it is IPv6-only. It listens on `::`, and its source does not report
+    /// whether it is.
     IfNotV6Only,
-    /// It does if the address belongs to the interface that it is bound to, which the
-    /// kernel does not tell.
+    /// It accepts it if the address belongs to the interface that it is bound to. The kernel does
+    /// not answer whether that is so.
     IfOnInterface,
 }
 
 impl RequiredPort {
-    /// The port that `spec` names, of TCP if it names no protocol.
+    /// The port in `spec`, with TCP as the default protocol.
     ///
     /// # Errors
-    /// [`PortSpecError::RangeNotAllowed`] if it is a range.
+    /// [`PortSpecError::RangeNotAllowed`] if `spec` is a range.
     pub fn new(spec: PortSpec) -> Result<RequiredPort, PortSpecError> {
         match spec.is_range {
             false => Ok(RequiredPort::one_of(spec)),
@@ -285,7 +289,7 @@ impl RequiredPort {
         }
     }
 
-    /// The ports that `spec` names, of TCP if it names no protocol.
+    /// One of the ports in `spec`, with TCP as the default protocol.
     pub fn one_of(spec: PortSpec) -> RequiredPort {
         RequiredPort {
             address: spec.address,
@@ -294,12 +298,12 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `listener` accepts what is sent to this port from this network namespace:
-    /// it [covers](RequiredPort::is_covered_by) the port, and if it is bound to an
-    /// interface, the address asked for belongs to that. So it never serves a wildcard.
+    /// Whether `listener` accepts what is sent to this port from this network namespace. It must
+    /// [cover](RequiredPort::is_covered_by) the port. If it is bound to an interface, the
+    /// address must belong to that interface, so it never serves a wildcard.
     pub fn is_served_by(&self, listener: &Listener) -> Serves {
         if self.address == Some(AddressSpec::Localhost) {
-            return self.best_of_localhost(|port| port.is_served_by(listener));
+            return self.best_on_localhost(|port| port.is_served_by(listener));
         }
         let covers = self.is_covered_by(listener);
         match listener.interface {
@@ -312,8 +316,8 @@ impl RequiredPort {
         }
     }
 
-    /// The best answer for one of the addresses of `localhost`.
-    fn best_of_localhost(&self, serves: impl Fn(&RequiredPort) -> Serves) -> Serves {
+    /// The better one of the answers for the two addresses of `localhost`.
+    fn best_on_localhost(&self, serves: impl Fn(&RequiredPort) -> Serves) -> Serves {
         let [v4, v6] = LOCALHOST.map(|address| {
             serves(&RequiredPort {
                 address: Some(AddressSpec::Exactly(address)),
@@ -326,8 +330,8 @@ impl RequiredPort {
         }
     }
 
-    /// Whether what is sent to this port reaches a socket that is bound to `interface`.
-    /// `None` if the kernel does not tell.
+    /// Whether what is sent to this port reaches a socket that is bound to `interface`. `None`
+    /// if the kernel does not answer.
     fn reaches(&self, interface: &Interface) -> Option<bool> {
         match (self.address, self.address()) {
             (None, _) => Some(true),
@@ -338,9 +342,11 @@ impl RequiredPort {
         }
     }
 
-    /// Whether the address of `listener` is the one asked for, or the wildcard of that
-    /// family, or `::` if it accepts IPv4 too. An IPv4-mapped address is an IPv4 one. `*`
-    /// asks for a wildcard that accepts IPv4, as a published port needs it.
+    /// Whether `listener` is on this port, and its address covers the one that is asked for.
+    ///
+    /// An address is covered by itself, by the wildcard of its family, and if it is IPv4, by a
+    /// `::` that accepts IPv4. IPv4-mapped addresses count as IPv4. `*` asks for a wildcard that
+    /// accepts IPv4, which a published port needs.
     fn is_covered_by(&self, listener: &Listener) -> Serves {
         let address = listener.endpoint.address.to_canonical();
         let is_v6_wildcard = address == Family::V6.wildcard();
@@ -348,11 +354,11 @@ impl RequiredPort {
             && match self.address {
                 None => true,
                 Some(AddressSpec::Localhost) => {
-                    return self.best_of_localhost(|port| port.is_covered_by(listener));
+                    return self.best_on_localhost(|port| port.is_covered_by(listener));
                 }
-                // Not `IfNotV6Only` where the source does not say: most servers on `::`
-                // accept IPv4, and where `/proc` is all there is (gVisor), each of them
-                // would be unhealthy. `0.0.0.0` is the strict form.
+                // An unknown `v6_only` counts as false. Most servers on `::` accept IPv4, and
+                // with `/proc` as the only source (gVisor), all of them would be unhealthy.
+                // `0.0.0.0` is the strict form.
                 Some(AddressSpec::Wildcard) => {
                     address.is_unspecified() && !(is_v6_wildcard && listener.v6_only == Some(true))
                 }
@@ -372,10 +378,12 @@ impl RequiredPort {
         if is_served { Serves::Yes } else { Serves::No }
     }
 
-    /// Whether `listener` keeps a server from binding this port. It does if it covers the
-    /// port, and also if the port is on a wildcard that covers the address of the listener
-    /// (`inet_rcv_saddr_equal` in the kernel). The server is taken for one that is bound to
-    /// no interface: it collides with a listener on any (`inet_bind_conflict`).
+    /// Whether `listener` keeps a server from binding this port.
+    ///
+    /// It does if it covers the port, or if this port is on a wildcard that covers the address
+    /// of the listener (`inet_rcv_saddr_equal` in the kernel). The server is assumed not to be
+    /// bound to an interface, so the interface of the listener does not matter
+    /// (`inet_bind_conflict`).
     pub fn is_blocked_by(&self, listener: &Listener) -> Serves {
         let covers = match self.address {
             None | Some(AddressSpec::Localhost) => false,
@@ -396,19 +404,19 @@ impl RequiredPort {
         self.ports.contains(&listener.endpoint.port) && listener.protocol == self.protocol
     }
 
-    /// Its protocol.
+    /// The protocol.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// How far `port` is from it. 0 if it is this port, or in its range.
+    /// The distance from `port` to the nearest of these ports. 0 if `port` is one of them.
     pub fn distance(&self, port: u16) -> u16 {
-        let below = self.ports.start().saturating_sub(port);
-        below.max(port.saturating_sub(*self.ports.end()))
+        let to_start = self.ports.start().saturating_sub(port);
+        to_start.max(port.saturating_sub(*self.ports.end()))
     }
 
-    /// Whether only a listener that accepts IPv4 serves it: it asks for an IPv4 address,
-    /// mapped or not, or for `*`.
+    /// Whether only a listener that accepts IPv4 can serve this port: its address is IPv4, mapped
+    /// or not, or `*`.
     pub fn needs_ipv4(&self) -> bool {
         match self.address() {
             Some(address) => address.is_ipv4(),
@@ -416,7 +424,7 @@ impl RequiredPort {
         }
     }
 
-    /// The address that it asks for, but `*` and `localhost`.
+    /// The address that is asked for. `None` if it is any address, `*` or `localhost`.
     pub fn address(&self) -> Option<IpAddr> {
         match self.address? {
             AddressSpec::Wildcard | AddressSpec::Localhost => None,
@@ -424,9 +432,10 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `table` can hold a listener that serves it, or with `to_bind` keeps it. A
-    /// listener in an IPv6 table can serve an IPv4 address too, and one in an IPv4 table
-    /// can keep one from binding `::`.
+    /// Whether `table` can contain a listener that has this effect on this port.
+    ///
+    /// Listeners in an IPv6 table can serve IPv4 addresses, too. Listeners in an IPv4 table
+    /// cannot serve IPv6 addresses, but can block `::`.
     pub fn can_be_in(&self, table: SocketTable, effect: Effect) -> bool {
         let needs_v6 = self.address().is_some_and(|address| {
             address.is_ipv6() && !(effect == Effect::Blocks && address.is_unspecified())
@@ -434,8 +443,8 @@ impl RequiredPort {
         table.protocol == self.protocol && !(needs_v6 && table.family == Family::V4)
     }
 
-    /// The same ports, but served also by a `::` that may be v6only: on any address, or
-    /// on `*` if it asks for a wildcard.
+    /// The same ports on `*` if a wildcard is asked for, and otherwise on any address. They can
+    /// be served by a listener on `::` that may be IPv6-only.
     pub fn relaxed(&self) -> RequiredPort {
         let is_wildcard = self
             .address()
@@ -461,7 +470,7 @@ impl fmt::Display for RequiredPort {
 
 const UNIX: &str = "unix:";
 
-/// A PORT that is a Unix socket: `unix:/PATH`, or `unix:@NAME` for an abstract name.
+/// A PORT that is a Unix socket: `unix:/PATH`, or `unix:@NAME` with an abstract name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixSocket(String);
 
@@ -474,12 +483,12 @@ pub enum PortArgument {
 }
 
 impl UnixSocket {
-    /// Its absolute path, or its abstract name after an `@`.
+    /// The absolute path, or an `@` and the abstract name.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// Its abstract name, if that is what it has.
+    /// The abstract name without the `@`. `None` if the socket has a path.
     pub fn abstract_name(&self) -> Option<&str> {
         self.0.strip_prefix('@')
     }
@@ -505,36 +514,36 @@ impl fmt::Display for UnixSocket {
     }
 }
 
-/// Which listeners are asked for. The default is all of them.
+/// A filter for listeners. The default accepts all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// The only protocol, if one was named.
+    /// The only protocol that is accepted. `None` accepts both.
     pub protocol: Option<Protocol>,
-    /// The only family, if one was named.
+    /// The only family that is accepted. `None` accepts both.
     pub family: Option<Family>,
-    /// The PORTs of which one must name the listener; empty for all ports.
+    /// PORTs of which one must match the listener. If there are none, every port is accepted.
     pub ports: Vec<PortSpec>,
-    /// The PORTs of which none may name it.
+    /// PORTs of which none may match the listener.
     pub excluded: Vec<PortSpec>,
-    /// Leave out listeners on a loopback address.
+    /// Whether listeners on a loopback address are excluded.
     pub excludes_loopback: bool,
-    /// Leave out listeners of these protocols on ports that the kernel chooses by
-    /// itself. The source knows these ports and moves them into `excluded`.
+    /// The protocols whose ephemeral ports are excluded: those that the kernel chooses itself.
+    /// The source reads the range of these ports and adds it to `excluded`.
     pub excludes_ephemeral: Vec<Protocol>,
 }
 
 impl Filter {
-    /// Whether `listener` is asked for.
+    /// Whether the filter accepts `listener`.
     pub fn matches(&self, listener: &Listener) -> bool {
-        let is_named = |spec: &PortSpec| spec.matches(listener);
+        let is_matched = |spec: &PortSpec| spec.matches(listener);
         let address = listener.endpoint.address.to_canonical();
         self.wants(listener.table())
             && !(self.excludes_loopback && address.is_loopback())
-            && (self.ports.is_empty() || self.ports.iter().any(is_named))
-            && !self.excluded.iter().any(is_named)
+            && (self.ports.is_empty() || self.ports.iter().any(is_matched))
+            && !self.excluded.iter().any(is_matched)
     }
 
-    /// Whether it accepts any listener of `table`.
+    /// Whether the filter can accept a listener of `table`.
     pub fn wants(&self, table: SocketTable) -> bool {
         self.protocol.is_none_or(|p| p == table.protocol)
             && self.family.is_none_or(|f| f == table.family)
@@ -557,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read_and_written_back() {
+    fn every_form_of_port_displays_as_written() {
         for text in [
             "8080",
             "8080/tcp",
@@ -578,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused_with_a_reason() {
+    fn each_invalid_port_has_its_own_error() {
         let error = |text: &str| text.parse::<PortSpec>().unwrap_err();
         for text in [
             "", "0", "65536", "-1", "+80", "80-", "-80", "http", " 80", "8080x", "0-80", "1-0",
@@ -617,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spec_names_listeners_by_port_protocol_and_address() {
+    fn ports_match_by_number_protocol_and_address() {
         let web = listener(Protocol::Tcp, "127.0.0.1", 8080);
         for text in [
             "8080",
@@ -651,12 +660,12 @@ mod tests {
     }
 
     #[test]
-    fn a_required_port_is_served_by_its_address_and_by_the_wildcard_of_its_family() {
-        let meets = |text: &str, address: &str| {
+    fn a_port_is_served_by_its_address_or_a_wildcard() {
+        let serves = |text: &str, address: &str| {
             required(text).is_served_by(&listener(Protocol::Tcp, address, 80)) == Serves::Yes
         };
         for address in ["127.0.0.1", "0.0.0.0", "::1", "::", "10.0.0.1"] {
-            assert!(meets("80", address), "{address}");
+            assert!(serves("80", address), "{address}");
         }
         for (text, yes, no) in [
             (
@@ -670,12 +679,16 @@ mod tests {
             ("*:80", &["0.0.0.0", "::"], &["127.0.0.1", "::1"]),
         ] {
             for address in yes {
-                assert!(meets(text, address), "{text} {address}");
+                assert!(serves(text, address), "{text} {address}");
             }
             for address in no {
-                assert!(!meets(text, address), "{text} {address}");
+                assert!(!serves(text, address), "{text} {address}");
             }
         }
+    }
+
+    #[test]
+    fn a_port_is_served_only_with_its_number_and_protocol() {
         let serves = |protocol, text| required(text).is_served_by(&listener(protocol, "::", 80));
         assert_eq!(serves(Protocol::Tcp, "81"), Serves::No);
         assert_eq!(serves(Protocol::Udp, "80"), Serves::No);
@@ -684,12 +697,12 @@ mod tests {
 
     #[test]
     fn the_ipv6_wildcard_serves_ipv4_unless_it_is_v6only() {
-        let any = |v6_only| Listener {
+        let wildcard = |v6_only| Listener {
             v6_only,
             ..listener(Protocol::Tcp, "::", 80)
         };
         for text in ["127.0.0.1:80", "0.0.0.0:80", "[::ffff:10.0.0.1]:80"] {
-            let serves = |v6_only| required(text).is_served_by(&any(v6_only));
+            let serves = |v6_only| required(text).is_served_by(&wildcard(v6_only));
             assert_eq!(serves(Some(false)), Serves::Yes, "{text}");
             assert_eq!(serves(Some(true)), Serves::No, "{text}");
             assert_eq!(serves(None), Serves::IfNotV6Only, "{text}");
@@ -697,7 +710,7 @@ mod tests {
         for text in ["80", "[::]:80", "[::1]:80"] {
             for v6_only in [Some(false), Some(true), None] {
                 assert_eq!(
-                    required(text).is_served_by(&any(v6_only)),
+                    required(text).is_served_by(&wildcard(v6_only)),
                     Serves::Yes,
                     "{text}"
                 );
@@ -706,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_needs_a_wildcard_not_known_to_be_ipv6_only() {
+    fn a_star_is_served_by_wildcards_that_accept_ipv4() {
         for (address, v6_only, expected) in [
             ("0.0.0.0", None, Serves::Yes),
             ("::ffff:0.0.0.0", Some(true), Serves::Yes),
@@ -719,38 +732,82 @@ mod tests {
                 v6_only,
                 ..listener(Protocol::Tcp, address, 80)
             };
-            let port = required("*:80");
-            assert_eq!(port.is_served_by(&listener), expected, "{listener:?}");
-            assert!(
-                spec("*:80").matches(&listener)
-                    == address.parse::<IpAddr>().unwrap().is_unspecified()
-            );
-            assert_eq!(port.is_blocked_by(&listener), Serves::Yes, "{listener:?}");
+            let serves = required("*:80").is_served_by(&listener);
+            assert_eq!(serves, expected, "{listener:?}");
         }
     }
 
     #[test]
-    fn a_range_is_served_by_any_of_its_ports_and_is_as_far_as_its_nearer_end() {
+    fn a_star_matches_wildcards() {
+        for (address, is_wildcard) in ADDRESSES {
+            let listener = listener(Protocol::Tcp, address, 80);
+            assert_eq!(spec("*:80").matches(&listener), is_wildcard, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_blocked_by_every_listener_on_the_port() {
+        for (address, _) in ADDRESSES {
+            for v6_only in [None, Some(false), Some(true)] {
+                let listener = Listener {
+                    v6_only,
+                    ..listener(Protocol::Tcp, address, 80)
+                };
+                let blocks = required("*:80").is_blocked_by(&listener);
+                assert_eq!(blocks, Serves::Yes, "{listener:?}");
+            }
+        }
+    }
+
+    /// Addresses, and whether they are a wildcard.
+    const ADDRESSES: [(&str, bool); 4] = [
+        ("0.0.0.0", true),
+        ("::ffff:0.0.0.0", false),
+        ("::", true),
+        ("127.0.0.1", false),
+    ];
+
+    #[test]
+    fn a_range_is_served_by_any_of_its_ports() {
+        let range = RequiredPort::one_of(spec("80-90"));
+        for (port, is_inside) in [
+            (1, false),
+            (79, false),
+            (80, true),
+            (85, true),
+            (90, true),
+            (95, false),
+        ] {
+            let serves = range.is_served_by(&listener(Protocol::Tcp, "::1", port));
+            assert_eq!(serves == Serves::Yes, is_inside, "{port}");
+        }
+    }
+
+    #[test]
+    fn the_distance_to_a_range_is_that_to_its_nearer_end() {
         let range = RequiredPort::one_of(spec("80-90"));
         for (port, distance) in [(1, 79), (79, 1), (80, 0), (85, 0), (90, 0), (95, 5)] {
-            let serves = range.is_served_by(&listener(Protocol::Tcp, "::1", port));
-            assert_eq!(serves == Serves::Yes, distance == 0, "{port}");
             assert_eq!(range.distance(port), distance, "{port}");
         }
-        assert_eq!(range.to_string(), "80-90/tcp");
     }
 
     #[test]
-    fn a_required_port_is_a_single_one() {
-        for text in ["80-81", "80-80"] {
-            let range = RequiredPort::new(spec(text));
-            assert_eq!(range, Err(PortSpecError::RangeNotAllowed));
-        }
+    fn required_ports_display_their_protocol() {
+        let range = RequiredPort::one_of(spec("80-90"));
+        assert_eq!(range.to_string(), "80-90/tcp");
         assert_eq!(required("127.0.0.1:80").to_string(), "127.0.0.1:80/tcp");
     }
 
     #[test]
-    fn a_required_port_can_be_in_the_tables_of_its_protocol_and_family() {
+    fn a_required_port_cannot_be_a_range() {
+        for text in ["80-81", "80-80"] {
+            let range = RequiredPort::new(spec(text));
+            assert_eq!(range, Err(PortSpecError::RangeNotAllowed));
+        }
+    }
+
+    #[test]
+    fn only_tables_that_can_serve_the_port_are_needed() {
         let tables = |text: &str| {
             let port = required(text);
             let tables = SocketTable::ALL
@@ -762,17 +819,21 @@ mod tests {
         assert_eq!(tables("127.0.0.1:80"), ["tcp", "tcp6"]);
         assert_eq!(tables("[::1]:80"), ["tcp6"]);
         assert_eq!(tables("80/udp"), ["udp", "udp6"]);
-        let may_keep_from_binding = |text: &str| {
+    }
+
+    #[test]
+    fn an_ipv4_table_can_block_only_the_ipv6_wildcard() {
+        let can_be_blocked = |text: &str| {
             let port = RequiredPort::one_of(spec(text));
             SocketTable::ALL
                 .into_iter()
                 .any(|t| t.family == Family::V4 && port.can_be_in(t, Effect::Blocks))
         };
-        assert!(may_keep_from_binding("[::]:80") && !may_keep_from_binding("[::1]:80"));
+        assert!(can_be_blocked("[::]:80") && !can_be_blocked("[::1]:80"));
     }
 
     #[test]
-    fn a_filter_joins_its_ports_by_or_and_the_rest_by_and() {
+    fn one_port_and_every_other_condition_must_match() {
         let web = listener(Protocol::Tcp, "::1", 80);
         let filter = |protocol, family, ports: &[&str]| Filter {
             protocol,
@@ -789,7 +850,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_excluded_in_every_spelling() {
+    fn loopback_addresses_of_all_kinds_are_excluded() {
         let filter = Filter {
             excludes_loopback: true,
             ..Filter::default()
@@ -810,7 +871,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excluded_port_outweighs_one_that_is_asked_for() {
+    fn excluded_ports_win_over_ports_that_are_asked_for() {
         let matches = |protocol, port| {
             let filter = Filter {
                 ports: vec![spec("80-90")],
