@@ -1,43 +1,46 @@
-//! How much of a poll one network namespace may take, so that none holds up the others.
+//! Limits how much of a poll one network namespace may take, so that none delays the others.
 //!
-//! The short TCP list of a namespace is read at every poll. What costs more takes turns:
+//! A short TCP list is read at every poll. The namespaces take turns with lists that cost
+//! more:
 //!
-//! - UDP, because for each namespace that is asked, the kernel walks the UDP sockets of the
-//!   whole host. One user's sockets make the lists of all namespaces slow.
-//! - A TCP list with more than [`SHORT`] rows. A shorter one fits into one datagram, so it
-//!   is read once; a longer one is read three times or more, until it is complete.
+//! - A UDP list, because for each namespace that is asked, the kernel walks the UDP sockets
+//!   of the whole host. One user's sockets make the lists of all namespaces slow.
+//! - A TCP list with more than [`SHORT`] rows. A shorter list fits into one datagram and is
+//!   read once. A longer list is read at least three times, until it is complete.
 //!
-//! All turns together may take one part in [`LEAST_SHARE`] of a core, which is half of what polls
-//! may take. As long as they do not, every namespace has its turn at every poll. Otherwise
-//! a later poll goes on where this one stopped. What had no turn stays as it was.
+//! All turns together may take 1/[`LEAST_SHARE`] of a core, which is half of what polls may
+//! take. As long as they take less, every namespace has its turn at every poll. Otherwise the
+//! next poll continues where this one stopped, and lists without a turn stay as they were.
 //!
-//! A turn ends when it goes over a [`Limit`]. Then the namespace is *lost*, keeps its last
-//! known listeners, and is asked again after a second, then after two, and so on up to
-//! [`LONGEST_WAIT`], until it fits. Its cookie is read at every poll: the next new namespace
-//! may get its inode, and is not lost.
+//! A turn ends when it exceeds a [`Limit`]. The namespace is then *lost*: it keeps its last
+//! known listeners, and is asked again after one second, after two more, and so on up to
+//! [`LONGEST_WAIT`], until a turn stays within the limit. The cookie of a lost namespace is
+//! read at every poll, because a new namespace may get the inode of one that has ended.
 
 use std::time::{Duration, Instant};
 
 use crate::sys;
 
-/// More rows take several datagrams, which hold some 260.
+/// A list with at most this many rows is short. It fits into one datagram, which has room for
+/// some 260 rows.
 pub const SHORT: usize = 256;
-/// A turn may list this many sockets of each protocol. The largest known users, servers
-/// that relay media, bind 10,000 UDP ports. With half a dozen copies of each listener, one
-/// namespace fills some 30 MB.
+/// A turn may list this many sockets of each protocol. The largest known users, media relay
+/// servers, bind 10,000 UDP ports. This program has half a dozen copies of each listener, so
+/// one namespace can fill some 30 MB.
 const MOST_ROWS: usize = 20_000;
 /// A namespace may make the kernel list this many rows in one poll, and so at most as many
-/// datagrams. The longest list of both protocols is complete after three reads, and three
-/// more show that a listener is gone.
+/// datagrams. This is enough for six reads of the longest lists of both protocols: three
+/// until they are complete, and three more to show that a listener is gone.
 const MOST_READ: usize = 12 * MOST_ROWS + SHORT;
-/// Long lists of one namespace may take this much CPU time in one poll. A poll with more
-/// than half a second is followed by a pause of nine times as long.
+/// The long lists of one namespace may take this much CPU time in one poll. This is short
+/// enough not to cause a pause: after a poll of more than half a second, the watcher pauses
+/// for nine times as long.
 pub const MOST_TIME: Duration = Duration::from_millis(300);
-/// Turns may take 1/20 of a core.
+/// Turns may take one part in this many of a core.
 const LEAST_SHARE: u32 = 20;
-/// What turns did not use within this time is lost: one poll spends 50 ms on them.
+/// Unused time of turns is saved up for this long, so one poll may spend up to 50 ms on them.
 const MEMORY: Duration = Duration::from_secs(1);
-/// See the first comment.
+/// The longest time until a lost namespace is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
 
 /// What may be read. By default, everything.
@@ -53,19 +56,19 @@ pub struct Limit {
     pub exceeded: Option<Exceeded>,
 }
 
-/// What was exceeded.
+/// The part of a [`Limit`] that was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
     /// One list has more rows than allowed.
     Rows,
-    /// So many rows were read that the list does not settle.
+    /// All reads together had more rows than allowed, because the lists kept changing.
     Read,
-    /// It took too much CPU time.
+    /// Reading took too much CPU time.
     Time,
 }
 
 impl Exceeded {
-    /// What to say of a namespace that had a turn.
+    /// The message about a namespace that had a turn.
     fn reason(self) -> String {
         match self {
             Exceeded::Rows => format!("it has more than {MOST_ROWS} sockets of a protocol"),
@@ -90,7 +93,7 @@ impl Default for Limit {
 }
 
 impl Limit {
-    /// The limit of a short list.
+    /// The limit for a namespace without a turn: only short lists.
     pub fn of_short() -> Limit {
         Limit {
             rows: SHORT,
@@ -98,15 +101,14 @@ impl Limit {
         }
     }
 
-    /// Counts another row, the one with this number in its list. Returns whether it may be
-    /// read.
+    /// Counts a row, which has this number in its list. Returns whether it may be read.
     pub fn note_row(&mut self, number: usize) -> bool {
         self.left = self.left.saturating_sub(1);
         self.exceeded = if number > self.rows {
             Some(Exceeded::Rows)
         } else if self.left == 0 {
             Some(Exceeded::Read)
-        // This cannot be asked for each row.
+        // Checking the time for each row would take too long.
         } else if number.is_multiple_of(SHORT) && sys::cpu_time() > self.end {
             Some(Exceeded::Time)
         } else {
@@ -150,41 +152,43 @@ impl Used {
     }
 }
 
-/// Which namespaces have a turn.
+/// Decides which namespaces have a turn.
 #[derive(Debug)]
 pub struct Turns {
     /// When the current poll started.
     started: Instant,
-    /// The time up to which the share of turns is used.
+    /// Turns have used their share of the time up to this moment. A turn may start once it
+    /// has passed.
     used_until: Instant,
-    /// `used_until` is at least this.
+    /// The earliest value of `used_until`: unused time before this moment is not saved up.
     remembered: Instant,
-    /// No poll was finished yet. Its turns are not limited: all that is there must be known
-    /// at the start.
+    /// Whether this is the first poll. Its turns are not limited, because it must find all
+    /// listeners that are open at the start.
     is_first: bool,
-    /// The inode of the namespace that is the next.
+    /// The inode of the namespace whose turn is next.
     next: u64,
     /// The inode of the first namespace that the current poll has refused a turn.
     refused: Option<u64>,
     lost: Vec<Lost>,
 }
 
-/// A namespace that went over a limit.
+/// A namespace that exceeded a limit.
 #[derive(Debug)]
 struct Lost {
     inode: u64,
     /// `None` as long as it is not known.
     cookie: Option<u64>,
     reason: Exceeded,
-    /// How long to wait until it is asked again.
+    /// How long to wait before the namespace is asked again.
     wait: Duration,
     until: Instant,
-    /// It was asked again in the current poll, and has fit until now.
+    /// Whether the namespace was asked again in the current poll and has stayed within its
+    /// limit so far.
     fits: bool,
 }
 
 impl Turns {
-    /// The turns of polls that start `now`.
+    /// The turns of polls that begin `now`.
     pub fn new(now: Instant) -> Turns {
         Turns {
             started: now,
@@ -199,20 +203,20 @@ impl Turns {
 
     /// Begins a poll.
     pub fn start_poll(&mut self, now: Instant) {
-        // With a long interval, a poll may spend what the time since the last one allows.
+        // With an interval longer than `MEMORY`, time is saved up since the last poll.
         let memory = now.checked_sub(MEMORY).unwrap_or(now);
         self.remembered = self.started.min(memory);
         self.started = now;
         self.lost.retain(|lost| !lost.fits);
     }
 
-    /// Whether the namespace with this inode has a turn. To be asked once for each in a
-    /// poll, in the order of inodes.
+    /// Whether the namespace with this inode has a turn. Each poll must ask this once for
+    /// each namespace, in the order of inodes.
     pub fn has_turn(&mut self, inode: u64) -> bool {
         if self.is_first {
             return true;
         }
-        // Those before it had theirs.
+        // Namespaces before the next one had their turns in earlier polls.
         if inode < self.next || self.refused.is_some() {
             return false;
         }
@@ -223,12 +227,12 @@ impl Turns {
         may_start
     }
 
-    /// Notes the CPU time of a turn.
+    /// Records the CPU time of a turn.
     pub fn charge(&mut self, time: Duration) {
         self.used_until = self.used_until.max(self.remembered) + time * LEAST_SHARE;
     }
 
-    /// Notes that each namespace was asked for.
+    /// Records that a poll has asked [`Turns::has_turn`] for each namespace.
     pub fn end_round(&mut self) {
         self.is_first = false;
         self.next = self.refused.take().unwrap_or_default();
@@ -239,10 +243,10 @@ impl Turns {
         self.next != 0
     }
 
-    /// Notes that this namespace went over a limit. Returns what to say.
+    /// Records that this namespace exceeded a limit. Returns the message.
     pub fn note_exceeded(&mut self, inode: u64, reason: Exceeded) -> String {
-        let place = self.lost.iter().position(|lost| lost.inode == inode);
-        let place = place.unwrap_or_else(|| {
+        let index = self.lost.iter().position(|lost| lost.inode == inode);
+        let index = index.unwrap_or_else(|| {
             self.lost.push(Lost {
                 inode,
                 cookie: None,
@@ -253,7 +257,7 @@ impl Turns {
             });
             self.lost.len() - 1
         });
-        let lost = &mut self.lost[place];
+        let lost = &mut self.lost[index];
         lost.reason = reason;
         lost.wait = (lost.wait * 2).min(LONGEST_WAIT);
         lost.until = self.started + lost.wait;
@@ -261,13 +265,14 @@ impl Turns {
         reason.reason()
     }
 
-    /// Why this namespace is lost, if it is, and whether it is time to ask it again.
+    /// Why this namespace is lost, and whether it is time to ask it again. `None` if it is not
+    /// lost.
     pub fn is_lost(&self, inode: u64) -> Option<(String, bool)> {
         let lost = self.lost.iter().find(|lost| lost.inode == inode)?;
         (!lost.fits).then(|| (lost.reason.reason(), lost.until <= self.started))
     }
 
-    /// Notes that this namespace had a turn and went over no limit.
+    /// Records that this namespace had a turn and stayed within its limit.
     pub fn note_fit(&mut self, inode: u64) {
         let lost = self.lost.iter_mut().find(|lost| lost.inode == inode);
         if let Some(lost) = lost {
@@ -275,8 +280,8 @@ impl Turns {
         }
     }
 
-    /// Notes that the namespace with this inode has this cookie now. If the one that is lost
-    /// had another, returns true and forgets it.
+    /// Records the current cookie of the namespace with this inode. If the lost namespace had
+    /// another cookie, forgets it and returns true.
     pub fn note_cookie(&mut self, inode: u64, cookie: u64) -> bool {
         let Some(index) = self.lost.iter().position(|lost| lost.inode == inode) else {
             return false;
@@ -288,9 +293,9 @@ impl Turns {
         is_other
     }
 
-    /// Forgets the namespaces that are lost and not there any more.
-    pub fn retain(&mut self, is_there: impl Fn(u64) -> bool) {
-        self.lost.retain(|lost| is_there(lost.inode));
+    /// Forgets the lost namespaces for whose inode `exists` is false.
+    pub fn retain(&mut self, exists: impl Fn(u64) -> bool) {
+        self.lost.retain(|lost| exists(lost.inode));
     }
 }
 
@@ -300,8 +305,8 @@ mod tests {
 
     const STEP: Duration = Duration::from_millis(100);
 
-    /// Polls of `namespaces` every 100 ms for a minute, in which each turn costs this much:
-    /// how many turns each had after the first poll.
+    /// The number of turns that each namespace has in a minute, if `namespaces` are polled
+    /// every 100 ms and each turn takes `cost`. The turns of the first poll do not count.
     fn turns(namespaces: u64, cost: Duration) -> Vec<u32> {
         let mut now = Instant::now();
         let mut turns = Turns::new(now);
@@ -325,12 +330,12 @@ mod tests {
     #[test]
     fn cheap_namespaces_have_a_turn_at_every_poll() {
         let had = turns(10, Duration::from_micros(400));
-        // The first poll is paid for, too.
+        // One turn may be missing, because the first poll uses up time as well.
         assert!(had.iter().all(|turns| *turns >= 599), "{had:?}");
     }
 
     #[test]
-    fn expensive_turns_go_round_within_a_twentieth_of_a_core() {
+    fn expensive_turns_share_a_twentieth_of_a_core() {
         for (namespaces, cost) in [(10, 4), (100, 4), (3, 300)] {
             let had = turns(namespaces, Duration::from_millis(cost));
             let (least, most) = (had.iter().min().unwrap(), had.iter().max().unwrap());
@@ -341,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_namespace_is_asked_less_and_less_often() {
+    fn the_waits_of_a_lost_namespace_double() {
         let start = Instant::now();
         let mut turns = Turns::new(start);
         let mut asked = Vec::new();
@@ -355,9 +360,9 @@ mod tests {
         assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 127, 191, 255]);
     }
 
-    /// What the looks of one poll find counts as well as its first one.
+    /// All looks of a poll count, not only the first one.
     #[test]
-    fn a_lost_namespace_is_back_when_it_fits_for_a_whole_poll() {
+    fn a_namespace_must_fit_for_a_whole_poll_to_return() {
         let mut turns = Turns::new(Instant::now());
         turns.note_exceeded(7, Exceeded::Read);
         turns.note_fit(7);
