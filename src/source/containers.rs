@@ -1,10 +1,10 @@
-//! Which container a listener belongs to, by the path of a control group, for
+//! Finds the container of a listener from the path of its control group, for
 //! `--all-namespaces`.
 //!
-//! The group is that of the socket itself: inet_diag reports its number (Linux 5.8, cgroup
-//! v2). So it is right also where containers share a network namespace. Where the kernel
-//! does not report it, the group of the first holder counts, if holders are known, and
-//! otherwise that of the first process of the namespace.
+//! The group is that of the socket itself, whose number inet_diag reports (Linux 5.8, cgroup
+//! v2). So the container is right even if containers share a network namespace. If the kernel
+//! does not report a number, the group is that of the first holder if holders are known, and
+//! otherwise that of the first process in the namespace.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -21,20 +21,21 @@ use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use crate::sys::open_path;
 
-/// The processes whose mounts lead to the groups, and whose roots lead to the files with
-/// names: process 1 of the host, if this program sees it, or otherwise this one itself.
+/// The processes whose mounts show the control groups, and whose roots have the files with
+/// the names of containers: process 1 of the host if it is visible, and otherwise this
+/// process.
 const MOUNTED_BY: [&str; 2] = ["/proc/1", "/proc/self"];
-/// One search reads at most this many groups: a container can make as many as it likes.
+/// One search reads at most this many groups, because a container can make any number.
 const MOST_GROUPS: usize = 16_384;
-/// One search reads paths of at most this many bytes in all.
+/// One search reads paths of at most this many bytes in total.
 const MOST_BYTES: usize = 2 << 20;
 /// After a search of at least this many groups, the next one waits a millisecond for each
 /// of them. So searching never takes more than about a tenth of a core.
 const LEAST_BEFORE_PAUSE: usize = 256;
-/// Fewer groups than four times as many are kept, whether listeners need them or not.
+/// Up to four times this many groups are remembered, even if no listener needs them.
 const LEAST_FORGOTTEN: usize = 1024;
 
-/// The words before the id of a container, and the runtimes that write them.
+/// The words that may precede the id of a container, and the runtime that writes each.
 const RUNTIMES: [(&str, &str); 6] = [
     ("docker", "docker"),
     ("cri-containerd", "containerd"),
@@ -44,8 +45,8 @@ const RUNTIMES: [(&str, &str); 6] = [
     ("libpod-payload", "podman"),
 ];
 
-/// Finds the control groups of listeners. It keeps what it found, so a poll that finds
-/// nothing new reads nothing.
+/// Finds the control groups of listeners and remembers them, so that a poll without new
+/// listeners reads nothing.
 #[derive(Debug, Default)]
 pub struct Containers {
     /// The groups of sockets, by the number of the group.
@@ -53,23 +54,25 @@ pub struct Containers {
     /// The groups of holders, by the inode of the socket.
     of_holders: Known,
     names: Names,
-    /// When the groups of sockets may be searched again.
+    /// When the groups of sockets may be searched again. `None` if they may be at once.
     next_search: Option<Instant>,
-    /// It was said that there are too many groups.
+    /// Whether it was reported that there are too many groups.
     said_many: bool,
     details: Details,
 }
 
 impl Containers {
+    /// Forgets all groups of sockets if there are far more than listeners in `snapshot`,
+    /// which must have all current listeners.
+    pub fn limit_groups_of_sockets(&mut self, snapshot: &Snapshot) {
+        self.of_sockets.limit(snapshot.listeners());
+    }
+
     /// Sets the group of each listener of `snapshot` to that of its socket, if the kernel
-    /// reported one that means something. Only a snapshot that `is_whole` says which groups
-    /// are not needed any more.
-    pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot, is_whole: bool) {
+    /// reported a group that can name a container.
+    pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot) {
         let number = |listener: &Listener| listener.cgroup_id;
         let known = &mut self.of_sockets;
-        if is_whole {
-            known.limit(snapshot.listeners());
-        }
         let is_new = |number: &u64| *number != 0 && known.find(*number).is_none();
         let mut new: Vec<u64> = (snapshot.listeners().iter().map(number))
             .filter(is_new)
@@ -83,7 +86,7 @@ impl Containers {
         snapshot.set_cgroups(|listener| known.get(listener.cgroup_id));
     }
 
-    /// Sets the group of each listener of `snapshot` that has none yet to that of its
+    /// Sets the group of each listener of `snapshot` that has none so far to that of its
     /// first holder, if holders were found.
     pub fn set_groups_of_holders(&mut self, snapshot: &mut Snapshot) {
         let known = &mut self.of_holders;
@@ -100,29 +103,30 @@ impl Containers {
         });
     }
 
-    /// Sets the name of the container of each listener of `snapshot`, whose groups are set.
+    /// Sets the name of the container of each listener of `snapshot`. The groups must have
+    /// been set before.
     pub fn set_names(&mut self, snapshot: &mut Snapshot) {
         let details = &mut self.details;
         self.names.set(snapshot, &mut || root(details));
     }
 
-    /// Looks for the groups of sockets with these numbers, which are sorted and new, by the
-    /// mounts of one of `processes`. One that is not found, or means nothing, counts as none
-    /// from then on, unless there were too many to read.
+    /// Searches the groups with these numbers, which are sorted and new, in the mounts of one
+    /// of `processes`. Remembers that a socket has no group if the search does not find one
+    /// that can name a container, unless there were too many groups to read.
     fn find_groups(&mut self, numbers: &[u64], processes: [&Path; 2]) {
         if self.next_search.is_some_and(|next| Instant::now() < next) {
             return;
         }
         let known = &mut self.of_sockets;
-        // Both are in the same hierarchies.
+        // Process 1 and this one are in the same hierarchies.
         let is_mixed = read_some(Path::new("/proc/self/cgroup")).is_ok_and(|text| is_mixed(&text));
         let (mut left, mut read, mut bytes) = (numbers.len(), 0, 0);
         let mut take = |number: u64, path: &[u8]| {
             if numbers.binary_search(&number).is_ok() {
                 let group = group(path.to_vec(), CgroupMember::Socket);
-                // Everything is in the root where nothing uses cgroup v2.
-                let means_something = path != b"/" && (!is_mixed || group.container.is_some());
-                known.insert(number, means_something.then(|| Arc::new(group)));
+                // If nothing uses cgroup v2, all sockets are in the root group.
+                let is_meaningful = path != b"/" && (!is_mixed || group.container.is_some());
+                known.insert(number, is_meaningful.then(|| Arc::new(group)));
                 left -= 1;
             }
             (read, bytes) = (read + 1, bytes + path.len());
@@ -168,7 +172,7 @@ fn root(details: &mut Details) -> Option<File> {
     })
 }
 
-/// Groups that were looked for, sorted by a number. `None` is one that was not found.
+/// Groups that were searched, sorted by a number. `None` means that no group was found.
 #[derive(Debug, Default)]
 struct Known(Vec<(u64, Option<Arc<Cgroup>>)>);
 
@@ -186,15 +190,15 @@ impl Known {
         self.find(number)?.clone()
     }
 
-    /// Adds one that is not there.
+    /// Adds a group, unless the number is known already.
     fn insert(&mut self, number: u64, group: Option<Arc<Cgroup>>) {
         if let Err(place) = self.place(number) {
             self.0.insert(place, (number, group));
         }
     }
 
-    /// Forgets all groups if there are far more than listeners. Those that are needed are
-    /// looked for again.
+    /// Forgets all groups if there are far more than `listeners`. The next search finds those
+    /// again that are needed.
     fn limit(&mut self, listeners: &[Listener]) {
         if self.0.len() / 4 > listeners.len() + LEAST_FORGOTTEN {
             self.0 = Vec::new();
@@ -208,13 +212,13 @@ fn of_first_holder(listener: &Listener) -> Option<Arc<Cgroup>> {
     holders.find_map(|holder| {
         let directory = Path::new("/proc").join(holder.pid.to_string());
         let group = of_process(&directory, CgroupMember::Holder);
-        // Its id may be that of another process by now.
+        // The process may have exited, and another one may have its id by now.
         holds_socket(&directory, holder.fd, listener.inode).then_some(group)
     })
 }
 
-/// The group of the process with this `directory` in `/proc`. If it is in several, as in
-/// cgroup v1, that is one that names a container, if there is one.
+/// The group of the process with this `directory` in `/proc`. In cgroup v1, a process is in
+/// several groups: this prefers one that names a container.
 pub fn of_process(directory: &Path, member: CgroupMember) -> Arc<Cgroup> {
     let names_container = |path: &[u8]| container(path).is_some();
     let path = cgroups::process_path(directory, &names_container);
@@ -236,13 +240,14 @@ fn is_mixed(text: &[u8]) -> bool {
     lines.any(|line| !line.is_empty() && !line.starts_with(b"0::"))
 }
 
-/// The container that the path of a control group names: the outermost one, as a container
-/// can make groups below its own and name them as it likes.
+/// The container that the path of a control group names. If the path names several, this is
+/// the outermost one, because a container can make groups in its own and give them any name.
 ///
-/// Its part of the path is `ID` or `RUNTIME-ID` where the runtime makes groups itself
-/// (the cgroupfs driver), and `RUNTIME-ID.scope` where systemd makes them. In between, if
-/// the runtime and kubelet disagree on that, it is `SLICE:RUNTIME:ID`. What is above it, such
-/// as kubelet's slices or the `..` of another cgroup namespace, does not matter. `fixtures/cgroups` has one of each form.
+/// The part of the path that names a container is `ID` or `RUNTIME-ID` if the runtime makes
+/// groups itself (the cgroupfs driver), and `RUNTIME-ID.scope` if systemd makes them. If
+/// the runtime and kubelet disagree on that, it is `SLICE:RUNTIME:ID`. The parts before it,
+/// such as kubelet's slices or the `..` of another cgroup namespace, do not matter.
+/// `fixtures/cgroups` has an example of each form.
 fn container(path: &[u8]) -> Option<Container> {
     let mut above = &b""[..];
     for part in path.split(|byte| *byte == b'/') {
@@ -262,11 +267,11 @@ fn container(path: &[u8]) -> Option<Container> {
         let runtime = match (named, parent) {
             (Some((_, runtime)), _) => Some(*runtime),
             (None, b"docker") if word.is_empty() => Some("docker"),
-            // A pod of Podman, which its containers are below.
+            // This is a pod of Podman. The groups of its containers are in it.
             (None, b"libpod_parent") => continue,
-            // containerd and others.
+            // containerd and other runtimes write the id only.
             (None, _) if word.is_empty() => None,
-            // `libpod-conmon-` is outside of its container.
+            // For example, `libpod-conmon-` is the monitor of a container, which runs outside.
             _ => continue,
         };
         return Some(Container {
@@ -282,8 +287,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// Each file of `fixtures/cgroups` has the documents that it follows, after `#`, what is
-    /// expected, after `=`, and then the contents of a `/proc/PID/cgroup`.
+    /// Each file of `fixtures/cgroups` has three kinds of lines: sources for its form after
+    /// `#`, the expected container after `=`, and the contents of a `/proc/PID/cgroup`.
     #[test]
     fn every_form_of_a_path_names_its_container() {
         let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/cgroups");
@@ -291,12 +296,12 @@ mod tests {
         for fixture in fs::read_dir(fixtures).unwrap() {
             let path = fixture.unwrap().path();
             let text = fs::read_to_string(&path).unwrap();
-            let is_said = |line: &&str| line.starts_with(['#', '=']);
-            let said = text.lines().filter(is_said).collect::<Vec<_>>();
+            let is_note = |line: &&str| line.starts_with(['#', '=']);
+            let notes = text.lines().filter(is_note).collect::<Vec<_>>();
             let process = tempfile::TempDir::new().unwrap();
-            let shown = text.lines().filter(|line| !is_said(line));
-            let shown = shown.collect::<Vec<_>>().join("\n") + "\n";
-            fs::write(process.path().join("cgroup"), shown).unwrap();
+            let cgroup = text.lines().filter(|line| !is_note(line));
+            let cgroup = cgroup.collect::<Vec<_>>().join("\n") + "\n";
+            fs::write(process.path().join("cgroup"), cgroup).unwrap();
 
             let group = of_process(process.path(), CgroupMember::Holder);
             let found = match &group.container {
@@ -305,21 +310,21 @@ mod tests {
                     format!("= {id} {}", runtime.unwrap_or("-"))
                 }
             };
-            assert_eq!(said.last(), Some(&&*found), "{}", path.display());
-            assert!(said.len() > 1, "{}: follows no document", path.display());
+            assert_eq!(notes.last(), Some(&&*found), "{}", path.display());
+            assert!(notes.len() > 1, "{}: has no source", path.display());
             checked += 1;
         }
         assert!(checked > 50, "{checked} fixtures");
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_no_container() {
+    fn bytes_that_are_not_text_name_no_container() {
         for path in [&b"/docker/\xff"[..], &[b'/'; 200], &[0xff; 200], b"", b":-"] {
             assert_eq!(container(path), None);
         }
     }
 
-    /// A process that has mounted these groups, and nothing else.
+    /// The directory of a process that has these groups mounted, and nothing else.
     fn process_with_groups(groups: &[String]) -> tempfile::TempDir {
         let process = tempfile::TempDir::new().unwrap();
         let mounts = "1 1 0:1 / /groups rw - cgroup2 none rw\n";
@@ -331,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_none_only_if_all_groups_were_read() {
+    fn a_missing_group_is_noted_only_if_all_were_read() {
         let few = (0..10).map(|number| number.to_string());
         let many = (0..MOST_GROUPS).map(|number| number.to_string());
         let long = (0..250).map(|number| format!("{number}{}", format!("/{:0>250}", 0).repeat(8)));
@@ -361,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_listener_needs_is_forgotten() {
+    fn groups_that_no_listener_needs_are_forgotten() {
         let mut known = Known::default();
         (1..=4000).for_each(|number| known.insert(number, None));
         known.limit(&[]);
@@ -372,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_with_any_cgroup_of_version_1_is_mixed() {
+    fn any_group_of_cgroup_v1_makes_a_machine_mixed() {
         assert!(!is_mixed(b"0::/init.scope\n"));
         assert!(is_mixed(b"1:name=systemd:/\n0::/init.scope\n"));
         assert!(is_mixed(b"4:memory:/\n"));

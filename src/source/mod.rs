@@ -505,7 +505,10 @@ impl Source {
             excluded.leave_out(snapshot);
         }
         if let Some(containers) = &mut self.containers {
-            containers.set_groups_of_sockets(snapshot, is_first);
+            if is_first {
+                containers.limit_groups_of_sockets(snapshot);
+            }
+            containers.set_groups_of_sockets(snapshot);
         }
         let Some(tree) = &mut self.tree else {
             return result;

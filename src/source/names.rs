@@ -1,4 +1,4 @@
-//! What containers are called, by the files that kubelet, Docker and Podman leave on the
+//! Finds the names of containers in the files that kubelet, Docker and Podman leave on the
 //! host. No runtime is asked.
 
 use std::fs::{self, File};
@@ -11,52 +11,54 @@ use crate::listener::{CONTAINER_ID_LENGTH, Container, ContainerName, Listener};
 use crate::snapshot::Snapshot;
 use crate::sys::open_below;
 
-/// Where kubelet names the log of each container, whatever runs it:
-/// `POD_NAMESPACE_CONTAINER-ID.log`. Shippers of logs rely on it.
+/// The directory in which kubelet makes a log for each container of any runtime, called
+/// `POD_NAMESPACE_CONTAINER-ID.log`. Log shippers rely on these names.
 const LOGS: &str = "var/log/containers";
 /// So many names of logs are read.
 const MOST_LOGS: usize = 16_384;
 /// Where Docker keeps a directory for each container.
 const DOCKER: &str = "var/lib/docker/containers";
-/// Where Podman lists its containers if root starts them, by the driver of its storage.
+/// The files in which Podman lists containers that root started, for each storage driver.
 const PODMAN: [&str; 4] = [
     "var/lib/containers/storage/overlay-containers/containers.json",
     "var/lib/containers/storage/overlay-containers/volatile-containers.json",
     "var/lib/containers/storage/vfs-containers/containers.json",
     "var/lib/containers/storage/vfs-containers/volatile-containers.json",
 ];
-/// Files with more bytes are not read.
+/// Files with more bytes than this are not read.
 const LARGEST_FILE: u64 = 1 << 20;
-/// Longer names are none.
+/// A longer part of a name is refused.
 const LONGEST_NAME: usize = 253;
-/// At which polls a container is looked for that has no name yet: the first one that sees it,
-/// and some later ones, because kubelet names a log only after it started the container.
+/// The polls that search for the name of a container, counted from the first one that sees
+/// it. Several are needed because kubelet makes the log only after it started the container.
 const DUE: [u8; 4] = [1, 5, 21, 85];
 
 /// The containers that have listeners, sorted by id.
 #[derive(Debug, Default)]
 pub struct Names(Vec<Named>);
 
+/// A container, and its name if that was found.
 #[derive(Debug)]
 struct Named {
     container: Container,
     name: Option<Arc<ContainerName>>,
-    /// How many polls saw it, or [`u8::MAX`] for more.
+    /// The number of polls that saw the container, at most [`u8::MAX`].
     polls: u8,
-    /// Whether this poll saw it.
+    /// Whether the current poll saw the container.
     is_seen: bool,
 }
 
 impl Named {
+    /// Whether the current poll searches for the name.
     fn is_due(&self) -> bool {
         self.name.is_none() && DUE.contains(&self.polls)
     }
 }
 
 impl Names {
-    /// Sets the name of the container of each listener of `snapshot`. Files are read only if
-    /// a container is due, below what `root` returns. A container keeps its first name until
-    /// it has no listener.
+    /// Sets the name of the container of each listener of `snapshot`. If the name of any
+    /// container is due, opens the `root` of the host and reads the files in it. A container
+    /// keeps its first name for as long as it has listeners.
     pub fn set(&mut self, snapshot: &mut Snapshot, root: &mut dyn FnMut() -> Option<File>) {
         for named in &mut self.0 {
             named.is_seen = false;
@@ -74,42 +76,45 @@ impl Names {
             self.find(&root);
         }
         snapshot.set_container_names(&|container| {
-            let place = self.place(container.id.as_bytes()).ok()?;
-            self.0[place].name.clone()
+            let index = self.index(container.id.as_bytes()).ok()?;
+            self.0[index].name.clone()
         });
     }
 
-    fn place(&self, id: &[u8]) -> Result<usize, usize> {
+    /// The index of the container with this id, or as an error where to insert it.
+    fn index(&self, id: &[u8]) -> Result<usize, usize> {
         (self.0).binary_search_by(|named| named.container.id.as_bytes().cmp(id))
     }
 
+    /// Marks the container of `listener` as seen, and adds it if it is new.
     fn see(&mut self, listener: &Listener) {
         let Some(container) = listener.own_container() else {
             return;
         };
-        match self.place(container.id.as_bytes()) {
-            Ok(place) => self.0[place].is_seen = true,
-            Err(place) => {
+        match self.index(container.id.as_bytes()) {
+            Ok(index) => self.0[index].is_seen = true,
+            Err(index) => {
                 let named = Named {
                     container: container.clone(),
                     name: None,
                     polls: 0,
                     is_seen: true,
                 };
-                self.0.insert(place, named);
+                self.0.insert(index, named);
             }
         }
     }
 
-    /// Gives the container with this id its name, if it has none.
+    /// Sets the name of the container with this id, if it has listeners and no name.
     fn found(&mut self, id: &[u8], name: &dyn Fn() -> Option<ContainerName>) {
-        if let Ok(place) = self.place(id)
-            && self.0[place].name.is_none()
+        if let Ok(index) = self.index(id)
+            && self.0[index].name.is_none()
         {
-            self.0[place].name = name().map(Arc::new);
+            self.0[index].name = name().map(Arc::new);
         }
     }
 
+    /// Searches the names that are due in the files below `root`.
     fn find(&mut self, root: &File) {
         self.find_logs(root);
         for named in self.0.iter_mut().filter(|named| named.is_due()) {
@@ -141,7 +146,7 @@ impl Names {
         }
     }
 
-    /// Reads a list of containers: `[{"id":"ID","names":["NAME"]}]`.
+    /// Reads a list of containers in the form `[{"id":"ID","names":["NAME"]}]`.
     fn find_podman(&mut self, root: &File, path: &str) {
         let text = read_below(root, path, LARGEST_FILE).unwrap_or_default();
         let mut container = (usize::MAX, &b""[..]);
@@ -176,15 +181,15 @@ fn of_docker(root: &File, id: &str) -> Option<ContainerName> {
     name
 }
 
-/// What is before the id in the name of a log, and the id.
+/// Splits the file name of a log into the part before the id, and the id.
 fn split_log(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let name = file.strip_suffix(b".log")?;
     let (start, id) = name.split_at_checked(name.len().checked_sub(CONTAINER_ID_LENGTH)?)?;
     Some((start.strip_suffix(b"-")?, id))
 }
 
-/// What the log of a container is named after: `POD_NAMESPACE_CONTAINER`. No name of
-/// Kubernetes has this separator in it.
+/// The name of a container whose log is called `POD_NAMESPACE_CONTAINER` before the id. Names
+/// in Kubernetes cannot contain underscores.
 fn of_log(start: &[u8]) -> Option<ContainerName> {
     let mut parts = start.split(|byte| *byte == b'_');
     let [pod, namespace, name] = [parts.next()?, parts.next()?, parts.next()?];
@@ -194,9 +199,9 @@ fn of_log(start: &[u8]) -> Option<ContainerName> {
     }
 }
 
-/// The container that has these parts of a name, if Kubernetes, Docker or Podman accepts
-/// each. The rule is that of Docker, which is the widest one. So a part is not mistaken for
-/// several, and needs no escapes.
+/// Joins the parts of a name with slashes. `None` if Docker would refuse a part, whose rule
+/// is wider than those of Kubernetes and Podman. An accepted part has no slash and needs no
+/// escapes.
 fn named(parts: &[&[u8]]) -> Option<ContainerName> {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
     let mut name = String::new();
@@ -222,7 +227,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use tempfile::TempDir;
 
-    /// The root of a host.
+    /// The root directory of a host.
     struct Root(TempDir);
 
     impl Root {
@@ -230,7 +235,7 @@ mod tests {
             Root(TempDir::new().unwrap())
         }
 
-        /// Where this file is. The directory of the file is made.
+        /// The path of this file. Makes the directory of the file.
         fn path(&self, file: &str) -> PathBuf {
             let path = self.0.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -245,12 +250,12 @@ mod tests {
             Some(open_path(self.0.path()).unwrap())
         }
 
-        /// What a container of this runtime is called.
+        /// The name that is found for a container of this runtime.
         fn name(&self, id: &str, runtime: Option<&'static str>) -> Option<String> {
             poll(&mut Names::default(), &[(id, runtime)], || self.open()).remove(0)
         }
 
-        /// What Docker calls its first container.
+        /// The name that is found for container 1 of Docker.
         fn name_of_docker(&self) -> Option<String> {
             self.name(&id(1), Some("docker"))
         }
@@ -264,7 +269,7 @@ mod tests {
         format!("{DOCKER}/{}/config.v2.json", id(number))
     }
 
-    /// What the containers are called if each has one listener.
+    /// The names that a poll finds for these containers, each of which has one listener.
     fn poll(
         names: &mut Names,
         containers: &[(&str, Option<&'static str>)],
@@ -305,7 +310,7 @@ mod tests {
     }
 
     /// The first members that Docker 20.10 writes, and some of the later ones.
-    fn docker_says(name: &str) -> String {
+    fn docker_config(name: &str) -> String {
         format!(
             r#"{{"StreamConfig":{{}},"State":{{"Running":true,"Pid":12,"Error":""}},
             "Config":{{"Hostname":"a","Env":["Name=other"],"Labels":{{"Name":"/other"}}}},
@@ -315,7 +320,7 @@ mod tests {
     }
 
     /// A list of containers as containers/storage writes it.
-    fn podman_says(containers: &[(u8, &str)]) -> String {
+    fn podman_list(containers: &[(u8, &str)]) -> String {
         let container = |(number, name): &(u8, &str)| {
             format!(
                 r#"{{"id":"{}","names":["{name}","other"],"image":"{}","layer":"ab",
@@ -336,7 +341,7 @@ mod tests {
     #[test]
     fn docker_names_a_container_in_its_config() {
         let root = Root::new();
-        root.write(&config(1), docker_says("/web"));
+        root.write(&config(1), docker_config("/web"));
         assert_eq!(root.name_of_docker().unwrap(), "web");
         assert_eq!(root.name(&id(1), Some("podman")), None);
         assert_eq!(root.name(&id(2), Some("docker")), None);
@@ -346,7 +351,7 @@ mod tests {
     fn podman_names_its_containers_in_lists() {
         for list in PODMAN {
             let root = Root::new();
-            root.write(list, podman_says(&[(1, "web"), (2, "db_1"), (3, "x.y-z")]));
+            root.write(list, podman_list(&[(1, "web"), (2, "db_1"), (3, "x.y-z")]));
             for (number, name) in [(1, "web"), (2, "db_1"), (3, "x.y-z")] {
                 assert_eq!(root.name(&id(number), Some("podman")).unwrap(), name);
             }
@@ -356,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_without_a_name_gets_no_name_of_another() {
+    fn containers_do_not_get_the_names_of_others() {
         let root = Root::new();
         let ids = [1, 2, 3].map(id);
         let [first, second, third] = &ids;
@@ -374,14 +379,14 @@ mod tests {
 
     /// The form that the kubelet documents in `pkg/kubelet/kuberuntime/legacy.go`.
     #[test]
-    fn kubelet_names_a_container_by_its_log_with_any_runtime() {
+    fn kubelet_logs_name_containers_of_any_runtime() {
         let root = Root::new();
-        // They are links to what the pod may have written last.
+        // The logs are links, and the pod's own log may be gone.
         let logs = [("web-0_default_nginx", 1), ("a.b-c_kube-system_proxy", 2)];
         for (start, number) in logs {
             symlink("/var/log/pods/gone/0.log", root.path(&log(start, number))).unwrap();
         }
-        root.write(&config(1), docker_says("/k8s_nginx_web-0_default_uid_0"));
+        root.write(&config(1), docker_config("/k8s_nginx_web-0_default_uid_0"));
         for runtime in [None, Some("containerd"), Some("cri-o"), Some("docker")] {
             assert_eq!(root.name(&id(1), runtime).unwrap(), "default/web-0/nginx");
             let name = root.name(&id(2), runtime);
@@ -412,10 +417,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_runtime_accepts_is_none() {
+    fn names_that_no_runtime_accepts_are_refused() {
         let root = Root::new();
         let longest = "a".repeat(LONGEST_NAME);
-        root.write(&config(1), docker_says(&format!("/{longest}")));
+        root.write(&config(1), docker_config(&format!("/{longest}")));
         assert_eq!(root.name_of_docker().unwrap(), longest);
         let page = "a".repeat(4096);
         for name in [
@@ -437,9 +442,9 @@ mod tests {
             &format!("{longest}a"),
             &page,
         ] {
-            root.write(&config(1), docker_says(&format!("/{name}")));
+            root.write(&config(1), docker_config(&format!("/{name}")));
             assert_eq!(root.name_of_docker(), None, "{name}");
-            root.write(PODMAN[0], podman_says(&[(2, name)]));
+            root.write(PODMAN[0], podman_list(&[(2, name)]));
             assert_ne!(root.name(&id(2), Some("podman")).as_deref(), Some(name));
         }
         root.write(&config(1), b"{\"Name\":\"/a\xff\"}");
@@ -447,9 +452,9 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_cut_off_or_too_deep_names_nothing() {
+    fn broken_json_names_nothing() {
         let root = Root::new();
-        let whole = docker_says("/web");
+        let whole = docker_config("/web");
         for end in 0..whole.len() {
             root.write(&config(1), &whole[..end]);
             assert_eq!(root.name_of_docker(), None, "{}", &whole[..end]);
@@ -466,7 +471,7 @@ mod tests {
     #[test]
     fn a_file_that_is_too_large_names_nothing() {
         let root = Root::new();
-        let start = docker_says("/web");
+        let start = docker_config("/web");
         let fill = |length: u64| {
             let blanks = " ".repeat(length as usize - start.len());
             root.write(&config(1), format!("{start}{blanks}"));
@@ -498,17 +503,20 @@ mod tests {
         let root = Root::new();
         let other = TempDir::new().unwrap();
         let outside = other.path().join("config.v2.json");
-        fs::write(&outside, docker_says("/outside")).unwrap();
+        fs::write(&outside, docker_config("/outside")).unwrap();
         let path = root.path(&config(1));
         let up = Path::new("../../../../../../../../../../..");
         let outside = outside.strip_prefix("/").unwrap();
         for target in [Path::new("/").join(outside), up.join(outside)] {
             symlink(&target, &path).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), docker_says("/outside").as_bytes());
+            assert_eq!(
+                fs::read(&path).unwrap(),
+                docker_config("/outside").as_bytes()
+            );
             assert_eq!(root.name_of_docker(), None);
             fs::remove_file(&path).unwrap();
         }
-        // The same for a directory.
+        // Links to a directory are not followed out of the root, either.
         let directory = path.parent().unwrap();
         fs::remove_dir(directory).unwrap();
         symlink(other.path(), directory).unwrap();
@@ -523,20 +531,20 @@ mod tests {
     fn magic_links_are_not_followed() {
         let root = Root::new();
         let secret = root.path("secret");
-        fs::write(&secret, docker_says("/secret")).unwrap();
+        fs::write(&secret, docker_config("/secret")).unwrap();
         let file = File::open(secret).unwrap();
         let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // A root in which `/proc` is the real one.
+        // This root has a real `/proc`, in which the link could be followed.
         let proc = open_path(Path::new("/proc")).unwrap();
         let path = magic.strip_prefix("/proc/").unwrap();
         let opened = open_below(&proc, path);
-        // ELOOP, or where the kernel lacks openat2, ENOTDIR.
+        // ELOOP, or ENOTDIR if the kernel lacks openat2.
         let error = opened.unwrap_err().raw_os_error();
         assert!(matches!(error, Some(40 | 20)), "{error:?}");
     }
 
     #[test]
-    fn a_container_is_looked_for_again_if_it_has_no_name() {
+    fn a_missing_name_is_searched_at_later_polls() {
         let root = Root::new();
         let mut names = Names::default();
         let container = [(&*id(1), Some("containerd"))];
@@ -561,16 +569,16 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_container_keeps_its_name_until_its_listeners_close() {
+    fn a_container_with_listeners_keeps_its_first_name() {
         let root = Root::new();
         let mut names = Names::default();
         let [first, second] = &[1, 2].map(id);
         let [first, second] = [first, second].map(|id| (&**id, Some("docker")));
-        root.write(&config(1), docker_says("/web"));
+        root.write(&config(1), docker_config("/web"));
         let found = poll(&mut names, &[first], || root.open());
         assert_eq!(found[0].as_deref(), Some("web"));
-        root.write(&config(1), docker_says("/renamed"));
-        root.write(&config(2), docker_says("/web"));
+        root.write(&config(1), docker_config("/renamed"));
+        root.write(&config(2), docker_config("/web"));
         let both = [second, first, second];
         let found = poll(&mut names, &both, || root.open());
         let web = Some("web".to_string());
