@@ -1,7 +1,7 @@
-//! Completions for bash. They need only bash. If bash-completion is loaded,
-//! they use it for the arguments of COMMAND.
+//! Completions for bash. They need only bash itself. If bash-completion is loaded, they use
+//! it to complete the arguments of COMMAND.
 
-use super::words::{commands, options_of, takers, takes_next_word};
+use super::words::{application_commands, commands, options_of, takes_next_word};
 use crate::cli::description::{COMMANDS, OptionSpec, ValueKind, options};
 
 const TEMPLATE: &str = r#"# bash completion for lntu
@@ -13,10 +13,10 @@ _lntu() {
     for ((index = 1; index < COMP_CWORD; index++)); do
         option=${COMP_WORDS[index]}
         if [[ $option == -- ]]; then
-            [[ ${command:-watch} == @(@TAKERS@) ]] && _lntu_application $((index + 1))
+            [[ ${command:-watch} == @(@APPLICATION_COMMANDS@) ]] && _lntu_application $((index + 1))
             return
         elif [[ $option =~ $takes_next_word ]]; then
-            # Readline makes three words of --option=value.
+            # Readline splits --option=value into three words.
             [[ ${COMP_WORDS[index + 1]} == = ]] && ((index++))
             ((++index >= COMP_CWORD)) && break
         elif [[ -z $command && $option == @(@COMMANDS@) ]]; then
@@ -44,7 +44,7 @@ _lntu() {
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 
-# Completes the application, whose name is the word of this number.
+# Completes the command line of the application. The word with this number is its name.
 _lntu_application() {
     if (($1 == COMP_CWORD)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$current")
@@ -55,7 +55,7 @@ _lntu_application() {
     fi
 }
 
-# Completes a path; without a completion under way, bash refuses compopt.
+# Completes a path. bash refuses compopt if no completion is in progress.
 _lntu_paths() {
     compopt -o filenames 2>/dev/null
     mapfile -t COMPREPLY < <(compgen "$1" -- "$current")
@@ -76,19 +76,19 @@ pub fn completions() -> String {
         let pattern = pattern(option);
         values += &format!("        {pattern})\n            {action}\n            ;;\n");
     }
-    let mut choices = String::new();
+    let mut cases = String::new();
     for command in &COMMANDS {
         let (name, words) = (command.name.text(), options_of(command).flat_map(spellings));
         let words = words.collect::<Vec<_>>().join(" ");
-        choices += &format!("            {name}) words='{words}' ;;\n");
+        cases += &format!("            {name}) words='{words}' ;;\n");
     }
     TEMPLATE
         .replace("@TAKES_NEXT_WORD@", &takes_next_word())
-        .replace("@TAKERS@", &takers("|"))
+        .replace("@APPLICATION_COMMANDS@", &application_commands("|"))
         .replace("@COMMANDS@", &commands("|"))
         .replace("@NAMES@", &commands(" "))
         .replace("@VALUES@", &values)
-        .replace("@OPTIONS@", &choices)
+        .replace("@OPTIONS@", &cases)
 }
 
 fn spellings(option: &OptionSpec) -> impl Iterator<Item = String> {
@@ -96,7 +96,8 @@ fn spellings(option: &OptionSpec) -> impl Iterator<Item = String> {
     short.into_iter().chain([format!("--{}", option.long)])
 }
 
-/// A pattern for an option whose value is the next word.
+/// A pattern of `case` for the words after which the value of this option follows in the
+/// next word.
 fn pattern(option: &OptionSpec) -> String {
     match option.short {
         Some(short) => format!("--{} | -{short} | -[!-]*{short}", option.long),

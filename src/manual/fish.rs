@@ -1,12 +1,12 @@
 //! Completions for fish.
 
-use super::words::{commands, takers, takes_next_word};
+use super::words::{application_commands, commands, takes_next_word};
 use crate::cli::description::{COMMANDS, ValueKind, options};
 
 const TEMPLATE: &str = r#"# fish completion for lntu
 
-# Prints what is being typed: "none" before a command or a PORT, then the
-# command, which is watch if it was not named, or "application" behind "--".
+# Prints what the words so far belong to: "none" before a command or a PORT, then the name
+# of the command, which is watch if none was named, or "application" after "--".
 function __lntu_where
     set -l words (commandline -opc)
     set -e words[1]
@@ -16,7 +16,7 @@ function __lntu_where
         if test $is_value = yes
             set is_value no
         else if test "$word" = --
-            contains -- $command none @TAKERS@
+            contains -- $command none @APPLICATION_COMMANDS@
             and echo application
             return
         else if string match -qr -- '@TAKES_NEXT_WORD@' $word
@@ -54,20 +54,20 @@ complete -c lntu -n '__lntu_is application' -a '(__lntu_application)'
 pub fn completions() -> String {
     let mut text = TEMPLATE
         .replace("@TAKES_NEXT_WORD@", &takes_next_word())
-        .replace("@TAKERS@", &takers(" "))
+        .replace("@APPLICATION_COMMANDS@", &application_commands(" "))
         .replace("@COMMANDS@", &commands(" "));
     for command in &COMMANDS {
         let (name, summary) = (command.name.text(), quoted(command.summary));
-        let place = "'__lntu_is none; and not __lntu_is_at_value'";
-        text += &format!("complete -c lntu -n {place} -a {name} -d {summary}\n");
+        let condition = "'__lntu_is none; and not __lntu_is_at_value'";
+        text += &format!("complete -c lntu -n {condition} -a {name} -d {summary}\n");
     }
     for option in options() {
-        // Without a command, lntu watches.
-        let mut places: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
-        if places.contains(&"watch") {
-            places.push("none");
+        // The command is watch if none was named.
+        let mut contexts: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
+        if contexts.contains(&"watch") {
+            contexts.push("none");
         }
-        text += &format!("complete -c lntu -n '__lntu_is {}'", places.join(" "));
+        text += &format!("complete -c lntu -n '__lntu_is {}'", contexts.join(" "));
         if let Some(short) = option.short {
             text += &format!(" -s {short}");
         }

@@ -1,4 +1,4 @@
-//! Prints the man page or the completions of a shell.
+//! The example `manual`: prints the man page, or the completions for a shell.
 
 use std::process::ExitCode;
 

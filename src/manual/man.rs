@@ -1,4 +1,4 @@
-//! The man page, in roff with the man(7) macros.
+//! Generates the man page in roff, with the macros of man(7).
 
 use crate::cli::description::{
     ABOUT, COMMANDS, CommandName, DETAILS, GROUPS, OptionSpec, PORT_EXAMPLES, PORT_FORM, options,
@@ -6,9 +6,9 @@ use crate::cli::description::{
 use crate::cli::port_meaning;
 use crate::exit_status::{self, EXIT_STATUSES};
 
-/// The manual, but for what the description of the command line says. It is roff with
-/// less to write: a line that starts with a dot is a request, the line after `.TP` is
-/// a term, `@NAME@` stands for what is made here, and all else is text as it is read.
+/// The man page without the parts that are generated. It is a simplified roff: a line that
+/// starts with a dot is a request, the line after `.TP` is a term, a line `@NAME@` is
+/// replaced by the generated part of this name, and every other line is plain text.
 const TEMPLATE: &str = include_str!("lntu.1.in");
 
 pub fn page() -> String {
@@ -32,17 +32,18 @@ pub fn page() -> String {
     page.0
 }
 
-/// Roff source, built line by line.
+/// The source of a page in roff, built line by line.
 struct Page(String);
 
 impl Page {
+    /// Adds a request of roff.
     fn request(&mut self, request: &str) {
         self.0 += request;
         self.0 += "\n";
     }
 
-    /// Adds a line of escaped text. A dot or a quote at its start would make it
-    /// a request, so that is escaped too.
+    /// Adds a line of escaped text. A dot or a quote at the start of the line is escaped,
+    /// too, because roff would treat the line as a request.
     fn line(&mut self, text: &str) {
         if text.starts_with(['.', '\'']) {
             self.0 += "\\&";
@@ -50,14 +51,14 @@ impl Page {
         self.request(text);
     }
 
-    /// Adds sentences. Each starts on a new line.
+    /// Adds text that is not escaped. Each sentence starts on a new line.
     fn prose(&mut self, text: &str) {
         for sentence in text.replace(". ", ".\n").lines() {
             self.line(&escaped(sentence));
         }
     }
 
-    /// Adds what the description of the command line says of this.
+    /// Adds the generated part with this name.
     fn part(&mut self, name: &str) {
         match name {
             "NAME" => self.line(&format!("lntu \\- {}", escaped(ABOUT))),
@@ -96,6 +97,7 @@ impl Page {
         }
     }
 
+    /// Adds all options, by group.
     fn options(&mut self) {
         for (group, details) in GROUPS.iter().zip(DETAILS) {
             self.request(&format!(".SS {}", escaped(group.title)));
@@ -111,6 +113,7 @@ impl Page {
         }
     }
 
+    /// Adds a sentence that lists the repeatable options with a value.
     fn repeatable(&mut self) {
         let repeatable =
             options().filter(|option| option.is_repeatable && option.value().is_some());
@@ -130,7 +133,7 @@ impl Page {
     }
 }
 
-/// Escapes text so that roff prints it unchanged and readers can copy it.
+/// Escapes text, so that roff prints the same ASCII characters and readers can copy them.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
@@ -151,8 +154,8 @@ fn bold(text: &str) -> String {
     format!("\\fB{}\\fR", escaped(text))
 }
 
-/// Formats a usage line. Words in capitals stand for something else, the rest
-/// is typed as it is.
+/// Formats a usage line. Words in capitals are placeholders and become italic. All other
+/// words are typed as they are and become bold.
 fn usage(text: &str) -> String {
     let is_capital = |character: char| character.is_ascii_uppercase();
     let mut marked = String::new();
@@ -175,7 +178,7 @@ fn usage(text: &str) -> String {
     marked
 }
 
-/// `-o, --output FILE`
+/// The term of an option, such as `-o, --output FILE`.
 fn spelling(option: &OptionSpec) -> String {
     let mut text = String::new();
     if let Some(short) = option.short {

@@ -1,10 +1,9 @@
-//! The man page and the completions, made from the description of the command line.
-//! The program uses none of this, so it does not carry it; the example `manual` prints
-//! it.
+//! Generates the man page and the completions from the description of the command line.
+//! The program does not use this module, so the linker leaves it out of the binary. The
+//! example `manual` prints the texts.
 //!
-//! - [`man`] is the man page: the template `lntu.1.in`, filled in.
-//! - [`bash`], [`fish`] and [`zsh`] are the completions, and [`words`] is what all of
-//!   them need.
+//! - [`man`] fills in the template `lntu.1.in`.
+//! - [`bash`], [`fish`] and [`zsh`] make the completions, from the lists in [`words`].
 
 mod bash;
 mod fish;
@@ -12,11 +11,12 @@ mod man;
 mod words;
 mod zsh;
 
-/// Makes one part.
-type Maker = fn() -> String;
+/// Generates the text of a part.
+type Generate = fn() -> String;
 
-/// All parts, each with its name.
-pub const PARTS: [(&str, Maker); 4] = [
+/// The parts that the example `manual` can print: the name of each, and the function that
+/// generates it.
+pub const PARTS: [(&str, Generate); 4] = [
     ("man", man::page),
     ("bash", bash::completions),
     ("zsh", zsh::completions),
@@ -25,6 +25,6 @@ pub const PARTS: [(&str, Maker); 4] = [
 
 /// The text of the part with this name, if there is one.
 pub fn part(name: &str) -> Option<String> {
-    let (_, make) = PARTS.iter().find(|(part, _)| *part == name)?;
-    Some(make())
+    let (_, generate) = PARTS.iter().find(|(part, _)| *part == name)?;
+    Some(generate())
 }

@@ -1,4 +1,4 @@
-//! What the completions of every shell need to know of the command line.
+//! Lists of commands and options for the completions of every shell.
 
 use crate::cli::description::{COMMANDS, CommandSpec, OptionSpec, options};
 
@@ -7,24 +7,25 @@ pub fn commands(separator: &str) -> String {
     COMMANDS.map(|command| command.name.text()).join(separator)
 }
 
-/// The commands that accept an application to run.
-pub fn takers(separator: &str) -> String {
-    let takers = COMMANDS.iter().filter(|c| c.takes_application());
-    let names: Vec<&str> = takers.map(|command| command.name.text()).collect();
+/// The names of the commands that can run an application, joined by `separator`.
+pub fn application_commands(separator: &str) -> String {
+    let commands = COMMANDS.iter().filter(|c| c.takes_application());
+    let names: Vec<&str> = commands.map(|command| command.name.text()).collect();
     names.join(separator)
 }
 
-/// The options of this command.
+/// The options that this command accepts.
 pub fn options_of(command: &CommandSpec) -> impl Iterator<Item = &'static OptionSpec> {
     let name = command.name;
     options().filter(move |option| option.commands.contains(&name))
 }
 
-/// A regular expression for the options whose value is the next word. The
-/// option stands alone, or is the last of several letters.
+/// A regular expression for a word after which the value of an option follows in the next
+/// word: a long option, a short option, or several letters of which the last is such an
+/// option.
 pub fn takes_next_word() -> String {
-    let valued = || options().filter(|option| option.value().is_some());
-    let letters = String::from_iter(valued().filter_map(|option| option.short));
-    let names: Vec<&str> = valued().map(|option| option.long).collect();
+    let with_value = || options().filter(|option| option.value().is_some());
+    let letters = String::from_iter(with_value().filter_map(|option| option.short));
+    let names: Vec<&str> = with_value().map(|option| option.long).collect();
     format!("^(-[^-{letters}]*[{letters}]|--({}))$", names.join("|"))
 }

@@ -1,6 +1,6 @@
 //! Completions for zsh.
 
-use super::words::{commands, options_of, takers, takes_next_word};
+use super::words::{application_commands, commands, options_of, takes_next_word};
 use crate::cli::description::{COMMANDS, CommandSpec, OptionSpec, ValueKind};
 
 const TEMPLATE: &str = r#"#compdef lntu
@@ -13,7 +13,7 @@ local -a options operands
 for ((index = 2; index < CURRENT; index++)); do
     word=${words[index]}
     if [[ $word == -- ]]; then
-        [[ ${command:-watch} == (@TAKERS@) ]] || return 1
+        [[ ${command:-watch} == (@APPLICATION_COMMANDS@) ]] || return 1
         shift $index words
         ((CURRENT -= index))
         _normal
@@ -42,11 +42,11 @@ _arguments -s -S $options $operands
 "#;
 
 pub fn completions() -> String {
-    let mut choices = String::new();
+    let mut cases = String::new();
     for command in &COMMANDS {
         let options: String = options_of(command).map(specs).collect();
         let name = command.name.text();
-        choices += &format!("    {name})\n        options=(\n{options}        )\n        ;;\n");
+        cases += &format!("    {name})\n        options=(\n{options}        )\n        ;;\n");
     }
     let explained = |command: &CommandSpec| {
         let summary = escaped(command.summary, &[':', '"']);
@@ -54,13 +54,13 @@ pub fn completions() -> String {
     };
     TEMPLATE
         .replace("@TAKES_NEXT_WORD@", &takes_next_word())
-        .replace("@TAKERS@", &takers("|"))
+        .replace("@APPLICATION_COMMANDS@", &application_commands("|"))
         .replace("@COMMANDS@", &commands("|"))
         .replace("@NAMES@", &COMMANDS.each_ref().map(explained).join(" "))
-        .replace("@OPTIONS@", &choices)
+        .replace("@OPTIONS@", &cases)
 }
 
-/// Describes an option to `_arguments`, one line per spelling.
+/// The lines that describe an option to `_arguments`, one for each spelling.
 fn specs(option: &OptionSpec) -> String {
     let help = escaped(option.help, &['[', ']', ':']);
     let value = match option.value() {
@@ -75,21 +75,22 @@ fn specs(option: &OptionSpec) -> String {
             format!(":{}:{action}", value.name)
         }
     };
-    // A short option's value may follow in the same word. A long option's value
-    // may follow after an equals sign. Both values may also be the next word.
-    let [letter, name] = match option.value() {
+    // In zsh, `+` after a short option means that its value may follow in the same word, and
+    // `=` after a long one, that it may follow an equals sign. Either may be the next word.
+    let [short_suffix, long_suffix] = match option.value() {
         None => ["", ""],
         Some(_) => ["+", "="],
     };
     let mut lines = String::new();
     if let Some(short) = option.short {
-        lines += &format!("            '*-{short}{letter}[{help}]{value}'\n");
+        lines += &format!("            '*-{short}{short_suffix}[{help}]{value}'\n");
     }
-    lines + &format!("            '*--{}{name}[{help}]{value}'\n", option.long)
+    let long = option.long;
+    lines + &format!("            '*--{long}{long_suffix}[{help}]{value}'\n")
 }
 
-/// Puts a backslash before each of these characters. The result is safe in
-/// single quotes.
+/// Puts a backslash before each `special` character, and escapes single quotes, so that the
+/// result can be put in single quotes.
 fn escaped(text: &str, special: &[char]) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
