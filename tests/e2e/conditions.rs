@@ -1,7 +1,7 @@
-//! Every command under every condition that a container may start it in: little
-//! memory, few descriptors, no `/proc` or part of one, signals that are ignored and
-//! blocked, standard streams that are closed. Each gives the right answer, or an error
-//! in one line. An application starts, and finds what it would find without lntu.
+//! Every command under the conditions that it may meet in a container: little memory, few
+//! descriptors, a missing or partial `/proc`, ignored and blocked signals, closed standard
+//! streams. Each command gives the right answer or an error in one line, and an application
+//! starts in the same state as without lntu.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// What is asked: a name, and the arguments.
+/// The commands that are run: a name, and the arguments.
 const QUESTIONS: [(&str, &[&str]); 6] = [
     ("list", &["list", "-H"]),
     ("list proc", &["list", "-H", "--source", "proc"]),
@@ -25,8 +25,8 @@ const QUESTIONS: [(&str, &[&str]); 6] = [
     ("wait", &["wait", "--timeout", "30s", "80"]),
 ];
 
-/// All names. The first four write to stdout, and the fifth starts an ss without which
-/// it fails.
+/// The names of all commands. The first four write to stdout. The fifth reads ss, and so fails
+/// if ss cannot start.
 const ALL: [&str; 8] = [
     "list",
     "list proc",
@@ -38,10 +38,11 @@ const ALL: [&str; 8] = [
     "wait",
 ];
 
-/// A condition: a shell script that ends with `exec "$@"`.
+/// A condition to run commands under.
 struct Condition {
+    /// A shell script that ends with `exec "$@"`.
     script: String,
-    /// What may be answered with an error.
+    /// The names of the commands that may print an error instead of the right answer.
     may_fail: &'static [&'static str],
     hides_stderr: bool,
 }
@@ -60,7 +61,7 @@ fn conditions() -> Vec<Condition> {
         format!("exec unshare -m sh -c \"{inner}\" sh \"$@\"")
     };
     let as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
-    let mut all = vec![
+    let mut conditions = vec![
         condition(mounted("umount -l /proc", ""), &["list proc"]),
         condition(
             mounted("mount -t proc -o subset=pid proc /proc", ""),
@@ -72,11 +73,11 @@ fn conditions() -> Vec<Condition> {
         ),
     ];
     // A container may forbid mounts.
-    all.retain(|condition| {
-        let tried = under(condition, &["true"]);
+    conditions.retain(|condition| {
+        let tried = run_under(condition, &["true"]);
         have("netns", (!tried.status.success()).then_some(tried.stderr))
     });
-    all.push(condition("exec \"$@\"", &[]));
+    conditions.push(condition("exec \"$@\"", &[]));
     for descriptors in 3..=12 {
         let may_fail = match descriptors {
             3 => &ALL[..],
@@ -84,7 +85,7 @@ fn conditions() -> Vec<Condition> {
             5..12 => &["wait ss"],
             _ => &[],
         };
-        all.push(condition(
+        conditions.push(condition(
             format!("ulimit -n {descriptors}; exec \"$@\""),
             may_fail,
         ));
@@ -97,7 +98,7 @@ fn conditions() -> Vec<Condition> {
             close(stdout, " >&-"),
             close(stderr, " 2>&-"),
         ];
-        all.push(Condition {
+        conditions.push(Condition {
             hides_stderr: stderr,
             ..condition(
                 format!("exec \"$@\"{first}{second}{third}"),
@@ -105,19 +106,20 @@ fn conditions() -> Vec<Condition> {
             )
         });
     }
-    // Of the others, two cannot be ignored and two belong to the C library.
+    // SIGKILL and SIGSTOP cannot be ignored. The C library reserves 32 and 33.
     let signals = (1..=64).filter(|number| ![9, 19, 32, 33].contains(number));
     for number in signals {
         let block = format!("--block-signal={number}");
         let both = format!("--ignore-signal={number} {block}");
         for options in [block, both] {
-            all.push(condition(format!("exec env {options} \"$@\""), &[]));
+            conditions.push(condition(format!("exec env {options} \"$@\""), &[]));
         }
     }
-    all
+    conditions
 }
 
-/// Where control groups with a limit of memory can be made, and the file of the limit.
+/// Finds the directory for control groups that can limit memory, and the name of the file with
+/// the limit. The error is the reason if there is none.
 fn parent_of_groups() -> Result<(&'static Path, &'static str), String> {
     let (first, second) = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup");
     let enabled = fs::read_to_string(format!("{second}/cgroup.subtree_control"));
@@ -130,18 +132,18 @@ fn parent_of_groups() -> Result<(&'static Path, &'static str), String> {
     };
     let made = TempDir::with_prefix_in("lntu-test-", found.0);
     let group = made.map_err(|error| format!("{}: {error}", found.0.display()))?;
-    // The files in it go with it.
+    // Not by TempDir, which would try to remove the kernel's files first.
     let _ = fs::remove_dir(group.keep());
     Ok(found)
 }
 
-/// Runs this command under the condition.
-fn under(condition: &Condition, command: &[&str]) -> Finished {
+/// Runs `command` under the condition.
+fn run_under(condition: &Condition, command: &[&str]) -> Finished {
     let mut shell = bounded_shell(&condition.script);
     run(shell.args(command).stdin(Stdio::null()))
 }
 
-/// A shell that runs this script, but not for ever.
+/// Returns a shell that runs this script, and is killed after a minute.
 fn bounded_shell(script: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-s", "KILL", "60", "sh", "-c", script, "sh"]);
@@ -152,24 +154,24 @@ fn is_message(line: &str) -> bool {
     line.starts_with("lntu: ") && line.len() > 20
 }
 
-/// Whether it ended with "could not tell", and with one line that says why.
+/// Returns whether lntu ended with status 2, a message of one line, and nothing on stdout.
 fn is_error(condition: &Condition, finished: &Finished) -> bool {
     let lines: Vec<&str> = finished.stderr.lines().collect();
-    let says = match lines[..] {
+    let has_message = match lines[..] {
         [line] => is_message(line),
         _ => lines.is_empty() && condition.hides_stderr,
     };
-    finished.status.code() == Some(2) && finished.stdout.is_empty() && says
+    finished.status.code() == Some(2) && finished.stdout.is_empty() && has_message
 }
 
-/// Asks everything, and panics at a wrong answer.
+/// Runs every command under the condition, and panics at a wrong answer.
 fn assert_answers(condition: &Condition, lntu: &str, listed: &str) {
     for (name, arguments) in QUESTIONS {
-        let finished = under(condition, &[&[lntu], arguments].concat());
+        let finished = run_under(condition, &[&[lntu], arguments].concat());
         let is_right = match name {
             "check no" => {
-                let says = finished.stderr.starts_with("lntu: 81/tcp: not listening");
-                finished.status.code() == Some(1) && (says || condition.hides_stderr)
+                let has_reason = finished.stderr.starts_with("lntu: 81/tcp: not listening");
+                finished.status.code() == Some(1) && (has_reason || condition.hides_stderr)
             }
             "check" | "wait" => finished.status.success(),
             _ => {
@@ -184,7 +186,7 @@ fn assert_answers(condition: &Condition, lntu: &str, listed: &str) {
             condition.script
         );
     }
-    // The watcher ends when nobody reads its lines any more.
+    // The watcher ends once head has exited.
     let watch = "script=$1; shift; sh -c \"$script\" sh \"$@\" 2>&1 | head -n 1";
     let mut shell = bounded_shell(watch);
     shell.args([&condition.script, lntu]);
@@ -201,9 +203,14 @@ fn assert_answers(condition: &Condition, lntu: &str, listed: &str) {
     );
 }
 
-/// What an application finds that is started like this: its exit status, the signals
-/// that it ignores and those that are blocked, its streams and other descriptors.
-fn found(condition: &Condition, lntu: &[&str], directory: &Path) -> Result<Vec<String>, Finished> {
+/// Starts applications under the condition, through the command `lntu` if it is not empty, and
+/// returns the state that they find: exit statuses, ignored and blocked signals, and open
+/// descriptors. If lntu prints an error instead, returns its output.
+fn start_state(
+    condition: &Condition,
+    lntu: &[&str],
+    directory: &Path,
+) -> Result<Vec<String>, Finished> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let report = directory.join(count.to_string());
@@ -214,28 +221,29 @@ fn found(condition: &Condition, lntu: &[&str], directory: &Path) -> Result<Vec<S
          done >{report}"
     );
     let applications: [&[&str]; 3] = [
-        // A shell blocks signals now and then.
+        // Not a shell, which blocks signals for moments.
         &["sed", "-n", &copy, "/proc/self/status"],
         &["sh", "-c", &open],
         &["sh", "-c", "exit 42"],
     ];
     let mut found = Vec::new();
     for application in applications {
-        let finished = under(condition, &[lntu, application].concat());
+        let finished = run_under(condition, &[lntu, application].concat());
         if !lntu.is_empty() && is_error(condition, &finished) {
             return Err(finished);
         }
         found.push(format!("{:?}", finished.status));
         let text = fs::read_to_string(report).unwrap_or_default();
         let _ = fs::remove_file(report);
-        // Of the first report, what becomes of signals; not how many are queued.
+        // From /proc/self/status, keep the fields about signals, but not the number of queued
+        // ones, which changes.
         let is_kept = |line: &&str| match line.split_once(":\t") {
             Some((name, _)) => ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"].contains(&name),
             None => true,
         };
         let lines = text.lines().filter(is_kept);
         found.extend(lines.map(|line| match line.split_once(":[") {
-            // Each run has pipes of its own.
+            // The number of a pipe differs in each run.
             Some((before, after)) => format!("{before} {}", after.split_once(']').unwrap().1),
             None => line.to_string(),
         }));
@@ -243,23 +251,25 @@ fn found(condition: &Condition, lntu: &[&str], directory: &Path) -> Result<Vec<S
     Ok(found)
 }
 
-fn assert_starts(condition: &Condition, lntu: &str, directory: &Path) {
-    let alone = found(condition, &[], directory).unwrap();
-    let beside = found(condition, &[lntu, "-qo/dev/null", "--"], directory);
+/// Panics if an application starts in another state with lntu than without.
+fn assert_starts_as_alone(condition: &Condition, lntu: &str, directory: &Path) {
+    let alone = start_state(condition, &[], directory).unwrap();
+    let beside = start_state(condition, &[lntu, "-qo/dev/null", "--"], directory);
     let script = &condition.script;
     assert_eq!(beside.unwrap(), alone, "{script}");
-    // Only ss is a child of the one that then becomes the application.
+    // A wait that reads ss has had a child before it becomes the application.
     for (name, source) in [("wait", "netlink"), ("wait ss", "ss")] {
         let wait = [lntu, "wait", "--source", source, "80", "--"];
-        match found(condition, &wait, directory) {
+        match start_state(condition, &wait, directory) {
             Ok(after) => assert_eq!(after, alone, "{script}: {name}"),
             Err(error) => assert!(condition.may_fail.contains(&name), "{script}: {error:?}"),
         }
     }
 }
 
-#[test]
-fn under_every_condition_the_answer_is_right_or_an_error_and_the_application_starts_as_alone() {
+/// Calls `assert` with every condition, the path of lntu, the list that lntu prints otherwise,
+/// and a directory for files. Four threads share the work.
+fn for_every_condition(assert: impl Fn(&Condition, &str, &str, &Path) + Sync) {
     if !have_root() || !have_ss() || !have_static() {
         return;
     }
@@ -283,8 +293,7 @@ fn under_every_condition_the_answer_is_right_or_an_error_and_the_application_sta
                 scope.spawn(|| {
                     while let Some(condition) = conditions.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        assert_answers(condition, lntu, &listed.stdout);
-                        assert_starts(condition, lntu, directory);
+                        assert(condition, lntu, &listed.stdout, directory);
                     }
                 });
             }
@@ -292,16 +301,24 @@ fn under_every_condition_the_answer_is_right_or_an_error_and_the_application_sta
     });
 }
 
-/// Memory that is enough for a static application. There is no ss, which needs more.
 #[test]
-fn in_little_memory_the_answer_is_right_or_an_error_and_the_application_starts() {
-    if !have_static() {
-        return;
-    }
-    let lntu = binaries().lntu.to_str().unwrap();
+fn every_condition_gives_the_right_answer_or_an_error() {
+    for_every_condition(|condition, lntu, listed, _| assert_answers(condition, lntu, listed));
+}
+
+#[test]
+fn under_every_condition_an_application_starts_as_alone() {
+    for_every_condition(|condition, lntu, _, directory| {
+        assert_starts_as_alone(condition, lntu, directory);
+    });
+}
+
+/// Limits of memory under which a static application can run. There is no ss in PATH, because
+/// ss needs more.
+fn little_memory() -> Vec<Condition> {
     let exec = "export PATH=/nonexistent; exec \"$@\"";
-    // Where there is no more address space, the kernel refuses memory. Below 768 KiB,
-    // there can be too little for the stack, and it kills.
+    // With this limit, the kernel refuses more address space. Below 768 KiB, it may have no room
+    // to grow the stack, and then kills the process.
     let mut conditions: Vec<Condition> = (768..=1536)
         .step_by(64)
         .map(|kibibytes| {
@@ -309,8 +326,8 @@ fn in_little_memory_the_answer_is_right_or_an_error_and_the_application_starts()
             condition(format!("ulimit -v {kibibytes}; {exec}"), may_fail)
         })
         .collect();
-    // A control group does not refuse: it kills. What is left of one run would count
-    // in the next, so each has a group of its own.
+    // A control group does not refuse memory, but kills the process. Each run has a new group,
+    // because memory of an earlier run would still count.
     let parent = parent_of_groups();
     if have("cgroup", parent.as_ref().err().cloned()) {
         let (parent, limit) = parent.unwrap();
@@ -324,17 +341,41 @@ fn in_little_memory_the_answer_is_right_or_an_error_and_the_application_starts()
         );
         conditions.push(condition(script, &[]));
     }
-    let application = [binaries().app.to_str().unwrap(), "exit", "42"];
+    conditions
+}
+
+#[test]
+fn little_memory_gives_the_right_answer_or_an_error() {
+    if !have_static() {
+        return;
+    }
+    let lntu = binaries().lntu.to_str().unwrap();
+    let conditions = little_memory();
     in_private_network(|| {
         let _tcp = bound(Type::STREAM, "127.0.0.1:80", |_| {});
         let _udp = bound(Type::DGRAM, "127.0.0.1:53", |_| {});
         let listed = run(Command::new(lntu).args(["list", "-H"]));
         assert_eq!(listed.lines().len(), 2);
-        let mut started = 0;
         for condition in &conditions {
             assert_answers(condition, lntu, &listed.stdout);
+        }
+    });
+}
+
+#[test]
+fn an_application_that_starts_in_little_memory_starts_with_lntu() {
+    if !have_static() {
+        return;
+    }
+    let lntu = binaries().lntu.to_str().unwrap();
+    let conditions = little_memory();
+    let application = [binaries().app.to_str().unwrap(), "exit", "42"];
+    in_private_network(|| {
+        let _tcp = bound(Type::STREAM, "127.0.0.1:80", |_| {});
+        let mut started = 0;
+        for condition in &conditions {
             let starts = |before: &[&str]| {
-                let finished = under(condition, &[before, &application].concat());
+                let finished = run_under(condition, &[before, &application].concat());
                 (finished.status.code() == Some(42))
                     .then_some(())
                     .ok_or(finished)
