@@ -1,4 +1,5 @@
-//! `lntu -- COMMAND`: what the application finds, and the watcher beside it.
+//! `lntu -- COMMAND`: the state in which the application starts, the watcher next to it, and
+//! where the watcher's lines go.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -10,22 +11,27 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// `lntu OPTIONS -- sh -c SCRIPT`. The watcher prints no lines.
-fn beside(options: &[&str], script: &str) -> Command {
+/// Returns `lntu OPTIONS -- sh -c SCRIPT`, ready to start. The watcher prints no lines.
+fn with_watcher(options: &[&str], script: &str) -> Command {
     let quiet = ["--changes-only", "-H", "--source", "proc", "-i", "20ms"];
     lntu(&[&quiet, options, &["--", "sh", "-c", script]].concat())
 }
 
 #[test]
-fn the_application_keeps_the_process_id_and_its_own_exit_status() {
-    let running = Running::start(&mut beside(&[], "echo $$; exit 42"));
+fn the_application_gets_the_process_id_of_lntu() {
+    let running = Running::start(&mut with_watcher(&[], "echo $$"));
     let pid = running.child.id();
-    let finished = running.finish();
-    assert_eq!((finished.code(), finished.stdout), (42, format!("{pid}\n")));
+    assert_eq!(running.finish().lines(), [pid.to_string()]);
+}
+
+#[test]
+fn the_exit_status_is_that_of_the_application() {
+    let finished = run(&mut with_watcher(&[], "exit 42"));
+    assert_eq!((finished.code(), &*finished.stdout), (42, ""));
     assert_eq!(finished.stderr, "");
 }
 
-/// An entrypoint started a helper, which ended before the application could wait for it.
+/// An entrypoint may start a helper that ends before the application waits for it.
 #[test]
 fn a_pending_sigchld_still_names_the_child() {
     if !have_program("services", "python3") {
@@ -58,7 +64,7 @@ os.execvp(sys.argv[1], sys.argv[1:] + ['python3', '-c', application])";
 }
 
 #[test]
-fn a_command_that_cannot_run_gives_the_exit_status_of_a_shell() {
+fn if_the_command_cannot_run_the_status_is_126_or_127() {
     let directory = TempDir::new().unwrap();
     let not_executable = directory.path().join("file");
     fs::write(&not_executable, "").unwrap();
@@ -81,7 +87,7 @@ fn a_command_that_cannot_run_gives_the_exit_status_of_a_shell() {
 }
 
 #[test]
-fn a_command_that_cannot_run_leaves_no_line_of_a_watcher() {
+fn if_the_command_cannot_run_the_watcher_prints_nothing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     for _ in 0..20 {
@@ -97,15 +103,24 @@ fn a_command_that_cannot_run_leaves_no_line_of_a_watcher() {
 }
 
 #[test]
-fn the_watcher_reports_beside_the_application_and_ends_with_it() {
+fn the_watcher_reports_events_while_the_application_runs() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let arguments = ["-H", "-i", "20ms", "--source", "proc", &port, "--", "cat"];
     let mut command = lntu(&arguments);
-    let mut running = Running::start(command.stdin(std::process::Stdio::piped()));
+    let mut running = Running::start(command.stdin(Stdio::piped()));
     assert!(running.next_line().contains("LISTEN"));
     drop(listener);
     assert!(running.next_line().contains("CLOSED"));
+    drop(running.child.stdin.take());
+    assert_eq!(running.finish().code(), 0);
+}
+
+#[test]
+fn the_watcher_ends_with_the_application() {
+    let mut command = with_watcher(&[], "echo started; cat");
+    let mut running = Running::start(command.stdin(Stdio::piped()));
+    assert_eq!(running.next_line(), "started");
     let watchers = watchers_of(running.child.id());
     assert_eq!(watchers.len(), 1);
     drop(running.child.stdin.take());
@@ -113,7 +128,8 @@ fn the_watcher_reports_beside_the_application_and_ends_with_it() {
     wait_for("the watcher's end", || is_gone(watchers[0]).then_some(()));
 }
 
-/// If the watcher held a copy of a pipe, the reader would never see its end.
+/// If the watcher had a copy of a pipe open, its reader would not see the end when the
+/// application closes it.
 #[test]
 fn the_watcher_holds_no_descriptor_of_the_application() {
     let directory = TempDir::new().unwrap();
@@ -124,7 +140,7 @@ fn the_watcher_holds_no_descriptor_of_the_application() {
     command.args(["-c", "exec 9</etc/passwd; exec \"$0\" \"$@\""]);
     command.arg(env!("CARGO_BIN_EXE_lntu")).args(options);
     command.args(["--source", "proc", "--", "sh", "-c", script]);
-    let running = Running::start(command.stdin(std::process::Stdio::piped()));
+    let running = Running::start(command.stdin(Stdio::piped()));
     let pid = running.child.id();
     wait_for("the first line", || {
         fs::read_to_string(&lines)
@@ -139,8 +155,7 @@ fn the_watcher_holds_no_descriptor_of_the_application() {
         .collect();
     let stderr = fs::read_link(format!("/proc/{pid}/fd/2")).unwrap();
     let mut expected = vec!["/", "/", stderr.to_str().unwrap(), lines.to_str().unwrap()];
-    // On some kernels a pidfd tells the watcher when the application ends.
-    // Leave it out.
+    // On some kernels, the watcher has a pidfd to learn when the application ends.
     let mut open: Vec<&str> = open.iter().map(String::as_str).collect();
     open.retain(|target| !target.contains("pidfd"));
     open.sort_unstable();
@@ -149,9 +164,9 @@ fn the_watcher_holds_no_descriptor_of_the_application() {
 }
 
 #[test]
-fn a_watcher_that_cannot_work_does_not_keep_the_application_from_starting() {
-    let mut command = beside(&["-o", "/no/such/directory/file"], "echo started; cat");
-    let mut running = Running::start(command.stdin(std::process::Stdio::piped()));
+fn the_application_starts_even_if_the_watcher_cannot() {
+    let mut command = with_watcher(&["-o", "/no/such/directory/file"], "echo started; cat");
+    let mut running = Running::start(command.stdin(Stdio::piped()));
     assert_eq!(
         running.next_error(),
         "lntu: /no/such/directory/file: No such file or directory (os error 2)"
@@ -165,7 +180,7 @@ fn a_watcher_that_cannot_work_does_not_keep_the_application_from_starting() {
 }
 
 #[test]
-fn output_goes_to_the_end_of_a_file() {
+fn output_is_appended_to_a_file() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let directory = TempDir::new().unwrap();
@@ -179,10 +194,9 @@ fn output_goes_to_the_end_of_a_file() {
     assert!(lines[1].contains(&port));
 }
 
-/// Readers come and go. Lines that nobody read are written again.
-/// A socket cannot be opened, so nothing is to be waited for.
+/// Unlike a FIFO without a reader, a socket can never be opened, so waiting would be in vain.
 #[test]
-fn a_socket_is_no_output() {
+fn a_socket_is_refused_as_output() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let _server = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -193,8 +207,9 @@ fn a_socket_is_no_output() {
     }
 }
 
+/// Readers come and go. Lines that nobody has read are written again.
 #[test]
-fn output_goes_to_a_fifo_once_someone_reads_it() {
+fn output_goes_to_a_fifo_whenever_someone_reads_it() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let first = listen("127.0.0.1");
@@ -233,8 +248,7 @@ fn output_goes_to_a_fifo_once_someone_reads_it() {
     assert_eq!(closed.matches("CLOSED").count(), 2);
 }
 
-/// The start is when the watcher first looks, not when someone first reads its
-/// lines.
+/// `--changes-only` counts from the first look, not from the first reader.
 #[test]
 fn a_reader_that_comes_late_still_gets_the_changes() {
     let directory = TempDir::new().unwrap();
@@ -260,7 +274,7 @@ fn a_reader_that_comes_late_still_gets_the_changes() {
 }
 
 #[test]
-fn a_list_for_a_fifo_says_that_it_waits_for_a_reader() {
+fn list_prints_that_it_waits_for_a_reader_of_a_fifo() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let listener = listen("127.0.0.1");
@@ -281,9 +295,9 @@ fn a_list_for_a_fifo_says_that_it_waits_for_a_reader() {
     assert_eq!(list.finish().lines(), [""; 0]);
 }
 
-/// A socket cannot be opened, but what a standard stream is can be written to.
+/// A socket cannot be opened, but a standard stream need not be.
 #[test]
-fn a_standard_stream_that_is_a_socket_is_an_output_by_every_name() {
+fn a_socket_as_standard_stream_is_an_output_by_every_name() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     for (fd, name) in [

@@ -1,5 +1,5 @@
-//! What one look may lack: rows that cannot be read, and rows that the kernel skips while
-//! others come and go. What was found counts, and what was not found is no "no".
+//! Incomplete reads: rows that cannot be parsed, and rows that the kernel skips while sockets
+//! come and go. Listeners that were found count. One that was not found may still exist.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -12,15 +12,16 @@ use crate::harness::*;
 
 const SS_HEADER: &str = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port";
 
-/// A port that an ss of [`changing_ss`] always lists, with 40 sockets.
+/// A port on which [`changing_ss`] always lists a socket.
 const CROWDED: &str = "127.3.0.1:5353/udp";
 
+/// The row of a listener on 127.0.0.1.
 fn row(port: u16) -> String {
     format!("   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000\n")
 }
 
-/// Tables that lack what they said about port 81, each damaged in another way. Ports 80
-/// and 82 are intact.
+/// Tables with listeners on ports 80 to 82, whose row of port 81 is damaged. Each comes with the
+/// name of its damage.
 fn damaged_tables() -> Vec<(&'static str, String)> {
     let header = "  sl  local_address rem_address   st tx_queue rx_queue\n";
     let nul = "\0".repeat(80);
@@ -39,27 +40,29 @@ fn damaged_tables() -> Vec<(&'static str, String)> {
     let mut tables: Vec<_> = damaged
         .map(|(name, damaged)| (name, format!("{header}{}{damaged}{}", row(80), row(82))))
         .into();
-    // The first line is the header, unless it is what is left of a row.
+    // The first line counts as the header, unless it looks like the rest of a row.
     let first = format!("{nul}{}{}{}", row(81), row(80), row(82));
     tables.push(("in place of the header", first));
     tables
 }
 
+/// Makes a directory that stands in for `/proc`, with this table of TCP.
 fn proc_with(tcp: &str) -> TempDir {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
-    put(&proc, tcp);
+    replace_table(&proc, tcp);
     proc
 }
 
-/// Replaces the table in one step.
-fn put(proc: &TempDir, tcp: &str) {
+/// Replaces the table of TCP in one step.
+fn replace_table(proc: &TempDir, tcp: &str) {
     let draft = proc.path().join("draft");
     fs::write(&draft, tcp).unwrap();
     fs::rename(draft, proc.path().join("net/tcp")).unwrap();
 }
 
-fn at(proc: &TempDir, arguments: &[&str]) -> Finished {
+/// Runs lntu with these arguments and `--proc`.
+fn run_with_proc(proc: &TempDir, arguments: &[&str]) -> Finished {
     let root = proc.path().to_str().unwrap();
     run(&mut lntu(&[arguments, &["--proc", root]].concat()))
 }
@@ -73,23 +76,31 @@ fn a_damaged_row_makes_a_no_unknown() {
             &["wait", "--timeout", "10ms", "81"],
             &["wait", "--closed", "--timeout", "10ms", "81"],
         ] {
-            let asked = at(&proc, arguments);
+            let asked = run_with_proc(&proc, arguments);
             let why = asked.error();
             let said =
                 why.starts_with("81/tcp: could not tell, because ") && why.contains("1 row cannot");
             assert!(said, "{damage}: {why}");
         }
-        // What the other rows say is certain.
-        assert_eq!(at(&proc, &["check", "80", "82"]).code(), 0, "{damage}");
+        // The other rows are intact, so their answers are certain.
         assert_eq!(
-            at(&proc, &["check", "--any", "80", "81"]).code(),
+            run_with_proc(&proc, &["check", "80", "82"]).code(),
             0,
             "{damage}"
         );
-        let closed = at(&proc, &["wait", "--closed", "--timeout", "10ms", "80"]);
+        assert_eq!(
+            run_with_proc(&proc, &["check", "--any", "80", "81"]).code(),
+            0,
+            "{damage}"
+        );
+        let closed = run_with_proc(&proc, &["wait", "--closed", "--timeout", "10ms", "80"]);
         assert_eq!(closed.code(), 1, "{damage}");
-        // No other table can hold this one.
-        assert_eq!(at(&proc, &["check", "81/udp"]).code(), 1, "{damage}");
+        // A UDP socket cannot be in the damaged table.
+        assert_eq!(
+            run_with_proc(&proc, &["check", "81/udp"]).code(),
+            1,
+            "{damage}"
+        );
     }
 }
 
@@ -97,7 +108,7 @@ fn a_damaged_row_makes_a_no_unknown() {
 fn a_list_with_a_damaged_row_is_partial() {
     for (damage, table) in damaged_tables() {
         let proc = proc_with(&table);
-        let listed = at(&proc, &["list", "-H"]);
+        let listed = run_with_proc(&proc, &["list", "-H"]);
         assert_eq!(
             (listed.code(), listed.stdout.lines().count()),
             (2, 2),
@@ -107,10 +118,10 @@ fn a_list_with_a_damaged_row_is_partial() {
         assert!(listed.stderr.starts_with(said), "{damage}: {listed:?}");
         assert_eq!(listed.stderr.lines().count(), 1, "{damage}");
         for arguments in [&["list", "-u"][..], &["list", "81/udp", "[::1]:81"]] {
-            let other = at(&proc, arguments);
+            let other = run_with_proc(&proc, arguments);
             assert_eq!((other.code(), other.stderr.as_str()), (0, ""), "{damage}");
         }
-        let verbose = at(&proc, &["list", "-v", "-u"]);
+        let verbose = run_with_proc(&proc, &["list", "-v", "-u"]);
         assert!(
             verbose.stderr.contains("1 row cannot be read"),
             "{damage}: {verbose:?}"
@@ -129,15 +140,15 @@ fn a_damaged_row_closes_nothing() {
         for _ in 0..3 {
             assert!(watcher.next_line().contains("LISTEN"), "{damage}");
         }
-        put(&proc, &table);
+        replace_table(&proc, &table);
         assert!(
             watcher.next_error().contains("1 row cannot be read"),
             "{damage}"
         );
-        // What opens is reported beside it.
-        put(&proc, &format!("{table}{}", row(83)));
+        // Events of other rows are still reported.
+        replace_table(&proc, &format!("{table}{}", row(83)));
         assert!(watcher.next_line().contains(":83"), "{damage}");
-        put(&proc, &row(83));
+        replace_table(&proc, &row(83));
         for port in [":80", ":81", ":82"] {
             let line = watcher.next_line();
             assert!(
@@ -148,10 +159,10 @@ fn a_damaged_row_closes_nothing() {
     }
 }
 
-/// An ss that lists 40 sockets of [`CROWDED`], and with each run another one. It counts its
-/// runs in the file `runs`. `changes` is a condition of the shell on the number `$n` of the
-/// run: only where it is true, another socket is listed.
-fn changing_ss(rows: u16, changes: &str) -> TempDir {
+/// Makes an ss that lists `rows` UDP sockets, and in some runs one more, which is another in each
+/// run. `lists_more` is a shell command that succeeds in those runs; `$n` is the number of the
+/// run. The file `runs` gets one byte per run.
+fn changing_ss(rows: u16, lists_more: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
     let runs = runs.display();
@@ -160,18 +171,20 @@ fn changing_ss(rows: u16, changes: &str) -> TempDir {
         .collect();
     let script = format!(
         "echo >>{runs}; n=$(wc -l <{runs})\necho '{SS_HEADER}'\necho '{}'\n\
-         if {changes}; then echo \"udp UNCONN 0 0 127.4.0.$n:5353 0.0.0.0:*\"; fi",
+         if {lists_more}; then echo \"udp UNCONN 0 0 127.4.0.$n:5353 0.0.0.0:*\"; fi",
         rows.trim_end()
     );
     write_program(&directory.path().join("ss"), &script);
     directory
 }
 
+/// How often the ss in this directory has run.
 fn runs_of(directory: &Path) -> usize {
     fs::read(directory.join("runs")).unwrap_or_default().len()
 }
 
-fn by_ss(directory: &TempDir, arguments: &[&str]) -> Finished {
+/// Runs lntu with these arguments and the ss in this directory as its source.
+fn run_with_ss(directory: &TempDir, arguments: &[&str]) -> Finished {
     let arguments = [arguments, &["--source", "ss"]].concat();
     run(lntu(&arguments).env("PATH", path_with(directory.path())))
 }
@@ -179,7 +192,7 @@ fn by_ss(directory: &TempDir, arguments: &[&str]) -> Finished {
 #[test]
 fn a_list_that_keeps_changing_is_partial() {
     let directory = changing_ss(40, "true");
-    let listed = by_ss(&directory, &["list", "-H"]);
+    let listed = run_with_ss(&directory, &["list", "-H"]);
     let said = "lntu: listeners may be missing: the list of udp changed during every read\n";
     assert_eq!((listed.code(), listed.stderr.as_str()), (2, said));
     assert_eq!(
@@ -192,10 +205,10 @@ fn a_list_that_keeps_changing_is_partial() {
 #[test]
 fn a_no_from_a_list_that_keeps_changing_is_unknown() {
     let directory = changing_ss(40, "true");
-    assert_eq!(by_ss(&directory, &["check", CROWDED]).code(), 0);
+    assert_eq!(run_with_ss(&directory, &["check", CROWDED]).code(), 0);
     let said =
         "127.5.0.1:5353/udp: could not tell, because the list of udp changed during every read";
-    let asked = by_ss(&directory, &["check", "127.5.0.1:5353/udp"]);
+    let asked = run_with_ss(&directory, &["check", "127.5.0.1:5353/udp"]);
     assert_eq!(asked.error(), said);
     let closed = [
         "wait",
@@ -204,38 +217,39 @@ fn a_no_from_a_list_that_keeps_changing_is_unknown() {
         "10ms",
         "127.5.0.1:5353/udp",
     ];
-    assert_eq!(by_ss(&directory, &closed).error(), said);
-    // The table of this one does not change.
-    assert_eq!(by_ss(&directory, &["check", "81"]).code(), 1);
+    assert_eq!(run_with_ss(&directory, &closed).error(), said);
+    // The list of TCP does not change.
+    assert_eq!(run_with_ss(&directory, &["check", "81"]).code(), 1);
 }
 
 #[test]
-fn what_the_first_reads_skipped_is_found() {
+fn a_row_that_the_first_reads_skip_is_found() {
     let directory = changing_ss(40, "[ $n = 3 ]");
-    let listed = by_ss(&directory, &["list", "-H", "127.4.0.3:5353/udp"]);
+    let listed = run_with_ss(&directory, &["list", "-H", "127.4.0.3:5353/udp"]);
     assert_eq!(listed.lines().len(), 1);
 }
 
 #[test]
 fn a_short_list_is_read_once() {
     let directory = changing_ss(20, "true");
-    assert_eq!(by_ss(&directory, &["list", "-H"]).lines().len(), 21);
+    assert_eq!(run_with_ss(&directory, &["list", "-H"]).lines().len(), 21);
     assert_eq!(runs_of(directory.path()), 1);
 }
 
 #[test]
-fn a_port_closes_though_the_list_keeps_changing() {
+fn a_port_closes_even_if_the_list_keeps_changing() {
     let directory = changing_ss(40, "true");
     let mut command = lntu(&["-H", "-i", "10ms", "--source", "ss", "127.4.0.1:5353/udp"]);
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
-    // The first run had it, and no other.
+    // Only the first run lists this socket.
     assert!(watcher.next_line().contains("127.4.0.1:5353"));
     assert!(watcher.next_line().contains("CLOSED"));
 }
 
-/// Two hundred rows take 25 KB. Otherwise the first datagram has 4 KiB.
+/// Only the rows of one datagram are from one moment, so lntu offers the kernel a large buffer.
+/// 200 rows take 25 KB. With a smaller buffer, the first datagram would hold 4 KiB.
 #[test]
-fn netlink_lists_two_hundred_sockets_at_one_go() {
+fn netlink_lists_200_sockets_in_one_datagram() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -256,8 +270,9 @@ fn netlink_lists_two_hundred_sockets_at_one_go() {
     });
 }
 
-/// Runs lntu where the shell command `mount` has changed `/proc`, without ss.
-fn with_proc(mount: &str, arguments: &[&str]) -> Finished {
+/// Runs lntu without ss, in a mount namespace in which the shell command `mount` has changed
+/// `/proc`.
+fn run_after_mount(mount: &str, arguments: &[&str]) -> Finished {
     let script = format!("{mount} && exec env PATH={NO_SS} \"$0\" \"$@\"");
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_lntu")]);
@@ -265,13 +280,16 @@ fn with_proc(mount: &str, arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn the_tables_are_found_in_a_proc_of_processes_only() {
+fn tables_are_found_in_a_proc_with_only_processes() {
     let directory = TempDir::new().unwrap();
-    let place = directory.path().display();
-    let mount = format!("mount -t proc -o subset=pid proc {place} && mount --bind {place} /proc");
+    let path = directory.path().display();
+    let mount = format!("mount -t proc -o subset=pid proc {path} && mount --bind {path} /proc");
+    if !have_mounts() {
+        return;
+    }
     in_private_network(|| {
-        let works = with_proc(&mount, &["-V"]);
-        let missing = (!works.status.success()).then(|| format!("subset=pid: {works:?}"));
+        let tried = run_after_mount(&mount, &["-V"]);
+        let missing = (!tried.status.success()).then(|| format!("subset=pid: {tried:?}"));
         if !have("netns", missing) {
             return;
         }
@@ -282,7 +300,7 @@ fn the_tables_are_found_in_a_proc_of_processes_only() {
             &["check", "--source", "proc", "80"],
             &["check", "80"],
         ] {
-            let asked = with_proc(&mount, arguments);
+            let asked = run_after_mount(&mount, arguments);
             let lines = usize::from(arguments[0] == "list");
             assert_eq!(asked.lines().len(), lines, "{arguments:?}");
         }
