@@ -62,7 +62,7 @@ const IN_NO_HEADER: [&str; 3] = [
 ];
 
 /// The program's own numbers start with one of these words.
-const OWN: [&str; 34] = [
+const OWN: [&str; 35] = [
     "ANY",
     "BOTH",
     "BUDGET",
@@ -96,6 +96,7 @@ const OWN: [&str; 34] = [
     "SIZE",
     "STATE",
     "STEADY",
+    "UNKNOWN",
     "WIDTH",
 ];
 
