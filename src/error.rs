@@ -175,7 +175,7 @@ impl UsageError {
     }
 
     /// The same error with `hint` appended to the reason.
-    pub fn with(mut self, hint: &str) -> UsageError {
+    pub fn with_hint(mut self, hint: &str) -> UsageError {
         self.reason.push_str(hint);
         self
     }

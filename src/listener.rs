@@ -116,12 +116,13 @@ pub struct Endpoint {
     pub address: IpAddr,
 }
 
-/// What makes two sockets the same listener, whichever source they came from: the network
-/// namespace ([`Namespace::id`], or 0 if only one namespace is read), the protocol, and the
-/// port, family and address. Listeners are printed in this order.
+/// The identity of a listener: its network namespace ([`Namespace::id`], or 0 if only one
+/// namespace is read), protocol, port, family and address. Sockets with the same identity are
+/// the same listener, whichever source they came from. Listeners are printed in this order.
 pub type Identity = (u64, Protocol, Endpoint);
 
-/// What makes two sockets the same for `--by-port`: an identity without family and address.
+/// An identity without family and address. `--by-port` treats all listeners with the same one as
+/// one listener.
 pub type PortIdentity = (u64, Protocol, u16);
 
 /// A TCP socket in LISTEN or a UDP socket that is bound and not connected.
@@ -262,7 +263,7 @@ pub struct Cgroup {
     pub container: Option<Container>,
 }
 
-/// What is in a control group, so that the group is shown for a listener.
+/// The member of a control group that connects the group with a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupMember {
     /// The socket: the process that created it was in the group.

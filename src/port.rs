@@ -265,15 +265,15 @@ pub enum Effect {
 /// Whether a listener accepts what is sent to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
-    /// It accepts it.
+    /// The listener accepts it.
     Yes,
-    /// It does not accept it.
+    /// The listener does not accept it.
     No,
-    /// It accepts it unless it is IPv6-only. It listens on `::`, and its source does not report
-    /// whether it is.
+    /// The listener accepts it unless it is IPv6-only. It is on `::`, and its source does not
+    /// report that property.
     IfNotV6Only,
-    /// It accepts it if the address belongs to the interface that it is bound to. The kernel does
-    /// not answer whether that is so.
+    /// The listener is bound to an interface, and accepts it if the address belongs to that
+    /// interface. The kernel does not answer whether it does.
     IfOnInterface,
 }
 

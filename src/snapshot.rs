@@ -46,7 +46,7 @@ impl Snapshot {
     /// Clears the snapshot, and fills it with the listeners that `read` appends to the vector.
     ///
     /// # Errors
-    /// Those of `read`. The snapshot is then empty.
+    /// The errors of `read`. The snapshot is then empty.
     pub fn refill<T, E>(
         &mut self,
         read: impl FnOnce(&mut Vec<Listener>) -> Result<T, E>,
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_different_identity_is_a_change() {
+    fn changes_outside_the_identity_are_not_reported() {
         let before = listener(80, "0.0.0.0", 1);
         let after = Listener {
             recv_q: 9,
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn merging_keeps_the_reported_listener_while_it_exists() {
+    fn merging_keeps_the_reported_listener_if_it_exists() {
         assert_eq!(merged(&[LOOPBACK], &[LOOPBACK, V4, V6]), [LOOPBACK]);
         assert_eq!(merged(&[LOOPBACK], &[V4, V6]), [V4]);
         assert_eq!(merged(&[LOOPBACK], &["::1", "10.9.9.1"]), ["10.9.9.1"]);

@@ -102,9 +102,10 @@ impl Parser<'_> {
             (_, unknown) => {
                 let error = refused(unknown.unexpected());
                 Err(match (is_digit, self.typed.command) {
-                    (true, Some(CommandName::Wait)) => error
-                        .with("; PORT must be a separate argument (for a timeout, --timeout D)"),
-                    (true, _) => error.with("; PORT must be a separate argument"),
+                    (true, Some(CommandName::Wait)) => error.with_hint(
+                        "; PORT must be a separate argument (for a timeout, --timeout D)",
+                    ),
+                    (true, _) => error.with_hint("; PORT must be a separate argument"),
                     (false, _) => error,
                 })
             }
@@ -216,7 +217,7 @@ impl Parser<'_> {
                 first.is_some_and(|byte| byte.is_ascii_alphabetic() || b"./".contains(byte));
             let command = typed.command.unwrap_or_default();
             match is_word && !typed.ports.is_empty() && command.takes_application() {
-                true => error.with("; write -- before COMMAND"),
+                true => error.with_hint("; write -- before COMMAND"),
                 false => error,
             }
         })?;

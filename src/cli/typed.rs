@@ -250,7 +250,7 @@ impl Typed {
         Err(match instead {
             "" => error,
             _ if !name.takes_ports() => error,
-            _ => error.with("; ").with(instead),
+            _ => error.with_hint("; ").with_hint(instead),
         })
     }
 
@@ -421,7 +421,7 @@ fn required_ports(
         .map_err(|error| {
             let error = refused("PORT", &text, &error);
             match name {
-                CommandName::Wait => error.with(" or --closed (none must be listening)"),
+                CommandName::Wait => error.with_hint(" or --closed (none must be listening)"),
                 _ => error,
             }
         })

@@ -14,7 +14,7 @@ use super::calls::*;
 /// wait for a writer of a FIFO. It can open a socket, too, which open(2) otherwise refuses.
 ///
 /// # Errors
-/// Those of open(2).
+/// The errors of open(2).
 pub(crate) fn open_path(path: &Path) -> io::Result<File> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path ends with a zero, and nothing else owns the descriptor.
@@ -31,7 +31,7 @@ pub(crate) fn open_path(path: &Path) -> io::Result<File> {
 /// followed, and before Linux 5.6 no links are. A FIFO does not block.
 ///
 /// # Errors
-/// Those of openat2(2).
+/// The errors of openat2(2).
 pub(crate) fn open_below(root: &File, path: &str) -> io::Result<File> {
     let flags = O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     let how = OpenHow {

@@ -23,7 +23,7 @@ pub fn has_privileges_of_another() -> bool {
 /// missing.
 ///
 /// # Errors
-/// Those of prctl(2), capget(2) and capset(2). If only prctl(2) fails, the capabilities of
+/// The errors of prctl(2), capget(2) and capset(2). If only prctl(2) fails, the capabilities of
 /// this process are given up nevertheless.
 pub fn give_up_privileges() -> io::Result<()> {
     let [yes, no]: [c_ulong; 2] = [1, 0];

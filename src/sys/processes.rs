@@ -90,7 +90,7 @@ impl Child {
     /// SIGPIPE at its default. `streams` are its stdin, stdout and stderr.
     ///
     /// # Errors
-    /// Those of fork(2), socketpair(2), setsid(2), dup2(2) and execve(2).
+    /// The errors of fork(2), socketpair(2), setsid(2), dup2(2) and execve(2).
     pub(crate) fn spawn(
         program: &OsStr,
         argument: &str,
@@ -144,7 +144,7 @@ impl Child {
     /// The exit status, if the program has exited.
     ///
     /// # Errors
-    /// Those of waitpid(2).
+    /// The errors of waitpid(2).
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.wait_with(WNOHANG)
     }
@@ -172,9 +172,9 @@ impl Drop for Child {
 /// Whether a forked child can write to the stdout of its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildStdout {
-    /// It shares stdout with its parent.
+    /// The child shares stdout with its parent.
     Shared,
-    /// Its stdout is closed.
+    /// The stdout of the child is closed.
     Closed,
 }
 
@@ -221,7 +221,7 @@ impl Parent {
 /// from another thread. And it is not sent if the parent has given up its privileges.
 ///
 /// # Errors
-/// Those of fork(2) and socketpair(2), and an error if the child could not be set up.
+/// The errors of fork(2) and socketpair(2), and an error if the child could not be set up.
 pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
     let id = std::process::id();
     let (mut ours, mut theirs) = UnixStream::pair()?;

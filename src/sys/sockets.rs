@@ -19,7 +19,7 @@ use super::calls::*;
 /// namespace and have CAP_NET_ADMIN over it.
 ///
 /// # Errors
-/// Those of socket(2) and connect(2).
+/// The errors of socket(2) and connect(2).
 pub(crate) fn netlink_socket(protocol: c_int) -> io::Result<File> {
     let kind = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
     // SAFETY: the call accepts any three integers. Nothing else owns the descriptor that it
@@ -43,7 +43,7 @@ pub(crate) fn netlink_socket(protocol: c_int) -> io::Result<File> {
 /// port id and then connects it, and a datagram may arrive in between.
 ///
 /// # Errors
-/// Those of recvfrom(2).
+/// The errors of recvfrom(2).
 pub(crate) fn receive_from_kernel(socket: &File, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let (mut sender, mut size) = (NetlinkAddress::KERNEL, NetlinkAddress::SIZE);
     let (fd, length) = (socket.as_raw_fd(), buffer.len());
@@ -79,7 +79,7 @@ pub(crate) fn namespace_cookie(socket: &File) -> Option<u64> {
 /// to. Sockets that are already open stay in their namespaces.
 ///
 /// # Errors
-/// Those of setns(2).
+/// The errors of setns(2).
 pub(crate) fn enter_network_namespace(file: &File) -> io::Result<()> {
     // SAFETY: the call accepts any two integers.
     match unsafe { setns(file.as_raw_fd(), CLONE_NEWNET) } {

@@ -48,7 +48,7 @@ const SAVED_SIGNALS: [c_int; 5] = [SIGPIPE, SIGXFSZ, SIGCHLD, SIGINT, SIGTERM];
 /// `siginfo_t`, which begins with the number of the signal.
 type SignalInfo = [AtomicU64; 16];
 
-/// Those of [`SAVED_SIGNALS`] that were blocked and pending when the program was started.
+/// The [`SAVED_SIGNALS`] that were blocked and pending when the program was started.
 /// The others are all zeros.
 static PENDING: [SignalInfo; SAVED_SIGNALS.len()] =
     [const { [const { AtomicU64::new(0) }; 16] }; SAVED_SIGNALS.len()];

@@ -63,7 +63,7 @@ impl Client {
     /// after this process has moved to another one.
     ///
     /// # Errors
-    /// Those of opening a netlink socket.
+    /// An error if the netlink socket cannot be opened.
     pub fn open(&mut self) -> io::Result<()> {
         self.opened().map(|_| ())
     }
@@ -88,7 +88,7 @@ impl Client {
     /// Opens the socket and asks for buffers of these sizes in bytes.
     ///
     /// # Errors
-    /// Those of [`Client::open`].
+    /// The errors of [`Client::open`].
     pub fn open_with_buffers(&mut self, send: i32, receive: i32) -> io::Result<()> {
         sys::set_buffers(&self.opened()?.file, send, receive);
         Ok(())

@@ -98,7 +98,7 @@ pub enum Amount {
     Dump,
 }
 
-/// What the messages of an answer must have in common.
+/// The type and sequence number that the messages of an answer must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
     /// The type of the messages that have a payload.

@@ -12,7 +12,7 @@ use crate::sys::{O_NOCTTY, O_NONBLOCK, open_below};
 /// `/proc` are: a FIFO may block forever, and a device may have no end.
 ///
 /// # Errors
-/// Those of open(2), and an error if the file is not a regular file or a directory. Reading a
+/// The errors of open(2), and an error if the file is not a regular file or a directory. Reading a
 /// directory fails.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
@@ -37,7 +37,7 @@ fn regular(file: File) -> io::Result<File> {
 /// The contents of `path`.
 ///
 /// # Errors
-/// Those of [`open`] and read(2), and an error if there are more than `most` bytes.
+/// The errors of [`open`] and read(2), and an error if there are more than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_all(open(path)?, most)
 }
@@ -46,7 +46,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// of `/proc` are not followed.
 ///
 /// # Errors
-/// Those of [`read`].
+/// The errors of [`read`].
 pub fn read_below(root: &File, path: &str, most: u64) -> io::Result<Vec<u8>> {
     read_all(regular(open_below(root, path)?)?, most)
 }
@@ -66,7 +66,7 @@ pub(super) const MOST_BYTES: u64 = 16 << 20;
 /// The contents of `path` as text.
 ///
 /// # Errors
-/// Those of [`read`], and an error if the contents are not UTF-8.
+/// The errors of [`read`], and an error if the contents are not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let text = String::from_utf8(read(path, MOST_BYTES)?);
     text.map_err(|_| ErrorKind::InvalidData.into())
@@ -76,7 +76,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 /// `stat`, and for `cgroup`, of which the first lines are enough.
 ///
 /// # Errors
-/// Those of [`open`] and read(2).
+/// The errors of [`open`] and read(2).
 pub fn read_some(path: &Path) -> io::Result<Vec<u8>> {
     read_start(open(path)?, 4096)
 }
@@ -84,7 +84,7 @@ pub fn read_some(path: &Path) -> io::Result<Vec<u8>> {
 /// The contents of `path`, which may be a file of any kind. Like ss, this reads pipes, too.
 ///
 /// # Errors
-/// Those of open(2) and read(2).
+/// The errors of open(2) and read(2).
 pub fn read_any(path: &Path) -> io::Result<Vec<u8>> {
     read_start(File::open(path)?, u64::MAX)
 }

@@ -106,7 +106,7 @@ pub fn for_each_descriptor(
     directory: &Path,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    list_descriptors(Access::as_this_user(directory), each)
+    list_descriptors(Access::for_this_user(directory), each)
 }
 
 /// Like [`for_each_descriptor`], but if that is refused and this process is root, reads as
@@ -118,7 +118,7 @@ pub fn for_each_descriptor_as_owner(
     directory: &Path,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    list_descriptors(Access::as_owner(directory), each)
+    list_descriptors(Access::for_owner(directory), each)
 }
 
 fn list_descriptors(
@@ -139,7 +139,7 @@ fn list_descriptors(
 /// # Errors
 /// If it cannot be read.
 pub fn network_namespace_link(directory: &Path) -> io::Result<PathBuf> {
-    Access::as_owner(directory).read(|| fs::read_link(directory.join("ns/net")))
+    Access::for_owner(directory).read(|| fs::read_link(directory.join("ns/net")))
 }
 
 /// Reads the files of one process or thread, if need be as its user.
@@ -151,7 +151,7 @@ struct Access<'a> {
 }
 
 impl Access<'_> {
-    fn as_this_user(directory: &Path) -> Access<'_> {
+    fn for_this_user(directory: &Path) -> Access<'_> {
         Access {
             directory,
             may_become_owner: false,
@@ -159,10 +159,10 @@ impl Access<'_> {
         }
     }
 
-    fn as_owner(directory: &Path) -> Access<'_> {
+    fn for_owner(directory: &Path) -> Access<'_> {
         Access {
             may_become_owner: true,
-            ..Access::as_this_user(directory)
+            ..Access::for_this_user(directory)
         }
     }
 
@@ -211,7 +211,7 @@ pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
 /// [`for_each_descriptor_as_owner`]. False if it cannot be read.
 pub fn holds_socket(directory: &Path, fd: u32, inode: u64) -> bool {
     let path = directory.join("fd").join(fd.to_string());
-    let link = Access::as_owner(directory).read(|| fs::read_link(&path));
+    let link = Access::for_owner(directory).read(|| fs::read_link(&path));
     link.is_ok_and(|link| inode_of_link(&link, "socket") == Some(inode))
 }
 
@@ -235,7 +235,7 @@ pub fn name_in_comm(directory: &Path) -> io::Result<Vec<u8>> {
 /// first `)` of `PID (NAME) S ...`. If the name contains a `)`, it is cut there.
 ///
 /// # Errors
-/// Those of [`name_in_comm`].
+/// The errors of [`name_in_comm`].
 pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
     let stat = read_some(&directory.join("stat"))?;
     let mut parts = stat.splitn(2, |byte| *byte == b'(');

@@ -164,7 +164,7 @@ impl<R: Read> Lines<'_, R> {
     /// skipped, and counted by [`Lines::overlong`].
     ///
     /// # Errors
-    /// Those of the reader. An interrupted read is retried, but not without limit.
+    /// The errors of the reader. An interrupted read is retried, but not without limit.
     // This cannot be an `Iterator`, because the line borrows the buffer until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
