@@ -36,6 +36,15 @@ pub enum First {
     Netlink,
 }
 
+/// What happens if the first source fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The poll fails.
+    Fail,
+    /// The next source is asked.
+    AskNext,
+}
+
 /// The sources for one network namespace.
 #[derive(Debug)]
 pub struct Sources {
@@ -45,8 +54,7 @@ pub struct Sources {
     /// be asked.
     refusal: Option<NetlinkError>,
     proc_net: ProcNet,
-    /// Whether another source may answer at each poll where the first one fails.
-    falls_back: bool,
+    on_failure: OnFailure,
     /// The tables whose listing took several reads or datagrams the last time.
     split: Tables,
     details: Details,
@@ -60,26 +68,22 @@ impl First {
 }
 
 impl Sources {
-    /// Sources of which `first` is the only one, unless [`Sources::falling_back`] is called.
-    /// `place` is the directory whose `net` has the tables of the namespace. Tables for which
-    /// `is_wanted` is false are left out.
-    pub fn new(first: First, place: &Path, is_wanted: impl Fn(SocketTable) -> bool) -> Sources {
+    /// Sources that ask `first` at each poll. `place` is the directory whose `net` has the
+    /// tables of the namespace. Tables for which `is_wanted` is false are left out.
+    pub fn new(
+        first: First,
+        place: &Path,
+        on_failure: OnFailure,
+        is_wanted: impl Fn(SocketTable) -> bool,
+    ) -> Sources {
         Sources {
             first,
             netlink: Netlink::new(&is_wanted),
             refusal: None,
             proc_net: ProcNet::new(place, is_wanted),
-            falls_back: false,
+            on_failure,
             split: Tables::default(),
             details: Details::default(),
-        }
-    }
-
-    /// Asks the next source at each poll where the first one fails.
-    pub fn falling_back(self) -> Sources {
-        Sources {
-            falls_back: true,
-            ..self
         }
     }
 
@@ -159,11 +163,12 @@ impl Sources {
             ss: Some(failure),
             ..Failures::default()
         };
-        if !self.falls_back && !is_unconfirmed {
+        if self.on_failure == OnFailure::Fail && !is_unconfirmed {
             return Err(SourceError::Failed(failures));
         }
         let answered_by = self.read_netlink(failures, known, snapshot)?;
-        if is_unconfirmed && !self.falls_back && !snapshot.listeners().is_empty() {
+        if is_unconfirmed && self.on_failure == OnFailure::Fail && !snapshot.listeners().is_empty()
+        {
             snapshot.clear();
             return Err(SourceError::SsContradicted);
         }
@@ -179,7 +184,8 @@ impl Sources {
         known: Option<&Snapshot>,
         snapshot: &mut Snapshot,
     ) -> Result<AnsweredBy, SourceError> {
-        let is_only_source = matches!(self.first, First::Netlink) && !self.falls_back;
+        let is_only_source =
+            matches!(self.first, First::Netlink) && self.on_failure == OnFailure::Fail;
         let error = match self.refusal.take() {
             Some(refusal) => refusal,
             None => {

@@ -43,8 +43,7 @@ pub fn name_some(proc_root: &Path, snapshot: &mut Snapshot) {
 #[derive(Debug)]
 pub struct HolderSearch {
     lookup: Lookup,
-    /// Whether the output has a column of processes, in which an empty cell would show.
-    are_shown: bool,
+    purpose: Purpose,
     warned_of_unheld: bool,
     warned_of_deadline: bool,
     /// Whether a listener of the last snapshot without a known holder may have one with an
@@ -52,25 +51,24 @@ pub struct HolderSearch {
     is_in_doubt: bool,
 }
 
+/// What holders are searched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Only to remove the listeners of excluded processes.
+    Exclude,
+    /// To show them in a column, in which an empty cell needs an explanation.
+    Show,
+}
+
 impl HolderSearch {
-    /// Searches the processes in `proc_root`. The holders are used to remove listeners all
-    /// of whose holders have `excluded` names, and are not shown.
-    pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>) -> HolderSearch {
+    /// Searches the processes in `proc_root`. Holders with these names are `excluded`.
+    pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>, purpose: Purpose) -> HolderSearch {
         HolderSearch {
             lookup: Lookup::new(proc_root, excluded),
-            are_shown: false,
+            purpose,
             warned_of_unheld: false,
             warned_of_deadline: false,
             is_in_doubt: false,
-        }
-    }
-
-    /// The same search, but one whose holders are shown. With `-v`, it reports listeners for
-    /// which no process was found.
-    pub fn with_shown_holders(self) -> HolderSearch {
-        HolderSearch {
-            are_shown: true,
-            ..self
         }
     }
 
@@ -81,16 +79,31 @@ impl HolderSearch {
         let is_first = lookup.is_denied_some.is_none();
         let found_new = lookup.look_for(snapshot.listeners());
         snapshot.set_holders(|listener| lookup.holders_of(listener));
+        let listeners = snapshot.listeners().iter();
+        let mut unheld = listeners.filter(|listener| listener.holders.is_empty());
+        let is_unheld = unheld.clone().next().is_some();
         // A listener that is new, or has no inode although others have one, may have closed
         // before the search.
-        let has_inode = |listener: &Listener| listener.inode != 0;
-        let persists = is_first || !found_new && unheld(snapshot).any(has_inode);
-        let may_be_hidden = unheld(snapshot).next().is_some() && self.lookup.is_denied_some();
+        let persists = is_first || !found_new && unheld.any(|listener| listener.inode != 0);
+        // If nothing is hidden, the listener has closed since, or its holder is in another
+        // PID namespace.
+        let may_be_hidden = is_unheld && self.lookup.is_denied_some();
         self.is_in_doubt = may_be_hidden && self.excludes_any();
         if self.lookup.is_incomplete() {
             self.warn_of_deadline();
-        } else if persists {
-            self.report_unheld(snapshot);
+        } else if is_unheld
+            && persists
+            && (may_be_hidden || self.purpose == Purpose::Show)
+            && !std::mem::replace(&mut self.warned_of_unheld, true)
+        {
+            let say = match may_be_hidden {
+                true => report::warn,
+                false => report::detail,
+            };
+            say(format_args!(
+                "no process found for some listeners (for processes of other users, you need \
+                 {NEEDS}, and a /proc that shows them)"
+            ));
         }
         let lookup = &self.lookup;
         snapshot.retain(&|listener| !lookup.excludes(listener));
@@ -103,28 +116,6 @@ impl HolderSearch {
             let seconds = DEADLINE.as_secs();
             report::warn(format_args!(
                 "some processes were not searched for holders, because a search ends after {seconds} s"
-            ));
-        }
-    }
-
-    /// Reports once that some listeners have no holder: as a warning if their holders may be
-    /// hidden, and otherwise only with `-v`.
-    fn report_unheld(&mut self, snapshot: &Snapshot) {
-        if unheld(snapshot).next().is_none() {
-            return;
-        }
-        // If nothing is hidden, the listener has closed since, or its holder is in another
-        // PID namespace.
-        let may_be_hidden = self.lookup.is_denied_some();
-        if (may_be_hidden || self.are_shown) && !std::mem::replace(&mut self.warned_of_unheld, true)
-        {
-            let say = match may_be_hidden {
-                true => report::warn,
-                false => report::detail,
-            };
-            say(format_args!(
-                "no process found for some listeners (for processes of other users, you need \
-                 {NEEDS}, and a /proc that shows them)"
             ));
         }
     }
@@ -299,12 +290,6 @@ impl Lookup {
     }
 }
 
-/// The listeners of `snapshot` without a holder.
-fn unheld(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
-    let listeners = snapshot.listeners().iter();
-    listeners.filter(|listener| listener.holders.is_empty())
-}
-
 /// The inodes of `listeners`, sorted, each once.
 ///
 /// This sorts numbers instead of listeners, because each type that is sorted adds 3 KB to the
@@ -458,7 +443,7 @@ mod tests {
     #[test]
     fn only_a_listener_that_stays_open_is_reported_unheld() {
         let proc = proc_with(&[(7, b"init", &[(3, "socket:[5]")])]);
-        let mut search = HolderSearch::new(proc.path(), Vec::new()).with_shown_holders();
+        let mut search = HolderSearch::new(proc.path(), Vec::new(), Purpose::Show);
         let mut warns_of = |inodes: &[u64]| {
             let mut snapshot = Snapshot::default();
             let listeners = inodes.iter().map(|inode| socket(*inode));

@@ -49,9 +49,9 @@ use crate::snapshot::Snapshot;
 use crate::sys;
 use containers::Containers;
 pub use error::SourceError;
-use fallback::{AnsweredBy, First, Sources};
+use fallback::{AnsweredBy, First, OnFailure, Sources};
 pub use gaps::Gaps;
-use holders::HolderSearch;
+use holders::{HolderSearch, Purpose};
 use inodes::{Inodes, Unlisted};
 use namespaces::Namespaces;
 use tables::{TableGap, Tables};
@@ -294,28 +294,26 @@ impl Source {
             true => Some(Inodes::new(wants, unlisted)),
             false => owners.then(|| Inodes::of_owners(wants)),
         };
-        let sources = |first| Sources::new(first, &place, wants);
+        let one = |first, on_failure| Asked::One(Sources::new(first, &place, on_failure, wants));
         let asked = match choice {
-            SourceChoice::Auto => Asked::One(sources(First::ss(path, inodes)).falling_back()),
-            SourceChoice::Ss => Asked::One(sources(First::ss(path, inodes))),
-            SourceChoice::Proc(_) => Asked::One(sources(First::ProcNet)),
-            SourceChoice::NetlinkOrProc => Asked::One(sources(First::Netlink).falling_back()),
-            SourceChoice::Netlink => Asked::One(sources(First::Netlink)),
+            SourceChoice::Auto => one(First::ss(path, inodes), OnFailure::AskNext),
+            SourceChoice::Ss => one(First::ss(path, inodes), OnFailure::Fail),
+            SourceChoice::Proc(_) => one(First::ProcNet, OnFailure::Fail),
+            SourceChoice::NetlinkOrProc => one(First::Netlink, OnFailure::AskNext),
+            SourceChoice::Netlink => one(First::Netlink, OnFailure::Fail),
             SourceChoice::AllNamespaces { asks_netlink } => {
                 Asked::All(Namespaces::new(filter.clone(), asks_netlink))
             }
+        };
+        let purpose = match holders {
+            true => Purpose::Show,
+            false => Purpose::Exclude,
         };
         let containers = matches!(asked, Asked::All(_)).then(Containers::default);
         Ok(Source {
             asked,
             is_elsewhere: !place::is_own(&place),
-            holders: finds_holders.then(|| {
-                let search = HolderSearch::new(proc_root, excluded_holders);
-                match holders {
-                    true => search.with_shown_holders(),
-                    false => search,
-                }
-            }),
+            holders: finds_holders.then(|| HolderSearch::new(proc_root, excluded_holders, purpose)),
             containers,
             tree,
             excluded,

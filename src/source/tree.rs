@@ -100,6 +100,15 @@ enum Descriptors {
     OfThreads,
 }
 
+/// Which listeners a snapshot keeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Those that the tree does not hold.
+    Others,
+    /// Those that the tree holds.
+    Held,
+}
+
 /// Why the sockets of a tree cannot be found.
 #[derive(Debug)]
 pub enum TreeError {
@@ -265,7 +274,7 @@ impl Tree {
             return Err(TreeError::NoInode);
         }
         self.search_for(listeners)?;
-        snapshot.retain(&|listener| self.is_held(listener));
+        self.retain(snapshot, Keep::Held);
         Ok(())
     }
 
@@ -278,13 +287,15 @@ impl Tree {
     pub fn remove_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
         let checked = self.check_root();
         let result = checked.and_then(|()| self.search_for(snapshot.listeners()));
-        snapshot.retain(&|listener| !self.is_held(listener));
+        self.retain(snapshot, Keep::Others);
         result
     }
 
-    fn is_held(&self, listener: &Listener) -> bool {
-        let socket = self.find(listener.inode);
-        socket.is_some_and(|socket| socket.is_held)
+    fn retain(&self, snapshot: &mut Snapshot, keep: Keep) {
+        snapshot.retain(&|listener| {
+            let socket = self.find(listener.inode);
+            socket.is_some_and(|socket| socket.is_held) == (keep == Keep::Held)
+        });
     }
 
     /// Begins a search: checks whether the root has ended.
