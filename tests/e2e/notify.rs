@@ -1,4 +1,4 @@
-//! `--notify`: a service manager hears once that the PORTs listen.
+//! `--notify` tells a service manager once that the PORTs are listening.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,14 +12,14 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Runs an application beside a watcher that is to notify the receiver at this address.
+/// Starts an application, and a watcher that notifies the receiver at this address.
 fn watched(arguments: &[&str], address: &str) -> Running {
     let mut lntu = lntu(&[&["--notify", "-q", "-i", FAST], arguments].concat());
     lntu.args(["--source", "netlink", "--", "sleep", "600"]);
     Running::start(lntu.env("NOTIFY_SOCKET", address))
 }
 
-/// Everything that comes within a while.
+/// The datagrams that arrive within [`A_WHILE`] of each other.
 fn received(receiver: &UnixDatagram) -> Vec<String> {
     receiver.set_read_timeout(Some(A_WHILE)).unwrap();
     let mut datagrams = Vec::new();
@@ -33,7 +33,7 @@ fn received(receiver: &UnixDatagram) -> Vec<String> {
     }
 }
 
-/// The next datagram, whenever it comes.
+/// Waits for the next datagram.
 fn next(receiver: &UnixDatagram) -> String {
     receiver.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut buffer = [0; 4096];
@@ -64,9 +64,8 @@ fn ready_is_sent_once_as_soon_as_all_ports_listen() {
     });
 }
 
-/// As for `wait`.
 #[test]
-fn a_port_is_ready_if_a_server_on_a_wildcard_serves_it() {
+fn a_wildcard_listener_makes_an_address_ready() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     in_private_network(|| {
@@ -80,7 +79,7 @@ fn a_port_is_ready_if_a_server_on_a_wildcard_serves_it() {
 }
 
 #[test]
-fn a_port_without_a_protocol_is_one_of_tcp() {
+fn a_port_without_protocol_means_tcp() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     in_private_network(|| {
@@ -94,7 +93,7 @@ fn a_port_without_a_protocol_is_one_of_tcp() {
 }
 
 #[test]
-fn what_is_not_printed_is_ready_all_the_same() {
+fn a_hidden_listener_still_counts_as_ready() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     let own = fs::read_to_string("/proc/self/comm").unwrap();
@@ -115,7 +114,7 @@ fn what_is_not_printed_is_ready_all_the_same() {
 }
 
 #[test]
-fn servers_of_other_namespaces_cannot_be_asked_about() {
+fn notify_is_refused_with_all_namespaces() {
     let refused = run(&mut lntu(&["-A", "--notify", "8080"]));
     let reason = "--all-namespaces: not together with --notify, which reads one network \
                   namespace (try 'lntu --help')";
@@ -123,7 +122,7 @@ fn servers_of_other_namespaces_cannot_be_asked_about() {
 }
 
 #[test]
-fn an_address_that_is_not_there_yet_is_waited_for() {
+fn notify_waits_for_an_address_to_appear() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     in_private_network(|| {
@@ -146,7 +145,7 @@ fn an_address_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
-fn an_abstract_name_is_an_address() {
+fn notify_socket_may_be_an_abstract_name() {
     in_private_network(|| {
         let name = unique_name();
         let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -157,26 +156,25 @@ fn an_abstract_name_is_an_address() {
     });
 }
 
-/// Parcel binds its port for some milliseconds, and listens later.
+/// The bundler Parcel binds its port for some milliseconds to try it, and listens later.
 #[test]
-fn a_port_that_is_there_for_one_look_is_not_ready() {
+fn a_port_that_only_one_look_finds_is_not_ready() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
-    // A poll looks at most ten times.
+    // One poll looks at most ten times, so 20 turns without the port last for a whole poll.
     let ss = ss_with_turns(&[&["8080"][..], &["1"; 20]].concat());
     let mut command = lntu(&["--notify", "-i", FAST, "--source", "ss", "8080"]);
     command.args(["--", "sleep", "600"]);
     command.env("PATH", path_with(ss.path()));
     let app = Running::start(command.env("NOTIFY_SOCKET", address));
-    // It comes, goes, and comes again.
-    let is_of_it = |line: &String| line.contains(":8080 ");
-    let lines = (0..10).map(|_| app.next_line()).filter(is_of_it);
-    assert!(lines.count() > 1);
+    // The port opens, closes, and opens again.
+    let lines = (0..10).map(|_| app.next_line());
+    assert!(lines.filter(|line| line.contains(":8080 ")).count() > 1);
     assert_eq!(received(&receiver), [""; 0]);
 }
 
 #[test]
-fn without_a_service_manager_nothing_is_said() {
+fn without_a_service_manager_notify_is_silent() {
     in_private_network(|| {
         let _server = listen_on("127.0.0.1", 8080);
         let mut command = lntu(&["--notify", "-H", "8080", "--", "sleep", "600"]);
@@ -187,7 +185,7 @@ fn without_a_service_manager_nothing_is_said() {
 }
 
 #[test]
-fn a_receiver_that_is_late_still_hears_it() {
+fn a_late_receiver_is_still_notified() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notify");
     in_private_network(|| {
@@ -203,7 +201,7 @@ fn a_receiver_that_is_late_still_hears_it() {
 }
 
 #[test]
-fn a_receiver_that_does_not_read_stops_nothing() {
+fn a_full_receiver_does_not_stop_the_watcher() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     let sender = UnixDatagram::unbound().unwrap();
@@ -225,7 +223,7 @@ fn a_receiver_that_does_not_read_stops_nothing() {
 }
 
 #[test]
-fn the_application_starts_with_a_socket_that_makes_no_sense() {
+fn the_application_starts_despite_a_bad_notify_socket() {
     let long = "/".repeat(200);
     let mut command = lntu(&[
         "--notify",
@@ -236,7 +234,7 @@ fn the_application_starts_with_a_socket_that_makes_no_sense() {
         "echo started; sleep 1",
     ]);
     let app = Running::start(command.env("NOTIFY_SOCKET", long));
-    let line = wait_for("its line", || {
+    let line = wait_for("the application's line", || {
         let line = app.next_line();
         (line == "started").then_some(line)
     });
@@ -244,25 +242,25 @@ fn the_application_starts_with_a_socket_that_makes_no_sense() {
     assert!(app.next_error().starts_with("lntu: NOTIFY_SOCKET: "));
 }
 
-/// systemd knows every line of the unit, and its own tool checks that it does.
+/// `systemd-analyze verify` reports every line that systemd does not know.
 #[test]
-fn systemd_knows_the_unit() {
+fn systemd_accepts_the_unit_of_the_manual() {
     if !have_program("services", "systemd-analyze") {
         return;
     }
     let [unit, _] = examples("A service that is active once it listens");
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("server.service");
-    // Whatever it starts must exist.
+    // The program that the unit starts must exist.
     let unit = unit.replace("/usr/bin/lntu", "/bin/true");
     fs::write(&file, unit).unwrap();
     let verified = run(Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
         .arg(&file));
-    let said: Vec<&str> = verified
+    let complaints: Vec<&str> = verified
         .stderr
         .lines()
         .filter(|line| line.contains("server.service"))
         .collect();
-    assert_eq!(said, [""; 0]);
+    assert_eq!(complaints, [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! `--processes`: which process holds a socket, as ss and `/proc` tell it.
+//! `--processes` names the processes that hold a socket, with every source.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,11 +11,12 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// A process name with characters that are special in both output formats and
-/// in ss's. It has 14 bytes.
+/// A process name with characters that are special in lntu's table, in JSON and in the output
+/// of ss. It has 14 bytes, and the kernel keeps 15.
 const NASTY: &str = "a \"b\"\n) ,pid=1";
 
-/// A process with this name. It listens on `port` and says so.
+/// Starts a process with this name that listens on `port`. Once it does, it prints the number
+/// of its descriptor.
 fn holder(name: &str, port: &FreePort) -> Running {
     let script = "import socket, sys
 open('/proc/self/comm', 'w').write(sys.argv[1])
@@ -28,15 +29,15 @@ sys.stdin.read()";
     Running::start(&mut python)
 }
 
-/// The part of a line that names processes, if there is one.
+/// The column of a line that names processes, if it is not empty.
 fn cell(line: &str) -> Option<&str> {
     line.find("users:").map(|start| &line[start..])
 }
 
-/// Another process: what other tests start holds the listeners of this one too,
-/// between fork and exec.
+/// The holder is not the test itself: a child that another test forks would hold the listener,
+/// too, until exec.
 #[test]
-fn a_process_holds_its_listener_whichever_source_answers() {
+fn every_source_names_the_holder() {
     if !have_program("services", "python3") {
         return;
     }
@@ -63,7 +64,7 @@ fn a_process_holds_its_listener_whichever_source_answers() {
 }
 
 #[test]
-fn any_name_is_written_safely_and_the_same_from_either_source() {
+fn every_source_escapes_a_name_in_the_same_way() {
     if !have_program("services", "python3") {
         return;
     }
@@ -91,10 +92,10 @@ fn any_name_is_written_safely_and_the_same_from_either_source() {
     }
 }
 
-/// Each is white space, a control, format, private-use or unassigned character, or one
-/// of which nothing is seen.
+/// Each character is white space, a control, format, private-use or unassigned character, or
+/// a letter without a glyph.
 #[test]
-fn no_output_has_a_character_that_is_not_seen() {
+fn no_output_contains_an_invisible_character() {
     let row = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
                0 0 1 1 0 100 0 0 10 0\n";
     let hidden = [
@@ -124,9 +125,9 @@ fn no_output_has_a_character_that_is_not_seen() {
         fs::write(path("7/comm"), format!("{name}\n")).unwrap();
         let list = |arguments: &[&str]| {
             let listed = run(lntu(arguments).arg("--proc").arg(proc.path()));
-            let said = format!("{}{}", listed.stdout, listed.stderr);
-            assert!(said.is_ascii(), "{character:?}: {said}");
-            said
+            let output = format!("{}{}", listed.stdout, listed.stderr);
+            assert!(output.is_ascii(), "{character:?}: {output}");
+            output
         };
         assert!(list(&["list", "-Hp"]).contains(&format!("a{}b", character.escape_unicode())));
         let json: Value = serde_json::from_str(&list(&["list", "-p", "--json"])).unwrap();
@@ -136,15 +137,15 @@ fn no_output_has_a_character_that_is_not_seen() {
     }
 }
 
-/// The cell names 64 processes and counts `more`, without a blank.
+/// Checks that the cell names 64 processes, counts `more` others, and contains no blank.
 fn assert_counts(cell: &str, more: usize) {
     assert_eq!(cell.matches("\",pid=").count(), 64, "{cell}");
     let end = format!("),(more={more}))");
     assert!(cell.ends_with(&end) && !cell.contains(' '), "{cell}");
 }
 
-/// Two sockets share a port. Four processes hold each of them 200 times. Many more would
-/// slow down the ss of other tests.
+/// Two sockets share a port. Four processes have 200 descriptors of each. Many more would slow
+/// down the ss of other tests.
 #[test]
 fn holders_that_are_not_named_are_counted() {
     if !have_program("services", "python3") {
@@ -174,16 +175,17 @@ signal.pause()";
             let mut command = lntu(&["list", "-Hp", "--source", source, &port]);
             run(command.args(by_port))
         };
-        let (two, one) = (list(None), list(Some("--by-port")));
-        assert_eq!((two.lines().len(), one.lines().len()), (2, 1), "{source}");
-        for line in two.lines() {
+        let (sockets, ports) = (list(None), list(Some("--by-port")));
+        let counts = (sockets.lines().len(), ports.lines().len());
+        assert_eq!(counts, (2, 1), "{source}");
+        for line in sockets.lines() {
             assert_counts(cell(line).unwrap(), 800 - 64);
         }
-        assert_counts(cell(one.lines()[0]).unwrap(), 1600 - 64);
+        assert_counts(cell(ports.lines()[0]).unwrap(), 1600 - 64);
     }
 }
 
-/// In this `/proc`, ten processes hold each of two sockets 3000 times.
+/// In this `/proc`, ten processes have 3000 descriptors of each of two sockets.
 #[test]
 fn memory_does_not_grow_with_the_number_of_holders() {
     let proc = TempDir::new().unwrap();
@@ -218,9 +220,9 @@ fn memory_does_not_grow_with_the_number_of_holders() {
     assert!(peak < 8192, "{peak} KiB");
 }
 
-/// strace holds up the first descriptor for longer than a search may take.
+/// strace delays the first readlink for longer than a search may take.
 #[test]
-fn a_search_that_takes_too_long_says_so() {
+fn a_search_that_takes_too_long_is_reported() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -249,7 +251,8 @@ fn a_search_that_takes_too_long_says_so() {
     for list in [list, exclude] {
         let listed = list.finish();
         assert_eq!(listed.code(), 2);
-        assert_eq!(listed.stdout.lines().count(), 1, "what is certain is shown");
+        let lines = listed.stdout.lines().count();
+        assert_eq!(lines, 1, "the listener is shown without a holder");
         assert_eq!(listed.stderr, format!("{why}\nlntu: {missing}\n"));
     }
     let [first, ready] = [(); 2].map(|()| -> Value {
@@ -285,8 +288,8 @@ fn jq_reads_every_line_of_a_stream() {
         let process = json!([{"name": NASTY, "pid": holder.child.id(), "fd": fd}]);
         let next = |kind: &str| {
             let value: Value = serde_json::from_str(&stream.0.next_line()).unwrap();
-            let said = (&value["type"], &value["processes"]);
-            assert_eq!(said, (&json!(kind), &process));
+            let event = (&value["type"], &value["processes"]);
+            assert_eq!(event, (&json!(kind), &process));
         };
         next("opened");
         drop(holder);
@@ -295,8 +298,8 @@ fn jq_reads_every_line_of_a_stream() {
     stream.0.assert_no_more_errors();
 }
 
-/// An ss that lists 127.0.0.1:`port` while `listed` exists, and writes its arguments
-/// to `runs`, both in `directory`.
+/// A fake ss that lists 127.0.0.1:`port` while the file `listed` exists in `directory`. It
+/// appends its arguments to the file `runs` there.
 fn ss_that_lists(port: &str, directory: &Path) -> TempDir {
     fs::write(directory.join("listed"), "").unwrap();
     fake_ss(&format!(
@@ -308,7 +311,7 @@ fn ss_that_lists(port: &str, directory: &Path) -> TempDir {
     ))
 }
 
-/// Waits for a poll that starts after now, and ends.
+/// Waits until a poll has ended that had not started when this was called.
 fn wait_for_poll(directory: &Path) {
     let runs = || {
         let runs = fs::read_to_string(directory.join("runs"));
@@ -318,8 +321,7 @@ fn wait_for_poll(directory: &Path) {
     wait_for("two more polls", || (runs() >= before + 3).then_some(()));
 }
 
-/// Between two polls another process takes the port over, so to ss the port stays
-/// open.
+/// Another process takes over the port between two polls, so every list of ss has the port.
 #[test]
 fn a_closed_line_names_the_last_holder() {
     if !have_program("services", "python3") {
@@ -347,9 +349,9 @@ fn a_closed_line_names_the_last_holder() {
     assert_eq!(cell(&closed), Some(&*expected));
 }
 
-/// With other options ss reads every process or every control group.
+/// With `-p` or `--cgroup`, ss would search every process or every cgroup.
 #[test]
-fn ss_is_asked_for_listeners_alone() {
+fn ss_is_run_with_no_other_options_than_lntu() {
     let directory = TempDir::new().unwrap();
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
@@ -372,11 +374,12 @@ fn ss_is_asked_for_listeners_alone() {
     }
 }
 
-/// ss lists one socket. Until its answer was joined with the kernel's, another one opened.
+/// A second socket may open after ss has listed the first and before lntu asks the kernel for
+/// inodes.
 #[test]
 fn every_socket_of_a_port_that_ss_lists_is_shown() {
     let directory = TempDir::new().unwrap();
-    let reusing = |port: u16| {
+    let listen_shared = |port: u16| {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
         socket.set_reuse_port(true).unwrap();
@@ -385,8 +388,8 @@ fn every_socket_of_a_port_that_ss_lists_is_shown() {
         socket.listen(7).unwrap();
         std::net::TcpListener::from(socket)
     };
-    let first = reusing(0);
-    let second = reusing(port_of(&first));
+    let first = listen_shared(0);
+    let second = listen_shared(port_of(&first));
     let port = port_of(&first).to_string();
     let ss = ss_that_lists(&port, directory.path());
     let list = || {
@@ -399,16 +402,17 @@ fn every_socket_of_a_port_that_ss_lists_is_shown() {
     assert_eq!(list(), 1);
 }
 
-/// It may be in another network namespace, which only this ss looks at.
+/// The ss in PATH may look into another network namespace than lntu.
 #[test]
-fn what_only_ss_lists_is_shown_without_a_process() {
+fn a_socket_that_only_ss_lists_has_no_process() {
     let directory = TempDir::new().unwrap();
     let port = FreePort::new().to_string();
     let ss = ss_that_lists(&port, directory.path());
     let list = |options: &[&str]| {
         let mut command = lntu(&["list", "-Hq", "--source", "ss", &port]);
         let listed = run(command.args(options).env("PATH", path_with(ss.path())));
-        // With --exclude-holder, its holder may be one that is hidden, which is a 2.
+        // With --exclude-holder, the exit status is 2, because the unknown holder may be
+        // an excluded one.
         let lines = listed.stdout.lines();
         lines.map(|line| cell(line).is_some()).collect::<Vec<_>>()
     };
@@ -418,7 +422,7 @@ fn what_only_ss_lists_is_shown_without_a_process() {
     assert_eq!(list(&["--of", &own]), [false; 0]);
 }
 
-/// lntu with this ss, where strace refuses netlink.
+/// A command that runs lntu with this ss. strace makes every netlink socket fail.
 fn without_netlink(directory: &Path, ss: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.arg("-o").arg(directory.join("trace"));
@@ -429,7 +433,7 @@ fn without_netlink(directory: &Path, ss: &Path, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn inodes_come_from_proc_where_netlink_is_refused() {
+fn inodes_come_from_proc_if_netlink_is_refused() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -440,9 +444,9 @@ fn inodes_come_from_proc_where_netlink_is_refused() {
     let list = ["list", "-Hpv", "--source", "ss", &port];
     let listed = run(&mut without_netlink(directory.path(), ss.path(), &list));
     assert!(cell(&listed.stdout).is_some(), "{listed:?}");
-    let said = "lntu: netlink: socket: Operation not permitted (os error 1); reading inodes in \
-                /proc/net instead\n";
-    assert!(listed.stderr.contains(said), "{listed:?}");
+    let detail = "lntu: netlink: socket: Operation not permitted (os error 1); reading inodes in \
+                  /proc/net instead\n";
+    assert!(listed.stderr.contains(detail), "{listed:?}");
 }
 
 #[test]
@@ -473,20 +477,19 @@ fn without_any_inode_the_answer_of_ss_is_refused() {
     }
 }
 
-/// A watcher asks `/proc` once for each socket.
 #[test]
-fn a_watcher_with_nothing_new_looks_at_no_process() {
+fn a_watcher_searches_processes_only_for_new_sockets() {
     if !have_program("strace", "strace") {
         return;
     }
-    assert_looks_at_what_is_new("proc", "net/tcp\"");
+    assert_searches_for_new_sockets("proc", "net/tcp\"");
     if have_ss() {
-        assert_looks_at_what_is_new("ss", "wait4(");
+        assert_searches_for_new_sockets("ss", "wait4(");
     }
 }
 
-/// Each poll of `source` makes this `call`.
-fn assert_looks_at_what_is_new(source: &str, call: &str) {
+/// Checks when a watcher searches `/proc` for holders. Each poll of `source` makes this `call`.
+fn assert_searches_for_new_sockets(source: &str, call: &str) {
     let listener = listen("127.0.0.1");
     let directory = TempDir::new().unwrap();
     let trace = directory.path().join("trace");
@@ -504,7 +507,7 @@ fn assert_looks_at_what_is_new(source: &str, call: &str) {
     ]);
     let watcher = Running::start(&mut command);
     watcher.next_line();
-    let looks_and_polls = || {
+    let reads_and_polls = || {
         let calls = fs::read_to_string(&trace).unwrap();
         let count = |call: &str| calls.lines().filter(|line| line.contains(call)).count();
         assert!(!calls.contains("fd/net"), "{calls}");
@@ -512,38 +515,39 @@ fn assert_looks_at_what_is_new(source: &str, call: &str) {
     };
     let more_polls = |before: usize| {
         wait_for("ten more polls", || {
-            let (looks, polls) = looks_and_polls();
-            (polls > before + 10).then_some((looks, polls))
+            let (reads, polls) = reads_and_polls();
+            (polls > before + 10).then_some((reads, polls))
         })
     };
-    let (looks, polls) = more_polls(0);
-    assert!(looks > 2, "it looked at the start");
-    assert_eq!(more_polls(polls).0, looks, "and not since");
+    let (reads, polls) = more_polls(0);
+    assert!(reads > 2, "it searched at the start");
+    assert_eq!(more_polls(polls).0, reads, "and not since");
     let _new = port.listen();
     watcher.next_line();
-    let (looks_for_new, polls) = more_polls(polls + 10);
-    assert!(looks_for_new > looks, "it looked for what is new");
-    assert_eq!(more_polls(polls).0, looks_for_new, "and not since");
+    let (reads_for_new, polls) = more_polls(polls + 10);
+    assert!(reads_for_new > reads, "it searched for the new socket");
+    assert_eq!(more_polls(polls).0, reads_for_new, "and not since");
 }
 
-/// Processes that lntu may not look at leave an empty cell. It says why, once.
+/// If lntu may not read the descriptors of a process, the cell is empty, and one message says
+/// why.
 #[test]
-fn processes_of_other_users_are_left_out() {
+fn holders_of_other_users_are_left_out() {
     if !have_root() {
         return;
     }
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let directory = TempDir::new().unwrap();
-    // A copy that the user nobody can reach.
+    // The user nobody may be unable to reach the original.
     let copy = directory.path().join("lntu");
     let install = Command::new("install")
         .arg(env!("CARGO_BIN_EXE_lntu"))
         .arg(&copy)
         .status();
     assert!(install.unwrap().success());
-    let reach = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(directory.path(), reach).unwrap();
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), readable).unwrap();
     let as_nobody = |arguments: &[&str]| {
         let mut command = Command::new(&copy);
         command
@@ -582,9 +586,10 @@ fn processes_of_other_users_are_left_out() {
     watcher.assert_no_more_errors_for(A_WHILE);
 }
 
-/// What has none closed meanwhile, or belongs to what this `/proc` does not show.
+/// With full access, a listener without a process has just closed, or its process is in
+/// another PID namespace.
 #[test]
-fn an_empty_cell_is_a_detail_to_who_may_look_at_every_process() {
+fn with_full_access_only_v_explains_an_empty_cell() {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     fs::copy("fixtures/proc/no-ipv6/net/tcp", proc.path().join("net/tcp")).unwrap();
@@ -594,17 +599,16 @@ fn an_empty_cell_is_a_detail_to_who_may_look_at_every_process() {
     };
     let why = "no process found for some listeners";
     assert_eq!(list(&["-p"]).lines().len(), 1);
-    let said = list(&["-pv"]).stderr;
-    assert!(said.contains(why), "{said}");
-    // It asks for no column of processes.
-    let said = list(&["-v", "--exclude-holder", "other"]).stderr;
-    assert!(!said.contains(why), "{said}");
+    let details = list(&["-pv"]).stderr;
+    assert!(details.contains(why), "{details}");
+    // Without -p, there is no column of processes.
+    let details = list(&["-v", "--exclude-holder", "other"]).stderr;
+    assert!(!details.contains(why), "{details}");
 }
 
-/// With `--pid`, lntu finds the processes of another network namespace and
-/// prints the ids they have here.
+/// The ids are those of lntu's own PID namespace.
 #[test]
-fn the_processes_of_another_network_namespace_are_found() {
+fn with_pid_holders_in_another_namespace_are_named() {
     if !have_program("services", "python3") {
         return;
     }
@@ -625,7 +629,7 @@ fn the_processes_of_another_network_namespace_are_found() {
 }
 
 #[test]
-fn without_the_option_no_process_is_named() {
+fn without_p_no_process_is_named() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&["list", "--source", "proc", &port]));

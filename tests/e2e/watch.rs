@@ -16,7 +16,7 @@ use crate::harness::*;
 const HEADER: &str = "Netid State  Recv-Q Send-Q   Local Address:Port  Peer Address:Port";
 
 #[test]
-fn a_port_that_opens_and_closes_is_a_line_each_and_nothing_else() {
+fn a_port_that_opens_or_closes_is_one_line() {
     for source in ["ss", "proc", "auto", "netlink"] {
         if source == "ss" && !have_ss() {
             continue;
@@ -39,7 +39,7 @@ fn a_port_that_opens_and_closes_is_a_line_each_and_nothing_else() {
 #[test]
 fn the_listeners_at_the_start_come_first() {
     let (first, second) = (listen("127.0.0.1"), listen("127.0.0.1"));
-    let ports = [&first, &second].map(|l| port_of(l).to_string());
+    let ports = [&first, &second].map(|listener| port_of(listener).to_string());
     let watcher = watch(&["--source", "proc", &ports[0], &ports[1]]);
     assert_eq!(watcher.next_line(), HEADER);
     let mut lines = [watcher.next_line(), watcher.next_line()].map(|line| event(&line));
@@ -63,9 +63,9 @@ fn watch_is_the_default_command() {
 
 #[test]
 fn changes_only_leaves_out_the_start() {
-    let there = listen("127.0.0.1");
+    let present = listen("127.0.0.1");
     let port = FreePort::new();
-    let ports = [port_of(&there), port.number].map(|port| port.to_string());
+    let ports = [port_of(&present), port.number].map(|port| port.to_string());
     let watcher = watch(&[
         "--changes-only",
         "-H",
@@ -80,12 +80,12 @@ fn changes_only_leaves_out_the_start() {
         event(&watcher.next_line()),
         format!("tcp LISTEN 127.0.0.1:{port}")
     );
-    drop(there);
+    drop(present);
     assert!(event(&watcher.next_line()).ends_with(&format!("CLOSED 127.0.0.1:{}", ports[0])));
 }
 
 #[test]
-fn a_port_opens_with_its_first_socket_and_closes_with_its_last() {
+fn sockets_that_share_a_port_are_one_listener() {
     let share = |socket: &Socket| socket.set_reuse_port(true).unwrap();
     let first = bound(Type::STREAM, "127.0.0.1:0", share);
     let address = first.local_addr().unwrap().as_socket().unwrap();
@@ -99,9 +99,9 @@ fn a_port_opens_with_its_first_socket_and_closes_with_its_last() {
     assert!(watcher.next_line().contains("CLOSED"));
 }
 
-/// The kernel can pass over a row while others come and go.
+/// While sockets come and go, the kernel may skip a row.
 #[test]
-fn a_listener_that_one_look_passes_over_is_not_closed() {
+fn a_listener_that_one_look_misses_is_not_closed() {
     let directory = fake_ss_that_misses_every_other_time(81);
     let mut command = lntu(&["-H", "-i", FAST, "--source", "ss", "81"]);
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
@@ -110,7 +110,7 @@ fn a_listener_that_one_look_passes_over_is_not_closed() {
 }
 
 #[test]
-fn udp_sockets_come_and_go_too() {
+fn udp_sockets_are_watched_too() {
     let socket = bound(Type::DGRAM, "[::1]:0", |_| {});
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
     let watcher = watch(&["-H", "--source", "proc", &format!("{port}/udp")]);
@@ -127,9 +127,9 @@ fn udp_sockets_come_and_go_too() {
 
 #[test]
 fn full_prints_the_whole_table_on_every_change() {
-    let there = listen("127.0.0.1");
+    let present = listen("127.0.0.1");
     let other = FreePort::new();
-    let ports = [port_of(&there), other.number].map(|port| port.to_string());
+    let ports = [port_of(&present), other.number].map(|port| port.to_string());
     let watcher = watch(&["--full", "--source", "proc", &ports[0], &ports[1]]);
     let table = |rows| {
         let header = watcher.next_line();
@@ -143,51 +143,59 @@ fn full_prints_the_whole_table_on_every_change() {
     assert_eq!(table(2).len(), 2);
     drop(listener);
     assert_eq!(table(1), [format!("tcp LISTEN 127.0.0.1:{}", ports[0])]);
-    drop(there);
+    drop(present);
     assert_eq!(table(0), [""; 0], "the last close is a table too");
     watcher.assert_silent_for(A_WHILE);
 }
 
 #[test]
-fn full_without_header_ends_each_table_with_an_empty_line() {
-    let there = listen("127.0.0.1");
-    let port = port_of(&there).to_string();
+fn without_header_a_full_table_ends_with_an_empty_line() {
+    let present = listen("127.0.0.1");
+    let port = port_of(&present).to_string();
     let watcher = watch(&["--full", "-H", "--source", "proc", &port]);
     assert!(watcher.next_line().contains("LISTEN"));
     assert_eq!(watcher.next_line(), "");
-    drop(there);
+    drop(present);
     assert_eq!(watcher.next_line(), "");
 }
 
+fn next_json(watcher: &Running) -> Value {
+    serde_json::from_str(&watcher.next_line()).unwrap()
+}
+
 #[test]
-fn json_tells_what_was_there_from_what_opened_and_closed() {
-    let there = listen("127.0.0.1");
+fn json_gives_each_event_its_type() {
+    let present = listen("127.0.0.1");
     let port = FreePort::new();
-    let ports = [port_of(&there), port.number].map(|port| port.to_string());
-    let json = |watcher: &Running| -> Value { serde_json::from_str(&watcher.next_line()).unwrap() };
+    let ports = [port_of(&present), port.number].map(|port| port.to_string());
     let watcher = watch(&["--json", "--source", "proc", &ports[0], &ports[1]]);
-    let first = json(&watcher);
+    let first = next_json(&watcher);
     assert_eq!(first["type"], "listening");
     assert_eq!(first["port"], format!("tcp:127.0.0.1:{}", ports[0]));
-    assert_eq!(json(&watcher)["type"], "ready");
+    assert_eq!(next_json(&watcher)["type"], "ready");
     let listener = port.listen();
-    let second = json(&watcher);
+    let second = next_json(&watcher);
     assert_eq!(second["type"], "opened");
     assert_eq!(second["number"], port.number);
     drop(listener);
-    assert_eq!(json(&watcher)["type"], "closed");
+    assert_eq!(next_json(&watcher)["type"], "closed");
+}
 
-    let watcher = watch(&["--json", "--full", "--source", "proc", &ports[0], &ports[1]]);
-    assert_eq!(json(&watcher)["type"], "listening");
-    assert_eq!(json(&watcher)["type"], "ready");
-    drop(there);
-    assert_eq!(json(&watcher)["type"], "closed", "the last close is told");
+#[test]
+fn full_json_reports_the_last_close() {
+    let present = listen("127.0.0.1");
+    let port = port_of(&present).to_string();
+    let watcher = watch(&["--json", "--full", "--source", "proc", &port]);
+    assert_eq!(next_json(&watcher)["type"], "listening");
+    assert_eq!(next_json(&watcher)["type"], "ready");
+    drop(present);
+    assert_eq!(next_json(&watcher)["type"], "closed");
 }
 
 #[test]
 fn timestamps_start_every_line() {
-    let there = listen("127.0.0.1");
-    let port = port_of(&there).to_string();
+    let present = listen("127.0.0.1");
+    let port = port_of(&present).to_string();
     let watcher = watch(&["--timestamps", "--source", "proc", &port]);
     assert!(
         watcher
@@ -198,7 +206,7 @@ fn timestamps_start_every_line() {
     assert!(line[24..].starts_with(" tcp   LISTEN"), "{line:?}");
 }
 
-/// Where the real ss stands.
+/// The path of the real ss.
 fn real_ss() -> String {
     let which = run(Command::new("sh").args(["-c", "command -v ss"]));
     which.stdout.trim().to_string()
@@ -210,34 +218,34 @@ fn a_switch_of_source_is_no_event() {
         return;
     }
     let port = FreePort::new();
-    let _there = port.listen();
+    let _present = port.listen();
     let changing = FreePort::new();
     let real = format!("exec {} \"$@\"", real_ss());
     let ss = SwitchableSs::new(&real);
-    let (port, change) = (port.to_string(), changing.to_string());
-    let mut command = lntu(&["-v", "-H", "-i", FAST, &port, &change]);
+    let port = port.to_string();
+    let mut command = lntu(&["-v", "-H", "-i", FAST, &port, &changing.to_string()]);
     let watcher = Running::start(command.env("PATH", path_with(ss.path())));
     assert!(watcher.next_line().contains("LISTEN"));
     watcher.assert_silent_for(A_WHILE);
 
-    let says_once = |reason: &str| {
-        let said = format!("lntu: {reason}; asking netlink instead");
-        assert_eq!(watcher.next_error(), said);
+    let assert_falls_back = |reason: &str| {
+        let detail = format!("lntu: {reason}; asking netlink instead");
+        assert_eq!(watcher.next_error(), detail);
     };
     ss.becomes("exit 1");
-    says_once("ss: exit status: 1");
+    assert_falls_back("ss: exit status: 1");
     watcher.assert_silent_for(A_WHILE);
     ss.becomes(&real);
     watcher.assert_silent_for(A_WHILE);
     ss.becomes("echo 'Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port'");
-    says_once("ss: printed no listeners");
-    // A change is seen while netlink answers, and is no event again when ss does.
+    assert_falls_back("ss: printed no listeners");
+    // The watcher reports a change while it asks netlink, and not again when ss answers.
     let listener = changing.listen();
-    assert!(event(&watcher.next_line()).ends_with(&format!("LISTEN 127.0.0.1:{change}")));
+    assert!(event(&watcher.next_line()).ends_with(&format!("LISTEN 127.0.0.1:{changing}")));
     ss.becomes(&real);
     watcher.assert_silent_for(A_WHILE);
     drop(listener);
-    assert!(event(&watcher.next_line()).ends_with(&format!("CLOSED 127.0.0.1:{change}")));
+    assert!(event(&watcher.next_line()).ends_with(&format!("CLOSED 127.0.0.1:{changing}")));
     ss.becomes("exit 1");
     watcher.assert_silent_for(A_WHILE);
     watcher.assert_no_more_errors();
@@ -249,14 +257,14 @@ fn an_ss_that_comes_and_goes_is_no_event() {
         return;
     }
     let port = FreePort::new();
-    let _there = port.listen();
+    let _present = port.listen();
     let ss = SwitchableSs::new(&format!("exec {} \"$@\"", real_ss()));
     let mut command = lntu(&["-v", "-H", "-i", FAST, &port.to_string()]);
     ss.disappears();
     let watcher = Running::start(command.env("PATH", ss.path()));
     assert!(watcher.next_line().contains("LISTEN"));
-    let said = "lntu: ss: not found in PATH; asking netlink instead";
-    assert_eq!(watcher.next_error(), said);
+    let detail = "lntu: ss: not found in PATH; asking netlink instead";
+    assert_eq!(watcher.next_error(), detail);
     for _ in 0..2 {
         ss.appears();
         watcher.assert_silent_for(A_WHILE);
@@ -265,19 +273,19 @@ fn an_ss_that_comes_and_goes_is_no_event() {
     }
 }
 
-/// Whatever ss and /proc tell differently of a listener: its queues, and the
-/// interface that it is bound to.
+/// The second list has other queues for the listener and lacks its interface. Sources differ
+/// in both.
 #[test]
-fn a_closed_line_is_the_opened_one_but_for_its_state() {
+fn a_closed_line_repeats_the_line_of_the_opening() {
     let directory = TempDir::new().unwrap();
-    let scoped = "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'; \
+    let first = "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'; \
                   echo 'tcp LISTEN 0 128 127.0.0.1%lo:81 0.0.0.0:*'";
-    let other = scoped.replace("0 128 127.0.0.1%lo:81", "3 0 127.0.0.1:81");
-    let gone = scoped.replace(":81", ":82");
-    let mode = directory.path().join("runs");
-    let mode = mode.display();
+    let second = first.replace("0 128 127.0.0.1%lo:81", "3 0 127.0.0.1:81");
+    let later = first.replace(":81", ":82");
+    let runs = directory.path().join("runs");
+    let runs = runs.display();
     let script = format!(
-        "echo run >>{mode}; case $(wc -l <{mode}) in 1) {scoped};; 2) {other};; *) {gone};; esac"
+        "echo run >>{runs}; case $(wc -l <{runs}) in 1) {first};; 2) {second};; *) {later};; esac"
     );
     write_program(&directory.path().join("ss"), &script);
     let mut command = lntu(&["-H", "-i", FAST, "--source", "ss", "81"]);
@@ -288,7 +296,7 @@ fn a_closed_line_is_the_opened_one_but_for_its_state() {
 }
 
 #[test]
-fn nothing_closes_because_nothing_could_be_read() {
+fn a_failed_read_closes_nothing() {
     let proc = TempDir::new().unwrap();
     let net = proc.path().join("net");
     fs::create_dir(&net).unwrap();
@@ -320,7 +328,7 @@ fn nothing_closes_because_nothing_could_be_read() {
 }
 
 #[test]
-fn a_watcher_that_can_read_nothing_at_first_goes_on_trying() {
+fn a_watcher_keeps_trying_if_it_can_read_nothing() {
     let proc = TempDir::new().unwrap();
     let watcher = watch(&["-H", "--proc", proc.path().to_str().unwrap()]);
     assert!(watcher.next_error().ends_with("; trying again"));
@@ -333,10 +341,9 @@ fn a_watcher_that_can_read_nothing_at_first_goes_on_trying() {
 }
 
 #[test]
-fn signals_end_the_watcher_at_once_with_128_plus_their_number() {
+fn after_a_signal_the_status_is_128_plus_its_number() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        // Where the tests run in the background of a script, the shell ignores SIGINT
-        // for them.
+        // A shell script makes its background processes ignore SIGINT, and the tests may be one.
         let mut command = Command::new("env");
         command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_lntu")]);
         let watcher = Running::start(command.args(["-i", "1h", "--source", "proc"]));
@@ -358,7 +365,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn a_closed_pipe_ends_the_watcher_quietly_although_nothing_changes() {
+fn a_closed_pipe_ends_a_watcher_without_a_message() {
     let mut child = lntu(&["-i", "1h", "--source", "proc"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -375,21 +382,21 @@ fn a_closed_pipe_ends_the_watcher_quietly_although_nothing_changes() {
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_tried_again() {
-    let there = listen("127.0.0.1");
-    let port = port_of(&there).to_string();
+fn a_full_disk_is_reported_once() {
+    let present = listen("127.0.0.1");
+    let port = port_of(&present).to_string();
     let script = "exec \"$0\" \"$@\" >/dev/full";
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
     let watcher = Running::start(command.args(["-i", FAST, "--source", "proc", &port]));
-    let said = "lntu: stdout: No space left on device (os error 28); trying again";
-    assert_eq!(watcher.next_error(), said);
+    let message = "lntu: stdout: No space left on device (os error 28); trying again";
+    assert_eq!(watcher.next_error(), message);
     watcher.assert_no_more_errors_for(A_WHILE);
 }
 
-/// The pipe is filled before the watcher starts, and does not block.
+/// The watcher starts with a full, nonblocking pipe.
 #[test]
-fn what_could_not_be_written_is_written_later_once() {
+fn lines_that_did_not_fit_are_written_once_later() {
     let port = FreePort::new();
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
     let mut filling = 0;
@@ -436,9 +443,9 @@ impl Drop for Reaped {
     }
 }
 
-/// An ss that lists 127.0.0.1:1, and each port of which there is a file.
+/// The fake ss lists 127.0.0.1:1, and each port for which there is a file.
 #[test]
-fn settle_reports_what_lasts_and_nothing_that_is_shorter() {
+fn settle_reports_only_changes_that_last() {
     const SETTLE: Duration = Duration::from_secs(2);
     let directory = TempDir::new().unwrap();
     let ports = directory.path();
@@ -450,7 +457,7 @@ fn settle_reports_what_lasts_and_nothing_that_is_shorter() {
          done",
         ports = ports.display()
     ));
-    // Returns when ss has run once more from its start to its end.
+    // Returns once ss has run from start to end.
     let wait_for_run = || {
         for _ in 0..2 {
             let _ = fs::remove_file(ports.join("runs"));
@@ -465,7 +472,8 @@ fn settle_reports_what_lasts_and_nothing_that_is_shorter() {
     };
     assert_eq!(next(), r#""listening" 1"#);
     assert_eq!(next(), r#""ready" null"#);
-    // On a slow machine a moment can last too long, and is then reported.
+    // On a slow machine, the port may stay open for so long that it is reported. Then the test
+    // tries again.
     let mut is_short = false;
     while !is_short {
         let opened = Instant::now();
@@ -478,9 +486,9 @@ fn settle_reports_what_lasts_and_nothing_that_is_shorter() {
             while watcher.line_within(2 * SETTLE).is_some() {}
         }
     }
-    for (is_there, expected) in [(true, r#""opened" 82"#), (false, r#""closed" 82"#)] {
+    for (opens, expected) in [(true, r#""opened" 82"#), (false, r#""closed" 82"#)] {
         let changed = Instant::now();
-        match is_there {
+        match opens {
             true => fs::write(ports.join("82"), "").unwrap(),
             false => fs::remove_file(ports.join("82")).unwrap(),
         }
@@ -490,20 +498,20 @@ fn settle_reports_what_lasts_and_nothing_that_is_shorter() {
     watcher.assert_silent_for(A_WHILE);
 }
 
-/// What one listing passes over has not gone, also while it settles.
+/// The fake ss lists the new port in every other run only.
 #[test]
-fn an_opening_that_settles_outlasts_a_listing_that_passes_over_it() {
+fn an_unsettled_port_that_one_look_misses_still_opens() {
     let (always, mostly) = ("tcp LISTEN 127.0.0.1:1", "tcp LISTEN 127.0.0.1:81");
     let header = "Netid State Local";
-    // What comes at the start, and what comes when the other port has settled.
-    let shown: [(&[&str], &[&str], &[&str]); 3] = [
+    // Options, the lines at the start, and the lines after the other port has settled.
+    let cases: [(&[&str], &[&str], &[&str]); 3] = [
         (&[], &[header, always], &[mostly]),
         (&["--changes-only"], &[header], &[mostly]),
         (&["--full"], &[header, always], &[header, always, mostly]),
     ];
-    for (more, at_first, then) in shown {
+    for (options, first_lines, later_lines) in cases {
         let directory = TempDir::new().unwrap();
-        // From `begin` on, every other run lists port 81.
+        // After the file `begin` exists, every other run lists port 81.
         let ss = fake_ss(&format!(
             "cd {}
              echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
@@ -514,17 +522,17 @@ fn an_opening_that_settles_outlasts_a_listing_that_passes_over_it() {
             directory.path().display()
         ));
         let arguments = ["-i", FAST, "--settle", "300ms", "--source", "ss"];
-        let mut command = lntu(&[&arguments[..], more].concat());
+        let mut command = lntu(&[&arguments[..], options].concat());
         let watcher = Running::start(command.env("PATH", path_with(ss.path())));
         let expect = |lines: &[&str]| {
             for expected in lines {
                 let line = watcher.next_line();
-                assert_eq!(event(&line), *expected, "{more:?}: {line:?}");
+                assert_eq!(event(&line), *expected, "{options:?}: {line:?}");
             }
         };
-        expect(at_first);
+        expect(first_lines);
         fs::write(directory.path().join("begin"), "").unwrap();
-        expect(then);
+        expect(later_lines);
         watcher.assert_silent_for(A_WHILE);
     }
 }
