@@ -1,4 +1,4 @@
-//! `--source netlink`: real sockets, and kernels that refuse it.
+//! `--source netlink`, and what lntu does if the kernel refuses netlink.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Recv-Q, Send-Q and the interface, keyed by protocol and port.
+/// Recv-Q, Send-Q and the interface of each line, by protocol and port.
 fn details(table: &str) -> BTreeMap<String, [String; 3]> {
     let details = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -27,7 +27,7 @@ fn port(socket: &Socket) -> u16 {
 }
 
 #[test]
-fn queues_and_interfaces_are_those_that_ss_prints() {
+fn queues_and_interfaces_are_the_same_as_in_ss() {
     in_private_network(|| {
         let on_lo = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
         let nothing = |_: &Socket| {};
@@ -36,7 +36,7 @@ fn queues_and_interfaces_are_those_that_ss_prints() {
         full.listen(1).unwrap();
         let udp = bound(Type::DGRAM, "127.0.0.1:0", on_lo);
         let _v6 = bound(Type::DGRAM, "[::1]:0", on_lo);
-        // One connection more than the backlog.
+        // The kernel accepts one connection more than the backlog.
         let address: SocketAddr = ([127, 0, 0, 1], port(&full)).into();
         let _clients = [0; 2].map(|_| TcpStream::connect(address).unwrap());
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -49,10 +49,13 @@ fn queues_and_interfaces_are_those_that_ss_prints() {
             (listed[&format!("tcp {}", port(&full))][0] == "2").then_some(())
         });
         let listed = details(&list().lines().join("\n"));
-        let of = |key: String| listed[&key].each_ref().map(String::as_str);
-        assert_eq!(of(format!("tcp {}", port(&full))), ["2", "1", "lo"]);
-        assert_eq!(of(format!("tcp {}", port(&tcp))), ["0", "7", ""]);
-        assert_ne!(of(format!("udp {}", port(&udp)))[0], "0");
+        let details_of = |protocol: &str, socket: &Socket| {
+            let key = format!("{protocol} {}", port(socket));
+            listed[&key].each_ref().map(String::as_str)
+        };
+        assert_eq!(details_of("tcp", &full), ["2", "1", "lo"]);
+        assert_eq!(details_of("tcp", &tcp), ["0", "7", ""]);
+        assert_ne!(details_of("udp", &udp)[0], "0");
         if have_ss() {
             let ss = run(Command::new("ss").arg("-Hlntu"));
             assert_eq!(listed, details(&ss.stdout));
@@ -61,7 +64,7 @@ fn queues_and_interfaces_are_those_that_ss_prints() {
 }
 
 #[test]
-fn an_interface_that_is_renamed_is_listed_by_its_new_name() {
+fn a_renamed_interface_is_listed_by_its_new_name() {
     in_private_network(|| {
         let _socket = bound(Type::STREAM, "0.0.0.0:80", |socket| {
             socket.bind_device(Some(b"lo")).unwrap();
@@ -75,39 +78,40 @@ fn an_interface_that_is_renamed_is_listed_by_its_new_name() {
         if !have("netns", missing) {
             return;
         }
-        // They stay open: one that took the port of another would change nothing.
+        // Each new listener makes the watcher print a table. They stay open, because a listener
+        // that reuses a port would change nothing.
         let mut others = Vec::new();
         wait_for("the new name", || {
             let other = listen("127.0.0.1");
-            let its = format!(":{} ", port_of(&other));
+            let other_port = format!(":{} ", port_of(&other));
             others.push(other);
-            // Lines of earlier tables come first, and port 80 before any other.
-            let mut on_80 = String::new();
+            // In each table, port 80 comes first. Earlier tables may not have been read yet.
+            let mut port_80 = String::new();
             loop {
                 match watcher.next_line() {
-                    line if line.contains(&its) => break,
-                    line if line.contains(":80 ") => on_80 = event(&line),
+                    line if line.contains(&other_port) => break,
+                    line if line.contains(":80 ") => port_80 = event(&line),
                     _ => {}
                 }
             }
-            (on_80 == "tcp LISTEN *%after:80").then_some(())
+            (port_80 == "tcp LISTEN *%after:80").then_some(())
         });
     });
 }
 
-/// Checks that this command connects each of its netlink sockets to the kernel before
-/// anything else, and asks who sent each datagram that it reads from one. `protocols` are
-/// those of its sockets.
+/// Checks that this command connects each of its netlink sockets to the kernel at once, and
+/// asks for the sender of every datagram that it reads from them. `protocols` are the netlink
+/// protocols that it must use.
 fn assert_hears_only_the_kernel(command: &[&str], protocols: &[&str]) {
     let directory = TempDir::new().unwrap();
     let trace = directory.path().join("trace");
     let mut strace = Command::new("strace");
     strace.args(["-qq", "-e", "trace=network,read,write,close", "-o"]);
     let traced = run(strace.arg(&trace).args(command));
-    // Where not all namespaces are seen, the status is 2.
+    // With -A, the status is 2 if lntu cannot see all namespaces.
     assert!(matches!(traced.code(), 0..=2), "{traced:?}");
     let trace = fs::read_to_string(&trace).unwrap();
-    let mut seen = BTreeSet::new();
+    let mut used_protocols = BTreeSet::new();
     let mut sockets: Vec<&str> = Vec::new();
     let mut lines = trace.lines();
     while let Some(line) = lines.next() {
@@ -117,7 +121,7 @@ fn assert_hears_only_the_kernel(command: &[&str], protocols: &[&str]) {
             let to_kernel = format!("connect({fd}, {{sa_family=AF_NETLINK, nl_pid=0, ");
             assert!(connected.starts_with(&to_kernel), "{line}: {connected}");
             assert!(connected.ends_with(" = 0"), "{connected}");
-            seen.insert(arguments.rsplit(", ").next().unwrap());
+            used_protocols.insert(arguments.rsplit(", ").next().unwrap());
             sockets.push(fd);
             continue;
         }
@@ -134,7 +138,7 @@ fn assert_hears_only_the_kernel(command: &[&str], protocols: &[&str]) {
         }
     }
     assert_eq!(
-        seen,
+        used_protocols,
         BTreeSet::from_iter(protocols.iter().copied()),
         "{command:?}"
     );
@@ -170,7 +174,7 @@ fn every_netlink_socket_hears_only_the_kernel() {
 }
 
 #[test]
-fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
+fn if_netlink_is_refused_proc_answers_with_a_message() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -188,11 +192,10 @@ fn where_netlink_is_refused_one_line_says_so_and_proc_answers() {
         let listed = run(&mut lntu_with_failing("socket", error, "", &list));
         assert_eq!(listed.code(), 0, "{listed:?}");
         assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
-        let said = format!("lntu: netlink: socket: {reason}; reading /proc/net instead\n");
-        assert_eq!(listed.stderr, said);
+        let message = format!("lntu: netlink: socket: {reason}; reading /proc/net instead\n");
+        assert_eq!(listed.stderr, message);
     }
-    // A passing error does not make lntu give up on netlink. It is not an
-    // answer either.
+    // After a temporary error, lntu does not read /proc instead.
     let listed = run(&mut lntu_with_failing("socket", "ENOBUFS", "", &list));
     assert_eq!(
         listed.error(),
@@ -226,17 +229,17 @@ fn without_ss_and_netlink_proc_answers() {
         strace.args(["-E", &format!("PATH={}", no_ss.path().display())]);
         strace.args([env!("CARGO_BIN_EXE_lntu"), "list", "-H", "-v", &port]);
         let listed = run(&mut strace);
-        let said = format!(
+        let detail = format!(
             "lntu: ss: not found in PATH; netlink: socket: {reason}; reading /proc/net instead\n"
         );
-        assert_eq!((listed.code(), &*listed.stderr), (0, &*said));
+        assert_eq!((listed.code(), &*listed.stderr), (0, &*detail));
         assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
     }
 }
 
-/// Each request for a protocol that the kernel does not know may start modprobe.
+/// Each attempt to open such a socket may make the kernel start modprobe.
 #[test]
-fn netlink_is_asked_once_where_it_is_refused() {
+fn refused_netlink_is_tried_only_once() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -258,7 +261,7 @@ fn netlink_is_asked_once_where_it_is_refused() {
 }
 
 #[test]
-fn a_watcher_refused_by_netlink_goes_on_with_proc_and_closes_nothing() {
+fn a_watcher_that_netlink_refuses_continues_with_proc() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -266,12 +269,12 @@ fn a_watcher_refused_by_netlink_goes_on_with_proc_and_closes_nothing() {
     let listener = port.listen();
     let text = port.to_string();
     let arguments = ["-H", "-i", FAST, "--source", "netlink", "-t", "-4", &text];
-    // Each poll writes once. So does each line of output and each message.
+    // Each poll, each line of output and each message is one write. The 20th is a poll.
     let mut command = lntu_with_failing("write", "EACCES", ":when=20", &arguments);
     let watcher = Running::start(&mut command);
     assert!(watcher.next_line().contains("LISTEN 0      128"));
-    let said = "lntu: netlink: tcp: Permission denied (os error 13); reading /proc/net instead";
-    assert_eq!(watcher.next_error(), said);
+    let message = "lntu: netlink: tcp: Permission denied (os error 13); reading /proc/net instead";
+    assert_eq!(watcher.next_error(), message);
     watcher.assert_silent_for(A_WHILE);
     drop(listener);
     let closed = event(&watcher.next_line());
@@ -283,7 +286,7 @@ fn a_watcher_refused_by_netlink_goes_on_with_proc_and_closes_nothing() {
 }
 
 #[test]
-fn a_watcher_whose_dump_fails_once_keeps_its_snapshot_and_asks_again() {
+fn a_watcher_keeps_its_snapshot_if_one_dump_fails() {
     if !have_program("strace", "strace") {
         return;
     }

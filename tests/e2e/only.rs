@@ -1,10 +1,10 @@
-//! `check --only`: nothing listens but what is declared.
+//! `check --only` fails if anything listens besides the PORTs.
 
 use socket2::{Socket, Type};
 
 use crate::harness::*;
 
-/// Exit status and stderr, which names no process.
+/// Runs `check --only`. Returns the exit status, and stderr without the names of processes.
 fn only(arguments: &[&str]) -> (i32, String) {
     let checked = run(&mut lntu(&[&["check", "--only"], arguments].concat()));
     assert_eq!(checked.stdout, "", "{arguments:?}");
@@ -14,7 +14,7 @@ fn only(arguments: &[&str]) -> (i32, String) {
 fn nothing(_: &Socket) {}
 
 #[test]
-fn what_else_listens_is_named() {
+fn an_undeclared_listener_is_named() {
     in_private_network(|| {
         let _sockets = [
             bound(Type::STREAM, "0.0.0.0:80", nothing),
@@ -48,9 +48,9 @@ fn what_else_listens_is_named() {
     });
 }
 
-/// Both are said: what is missing, and what there is besides.
+/// The message names both what is missing and what listens besides.
 #[test]
-fn a_port_that_does_not_listen_is_still_a_no() {
+fn a_declared_port_that_does_not_listen_is_named() {
     in_private_network(|| {
         assert_eq!(only(&["80"]), no("80/tcp: not listening"));
         let _socket = bound(Type::DGRAM, "127.0.0.1:53", nothing);
@@ -60,7 +60,7 @@ fn a_port_that_does_not_listen_is_still_a_no() {
 }
 
 #[test]
-fn any_of_a_range_may_listen_and_nothing_else() {
+fn with_any_only_the_range_may_listen() {
     in_private_network(|| {
         let _socket = bound(Type::STREAM, "127.0.0.1:3005", nothing);
         let any = |ports: &[&str]| {
@@ -79,7 +79,7 @@ fn any_of_a_range_may_listen_and_nothing_else() {
 }
 
 #[test]
-fn what_is_excluded_may_listen() {
+fn an_excluded_listener_may_listen() {
     in_private_network(|| {
         let _sockets = [
             bound(Type::STREAM, "0.0.0.0:80", nothing),
@@ -111,13 +111,13 @@ fn the_recipe_passes_only_without_another_port() {
         let _other = bound(Type::STREAM, "[::]:9229", nothing);
         let refused = run(&mut shell(recipe));
         assert_eq!((refused.code(), &*refused.stdout), (1, ""));
-        let [said, reason] = [&refused.stderr, reason].map(without_holders);
-        assert_eq!(said.trim_end(), reason);
+        let [stderr, reason] = [&refused.stderr, reason].map(without_holders);
+        assert_eq!(stderr.trim_end(), reason);
     });
 }
 
 #[test]
-fn what_other_processes_open_is_no_matter_with_of() {
+fn with_of_ports_of_other_processes_do_not_count() {
     if !have_program("services", "python3") {
         return;
     }
@@ -140,9 +140,8 @@ signal.pause()";
     });
 }
 
-/// One look can pass over a listener.
 #[test]
-fn a_listener_that_a_look_misses_is_found() {
+fn a_listener_that_one_look_misses_is_found() {
     let ss = fake_ss_that_misses_every_other_time(2);
     for _ in 0..4 {
         let mut check = lntu(&["check", "--only", "--source", "ss", "1"]);
@@ -153,7 +152,7 @@ fn a_listener_that_a_look_misses_is_found() {
 }
 
 #[test]
-fn a_table_that_may_not_be_read_is_no_proof() {
+fn with_an_unreadable_table_the_answer_is_unknown() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["udp"]);
     let checked = run_forbidden(&proc, &["check", "--only", "80"]);
@@ -162,6 +161,11 @@ fn a_table_that_may_not_be_read_is_no_proof() {
         checked.stderr.ends_with("/net/udp cannot be read\n"),
         "{checked:?}"
     );
+}
+
+#[test]
+fn an_undeclared_listener_is_a_sure_no() {
+    let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["udp"]);
     let checked = run_forbidden(&proc, &["check", "--only", "81"]);
     assert_eq!(checked.code(), 1, "{checked:?}");

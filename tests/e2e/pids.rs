@@ -12,8 +12,8 @@ fn pids(arguments: &[&str]) -> Finished {
     run(&mut lntu(&[&["list", "--pids"], arguments].concat()))
 }
 
-/// A server whose socket this many more processes inherit. Says its port, and the ids of
-/// all, sorted.
+/// Starts a server whose socket this many workers inherit. Returns it, its port, and the
+/// sorted process ids of the server and the workers.
 fn server_with_workers(workers: usize) -> (Running, String, Vec<String>) {
     let script = "import os, signal, socket, sys
 listener = socket.create_server(('127.0.0.1', 0))
@@ -35,7 +35,7 @@ signal.pause()";
     (server, port, words.collect())
 }
 
-/// The table names 64 of them at most. A client of the port is none of them.
+/// Unlike a table, the list is not limited to 64 processes. It does not contain clients.
 #[test]
 fn every_process_that_listens_is_printed_once() {
     if !have_program("services", "python3") {
@@ -54,14 +54,15 @@ fn every_process_that_listens_is_printed_once() {
 }
 
 #[test]
-fn nothing_that_listens_is_a_no_without_a_word() {
+fn without_a_listener_the_status_is_1() {
     let port = FreePort::new();
-    let none = pids(&[&port.to_string()]);
-    assert_eq!((none.code(), &*none.stdout, &*none.stderr), (1, "", ""));
+    let listed = pids(&[&port.to_string()]);
+    let output = (&*listed.stdout, &*listed.stderr);
+    assert_eq!((listed.code(), output), (1, ("", "")));
 }
 
 #[test]
-fn a_process_that_cannot_be_seen_is_status_2() {
+fn an_unknown_holder_is_status_2() {
     if !have_root() || !have_program("services", "python3") {
         return;
     }
@@ -72,34 +73,34 @@ listener = socket.create_server(('127.0.0.1', 0))
 print(listener.getsockname()[1], flush=True)
 signal.pause()";
     let mut python = Command::new("python3");
-    let seen = Running::start(without_root(python.args(["-c", script])));
-    let port = seen.next_line();
+    let visible = Running::start(without_root(python.args(["-c", script])));
+    let port = visible.next_line();
     let directory = forbidding_proc(&[], &[]);
     let list = |ports: &[&str]| {
         let arguments = ["list", "--pids", "--source", "netlink"];
         run_copy(&directory, &[&arguments, ports].concat())
     };
-    let expected = format!("{}\n", seen.child.id());
+    let expected = format!("{}\n", visible.child.id());
     assert_eq!(list(&[&port]).stdout, expected);
     let partial = list(&[&port, &hidden.to_string()]);
     let reason = format!(
         "lntu: 127.0.0.1:{hidden}/tcp: no process found that holds it (for processes of other users, you \
          need root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)\n"
     );
-    let said = (partial.code(), partial.stdout, partial.stderr);
-    assert_eq!(said, (2, expected, reason));
+    let result = (partial.code(), partial.stdout, partial.stderr);
+    assert_eq!(result, (2, expected, reason));
 }
 
-/// What may listen and cannot be read is not "nothing".
+/// The unreadable table may contain listeners, so status 1 would be wrong.
 #[test]
-fn a_table_that_cannot_be_read_is_status_2() {
+fn an_unreadable_table_is_status_2() {
     let proc = forbidding_proc(&[("tcp", PROC_HEADER)], &["udp"]);
     let listed = run_forbidden(&proc, &["list", "--pids", "-q"]);
     assert_eq!((listed.code(), &*listed.stdout), (2, ""), "{listed:?}");
 }
 
 #[test]
-fn a_process_whose_sockets_are_all_excluded_is_not_printed() {
+fn an_excluded_holder_is_not_printed() {
     if !have_program("services", "python3") {
         return;
     }
@@ -135,11 +136,11 @@ fn the_recipe_ends_a_server_and_its_workers() {
         wait_for("nginx and its workers", workers);
         let ended = run(&mut shell(recipe));
         // nginx may end its workers before kill reaches them.
-        let strange = |line: &&str| !line.is_empty() && !line.ends_with(": No such process");
-        assert_eq!(ended.stderr.lines().find(strange), None, "{ended:?}");
+        let unexpected = |line: &&str| !line.is_empty() && !line.ends_with(": No such process");
+        assert_eq!(ended.stderr.lines().find(unexpected), None, "{ended:?}");
         let status = wait_for("the end of nginx", || nginx.child.try_wait().unwrap());
         assert!(status.success() || status.signal().is_some(), "{status}");
-        wait_for("the end of all", || {
+        wait_for("the end of the workers", || {
             (pids(&["5173"]).code() == 1).then_some(())
         });
     });

@@ -1,4 +1,4 @@
-//! Unix sockets as PORTs of `check` and `wait`: the answer is that of a connect.
+//! Unix sockets as PORTs of `check` and `wait`. The truth is whether a client can connect.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::harness::docker::*;
 use crate::harness::*;
 
+/// The reason if no socket of this network namespace has the file.
 const UNMATCHED: &str = "could not tell, because no socket of this network namespace has this file \
                          (its server has ended, or runs in another one)";
 
@@ -29,7 +30,7 @@ fn check(port: &str) -> (i32, String) {
     (checked.code(), checked.stderr)
 }
 
-fn says(status: i32, port: &str, reason: &str) -> (i32, String) {
+fn refusal(status: i32, port: &str, reason: &str) -> (i32, String) {
     (status, format!("lntu: {port}: {reason}\n"))
 }
 
@@ -52,7 +53,7 @@ fn connects(path: &Path, kind: Type) -> bool {
 }
 
 #[test]
-fn every_state_of_a_socket_is_told_as_by_a_connect() {
+fn check_agrees_with_a_connect() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     let _sockets = [
@@ -80,16 +81,16 @@ fn every_state_of_a_socket_is_told_as_by_a_connect() {
         let path = path(name);
         let expected = match status {
             0 => yes(),
-            _ => says(status, &port(&path), reason),
+            _ => refusal(status, &port(&path), reason),
         };
         assert_eq!(check(&port(&path)), expected, "{name}");
         assert_eq!(connects(&path, kind), status == 0, "{name}");
     }
 }
 
-/// As syslog(3) does. The kernel then reports another state of the server.
+/// syslog(3) connects to such a server. The kernel then reports another state of it.
 #[test]
-fn a_datagram_server_listens_also_if_a_client_is_connected() {
+fn a_datagram_server_with_a_client_still_listens() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let name = unique_name();
@@ -121,13 +122,13 @@ fn a_datagram_socket_with_a_peer_refuses_others() {
     client.connect(&SockAddr::unix(&server).unwrap()).unwrap();
     assert!(!connects(&path, Type::DGRAM));
     let reason = "connected to another socket";
-    assert_eq!(check(&port(&path)), says(1, &port(&path), reason));
+    assert_eq!(check(&port(&path)), refusal(1, &port(&path), reason));
     assert_eq!(check(&port(&server)), yes());
 }
 
-/// Accepted connections have the name of the listener, and outlive it.
+/// An accepted connection has the name of the listener, and may outlive it.
 #[test]
-fn a_connection_is_no_listener() {
+fn a_connection_is_not_a_listener() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
@@ -136,7 +137,7 @@ fn a_connection_is_no_listener() {
     assert_eq!(check(&port(&path)), yes());
     drop(listener);
     assert!(!connects(&path, Type::STREAM));
-    assert_eq!(check(&port(&path)), says(2, &port(&path), UNMATCHED));
+    assert_eq!(check(&port(&path)), refusal(2, &port(&path), UNMATCHED));
 }
 
 #[test]
@@ -146,11 +147,12 @@ fn a_renamed_socket_listens_under_its_new_name() {
     let _first = UnixListener::bind(&draft).unwrap();
     fs::rename(&draft, &path).unwrap();
     assert_eq!(check(&port(&path)), yes());
-    assert_eq!(check(&port(&draft)), says(1, &port(&draft), "no such file"));
-    // The name that the first was bound to is now that of a socket that has ended.
+    let missing = refusal(1, &port(&draft), "no such file");
+    assert_eq!(check(&port(&draft)), missing);
+    // The kernel still shows the first socket under this name, but the file is a stale one.
     drop(UnixListener::bind(&draft).unwrap());
     assert!(!connects(&draft, Type::STREAM));
-    assert_eq!(check(&port(&draft)), says(2, &port(&draft), UNMATCHED));
+    assert_eq!(check(&port(&draft)), refusal(2, &port(&draft), UNMATCHED));
     fs::remove_file(&draft).unwrap();
     let _second = UnixListener::bind(&draft).unwrap();
     assert_eq!(check(&port(&draft)), yes());
@@ -167,8 +169,8 @@ fn a_socket_listens_where_it_is_mounted() {
     fs::write(path("here"), "").unwrap();
     assert_eq!(check(&port(&path("here"))).0, 1);
     in_private_network(|| {
-        // This thread has left the network namespace of `server`. Nobody else sees its
-        // mounts.
+        // This thread is no longer in the network namespace of `server`. Now it leaves the mount
+        // namespace, too, so nobody else sees its mounts.
         #[allow(deprecated)]
         rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
         mount_change(
@@ -185,7 +187,7 @@ fn a_socket_listens_where_it_is_mounted() {
     });
 }
 
-/// A connect by path reaches it, but which socket it is cannot be seen.
+/// A client can connect through the file, but the kernel does not list the socket here.
 #[test]
 fn a_server_of_another_network_namespace_is_status_2() {
     let directory = TempDir::new().unwrap();
@@ -193,7 +195,7 @@ fn a_server_of_another_network_namespace_is_status_2() {
     let _outside = UnixListener::bind(&path).unwrap();
     in_private_network(|| {
         assert!(connects(&path, Type::STREAM));
-        assert_eq!(check(&port(&path)), says(2, &port(&path), UNMATCHED));
+        assert_eq!(check(&port(&path)), refusal(2, &port(&path), UNMATCHED));
     });
 }
 
@@ -202,23 +204,23 @@ fn an_abstract_name_is_compared_as_a_whole() {
     let name = unique_name();
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
-    let other = |text: String| {
-        let port = format!("unix:@{text}");
-        assert_eq!(check(&port), says(1, &port, "not listening"));
-        let address = SocketAddr::from_abstract_name(text).unwrap();
+    let assert_closed = |name: String| {
+        let port = format!("unix:@{name}");
+        assert_eq!(check(&port), refusal(1, &port, "not listening"));
+        let address = SocketAddr::from_abstract_name(name).unwrap();
         assert!(UnixStream::connect_addr(&address).is_err());
     };
     assert_eq!(check(&format!("unix:@{name}")), yes());
-    other(format!("{name}x"));
-    other(name[1..].into());
-    other(name.to_uppercase());
-    // Each network namespace has names of its own.
-    in_private_network(|| other(name.clone()));
+    assert_closed(format!("{name}x"));
+    assert_closed(name[1..].into());
+    assert_closed(name.to_uppercase());
+    // Abstract names belong to a network namespace.
+    in_private_network(|| assert_closed(name.clone()));
     drop(listener);
-    other(name.clone());
+    assert_closed(name.clone());
 }
 
-/// Such a list takes several datagrams.
+/// The kernel needs several datagrams for so many sockets.
 #[test]
 fn each_of_many_sockets_is_found() {
     let directory = TempDir::new().unwrap();
@@ -238,24 +240,24 @@ fn each_of_many_sockets_is_found() {
 }
 
 #[test]
-fn a_queue_that_is_too_long_is_a_no() {
+fn a_socket_with_too_long_a_queue_does_not_count() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let _server = listening(&path, Type::STREAM, 5);
     let clients = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
-    let check = |most| {
-        let checked = run(&mut lntu(&["check", "--max-queued", most, &port(&path)]));
+    let check = |limit| {
+        let checked = run(&mut lntu(&["check", "--max-queued", limit, &port(&path)]));
         (checked.code(), checked.stderr)
     };
     assert_eq!(check("3"), yes());
     let reason = "3 connections wait to be accepted (backlog 5)";
-    assert_eq!(check("2"), says(1, &port(&path), reason));
+    assert_eq!(check("2"), refusal(1, &port(&path), reason));
     drop(clients);
 }
 
-/// Its queue is counted in bytes.
+/// The kernel counts the queue of a datagram socket in bytes.
 #[test]
-fn a_datagram_socket_has_no_connections_to_accept() {
+fn max_queued_ignores_a_datagram_socket() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let _server = bound_to(&path, Type::DGRAM);
@@ -266,7 +268,7 @@ fn a_datagram_socket_has_no_connections_to_accept() {
 }
 
 #[test]
-fn unix_sockets_and_ports_are_asked_about_together() {
+fn one_check_may_name_unix_sockets_and_ports() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     in_private_network(|| {
@@ -288,7 +290,7 @@ fn unix_sockets_and_ports_are_asked_about_together() {
     });
 }
 
-/// A file that a server left, when it was killed, is replaced by the next one.
+/// A killed server leaves its file, which the next server replaces.
 #[test]
 fn wait_goes_on_while_a_stale_file_is_there() {
     let directory = TempDir::new().unwrap();
@@ -306,7 +308,7 @@ fn wait_goes_on_while_a_stale_file_is_there() {
 }
 
 #[test]
-fn a_socket_settles_only_after_the_time_that_was_asked_for() {
+fn wait_succeeds_only_after_the_settle_time() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let _server = UnixListener::bind(&path).unwrap();
@@ -324,9 +326,8 @@ fn a_socket_settles_only_after_the_time_that_was_asked_for() {
     assert_eq!(wait("100ms", "60s").lines(), [""; 0]);
 }
 
-/// What the file alone says is known all the same.
 #[test]
-fn where_netlink_is_refused_only_a_missing_file_is_a_no() {
+fn without_netlink_only_a_missing_file_is_a_sure_no() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -348,7 +349,7 @@ fn where_netlink_is_refused_only_a_missing_file_is_a_no() {
 }
 
 #[test]
-fn the_kernel_is_asked_once_if_that_suffices() {
+fn each_check_asks_the_kernel_once() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -381,13 +382,11 @@ fn the_kernel_is_asked_once_if_that_suffices() {
             .iter()
             .map(|path| UnixListener::bind(path).unwrap())
             .collect();
-        // The list takes several datagrams.
+        // The kernel answers with several datagrams.
         let first = questions("sendto", None);
         drop(servers);
-        let _one = (
-            fs::remove_file(&paths[0]).unwrap(),
-            UnixListener::bind(&paths[0]).unwrap(),
-        );
+        fs::remove_file(&paths[0]).unwrap();
+        let _server = UnixListener::bind(&paths[0]).unwrap();
         assert_eq!(first, questions("sendto", None));
         assert_eq!(questions("socket", Some("EPERM")), 1);
     });
@@ -414,16 +413,16 @@ fn a_directory_that_may_not_be_searched_is_status_2() {
 }
 
 #[test]
-fn nginx_on_a_unix_socket_is_waited_for_and_checked() {
+fn nginx_on_a_unix_socket_is_found() {
     if !have_program("services", "nginx") {
         return;
     }
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
-    let here = directory.path().display();
+    let data = directory.path().display();
     let conf = format!(
-        "daemon off; pid {here}/pid; error_log stderr; events {{}} \
-         http {{ access_log off; server {{ listen unix:{here}/socket; }} }}"
+        "daemon off; pid {data}/pid; error_log stderr; events {{}} \
+         http {{ access_log off; server {{ listen unix:{data}/socket; }} }}"
     );
     let file = directory.path().join("nginx.conf");
     fs::write(&file, conf).unwrap();
@@ -433,7 +432,7 @@ fn nginx_on_a_unix_socket_is_waited_for_and_checked() {
     assert_eq!(waiting.finish().lines(), [""; 0]);
     UnixStream::connect(&path).unwrap();
     assert_eq!(check(&port(&path)), yes());
-    // Killed, it leaves its file.
+    // The check fails whether or not nginx has removed its file.
     rustix::process::kill_process(nginx.pid(), rustix::process::Signal::TERM).unwrap();
     wait_for("nginx to end", || {
         (!connects(&path, Type::STREAM)).then_some(())
@@ -441,9 +440,9 @@ fn nginx_on_a_unix_socket_is_waited_for_and_checked() {
     assert_ne!(check(&port(&path)).0, 0);
 }
 
-/// A volume with the socket of a server that runs elsewhere.
+/// The container has the socket on a volume.
 #[test]
-fn a_container_is_sure_only_in_the_network_namespace_of_the_server() {
+fn a_container_needs_the_network_of_the_server() {
     if !have_docker() {
         return;
     }

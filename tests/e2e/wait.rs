@@ -1,5 +1,5 @@
-//! When `wait` says yes: not about a port that was there for a moment, or of another
-//! process than the one that was meant. And how it ends if that process dies.
+//! When `wait` succeeds: only once a port keeps listening, and only for the process that was
+//! meant. It fails if that process exits.
 
 use std::fs;
 use std::net::TcpStream;
@@ -9,37 +9,42 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-fn wait_by(ss: &TempDir, arguments: &[&str]) -> Finished {
+/// Runs `wait` with the fake ss of this directory.
+fn wait_with(ss: &TempDir, arguments: &[&str]) -> Finished {
     let mut wait = lntu(&["wait", "--source", "ss", "-i", FAST]);
     run(wait.args(arguments).env("PATH", path_with(ss.path())))
 }
 
-/// Parcel binds its port for some milliseconds, closes it, and listens half a second later.
+/// The bundler Parcel binds its port for some milliseconds, closes it, and listens half a second
+/// later.
 #[test]
-fn a_port_that_is_there_for_one_look_is_a_no() {
+fn a_port_that_only_one_look_finds_does_not_count() {
     for ports in [&["8080", "1"][..], &["1", "8080"]] {
         let ss = ss_with_turns(ports);
         for timeout in ["0", "300ms"] {
-            let refused = wait_by(&ss, &["--timeout", timeout, "8080"]);
-            assert_eq!(refused.code(), 1, "{refused:?}");
-            let said = &refused.stderr;
-            assert!(said.starts_with("lntu: 8080/tcp: not listening"), "{said}");
+            let waited = wait_with(&ss, &["--timeout", timeout, "8080"]);
+            assert_eq!(waited.code(), 1, "{waited:?}");
+            let reason = &waited.stderr;
+            assert!(
+                reason.starts_with("lntu: 8080/tcp: not listening"),
+                "{reason}"
+            );
         }
     }
 }
 
 #[test]
-fn two_ports_that_take_turns_are_none_that_stays() {
+fn two_ports_that_take_turns_do_not_count() {
     let ss = ss_with_turns(&["8080", "8081"]);
-    let refused = wait_by(&ss, &["--timeout", "300ms", "--any", "8000-8100"]);
+    let refused = wait_with(&ss, &["--timeout", "300ms", "--any", "8000-8100"]);
     assert_eq!((refused.code(), &*refused.stdout), (1, ""));
     let reason = "lntu: 8000-8100/tcp: did not keep listening for long enough after N s\n";
     assert_eq!(without_time(&refused.stderr), reason);
 }
 
-/// Of what comes and goes beside it, nothing is printed.
+/// Two other ports take turns meanwhile.
 #[test]
-fn only_the_port_that_stays_is_printed() {
+fn any_prints_only_the_port_that_stays() {
     let directory = TempDir::new().unwrap();
     let ss = ss_with_turns(&["8080", "8081"]);
     let script = format!(
@@ -47,13 +52,13 @@ fn only_the_port_that_stays_is_printed() {
         ss.path().display()
     );
     write_program(&directory.path().join("ss"), &script);
-    let found = wait_by(&directory, &["-H", "--any", "8000-8100"]);
+    let found = wait_with(&directory, &["-H", "--any", "8000-8100"]);
     assert_eq!(found.lines().len(), 1);
     assert!(found.lines()[0].contains("127.0.0.1:8090 "), "{found:?}");
 }
 
 #[test]
-fn a_port_that_listens_is_confirmed_after_the_timeout() {
+fn a_second_look_may_come_after_the_timeout() {
     let server = listen("127.0.0.1");
     let port = port_of(&server).to_string();
     let waited = run(&mut lntu(&["wait", "--timeout", "0", &port]));
@@ -61,7 +66,7 @@ fn a_port_that_listens_is_confirmed_after_the_timeout() {
 }
 
 #[test]
-fn a_port_settles_only_after_the_time_that_was_asked_for() {
+fn wait_succeeds_only_after_the_settle_time() {
     let server = listen("127.0.0.1");
     let port = port_of(&server).to_string();
     let wait = ["wait", "-i", FAST, "--settle"];
@@ -73,18 +78,18 @@ fn a_port_settles_only_after_the_time_that_was_asked_for() {
     assert_eq!(settled.lines(), [""; 0]);
 }
 
-/// Closing takes one look: what is closed is looked for again within it.
+/// For `--closed`, a single look already searches twice for each PORT.
 #[test]
 fn closed_needs_no_second_look() {
     let port = FreePort::new();
     let ss = ss_with_turns(&["1"]);
     let arguments = ["--closed", "--timeout", "0", &port.to_string()];
-    assert_eq!(wait_by(&ss, &arguments).lines(), [""; 0]);
+    assert_eq!(wait_with(&ss, &arguments).lines(), [""; 0]);
 }
 
-/// A server that looks whether its port is free as get-port and Parcel do.
+/// Like get-port and Parcel, this server first binds its port to see if it is free.
 #[test]
-fn a_server_that_probes_its_port_is_connected_to_once_it_serves() {
+fn wait_outlasts_a_server_that_probes_its_port() {
     if !have_program("services", "node") {
         return;
     }
@@ -109,7 +114,7 @@ const probe = net.createServer().listen(port, '127.0.0.1', () => setTimeout(() =
 }
 
 #[test]
-fn the_port_of_a_debugger_is_left_out() {
+fn the_debugger_recipe_leaves_out_the_debugger() {
     if !have_program("services", "node") {
         return;
     }
@@ -140,8 +145,8 @@ fn the_settle_recipe_accepts_a_server_that_stays() {
     });
 }
 
-/// A script tells the death of its server from bad usage. A shell may have waited for the
-/// server already.
+/// So a script can distinguish the death of its server from an error. In the last case, the
+/// shell has already reaped the server.
 #[test]
 fn the_death_of_the_process_is_status_3() {
     if !have_program("bash", "bash") {
@@ -163,9 +168,10 @@ fn the_death_of_the_process_is_status_3() {
         assert_eq!(died.code(), 3, "{died:?}");
         assert!(died.stderr.ends_with(reason), "{died:?}");
     }
-    // Nothing died that a check waits for.
-    let check = run(&mut crate::harness::lntu(&[
-        "check", "--of", "4194305", "80",
-    ]));
-    assert_eq!(check.code(), 2);
+}
+
+#[test]
+fn for_check_an_unknown_process_is_status_2() {
+    let checked = run(&mut lntu(&["check", "--of", "4194305", "80"]));
+    assert_eq!(checked.code(), 2);
 }
