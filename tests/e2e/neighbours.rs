@@ -1,5 +1,5 @@
-//! What one network namespace can do to the watcher of all, and to what it reports about
-//! the others.
+//! A hostile network namespace must not keep a watcher of all namespaces from reporting the
+//! others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,11 +10,10 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-/// Lines that one namespace may have in one poll: so many that closed, and as many that
-/// opened.
+/// A poll reports at most this many closed listeners of one namespace, and as many opened ones.
 const MOST_CHANGES: usize = 500;
 
-/// Binds 100,000 UDP sockets, in processes that may have 20,000 descriptors each.
+/// A script that binds 100,000 UDP sockets, in ten processes.
 const CROWD: &str = "
 import os, resource, signal, socket
 resource.setrlimit(resource.RLIMIT_NOFILE, (12000, 12000))
@@ -32,7 +31,7 @@ print('here', flush=True)
 signal.pause()
 ";
 
-/// Closes and opens 19,000 TCP ports without end.
+/// A script that closes and reopens 19,000 TCP ports without end.
 const FLAPPING: &str = "
 import resource, socket
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
@@ -50,7 +49,8 @@ while True:
         listeners[port] = listen(port)
 ";
 
-/// Makes as many user and network namespaces as the argument says, each with a process.
+/// A script that starts as many processes as the argument says, each in user and network
+/// namespaces of its own.
 const MANY: &str = "
 import ctypes, os, signal, sys
 number = int(sys.argv[1])
@@ -68,7 +68,8 @@ print('here' if b'x' not in answers else 'refused', flush=True)
 signal.pause()
 ";
 
-/// Opens as many TCP ports as the argument says, and closes them when told to.
+/// A script that opens as many TCP ports as the argument says on the first line of stdin, and
+/// closes them on the second.
 const SOME: &str = "
 import resource, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (12000, 12000))
@@ -81,7 +82,7 @@ print('closed', flush=True)
 sys.stdin.readline()
 ";
 
-/// A hostile namespace: a program that runs in it.
+/// A network namespace, and a hostile program that runs in it.
 struct Neighbour {
     _process: HostProcess,
     program: Running,
@@ -104,7 +105,7 @@ impl Neighbour {
 }
 
 impl Drop for Neighbour {
-    /// Its children have its process group.
+    /// Kills the script and its children. If only nsenter were killed, they would run on.
     fn drop(&mut self) {
         for child in children_of(self.program.child.id()) {
             for pid in children_of(child).into_iter().chain([child]) {
@@ -114,7 +115,7 @@ impl Drop for Neighbour {
     }
 }
 
-/// A watcher of all namespaces, and what it has said so far.
+/// A watcher of all namespaces, and the objects that it has printed so far.
 struct Watcher {
     running: Running,
     pid: u32,
@@ -134,12 +135,12 @@ impl Watcher {
         watcher
     }
 
-    /// Reads on up to an object that `is_it`.
-    fn next(&mut self, is_it: impl Fn(&Value) -> bool) -> &Value {
+    /// Reads until an object is `wanted`, and returns it.
+    fn next(&mut self, wanted: impl Fn(&Value) -> bool) -> &Value {
         loop {
             let object: Value = serde_json::from_str(&self.running.next_line()).unwrap();
             self.objects.push(object);
-            if is_it(self.objects.last().unwrap()) {
+            if wanted(self.objects.last().unwrap()) {
                 return self.objects.last().unwrap();
             }
         }
@@ -151,14 +152,14 @@ impl Watcher {
         });
     }
 
-    /// The CPU time that it has used, in seconds.
+    /// The CPU time that the watcher has used, in seconds.
     fn cpu_time(&self) -> f64 {
         let schedule = fs::read_to_string(format!("/proc/{}/schedstat", self.pid)).unwrap();
         let nanoseconds: u64 = schedule.split(' ').next().unwrap().parse().unwrap();
         nanoseconds as f64 / 1e9
     }
 
-    /// How often it has waited: at least once after each poll.
+    /// How often the watcher has slept. It sleeps at least once after each poll.
     fn waits(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
         let mut lines = status.lines();
@@ -166,24 +167,25 @@ impl Watcher {
         waits.unwrap().trim().parse().unwrap()
     }
 
-    /// How many objects of one poll are about listeners of this namespace, at most. All that
-    /// one poll writes has one time.
-    fn most_at_once(&self, namespace: u64) -> usize {
+    /// The most changes of this namespace that one poll reported. All objects of a poll have
+    /// the same timestamp.
+    fn most_changes_at_once(&self, namespace: u64) -> usize {
         let mut counts = BTreeMap::new();
-        let of_it = self.objects.iter().filter(|object| {
+        let changes = self.objects.iter().filter(|object| {
             object["namespace"] == namespace
                 && ["opened", "closed"]
                     .iter()
                     .any(|kind| object["type"] == *kind)
         });
-        for object in of_it {
+        for object in changes {
             *counts.entry(object["timestamp"].as_str()).or_insert(0) += 1;
         }
         counts.into_values().max().unwrap_or_default()
     }
 
-    /// Opens and closes ports of a quiet namespace. Checks how many polls it takes until that
-    /// is said of TCP, and how much CPU time. UDP may wait for its turn.
+    /// Opens and closes ports of a quiet namespace, and checks that each is reported. For TCP,
+    /// also checks how many polls and how much CPU time that takes. UDP may take longer, because
+    /// the namespaces take turns.
     fn check_events_of(&mut self, quiet: &Quiet) {
         for port in 80..85 {
             let (waits, cpu_time) = (self.waits(), self.cpu_time());
@@ -235,7 +237,7 @@ fn start() -> Option<Host> {
 }
 
 #[test]
-fn a_crowd_of_udp_sockets_holds_up_no_other_namespace() {
+fn a_crowd_of_udp_sockets_delays_no_other_namespace() {
     let Some(host) = start() else {
         return;
     };
@@ -246,13 +248,13 @@ fn a_crowd_of_udp_sockets_holds_up_no_other_namespace() {
     watcher.check_events_of(&quiet);
     let lost = |object: &&Value| object["type"] == "lost" && object["namespace"] == crowd.namespace;
     assert_eq!(watcher.objects.iter().filter(lost).count(), 1);
-    let of_crowd = |object: &&Value| object["namespace"] == crowd.namespace;
-    assert_eq!(watcher.objects.iter().filter(of_crowd).count(), 1);
+    let from_crowd = |object: &&Value| object["namespace"] == crowd.namespace;
+    assert_eq!(watcher.objects.iter().filter(from_crowd).count(), 1);
     assert!(peak_memory(watcher.pid) < 30_000);
 }
 
 #[test]
-fn a_namespace_with_flapping_ports_holds_up_no_other() {
+fn flapping_ports_delay_no_other_namespace() {
     let Some(host) = start() else {
         return;
     };
@@ -261,13 +263,13 @@ fn a_namespace_with_flapping_ports_holds_up_no_other() {
     assert_eq!(flapping.program.next_line(), "here");
     let mut watcher = Watcher::start(&host, &[]);
     watcher.check_events_of(&quiet);
-    let most = watcher.most_at_once(flapping.namespace);
-    assert!(most <= 2 * MOST_CHANGES, "{most}");
+    let changes = watcher.most_changes_at_once(flapping.namespace);
+    assert!(changes <= 2 * MOST_CHANGES, "{changes}");
     assert!(peak_memory(watcher.pid) < 60_000);
 }
 
 #[test]
-fn many_empty_namespaces_hold_up_no_other() {
+fn many_empty_namespaces_delay_no_other() {
     let Some(host) = start() else {
         return;
     };
@@ -279,9 +281,9 @@ fn many_empty_namespaces_hold_up_no_other() {
     assert!(peak_memory(watcher.pid) < 20_000);
 }
 
-/// Of 3000 ports that open while the watcher is stopped.
+/// Here 3000 ports open while the watcher is stopped.
 #[test]
-fn the_lines_of_one_namespace_wait_and_none_is_lost() {
+fn postponed_changes_of_a_namespace_are_not_lost() {
     let Some(host) = start() else {
         return;
     };
@@ -290,14 +292,14 @@ fn the_lines_of_one_namespace_wait_and_none_is_lost() {
     let mut watcher = Watcher::start(&host, &[]);
     let pid = Pid::from_raw(watcher.pid as i32).unwrap();
     let mut stdin = busy.program.child.stdin.take().unwrap();
-    let mut tell = |answer: &str| {
+    let mut next_step = |answer: &str| {
         std::io::Write::write_all(&mut stdin, b"\n").unwrap();
         assert_eq!(busy.program.next_line(), answer);
     };
     for (kind, answer) in [("opened", "here"), ("closed", "closed")] {
         watcher.objects.clear();
         stop_at_rest(pid);
-        tell(answer);
+        next_step(answer);
         let listener = (kind == "opened").then(|| quiet.open(|| tcp_listener("127.0.0.1:80")));
         kill_process(pid, Signal::CONT).unwrap();
         if listener.is_some() {
@@ -320,6 +322,6 @@ fn the_lines_of_one_namespace_wait_and_none_is_lost() {
             assert_eq!(object["type"], kind);
             assert!(ports.insert(object["number"].as_u64().unwrap()), "{object}");
         }
-        assert_eq!(watcher.most_at_once(busy.namespace), MOST_CHANGES);
+        assert_eq!(watcher.most_changes_at_once(busy.namespace), MOST_CHANGES);
     }
 }

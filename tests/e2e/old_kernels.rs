@@ -1,5 +1,5 @@
-//! What the watcher does on kernels before 5.9, which have no `close_range`, and
-//! before 5.3, which have no `pidfd_open`: strace lets both calls fail as there.
+//! The watcher on kernels without `close_range` (before 5.9) and `pidfd_open` (before 5.3).
+//! strace makes both calls fail as they do there.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// A watcher that looks every `interval` and writes to `lines` in this directory,
-/// beside an application that ends with its stdin, and that has a file open.
-/// strace writes to `calls` there.
-fn beside(interval: &str, port: &str, directory: &Path) -> Running {
+/// Starts an application that has a file open and exits at the end of its stdin, and a watcher
+/// that polls every `interval`. The watcher writes to the file `lines` in this directory, and
+/// strace to `calls`.
+fn start_application(interval: &str, port: &str, directory: &Path) -> Running {
     let script = "exec 9</etc/passwd; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
-    // Detached, so that the process started here is lntu.
+    // With -D, strace detaches, and the process that is started here becomes lntu.
     command.args(["-c", script, "strace", "-D", "-f", "--seccomp-bpf", "-o"]);
     command.arg(directory.join("calls"));
     command.args(["-e", "inject=pidfd_open,close_range:error=ENOSYS"]);
@@ -32,14 +32,15 @@ fn wait_for_line(part: &str, directory: &Path) {
     });
 }
 
-/// Ends the application; the watcher must end with it.
+/// Ends the application, and checks that the watcher ends with it and that strace made both
+/// calls fail.
 fn end(mut running: Running, watcher: u32, directory: &Path) {
     drop(running.child.stdin.take());
     wait_for("the watcher's end", || is_gone(watcher).then_some(()));
     assert_eq!(running.finish().code(), 0);
     let calls = fs::read_to_string(directory.join("calls")).unwrap();
     for call in ["close_range(", "pidfd_open("] {
-        // Where two processes are traced, a call may take two lines.
+        // strace may split a call into two lines, because it traces two processes.
         let name = call.trim_end_matches('(');
         let mut injected = calls
             .lines()
@@ -50,14 +51,14 @@ fn end(mut running: Running, watcher: u32, directory: &Path) {
 }
 
 #[test]
-fn without_close_range_the_watcher_holds_nothing_of_the_application() {
+fn without_close_range_the_watcher_closes_all_files() {
     if !have_program("strace", "strace") {
         return;
     }
     let directory = TempDir::new().unwrap();
     let directory = directory.path();
     let listener = listen("127.0.0.1");
-    let running = beside("20ms", &port_of(&listener).to_string(), directory);
+    let running = start_application("20ms", &port_of(&listener).to_string(), directory);
     wait_for_line("LISTEN", directory);
     let watcher = watchers_of(running.child.id())[0];
     let open: Vec<String> = fs::read_dir(format!("/proc/{watcher}/fd"))
@@ -72,7 +73,7 @@ fn without_close_range_the_watcher_holds_nothing_of_the_application() {
     end(running, watcher, directory);
 }
 
-/// Also while it sleeps for an hour.
+/// The watcher does not poll within the test, because its interval is an hour.
 #[test]
 fn without_pidfds_the_watcher_ends_with_the_application() {
     if !have_program("strace", "strace") {
@@ -80,7 +81,7 @@ fn without_pidfds_the_watcher_ends_with_the_application() {
     }
     let directory = TempDir::new().unwrap();
     let listener = listen("127.0.0.1");
-    let running = beside("1h", &port_of(&listener).to_string(), directory.path());
+    let running = start_application("1h", &port_of(&listener).to_string(), directory.path());
     wait_for_line("LISTEN", directory.path());
     let watcher = watchers_of(running.child.id())[0];
     end(running, watcher, directory.path());

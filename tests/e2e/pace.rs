@@ -1,4 +1,4 @@
-//! How often polls come. A fake ss makes them cost CPU time, or wait, and notes when each run
+//! How often a watcher polls. A fake ss uses CPU time or sleeps, and records when each run
 //! starts and ends. Unit tests in `command::pace` check which cost leads to which pace.
 
 use std::fs;
@@ -11,26 +11,27 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Uses tens of milliseconds of CPU time.
+/// A script that uses tens of milliseconds of CPU time.
 const BURN: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
 const ANSWER: &str = "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
                       echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'";
 
-/// A directory whose `ss` does `work`, and notes its start and its end in nanoseconds.
-struct NotingSs(TempDir);
+/// A directory with a fake ss that runs a script and records when it starts and ends, in
+/// nanoseconds.
+struct TimedSs(TempDir);
 
-impl NotingSs {
-    fn new(work: &str) -> NotingSs {
+impl TimedSs {
+    fn new(work: &str) -> TimedSs {
         let directory = TempDir::new().unwrap();
-        let notes = directory.path().display();
+        let times = directory.path().display();
         let script = format!(
-            "date +%s%N >>{notes}/starts; runs=$(wc -l <{notes}/starts)
+            "date +%s%N >>{times}/starts; runs=$(wc -l <{times}/starts)
              {work}
              {ANSWER}
-             date +%s%N >>{notes}/ends"
+             date +%s%N >>{times}/ends"
         );
         write_program(&directory.path().join("ss"), &script);
-        NotingSs(directory)
+        TimedSs(directory)
     }
 
     fn watcher(&self, arguments: &[&str]) -> Running {
@@ -43,20 +44,21 @@ impl NotingSs {
         times.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// The time from the end of each run to the start of the next, once there are so
-    /// many.
+    /// Waits for at least `number` pauses. A pause lasts from the end of a run to the start of
+    /// the next.
     fn pauses(&self, number: usize) -> Vec<Duration> {
         wait_for("more runs of ss", || {
             (self.times("starts").len() > number).then_some(())
         });
         let (starts, ends) = (self.times("starts"), self.times("ends"));
-        let both = ends.iter().zip(&starts[1..]);
-        both.map(|(end, start)| Duration::from_nanos(start - end))
+        let pauses = ends.iter().zip(&starts[1..]);
+        pauses
+            .map(|(end, start)| Duration::from_nanos(start - end))
             .collect()
     }
 }
 
-/// The CPU time of a process and of its children that it waited for.
+/// The CPU time of a process, and of those of its children that it has reaped.
 fn cpu_time(pid: rustix::process::Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -68,24 +70,24 @@ fn cpu_time(pid: rustix::process::Pid) -> Duration {
 
 #[test]
 fn polls_take_at_most_a_tenth_of_a_core() {
-    let ss = NotingSs::new(BURN);
+    let ss = TimedSs::new(BURN);
     let started = Instant::now();
     let watcher = ss.watcher(&["-i", "10ms"]);
     let (used, elapsed) = wait_for("a run after ten pauses", || {
         let (used, elapsed) = (cpu_time(watcher.pid()), started.elapsed());
-        // While a run goes on, every poll before it has had its pause.
+        // During a run, each earlier poll has had its pause.
         let (starts, ends) = (ss.times("starts").len(), ss.times("ends").len());
         (starts > 10 && starts > ends).then_some((used, elapsed))
     });
     assert!(used >= Duration::from_millis(100), "{used:?}");
-    // Ticks are rounded, and the start of the program is not part of a poll.
-    let most = elapsed / 10 + Duration::from_millis(40);
-    assert!(used <= most, "{used:?} within {elapsed:?}");
+    // The kernel rounds to ticks, and the start of the program is not part of a poll.
+    let limit = elapsed / 10 + Duration::from_millis(40);
+    assert!(used <= limit, "{used:?} within {elapsed:?}");
 }
 
 #[test]
-fn a_poll_that_waits_costs_nothing() {
-    let ss = NotingSs::new("sleep 0.5");
+fn a_poll_that_sleeps_costs_nothing() {
+    let ss = TimedSs::new("sleep 0.5");
     let _watcher = ss.watcher(&["-i", "20ms"]);
     let shortest = ss.pauses(5).into_iter().min().unwrap();
     assert!(shortest < Duration::from_millis(500), "{shortest:?}");
@@ -93,22 +95,26 @@ fn a_poll_that_waits_costs_nothing() {
 
 #[test]
 fn an_expensive_ss_is_run_once_a_second() {
-    // A tenth of a core would allow several a second.
-    let ss = NotingSs::new(&BURN.replace("100000", "20000"));
+    // With a tenth of a core, several runs a second would be possible.
+    let ss = TimedSs::new(&BURN.replace("100000", "20000"));
     let _watcher = ss.watcher(&[]);
     ss.pauses(4);
     let starts = ss.times("starts");
-    let shortest = starts.windows(2).map(|two| two[1] - two[0]).min().unwrap();
+    let shortest = starts
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .min()
+        .unwrap();
     let shortest = Duration::from_nanos(shortest);
-    // The shell starts before it notes that it does.
+    // The shell takes some time before it records its start.
     assert!(shortest > Duration::from_millis(900), "{shortest:?}");
 }
 
 #[test]
-fn a_cheap_poll_comes_ten_times_a_second_at_first() {
+fn cheap_polls_come_up_to_ten_times_a_second() {
     let proc = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let watcher = Running::start(&mut lntu(&["-H", "--proc", proc]));
-    // It sleeps nowhere but between two polls.
+    // The watcher sleeps only between two polls.
     let sleeps = || -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", watcher.pid())).unwrap();
         let line = status
@@ -121,8 +127,8 @@ fn a_cheap_poll_comes_ten_times_a_second_at_first() {
         let (before, started) = (sleeps(), Instant::now());
         std::thread::sleep(Duration::from_secs(1));
         let polls = sleeps() - before;
-        let most = started.elapsed().as_millis() as u64 / 100 + 2;
-        assert!(polls <= most, "{polls}");
+        let limit = started.elapsed().as_millis() as u64 / 100 + 2;
+        assert!(polls <= limit, "{polls}");
         (polls > 5).then_some(())
     });
 }
@@ -130,16 +136,16 @@ fn a_cheap_poll_comes_ten_times_a_second_at_first() {
 #[test]
 fn a_poll_that_was_stopped_costs_nothing() {
     const STOPPED: Duration = Duration::from_millis(1500);
-    let ss = NotingSs::new("[ $runs != 3 ] || { kill -STOP $PPID; sleep 1.5; kill -CONT $PPID; }");
+    let ss = TimedSs::new("[ $runs != 3 ] || { kill -STOP $PPID; sleep 1.5; kill -CONT $PPID; }");
     let _watcher = ss.watcher(&["-i", "20ms"]);
     let pause = ss.pauses(4)[2];
     assert!(pause < 4 * STOPPED, "{pause:?}");
 }
 
 #[test]
-fn a_pause_goes_on_while_the_watcher_is_stopped() {
+fn time_in_which_the_watcher_is_stopped_is_pause() {
     const INTERVAL: Duration = Duration::from_secs(3);
-    let ss = NotingSs::new("");
+    let ss = TimedSs::new("");
     let watcher = ss.watcher(&["-i", "3s"]);
     watcher.next_line();
     let runs = ss.times("starts").len();
@@ -155,7 +161,7 @@ fn a_pause_goes_on_while_the_watcher_is_stopped() {
 }
 
 #[test]
-fn polls_that_come_late_are_said_once() {
+fn late_polls_are_reported_once() {
     let expensive = format!("{BURN}\n{ANSWER}");
     let ss = SwitchableSs::new(&expensive);
     let mut command = lntu(&["--json", "-i", "100ms", "--source", "ss"]);
@@ -165,25 +171,24 @@ fn polls_that_come_late_are_said_once() {
     assert_eq!(next()["type"], "ready");
     let late = next();
     assert_eq!(late["type"], "late");
-    let between = late["interval"].as_f64().unwrap();
-    assert!(between > 0.2, "{between}");
-    let said = watcher.next_error();
-    let expected = format!("lntu: polling every {between:.3} s instead of every 0.100 s: ");
-    assert!(said.starts_with(&expected), "{said}");
+    let interval = late["interval"].as_f64().unwrap();
+    assert!(interval > 0.2, "{interval}");
+    let message = watcher.next_error();
+    let expected = format!("lntu: polling every {interval:.3} s instead of every 0.100 s: ");
+    assert!(message.starts_with(&expected), "{message}");
     watcher.assert_no_more_errors();
     ss.becomes(ANSWER);
     assert_eq!(next()["type"], "on_time");
     assert_eq!(watcher.next_error(), "lntu: polling on time again");
 }
 
-/// The CPU time of the first thread of a process.
+/// The CPU time of the main thread of a process, in more than ticks.
 fn precise_cpu_time(pid: rustix::process::Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// With `--full`, a poll that finds a change writes the whole table. With netlink, that
-/// is a third of its cost.
+/// With `--full` and netlink, writing the table is a third of the cost of a poll.
 #[test]
 fn rendering_is_part_of_the_cost() {
     in_private_network(|| {
@@ -213,13 +218,14 @@ fn rendering_is_part_of_the_cost() {
             (precise_cpu_time(watcher.pid()), Instant::now())
         };
         let (used_before, started) = wait_for_table(4000);
-        // The limit is kept over ten seconds.
-        let last = (4001..).map(|port| {
+        // The watcher keeps to its limit over ten seconds, not over each poll.
+        let tables = (4001..).map(|port| {
             listeners.push(listen(port));
             wait_for_table(port)
         });
-        let mut last = last.skip_while(|(_, at)| *at - started < Duration::from_secs(12));
-        let (used, ended) = last.next().unwrap();
+        let mut late_tables =
+            tables.skip_while(|(_, time)| *time - started < Duration::from_secs(12));
+        let (used, ended) = late_tables.next().unwrap();
         let share = (used - used_before).as_secs_f64() / (ended - started).as_secs_f64();
         assert!(share <= 0.11, "{share}");
     });

@@ -1,4 +1,4 @@
-//! What `--all-namespaces` gives up, and whom the program refuses to run for.
+//! The privileges that `--all-namespaces` gives up, and the refusal to run set-user-ID.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,23 +9,22 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// With capabilities to inherit, as an init system may give them, and without
-/// CAP_DAC_READ_SEARCH, as Docker does.
+/// An init system may add inheritable capabilities, and Docker drops CAP_DAC_READ_SEARCH.
 #[test]
 fn a_watcher_of_all_namespaces_keeps_what_it_needs() {
     if !have_root() || !have_program("services", "setpriv") {
         return;
     }
     let own = Privileges::of(std::process::id());
-    let unread = ["--bounding-set=-dac_read_search"];
-    let inherited = ["--inh-caps=+kill,+chown", "--ambient-caps=+kill,+chown"];
-    for options in [&[][..], &unread, &inherited] {
+    let like_docker = ["--bounding-set=-dac_read_search"];
+    let like_init = ["--inh-caps=+kill,+chown", "--ambient-caps=+kill,+chown"];
+    for options in [&[][..], &like_docker, &like_init] {
         let mut setpriv = Command::new("setpriv");
         setpriv.args(options).arg(env!("CARGO_BIN_EXE_lntu"));
         let watcher = Running::start(setpriv.args(["-A", "-q", "--json"]));
         while !watcher.next_line().contains("\"ready\"") {}
         let mut expected = own.reduced();
-        if options == unread {
+        if options == like_docker {
             let without = Privileges {
                 permitted: own.permitted & !DAC_READ_SEARCH,
                 effective: own.effective & !DAC_READ_SEARCH,
@@ -48,7 +47,7 @@ fn a_watcher_of_one_namespace_gives_up_nothing() {
 }
 
 #[test]
-fn the_application_beside_all_namespaces_keeps_its_privileges() {
+fn with_all_namespaces_the_application_keeps_privileges() {
     let status = ["cat", "/proc/self/status"];
     let beside = run(lntu(&["-A", "-qo/dev/null", "--"]).args(status));
     let alone = run(Command::new(status[0]).arg(status[1]));
@@ -59,9 +58,9 @@ fn the_application_beside_all_namespaces_keeps_its_privileges() {
     );
 }
 
-/// Under both names, whichever bit the file has.
+/// Both names of the program refuse both bits.
 #[test]
-fn a_file_with_the_rights_of_its_owner_is_refused() {
+fn a_set_user_id_or_set_group_id_file_refuses_to_run() {
     if !have_root() {
         return;
     }
@@ -72,7 +71,8 @@ fn a_file_with_the_rights_of_its_owner_is_refused() {
     set_mode(directory.path(), 0o755);
     for (name, status) in [("lntu", 2), ("ss", 255)] {
         let file = directory.path().join(name);
-        // A program copies it: a child of another test would hold open what this writes.
+        // The kernel refuses to run a file that is open for writing. If this process wrote the
+        // file, a child that another test forks could hold it open. So cp writes it.
         let mut copy = Command::new("cp");
         assert!(
             run(copy.arg(env!("CARGO_BIN_EXE_lntu")).arg(&file))
@@ -86,8 +86,8 @@ fn a_file_with_the_rights_of_its_owner_is_refused() {
         assert_eq!(run(0o755).code(), 0);
         for mode in [0o4755, 0o2755] {
             let refused = run(mode);
-            let said = (refused.code(), &*refused.stdout);
-            assert_eq!(said, (status, ""), "{mode:o}: {refused:?}");
+            let result = (refused.code(), &*refused.stdout);
+            assert_eq!(result, (status, ""), "{mode:o}: {refused:?}");
             assert!(
                 refused
                     .stderr
