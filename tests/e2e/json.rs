@@ -1,4 +1,4 @@
-//! What each JSON line says about a listener, whichever source answers.
+//! The fields of a JSON line, which are the same with every source.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::harness::*;
 
 const SOURCES: [&str; 3] = ["ss", "proc", "netlink"];
 
-/// The id and the owner in each line of JSON.
+/// The owner of each listener in lines of JSON, by the listener's id.
 fn owners(lines: &str) -> BTreeMap<String, Option<u64>> {
     let objects = lines.lines().map(|line| {
         let object: Value = serde_json::from_str(line).unwrap();
@@ -38,7 +38,7 @@ fn the_id_is_the_same_from_every_source() {
         let _tcp = TcpListener::bind("0.0.0.0:80").unwrap();
         let _udp = UdpSocket::bind("127.0.0.1:53").unwrap();
         let v6 =
-            TcpListener::bind("[::1]:80").and_then(|one| Ok((one, UdpSocket::bind("[::]:53")?)));
+            TcpListener::bind("[::1]:80").and_then(|tcp| Ok((tcp, UdpSocket::bind("[::]:53")?)));
         let mut expected = vec!["tcp4:0.0.0.0:80", "udp4:127.0.0.1:53"];
         if v6.is_ok() {
             expected.extend(["tcp6:[::1]:80", "udp6:[::]:53"]);
@@ -90,7 +90,8 @@ fn a_port_that_opens_again_has_its_new_owner() {
         let watcher = Running::start(&mut watch);
         assert!(watcher.next_line().contains("ready"));
         let address = "127.0.0.1:80".parse::<SocketAddr>().unwrap();
-        // At first, ss prints nothing when the port has closed, and later another port.
+        // In the first two rounds, the closed port leaves an empty list. In the others, port 81
+        // still listens.
         let mut other = None;
         for owner in [1234, 5678, 2345, 6789] {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -110,15 +111,15 @@ fn a_port_that_opens_again_has_its_new_owner() {
     });
 }
 
-/// The calls of a watcher since its last question to netlink: how often it has run ss.
-fn runs_of_ss_since_question(trace: &str) -> usize {
+/// How often the traced watcher has run ss since it last read from netlink.
+fn runs_of_ss_since_netlink(trace: &str) -> usize {
     let calls = trace.lines().rev();
     let since = calls.take_while(|call| !call.contains("AF_NETLINK"));
     since.filter(|call| call.contains("wait4(")).count()
 }
 
 #[test]
-fn owners_are_asked_for_only_when_a_listener_is_new() {
+fn netlink_is_asked_only_for_owners_of_new_listeners() {
     if !have_ss() || !have_program("strace", "strace") {
         return;
     }
@@ -148,9 +149,9 @@ fn owners_are_asked_for_only_when_a_listener_is_new() {
         let own = Some(u64::from(rustix::process::geteuid().as_raw()));
         assert_eq!(next(), [("tcp4:0.0.0.0:80".to_string(), own)].into());
         assert!(watcher.next_line().contains("ready"));
-        wait_for("runs of ss without a question", || {
+        wait_for("runs of ss without netlink", || {
             let trace = fs::read_to_string(&trace).unwrap();
-            (runs_of_ss_since_question(&trace) >= 5).then_some(())
+            (runs_of_ss_since_netlink(&trace) >= 5).then_some(())
         });
         let _second = TcpListener::bind("0.0.0.0:81").unwrap();
         assert_eq!(next(), [("tcp4:0.0.0.0:81".to_string(), own)].into());

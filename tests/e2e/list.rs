@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 #[test]
-fn the_listeners_are_those_that_ss_prints() {
+fn every_source_lists_what_ss_lists() {
     in_private_network(|| {
         let _sockets = sockets_of_every_kind();
         if !have_ss() {
@@ -34,7 +34,7 @@ fn the_listeners_are_those_that_ss_prints() {
 }
 
 #[test]
-fn an_empty_network_lists_nothing_and_that_is_no_error() {
+fn an_empty_list_is_not_an_error() {
     in_private_network(|| {
         for source in ["ss", "proc", "auto", "netlink"] {
             if source != "ss" || have_ss() {
@@ -86,7 +86,7 @@ fn sockets_that_share_a_port_are_each_listed() {
 }
 
 #[test]
-fn options_and_ports_leave_out_the_rest() {
+fn options_and_ports_select_listeners() {
     in_private_network(|| {
         let nothing = |_: &Socket| {};
         let _sockets = [
@@ -125,7 +125,7 @@ fn options_and_ports_leave_out_the_rest() {
 }
 
 #[test]
-fn json_lines_hold_every_part() {
+fn a_json_line_has_every_field_of_a_listener() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener);
     let listed = run(&mut lntu(&[
@@ -151,9 +151,9 @@ fn json_lines_hold_every_part() {
     assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
 }
 
-/// `/proc` does not tell the backlog, nor does ss where it reads `/proc`.
+/// `/proc` does not include the backlog. With PROC_ROOT, ss reads `/proc`, too.
 #[test]
-fn send_q_is_in_json_where_the_source_knows_it() {
+fn send_q_is_in_json_if_the_source_knows_it() {
     in_private_network(|| {
         let _sockets = [
             bound(Type::STREAM, "127.0.0.1:80", |_| {}),
@@ -181,16 +181,17 @@ fn send_q_is_in_json_where_the_source_knows_it() {
     });
 }
 
-/// Below a mounted `/proc`, `net` follows its reader; `/proc` itself is the reader's.
+/// In any `/proc`, `net` is a link to the files of the reader's namespace. So below another
+/// mount, lntu reads the files of process 1.
 #[test]
-fn a_whole_proc_mounted_elsewhere_means_its_process_1() {
+fn a_proc_mounted_elsewhere_means_its_process_1() {
     if !have_unshare(&["--pid", "--fork", "--mount"]) {
         return;
     }
     in_private_network(|| {
         let _outside = bound(Type::STREAM, "127.0.0.1:80", |_| {});
         let directory = TempDir::new().unwrap();
-        // The shell is process 1, and lntu is in a network namespace of its own.
+        // The shell is process 1, and lntu runs in another, empty network namespace.
         let script = "mount -t proc proc \"$1\" && unshare --net \"$0\" list -H --proc \"$2\"";
         let listed = |proc: &str| {
             let mut unshare = Command::new("unshare");
@@ -209,7 +210,7 @@ fn a_whole_proc_mounted_elsewhere_means_its_process_1() {
     });
 }
 
-/// What fingers type for ss.
+/// They are accepted because people type `-lntup` for ss.
 #[test]
 fn l_and_n_change_nothing() {
     let listener = listen("127.0.0.1");
@@ -227,7 +228,7 @@ fn l_and_n_change_nothing() {
 }
 
 #[test]
-fn recv_q_counts_the_connections_that_wait() {
+fn recv_q_counts_connections_to_accept() {
     let listener = listen("127.0.0.1");
     let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let port = port_of(&listener).to_string();
@@ -244,7 +245,7 @@ fn recv_q_counts_the_connections_that_wait() {
 }
 
 #[test]
-fn timestamps_start_every_line_and_the_header_keeps_its_columns() {
+fn timestamps_start_every_line() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&[
@@ -264,28 +265,26 @@ fn timestamps_start_every_line_and_the_header_keeps_its_columns() {
 fn pid_looks_into_the_network_of_another_process() {
     let outside = listen("127.0.0.1");
     let outside_port = port_of(&outside).to_string();
+    let mut inside = None;
     in_private_network(|| {
-        let _inside = bound(Type::STREAM, "127.0.0.1:80", |_| {});
-        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
-        let pid = sleeper.id().to_string();
-        // This thread is still in the outer namespace.
-        thread::scope(|scope| {
-            let from_outside = || {
-                let listed = run(&mut lntu(&["list", "-H", "--pid", &pid]));
-                assert!(listed.stdout.contains("127.0.0.1:80 "), "{listed:?}");
-                assert!(!listed.stdout.contains(&format!(":{outside_port} ")));
-            };
-            scope.spawn(from_outside).join().unwrap();
-        });
-        sleeper.kill().unwrap();
-        sleeper.wait().unwrap();
-        let gone = run(&mut lntu(&["list", "--pid", &pid]));
-        assert!(gone.error().contains("No such"), "{gone:?}");
+        let socket = bound(Type::STREAM, "127.0.0.1:80", |_| {});
+        inside = Some((socket, Command::new("sleep").arg("60").spawn().unwrap()));
     });
+    let Some((_socket, mut sleeper)) = inside else {
+        return;
+    };
+    let pid = sleeper.id().to_string();
+    let listed = run(&mut lntu(&["list", "-H", "--pid", &pid]));
+    assert!(listed.stdout.contains("127.0.0.1:80 "), "{listed:?}");
+    assert!(!listed.stdout.contains(&format!(":{outside_port} ")));
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    let gone = run(&mut lntu(&["list", "--pid", &pid]));
+    assert!(gone.error().contains("No such"), "{gone:?}");
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_and_not_an_empty_list() {
+fn an_unreadable_proc_is_not_an_empty_list() {
     let proc = TempDir::new().unwrap();
     let root = proc.path().to_str().unwrap();
     let error = |arguments: &[&str]| {
@@ -303,14 +302,17 @@ fn what_cannot_be_read_is_an_error_and_not_an_empty_list() {
 }
 
 #[test]
-fn a_table_that_may_not_be_read_is_an_error_or_named_and_left_out() {
+fn an_unreadable_tcp6_is_left_out_with_a_message() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["tcp6"]);
     let listed = run_forbidden(&proc, &["list", "-H"]);
     assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
-    let named = "/net/tcp6: Permission denied (os error 13); leaving out its ports\n";
-    assert!(listed.stderr.ends_with(named), "{listed:?}");
+    let message = "/net/tcp6: Permission denied (os error 13); leaving out its ports\n";
+    assert!(listed.stderr.ends_with(message), "{listed:?}");
+}
 
+#[test]
+fn an_unreadable_tcp_is_an_error() {
     let proc = forbidding_proc(&[], &["tcp"]);
     let refused = run_forbidden(&proc, &["list"]);
     let error = refused.error();
@@ -352,7 +354,7 @@ fn without_proc_or_ss_netlink_answers() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
+fn a_closed_pipe_is_not_an_error() {
     let mut child = lntu(&["list", "--source", "proc"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -361,7 +363,10 @@ fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
     drop(child.stdout.take());
     let finished = child.wait_with_output().unwrap();
     assert!(finished.status.success() && finished.stderr.is_empty());
+}
 
+#[test]
+fn a_full_disk_is_an_error() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let failed = run(lntu(&["list", "--source", "proc"]).stdout(full));
     assert_eq!(failed.code(), 2);
@@ -383,7 +388,7 @@ fn a_stopped_and_continued_list_still_answers() {
 }
 
 #[test]
-fn a_port_range_that_cannot_be_read_is_the_kernels_default() {
+fn an_unreadable_port_range_is_the_kernels_default() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let listed = run(&mut lntu(&[
         "list",

@@ -1,4 +1,4 @@
-//! The man page and the completions, run through the tools that use them.
+//! The man page, formatted by groff, and the completions in bash, fish and zsh.
 
 use std::fs;
 use std::path::Path;
@@ -9,18 +9,19 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-fn manual(what: &str) -> String {
+/// What the example program `manual` prints: the man page, or the completions of a shell.
+fn manual(format: &str) -> String {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["run", "--quiet", "--locked", "--example", "manual"]);
     let printed = run(cargo
-        .args(["--", what])
+        .args(["--", format])
         .current_dir(env!("CARGO_MANIFEST_DIR")));
     assert!(printed.status.success(), "{printed:?}");
     printed.stdout
 }
 
-/// A directory with this shell's completions and some files to complete.
-fn completing(shell: &str) -> TempDir {
+/// Makes a directory with this shell's completions and some files to complete.
+fn directory_with_completions(shell: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("_lntu"), manual(shell)).unwrap();
     fs::write(directory.path().join("some file"), "").unwrap();
@@ -28,8 +29,8 @@ fn completing(shell: &str) -> TempDir {
     directory
 }
 
-/// For each command line, of which the last word is unfinished: its words, some
-/// words that must be offered, and some that must not be.
+/// Command lines whose last word is unfinished. Each has its words, some words that must be
+/// offered, and some that must not be.
 fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
     let case = |words: &[&str], offered: &[&str], not_offered: &[&str]| {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_string()).collect();
@@ -48,7 +49,7 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
         case(&["check", "--source", "p"], &["proc"], &["ss", "--pid"]),
         case(&["--exclude", "e"], &["ephemeral/tcp"], &["loopback"]),
         case(&["--exclude", ""], &["loopback", "ephemeral"], &names),
-        // `list` is the value of an option here, so no command was named.
+        // `list` is the value of an option here, so there is no command yet.
         case(&["--output", "list", "w"], &["watch", "wait"], &[]),
         case(&["-Ho", "list", "w"], &["watch", "wait"], &[]),
         case(&["list", "-o", "some"], &["some file"], &["--json"]),
@@ -63,18 +64,18 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
     ];
     for command in &COMMANDS {
         let long = |name: &str| format!("--{name}");
-        let (taken, others): (Vec<_>, Vec<_>) =
+        let (accepted, others): (Vec<_>, Vec<_>) =
             options().partition(|option| option.commands.contains(&command.name));
         let words = vec![command.name.text().to_string(), "--".to_string()];
         let names =
             |options: Vec<&OptionSpec>| options.iter().map(|option| long(option.long)).collect();
-        cases.push((words, names(taken), names(others)));
+        cases.push((words, names(accepted), names(others)));
     }
     cases
 }
 
-/// Compares what a shell offers with the cases. Some shells escape blanks, and
-/// some mark the end of an option that takes a value.
+/// Compares what a shell offers with the cases. Some shells escape blanks, and some append `=`
+/// to an option that has a value.
 fn compare(offers: impl Fn(&[String]) -> Vec<String>) {
     for (words, expected, unexpected) in cases() {
         let offered: Vec<String> = offers(&words)
@@ -98,7 +99,7 @@ fn compare(offers: impl Fn(&[String]) -> Vec<String>) {
 }
 
 #[test]
-fn the_man_page_formats_without_warnings_and_has_every_option() {
+fn the_formatted_man_page_has_every_option() {
     if !have_program("groff", "groff") {
         return;
     }
@@ -134,10 +135,9 @@ fn the_man_page_formats_without_warnings_and_has_every_option() {
 
 #[test]
 fn bash_completes() {
-    let directory = completing("bash");
+    let directory = directory_with_completions("bash");
     let reply = |words: &[String]| {
-        // bash takes the first word as the program's name. No startup file of
-        // the user is read.
+        // The last argument, `bash`, becomes $0. --norc skips the startup files of the user.
         let script = "source ./_lntu; COMP_WORDS=(lntu \"$@\"); COMP_CWORD=$#; _lntu; \
                       printf '%s\\n' \"${COMPREPLY[@]}\"";
         let bash = run(Command::new("bash")
@@ -149,13 +149,14 @@ fn bash_completes() {
     if have_program("bash", "bash") {
         compare(reply);
         // Readline splits words at equals signs.
-        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(reply(&words(&["--source", "=", "a"])), ["auto"]);
-        assert_eq!(
-            reply(&words(&["--source", "="])),
-            ["auto", "ss", "proc", "netlink"]
-        );
-        assert_eq!(reply(&words(&["--source", "=", "ss", "li"])), ["list"]);
+        let reply = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            reply(&words)
+        };
+        assert_eq!(reply(&["--source", "=", "a"]), ["auto"]);
+        let sources = ["auto", "ss", "proc", "netlink"];
+        assert_eq!(reply(&["--source", "="]), sources);
+        assert_eq!(reply(&["--source", "=", "ss", "li"]), ["list"]);
     }
 }
 
@@ -164,7 +165,7 @@ fn fish_completes() {
     if !have_program("fish", "fish") {
         return;
     }
-    let directory = completing("fish");
+    let directory = directory_with_completions("fish");
     compare(|words| {
         let fish = run(Command::new("fish")
             .args(["--no-config", "-c", "source ./_lntu; complete -C $argv[1]"])
@@ -176,18 +177,19 @@ fn fish_completes() {
     });
 }
 
-/// Runs an interactive zsh on its own pseudoterminal. A replaced `compadd`
-/// writes down what it is given.
+/// Runs an interactive zsh on a pseudoterminal, with a `compadd` that records the words that it
+/// gets.
 #[test]
 fn zsh_completes() {
     if !have_program("zsh", "zsh") {
         return;
     }
-    let directory = completing("zsh");
+    let directory = directory_with_completions("zsh");
     fs::write(directory.path().join(".zshrc"), ZSHRC).unwrap();
     compare(|words| zsh_offers(directory.path(), &words.join(" ")));
 }
 
+/// The startup file of the interactive zsh.
 const ZSHRC: &str = r#"
 PROMPT=
 fpath=($ZDOTDIR $fpath)
@@ -208,6 +210,7 @@ zle-line-init() { : >$ZDOTDIR/ready }
 zle -N zle-line-init
 "#;
 
+/// A script for a second zsh, which types into the first and waits for it.
 const ZSH_DRIVER: &str = r#"
 zmodload zsh/zpty zsh/zselect
 export ZDOTDIR=$PWD
@@ -225,6 +228,7 @@ await done
 zpty -d lntu
 "#;
 
+/// The words that zsh offers after this command line and Tab.
 fn zsh_offers(directory: &Path, line: &str) -> Vec<String> {
     for file in ["ready", "done"] {
         let _ = fs::remove_file(directory.join(file));

@@ -1,6 +1,5 @@
-//! Under every limit of memory under which the kernel can load lntu, the application
-//! starts, with or without a watcher. Where no application may start, none does. After a
-//! peak, a watcher returns its memory.
+//! lntu with little memory. Under every limit with which the kernel can load lntu, the
+//! application starts, with or without a watcher. After a peak, a watcher returns its memory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,7 +18,8 @@ const WITHOUT_WATCHER: &str = "lntu: out of memory; COMMAND runs without the wat
 /// A table in which port 22 is listening and port 1 is not.
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/linux-6.18");
 
-/// An application that needs less memory than lntu. It prints `started` and ends with 42.
+/// The path of an application that needs less memory than lntu. It prints `started` and exits
+/// with 42.
 fn tiny() -> &'static str {
     static TINY: OnceLock<PathBuf> = OnceLock::new();
     let tiny = TINY.get_or_init(|| {
@@ -46,22 +46,21 @@ fn tiny() -> &'static str {
     tiny.to_str().unwrap()
 }
 
-/// Runs `program` with so much address space.
-fn limited(kibibytes: usize, program: &str, arguments: &[&str]) -> Finished {
+/// Runs `program` with at most this much address space.
+fn run_limited(kibibytes: usize, program: &str, arguments: &[&str]) -> Finished {
     let script = format!("ulimit -c 0; ulimit -v {kibibytes}; exec \"$0\" \"$@\"");
     run(Command::new("timeout")
         .args(["-s", "KILL", "60", "sh", "-c", &script, program])
         .args(arguments))
 }
 
-/// The limits from the first under which the kernel loads lntu up to where it has plenty.
-/// Under a smaller one, the kernel kills whoever becomes lntu.
+/// Limits of memory in KiB, from the lowest with which the kernel can load lntu to plenty. With
+/// a lower limit, the kernel kills the process during exec.
 fn limits() -> impl Iterator<Item = usize> {
     let lntu = binaries().lntu.to_str().unwrap();
-    // In steps of a page.
-    let all = (0..2048).step_by(4);
-    all.skip_while(|limit| limited(*limit, lntu, &["-V"]).status.code().is_none())
-        .take(80)
+    let pages = (0..2048).step_by(4);
+    let loads = |limit| run_limited(limit, lntu, &["-V"]).status.code().is_some();
+    pages.skip_while(move |limit| !loads(*limit)).take(80)
 }
 
 #[test]
@@ -70,34 +69,34 @@ fn the_application_starts_once_under_every_limit() {
         return;
     }
     let lntu = binaries().lntu.to_str().unwrap();
-    let (mut said, mut tried) = (Vec::new(), 0);
+    let (mut messages, mut tried) = (Vec::new(), 0);
     for limit in limits() {
         let options = ["--changes-only", "-H", "--proc", TABLE, "--"];
-        let finished = limited(limit, lntu, &[&options[..], &[tiny()]].concat());
+        let finished = run_limited(limit, lntu, &[&options[..], &[tiny()]].concat());
         let found = (finished.status.code(), finished.stdout.as_str());
         assert_eq!(found, (Some(42), "started\n"), "{limit}: {finished:?}");
-        said.push(finished.stderr);
+        messages.push(finished.stderr);
         tried += 1;
     }
-    // First there is no memory for the arguments, then none for the watcher.
-    said.dedup();
-    assert_eq!(said, [WITHOUT_WATCHER, OUT_OF_MEMORY, ""], "{tried}");
+    // With the lowest limits, memory is too short for the arguments, then for the watcher.
+    messages.dedup();
+    assert_eq!(messages, [WITHOUT_WATCHER, OUT_OF_MEMORY, ""], "{tried}");
 }
 
 #[test]
-fn a_quiet_lntu_starts_the_application_without_a_word() {
+fn with_quiet_a_lack_of_memory_is_not_reported() {
     if !have_static() {
         return;
     }
     let lntu = binaries().lntu.to_str().unwrap();
     let limit = limits().next().unwrap();
-    let finished = limited(limit, lntu, &["-qo/dev/null", "--", tiny()]);
+    let finished = run_limited(limit, lntu, &["-qo/dev/null", "--", tiny()]);
     let found = (finished.status.code(), finished.stderr.as_str());
     assert_eq!(found, (Some(42), ""), "{limit}: {finished:?}");
 }
 
 #[test]
-fn a_wait_starts_no_application_before_its_port_is_seen() {
+fn out_of_memory_wait_starts_nothing_before_the_port() {
     if !have_static() {
         return;
     }
@@ -115,7 +114,7 @@ fn a_wait_starts_no_application_before_its_port_is_seen() {
                 "--",
                 tiny(),
             ];
-            let finished = limited(limit, lntu, &wait);
+            let finished = run_limited(limit, lntu, &wait);
             let code = finished.code();
             let is_out_of_memory = code == 2 && finished.stderr == OUT_OF_MEMORY;
             assert!(is_out_of_memory || code == status, "{limit}: {finished:?}");
@@ -130,7 +129,7 @@ fn a_wait_starts_no_application_before_its_port_is_seen() {
 }
 
 #[test]
-fn what_starts_no_application_starts_none_out_of_memory() {
+fn out_of_memory_refused_commands_start_nothing() {
     if !have_static() {
         return;
     }
@@ -145,7 +144,7 @@ fn what_starts_no_application_starts_none_out_of_memory() {
             (ss.to_str().unwrap(), &["-ltn", "--", tiny()]),
             (lntu, &["-q", "--", "/nonexistent"]),
         ] {
-            let finished = limited(limit, program, arguments);
+            let finished = run_limited(limit, program, arguments);
             let lines = finished.stderr.lines().count();
             let found = (finished.stdout.contains("started"), lines);
             assert_eq!(found, (false, 1), "{limit}: {arguments:?}: {finished:?}");
@@ -153,7 +152,7 @@ fn what_starts_no_application_starts_none_out_of_memory() {
     }
 }
 
-/// Processes that hold 20,000 listeners in all, on addresses and ports of their own.
+/// Starts processes that hold 20,000 listeners in all, each on another address or port.
 fn twenty_thousand_listeners() -> Running {
     let script = "import os, resource, signal, socket
 _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -176,9 +175,9 @@ signal.pause()";
     holders
 }
 
-/// A watcher with these `options` that has reported what is there at the start, and its
-/// memory then, in KiB.
-fn settled_watcher(directory: &Path, options: &[&str]) -> (Running, u64) {
+/// Starts a watcher with these options and waits until it is ready. Returns it and the memory
+/// that it uses then, in KiB.
+fn ready_watcher(directory: &Path, options: &[&str]) -> (Running, u64) {
     let lines = directory
         .join("lines")
         .with_extension(options.join("").replace('/', ""));
@@ -193,38 +192,39 @@ fn settled_watcher(directory: &Path, options: &[&str]) -> (Running, u64) {
     (watcher, before)
 }
 
-/// Waits until each of `watchers` uses more than 2 MiB more than at the start.
+/// Waits until the memory of each watcher has grown by more than 2 MiB.
 fn wait_for_peak(watchers: &[(Running, u64)]) {
-    wait_for_memory(watchers, "the peak", |more| more > 2048);
+    wait_for_growth(watchers, "the peak", |growth| growth > 2048);
 }
 
-/// Waits until each of `watchers` uses at most 1 MiB more than at the start.
+/// Waits until the memory of each watcher has grown by at most 1 MiB.
 fn wait_for_return(watchers: &[(Running, u64)]) {
-    wait_for_memory(watchers, "the return of its memory", |more| more <= 1024);
+    wait_for_growth(watchers, "the return of memory", |growth| growth <= 1024);
 }
 
-fn wait_for_memory(watchers: &[(Running, u64)], what: &str, is_so: impl Fn(u64) -> bool) {
+/// Waits until the growth of each watcher's memory, in KiB, is `expected`.
+fn wait_for_growth(watchers: &[(Running, u64)], event: &str, expected: impl Fn(u64) -> bool) {
     for (watcher, before) in watchers {
-        wait_within(Duration::from_secs(120), what, || {
+        wait_within(Duration::from_secs(120), event, || {
             let now = memory(watcher.child.id(), "VmRSS:");
-            is_so(now.saturating_sub(*before)).then_some(())
+            expected(now.saturating_sub(*before)).then_some(())
         });
     }
 }
 
 #[test]
-fn after_a_peak_of_listeners_a_watcher_returns_its_memory() {
+fn memory_returns_after_a_peak_of_listeners() {
     if !have_static() || !have_program("services", "python3") || !have_ss() {
         return;
     }
     let directory = TempDir::new().unwrap();
     let own = std::process::id().to_string();
     in_private_network(|| {
-        let _stays = listen("127.0.0.1");
+        let _listener = listen("127.0.0.1");
         let watchers = [
-            settled_watcher(directory.path(), &["--source", "netlink"]),
-            settled_watcher(directory.path(), &["--source", "proc", "--full"]),
-            settled_watcher(directory.path(), &["--source", "ss", "--of", &own]),
+            ready_watcher(directory.path(), &["--source", "netlink"]),
+            ready_watcher(directory.path(), &["--source", "proc", "--full"]),
+            ready_watcher(directory.path(), &["--source", "ss", "--of", &own]),
         ];
         let holders = twenty_thousand_listeners();
         wait_for_peak(&watchers);
@@ -233,9 +233,9 @@ fn after_a_peak_of_listeners_a_watcher_returns_its_memory() {
     });
 }
 
-/// In this `/proc`, so that no other process is searched.
+/// This `/proc` has only the one process, so the search for holders is cheap.
 #[test]
-fn after_a_peak_of_holders_a_watcher_returns_its_memory() {
+fn memory_returns_after_a_peak_of_holders() {
     if !have_static() {
         return;
     }
@@ -244,7 +244,7 @@ fn after_a_peak_of_holders_a_watcher_returns_its_memory() {
     fs::create_dir_all(proc.join("net")).unwrap();
     fs::create_dir_all(proc.join("7/fd")).unwrap();
     fs::write(proc.join("7/comm"), "name\n").unwrap();
-    let put = |inodes: std::ops::RangeInclusive<u32>| {
+    let write_table = |inodes: std::ops::RangeInclusive<u32>| {
         let row = |inode| {
             format!(
                 "   0: {inode:08X}:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
@@ -259,11 +259,11 @@ fn after_a_peak_of_holders_a_watcher_returns_its_memory() {
         let link = proc.join("7/fd").join(inode.to_string());
         symlink(format!("socket:[{inode}]"), link).unwrap();
     }
-    put(1..=1);
+    write_table(1..=1);
     let root = proc.to_str().unwrap();
-    let watchers = [settled_watcher(directory.path(), &["-p", "--proc", root])];
-    put(1..=20_000);
+    let watchers = [ready_watcher(directory.path(), &["-p", "--proc", root])];
+    write_table(1..=20_000);
     wait_for_peak(&watchers);
-    put(1..=1);
+    write_table(1..=1);
     wait_for_return(&watchers);
 }

@@ -1,5 +1,5 @@
-//! An application that needs less memory than lntu: it says that it has started, and
-//! ends with 42. Its `main` is the C function, since std's needs memory.
+//! An application that needs less memory than lntu. It prints `started` and exits with 42. Its
+//! `main` is the C function, because the `main` of Rust's std allocates.
 #![no_main]
 #![allow(unsafe_code)]
 
@@ -13,7 +13,7 @@ const STARTED: &[u8] = b"started\n";
 
 #[unsafe(no_mangle)]
 extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int {
-    // SAFETY: the text has that many bytes.
+    // SAFETY: `STARTED` has this many bytes.
     unsafe { write(1, STARTED.as_ptr().cast(), STARTED.len()) };
     42
 }
