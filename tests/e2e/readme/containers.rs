@@ -1,5 +1,5 @@
-//! The recipes that need containers: Docker, Compose, Podman, Kubernetes, and systemd in
-//! a container of its own.
+//! The examples that need containers: Docker, Compose, Podman, Kubernetes, and systemd, which
+//! runs in a container here.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,10 +19,10 @@ use crate::harness::*;
 /// The image that the README names in `COPY --from=`.
 const RELEASED: &str = "lntu:0.2.0-amd64";
 
-/// How long a container may take whose health is asked for every 10 s.
+/// How long a test waits for the health of a container that is checked every 10 s.
 const SLOW: Duration = Duration::from_secs(120);
 
-fn becomes(container: &Container, health: &str) {
+fn wait_for_health(container: &Container, health: &str) {
     wait_within(SLOW, health, || {
         (container.inspect("{{.State.Health.Status}}") == health).then_some(())
     });
@@ -37,7 +37,7 @@ fn released() -> Image {
 }
 
 #[test]
-fn what_is_released_is_checked_and_unpacked() {
+fn the_script_checks_and_unpacks_a_release() {
     if !have_docker() {
         return;
     }
@@ -47,7 +47,7 @@ fn what_is_released_is_checked_and_unpacked() {
     let image = released();
     let oci = directory.path().join(format!("lntu-{version}-oci.tar"));
     docker_says(&["save", "--output", oci.to_str().unwrap(), image.name()]);
-    // What stands in an archive, and how its name is made, is in .ci/release.
+    // .ci/release makes archives with such names and contents.
     let name = format!("lntu-{version}-x86_64-unknown-linux-musl");
     fs::create_dir(directory.path().join(&name)).unwrap();
     fs::copy(&binaries().lntu, directory.path().join(&name).join("lntu")).unwrap();
@@ -55,21 +55,20 @@ fn what_is_released_is_checked_and_unpacked() {
         "tar -czf {name}.tar.gz {name} && rm -r {name} && sha256sum * >SHA256SUMS &&
          echo \"$(printf %064d 0)  lntu_{version}_armhf.deb\" >>SHA256SUMS"
     );
-    let here = |script: &str| {
+    let run_script = |script: &str| {
         let mut shell = shell(&format!("set -e\n{script}"));
         run(shell.current_dir(&directory))
     };
-    assert!(here(&prepare).status.success());
-    let got = here(script);
-    assert_eq!((got.code(), &*got.stderr), (0, ""));
-    assert!(
-        got.stdout
-            .contains(&format!("Loaded image: {}", image.name()))
-    );
-    assert_eq!(here("./lntu -V").lines(), [format!("lntu {version}")]);
+    assert!(run_script(&prepare).status.success());
+    let unpacked = run_script(script);
+    assert_eq!((unpacked.code(), &*unpacked.stderr), (0, ""));
+    let loaded = format!("Loaded image: {}", image.name());
+    assert!(unpacked.stdout.contains(&loaded));
+    let printed = run_script("./lntu -V");
+    assert_eq!(printed.lines(), [format!("lntu {version}")]);
 
     fs::write(&oci, "something else").unwrap();
-    assert_eq!(here(script).code(), 1);
+    assert_eq!(run_script(script).code(), 1);
 }
 
 #[test]
@@ -84,7 +83,7 @@ fn the_first_dockerfile_makes_a_healthy_container() {
         &[&binaries().app],
     );
     let server = image.start(&[], &["listen", "8080", "serve"]);
-    becomes(&server, "healthy");
+    wait_for_health(&server, "healthy");
 }
 
 #[test]
@@ -97,31 +96,32 @@ fn docker_keeps_the_reason_of_a_failed_check() {
         "HEALTHCHECK --interval=1s --retries=1 CMD [\"/lntu\", \"check\", \"*:${PORT:-8080}\"]",
     );
     let server = image.start(&[], &["/app", "listen-locally", "8080", "serve"]);
-    becomes(&server, "unhealthy");
-    // Docker keeps the output of each check, and ends it with another line feed.
-    let once = session.replace("CONTAINER", "CONTAINER | grep . | uniq");
-    assert_is_said_of(&server, &once);
+    wait_for_health(&server, "unhealthy");
+    // Docker keeps the output of several checks, and adds a line feed to each.
+    let session = session.replace("CONTAINER", "CONTAINER | grep . | uniq");
+    assert_session_about(&server, &session);
 }
 
-/// Plays a transcript about this container, in which the program `app` is called `node`.
-fn assert_is_said_of(container: &Container, session: &str) {
+/// Runs the command of a session about this container, and compares what it prints. The
+/// container runs `app` in place of `node`.
+fn assert_session_about(container: &Container, session: &str) {
     let session = session.replace("CONTAINER", container.name());
     let session = session.replace("(node, ", "(app, ");
     assert_prints(&transcript::<1>(&session), shell);
 }
 
 #[test]
-fn a_port_can_be_checked_before_traffic_is_switched() {
+fn the_session_that_looks_into_a_container_works() {
     if !have_docker() || !have_root() {
         return;
     }
     let [session] = blocks("See what listens", "console");
     let server = Image::scratch().start(&[], &["/app", "listen-locally", "5000", "serve"]);
     server.wait_for_line("serving");
-    assert_is_said_of(&server, session);
+    assert_session_about(&server, session);
 }
 
-/// What ECS, as Docker, and Podman execute is the list after `CMD`.
+/// ECS, Docker and Podman execute the list after `CMD` without a shell.
 #[test]
 fn health_commands_of_podman_and_ecs_need_no_shell() {
     if !have_docker() {
@@ -138,7 +138,7 @@ fn health_commands_of_podman_and_ecs_need_no_shell() {
     let check = format!("HEALTHCHECK --interval=1s CMD {}", Value::from(command));
     let served = "CMD [\"/app\", \"listen\", \"8080\", \"serve\"]";
     let image = Image::scratch_with(&format!("{check}\n{served}"));
-    becomes(&image.start(&[], &[]), "healthy");
+    wait_for_health(&image.start(&[], &[]), "healthy");
 
     let Some(podman) = Podman::find() else {
         return;
@@ -153,7 +153,7 @@ fn health_commands_of_podman_and_ecs_need_no_shell() {
     assert_eq!(inspected[0]["Config"]["Healthcheck"]["Test"], *test);
 }
 
-/// A project of Docker Compose. Nothing of it is left when it is dropped.
+/// A project of Docker Compose. Its containers and volumes are removed when this is dropped.
 struct Project {
     directory: TempDir,
     name: String,
@@ -167,8 +167,8 @@ impl Project {
         compose
     }
 
-    /// The id of a service's container, once it runs or has run. Compose 2 creates it long
-    /// before.
+    /// The id of a service's container, if that runs or has run. Compose 2 creates containers
+    /// long before it starts them.
     fn container(&self, service: &str) -> Option<String> {
         let project = format!("label=com.docker.compose.project={}", self.name);
         let service = format!("label=com.docker.compose.service={service}");
@@ -190,7 +190,7 @@ impl Drop for Project {
 }
 
 #[test]
-fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
+fn compose_waits_for_a_database_with_a_mounted_lntu() {
     if !have_docker() || !have_program("services", "docker-compose") {
         return;
     }
@@ -211,7 +211,7 @@ fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
 
     let up = Running::start(&mut project.compose(&["up", "--detach"]));
     let db = wait_for("the database", || project.container("db"));
-    wait_for("its start", || {
+    wait_for("the database's start", || {
         docker_says(&["logs", &db])
             .contains("serving")
             .then_some(())
@@ -232,7 +232,7 @@ fn compose_starts_an_application_once_an_image_that_lacks_lntu_is_healthy() {
 }
 
 #[test]
-fn compose_reports_ports_beside_the_entrypoint_of_an_image() {
+fn compose_runs_a_watcher_with_an_images_entrypoint() {
     if !have_docker() || !have_program("services", "docker-compose") {
         return;
     }
@@ -252,7 +252,7 @@ fn compose_reports_ports_beside_the_entrypoint_of_an_image() {
     let up = run(&mut project.compose(&["up", "--detach"]));
     assert!(up.status.success(), "{up:?}");
     let db = wait_for("the database", || project.container("db"));
-    wait_for("its port", || {
+    wait_for("the database's port", || {
         let logs = run(&mut docker(&["logs", &db]));
         logs.stderr.contains("\"tcp:*:5432\"").then_some(())
     });
@@ -273,7 +273,7 @@ fn compose_lets_an_application_wait_for_a_database() {
     let file = file
         .replace("postgres:17", db.name())
         .replace("your/app", app.name());
-    // Compose drops the image's command with its entrypoint.
+    // If a service has an entrypoint, Compose ignores the command of the image.
     let file = file.replace("\"/app\"]", "\"/app\", \"say\", \"started\"]");
     fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
     let up = run(&mut project.compose(&["up", "--detach"]));
@@ -308,7 +308,7 @@ fn an_application_waits_for_its_sidecar() {
 }
 
 #[test]
-fn compose_hands_the_program_to_an_image_that_lacks_it() {
+fn compose_checks_a_database_with_lntu_from_a_volume() {
     if !have_docker() || !have_program("services", "docker-compose") {
         return;
     }
@@ -334,14 +334,14 @@ fn compose_hands_the_program_to_an_image_that_lacks_it() {
 }
 
 #[test]
-fn an_image_without_a_path_waits_watches_and_becomes_its_application() {
+fn an_entrypoint_waits_before_the_application_starts() {
     if !have_docker() {
         return;
     }
-    let [entrypoint] = blocks("Wait for a port", "dockerfile");
+    let [with_watcher] = blocks("Wait for a port", "dockerfile");
     let [_, alone, ..] = examples::<4>("In a Dockerfile");
     let server = Image::scratch().start_server(Port::Closed, "5432");
-    let containers = [entrypoint, alone].map(|line| {
+    let containers = [with_watcher, alone].map(|line| {
         let image = Image::scratch_with(line);
         let application = ["say", "started", "serve", "exit", "42"];
         let container = image.start(&[&server.network()], &application);
@@ -355,17 +355,14 @@ fn an_image_without_a_path_waits_watches_and_becomes_its_application() {
         container.stop();
         assert_eq!(container.status(), 42);
     }
-    let watched = containers[0].0.logs().stdout;
-    assert!(
-        watched.contains("LISTEN") && watched.contains(":5432"),
-        "{watched}"
-    );
+    let log = containers[0].0.logs().stdout;
+    assert!(log.contains("LISTEN") && log.contains(":5432"), "{log}");
 }
 
-/// What an application sees of its watcher: a child with lntu's command line, which has
-/// its own within it.
+/// The application runs on if the watcher dies. The command line of the watcher contains that
+/// of the application.
 #[test]
-fn the_application_has_one_more_child_with_its_own_command_line_within() {
+fn the_watcher_is_a_child_of_the_application() {
     if !have_docker() || !have_root() {
         return;
     }
@@ -382,8 +379,8 @@ fn the_application_has_one_more_child_with_its_own_command_line_within() {
         let processes = top
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let of = |program| processes.clone().find(|words| words[2] == program).unwrap();
-        let (application, watcher) = (of("/app"), of("/lntu"));
+        let process = |program| processes.clone().find(|words| words[2] == program).unwrap();
+        let (application, watcher) = (process("/app"), process("/lntu"));
         assert_eq!(watcher[1], application[0], "{top}");
         assert!(watcher.contains(&"/app"), "{top}");
 
@@ -402,7 +399,7 @@ fn the_application_has_one_more_child_with_its_own_command_line_within() {
 }
 
 #[test]
-fn the_lines_for_a_dockerfile_make_images_that_work() {
+fn the_lines_for_a_dockerfile_make_working_images() {
     if !have_docker() || !have_program("services", "tini-static") {
         return;
     }
@@ -436,32 +433,40 @@ fn the_lines_for_a_dockerfile_make_images_that_work() {
     assert!(listed.lines()[0].contains("0.0.0.0:8080"), "{listed:?}");
 
     for container in &containers {
-        becomes(container, "healthy");
+        wait_for_health(container, "healthy");
     }
 }
 
 #[test]
-fn the_host_lists_a_container_and_a_container_the_host() {
+fn the_host_lists_a_container() {
     if !have_docker() {
         return;
     }
-    let [of_a_container, of_the_host] = examples("A container, from the host");
+    let [in_manual, _] = examples("A container, from the host");
     let [recipes] = blocks("See what listens", "sh");
     let server = Image::scratch().start_server(Port::Open, "8080");
-    for line in [of_a_container, recipes.lines().last().unwrap()] {
+    for line in [in_manual, recipes.lines().last().unwrap()] {
         let listed = run(&mut shell(&line.replace("CONTAINER", server.name())));
         let lines = listed.lines();
         assert!(lines.len() == 2 && lines[1].contains("*:8080"), "{lines:?}");
     }
-    let there = listen("127.0.0.1");
-    let command = of_the_host.replace("lntu ", "/lntu ");
+}
+
+#[test]
+fn a_container_lists_the_host() {
+    if !have_docker() {
+        return;
+    }
+    let [_, recipe] = examples("A container, from the host");
+    let listener = listen("127.0.0.1");
+    let command = recipe.replace("lntu ", "/lntu ");
     let command = command.split(' ').collect::<Vec<_>>();
     let listed = Image::scratch().run(&["--volume=/proc:/host/proc:ro"], &command);
-    let local = format!("127.0.0.1:{} ", port_of(&there));
+    let local = format!("127.0.0.1:{} ", port_of(&listener));
     assert!(listed.lines().join("\n").contains(&local), "{listed:?}");
 }
 
-/// The pod of the README, and one with the sidecar of the manual.
+/// The pod of the README, and a pod with the sidecar of the manual.
 fn pods() -> [String; 2] {
     let [pod] = blocks("Kubernetes, ECS, Testcontainers", "yaml");
     let [containers] = examples("A Kubernetes sidecar before version 1.29");
@@ -473,7 +478,7 @@ fn pods() -> [String; 2] {
 }
 
 #[test]
-fn a_container_lists_the_listeners_of_all_others() {
+fn a_container_lists_all_other_containers() {
     if !have_docker() {
         return;
     }
@@ -482,16 +487,16 @@ fn a_container_lists_the_listeners_of_all_others() {
     let server = Image::scratch().start_server(Port::Open, "8080");
     let listed = run(&mut shell(&listing.replace(RELEASED, image.name())));
     let id = server.inspect("{{.Id}}");
-    let of_it = |line: &&str| line.contains(":8080 ") && line.contains(&id);
-    assert_eq!(listed.stdout.lines().filter(of_it).count(), 1, "{listed:?}");
-    // With these capabilities it needs no other source.
+    let from_server = |line: &&str| line.contains(":8080 ") && line.contains(&id);
+    let lines = listed.stdout.lines().filter(from_server);
+    assert_eq!(lines.count(), 1, "{listed:?}");
+    // With these capabilities, lntu may enter the other namespaces.
     assert!(!listed.stderr.contains("setns"), "{listed:?}");
 }
 
-/// The watcher names a process of another user. Docker gives CAP_DAC_OVERRIDE by itself,
-/// which is enough, too.
+/// CAP_DAC_OVERRIDE, which Docker grants by default, is enough in place of CAP_DAC_READ_SEARCH.
 #[test]
-fn processes_of_every_user_are_named_with_these_capabilities() {
+fn these_capabilities_name_holders_of_every_user() {
     if !have_docker() || !have_root() {
         return;
     }
@@ -516,13 +521,14 @@ fn processes_of_every_user_are_named_with_these_capabilities() {
         let watcher = image.start(&options, &["--json", "-A", "-p", "8080"]);
         watcher.wait_for_line(&format!(r#""processes":[{{"name":"app","pid":{pid},"#));
         let found = Privileges::of(watcher.inspect("{{.State.Pid}}").parse().unwrap());
-        let given = image.start(&options, &["wait", "1"]);
-        let given = Privileges::of(given.inspect("{{.State.Pid}}").parse().unwrap());
-        assert_eq!(found, given.reduced(), "{caps:?}");
+        // This process reduces nothing.
+        let other = image.start(&options, &["wait", "1"]);
+        let granted = Privileges::of(other.inspect("{{.State.Pid}}").parse().unwrap());
+        assert_eq!(found, granted.reduced(), "{caps:?}");
     }
 }
 
-/// Against the schemas of Kubernetes: each name is known, each value of its type.
+/// kubernetes-validate compares the manifests with the schemas of Kubernetes.
 #[test]
 fn kubernetes_knows_every_field_of_the_pods() {
     let validate = repository().join("target/programs/python/bin/kubernetes-validate");
@@ -532,7 +538,7 @@ fn kubernetes_knows_every_field_of_the_pods() {
     }
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("pod.yaml");
-    let validated = |pod: &str| {
+    let validate = |pod: &str| {
         fs::write(&file, pod).unwrap();
         run(Command::new(&validate).arg("--strict").arg(&file))
     };
@@ -542,17 +548,17 @@ fn kubernetes_knows_every_field_of_the_pods() {
     let [_, with_sidecar] = blocks("Wait for a port", "yaml");
     let others = [daemon_set, with_volume, with_copy, with_sidecar].map(str::to_string);
     for pod in pods().into_iter().chain(others) {
-        let said = validated(&pod);
-        assert!(said.status.success(), "{pod}\n{said:?}");
+        let validated = validate(&pod);
+        assert!(validated.status.success(), "{pod}\n{validated:?}");
         let mistyped = pod
             .replace("args:", "arg:")
             .replace("command:", "commands:");
-        assert!(!validated(&mistyped).status.success());
+        assert!(!validate(&mistyped).status.success());
     }
 }
 
-/// Podman 4.3 knows neither a startup probe nor a native sidecar, which is a second
-/// container here, and takes an exec probe for a shell command.
+/// Podman 4.3 has no startup probes. It has no native sidecars, either, so the sidecar becomes a
+/// second container. It runs an exec probe in a shell, so the image needs one.
 #[test]
 fn podman_plays_the_pods() {
     if !have_docker() {
@@ -593,10 +599,10 @@ fn podman_plays_the_pods() {
     }
 }
 
-/// Podman 4.3 has no Quadlet, so this runs what the file says: `Notify=true` is
-/// `--sdnotify=container`.
+/// Podman 4.3 has no Quadlet, so this test passes its options to `podman run`: `Notify=true`
+/// means `--sdnotify=container`.
 #[test]
-fn podman_passes_on_that_a_container_is_ready() {
+fn podman_forwards_that_a_container_is_ready() {
     if !have_docker() {
         return;
     }
@@ -623,15 +629,15 @@ fn podman_passes_on_that_a_container_is_ready() {
     });
 }
 
-/// systemd as process 1 of a container that has the host's libraries, and mounts control
-/// groups of its own. It runs a service, `server`.
+/// A container in which systemd is process 1 and runs the service `server`. It has the host's
+/// libraries and cgroups of its own.
 struct Systemd {
     container: Container,
     _files: TempDir,
 }
 
 impl Systemd {
-    /// Runs this unit, in which the server is this script.
+    /// Starts a container with this unit, and this script as `/usr/local/bin/server`.
     fn start(service: &str, script: &str) -> Systemd {
         let files = TempDir::new().unwrap();
         let [unit, server] = ["server.service", "server"].map(|name| files.path().join(name));
@@ -672,7 +678,8 @@ impl Systemd {
         self.exec(&[&["/bin/systemctl"], arguments].concat())
     }
 
-    fn becomes(&self, [active, sub]: [&str; 2]) {
+    /// Waits until the service is in these states.
+    fn wait_for_states(&self, [active, sub]: [&str; 2]) {
         let expected = format!("ActiveState={active}\nSubState={sub}\n");
         wait_for(&expected, || {
             let properties = ["show", "--property=ActiveState", "--property=SubState"];
@@ -683,11 +690,12 @@ impl Systemd {
         });
     }
 
-    /// Waits until the server waits for a signal. It does not listen yet.
-    fn serves(&self) {
-        wait_for("its server", || {
-            let said = self.exec(&["/bin/sh", "-c", "read -r line </run/said && echo \"$line\""]);
-            (said.stdout == "serving\n").then_some(())
+    /// Waits until [`SERVER`] waits for a signal. It does not listen yet.
+    fn wait_for_server(&self) {
+        wait_for("the server", || {
+            let read = "read -r line </run/output && echo \"$line\"";
+            let output = self.exec(&["/bin/sh", "-c", read]);
+            (output.stdout == "serving\n").then_some(())
         });
     }
 
@@ -697,11 +705,12 @@ impl Systemd {
     }
 }
 
-/// A server that listens once it gets SIGUSR2.
-const SERVER: &str = "exec /app reserve 8080 serve >/run/said";
+/// A script whose server listens after SIGUSR2.
+const SERVER: &str = "exec /app reserve 8080 serve >/run/output";
 
+/// It fails if its server dies before.
 #[test]
-fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
+fn a_systemd_service_is_active_once_it_listens() {
     if !have_docker() || !have_program("services", "systemd-analyze") {
         return;
     }
@@ -711,10 +720,10 @@ fn a_systemd_service_is_active_once_it_listens_and_fails_with_its_server() {
         ("KILL", ["failed", "failed"], "status=3"),
     ] {
         let systemd = Systemd::start(service, SERVER);
-        systemd.becomes(["activating", "start-post"]);
-        systemd.serves();
+        systemd.wait_for_states(["activating", "start-post"]);
+        systemd.wait_for_server();
         systemd.kill(signal);
-        systemd.becomes(states);
+        systemd.wait_for_states(states);
         let post = systemd.systemctl(&["show", "--property=ExecStartPost", "server"]);
         assert!(post.stdout.contains(status), "{post:?}");
     }
@@ -729,10 +738,10 @@ fn a_service_of_type_notify_is_active_once_it_listens() {
     let [service, _] = blocks("systemd and Quadlet", "ini");
     assert_eq!(service, in_manual);
     let systemd = Systemd::start(service, SERVER);
-    systemd.serves();
-    systemd.becomes(["activating", "start"]);
+    systemd.wait_for_server();
+    systemd.wait_for_states(["activating", "start"]);
     systemd.kill("USR2");
-    systemd.becomes(["active", "running"]);
+    systemd.wait_for_states(["active", "running"]);
     systemd.kill("KILL");
-    systemd.becomes(["failed", "failed"]);
+    systemd.wait_for_states(["failed", "failed"]);
 }
