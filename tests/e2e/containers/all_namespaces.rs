@@ -1,4 +1,4 @@
-//! `--all-namespaces` on a host whose containers come and go.
+//! `--all-namespaces` while real containers start and end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,28 +18,28 @@ fn namespace(container: &Container) -> (u64, String) {
 }
 
 #[test]
-fn each_container_opens_its_port_once_and_closes_it_once_however_it_ends() {
+fn each_container_opens_and_closes_its_port_once() {
     if !have_docker() {
         return;
     }
     let image = Image::scratch();
     let watcher = Running::start(&mut lntu(&["-A", "-q", "--json", "-i", "50ms", "8080"]));
-    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut hear = |line: &str| {
+    let mut events: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut record = |line: &str| {
         let event: Value = serde_json::from_str(line).unwrap();
         let Some(cgroup) = event["cgroup"].as_str() else {
             return;
         };
-        // Docker names the cgroup by the whole id, alone or in `docker-ID.scope`.
+        // The name of the cgroup is the whole id, or `docker-ID.scope`.
         let words = cgroup.split(['/', '-', '.']);
         let id = words.max_by_key(|word| word.len()).unwrap().to_string();
-        let events = said.entry(id).or_default();
-        events.push(event["type"].as_str().unwrap().to_string());
+        let types = events.entry(id).or_default();
+        types.push(event["type"].as_str().unwrap().to_string());
     };
     let mut wait_for_event = |kind: &str, id: &str| {
         loop {
             let line = watcher.next_line();
-            hear(&line);
+            record(&line);
             if line.contains(&format!(r#""type":"{kind}""#)) && line.contains(id) {
                 return;
             }
@@ -51,14 +51,15 @@ fn each_container_opens_its_port_once_and_closes_it_once_however_it_ends() {
         wait_for_event("opened", &id);
         (server, id)
     });
-    // `list` says what ss says in each namespace.
+    // `list` prints the sockets that ss prints in each namespace.
     let listed = run(&mut lntu(&["list", "-A", "-q", "-H", "8080"])).stdout;
     for (server, id) in &servers {
         let (inode, pid) = namespace(server);
         let mut ss = Command::new("nsenter");
         let expected = run(ss.args(["-t", &pid, "-n", "ss", "-Hlntu"])).stdout;
-        let its = format!("netns:{inode},pid={pid},");
-        let lines: Vec<&str> = listed.lines().filter(|line| line.contains(&its)).collect();
+        let label = format!("netns:{inode},pid={pid},");
+        let lines = listed.lines().filter(|line| line.contains(&label));
+        let lines: Vec<&str> = lines.collect();
         assert_eq!(listed_sockets(&lines.join("\n")), listed_sockets(&expected));
         assert!(!lines.is_empty() && lines[0].contains(id), "{listed}");
     }
@@ -74,18 +75,18 @@ fn each_container_opens_its_port_once_and_closes_it_once_however_it_ends() {
     wait_for_event("closed", second);
     closed.closes_its_port();
     wait_for_event("closed", third);
-    // It is in another network namespace then, perhaps with the same inode.
+    // After the restart, it has another network namespace, perhaps with the same inode.
     restarted.restart();
     wait_for_event("closed", last);
     wait_for_event("opened", last);
     restarted.signal("KILL");
     wait_for_event("closed", last);
     while let Some(line) = watcher.line_within(A_WHILE) {
-        hear(&line);
+        record(&line);
     }
     let once = ["opened", "closed"];
     for id in [first, second, third] {
-        assert_eq!(said[id], once, "{id}");
+        assert_eq!(events[id], once, "{id}");
     }
-    assert_eq!(said[last], [once, once].concat());
+    assert_eq!(events[last], [once, once].concat());
 }

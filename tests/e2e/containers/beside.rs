@@ -1,5 +1,5 @@
-//! The watcher beside an application outside of a container. There, nothing
-//! cleans up what is left when the application ends.
+//! The watcher of an application outside of a container, where nothing else ends the processes
+//! that the application leaves behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,25 +13,25 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// The application. It is static, so it is the same one as in the containers.
+/// The path of the application that also runs in the containers. It is static.
 fn app() -> &'static str {
     binaries().app.to_str().unwrap()
 }
 
-/// The arguments that run the application beside a watcher. The watcher looks
-/// for ports once and never again.
-fn beside(steps: &[&'static str]) -> Vec<&'static str> {
+/// The arguments that run the application with these steps, and a watcher that polls only once
+/// within the test.
+fn arguments(steps: &[&'static str]) -> Vec<&'static str> {
     [&["-q", "-i", "1h", "--source", "proc", "--", app()], steps].concat()
 }
 
-/// Starts the application beside a watcher and waits until both run.
+/// Starts the application with a watcher, and waits until both run.
 fn start(steps: &[&'static str]) -> (Running, u32) {
-    let app = Running::start(lntu(&beside(steps)).process_group(0));
+    let app = Running::start(lntu(&arguments(steps)).process_group(0));
     let watcher = watcher_of(app.child.id());
     (app, watcher)
 }
 
-/// The child of the application that is still lntu.
+/// Waits for the child of the application that runs lntu.
 fn watcher_of(app: u32) -> u32 {
     let exe = Path::new(env!("CARGO_BIN_EXE_lntu"));
     wait_for("the watcher", || {
@@ -54,8 +54,7 @@ fn children_of(parent: u32) -> impl Iterator<Item = u32> {
     })
 }
 
-/// Skips lines until one starts with `start`, and returns the rest of that
-/// line.
+/// Skips lines until one starts with `start`. Returns the rest of that line.
 fn next_line_that_starts_with(app: &Running, start: &str) -> String {
     loop {
         if let Some(rest) = app.next_line().strip_prefix(start) {
@@ -86,7 +85,7 @@ fn the_watcher_ends_with_the_application() {
 }
 
 #[test]
-fn the_watcher_ends_although_a_daemon_of_the_application_lives_on() {
+fn the_watcher_does_not_wait_for_a_daemon() {
     if !have_static() {
         return;
     }
@@ -100,10 +99,10 @@ fn the_watcher_ends_although_a_daemon_of_the_application_lives_on() {
     assert_eq!(app.finish().code(), 0);
 }
 
-/// The kernel does not deliver a parent-death signal if the parent may not
-/// signal the watcher.
+/// A parent-death signal would not be enough: the kernel does not deliver it if the parent may
+/// not signal the watcher.
 #[test]
-fn the_watcher_ends_with_an_application_that_changed_its_user() {
+fn the_watcher_ends_with_an_application_of_another_user() {
     if !have_static() || !have_root() {
         return;
     }
@@ -115,7 +114,7 @@ fn the_watcher_ends_with_an_application_that_changed_its_user() {
 }
 
 #[test]
-fn signals_of_the_applications_group_spare_the_watcher() {
+fn a_signal_to_the_group_spares_the_watcher() {
     if !have_static() {
         return;
     }
@@ -138,24 +137,24 @@ fn signals_of_the_applications_group_spare_the_watcher() {
 }
 
 #[test]
-fn death_by_a_signal_is_what_the_parent_sees() {
+fn the_parent_sees_death_by_a_signal() {
     if !have_static() {
         return;
     }
     let deaths = ["HUP", "INT", "QUIT", "KILL", "USR1", "SEGV", "PIPE", "TERM"];
     let deaths = deaths.map(|signal| vec!["raise", signal]);
     for steps in deaths.into_iter().chain([vec!["abort"]]) {
-        // Both survive SIGPIPE, because std's start-up code ignores it.
+        // The application survives SIGPIPE in both cases, because the start-up code of Rust's
+        // std ignores it.
         let steps = [&steps[..], &["exit", "77"]].concat();
         let alone = run(Command::new(app()).args(&steps));
-        let beside = run(&mut lntu(&beside(&steps)));
-        assert_eq!(beside.status, alone.status, "{steps:?}");
+        let watched = run(&mut lntu(&arguments(&steps)));
+        assert_eq!(watched.status, alone.status, "{steps:?}");
     }
 }
 
-/// The open descriptors and their targets. Every number above 2 counts as 3.
-/// The pidfd that tells a watcher of the application's end is left out, because
-/// not every kernel has it.
+/// The open descriptors of a process and their targets. A number above 2 becomes 3. A pidfd is
+/// left out, because not every kernel has pidfds.
 fn descriptors(pid: u32) -> BTreeSet<(u32, String)> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let fd = |entry: fs::DirEntry| {
@@ -167,12 +166,11 @@ fn descriptors(pid: u32) -> BTreeSet<(u32, String)> {
 }
 
 #[test]
-fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
+fn the_watcher_closes_inherited_descriptors() {
     if !have_static() {
         return;
     }
-    // The descriptor stays open on exec, so both the application and the test
-    // hold this end of the pipe.
+    // The descriptor has no close-on-exec flag, so the application inherits this end of the pipe.
     let (mut reader, writer) = std::io::pipe().unwrap();
     rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
     let (app, watcher) = start(&["serve"]);
@@ -190,7 +188,7 @@ fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
         (3, stdout),
     ];
     let expected = BTreeSet::from(expected);
-    // A poll opens others, and closes them.
+    // During a poll, the watcher has others open.
     wait_for("the watcher with its own descriptors", || {
         (descriptors(watcher) == expected).then_some(())
     });
@@ -201,7 +199,7 @@ fn the_watcher_holds_no_descriptor_of_the_application_but_two() {
 }
 
 #[test]
-fn a_watcher_that_writes_elsewhere_does_not_hold_the_applications_stdout() {
+fn with_output_the_watcher_closes_inherited_stdout() {
     if !have_static() {
         return;
     }

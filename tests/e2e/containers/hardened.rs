@@ -1,13 +1,12 @@
-//! Containers where something is forbidden or missing.
+//! Containers in which something is forbidden or missing.
 
 use crate::harness::docker::*;
 use crate::harness::*;
 
-/// Runs every command in a container with these options. The application first
-/// takes these steps. The last command is an application beside a watcher.
-/// Returns everything that they said until the application was ready, and
-/// everything on stderr.
-fn everything(options: &[&str], steps: &[&str]) -> (String, String) {
+/// Runs every command of lntu in a container with these options, after the application has taken
+/// these steps. The last command starts an application with a watcher. Returns what the commands
+/// printed before the application was ready, and all of stderr.
+fn run_every_command(options: &[&str], steps: &[&str]) -> (String, String) {
     let commands: [&[&str]; 4] = [
         &["/lntu", "list", "-H"],
         &["/lntu", "check", "8080"],
@@ -30,25 +29,26 @@ fn everything(options: &[&str], steps: &[&str]) -> (String, String) {
     let container = Image::scratch().start(options, &command.concat());
     container.wait_for_line("serving");
     container.opens_its_port();
-    // The watcher always says something: what it sees, or why it sees nothing.
-    wait_for("a word from the watcher", || {
+    // The watcher always prints something: the port, or why it cannot see the port.
+    wait_for("output of the watcher", || {
         let logs = container.logs();
-        let sees = logs.stdout.contains(r#""port":"tcp:*:8080""#);
-        (sees || logs.stderr.contains("; trying again")).then_some(())
+        let sees_port = logs.stdout.contains(r#""port":"tcp:*:8080""#);
+        (sees_port || logs.stderr.contains("; trying again")).then_some(())
     });
     container.stop();
     assert_eq!(container.status(), 42, "{options:?} {steps:?}");
     let logs = container.logs();
     let (commands, app) = logs.stdout.split_once("serving").unwrap();
     assert!(app.ends_with("terminated\nend\n"), "{app:?}");
-    let is_of_a_command = |line: &&str| !line.starts_with('{');
-    let lines: Vec<&str> = commands.lines().filter(is_of_a_command).collect();
+    let is_json = |line: &str| line.starts_with('{');
+    let lines: Vec<&str> = commands.lines().filter(|line| !is_json(line)).collect();
     (lines.join("\n"), logs.stderr)
 }
 
+/// Checks that every command gives the right answer in such a container.
 fn assert_works(options: &[&str], steps: &[&str]) {
-    let (said, errors) = everything(options, steps);
-    let (row, statuses) = said.split_once('\n').unwrap();
+    let (output, errors) = run_every_command(options, steps);
+    let (row, statuses) = output.split_once('\n').unwrap();
     assert_eq!(
         super::events(row),
         ["LISTEN *:8080"],
@@ -80,9 +80,15 @@ fn all_works_for_any_user() {
 }
 
 #[test]
-fn all_works_without_capabilities_and_without_new_privileges() {
+fn all_works_without_capabilities() {
     if have_docker() {
         assert_works(&["--cap-drop=ALL"], &[]);
+    }
+}
+
+#[test]
+fn all_works_without_new_privileges() {
+    if have_docker() {
         assert_works(&["--security-opt=no-new-privileges"], &[]);
     }
 }
@@ -127,7 +133,7 @@ fn all_works_without_proc() {
 }
 
 #[test]
-fn the_application_starts_where_no_process_may_be_forked() {
+fn the_application_starts_if_fork_is_forbidden() {
     if !have_docker() {
         return;
     }
@@ -143,7 +149,7 @@ fn the_application_starts_where_no_process_may_be_forked() {
 }
 
 #[test]
-fn the_application_starts_without_streams_and_without_dev_null() {
+fn the_application_starts_without_streams_or_dev_null() {
     if !have_docker() {
         return;
     }

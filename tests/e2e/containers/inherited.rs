@@ -1,5 +1,5 @@
-//! What an application finds when it starts. It must be the same with a watcher
-//! as without one.
+//! The state that an application inherits when it starts. It must be the same with lntu as
+//! without.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,9 +11,8 @@ use tempfile::TempDir;
 use crate::harness::docker::*;
 use crate::harness::*;
 
-/// Copies what the kernel says about the process that reads it. That process
-/// must be the application itself. A shell would not do, because it blocks
-/// signals now and then.
+/// Arguments for sed to copy the kernel's description of its own process. sed is the
+/// application here, not a shell, because a shell blocks signals now and then.
 const STATE: [&str; 9] = [
     "-n",
     "w REPORT",
@@ -26,8 +25,8 @@ const STATE: [&str; 9] = [
     "/proc/self/timerslack_ns",
 ];
 
-/// Prints what the shell that runs this has open, and where it is.
-const PLACES: &str = r#"
+/// A script that prints the directories and the open files of its shell.
+const FILES: &str = r#"
 readlink /proc/$$/cwd /proc/$$/root
 cd /proc/$$/fd
 for fd in *; do
@@ -35,8 +34,8 @@ for fd in *; do
 done
 "#;
 
-/// The part of the state that two processes have in common if they were started
-/// in the same way.
+/// The lines of the state that are the same for any two processes that were started in the same
+/// way.
 fn inherited(state: &str) -> Vec<String> {
     let kept = [
         "Umask",
@@ -56,8 +55,7 @@ fn inherited(state: &str) -> Vec<String> {
         "THP",
         "Speculation",
     ];
-    // Of the process's `status` file keep these lines, and of all others
-    // everything.
+    // Keep only these lines of `status`, but all lines of the other files.
     let is_kept =
         |line: &&str| !is_of_status(line) || kept.iter().any(|name| line.starts_with(name));
     state.lines().filter(is_kept).map(without_numbers).collect()
@@ -68,49 +66,50 @@ fn is_of_status(line: &str) -> bool {
         .is_some_and(|(name, _)| !name.contains(' '))
 }
 
-/// Removes what differs between any two runs. Of `stat` only the parent, the
-/// group, the session, the terminal and its group, the priority and the
-/// niceness stay. Pipes lose their numbers.
+/// Removes numbers that differ between any two runs. A line of `stat` keeps only the parent, the
+/// group, the session, the terminal and its group, the priority and the niceness. Pipes and
+/// sockets lose their inodes.
 fn without_numbers(line: &str) -> String {
     if let Some((pid, rest)) = line.split_once(" (")
         && let Some((_, rest)) = rest.rsplit_once(") ")
     {
-        let name = |field| if field == pid { "itself" } else { field };
-        let fields: Vec<&str> = rest.split(' ').map(name).collect();
+        let replace_pid = |field| if field == pid { "itself" } else { field };
+        let fields: Vec<&str> = rest.split(' ').map(replace_pid).collect();
         return format!("stat {:?} {:?}", &fields[1..6], &fields[15..17]);
     }
-    let word = |word: &str| match word.split_once(":[") {
+    let without_inode = |word: &str| match word.split_once(":[") {
         Some((kind, _)) => kind.to_string(),
         None => word.to_string(),
     };
-    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    let words: Vec<String> = line.split(' ').map(without_inode).collect();
+    words.join(" ")
 }
 
-/// Fails and shows only the lines that differ.
-fn assert_same(beside: &[String], alone: &[String], what: &str) {
+/// Checks that both states are the same. Shows only the lines that differ.
+fn assert_same(with_lntu: &[String], alone: &[String], case: &str) {
     let missing = |lines: &[String], others: &[String]| -> Vec<String> {
         let is_missing = |line: &&String| !others.contains(line);
         lines.iter().filter(is_missing).cloned().collect()
     };
-    let (added, lost) = (missing(beside, alone), missing(alone, beside));
-    assert_eq!(added, lost, "{what}");
-    assert_eq!(beside, alone, "{what}");
+    let (added, lost) = (missing(with_lntu, alone), missing(alone, with_lntu));
+    assert_eq!(added, lost, "{case}");
+    assert_eq!(with_lntu, alone, "{case}");
 }
 
-/// What the two applications find. `start` runs each to its end. They write to
-/// `report`, and `here` is the same file.
-fn found(report: &str, here: &Path, start: impl Fn(&[&str]) -> Finished) -> Vec<String> {
+/// The state that two applications inherit. `start` runs each of them to its end. They write to
+/// `report`, which is the file `path` outside of a container.
+fn inherited_state(report: &str, path: &Path, start: impl Fn(&[&str]) -> Finished) -> Vec<String> {
     let state = STATE.map(|argument| argument.replace("REPORT", report));
-    let places = format!("{{ {PLACES} }} >{report}");
+    let files = format!("{{ {FILES} }} >{report}");
     let mut lines = Vec::new();
     for application in [
         [&["/bin/sed"], &state.each_ref().map(String::as_str)[..]].concat(),
-        vec!["/bin/sh", "-c", &places],
+        vec!["/bin/sh", "-c", &files],
     ] {
-        // sed fails at the end if it has no stdout.
+        // The exit status is not checked, because sed fails at the end if it has no stdout.
         let finished = start(&application);
-        let text = fs::read_to_string(here).unwrap_or_else(|_| panic!("{finished:?}"));
-        fs::remove_file(here).unwrap();
+        let text = fs::read_to_string(path).unwrap_or_else(|_| panic!("{finished:?}"));
+        fs::remove_file(path).unwrap();
         let text = text.replace(report, "REPORT").replace('\0', "\n");
         lines.extend(inherited(&text));
     }
@@ -121,12 +120,12 @@ fn found(report: &str, here: &Path, start: impl Fn(&[&str]) -> Finished) -> Vec<
     lines
 }
 
-/// What an application finds if `lntu` starts it through `wrapper`. A wrapper
-/// is a shell script that ends with `exec "$@"`.
-fn found_through(wrapper: &str, lntu: &[&str]) -> Vec<String> {
+/// The state that an application inherits from `wrapper` and the command `lntu`. A wrapper is a
+/// shell script that ends with `exec "$@"`.
+fn inherited_through(wrapper: &str, lntu: &[&str]) -> Vec<String> {
     let directory = TempDir::new().unwrap();
     let report = directory.path().join("report");
-    found(report.to_str().unwrap(), &report, |application| {
+    inherited_state(report.to_str().unwrap(), &report, |application| {
         let mut shell = Command::new("sh");
         shell.args(["-c", wrapper, "wrapper"]).args(lntu);
         Running::start(shell.args(application).stdin(Stdio::null())).finish()
@@ -135,12 +134,12 @@ fn found_through(wrapper: &str, lntu: &[&str]) -> Vec<String> {
 
 /// Both builds of the program: the one for tests, and the static one for users.
 fn builds() -> [&'static str; 2] {
-    let static_one = binaries().lntu.to_str().unwrap();
-    [env!("CARGO_BIN_EXE_lntu"), static_one]
+    let static_build = binaries().lntu.to_str().unwrap();
+    [env!("CARGO_BIN_EXE_lntu"), static_build]
 }
 
 #[test]
-fn the_application_finds_everything_as_if_it_was_started_alone() {
+fn with_a_watcher_the_application_inherits_the_same() {
     if !have_static() || !have_program("services", "setsid") {
         return;
     }
@@ -152,7 +151,7 @@ fn the_application_finds_everything_as_if_it_was_started_alone() {
         r#"trap '' PIPE; exec "$@""#,
         r#"trap '' USR1 INT TERM HUP; exec "$@""#,
         r#"exec env --ignore-signal=CHLD "$@""#,
-        // This one ignores SIGPIPE too.
+        // The start-up code of Rust's std makes this one ignore SIGPIPE, too.
         &format!(r#"trap '' USR1; exec {app} {masked} exec "$@""#),
         r#"exec "$@" <&-"#,
         r#"exec "$@" >&-"#,
@@ -167,18 +166,18 @@ fn the_application_finds_everything_as_if_it_was_started_alone() {
         &format!(r#"exec {app} {strange} exec "$@""#),
     ];
     for wrapper in wrappers {
-        let alone = found_through(wrapper, &[]);
+        let alone = inherited_through(wrapper, &[]);
         for lntu in builds() {
             for options in [&["-q", "--"][..], &["-o", "/dev/null", "--"]] {
-                let beside = found_through(wrapper, &[&[lntu], options].concat());
-                assert_same(&beside, &alone, wrapper);
+                let watched = inherited_through(wrapper, &[&[lntu], options].concat());
+                assert_same(&watched, &alone, wrapper);
             }
         }
     }
 }
 
 #[test]
-fn an_application_that_waited_finds_everything_as_if_it_had_not() {
+fn after_a_wait_the_application_inherits_the_same() {
     if !have_static() {
         return;
     }
@@ -191,27 +190,26 @@ fn an_application_that_waited_finds_everything_as_if_it_had_not() {
         r#"exec "$@" <&- >&- 2>&-"#,
         r#"exec 3</etc/passwd 9</dev/null; exec "$@""#,
         r#"exec env --ignore-signal=CHLD "$@""#,
-        // If lntu had a child that ended, the blocked SIGCHLD would be pending
-        // here.
+        // If lntu had had a child, the blocked SIGCHLD would be pending.
         &format!(r#"exec {app} block CHLD exec "$@""#),
     ] {
-        let alone = found_through(wrapper, &[]);
+        let alone = inherited_through(wrapper, &[]);
         for lntu in builds() {
-            let after = found_through(wrapper, &[&[lntu], &wait[..]].concat());
-            assert_same(&after, &alone, wrapper);
+            let waited = inherited_through(wrapper, &[&[lntu], &wait[..]].concat());
+            assert_same(&waited, &alone, wrapper);
         }
     }
 }
 
-/// The signals that are blocked and pending, of the process or its thread, by the
-/// application's own `/proc/self/status`.
-fn pending(wrapper: &str, lntu: &[&str]) -> u64 {
+/// The signals that are pending for the application or its thread, from its own
+/// `/proc/self/status`.
+fn pending_signals(wrapper: &str, lntu: &[&str]) -> u64 {
     let mut shell = Command::new("sh");
     shell.args(["-c", wrapper, "wrapper"]).args(lntu);
     let status = run(shell.args(["/bin/cat", "/proc/self/status"]));
     let lines = status.stdout.lines();
-    let of = |line: &str| u64::from_str_radix(line.split_once("Pnd:\t")?.1, 16).ok();
-    lines.filter_map(of).fold(0, |all, some| all | some)
+    let set = |line: &str| u64::from_str_radix(line.split_once("Pnd:\t")?.1, 16).ok();
+    lines.filter_map(set).fold(0, |union, set| union | set)
 }
 
 #[test]
@@ -228,20 +226,20 @@ fn pending_signals_stay_pending() {
         .join(" ");
     for before in ["", "trap '' PIPE INT TERM XFSZ; "] {
         let wrapper = format!("{before}exec {app} {raised} exec \"$@\"");
-        let alone = pending(&wrapper, &[]);
+        let alone = pending_signals(&wrapper, &[]);
         assert_eq!(alone.count_ones(), 6, "{alone:x}");
         for lntu in builds() {
             for options in [&["-q", "--"][..], &["-o", "/dev/null", "--"], &wait] {
-                let beside = pending(&wrapper, &[&[lntu], options].concat());
-                assert_eq!(beside, alone, "{beside:x} {alone:x} {options:?}");
+                let pending = pending_signals(&wrapper, &[&[lntu], options].concat());
+                assert_eq!(pending, alone, "{pending:x} {alone:x} {options:?}");
             }
         }
     }
 }
 
-/// In a shell, `trap '' CHLD` does not do this to the programs it starts.
+/// A shell's `trap '' CHLD` would not make its programs ignore the signal, but env does.
 #[test]
-fn ss_answers_even_where_sigchld_is_ignored() {
+fn ss_answers_even_if_sigchld_is_ignored() {
     if !have_ss() {
         return;
     }
@@ -251,10 +249,10 @@ fn ss_answers_even_where_sigchld_is_ignored() {
     assert!(list.status.success() && list.stderr.is_empty(), "{list:?}");
 }
 
-/// The applications are busybox programs. Neither lntu nor any Rust program
-/// would do: Rust's start-up code changes what they find.
+/// The applications are programs of busybox, because the start-up code of Rust's std changes the
+/// state of a Rust program.
 #[test]
-fn the_application_finds_its_container_as_if_it_was_started_alone() {
+fn in_a_container_the_application_inherits_the_same() {
     if !have_docker() {
         return;
     }
@@ -285,13 +283,13 @@ fn the_application_finds_its_container_as_if_it_was_started_alone() {
     ] {
         let options = [&["--hostname=container", &volume], options].concat();
         let start = |lntu: &[&str]| {
-            found("/out/report", &report, |application| {
+            inherited_state("/out/report", &report, |application| {
                 image.run(&options, &[wrapper, lntu, application].concat())
             })
         };
         let alone = start(&[]);
-        let beside = start(&["/lntu", "-o", "/dev/null", "--"]);
-        assert_same(&beside, &alone, &format!("{options:?} {wrapper:?}"));
+        let watched = start(&["/lntu", "-o", "/dev/null", "--"]);
+        assert_same(&watched, &alone, &format!("{options:?} {wrapper:?}"));
         let is_terminal = alone.iter().any(|line| line.contains("/dev/pts/"));
         assert_eq!(is_terminal, options.contains(&"--tty"), "{alone:?}");
     }

@@ -1,6 +1,6 @@
-//! What containers are called, in the lines of `--all-namespaces`. The truth is `docker ps`
-//! and `podman ps`. Where no cluster is, a process with a root of its own is the host of a
-//! pod.
+//! The names of containers in the lines of `--all-namespaces`. They must be those of `docker ps`
+//! and `podman ps`. For pods, which need a cluster, a process with its own root directory stands
+//! in for the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,10 +17,11 @@ use crate::harness::docker::*;
 use crate::harness::podman::HostPodman;
 use crate::harness::*;
 
-/// A watcher of one port in all namespaces, and the objects that it wrote so far.
+/// A watcher of one port in all namespaces.
 struct Watcher {
     running: Running,
-    seen: Vec<Value>,
+    /// The objects that were read but not asked for so far.
+    unread: Vec<Value>,
 }
 
 impl Watcher {
@@ -28,29 +29,30 @@ impl Watcher {
         let arguments = ["-A", "-q", "--json", "-i", "50ms", port];
         Watcher {
             running: Running::start(&mut lntu(&arguments)),
-            seen: Vec::new(),
+            unread: Vec::new(),
         }
     }
 
-    /// What the container with this id is called in its next object of this type.
+    /// The name in the next object of this type about the container with this id.
     fn name(&mut self, kind: &str, id: &str) -> Value {
-        let is_it = |object: &Value| object["type"] == kind && object["container"] == id;
+        let matches = |object: &Value| object["type"] == kind && object["container"] == id;
         loop {
-            if let Some(index) = self.seen.iter().position(is_it) {
-                return self.seen.remove(index)["container_name"].take();
+            if let Some(index) = self.unread.iter().position(matches) {
+                return self.unread.remove(index)["container_name"].take();
             }
             let object = self.next();
-            self.seen.push(object);
+            self.unread.push(object);
         }
     }
 
+    /// Reads the next object.
     fn next(&self) -> Value {
         serde_json::from_str(&self.running.next_line()).unwrap()
     }
 }
 
-/// What `list` calls the container with this id that has this port.
-fn listed(port: &str, id: &str) -> Value {
+/// The name that `list` prints for the container with this id and this port.
+fn listed_name(port: &str, id: &str) -> Value {
     let listed = run(&mut lntu(&["list", "-A", "-q", "--json", port])).stdout;
     let objects = listed
         .lines()
@@ -60,7 +62,7 @@ fn listed(port: &str, id: &str) -> Value {
 }
 
 #[test]
-fn each_container_of_docker_has_the_name_of_docker_ps() {
+fn containers_of_docker_have_the_names_of_docker_ps() {
     if !have_docker() {
         return;
     }
@@ -84,14 +86,14 @@ fn each_container_of_docker_has_the_name_of_docker_ps() {
     }
 }
 
-/// Each is killed once its port was reported, while others start and end.
+/// Each container is killed after the watcher has reported its port, while others start and end.
 #[test]
 fn each_of_60_short_containers_has_its_own_name() {
     if !have_docker() {
         return;
     }
     const AT_ONCE: usize = 6;
-    const OF_EACH: usize = 10;
+    const LIVES: usize = 10;
     let image = Image::scratch();
     let watcher = Watcher::start("18086");
     let (names, opened) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeSet::new()));
@@ -102,17 +104,17 @@ fn each_of_60_short_containers_has_its_own_name() {
             .lock()
             .unwrap()
             .insert(id.clone(), server.name().to_string());
-        wait_for("its port", || {
+        wait_for("the container's port", || {
             opened.lock().unwrap().contains(&id).then_some(())
         });
         server.signal("KILL");
     };
-    let mut said = Vec::new();
+    let mut reported = Vec::new();
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
-            scope.spawn(|| (0..OF_EACH).for_each(|_| live_one_life()));
+            scope.spawn(|| (0..LIVES).for_each(|_| live_one_life()));
         }
-        while said.len() < 2 * AT_ONCE * OF_EACH {
+        while reported.len() < 2 * AT_ONCE * LIVES {
             let mut object = watcher.next();
             let Value::String(id) = object["container"].take() else {
                 continue;
@@ -120,18 +122,18 @@ fn each_of_60_short_containers_has_its_own_name() {
             if object["type"] == "opened" {
                 opened.lock().unwrap().insert(id.clone());
             }
-            said.push((id, object["container_name"].take()));
+            reported.push((id, object["container_name"].take()));
         }
     });
     let names = names.into_inner().unwrap();
-    assert_eq!(names.len(), AT_ONCE * OF_EACH);
-    for (id, name) in said {
+    assert_eq!(names.len(), AT_ONCE * LIVES);
+    for (id, name) in reported {
         assert_eq!(name, names[&id], "{id}");
     }
 }
 
 #[test]
-fn a_renamed_container_has_its_new_name_after_it_closed() {
+fn a_renamed_container_opens_with_its_new_name() {
     if !have_docker() {
         return;
     }
@@ -142,7 +144,7 @@ fn a_renamed_container_has_its_new_name_after_it_closed() {
     assert_eq!(watcher.name("opened", &id), name);
     let renamed = format!("{name}-renamed");
     docker_says(&["rename", name, &renamed]);
-    assert_eq!(listed("18087", &id), renamed);
+    assert_eq!(listed_name("18087", &id), renamed);
     docker_says(&["kill", "--signal", "USR1", &id]);
     assert_eq!(watcher.name("closed", &id), name);
     docker_says(&["kill", "--signal", "USR2", &id]);
@@ -151,7 +153,7 @@ fn a_renamed_container_has_its_new_name_after_it_closed() {
 }
 
 #[test]
-fn each_container_of_podman_has_the_name_of_podman_ps() {
+fn containers_of_podman_have_the_names_of_podman_ps() {
     if !have_docker() {
         return;
     }
@@ -178,25 +180,26 @@ fn each_container_of_podman_has_the_name_of_podman_ps() {
     let (id, name) = &started[0];
     let renamed = format!("{name}-renamed");
     podman.says(&["rename", name, &renamed]);
-    assert_eq!(listed("18088", id), renamed);
+    assert_eq!(listed_name("18088", id), renamed);
     podman.says(&["kill", id]);
     assert_eq!(watcher.name("closed", id), **name);
 }
 
-/// A host with a root of its own, whose process 1 is a server in this control group.
+/// A PID namespace with its own root directory. Its process 1 is a server in a cgroup.
 struct FakeHost {
     unshare: Child,
     root: TempDir,
-    /// The directories of the group and of those above it, the innermost first.
+    /// The directories of the server's cgroup and its ancestors, from the innermost out.
     groups: Vec<PathBuf>,
 }
 
 impl FakeHost {
-    /// The server has port 8080. `path` names its group below one of its own.
+    /// Starts a host whose server listens on port 8080. `path` is the path of the server's
+    /// cgroup below one that no other test uses.
     fn start(path: &str) -> FakeHost {
         let root = TempDir::new().unwrap();
         fs::copy(&binaries().app, root.path().join("app")).unwrap();
-        // The first hierarchy is any of version 1, or the one of version 2.
+        // The first hierarchy may be of cgroup v1 or v2.
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
         let is_group = |fields: &Vec<&str>| fields[2].starts_with("cgroup");
         let mut mounts = mounts.lines().map(|line| line.split(' ').collect());
@@ -204,7 +207,7 @@ impl FakeHost {
         let group = Path::new(mount[1]).join(unique_name()).join(path);
         fs::create_dir_all(&group).unwrap();
         let groups = group.ancestors().map(Path::to_path_buf);
-        let groups = groups.take_while(|above| above != Path::new(mount[1]));
+        let groups = groups.take_while(|group| group != Path::new(mount[1]));
         let script = "echo $$ >\"$0\"/cgroup.procs && exec unshare --pid --net --fork \
                       --mount-proc --kill-child chroot \"$1\" /app listen 8080 serve";
         let mut sh = Command::new("sh");
@@ -218,37 +221,37 @@ impl FakeHost {
         host
     }
 
-    /// lntu among the processes of this host, started by these words.
-    fn lntu(&self, by: &[&str], arguments: &[&str]) -> Command {
+    /// A command that runs lntu on this host, through the command `wrapper`.
+    fn lntu(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         let server = child_of(self.unshare.id()).to_string();
         command.args(["--target", &server, "--pid", "--mount"]);
-        command.args(by).arg(env!("CARGO_BIN_EXE_lntu"));
+        command.args(wrapper).arg(env!("CARGO_BIN_EXE_lntu"));
         command.args(arguments);
         command
     }
 
-    /// The line of `list` about its server. It may also see what is mounted on the real host.
-    /// `-p` makes sure that the server's own control group is known: the socket names one of
-    /// version 2 only.
-    fn line(&self, by: &[&str], options: &[&str]) -> Option<String> {
+    /// The line of `list` about the server. `list` may also print lines about namespaces that
+    /// are mounted on the real host. `-p` makes it read the cgroup of the process, because the
+    /// kernel reports only a cgroup v2 with the socket.
+    fn line(&self, wrapper: &[&str], options: &[&str]) -> Option<String> {
         let arguments = [&["list", "-A", "-p", "-q", "8080"], options].concat();
-        let listed = run(&mut self.lntu(by, &arguments)).stdout;
+        let listed = run(&mut self.lntu(wrapper, &arguments)).stdout;
         let group = self.groups.last().unwrap().file_name().unwrap();
         let mut lines = listed.lines();
         let line = lines.find(|line| line.contains(group.to_str().unwrap()));
         line.map(str::to_string)
     }
 
-    /// What its one container is called: container, pod and the namespace of the pod.
-    fn name(&self, by: &[&str]) -> [Value; 3] {
-        let line = self.line(by, &["--json"]).unwrap();
+    /// The names of the server's container, its pod, and the pod's namespace.
+    fn names(&self, wrapper: &[&str]) -> [Value; 3] {
+        let line = self.line(wrapper, &["--json"]).unwrap();
         let mut object: Value = serde_json::from_str(&line).unwrap();
         assert!(object["container"].is_string(), "{object}");
         ["container_name", "pod", "pod_namespace"].map(|member| object[member].take())
     }
 
-    /// Makes the directory of this file of the host.
+    /// The path of a file of the host from outside. Makes its directory.
     fn path(&self, file: &str) -> PathBuf {
         let path = self.root.path().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -266,7 +269,7 @@ impl Drop for FakeHost {
     }
 }
 
-/// What starts a program for which the kernel has no openat2.
+/// A command that runs a program as on a kernel before 5.6, which has no openat2.
 const BEFORE_5_6: [&str; 6] = [
     "strace",
     "-qq",
@@ -291,18 +294,18 @@ fn a_container_of_a_pod_has_the_name_in_its_log() {
     let id = "ab12".repeat(16);
     let group = format!("kubepods/burstable/pod0f1e/cri-containerd-{id}.scope");
     let host = FakeHost::start(&group);
-    assert_eq!(host.name(&[]), [(); 3].map(|()| Value::Null));
+    assert_eq!(host.names(&[]), [(); 3].map(|()| Value::Null));
     let log = host.path(&format!("var/log/containers/web-0_default_nginx-{id}.log"));
     symlink("/var/log/pods/default_web-0_0f1e/nginx/0.log", log).unwrap();
     let expected = ["nginx", "web-0", "default"];
-    assert_eq!(host.name(&[]), expected);
-    assert_eq!(host.name(&BEFORE_5_6), expected);
+    assert_eq!(host.names(&[]), expected);
+    assert_eq!(host.names(&BEFORE_5_6), expected);
     let line = host.line(&[], &[]).unwrap();
     assert!(line.contains(",name=default/web-0/nginx,cgroup="), "{line}");
 }
 
 #[test]
-fn files_of_the_host_lead_nowhere_else() {
+fn lntu_follows_no_link_out_of_the_root_of_the_host() {
     if !can_fake_a_host() {
         return;
     }
@@ -313,7 +316,7 @@ fn files_of_the_host_lead_nowhere_else() {
     fs::write(outside.path().join("config"), text("outside")).unwrap();
     fs::write(host.path("inside/config"), text("inside")).unwrap();
     let path = host.path(&format!("var/lib/docker/containers/{id}/config.v2.json"));
-    let name = |by: &[&str]| host.name(by)[0].take();
+    let name = |wrapper: &[&str]| host.names(wrapper)[0].take();
 
     fs::write(&path, text("web")).unwrap();
     assert_eq!([name(&[]), name(&BEFORE_5_6)], ["web", "web"]);
@@ -321,7 +324,8 @@ fn files_of_the_host_lead_nowhere_else() {
     for (target, expected) in [
         (Path::new("/etc/shadow"), Value::Null),
         (&outside, Value::Null),
-        // The link leads to the file of the host, if the kernel can follow it there.
+        // With openat2, the kernel resolves this link below the root of the host. Without it,
+        // lntu follows no links.
         (Path::new("/inside/config"), "inside".into()),
     ] {
         fs::remove_file(&path).unwrap();

@@ -1,5 +1,5 @@
-//! Probes as Docker runs them: what it keeps of a failed one, the port from the
-//! image's environment, servers of another user, and a container that may not use netlink.
+//! Probes in containers: health checks, servers of other users, and a seccomp profile that
+//! forbids netlink.
 
 use std::fs;
 use std::io::Read as _;
@@ -11,7 +11,7 @@ use crate::harness::docker::*;
 use crate::harness::*;
 
 #[test]
-fn docker_keeps_the_reason_of_a_failed_health_check() {
+fn a_health_check_reads_its_port_from_the_environment() {
     if !have_docker() {
         return;
     }
@@ -34,17 +34,18 @@ fn docker_keeps_the_reason_of_a_failed_health_check() {
     });
 }
 
-/// `/host/proc/net` would follow lntu into the network of its container.
+/// `/host/proc/net` would be the files of the container's network, because `net` is a link to
+/// the files of its reader.
 #[test]
-fn the_mounted_proc_of_the_host_shows_the_ports_of_the_host() {
+fn the_proc_of_the_host_shows_the_ports_of_the_host() {
     if !have_docker() {
         return;
     }
     let listener = listen("127.0.0.1");
     let row = format!(":{:04X} 00000000:0000 0A", port_of(&listener));
-    let of_process_1 = fs::read_to_string("/proc/1/net/tcp").unwrap();
+    let table = fs::read_to_string("/proc/1/net/tcp").unwrap();
     let why = "the tests run in another network than process 1";
-    if !have("host", (!of_process_1.contains(&row)).then(|| why.into())) {
+    if !have("host", (!table.contains(&row)).then(|| why.into())) {
         return;
     }
     let port = port_of(&listener).to_string();
@@ -59,7 +60,7 @@ fn the_mounted_proc_of_the_host_shows_the_ports_of_the_host() {
 }
 
 #[test]
-fn a_probe_answers_where_a_seccomp_profile_forbids_netlink() {
+fn a_probe_answers_if_seccomp_forbids_netlink() {
     if !have_docker() {
         return;
     }
@@ -87,13 +88,13 @@ fn a_probe_answers_where_a_seccomp_profile_forbids_netlink() {
     assert_eq!(probe(&["check", "8080", "127.0.0.1:8080"]), yes);
     assert_eq!(probe(&["wait", "8080"]), yes);
     let reason = "lntu: 8081/tcp: not listening; 0.0.0.0:8080/tcp is\n";
-    // The holder is in another PID namespace.
+    // The reason names no process, because the holder is in another PID namespace.
     assert_eq!(probe(&["check", "8081"]), (1, reason.to_string()));
 }
 
-/// nginx with `listen [::]:8080;` is such a server.
+/// Such a server is nginx with `listen [::]:8080;`.
 #[test]
-fn a_published_port_of_an_ipv6_only_server_is_unhealthy() {
+fn an_ipv6_only_server_is_unhealthy() {
     if !have_docker() {
         return;
     }
@@ -111,7 +112,7 @@ fn a_published_port_of_an_ipv6_only_server_is_unhealthy() {
     };
     let address = |server: &Container| docker_says(&["port", server.name(), "8080/tcp"]);
     let reaches = |server: &Container| {
-        // Docker's proxy accepts any connection, and ends it if the container does not.
+        // Docker's proxy accepts every connection, and closes it if the container refuses.
         if let Ok(mut client) = TcpStream::connect(address(server)) {
             let _ = client.read_to_end(&mut Vec::new());
         }
@@ -132,7 +133,7 @@ fn a_published_port_of_an_ipv6_only_server_is_unhealthy() {
     );
 }
 
-/// Starts a server among the programs of this machine, and waits for its port.
+/// Starts a program of this machine in a container, and waits until it listens on the port.
 fn start_program(options: &[&str], command: &[&str], port: &str) -> Container {
     let programs = with_programs();
     let mounts = programs.iter().map(String::as_str);
@@ -143,10 +144,10 @@ fn start_program(options: &[&str], command: &[&str], port: &str) -> Container {
     server
 }
 
-/// Root in a container has no CAP_SYS_PTRACE, so it may not read nginx's workers, which
-/// hold the socket too.
+/// Root in a container has no CAP_SYS_PTRACE, so it may not read the descriptors of nginx's
+/// workers, which hold the socket, too.
 #[test]
-fn nginx_is_probed_by_its_root_beside_workers_of_another_user() {
+fn root_probes_nginx_with_workers_of_another_user() {
     if !have_docker() || !have_program("services", "nginx") {
         return;
     }
@@ -162,7 +163,7 @@ fn nginx_is_probed_by_its_root_beside_workers_of_another_user() {
     let volume = format!("--volume={}:/conf:ro", directory.path().display());
     let nginx = ["/usr/sbin/nginx", "-p", "/data", "-c", "/conf/nginx.conf"];
     let server = start_program(&[&volume], &nginx, "8081");
-    // Before a worker runs, there is nothing that may not be read.
+    // Before the workers run, root may read the descriptors of every process.
     wait_for("two workers", || {
         (server.processes().len() == 3).then_some(())
     });
@@ -176,33 +177,33 @@ fn nginx_is_probed_by_its_root_beside_workers_of_another_user() {
     let listed = server.exec(&[], &["/lntu", "list", "-H", "--of", "1"]);
     assert_eq!(super::events(&listed.lines().join("\n")), ["LISTEN *:8081"]);
 
-    let beside = ["/lntu", "--of", "1", "--json", "-i", "100ms", "--"];
-    let beside = start_program(&[&volume], &[&beside[..], &nginx].concat(), "8081");
-    beside.wait_for_line("\"port\":\"tcp:*:8081\"");
-    assert!(!beside.logs().stdout.contains("\"lost\""));
+    let watch = ["/lntu", "--of", "1", "--json", "-i", "100ms", "--"];
+    let watched = start_program(&[&volume], &[&watch[..], &nginx].concat(), "8081");
+    watched.wait_for_line("\"port\":\"tcp:*:8081\"");
+    assert!(!watched.logs().stdout.contains("\"lost\""));
 }
 
-/// Probes a server that runs as process 1 of user 65534, as redis and postgres do in their
-/// images, which start as root.
+/// Checks that probes find a server that is process 1 and belongs to another user than the
+/// container, as redis and postgres do in their images.
 fn assert_probed(command: &[&str], port: &str) {
-    let of_user = [
+    let as_user = [
         "/usr/bin/setpriv",
         "--reuid=65534",
         "--regid=65534",
         "--clear-groups",
     ];
-    let command = [&of_user, command].concat();
+    let command = [&as_user, command].concat();
     let check = ["/lntu", "check", "--of", "1", port];
     let server = start_program(&[], &command, port);
-    // Docker's root has no CAP_SYS_PTRACE, but it may become the user.
+    // Root in the container has no CAP_SYS_PTRACE, but CAP_SETUID lets it become the user.
     for user in ["0:0", "65534:65534"] {
         let user = format!("--user={user}");
         assert_eq!(server.exec(&[&user], &check).lines(), [""; 0], "{user}");
-        let named = ["/lntu", "list", "-Hp", port];
-        let named = server.exec(&[&user], &named).lines().concat();
-        assert!(named.contains(",pid=1,fd="), "{user}, {named}");
+        let list = ["/lntu", "list", "-Hp", port];
+        let listed = server.exec(&[&user], &list).lines().concat();
+        assert!(listed.contains(",pid=1,fd="), "{user}, {listed}");
     }
-    // Without either capability, it cannot tell. It never says no.
+    // With neither capability, the answer is unknown, not no.
     let setpriv = [
         "/usr/bin/setpriv",
         "--bounding-set=-setuid",
@@ -218,14 +219,14 @@ fn assert_probed(command: &[&str], port: &str) {
 }
 
 #[test]
-fn redis_is_probed_by_its_user_and_by_root() {
+fn redis_is_found_by_its_user_and_by_root() {
     if have_docker() && have_program("services", "redis-server") {
         assert_probed(&["redis-server", "--port", "6379", "--save", ""], "6379");
     }
 }
 
 #[test]
-fn postgresql_is_probed_by_its_user_and_by_root() {
+fn postgresql_is_found_by_its_user_and_by_root() {
     let [initdb, postgres] = ["initdb", "postgres"].map(postgresql);
     if !have_docker() || !have_program("services", &postgres) {
         return;

@@ -1,5 +1,5 @@
-//! `wait`, `check` and `watch` against real services. They run in their own
-//! network, where they can have their usual ports.
+//! `wait`, `check` and `watch` with real services. Each runs in a network namespace of its own,
+//! where it can use its usual ports.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use super::events;
 use crate::harness::*;
 
-/// Follows a service from before its start to after its end. While it runs,
-/// `holders` processes hold each of its sockets.
-fn follow(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: usize) {
+/// Checks every command before a service starts, while it runs, and after it ends. `holders` is
+/// the number of processes that hold each of its sockets.
+fn assert_followed(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: usize) {
     if !have_program("services", program) || !have_ss() {
         return;
     }
@@ -54,14 +54,14 @@ fn follow(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: u
             assert!(waited.status.success(), "{program}: {waited:?}");
             assert_eq!(check(), (0, String::new()));
             assert_eq!(next_events(), expected("LISTEN"));
-            let of_ss = wait_for("all holders", || {
-                let of_ss = processes(Command::new("ss").arg("-Hlntup"));
-                let counts = |cell: &String| cell.matches("pid=").count() == holders;
-                (of_ss.len() == ports.len() && of_ss.values().all(counts)).then_some(of_ss)
+            let expected_processes = wait_for("all holders", || {
+                let shown = processes(Command::new("ss").arg("-Hlntup"));
+                let is_complete = |cell: &String| cell.matches("pid=").count() == holders;
+                (shown.len() == ports.len() && shown.values().all(is_complete)).then_some(shown)
             });
             for source in ["ss", "proc"] {
                 let listed = processes(&mut lntu(&["list", "-Hp", "--source", source]));
-                assert_eq!(listed, of_ss, "{program}, {source}");
+                assert_eq!(listed, expected_processes, "{program}, {source}");
             }
 
             let waiting = wait(&["--closed"]);
@@ -70,8 +70,8 @@ fn follow(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: u
             assert!(waited.status.success(), "{program}: {waited:?}");
             assert_eq!(check(), (1, not_listening.clone()));
             assert_eq!(next_events(), expected("CLOSED"));
-            let said = service.finish();
-            assert!(!said.stdout.contains("GET") && !said.stderr.contains("GET"));
+            let ended = service.finish();
+            assert!(!ended.stdout.contains("GET") && !ended.stderr.contains("GET"));
         }
         watcher.assert_no_more_errors();
         let log = fs::read_to_string(directory.path().join("access.log"));
@@ -79,7 +79,7 @@ fn follow(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: u
     });
 }
 
-/// The processes in each line that `command` prints, keyed by local address.
+/// The processes in each line that `command` prints, by local address.
 fn processes(command: &mut Command) -> BTreeMap<String, String> {
     let listed = run(command);
     let fields = |line: &str| {
@@ -91,14 +91,14 @@ fn processes(command: &mut Command) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn python_http_server_is_followed() {
+fn a_python_http_server_is_followed() {
     let start = |directory: &Path| {
         let mut python = Command::new("python3");
         python.args(["-m", "http.server", "8000", "--bind", "127.0.0.1"]);
         python.current_dir(directory);
         python
     };
-    follow("python3", start, &["8000"], 1);
+    assert_followed("python3", start, &["8000"], 1);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn redis_is_followed() {
         redis.arg(directory);
         redis
     };
-    follow("redis-server", start, &["6379"], 1);
+    assert_followed("redis-server", start, &["6379"], 1);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn nginx_is_followed() {
         nginx.arg("-p").arg(directory).arg("-c").arg(configuration);
         nginx
     };
-    follow("nginx", start, &["443", "80"], 5);
+    assert_followed("nginx", start, &["443", "80"], 5);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn node_is_followed() {
         node.args(["-e", script]);
         node
     };
-    follow("node", start, &["3000"], 1);
+    assert_followed("node", start, &["3000"], 1);
 }
 
 /// The PostgreSQL server refuses to run as root, so it runs as nobody.
@@ -165,5 +165,5 @@ fn postgresql_is_followed() {
         postgres
     };
     let server = postgresql("postgres");
-    follow(server.to_str().unwrap(), start, &["5432"], 1);
+    assert_followed(server.to_str().unwrap(), start, &["5432"], 1);
 }

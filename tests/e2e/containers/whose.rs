@@ -1,5 +1,5 @@
-//! Which container each port belongs to, in the lines of `--all-namespaces`. The truth is
-//! `docker ps` and `podman ps`.
+//! The container that each line of `--all-namespaces` names for a port. It must be the one that
+//! `docker ps` or `podman ps` shows.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,65 +10,63 @@ use crate::harness::docker::*;
 use crate::harness::podman::Podman;
 use crate::harness::*;
 
-/// Where `list` may look, and what it then knows: the group of each socket if the kernel
-/// counts sockets by groups of version 2, and that of its first holder with `-p`.
-const WAYS: [&[&str]; 3] = [&[], &["-p"], &["-p", "--source", "proc"]];
+/// Options of `list` that affect how it finds the cgroup of a socket. If netlink answers and
+/// there is a cgroup v2, the kernel reports it. Otherwise `-p` reads that of the first holder.
+const OPTIONS: [&[&str]; 3] = [&[], &["-p"], &["-p", "--source", "proc"]];
 
 /// A server in a container.
 struct Server {
     port: u16,
-    /// The name of its container.
-    name: String,
-    /// The inode of its network namespace.
+    container_name: String,
+    /// The inode of the network namespace.
     namespace: u64,
 }
 
 impl Server {
-    /// The server with this process id.
+    /// Describes the server with this process id.
     fn new(port: u16, name: &str, pid: &str) -> Server {
         let namespace = fs::metadata(format!("/proc/{}/ns/net", pid.trim()));
         Server {
             port,
-            name: name.to_string(),
+            container_name: name.to_string(),
             namespace: namespace.unwrap().ino(),
         }
     }
 }
 
-/// Checks that each port is said to be of its container, of which `ps` prints id and name.
+/// Checks that `list` names the right container for each server. `ps` has the id and the name of
+/// each container.
 fn assert_named(servers: &[Server], runtime: &str, ps: &str) {
     let id_of = |name: &str| {
         let mut lines = ps.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(_, other)| *other == name).unwrap().0
     };
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    let has_groups = mounts.lines().any(|line| line.contains(" cgroup2 "));
-    for way in WAYS {
-        let asks_netlink = !way.contains(&"proc");
-        let of = match asks_netlink && has_groups {
+    let has_cgroup2 = mounts.lines().any(|line| line.contains(" cgroup2 "));
+    for options in OPTIONS {
+        let asks_netlink = !options.contains(&"proc");
+        let cgroup_of = match asks_netlink && has_cgroup2 {
             true => "socket",
             false => "holder",
         };
-        if of == "holder" && !way.contains(&"-p") {
+        if cgroup_of == "holder" && !options.contains(&"-p") {
             continue;
         }
-        let arguments = [&["list", "-A", "-q", "--json", "--tcp"], way].concat();
+        let arguments = [&["list", "-A", "-q", "--json", "--tcp"], options].concat();
         let listed = run(&mut lntu(&arguments)).stdout;
         let objects: Vec<Value> = listed
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        for Server {
-            port,
-            name,
-            namespace,
-        } in servers
-        {
-            let is_its =
-                |object: &&Value| object["number"] == *port && object["namespace"] == *namespace;
-            let object = objects.iter().find(is_its).expect(name);
-            let said = ["container", "runtime", "cgroup_of"].map(|member| &object[member]);
-            assert_eq!(said, [id_of(name), runtime, of], "{name} {way:?}: {object}");
+        for server in servers {
+            let name = &server.container_name;
+            let matches = |object: &&Value| {
+                object["number"] == server.port && object["namespace"] == server.namespace
+            };
+            let object = objects.iter().find(matches).expect(name);
+            let found = ["container", "runtime", "cgroup_of"].map(|member| &object[member]);
+            let expected = [id_of(name), runtime, cgroup_of];
+            assert_eq!(found, expected, "{name} {options:?}: {object}");
         }
     }
 }
@@ -134,7 +132,7 @@ fn each_port_of_podman_names_its_container() {
 }
 
 #[test]
-fn a_closed_port_names_the_container_that_has_ended() {
+fn a_closed_port_names_its_former_container() {
     if !have_docker() {
         return;
     }
@@ -143,11 +141,11 @@ fn a_closed_port_names_the_container_that_has_ended() {
     let watcher = Running::start(&mut lntu(&watch));
     let next = |kind: &str, id: &str| {
         let mut lines = std::iter::repeat_with(|| watcher.next_line());
-        let is_it = |object: &Value| object["type"] == kind && object["container"] == id;
+        let matches = |object: &Value| object["type"] == kind && object["container"] == id;
         let mut objects = lines
             .by_ref()
             .map(|line| serde_json::from_str(&line).unwrap());
-        objects.find(is_it).unwrap()
+        objects.find(matches).unwrap()
     };
     for _ in 0..3 {
         let server = image.start_server(Port::Open, "18084");

@@ -1,6 +1,5 @@
-//! The application of the container tests. It is static, and its images hold
-//! little else. Its arguments are steps, which it takes one after another: `app
-//! listen 8080 serve exit 42`.
+//! The application of the container tests. It is static, because its images contain little else.
+//! Its arguments are steps, which it takes one after another: `app listen 8080 serve exit 42`.
 
 use std::ffi::CString;
 use std::io;
@@ -19,8 +18,7 @@ use rustix::net::{AddressFamily, SocketType, socket, sockopt};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::Uid;
 
-/// Long enough for every test. If a test forgets the application, it still
-/// ends.
+/// How long `sleep` lasts. It is longer than any test, but ends if a test forgets the application.
 const LIFETIME: Duration = Duration::from_secs(120);
 
 fn main() {
@@ -31,12 +29,12 @@ fn main() {
     }
 }
 
-/// What one step leaves for the next.
+/// The state that one step leaves for the next.
 struct App {
+    /// The ports for `serve`, with their listeners while they are open.
     ports: Vec<(u16, Option<TcpListener>)>,
     bound: Vec<UdpSocket>,
-    /// The environment for `exec`, in order and unchanged. std would not keep
-    /// it so.
+    /// The environment for `exec`. std would sort it and merge variables of the same name.
     environment: Vec<CString>,
 }
 
@@ -57,7 +55,10 @@ impl Default for App {
 
 impl App {
     fn take(&mut self, step: &str, arguments: &mut impl Iterator<Item = String>) {
-        let mut next = || arguments.next().unwrap_or_else(|| panic!("{step} what?"));
+        let mut next = || {
+            let argument = arguments.next();
+            argument.unwrap_or_else(|| panic!("{step}: needs an argument"))
+        };
         match step {
             "say" => println!("{}", next()),
             "listen" => self.ports.push(listen(number(&next()))),
@@ -76,7 +77,7 @@ impl App {
             "raise" => signal::raise(signal(&next())).unwrap(),
 
             "block" => SigSet::from(signal(&next())).thread_block().unwrap(),
-            // This changes only one thread, and there is no other.
+            // This changes only the calling thread, which is the only one.
             "as" => rustix::thread::set_thread_uid(Uid::from_raw(number(&next()))).unwrap(),
             "max-processes" => limit_processes(number(&next())),
             "remove" => std::fs::remove_file(next()).unwrap(),
@@ -91,8 +92,7 @@ impl App {
         }
     }
 
-    /// Serves until SIGTERM, and then the next step follows. SIGUSR1 closes the
-    /// ports, SIGUSR2 opens them.
+    /// Accepts connections until SIGTERM. SIGUSR1 closes the ports, and SIGUSR2 opens them.
     fn serve(&mut self) {
         let signals: SigSet = [
             Signal::SIGUSR1,
@@ -102,8 +102,8 @@ impl App {
         ]
         .into_iter()
         .collect();
-        // Must come before another thread starts, because these signals would
-        // end it.
+        // Block the signals before other threads start. Otherwise a signal that is delivered to
+        // such a thread would kill the process.
         signals.thread_block().unwrap();
         for (_, listener) in &self.ports {
             listener.iter().for_each(accept);
@@ -130,17 +130,18 @@ impl App {
         }
     }
 
-    /// Becomes another program. That program ignores SIGPIPE, because std's
-    /// start-up code does.
+    /// Executes another program. It ignores SIGPIPE, because the start-up code of std does.
     fn exec(&self, arguments: &mut impl Iterator<Item = String>) {
-        let arguments: Vec<CString> = arguments.map(|a| CString::new(a).unwrap()).collect();
+        let arguments = arguments.map(|argument| CString::new(argument).unwrap());
+        let arguments: Vec<CString> = arguments.collect();
         let error = execve(&arguments[0], &arguments, &self.environment).unwrap_err();
         panic!("{:?}: {error}", arguments[0]);
     }
 }
 
 fn number<T: FromStr>(text: &str) -> T {
-    text.parse().unwrap_or_else(|_| panic!("{text}: no number"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text}: not a number"))
 }
 
 fn signal(name: &str) -> Signal {
@@ -151,7 +152,7 @@ fn listen(port: u16) -> (u16, Option<TcpListener>) {
     (port, Some(TcpListener::bind(("0.0.0.0", port)).unwrap()))
 }
 
-/// On 127.0.0.1.
+/// Listens on 127.0.0.1.
 fn listen_locally(port: u16) -> (u16, Option<TcpListener>) {
     (port, Some(TcpListener::bind(("127.0.0.1", port)).unwrap()))
 }
@@ -169,7 +170,7 @@ fn bind(port: u16) -> UdpSocket {
     UdpSocket::bind(("0.0.0.0", port)).unwrap()
 }
 
-/// Prints each connection.
+/// Accepts connections on another thread, and prints each.
 fn accept(listener: &TcpListener) {
     let listener = listener.try_clone().unwrap();
     thread::spawn(move || {
@@ -179,29 +180,29 @@ fn accept(listener: &TcpListener) {
     });
 }
 
-/// The accepting thread holds the socket too, so dropping this one does not
+/// Shuts the socket down, because the accepting thread holds it, too, so that dropping it would not
 /// close it.
 fn close(listener: &TcpListener) {
     let socket: OwnedFd = listener.try_clone().unwrap().into();
     rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
 }
 
-/// Leaves a process behind in a session of its own, and prints its id.
+/// Starts a process in a new session, which outlives this one, and prints its id.
 fn start_daemon() {
     let this = std::env::current_exe().unwrap();
     let child = Command::new(this).args(["detach", "sleep"]).spawn();
     println!("daemon {}", child.unwrap().id());
 }
 
-fn limit_processes(most: u64) {
+fn limit_processes(number: u64) {
     let limit = Rlimit {
-        current: Some(most),
-        maximum: Some(most),
+        current: Some(number),
+        maximum: Some(number),
     };
     rustix::process::setrlimit(Resource::Nproc, limit).unwrap();
 }
 
-/// Runs the program whose arguments end at `;` and prints its exit status.
+/// Runs a program, whose arguments end at `;`, and prints its exit status.
 fn run(arguments: &mut impl Iterator<Item = String>) {
     let line: Vec<String> = arguments.take_while(|argument| argument != ";").collect();
     let status = Command::new(&line[0]).args(&line[1..]).status();
@@ -209,11 +210,11 @@ fn run(arguments: &mut impl Iterator<Item = String>) {
     println!("exit {}", code.unwrap());
 }
 
-/// Checks that every exit status passes through the given program.
-fn statuses(through: &[String]) {
+/// Checks that every exit status of the command is that of its application.
+fn statuses(command: &[String]) {
     for status in 0..=255 {
-        let output = Command::new(&through[0])
-            .args(&through[1..])
+        let output = Command::new(&command[0])
+            .args(&command[1..])
             .args(["exit", &status.to_string()])
             .output()
             .unwrap();

@@ -1,5 +1,5 @@
-//! A program that asks ss for ports and reads its columns, as many programs do.
-//! It skips the header and takes netid, state and local address from each line.
+//! A program that runs `ss -lntu` and parses its columns, as many programs do. It prints the netid,
+//! state and local address of each line.
 
 use std::process::{Command, exit};
 
