@@ -1,5 +1,4 @@
-//! Sockets that come and go. Helper processes open and close them, and log
-//! when.
+//! Helper processes that open and close sockets, and log when they did.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +8,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
 
-use lntu::listener::Protocol;
+use lntu::listener::{Family, Protocol};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::truth::{Identity, Lifetime, Log, Nanoseconds, identity, now};
@@ -19,20 +18,17 @@ use crate::truth::{Identity, Lifetime, Log, Nanoseconds, identity, now};
 pub enum Kind {
     /// TCP and UDP listeners of both families. Most of them live briefly.
     Listeners,
-    /// The same, but only a few at a time, so that tables are often empty.
+    /// TCP and UDP listeners of both families, but only two at a time, so tables are often empty.
     Few,
-    /// UDP sockets. The kernel lists them by their position in its hash table.
+    /// UDP sockets. The kernel lists them in the order of its hash table.
     Datagrams,
-    /// Hundreds of sockets that open together and close together, as when a
-    /// server ends.
+    /// Hundreds of sockets that open together and close together, as when a server ends.
     Bursts,
-    /// Connections to the helper's own listeners, and what they leave behind.
+    /// Connections to the helper's own listeners. Most are reset, and some leave a TIME_WAIT row.
     Connections,
-    /// Members of SO_REUSEPORT groups. Each group always has at least one
-    /// member.
+    /// Members of SO_REUSEPORT groups. Each group always has at least one member.
     Groups,
-    /// Network namespaces, each with a process and two listeners. They close with the
-    /// process.
+    /// Network namespaces, each with a process and two listeners, which close with the process.
     Namespaces,
 }
 
@@ -46,7 +42,7 @@ const KINDS: [(Kind, &str); 7] = [
     (Kind::Namespaces, "namespaces"),
 ];
 
-/// One helper: its task, its number, when it ends, and where it logs.
+/// One helper: the kind of its sockets, its number, when it ends, and where it logs.
 #[derive(Clone, Debug)]
 pub struct Helper {
     pub kind: Kind,
@@ -56,8 +52,7 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// The helper as arguments for a process. [`Helper::from_arguments`] is the
-    /// way back.
+    /// The helper as arguments for a process, which [`Helper::from_arguments`] reads.
     pub fn arguments(&self) -> [String; 4] {
         let (_, name) = KINDS.iter().find(|(kind, _)| *kind == self.kind).unwrap();
         let log = self.log.to_str().unwrap();
@@ -98,21 +93,28 @@ impl Helper {
     }
 }
 
-/// What a helper asks of the kernel: a protocol, an address, and whether an
-/// IPv6 wildcard takes IPv4 too.
+/// A protocol and an address to bind a socket to.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Binding {
     pub protocol: Protocol,
     pub address: SocketAddr,
-    pub dual: bool,
+    /// Whether an IPv6 wildcard accepts IPv4, too.
+    pub is_dual_stack: bool,
 }
 
-impl Place {
-    pub fn new(protocol: Protocol, address: impl Into<IpAddr>, port: u16) -> Place {
-        Place {
+/// Whether several sockets may be bound to the same address, by SO_REUSEPORT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    Alone,
+    Shared,
+}
+
+impl Binding {
+    pub fn new(protocol: Protocol, address: impl Into<IpAddr>, port: u16) -> Binding {
+        Binding {
             protocol,
             address: SocketAddr::new(address.into(), port),
-            dual: false,
+            is_dual_stack: false,
         }
     }
 
@@ -120,21 +122,21 @@ impl Place {
         identity(self.protocol, self.address)
     }
 
-    /// Opens a socket that is bound here. A TCP socket also listens.
-    pub fn open(&self, shared: bool) -> io::Result<Socket> {
+    /// Binds a socket to this address. A TCP socket also listens.
+    pub fn open(&self, sharing: Sharing) -> io::Result<Socket> {
         let (kind, protocol) = match self.protocol {
             Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
             Protocol::Udp => (Type::DGRAM, socket2::Protocol::UDP),
         };
         let socket = Socket::new(Domain::for_address(self.address), kind, Some(protocol))?;
         if self.address.is_ipv6() {
-            socket.set_only_v6(!self.dual)?;
+            socket.set_only_v6(!self.is_dual_stack)?;
             socket.set_freebind_v6(true)?;
         }
         if self.protocol == Protocol::Tcp {
             socket.set_reuse_address(true)?;
         }
-        if shared {
+        if sharing == Sharing::Shared {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&self.address.into())?;
@@ -145,7 +147,7 @@ impl Place {
     }
 }
 
-/// Hands out places that are new, or that nobody has used for a long time.
+/// Hands out addresses that are new, or that no socket has used for a long time.
 struct Addresses {
     rng: fastrand::Rng,
     number: u16,
@@ -153,13 +155,13 @@ struct Addresses {
     wildcards: u16,
 }
 
-/// The first port of each use, and how many ports it has. The two ranges are
-/// apart, because a socket bound to an address must not share a port with a
-/// wildcard.
+/// The first port of sockets on a wildcard, and the number of such ports.
 const WILDCARDS: (u16, u16) = (2_000, 8_000);
+/// The first port of sockets on an address, and the number of such ports. This range does not
+/// overlap the one of wildcards, because the two must not share a port.
 const ADDRESSED: (u16, u16) = (10_000, 20_000);
-/// A port that many UDP sockets share at different addresses. The kernel keeps
-/// them in one hash chain.
+/// A port that many UDP sockets share at different addresses, so that the kernel has them in
+/// one hash chain.
 pub const CROWDED: u16 = 1_500;
 
 impl Addresses {
@@ -172,73 +174,83 @@ impl Addresses {
         }
     }
 
-    /// An address and a port. Each pair is handed out once.
-    fn addressed(&mut self, v4: bool) -> (IpAddr, u16) {
+    /// The next address of this family, with a port. Each pair is handed out once.
+    fn addressed(&mut self, family: Family) -> (IpAddr, u16) {
         let (first, ports) = ADDRESSED;
         let port = first + (self.count * 7919 % u32::from(ports)) as u16;
         let turn = (self.count / u32::from(ports)) as u8;
         self.count += 1;
-        let place = self.rng.u8(..);
-        let address: IpAddr = match v4 {
-            true => Ipv4Addr::new(127, 16 + self.number as u8, place, turn).into(),
-            false => {
-                let (number, place, turn) = (self.number, u16::from(place), u16::from(turn));
-                Ipv6Addr::new(0xfd00, number, 0, 0, 0, 0, place, turn).into()
+        let random = self.rng.u8(..);
+        let address: IpAddr = match family {
+            Family::V4 => Ipv4Addr::new(127, 16 + self.number as u8, random, turn).into(),
+            Family::V6 => {
+                let (number, random, turn) = (self.number, u16::from(random), u16::from(turn));
+                Ipv6Addr::new(0xfd00, number, 0, 0, 0, 0, random, turn).into()
             }
         };
         (address, port)
     }
 
-    fn any(&mut self) -> Place {
+    fn any(&mut self) -> Binding {
         let protocol = match self.rng.bool() {
             true => Protocol::Tcp,
             false => Protocol::Udp,
         };
         match self.rng.u8(..10) {
             0 => {
-                // Each helper has every fourth port, so helpers never meet.
+                // Each helper uses only every fourth port, so no two helpers use the same one.
                 let (first, ports) = WILDCARDS;
                 let port = first + (self.wildcards * 4 + self.number % 4) % ports;
                 self.wildcards = (self.wildcards + 1) % (ports / 4);
                 match self.rng.u8(..3) {
-                    0 => Place::new(protocol, Ipv4Addr::UNSPECIFIED, port),
-                    turn => Place {
-                        dual: turn == 1,
-                        ..Place::new(protocol, Ipv6Addr::UNSPECIFIED, port)
+                    0 => Binding::new(protocol, Ipv4Addr::UNSPECIFIED, port),
+                    turn => Binding {
+                        is_dual_stack: turn == 1,
+                        ..Binding::new(protocol, Ipv6Addr::UNSPECIFIED, port)
                     },
                 }
             }
             1 => {
-                let (_, port) = self.addressed(false);
+                let (_, port) = self.addressed(Family::V6);
                 let port = port - port % 4 + self.number % 4;
-                Place::new(protocol, Ipv6Addr::LOCALHOST, port)
+                Binding::new(protocol, Ipv6Addr::LOCALHOST, port)
             }
             turn => {
-                let (address, port) = self.addressed(turn % 2 == 0);
-                Place::new(protocol, address, port)
+                let family = match turn % 2 {
+                    0 => Family::V4,
+                    _ => Family::V6,
+                };
+                let (address, port) = self.addressed(family);
+                Binding::new(protocol, address, port)
             }
         }
     }
 
-    fn datagram(&mut self) -> Place {
-        let v4 = self.rng.bool();
+    fn datagram(&mut self) -> Binding {
+        let family = match self.rng.bool() {
+            true => Family::V4,
+            false => Family::V6,
+        };
         if self.rng.bool() {
-            let (address, port) = self.addressed(v4);
-            return Place::new(Protocol::Udp, address, port);
+            let (address, port) = self.addressed(family);
+            return Binding::new(Protocol::Udp, address, port);
         }
         self.count += 1;
         let [_, high, middle, low] = self.count.to_be_bytes();
-        let address: IpAddr = match v4 {
-            true => Ipv4Addr::new(127, 32 + self.number as u8 * 16 + high, middle, low).into(),
-            false => {
+        let address: IpAddr = match family {
+            Family::V4 => {
+                Ipv4Addr::new(127, 32 + self.number as u8 * 16 + high, middle, low).into()
+            }
+            Family::V6 => {
                 let low = u16::from_be_bytes([middle, low]);
                 Ipv6Addr::new(0xfd01, self.number, 0, 0, 0, 0, high.into(), low).into()
             }
         };
-        Place::new(Protocol::Udp, address, CROWDED)
+        Binding::new(Protocol::Udp, address, CROWDED)
     }
 
-    /// Most lifetimes end at once. Some span several polls of any watcher.
+    /// The time until a listener closes. It is mostly below 2 ms, but sometimes longer than
+    /// several polls of any watcher.
     fn lifetime(&mut self) -> Duration {
         let microseconds = match self.rng.u8(..100) {
             0..60 => self.rng.u64(..2_000),
@@ -253,34 +265,33 @@ impl Addresses {
 /// An open listener of this process.
 struct Alive {
     socket: Socket,
-    place: Place,
+    binding: Binding,
     opening: Nanoseconds,
     open: Nanoseconds,
 }
 
 impl Alive {
-    /// Opens a listener. Returns `None` if the place is taken.
-    fn open(place: Place) -> Option<Alive> {
+    /// Opens a listener. Returns `None` if the address is taken.
+    fn open(binding: Binding) -> Option<Alive> {
         let opening = now();
-        let socket = place.open(false).ok()?;
+        let socket = binding.open(Sharing::Alone).ok()?;
         let open = now();
         Some(Alive {
             socket,
-            place,
+            binding,
             opening,
             open,
         })
     }
 
-    /// Ends the listener. A UDP socket can also end by connecting: it is then
-    /// no longer a listener, just as if it had closed.
-    fn end(self, connects: bool, log: &mut Log) -> io::Result<()> {
+    /// Closes or connects the listener, and logs its lifetime. Only a UDP socket can connect.
+    fn end(self, ending: Ending, log: &mut Log) -> io::Result<()> {
         let closing = now();
-        let connects = connects
-            && self.place.protocol == Protocol::Udp
-            && !self.place.address.ip().is_unspecified()
-            && self.socket.connect(&discard(self.place.address)).is_ok();
-        let closed = match connects {
+        let has_connected = ending == Ending::Connect
+            && self.binding.protocol == Protocol::Udp
+            && !self.binding.address.ip().is_unspecified()
+            && self.socket.connect(&discard(self.binding.address)).is_ok();
+        let closed = match has_connected {
             true => now(),
             false => {
                 drop(self.socket);
@@ -293,8 +304,15 @@ impl Alive {
             closing,
             closed,
         };
-        log.write(self.place.identity(), life)
+        log.write(self.binding.identity(), life)
     }
+}
+
+/// How a listener ends. A UDP socket that is connected no longer counts as a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Close,
+    Connect,
 }
 
 /// A peer for a socket at `address`.
@@ -305,11 +323,11 @@ fn discard(address: SocketAddr) -> SockAddr {
     }
 }
 
-/// Keeps up to `most` listeners open. Each has its own lifetime.
+/// Keeps up to `limit` listeners open. Each has its own lifetime.
 fn churn(
     helper: &Helper,
-    most: usize,
-    next: fn(&mut Addresses) -> Place,
+    limit: usize,
+    next: fn(&mut Addresses) -> Binding,
     addresses: &mut Addresses,
     log: &mut Log,
 ) -> io::Result<()> {
@@ -319,9 +337,13 @@ fn churn(
         while let Some(entry) = alive.first_entry()
             && entry.key().0 <= now()
         {
-            entry.remove().end(addresses.rng.u8(..4) == 0, log)?;
+            let ending = match addresses.rng.u8(..4) {
+                0 => Ending::Connect,
+                _ => Ending::Close,
+            };
+            entry.remove().end(ending, log)?;
         }
-        if alive.len() < most {
+        if alive.len() < limit {
             if let Some(opened) = Alive::open(next(addresses)) {
                 let end = opened.open + addresses.lifetime().as_nanos() as u64;
                 alive.insert((end, count), opened);
@@ -333,7 +355,7 @@ fn churn(
     }
     alive
         .into_values()
-        .try_for_each(|last| last.end(false, log))
+        .try_for_each(|listener| listener.end(Ending::Close, log))
 }
 
 fn bursts(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Result<()> {
@@ -348,16 +370,18 @@ fn bursts(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Resu
             })
             .collect();
         thread::sleep(Duration::from_micros(addresses.rng.u64(..20_000)));
-        burst.into_iter().try_for_each(|one| one.end(false, log))?;
+        burst
+            .into_iter()
+            .try_for_each(|listener| listener.end(Ending::Close, log))?;
         thread::sleep(Duration::from_micros(addresses.rng.u64(..3_000)));
     }
     Ok(())
 }
 
-/// A network namespace that exists because a process runs in it.
+/// A network namespace in which a process runs. Its listeners count until the process ends.
 struct Inhabited {
     process: Child,
-    sockets: [(Place, Socket); 2],
+    sockets: [(Binding, Socket); 2],
     opening: Nanoseconds,
     open: Nanoseconds,
 }
@@ -368,10 +392,11 @@ impl Inhabited {
         let work = || {
             #[allow(deprecated)] // It affects only later sockets and children.
             rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
-            let open = |place: Place| place.open(false).map(|socket| (place, socket));
+            let open =
+                |binding: Binding| binding.open(Sharing::Alone).map(|socket| (binding, socket));
             let sockets = [
-                open(Place::new(Protocol::Tcp, Ipv4Addr::UNSPECIFIED, port))?,
-                open(Place::new(Protocol::Udp, Ipv6Addr::UNSPECIFIED, port))?,
+                open(Binding::new(Protocol::Tcp, Ipv4Addr::UNSPECIFIED, port))?,
+                open(Binding::new(Protocol::Udp, Ipv6Addr::UNSPECIFIED, port))?,
             ];
             let opening = now();
             let process = Command::new("sleep").arg("1000").spawn()?;
@@ -396,56 +421,57 @@ impl Inhabited {
             closed: now(),
         };
         let mut sockets = self.sockets.iter();
-        sockets.try_for_each(|(place, _)| log.write(place.identity(), life))
+        sockets.try_for_each(|(binding, _)| log.write(binding.identity(), life))
     }
 }
 
-/// Keeps a hundred and more namespaces. Some end together, as when a host is drained.
+/// Keeps up to 150 namespaces. Some end together, as when a host is drained.
 fn namespaces(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Result<()> {
-    const MOST: usize = 150;
+    const LIMIT: usize = 150;
     let (first, ports) = ADDRESSED;
     let mut alive: Vec<Inhabited> = Vec::new();
     let mut count = 0;
     while now() < helper.end {
-        // Helpers have ports of their own.
+        // Each helper uses only every fourth port, so no two helpers use the same one.
         alive.push(Inhabited::start(
             first + (count * 4 + helper.number % 4) % ports,
         )?);
         count += 1;
         let ending = match addresses.rng.u8(..100) {
-            0 => MOST / 2,
-            _ => usize::from(alive.len() > MOST),
+            0 => LIMIT / 2,
+            _ => usize::from(alive.len() > LIMIT),
         };
         for _ in 0..ending.min(alive.len()) {
-            let one = addresses.rng.usize(..alive.len());
-            alive.swap_remove(one).end(log)?;
+            let index = addresses.rng.usize(..alive.len());
+            alive.swap_remove(index).end(log)?;
         }
     }
-    alive.into_iter().try_for_each(|one| one.end(log))
+    alive
+        .into_iter()
+        .try_for_each(|namespace| namespace.end(log))
 }
 
-/// Connects, accepts and closes, starting from either side. Some connections
-/// are kept for a while.
+/// Connects, accepts, and closes from either side. Keeps some connections for a while.
 fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
     const KEPT: usize = 300;
     let mut rng = fastrand::Rng::with_seed(helper.number.into());
-    let places: Vec<Place> = (0..8)
+    let bindings: Vec<Binding> = (0..8)
         .map(|turn| match turn % 2 {
-            0 => Place::new(Protocol::Tcp, Ipv4Addr::new(127, 4, 0, turn), 1_800),
-            _ => Place::new(Protocol::Tcp, Ipv6Addr::LOCALHOST, 1_800 + u16::from(turn)),
+            0 => Binding::new(Protocol::Tcp, Ipv4Addr::new(127, 4, 0, turn), 1_800),
+            _ => Binding::new(Protocol::Tcp, Ipv6Addr::LOCALHOST, 1_800 + u16::from(turn)),
         })
         .collect();
     let opening = now();
-    let listeners: Vec<Socket> = places
+    let listeners: Vec<Socket> = bindings
         .iter()
-        .map(|place| place.open(false))
+        .map(|binding| binding.open(Sharing::Alone))
         .collect::<Result<_, _>>()?;
     let open = now();
     let mut kept: Vec<[Socket; 2]> = Vec::new();
     while now() < helper.end {
-        let turn = rng.usize(..places.len());
-        let address: SockAddr = places[turn].address.into();
-        let domain = Domain::for_address(places[turn].address);
+        let turn = rng.usize(..bindings.len());
+        let address: SockAddr = bindings[turn].address.into();
+        let domain = Domain::for_address(bindings[turn].address);
         let client = Socket::new(domain, Type::STREAM, None)?;
         if client.connect(&address).is_err() {
             thread::sleep(Duration::from_millis(1));
@@ -453,8 +479,7 @@ fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
         }
         let (server, _) = listeners[turn].accept()?;
         if rng.u8(..4) > 0 {
-            // A reset leaves no TIME_WAIT row. The kernel allows only so many
-            // of those.
+            // A reset leaves no TIME_WAIT row. The kernel limits the number of such rows.
             server.set_linger(Some(Duration::ZERO))?;
         }
         kept.push([server, client]);
@@ -466,51 +491,55 @@ fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
             }
         }
         let datagrams = Socket::new(domain, Type::DGRAM, None)?;
-        let _ = datagrams.connect(&discard(places[turn].address));
+        let _ = datagrams.connect(&discard(bindings[turn].address));
     }
     drop(kept);
-    close_all(&places, listeners, [opening, open], log)
+    close_all(&bindings, listeners, [opening, open], log)
 }
 
 /// Opens a new member of each group before it closes the oldest.
 fn groups(helper: &Helper, log: &mut Log) -> io::Result<()> {
-    let mut places = Vec::new();
+    let mut bindings = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         for turn in 0..4 {
-            places.push(Place::new(protocol, Ipv4Addr::new(127, 5, 0, turn), 1_900));
-            places.push(Place::new(
+            bindings.push(Binding::new(
+                protocol,
+                Ipv4Addr::new(127, 5, 0, turn),
+                1_900,
+            ));
+            bindings.push(Binding::new(
                 protocol,
                 Ipv6Addr::LOCALHOST,
                 1_900 + u16::from(turn),
             ));
         }
-        places.push(Place::new(protocol, Ipv4Addr::UNSPECIFIED, 1_950));
-        places.push(Place {
-            dual: true,
-            ..Place::new(protocol, Ipv6Addr::UNSPECIFIED, 1_951)
+        bindings.push(Binding::new(protocol, Ipv4Addr::UNSPECIFIED, 1_950));
+        bindings.push(Binding {
+            is_dual_stack: true,
+            ..Binding::new(protocol, Ipv6Addr::UNSPECIFIED, 1_951)
         });
     }
     let mut rng = fastrand::Rng::with_seed(helper.number.into());
     let opening = now();
-    let open_one = |place: &Place| place.open(true).map(|socket| vec![socket]);
-    let mut groups: Vec<Vec<Socket>> = places.iter().map(open_one).collect::<Result<_, _>>()?;
+    let open_group = |binding: &Binding| binding.open(Sharing::Shared).map(|socket| vec![socket]);
+    let mut groups: Vec<Vec<Socket>> = bindings.iter().map(open_group).collect::<Result<_, _>>()?;
     let open = now();
     while now() < helper.end {
         let turn = rng.usize(..groups.len());
         let group = &mut groups[turn];
-        group.push(places[turn].open(true)?);
-        let most = if rng.u8(..8) == 0 { 1 } else { 40 };
-        while group.len() > most {
+        group.push(bindings[turn].open(Sharing::Shared)?);
+        let limit = if rng.u8(..8) == 0 { 1 } else { 40 };
+        while group.len() > limit {
             group.remove(0);
         }
         thread::sleep(Duration::from_micros(rng.u64(..400)));
     }
-    close_all(&places, groups, [opening, open], log)
+    close_all(&bindings, groups, [opening, open], log)
 }
 
-/// Closes the `sockets` at all `places` and logs their lifetimes.
+/// Closes the sockets and logs the lifetime of each binding.
 fn close_all<T>(
-    places: &[Place],
+    bindings: &[Binding],
     sockets: Vec<T>,
     [opening, open]: [Nanoseconds; 2],
     log: &mut Log,
@@ -523,15 +552,15 @@ fn close_all<T>(
         closing,
         closed: now(),
     };
-    places
+    bindings
         .iter()
-        .try_for_each(|place| log.write(place.identity(), life))
+        .try_for_each(|binding| log.write(binding.identity(), life))
 }
 
-/// Listeners that stay, in all four tables: at their own addresses, crowded at
-/// one port, in groups, and at the wildcards.
+/// Opens listeners that stay open during a run, in all four tables. Some have the same port at
+/// different addresses, and some are on wildcards.
 pub fn stable(per_table: u16) -> io::Result<Vec<(Identity, Socket)>> {
-    let mut places = Vec::new();
+    let mut bindings = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         for turn in 0..per_table {
             let [high, low] = turn.to_be_bytes();
@@ -540,32 +569,35 @@ pub fn stable(per_table: u16) -> io::Result<Vec<(Identity, Socket)>> {
             } else {
                 30_000 + turn
             };
-            places.push(Place::new(protocol, Ipv4Addr::new(127, 1, high, low), port));
+            bindings.push(Binding::new(
+                protocol,
+                Ipv4Addr::new(127, 1, high, low),
+                port,
+            ));
             let v6 = Ipv6Addr::new(0xfd02, 0, 0, 0, 0, 0, 0, turn);
-            places.push(Place::new(protocol, v6, port));
+            bindings.push(Binding::new(protocol, v6, port));
         }
         if per_table > 0 {
-            places.push(Place::new(protocol, Ipv4Addr::UNSPECIFIED, 1_000));
-            places.push(Place::new(protocol, Ipv6Addr::UNSPECIFIED, 1_000));
-            places.push(Place {
-                dual: true,
-                ..Place::new(protocol, Ipv6Addr::UNSPECIFIED, 1_001)
+            bindings.push(Binding::new(protocol, Ipv4Addr::UNSPECIFIED, 1_000));
+            bindings.push(Binding::new(protocol, Ipv6Addr::UNSPECIFIED, 1_000));
+            bindings.push(Binding {
+                is_dual_stack: true,
+                ..Binding::new(protocol, Ipv6Addr::UNSPECIFIED, 1_001)
             });
-            places.push(Place::new(protocol, Ipv6Addr::LOCALHOST, 1_002));
+            bindings.push(Binding::new(protocol, Ipv6Addr::LOCALHOST, 1_002));
         }
     }
-    let open = |place: Place| Ok((place.identity(), place.open(false)?));
-    places.into_iter().map(open).collect()
+    let open = |binding: Binding| Ok((binding.identity(), binding.open(Sharing::Alone)?));
+    bindings.into_iter().map(open).collect()
 }
 
-/// One more listener. When the watcher reports it, the watcher has polled
-/// again.
+/// Opens one more listener. Once the watcher has reported it, the watcher has polled again.
 pub fn sentinel(number: u16) -> io::Result<(Identity, Socket)> {
-    let place = Place::new(Protocol::Tcp, Ipv4Addr::new(127, 6, 0, 1), 1_700 + number);
-    Ok((place.identity(), place.open(false)?))
+    let binding = Binding::new(Protocol::Tcp, Ipv4Addr::new(127, 6, 0, 1), 1_700 + number);
+    Ok((binding.identity(), binding.open(Sharing::Alone)?))
 }
 
-/// The name of a helper's log.
+/// The path of a helper's log.
 pub fn log_in(directory: &Path, kind: Kind, number: u16) -> PathBuf {
     directory.join(format!("{kind:?}-{number}"))
 }

@@ -1,9 +1,8 @@
-//! Soak test. Thousands of listeners and connections come and go while a
-//! watcher polls. What the watcher reports must be what happened.
+//! Soak test. Thousands of listeners and connections come and go while a watcher polls. The
+//! watcher must report exactly what happened.
 //!
-//! `cargo test --test soak [-- NAME...]` runs every configuration, or those
-//! whose names contain one of NAME. `LNTU_SOAK_SECONDS` is the time that all of
-//! them together may churn.
+//! `cargo test --test soak [-- NAME...]` runs every configuration, or those whose names contain
+//! a NAME. `LNTU_SOAK_SECONDS` is the time for all of them together.
 
 mod churn;
 mod truth;
@@ -26,18 +25,17 @@ use truth::{Identity, Lifetime, Truth, now};
 use verdict::{Event, Verdict, judge};
 use watching::{Asked, Record, Scope, Watched, Watching};
 
-/// One run: what is watched, how, and what churns meanwhile.
+/// One run: a watcher, and the helpers that open and close sockets meanwhile.
 struct Configuration {
     name: &'static str,
     watched: Watched,
     asked: Asked,
-    /// What the program is asked for.
     scope: Scope,
-    /// How many stable listeners each of the four tables holds.
+    /// The number of listeners in each of the four tables that stay open.
     stable: u16,
     helpers: &'static [Kind],
-    /// Whether the watcher must be caught in a false report. Such a run proves
-    /// that the test can fail.
+    /// Whether the watcher must report something false. Such a run proves that the test can
+    /// fail.
     must_fail: bool,
 }
 
@@ -206,7 +204,7 @@ const CONFIGURATIONS: [Configuration; 17] = [
     },
 ];
 
-/// How long each configuration churns if `LNTU_SOAK_SECONDS` is not set.
+/// The time for each configuration if `LNTU_SOAK_SECONDS` is not set.
 const SECONDS_EACH: f64 = 5.0;
 /// How long the test waits for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -227,14 +225,14 @@ fn main() -> ExitCode {
         }
         Some("--churn") => {
             die_with_parent();
-            // Helpers yield to the watcher. They should race it, not starve it.
+            // Without a lower priority, the helpers would starve the watcher.
             rustix::process::nice(5).unwrap();
             Helper::from_arguments(&arguments[1..]).run().unwrap();
         }
-        // Its child is a descendant of nobody here when it has ended.
+        // When this process exits, its child is no longer a descendant of the soak.
         Some("--stranger") => {
             let mut command = helper_process("--orphan");
-            #[expect(clippy::zombie_processes)] // init waits for it.
+            #[expect(clippy::zombie_processes)] // init reaps the child.
             command.args(&arguments[1..]).spawn().unwrap();
         }
         Some("--orphan") => Helper::from_arguments(&arguments[1..]).run().unwrap(),
@@ -243,7 +241,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// This test program again, as a helper. Its arguments follow `role`.
+/// A command that runs this test program in another role. The caller appends arguments.
 fn helper_process(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(role).stdin(Stdio::null());
@@ -251,8 +249,7 @@ fn helper_process(role: &str) -> Command {
     command
 }
 
-/// Has the kernel kill this process when its parent dies. This survives an
-/// exec.
+/// Has the kernel kill this process when its parent dies, also after an exec.
 fn die_with_parent() {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let parent = std::env::var("LNTU_SOAK_PARENT").unwrap();
@@ -268,11 +265,12 @@ fn soak(arguments: &[String]) -> ExitCode {
         maximum: Some(8192),
     };
     let _ = rustix::process::setrlimit(Resource::Nofile, files);
-    let names: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
-    let chosen: Vec<&Configuration> = CONFIGURATIONS
-        .iter()
-        .filter(|one| names.is_empty() || names.iter().any(|name| one.name.contains(*name)))
-        .collect();
+    let is_name = |argument: &&String| !argument.starts_with('-');
+    let names: Vec<&String> = arguments.iter().filter(is_name).collect();
+    let is_chosen = |configuration: &&Configuration| {
+        names.is_empty() || names.iter().any(|name| configuration.name.contains(*name))
+    };
+    let chosen: Vec<&Configuration> = CONFIGURATIONS.iter().filter(is_chosen).collect();
     let runs_lists = names.is_empty() || names.iter().any(|name| LISTS.contains(name.as_str()));
     let runs = chosen.len() + usize::from(runs_lists);
     let seconds = match std::env::var("LNTU_SOAK_SECONDS") {
@@ -292,15 +290,14 @@ fn soak(arguments: &[String]) -> ExitCode {
             continue;
         }
         let run = || run(configuration, Duration::from_secs_f64(seconds));
-        // What must be caught is caught by chance: soon on an idle machine, later
-        // beside other work.
-        let most = if configuration.must_fail { 10 } else { 1 };
-        failed |= !(0..most).any(|_| in_private_network(run).unwrap());
+        // A false report comes by chance. On a busy machine, one run may have none.
+        let tries = if configuration.must_fail { 10 } else { 1 };
+        failed |= !(0..tries).any(|_| in_private_network(run).unwrap());
     }
     if runs_lists {
         let lists = || run_lists(Duration::from_secs_f64(seconds));
         let mut made = Some(0);
-        // Beside other work, one run makes few.
+        // On a busy machine, one run may make too few lists.
         for _ in 0..10 {
             if made.is_none_or(|made| made >= LEAST_LISTS) {
                 break;
@@ -313,10 +310,11 @@ fn soak(arguments: &[String]) -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-/// Says that all processes of this PID namespace are those of the soak.
+/// This variable is set in a PID namespace that has only processes of the soak.
 const INSIDE: &str = "LNTU_SOAK_INSIDE";
 
-/// Runs one configuration where no other namespace has processes.
+/// Runs one configuration in a PID namespace in which all processes are the soak's, so that
+/// `--all-namespaces` finds only its namespaces.
 fn run_inside(name: &str, seconds: f64) -> bool {
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child"]);
@@ -330,12 +328,12 @@ fn run_inside(name: &str, seconds: f64) -> bool {
 }
 
 const LISTS: &str = "waves, list and check";
-/// Fewer lists and checks than this tell nothing.
+/// A run with fewer lists and checks than this proves nothing.
 const LEAST_LISTS: u32 = 20;
 
-/// Runs `list` and `check` again and again beside waves of UDP sockets, over each source in
-/// turn: the listeners that were there all along must be there each time, unless the answer
-/// is "could not tell". `None` if one was not, or how many lists there were.
+/// Runs `list` and `check` with each source in turn, while UDP sockets open and close in waves.
+/// Each time, they must find the listeners that stay open, unless their answer is "could not
+/// tell". Returns the number of lists, or `None` if a listener was missing.
 fn run_lists(duration: Duration) -> Option<u32> {
     let directory = TempDir::new().unwrap();
     let stable = churn::stable(250).unwrap();
@@ -398,18 +396,18 @@ fn run_lists(duration: Duration) -> Option<u32> {
     (missed == 0 && denied == 0).then_some(lists)
 }
 
-/// Prints that `what` is skipped and why. Returns a failure if `LNTU_TEST_REQUIRE` lists
-/// `needs`, or if the machine is only busy (EAGAIN).
-fn skipped(what: &str, needs: &str, why: &str) -> ExitCode {
+/// Prints that a run is skipped, and why. Returns a failure if `LNTU_TEST_REQUIRE` lists `needs`,
+/// or if the machine is only busy (EAGAIN).
+fn skipped(run: &str, needs: &str, why: &str) -> ExitCode {
     let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
     let is_required = required.split(',').any(|name| name == needs);
     let is_busy = why.contains("Resource temporarily unavailable");
-    eprintln!("skipped {what}: needs {needs}: {why}");
+    eprintln!("skipped {run}: needs {needs}: {why}");
     ExitCode::from(u8::from(is_required || is_busy))
 }
 
-/// Runs `work` on a thread in its own network namespace, with `lo` up. Programs
-/// that `work` starts share the namespace.
+/// Runs `work` on a thread in a new network namespace, with `lo` up. Programs that `work` starts
+/// are in it, too.
 fn in_private_network<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     let enter = || {
         #[allow(deprecated)] // It affects only later sockets and children.
@@ -463,7 +461,7 @@ fn run(configuration: &Configuration, duration: Duration) -> bool {
     let watching = Watching::start(watched, asked, scope, directory.path());
     expect_sentinel(&watching, &mut truth, 0);
     churn_for(configuration, duration, directory.path(), &mut truth);
-    // The churn is over, so the polls from here on are undisturbed.
+    // The helpers have ended, so nothing disturbs the polls from here on.
     expect_sentinel(&watching, &mut truth, 1);
     let record = watching.finish();
     if scope == Scope::ByPort {
@@ -474,13 +472,14 @@ fn run(configuration: &Configuration, duration: Duration) -> bool {
     check_replay(
         &mut verdict,
         &record.events,
-        stable.iter().map(|(one, _)| scope.reported_as(*one)),
+        stable
+            .iter()
+            .map(|(identity, _)| scope.reported_as(*identity)),
     );
     report(configuration, &record, &verdict)
 }
 
-/// Opens a listener and waits until it is reported, then does the same for its
-/// close.
+/// Opens a listener and waits until the watcher reports it, then closes it and waits again.
 fn expect_sentinel(watching: &Watching, truth: &mut Truth, number: u16) {
     let opening = now();
     let (identity, socket) = churn::sentinel(number).unwrap();
@@ -509,7 +508,7 @@ fn expect_sentinel(watching: &Watching, truth: &mut Truth, number: u16) {
     truth.add(identity, life);
 }
 
-/// Lets the helpers work and collects what they did.
+/// Runs the helpers for this time and adds their logs to the truth.
 fn churn_for(
     configuration: &Configuration,
     duration: Duration,
@@ -549,7 +548,7 @@ fn churn_for(
     }
 }
 
-/// A helper that is not of this process tree: none of its listeners may be reported.
+/// Starts a helper outside of this process tree. The watcher must not report its listeners.
 fn start_stranger(end: truth::Nanoseconds, directory: &Path) {
     let (kind, number) = (Kind::Listeners, 9);
     let helper = Helper {
@@ -562,7 +561,7 @@ fn start_stranger(end: truth::Nanoseconds, directory: &Path) {
     assert!(command.args(helper.arguments()).status().unwrap().success());
 }
 
-/// Checks that the events add up to the table.
+/// Checks that the listeners that are open after all events are those of the table.
 fn check_replay(verdict: &mut Verdict, events: &[Event], table: impl Iterator<Item = Identity>) {
     let mut replayed = BTreeSet::new();
     for event in events {
@@ -589,8 +588,8 @@ fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> 
         missed_of_udp,
         ..
     } = verdict;
-    // A watcher of all namespaces may read UDP later than at the next poll.
-    let required = match configuration.scope {
+    // A watcher of all namespaces may postpone UDP to a later poll.
+    let wrongly_missed = match configuration.scope {
         Scope::AllNamespaces => missed - missed_of_udp,
         _ => *missed,
     };
@@ -609,8 +608,7 @@ fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> 
         "soak: {name}: {events} events checked, {wrong} false, {missed} missed{looks}; \
          {polls} polls of {milliseconds:.1} ms, {spanning} listeners spanned two, of which {late} were seen by the second"
     );
-    // If netlink fell back to another source, the run says nothing about
-    // netlink.
+    // If the watcher fell back to another source, the run proves nothing about netlink.
     if configuration.asked == Asked::Netlink {
         assert!(!record.errors.contains("/net instead"), "{}", record.errors);
     }
@@ -622,6 +620,6 @@ fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> 
     }
     match configuration.must_fail {
         true => *wrong > 0,
-        false => *wrong == 0 && required == 0,
+        false => *wrong == 0 && wrongly_missed == 0,
     }
 }

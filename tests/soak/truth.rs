@@ -1,5 +1,4 @@
-//! What really happened: when each listener opened and closed. All processes of
-//! this machine share the clock.
+//! When each listener really opened and closed, by a clock that all processes share.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,8 +17,8 @@ pub fn now() -> Nanoseconds {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The life of a listener. It began at some moment between `opening` and
-/// `open`, and ended at some moment between `closing` and `closed`.
+/// The life of a listener. It began between `opening` and `open`, and ended between `closing` and
+/// `closed`.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetime {
     pub opening: Nanoseconds,
@@ -28,7 +27,7 @@ pub struct Lifetime {
     pub closed: Nanoseconds,
 }
 
-/// What a line of ss-format names: protocol, port, family and address.
+/// A listener as an event names it: by protocol, port and address.
 pub type Identity = (Protocol, Endpoint);
 
 pub fn identity(protocol: Protocol, address: SocketAddr) -> Identity {
@@ -48,7 +47,7 @@ pub fn without_address((protocol, endpoint): Identity) -> Identity {
     )
 }
 
-/// A file of lifetimes. Each is written when it ends.
+/// A file of lifetimes, one a line. A line is written when the listener closes.
 pub struct Log(BufWriter<File>);
 
 impl Log {
@@ -74,7 +73,7 @@ impl Log {
     }
 }
 
-/// The lifetimes of each identity, in order.
+/// The lifetimes of each identity. [`Truth::sort`] puts them in order.
 #[derive(Debug, Default)]
 pub struct Truth(pub BTreeMap<Identity, Vec<Lifetime>>);
 
@@ -102,7 +101,7 @@ impl Truth {
         }
     }
 
-    /// Makes one identity of all that share a protocol and a port.
+    /// Merges all identities of the same protocol and port into one.
     pub fn merge_addresses(&mut self) {
         for (identity, lives) in std::mem::take(&mut self.0) {
             let merged = self.0.entry(without_address(identity)).or_default();

@@ -1,9 +1,8 @@
-//! Compares what was reported with what happened.
+//! Compares the reports of the watcher with the truth.
 //!
-//! Each poll has a window: the time in which it looked. A listener that was
-//! there for the whole window must be reported as there, and one that was
-//! absent for the whole window as absent. A change within the window may be
-//! reported either way.
+//! Each poll has a window, the time in which it looked. If a listener was open during the whole
+//! window, the poll must report it as open, and if it was closed during the whole window, as
+//! closed. If it changed within the window, the poll may report either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +10,8 @@ use lntu::listener::Protocol;
 
 use crate::truth::{Identity, Lifetime, Nanoseconds, Truth};
 
-/// The first port that the kernel hands out for connections. A UDP socket that
-/// connects is bound for an instant first, and no helper logs that.
+/// The first port that the kernel assigns for connections. A UDP socket is bound for an instant
+/// before it is connected, and no helper logs that.
 const EPHEMERAL: u16 = 32_768;
 
 /// The longest time in which a poll can have looked.
@@ -22,7 +21,7 @@ pub struct Window {
     pub end: Nanoseconds,
 }
 
-/// What one poll reported about an identity.
+/// One report about an identity, with the index of its poll.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
     pub poll: usize,
@@ -35,36 +34,36 @@ pub struct Event {
 pub struct Verdict {
     pub events: usize,
     pub polls: usize,
-    /// Lifetimes that had to be reported because they spanned two polls.
+    /// The number of lifetimes that spanned two polls, so the watcher had to report them.
     pub spanning: usize,
-    /// Those of `spanning` that only the second poll saw.
+    /// The number of lifetimes that spanned two polls but were seen only by the second.
     pub late: usize,
-    /// Events that report something false.
+    /// The number of false events.
     pub wrong: usize,
-    /// Required events that are missing.
+    /// The number of required events that are missing.
     pub missed: usize,
-    /// Those of them that are of UDP.
+    /// The number of missing events about UDP.
     pub missed_of_udp: usize,
     /// The first few wrong or missed events.
     pub examples: Vec<String>,
 }
 
 impl Verdict {
-    fn wrong(&mut self, what: &str, identity: Identity, poll: usize) {
+    fn wrong(&mut self, fault: &str, identity: Identity, poll: usize) {
         self.wrong += 1;
-        self.example(what, identity, poll);
+        self.example(fault, identity, poll);
     }
 
-    fn missed(&mut self, what: &str, identity: Identity, poll: usize) {
+    fn missed(&mut self, fault: &str, identity: Identity, poll: usize) {
         self.missed += 1;
         self.missed_of_udp += usize::from(identity.0 == Protocol::Udp);
-        self.example(what, identity, poll);
+        self.example(fault, identity, poll);
     }
 
-    fn example(&mut self, what: &str, (protocol, endpoint): Identity, poll: usize) {
+    fn example(&mut self, fault: &str, (protocol, endpoint): Identity, poll: usize) {
         if self.examples.len() < 8 {
             let (name, address, port) = (protocol.name(), endpoint.address, endpoint.port);
-            let example = format!("{what}: {name} {address} {port} at poll {poll}");
+            let example = format!("{fault}: {name} {address} {port} at poll {poll}");
             self.examples.push(example);
         }
     }
@@ -96,23 +95,23 @@ pub fn judge(truth: &Truth, polls: &[Window], events: &[Event]) -> Verdict {
     verdict
 }
 
-/// Checks that the events of an identity alternate: opened, closed, opened,
-/// closed.
+/// Checks that each event of an identity is the opposite of the one before, and the first opens.
 fn judge_order(verdict: &mut Verdict, events: &[Event]) {
     let mut is_open = false;
     for event in events {
         if event.opened == is_open {
-            let what = if is_open {
+            let fault = if is_open {
                 "opened twice"
             } else {
                 "closed, never opened"
             };
-            verdict.wrong(what, event.identity, event.poll);
+            verdict.wrong(fault, event.identity, event.poll);
         }
         is_open = event.opened;
     }
 }
 
+/// Checks that no event contradicts the truth.
 fn judge_events(verdict: &mut Verdict, polls: &[Window], events: &[Event], lives: &[Lifetime]) {
     for event in events {
         let window = polls[event.poll];
@@ -125,6 +124,7 @@ fn judge_events(verdict: &mut Verdict, polls: &[Window], events: &[Event], lives
     }
 }
 
+/// Checks that every required event is there.
 fn judge_lifetimes(
     verdict: &mut Verdict,
     polls: &[Window],
@@ -157,12 +157,12 @@ fn judge_lifetimes(
 }
 
 impl Lifetime {
-    /// Whether the listener was there from the start of the window to its end.
+    /// Whether the listener was certainly open during the whole window.
     fn covers(&self, window: Window) -> bool {
         self.open <= window.begin && window.end <= self.closing
     }
 
-    /// Whether the listener may have been there at some moment of the window.
+    /// Whether the listener may have been open at some moment of the window.
     fn touches(&self, window: Window) -> bool {
         self.opening <= window.end && window.begin <= self.closed
     }

@@ -1,5 +1,5 @@
-//! The watcher under test, either as the program that users run or in process.
-//! Turns what it wrote into the events of polls.
+//! The watcher under test: the built program, or a watcher in this test program. Turns its output
+//! into the events of polls.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -22,13 +22,13 @@ use crate::helper_process;
 use crate::truth::{Identity, Nanoseconds, now, without_address};
 use crate::verdict::{Event, Window};
 
-/// Which source the watcher asks.
+/// The source of the watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     Proc,
     /// ss first, then `/proc/net`.
     Auto,
-    /// First an ss that answers, fails, hangs, or prints half or nothing, at random.
+    /// An ss that answers, fails, hangs, or prints half or nothing, at random, and then `/proc/net`.
     Flapping,
     Netlink,
 }
@@ -43,16 +43,17 @@ impl Asked {
     }
 }
 
-/// What the program is asked for.
+/// Which listeners the program is asked to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All listeners.
     All,
     /// One line for each protocol and port.
     ByPort,
-    /// Those of this process and its descendants.
+    /// The listeners of this process and its descendants.
     Of,
-    /// Those of every network namespace. Their identities differ also without it.
+    /// The listeners of every network namespace. Their identities differ even without the
+    /// namespace.
     AllNamespaces,
 }
 
@@ -69,9 +70,9 @@ impl Scope {
 /// How the watcher is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// As the built program. The timestamps of its events tell when it polled.
+    /// As the built program. The timestamps of its events show when it polled.
     Program,
-    /// In process, where the time of each poll is known.
+    /// In this test program, which records the time of each poll.
     InProcess { second_look: bool },
 }
 
@@ -86,7 +87,7 @@ pub struct Watching {
     errors: PathBuf,
 }
 
-/// Everything that the watcher wrote.
+/// The output of the watcher, as polls and events.
 pub struct Record {
     pub polls: Vec<Window>,
     pub events: Vec<Event>,
@@ -139,12 +140,12 @@ impl Watching {
         }
     }
 
-    /// What the watcher wrote so far.
+    /// The output of the watcher so far.
     pub fn text(&self) -> String {
         fs::read_to_string(&self.events).unwrap()
     }
 
-    /// Ends the watcher and returns everything that it wrote.
+    /// Ends the watcher and returns its output.
     pub fn finish(mut self) -> Record {
         if self.watched != Watched::Program {
             self.wait_until_recorded();
@@ -159,9 +160,9 @@ impl Watching {
         }
     }
 
-    /// Waits until the poll that wrote the last event so far is on record. A watcher
-    /// in process records a poll after its events. Killed between the two, it
-    /// leaves events that belong to no poll.
+    /// Waits until the poll that wrote the last event is recorded. A watcher in process records a
+    /// poll after its events. If it were killed between the two, those events would belong to no
+    /// poll.
     fn wait_until_recorded(&self) {
         let written = fs::metadata(&self.events).unwrap().len();
         let is_recorded = |line: &str| {
@@ -180,10 +181,9 @@ impl Watching {
         }
     }
 
-    /// Turns timestamps into windows. The events of one poll share a timestamp,
-    /// taken after the poll looked, and the next poll's timestamp is later. So
-    /// a poll looked between the two timestamps. A poll that found nothing new
-    /// counts as part of the next one.
+    /// Turns timestamps into windows. The events of one poll share a timestamp, which is taken after
+    /// the poll looked. So the poll looked between the timestamp before and its own. A poll that
+    /// found nothing new counts as part of the next one.
     fn record_of_program(&self, text: &str, errors: String) -> Record {
         let mut polls: Vec<Window> = Vec::new();
         let mut events = Vec::new();
@@ -195,9 +195,8 @@ impl Watching {
             };
             let identity = self.scope.reported_as(identity);
             if last.as_ref() != Some(&timestamp) {
-                // Both timestamps, this one and that of the present, are cut to
-                // milliseconds. So the true moment lies within a millisecond on
-                // either side.
+                // This timestamp and the present time are both cut to milliseconds, so the
+                // difference may be wrong by a millisecond in either direction.
                 let since = (realtime - milliseconds(&timestamp)) as Nanoseconds;
                 let earliest = monotonic - (since + 1) * MILLISECOND;
                 let end = earliest + 2 * MILLISECOND;
@@ -208,12 +207,12 @@ impl Watching {
                 last = Some(timestamp);
             }
             let poll = polls.len() - 1;
-            // By port, a listener that closes gives way to another one of its port, in two
-            // lines that follow each other. The port stays open.
-            let gives_way = |last: &Event| {
+            // With --by-port, another listener may replace the one that closed, in two lines that
+            // follow each other. The port stays open.
+            let is_replacement = |last: &Event| {
                 opened && !last.opened && last.poll == poll && last.identity == identity
             };
-            if matches!(self.scope, Scope::ByPort) && events.last().is_some_and(gives_way) {
+            if matches!(self.scope, Scope::ByPort) && events.last().is_some_and(is_replacement) {
                 events.pop();
                 continue;
             }
@@ -263,8 +262,8 @@ impl Watching {
     }
 }
 
-/// A PATH that starts with a directory in which ss changes its mind. It hangs seldom:
-/// the watcher leaves it alone for a minute then.
+/// A PATH that starts with a directory whose ss sometimes answers and sometimes fails. It hangs
+/// only rarely, because the watcher does not run it for a minute after that.
 fn flapping_ss_in(directory: &Path) -> OsString {
     use std::os::unix::fs::PermissionsExt as _;
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -299,34 +298,35 @@ fn both_clocks() -> (i64, Nanoseconds) {
     (since.as_millis() as i64, now())
 }
 
-/// The milliseconds since 1970 of an RFC 3339 timestamp. Reads only the time of
-/// day, so the timestamp must be less than a day old.
+/// The milliseconds since 1970 of an RFC 3339 timestamp. Reads only the time of day, so the
+/// timestamp must be less than a day old.
 fn milliseconds(timestamp: &str) -> i64 {
     let number = |range: std::ops::Range<usize>| timestamp[range].parse::<i64>().unwrap();
-    let of_day = ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1000;
-    let of_day = of_day + number(20..23);
+    let seconds = (number(11..13) * 60 + number(14..16)) * 60 + number(17..19);
+    let time_of_day = seconds * 1000 + number(20..23);
     let (now, day) = (both_clocks().0, 86_400_000);
-    let today = now - now % day + of_day;
+    let today = now - now % day + time_of_day;
     if today > now { today - day } else { today }
 }
 
-/// The identity in a line about a listener.
+/// The identity of the listener in a line of JSON.
 pub fn identity(line: &str) -> Identity {
     parse(line).expect("a listener").0
 }
 
-/// `None` for a line that is about no listener.
+/// The identity, whether it opened, and the timestamp of a line. `None` if the line is not about a
+/// listener.
 fn parse(line: &str) -> Option<(Identity, bool, String)> {
     let value: Value = serde_json::from_str(line).unwrap();
-    // Beside the helpers, polls may come late.
+    // Because the helpers keep the machine busy, polls may come late.
     if ["ready", "late", "on_time"].contains(&value["type"].as_str().unwrap()) {
         return None;
     }
     let protocol = match value["protocol"].as_str() {
         Some("tcp") => Protocol::Tcp,
         Some(_) => Protocol::Udp,
-        // A source that cannot be read, say.
-        None => panic!("the watcher said {line}"),
+        // For example, the watcher has lost its source.
+        None => panic!("the watcher printed {line}"),
     };
     let address: IpAddr = value["address"].as_str().unwrap().parse().unwrap();
     let port = value["number"].as_u64().unwrap() as u16;
@@ -336,7 +336,7 @@ fn parse(line: &str) -> Option<(Identity, bool, String)> {
     Some((identity, opened, timestamp))
 }
 
-/// The loop of a watcher. Writes the time of each poll to a file.
+/// Runs a watcher until it is killed. Records each poll in a file.
 pub fn watch_in_process(arguments: &[String]) -> io::Result<()> {
     let [asked, second_look, events, polls] = arguments else {
         panic!("{arguments:?}");
