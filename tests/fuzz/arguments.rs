@@ -1,6 +1,5 @@
-//! Reads any bytes as a command line, one argument per line, under the name
-//! lntu and under the name ss. Nothing panics. What was understood, written out
-//! again, is understood as the same.
+//! Parses any bytes as a command line, one argument per line, under the name lntu and under the
+//! name ss. Nothing may panic. A PORT that is printed must parse to the same PORT.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -34,18 +33,18 @@ fn port(text: &str) {
     let Ok(spec) = text.parse::<PortSpec>() else {
         return;
     };
-    assert_eq!(again(&spec), spec);
+    assert_eq!(reparsed(&spec), spec);
     let port = RequiredPort::one_of(spec.clone());
-    assert_eq!(RequiredPort::one_of(again(&port)), port);
+    assert_eq!(RequiredPort::one_of(reparsed(&port)), port);
     if let Ok(single) = RequiredPort::new(spec) {
         assert_eq!(single, port);
     }
 }
 
-fn again(port: &impl Display) -> PortSpec {
+fn reparsed(port: &impl Display) -> PortSpec {
     port.to_string()
         .parse()
-        .expect("it was written by this program")
+        .expect("this program has printed it")
 }
 
 /// Compares the result with the sum of its parts in floating point.
@@ -61,7 +60,7 @@ fn duration(text: &str) {
                 let letter = rest.find(char::is_alphabetic).unwrap_or(rest.len());
                 let (number, after) = rest.split_at(letter);
                 let digit = after
-                    .find(|c: char| !c.is_alphabetic())
+                    .find(|letter: char| !letter.is_alphabetic())
                     .unwrap_or(after.len());
                 let (unit, after) = after.split_at(digit);
                 let unit = match unit {
@@ -77,8 +76,7 @@ fn duration(text: &str) {
                 rest = after;
             }
             let difference = (duration.as_secs_f64() - expected).abs();
-            // The two differ by at most a nanosecond for each part, which is cut off,
-            // and the rounding of floats.
+            // The parser cuts off less than a nanosecond of each part, and floats are rounded.
             assert!(
                 difference <= expected * 1e-12 + 1e-7,
                 "{text}: {duration:?}"

@@ -1,7 +1,6 @@
-//! Reads any bytes as the answers of netlink. Nothing panics, and only what was
-//! asked for is accepted. Also writes dumps and reads them back. A whole dump
-//! reads back as it was. A dump that is cut short, or that holds a foreign
-//! message, is rejected.
+//! Reads any bytes as answers of netlink. Nothing may panic, and lntu must accept only the table
+//! that it asked for. Also writes dumps and reads them back. A complete dump must give the same
+//! listeners. A dump that is cut short or has a foreign message must be rejected.
 #![no_main]
 
 use std::io::{self, ErrorKind, Read};
@@ -9,10 +8,10 @@ use std::net::IpAddr;
 
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 use lntu::kernel::netlink::diag::Listeners;
 use lntu::kernel::netlink::link;
 use lntu::kernel::netlink::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected};
+use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 
 const SEQUENCE: u32 = 7;
 
@@ -21,8 +20,8 @@ fuzz_target!(|input: &[u8]| {
     for table in SocketTable::ALL {
         if let Ok((listeners, _)) = read(table.into(), &datagrams) {
             for listener in listeners {
-                let of = (listener.protocol, listener.family());
-                assert_eq!(of, (table.protocol, table.family));
+                let found = (listener.protocol, listener.family());
+                assert_eq!(found, (table.protocol, table.family));
             }
         }
     }
@@ -33,7 +32,8 @@ fuzz_target!(|input: &[u8]| {
             family: None,
         };
         if let Ok((listeners, _)) = read(both, &datagrams) {
-            assert!(listeners.iter().all(|one| one.protocol == protocol));
+            let is_wanted = |listener: &Listener| listener.protocol == protocol;
+            assert!(listeners.iter().all(is_wanted));
         }
     }
     let mut bytes = Unstructured::new(input);
@@ -42,7 +42,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Splits bytes into datagrams. Two bytes before each give its length.
+/// Splits bytes into datagrams. The length of each is in the two bytes before it.
 struct Datagrams<'a>(&'a [u8]);
 
 impl<'a> Iterator for Datagrams<'a> {
@@ -57,8 +57,7 @@ impl<'a> Iterator for Datagrams<'a> {
     }
 }
 
-/// Gives one datagram for each read, cut to the room in the buffer. Fails when
-/// none is left.
+/// Returns one datagram per read, truncated to the buffer. Fails after the last.
 struct Kernel<'a, D>(std::slice::Iter<'a, D>);
 
 impl<D: AsRef<[u8]>> Read for Kernel<'_, D> {
@@ -99,7 +98,7 @@ fn read_answer<D: AsRef<[u8]>>(
     message::read_answer(&mut kernel, &mut buffer, expected, amount, take).map(|_| ())
 }
 
-/// What makes a dump invalid.
+/// A fault in a dump. The numbers choose a message or a byte, and replace a field.
 #[derive(Arbitrary)]
 enum Fault {
     None,
@@ -128,18 +127,17 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
     let mut is_whole = false;
     match fault {
         Fault::None => is_whole = true,
-        Fault::Interrupted(at) => {
-            messages[at % count][6..8].copy_from_slice(&0x12u16.to_ne_bytes());
+        Fault::Interrupted(index) => {
+            messages[index % count][6..8].copy_from_slice(&0x12u16.to_ne_bytes());
         }
-        Fault::Sequence(at, other) => {
+        Fault::Sequence(index, other) => {
             is_whole = other == SEQUENCE;
-            messages[at % count][8..12].copy_from_slice(&other.to_ne_bytes());
+            messages[index % count][8..12].copy_from_slice(&other.to_ne_bytes());
         }
-        Fault::Kind(at, other) => {
-            let kind = &mut messages[at % count][4..6];
+        Fault::Kind(index, other) => {
+            let kind = &mut messages[index % count][4..6];
             is_whole = kind == other.to_ne_bytes();
-            // This may turn a row into the end of a shorter dump, which is
-            // valid.
+            // Type 3 may turn a row into the end of a dump that is shorter but valid.
             if !is_whole && other == 3 {
                 return Ok(());
             }
@@ -151,7 +149,7 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
         }
         Fault::Cut(_) => {}
     }
-    // Packs the messages into datagrams. The input says how many go into each.
+    // Pack the messages into datagrams. The input decides how many go into each.
     let mut datagrams: Vec<Vec<u8>> = vec![Vec::new()];
     for message in messages {
         let last = datagrams.last_mut().filter(|last| last.is_empty());
@@ -161,9 +159,9 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
             None => datagrams.last_mut().unwrap().extend(message),
         }
     }
-    if let Fault::Cut(at) = fault {
+    if let Fault::Cut(length) = fault {
         let last = datagrams.last_mut().unwrap();
-        last.truncate(at % last.len());
+        last.truncate(length % last.len());
     }
     match (read(table.into(), &datagrams), fault) {
         (Ok((listeners, bound)), _) => {
@@ -195,24 +193,24 @@ fn header(kind: u16) -> Vec<u8> {
     header
 }
 
-/// A socket, and what else its row may hold.
+/// A socket, and other contents of its row.
 #[derive(Debug, Arbitrary)]
 struct Row {
     address: [u8; 16],
     port: u16,
     peer: [u8; 16],
     peer_port: u16,
-    /// A connected socket is no listener.
+    /// Whether the socket is connected, so that it is not a listener.
     is_connected: bool,
     interface: u32,
     recv_q: u32,
     send_q: u32,
     inode: u32,
     v6_only: bool,
-    /// The owner, which is a number of 32 bits; two bytes of it also fill the header.
-    rest: [u8; 4],
-    /// Attributes before the one that lntu reads, as type and length.
-    others: [(u8, u8); 3],
+    /// The owner, a number of 32 bits. Two of these bytes also fill the header.
+    uid: [u8; 4],
+    /// The types and lengths of attributes before the one that lntu reads.
+    other_attributes: [(u8, u8); 3],
 }
 
 impl Row {
@@ -228,14 +226,14 @@ impl Row {
             recv_q: self.recv_q,
             send_q: Some(self.send_q),
             inode: u64::from(self.inode),
-            uid: Some(u32::from_ne_bytes(self.rest)),
+            uid: Some(u32::from_ne_bytes(self.uid)),
             v6_only: Some(self.v6_only),
             peer: endpoint(&self.peer, self.peer_port),
             ..Listener::new(table.protocol, endpoint(&self.address, self.port))
         }
     }
 
-    /// The caller fills in the length in the header.
+    /// The message for this row. The caller fills in the length in the header.
     fn message(&self, table: SocketTable) -> Vec<u8> {
         let mut message = header(20);
         message.push(match table.family {
@@ -247,7 +245,7 @@ impl Row {
             Protocol::Tcp => 10,
             Protocol::Udp => 7,
         });
-        message.extend(&self.rest[..2]);
+        message.extend(&self.uid[..2]);
         message.extend(self.port.to_be_bytes());
         message.extend(self.peer_port.to_be_bytes());
         message.extend(self.address);
@@ -256,10 +254,10 @@ impl Row {
         message.extend([0; 12]);
         message.extend(self.recv_q.to_ne_bytes());
         message.extend(self.send_q.to_ne_bytes());
-        message.extend(self.rest);
+        message.extend(self.uid);
         message.extend(self.inode.to_ne_bytes());
-        for (kind, length) in self.others {
-            // The top bit is a flag. The type below it is never one that lntu reads.
+        for (kind, length) in self.other_attributes {
+            // The top bit is a flag. The other bits must not be a type that lntu reads.
             let kind = u16::from(kind) | 0x8000;
             if ![11, 21].contains(&(kind & 0x3fff)) {
                 attribute(&mut message, kind, &vec![0xff; length.into()]);
@@ -270,7 +268,7 @@ impl Row {
     }
 }
 
-/// Appends an attribute. It is aligned, because what stands before it is.
+/// Pads the message to four bytes and appends an attribute.
 fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
     message.extend((4 + value.len() as u16).to_ne_bytes());

@@ -1,6 +1,5 @@
-//! Generates a random but valid set of tables and has both lntu and ss read
-//! them. Both list the same sockets, and under the name ss lntu prints the same
-//! bytes.
+//! Generates random but valid tables, which both lntu and ss read. Both must list the same
+//! sockets, and under the name ss lntu must print the same bytes as ss.
 #![no_main]
 
 mod question;
@@ -28,11 +27,11 @@ fuzz_target!(|input: (Question, Tables)| {
     let (question, tables) = input;
     let proc = TempDir::new().expect("a directory");
     tables.write(proc.path());
-    let listed = lntu_lists(proc.path());
-    let ss_lists = ss_answers(proc.path(), &["-Hlntu".to_string()]);
-    assert_eq!(sockets(&listed), sockets(&ss_lists));
-    under_the_name_ss_bytes_are_the_same(proc.path(), &question);
-    known_listeners_change_nothing(proc.path());
+    let listed = output_of_lntu(proc.path());
+    let listed_by_ss = output_of_ss(proc.path(), &["-Hlntu".to_string()]);
+    assert_eq!(sockets(&listed), sockets(&listed_by_ss));
+    assert_same_bytes_as_ss(proc.path(), &question);
+    assert_known_listeners_change_nothing(proc.path());
 });
 
 fn source(proc: &Path) -> Source {
@@ -43,7 +42,7 @@ fn source(proc: &Path) -> Source {
     Source::new(options, OsStr::new("")).unwrap()
 }
 
-fn lntu_lists(proc: &Path) -> String {
+fn output_of_lntu(proc: &Path) -> String {
     let path = proc.join("listed");
     let format = Format {
         no_header: true,
@@ -54,7 +53,7 @@ fn lntu_lists(proc: &Path) -> String {
     fs::read_to_string(path).expect("text")
 }
 
-fn ss_answers(proc: &Path, arguments: &[String]) -> String {
+fn output_of_ss(proc: &Path, arguments: &[String]) -> String {
     let mut root = proc.as_os_str().to_owned();
     root.push("/");
     let ss = Command::new("ss")
@@ -66,7 +65,7 @@ fn ss_answers(proc: &Path, arguments: &[String]) -> String {
     String::from_utf8(ss.stdout).expect("text")
 }
 
-fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Question) {
+fn assert_same_bytes_as_ss(proc: &Path, Question(arguments): &Question) {
     let paths = Paths {
         proc_root: Some(proc.to_path_buf()),
         ..Paths::default()
@@ -76,14 +75,14 @@ fn under_the_name_ss_bytes_are_the_same(proc: &Path, Question(arguments): &Quest
         answer.extend(text);
         Ok(())
     };
-    let arguments_of_ours = arguments.iter().map(OsString::from);
-    as_ss::answer(arguments_of_ours, &paths, &mut write).expect("a valid question");
+    let own_arguments = arguments.iter().map(OsString::from);
+    as_ss::answer(own_arguments, &paths, &mut write).expect("a valid question");
     let answer = String::from_utf8(answer).expect("text");
-    assert_eq!(answer, ss_answers(proc, arguments), "{arguments:?}");
+    assert_eq!(answer, output_of_ss(proc, arguments), "{arguments:?}");
 }
 
-/// A poll that knows the listeners may skip some tables. It must find the same.
-fn known_listeners_change_nothing(proc: &Path) {
+/// A poll that knows the listeners may skip some tables, but must find the same listeners.
+fn assert_known_listeners_change_nothing(proc: &Path) {
     let mut source = source(proc);
     let (mut first, mut second) = (Snapshot::default(), Snapshot::default());
     let answer = source.poll(Known::default(), &mut first);
@@ -157,20 +156,20 @@ impl<'a> Arbitrary<'a> for Tables {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Tables> {
         let mut kernel = Kernel::arbitrary(bytes)?;
         let (has_v6, has_udp): (bool, bool) = bytes.arbitrary()?;
-        let mut table = |is_there: bool, protocol, family| -> Result<(Option<String>, usize)> {
-            if !is_there {
+        let (tcp, tcp_count) = kernel.table(bytes, Protocol::Tcp, Family::V4)?;
+        let mut table = |exists: bool, protocol, family| -> Result<(Option<String>, usize)> {
+            if !exists {
                 return Ok((None, 0));
             }
             let (text, count) = kernel.table(bytes, protocol, family)?;
             Ok((Some(text), count))
         };
         // ss stops at a missing `udp`, so there is no `udp6` without a `udp`.
-        let (tcp, tcp_count) = table(true, Protocol::Tcp, Family::V4)?;
         let (tcp6, tcp6_count) = table(has_v6, Protocol::Tcp, Family::V6)?;
         let (udp, udp_count) = table(has_udp, Protocol::Udp, Family::V4)?;
         let (udp6, udp6_count) = table(has_v6 && has_udp, Protocol::Udp, Family::V6)?;
         Ok(Tables {
-            tcp: tcp.unwrap_or_default(),
+            tcp,
             tcp6,
             udp,
             udp6,
@@ -186,10 +185,10 @@ impl<'a> Arbitrary<'a> for Tables {
     }
 }
 
-/// What all tables of one machine have in common.
+/// The properties that all tables of a machine share.
 #[derive(Arbitrary)]
 struct Kernel {
-    /// Whether there is a `sockstat`. Without one, sockets stand in any order.
+    /// Whether there is a `sockstat`. Without it, the order of the rows is random.
     has_sockstat: bool,
     is_padded: bool,
     has_pid_and_task: bool,
@@ -198,7 +197,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// The text of a table and the number of sockets in use.
+    /// The text of a table, and the number of its sockets in use.
     fn table(
         &mut self,
         bytes: &mut Unstructured<'_>,
@@ -231,9 +230,8 @@ impl Kernel {
         format!("{text:<width$}\n")
     }
 
-    /// The row after its slot. ss finds the fields up to the state by their
-    /// position, so these are laid out as Linux prints them. ss finds the later
-    /// fields by counting.
+    /// A row without its slot number. Up to the state, the fields must have the same columns as in
+    /// Linux, because ss relies on them. ss counts the later fields.
     fn row(
         &mut self,
         bytes: &mut Unstructured<'_>,
@@ -241,11 +239,11 @@ impl Kernel {
         family: Family,
     ) -> Result<String> {
         let local = endpoint(bytes, family)?;
-        // A socket without a peer has all zeros there. But a socket that was
-        // connected before may keep its old peer.
+        // A socket without a peer has zeros there, unless it keeps the peer of an earlier
+        // connection.
         let no_peer = local
             .chars()
-            .map(|c| if c == ':' { c } else { '0' })
+            .map(|digit| if digit == ':' { ':' } else { '0' })
             .collect();
         let peer: String = match state.0 {
             "0A" | "07" if bytes.arbitrary()? => no_peer,
@@ -295,8 +293,8 @@ impl Kernel {
 struct State(&'static str);
 
 impl State {
-    /// Picks a state that a table can hold. A TCP socket in CLOSE is in no
-    /// table, and the kernel prints NEW_SYN_RECV as SYN_RECV.
+    /// Chooses a state that rows of a table can have. A TCP socket in CLOSE is in no table, and the
+    /// kernel prints NEW_SYN_RECV as SYN_RECV.
     fn choose(bytes: &mut Unstructured<'_>, protocol: Protocol) -> Result<State> {
         let states: &[&str] = match protocol {
             Protocol::Tcp => &[
@@ -307,14 +305,13 @@ impl State {
         bytes.choose(states).copied().map(State)
     }
 
-    /// Whether the row has an inode. TIME_WAIT and SYN_RECV rows have none.
+    /// Whether the row has an inode. TIME_WAIT and SYN_RECV rows do not.
     fn has_inode(self) -> bool {
         !matches!(self.0, "03" | "06")
     }
 }
 
-/// `ADDRESS:PORT` as the kernel prints it: the address as words in memory
-/// order.
+/// `ADDRESS:PORT` as the kernel prints it. The address is a series of native integers.
 fn endpoint(bytes: &mut Unstructured<'_>, family: Family) -> Result<String> {
     let mut text = String::new();
     let octets = match family {
@@ -354,7 +351,7 @@ fn v6(bytes: &mut Unstructured<'_>) -> Result<Ipv6Addr> {
             let [a, b, c, d] = v4(bytes)?.octets();
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d].into()
         }
-        // Runs of zero words are what shortens an address.
+        // Zero some words, because runs of zero words are shortened when an address is printed.
         120.. => {
             let zeros: u8 = bytes.arbitrary()?;
             let mut words: [u16; 8] = bytes.arbitrary()?;

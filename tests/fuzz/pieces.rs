@@ -2,28 +2,28 @@
 
 use std::io::{self, ErrorKind, Read};
 
-/// Returns `data` in pieces. `splits` gives their sizes and repeats. A size of
-/// 0 is an interrupted read, so at least one size must not be 0.
+/// Returns `data` in pieces of these sizes, which repeat. A size of 0 is an interrupted read, so
+/// at least one size must not be 0.
 pub struct Pieces<'a> {
     data: &'a [u8],
-    splits: std::iter::Cycle<std::slice::Iter<'a, u8>>,
+    sizes: std::iter::Cycle<std::slice::Iter<'a, u8>>,
 }
 
 impl<'a> Pieces<'a> {
-    /// The last eight bytes of `input` are the sizes. The rest is the data, so
-    /// any file can be an input as it is.
-    pub fn of(input: &'a [u8]) -> Option<(&'a [u8], Pieces<'a>)> {
-        let (data, splits) = input.split_at_checked(input.len().checked_sub(8)?)?;
-        splits.iter().any(|&size| size != 0).then(|| {
-            let splits = splits.iter().cycle();
-            (data, Pieces { data, splits })
+    /// Splits the input into data and a reader of the data. The last eight bytes are the sizes. They
+    /// are at the end so that any file can be an input.
+    pub fn from_input(input: &'a [u8]) -> Option<(&'a [u8], Pieces<'a>)> {
+        let (data, sizes) = input.split_at_checked(input.len().checked_sub(8)?)?;
+        sizes.iter().any(|&size| size != 0).then(|| {
+            let sizes = sizes.iter().cycle();
+            (data, Pieces { data, sizes })
         })
     }
 }
 
 impl Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let size = match self.splits.next() {
+        let size = match self.sizes.next() {
             None | Some(0) => return Err(ErrorKind::Interrupted.into()),
             Some(&size) => usize::from(size),
         };

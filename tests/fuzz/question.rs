@@ -1,4 +1,4 @@
-//! A random question for ss: options, and a filter that suits them.
+//! A random question for ss: options, and a filter that is valid with them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,14 +35,14 @@ impl<'a> Arbitrary<'a> for Question {
         let mut arguments = vec![bytes.choose(&protocols)?.to_string()];
         let mut family = None;
         for _ in 0..bytes.int_in_range(0..=2)? {
-            let (option, asked) = *bytes.choose(&[
+            let (option, option_family) = *bytes.choose(&[
                 ("-4", Family::V4),
                 ("-6", Family::V6),
                 ("-finet", Family::V4),
                 ("--family=inet6", Family::V6),
             ])?;
             arguments.push(option.to_string());
-            family = Some(asked);
+            family = Some(option_family);
         }
         for _ in 0..bytes.int_in_range(0..=2)? {
             let word = *bytes.choose(&["state", "state", "exclude", "excl"])?;
@@ -65,7 +65,7 @@ impl<'a> Arbitrary<'a> for Question {
                 "closing",
             ];
             let state = *bytes.choose(&states)?;
-            // Nothing would be left, which this program refuses.
+            // No state would be left, and lntu refuses that.
             if !(word.starts_with("excl") && state == "all") {
                 arguments.extend([word, state].map(str::to_string));
             }
@@ -112,8 +112,8 @@ fn condition(
             }
             2 | 3 => {
                 let end = *bytes.choose(&["src", "src", "src", "dst"])?;
-                let is = *bytes.choose(&["", "="])?;
-                words(&[end, is, &endpoint(bytes, family)?])
+                let operator = *bytes.choose(&["", "="])?;
+                words(&[end, operator, &endpoint(bytes, family)?])
             }
             4 => {
                 let not = *bytes.choose(&["not", "!"])?;
@@ -127,7 +127,7 @@ fn condition(
     )
 }
 
-/// A port number, written in any way that C reads: decimal, hexadecimal, octal.
+/// A port number in a notation of C: decimal, hexadecimal or octal.
 fn port(bytes: &mut Unstructured<'_>) -> Result<String> {
     let port: u16 = bytes.arbitrary()?;
     Ok(match bytes.int_in_range(0..=5)? {
@@ -137,8 +137,8 @@ fn port(bytes: &mut Unstructured<'_>) -> Result<String> {
     })
 }
 
-/// `ADDRESS` or `ADDRESS/BITS`, with or without a port. If a family was asked
-/// for, the address is of that family.
+/// `ADDRESS` or `ADDRESS/BITS`, with or without a port. The address is of the given family, if there
+/// is one.
 fn endpoint(bytes: &mut Unstructured<'_>, family: Option<Family>) -> Result<String> {
     let port = match bytes.int_in_range(0..=3)? {
         0 => format!(":{}", port(bytes)?),
@@ -149,9 +149,9 @@ fn endpoint(bytes: &mut Unstructured<'_>, family: Option<Family>) -> Result<Stri
         Some(family) => family,
         None => *bytes.choose(&[Family::V4, Family::V6])?,
     };
-    let bits = |bytes: &mut Unstructured<'_>, most: u8| {
+    let bits = |bytes: &mut Unstructured<'_>, limit: u8| {
         Ok(match bytes.arbitrary()? {
-            true => format!("/{}", bytes.int_in_range(0..=most)?),
+            true => format!("/{}", bytes.int_in_range(0..=limit)?),
             false => String::new(),
         })
     };

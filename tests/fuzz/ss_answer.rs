@@ -1,7 +1,6 @@
-//! Reads any bytes as the answer of ss, in pieces of any size. Nothing panics,
-//! and the pieces make no difference: the listeners are the same, or the
-//! refusal is. Also prints random listeners, as lntu does and as it does under
-//! the name ss. Each table reads back as it was.
+//! Reads any bytes as an answer of ss, in pieces of any size. Nothing may panic, and the sizes must
+//! not change the listeners or the error. Also prints random listeners, under the name lntu and
+//! under the name ss. Each table must read back as the same listeners.
 #![no_main]
 
 mod pieces;
@@ -18,7 +17,7 @@ use lntu::source::ss::answer::AnswerReader;
 use pieces::Pieces;
 
 fuzz_target!(|input: &[u8]| {
-    if let Some((data, pieces)) = Pieces::of(input) {
+    if let Some((data, pieces)) = Pieces::from_input(input) {
         let whole = read(data);
         assert_eq!(read(pieces), whole);
         if let Ok(listeners) = whole {
@@ -34,16 +33,15 @@ fuzz_target!(|input: &[u8]| {
     assert_read_back(&listeners);
 });
 
-/// The listeners, or the text of the refusal. No listeners if there is no
-/// header.
+/// The listeners of an answer, or the text of the error. Without a header there are no listeners.
 fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     match AnswerReader::default().read(answer, &mut listeners) {
         Ok(_) => {
-            // Zeros alone do not tell whether ss knows backlogs.
-            listeners
-                .iter_mut()
-                .for_each(|l| l.send_q = l.send_q.or(Some(0)));
+            // If every Send-Q is 0, lntu does not know whether ss knows backlogs.
+            for listener in &mut listeners {
+                listener.send_q = listener.send_q.or(Some(0));
+            }
             Ok(listeners)
         }
         Err(error) => Err(error.to_string()),
@@ -57,12 +55,12 @@ fn assert_read_back(listeners: &[Listener]) {
     };
     let expected = Vec::from_iter(listeners.iter().map(without_holders));
     assert_own_table_read_back(&expected);
-    // To ss, a queue length is a signed number.
-    let is_queue = |length: u32| i32::try_from(length).is_ok();
-    if listeners
-        .iter()
-        .all(|l| is_queue(l.recv_q) && is_queue(l.send_q.unwrap_or_default()))
-    {
+    // In ss, the length of a queue is a signed number.
+    let is_length = |length: u32| i32::try_from(length).is_ok();
+    let has_lengths = |listener: &Listener| {
+        is_length(listener.recv_q) && is_length(listener.send_q.unwrap_or_default())
+    };
+    if listeners.iter().all(has_lengths) {
         let mut text = Vec::new();
         let mut write = |part: &[u8]| {
             text.extend(part);
@@ -77,9 +75,9 @@ fn assert_read_back(listeners: &[Listener]) {
         listeners
             .iter()
             .for_each(|listener| push(&mut table, listener));
-        table.finish().expect("a vector takes everything");
+        table.finish().expect("writing to a vector does not fail");
         let shown = String::from_utf8_lossy(&text);
-        // ss tells of some `*` that they take IPv4.
+        // The answer shows of some `*` that they accept IPv4, which `listeners` do not.
         let read = read(&text[..]).map(|mut listeners| {
             listeners
                 .iter_mut()
@@ -94,7 +92,7 @@ fn assert_read_back(listeners: &[Listener]) {
     }
 }
 
-/// The row of a listener that takes IPv4 too, as ss writes it.
+/// Writes the row of a listener as ss does if an IPv6 wildcard accepts IPv4, too.
 fn push(table: &mut as_ss::show::table::Table<'_>, listener: &Listener) {
     let address = |address: IpAddr| match address {
         IpAddr::V6(any) if any.is_unspecified() => "*".to_string(),
@@ -143,8 +141,8 @@ fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
     let address = match bytes.arbitrary::<u8>()? {
         0 => "0.0.0.0".parse().unwrap(),
         1 => "::".parse().unwrap(),
-        n if n % 2 == 0 => IpAddr::from(bytes.arbitrary::<[u8; 4]>()?),
-        // Runs of zero words are what shortens an IPv6 address.
+        even if even % 2 == 0 => IpAddr::from(bytes.arbitrary::<[u8; 4]>()?),
+        // Zero some words, because runs of zero words are shortened when an address is printed.
         zeros => {
             let mut words = bytes.arbitrary::<[u16; 8]>()?;
             for (bit, word) in words.iter_mut().enumerate() {
@@ -171,8 +169,7 @@ fn listener(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Listener> {
     })
 }
 
-/// A process that holds a listener. Its name has no closing parenthesis,
-/// because ss cuts names off there.
+/// A random process that holds a listener. Its name has no `)`, because ss would cut it off there.
 fn holder(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Holder> {
     let length = bytes.int_in_range(0..=15)?;
     let name = bytes.bytes(length)?.split(|byte| *byte == b')');

@@ -1,28 +1,28 @@
-//! Reads any bytes as a table, in pieces of any size. Nothing panics. The lines
-//! and sockets are the same as when the table is split at its newlines at once.
+//! Reads any bytes as a table, in pieces of any size. Nothing may panic, and the lines must be those
+//! of the whole table, split at its newlines.
 #![no_main]
 
 mod pieces;
 
 use libfuzzer_sys::fuzz_target;
-use lntu::listener::Protocol;
 use lntu::kernel::proc::row::{decode_row, row_fields};
 use lntu::kernel::proc::scan::{Line, Scanner};
+use lntu::listener::Protocol;
 use pieces::Pieces;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((data, _)) = Pieces::of(input) else {
+    let Some((data, _)) = Pieces::from_input(input) else {
         return;
     };
     for capacity in [1, 2, 7, 64, 8192] {
-        let Some((_, pieces)) = Pieces::of(input) else {
+        let Some((_, pieces)) = Pieces::from_input(input) else {
             return;
         };
         let (expected, overlong) = lines(data, capacity);
         let mut expected = expected.into_iter();
         let mut scanner = Scanner::with_capacity(capacity);
         let mut scanned = scanner.lines(pieces);
-        // Every third turn asks only for what has been read already.
+        // Every third turn asks only for lines that have been read already.
         for turn in 0.. {
             if turn % 3 == 0
                 && let Some(line) = scanned.next_read()
@@ -43,8 +43,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The lines that a scanner of this capacity must find, and how many it leaves
-/// out.
+/// The lines that a scanner of this capacity must find, and the number of lines that are too long
+/// for it.
 fn lines(data: &[u8], capacity: usize) -> (Vec<Line<'_>>, u64) {
     let mut overlong = 0;
     let lines = data
@@ -68,7 +68,7 @@ fn lines(data: &[u8], capacity: usize) -> (Vec<Line<'_>>, u64) {
     (lines, overlong)
 }
 
-/// Checks that padding does not change what a row means.
+/// Checks that padding does not change the socket that a row describes.
 fn decode(line: &[u8]) {
     let Some(fields) = row_fields(line) else {
         return;
