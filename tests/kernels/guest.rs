@@ -1,6 +1,6 @@
-//! The other program in an initial RAM disk that holds lntu. As `/init` it sets the
-//! machine up and becomes lntu, which is then process 1. That waits, starts the
-//! watcher, and becomes this program again: `/init judge` tries every command.
+//! The test program in an initial RAM disk whose only other program is lntu. The kernel starts it as
+//! `/init`. It sets up the machine and executes lntu, which is then process 1. lntu waits for a
+//! port, starts a watcher, and executes `/init judge`, which tries every command.
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
@@ -17,32 +17,56 @@ use rustix::mount::MountFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::system::RebootCommand;
 
-/// An emulated machine is slow.
+/// How long to wait for the watcher. An emulated machine is slow.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Where the watcher writes.
+/// The file to which the watcher writes.
 const CHANGES: &str = "/changes";
 
-/// Where control groups of version 2 are mounted. No others are.
+/// The mount of cgroup v2. There is no mount of cgroup v1.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// A group as a container has it: its parent, its prefix, the one digit of which its id
-/// consists, its runtime, and the port that `/init serve` opens in it.
-type InContainer = (&'static str, &'static str, char, &'static str, &'static str);
+/// The cgroup of a container. Its path is `PARENT/PREFIX` with the container's id and `.scope`.
+struct Container {
+    parent: &'static str,
+    prefix: &'static str,
+    /// The id consists of this digit, repeated 64 times.
+    digit: &'static str,
+    runtime: &'static str,
+    /// The port that `/init serve` opens in the cgroup.
+    port: &'static str,
+}
 
-/// Both are in one network namespace, as the containers of a pod are.
-const CONTAINERS: [InContainer; 2] = [
-    ("/system.slice", "docker-", 'a', "docker", "7020"),
-    (
-        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f1e.slice",
-        "cri-containerd-",
-        'b',
-        "containerd",
-        "7021",
-    ),
+/// Two containers in one network namespace, like those of a pod.
+const CONTAINERS: [Container; 2] = [
+    Container {
+        parent: "/system.slice",
+        prefix: "docker-",
+        digit: "a",
+        runtime: "docker",
+        port: "7020",
+    },
+    Container {
+        parent: "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f1e.slice",
+        prefix: "cri-containerd-",
+        digit: "b",
+        runtime: "containerd",
+        port: "7021",
+    },
 ];
 
-/// What `/init hold` opens, and how lntu writes it.
+impl Container {
+    fn id(&self) -> String {
+        self.digit.repeat(64)
+    }
+
+    /// The path of the cgroup below its mount.
+    fn cgroup(&self) -> String {
+        format!("{}/{}{}.scope", self.parent, self.prefix, self.id())
+    }
+}
+
+/// The TCP listeners of `/init hold`, and how lntu prints them.
 const TCP: [(&str, &str); 5] = [
     ("127.0.0.1:7001", "127.0.0.1:7001 0.0.0.0:*"),
     ("0.0.0.0:7002", "*:7002 0.0.0.0:*"),
@@ -50,6 +74,7 @@ const TCP: [(&str, &str); 5] = [
     ("[::1]:7004", "[::1]:7004 [::]:*"),
     ("[::ffff:127.0.0.1]:7005", "[::ffff:127.0.0.1]:7005 [::]:*"),
 ];
+/// The UDP sockets of `/init hold`, and how lntu prints them.
 const UDP: [(&str, &str); 4] = [
     ("127.0.0.1:7001", "127.0.0.1:7001 0.0.0.0:*"),
     ("0.0.0.0:7002", "*:7002 0.0.0.0:*"),
@@ -67,13 +92,13 @@ fn main() {
 }
 
 fn set_up() {
-    for (kind, place) in [("proc", "/proc"), ("devtmpfs", "/dev"), ("cgroup2", GROUPS)] {
-        fs::create_dir_all(place).unwrap();
+    for (kind, path) in [("proc", "/proc"), ("devtmpfs", "/dev"), ("cgroup2", GROUPS)] {
+        fs::create_dir_all(path).unwrap();
         let flags = MountFlags::empty();
-        rustix::mount::mount(kind, place, kind, flags, None::<&CStr>).unwrap();
+        rustix::mount::mount(kind, path, kind, flags, None::<&CStr>).unwrap();
     }
     for module in ["inet_diag", "tcp_diag", "udp_diag"] {
-        // Where it is part of the kernel there is no such file.
+        // If the module is built into the kernel, there is no such file.
         if let Ok(file) = File::open(format!("/{module}.ko")) {
             rustix::system::finit_module(&file, c"", 0).expect(module);
         }
@@ -87,8 +112,8 @@ fn set_up() {
     panic!("/lntu: {}", lntu.args(wait).args(watch).args(judge).exec());
 }
 
-/// Sends RTM_NEWLINK for interface 1 with IFF_UP, of which rtnetlink(7) tells. That is
-/// the protocol of netlink with the number 0.
+/// Sets IFF_UP on interface 1 by RTM_NEWLINK (rtnetlink(7)). The default protocol of a netlink
+/// socket, 0, is NETLINK_ROUTE.
 fn loopback_up() -> io::Result<()> {
     let [length, kind, flags, up]: [u32; 4] = [32, 16, 1, 1];
     let mut message = Vec::new();
@@ -110,7 +135,7 @@ fn loopback_up() -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a listener of every kind, the one that is waited for last.
+/// Opens a listener of every kind. The last one is the port for which lntu waits.
 fn hold() {
     let datagrams = UDP.map(|(address, _)| UdpSocket::bind(address).expect(address));
     let mut addresses = TCP.map(|(address, _)| address);
@@ -120,25 +145,25 @@ fn hold() {
     drop((datagrams, listeners));
 }
 
-/// Opens a port in a control group that it makes.
+/// Makes a cgroup, moves this process into it, and listens there.
 fn serve() {
     let arguments: Vec<String> = std::env::args().collect();
     let [group, port] = [&arguments[2], &arguments[3]];
     let group = format!("{GROUPS}{group}");
     fs::create_dir_all(&group).unwrap();
-    // The process that writes it.
+    // 0 stands for the process that writes it.
     fs::write(format!("{group}/cgroup.procs"), "0").unwrap();
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
     thread::sleep(Duration::MAX);
     drop(listener);
 }
 
-/// What lntu does with these arguments.
+/// Runs lntu with these arguments.
 fn lntu(arguments: &[&str]) -> Output {
     Command::new("/lntu").args(arguments).output().unwrap()
 }
 
-/// netid, state, local address and peer of each line.
+/// The netid, state, local address and peer of each line.
 fn rows(text: &str) -> BTreeSet<String> {
     let row = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -147,18 +172,14 @@ fn rows(text: &str) -> BTreeSet<String> {
     text.lines().map(row).collect()
 }
 
-/// Ports of two containers in one network namespace each name the group of their socket.
+/// Checks that each port of two containers in one network namespace names its own cgroup.
 fn judge_containers() {
-    let group = |(parent, prefix, digit, ..): InContainer| {
-        let id = String::from(digit).repeat(64);
-        (format!("{parent}/{prefix}{id}.scope"), id)
-    };
-    for container in CONTAINERS {
+    for container in &CONTAINERS {
         let mut server = Command::new("/init");
-        let (path, _) = group(container);
-        server.args(["serve", &path, container.4]).spawn().unwrap();
+        let arguments = ["serve", &container.cgroup(), container.port];
+        server.args(arguments).spawn().unwrap();
     }
-    let ports = CONTAINERS.map(|(.., port)| port);
+    let ports = CONTAINERS.each_ref().map(|container| container.port);
     let waited = lntu(&[&["wait", "-q", "--timeout", "60s"], &ports[..]].concat());
     assert_eq!(waited.status.code(), Some(0));
     for options in [&["list", "-A", "--json"][..], &["list", "-Ap", "--json"]] {
@@ -166,13 +187,14 @@ fn judge_containers() {
         assert_eq!(String::from_utf8(listed.stderr).unwrap(), "");
         let text = String::from_utf8(listed.stdout).unwrap();
         assert_eq!(text.lines().count(), CONTAINERS.len(), "{text}");
-        for (container, line) in CONTAINERS.into_iter().zip(text.lines()) {
-            let ((path, id), (.., runtime, port)) = (group(container), container);
-            let its = format!(
+        for (container, line) in CONTAINERS.iter().zip(text.lines()) {
+            let Container { runtime, port, .. } = container;
+            let (path, id) = (container.cgroup(), container.id());
+            let expected = format!(
                 r#""cgroup":"{path}","cgroup_of":"socket","container":"{id}","runtime":"{runtime}""#
             );
             assert!(line.contains(&format!(r#""number":{port},"#)), "{line}");
-            assert!(line.contains(&its), "{its}: {line}");
+            assert!(line.contains(&expected), "{expected}: {line}");
         }
     }
 }
@@ -186,7 +208,7 @@ fn judge() {
         let listed = lntu(&["list", "-H", "--source", source]);
         let text = String::from_utf8(listed.stdout).unwrap();
         assert_eq!(rows(&text), expected, "{source}");
-        // It says so where another source answered instead.
+        // lntu would print a message if another source had answered instead.
         assert_eq!(String::from_utf8(listed.stderr).unwrap(), "", "{source}");
 
         for (port, status) in [("7001", 0), ("7003/udp", 0), ("7001/tcp", 0), ("1", 1)] {
@@ -201,7 +223,7 @@ fn judge() {
     let waited = lntu(&["wait", "-q", "--timeout", "100ms", "1"]);
     assert_eq!(waited.status.code(), Some(1));
 
-    let changes = |part: &str| {
+    let wait_for_line = |part: &str| {
         let end = Instant::now() + DEADLINE;
         loop {
             let text = fs::read_to_string(CHANGES).unwrap_or_default();
@@ -213,11 +235,11 @@ fn judge() {
             thread::sleep(Duration::from_millis(20));
         }
     };
-    changes("127.0.0.1:7001");
+    wait_for_line("127.0.0.1:7001");
     let listener = TcpListener::bind("127.0.0.1:7010").unwrap();
-    assert!(changes("7010").contains("LISTEN"));
+    assert!(wait_for_line("7010").contains("LISTEN"));
     drop(listener);
-    changes("CLOSED");
+    wait_for_line("CLOSED");
 
     let version = fs::read_to_string("/proc/version").unwrap();
     println!("\nguest: all as it should be on {version}");
