@@ -1,5 +1,5 @@
-//! The least that a connecting probe can cost, for `peers`: it connects to the
-//! address in its argument, and that is all.
+//! A minimal probe, which only connects to the address in its argument. `peers` measures it as the
+//! least that a connecting probe can cost.
 
 use std::net::TcpStream;
 use std::process::ExitCode;

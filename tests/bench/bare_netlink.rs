@@ -1,8 +1,8 @@
-//! The least that asking inet_diag can cost, for `peers`: it sends the requests and
-//! reads the answers to their end, and looks at nothing in them.
+//! A minimal client of inet_diag, which sends the requests and reads the answers without looking at
+//! the rows. `peers` measures it as the least that asking netlink can cost.
 //!
-//! Without an argument it asks for all four tables every 10 ms, as a watcher does.
-//! With `once` it asks for the TCP tables, as a probe of one port does, and ends.
+//! Without an argument, it asks for all four tables every 10 ms, like a watcher. With `once`, it
+//! asks for the TCP tables and exits, like a probe of one port.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -43,8 +43,8 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// The message that ends an answer has 20 bytes, the fifth and sixth of which are
-/// its type.
+/// Reads up to the last message of an answer. That message has 20 bytes, and its type is in the
+/// fifth and sixth byte.
 fn read_answer(socket: &mut File, buffer: &mut [u8]) -> io::Result<()> {
     loop {
         let length = socket.read(buffer)?;

@@ -1,9 +1,8 @@
-//! In-process costs: splitting bytes into lines, decoding lines into sockets, a
-//! poll of the tables, and a watcher's steady poll. Run with `cargo bench`.
-//! `peers` compares lntu with other programs.
+//! In-process costs: splitting bytes into lines, decoding lines into sockets, a poll of the tables,
+//! and a watcher's poll without changes. Run with `cargo bench`. `peers` compares lntu with other
+//! programs.
 //!
-//! The tables are plain files. So the benchmark measures what lntu adds,
-//! without the kernel's cost of making the tables.
+//! The tables are plain files, so the benchmark leaves out the kernel's cost of making them.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -31,16 +30,16 @@ fn main() {
     divan::main();
 }
 
-/// What the tables hold, and why that matters.
+/// The contents of the tables.
 #[derive(Clone, Copy, Debug)]
 enum Input {
-    /// A container. This is the common case.
+    /// The common case: a container.
     Listeners10,
-    /// A busy proxy. It must not cost more than the container.
+    /// A busy proxy, which must not cost more than a container.
     Listeners10Connections50k,
-    /// Every row is a listener. This is work that cannot be avoided.
+    /// Listeners only. lntu must decode every row.
     Listeners10k,
-    /// UDP tables are in no order, so each is read to its end.
+    /// UDP sockets. The rows have no order, so lntu must read the table to the end.
     Udp50k,
 }
 
@@ -63,8 +62,7 @@ impl fmt::Display for Input {
 }
 
 impl Input {
-    /// The protocol of the sockets, how many of them listen, and how many do
-    /// not.
+    /// The protocol of the sockets, the number of listeners, and the number of other sockets.
     fn shape(self) -> (Protocol, usize, usize) {
         match self {
             Input::Listeners10 => (Protocol::Tcp, 10, 0),
@@ -98,7 +96,7 @@ impl Input {
         (0..listeners + connections).fold(header.to_string(), |table, number| table + &row(number))
     }
 
-    /// A `/proc` that holds the table.
+    /// Makes a `/proc` with the table.
     fn proc(self) -> TempDir {
         let proc = TempDir::new().unwrap();
         let net = proc.path().join("net");
