@@ -1,4 +1,4 @@
-//! The program under the name `ss`, beside the ss of iproute2.
+//! The program under the name `ss`, compared with the ss of iproute2.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpStream};
@@ -17,6 +17,7 @@ mod every_state;
 mod programs;
 mod questions;
 
+/// The program under test, started under the name ss.
 fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(&*SS_LINK);
     command.args(arguments).stdin(Stdio::null());
@@ -25,34 +26,34 @@ fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
 
 type Environment<'a> = &'a [(&'a str, &'a OsStr)];
 
-/// Both print the same bytes, and end well. A socket may change between the two
-/// runs. Then both run again.
+/// Asserts that the program and ss succeed and print the same bytes to stdout. A socket may
+/// change between the two runs, so both are tried up to 20 times.
 fn assert_same(arguments: &[impl AsRef<OsStr>], environment: Environment<'_>) {
     const MOST_TRIES: usize = 20;
     let environment = || environment.iter().copied();
     for tries in 1.. {
-        let theirs = output(Command::new("ss").args(arguments).envs(environment()));
-        let ours = output(as_ss(arguments).envs(environment()));
+        let expected = output(Command::new("ss").args(arguments).envs(environment()));
+        let actual = output(as_ss(arguments).envs(environment()));
         let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-        assert!(theirs.status.success(), "{arguments:?}: {theirs:?}");
-        assert_eq!((ours.code(), &*ours.stderr), (0, ""), "{arguments:?}");
-        let (ours, theirs) = (comparable(&ours.stdout), comparable(&theirs.stdout));
-        if ours == theirs {
+        assert!(expected.status.success(), "{arguments:?}: {expected:?}");
+        assert_eq!((actual.code(), &*actual.stderr), (0, ""), "{arguments:?}");
+        let (actual, expected) = (comparable(&actual.stdout), comparable(&expected.stdout));
+        if actual == expected {
             break;
         }
         if tries == MOST_TRIES {
-            assert_eq!(ours, theirs, "{arguments:?}");
+            assert_eq!(actual, expected, "{arguments:?}");
         }
     }
 }
 
-/// What is new in every run, as `#`: times since something was sent or received, and in the
-/// counts of `-s` those that other network namespaces share.
+/// The names before times that differ in every run.
 const LIVE: [&str; 5] = ["lastsnd:", "lastrcv:", "lastack:", "busy:", "timer:("];
+/// The names before counts of `-s` that include other network namespaces.
 const LIVE_COUNTS: [&str; 4] = ["Total:", "TCP:", "closed", "orphaned"];
 
-/// `text` with `#` for each digit after one of [`LIVE`] and for each count after one of
-/// [`LIVE_COUNTS`].
+/// `text` without what differs from run to run: with `#` instead of each digit after one of
+/// [`LIVE`], and instead of each count after one of [`LIVE_COUNTS`].
 fn comparable(text: &str) -> String {
     let mut hidden = String::new();
     let hide = |c: char| if c.is_ascii_digit() { '#' } else { c };
@@ -79,20 +80,21 @@ fn comparable(text: &str) -> String {
     hidden
 }
 
-/// Both print the same bytes, on stderr too, and end alike.
-fn assert_same_in_all(arguments: &[impl AsRef<OsStr>]) {
-    let said = |command: &mut Command| {
+/// Asserts that the program and ss have the same exit status and print the same bytes, to
+/// stderr, too.
+fn assert_same_with_stderr(arguments: &[impl AsRef<OsStr>]) {
+    let result = |command: &mut Command| {
         let finished = run(command.args(arguments).stdin(Stdio::null()));
         (finished.code(), finished.stdout, finished.stderr)
     };
-    let theirs = said(&mut Command::new("ss"));
-    let ours = said(&mut as_ss(&[""; 0]));
+    let expected = result(&mut Command::new("ss"));
+    let actual = result(&mut as_ss(&[""; 0]));
     let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-    assert_eq!(ours, theirs, "{arguments:?}");
+    assert_eq!(actual, expected, "{arguments:?}");
 }
 
-/// As [`run`], with the process id of the program, which ss shows of itself, as
-/// `#` everywhere.
+/// Like [`run`], but with `#` instead of each digit of the program's process id on stdout,
+/// because the list of netlink sockets includes the program itself.
 fn output(command: &mut Command) -> Finished {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
@@ -106,7 +108,8 @@ fn output(command: &mut Command) -> Finished {
     }
 }
 
-/// Every combination of the options, in one order or another.
+/// Command lines with every combination of protocol, family and format, and some with
+/// abbreviated and combined options.
 fn option_combinations() -> Vec<Vec<&'static str>> {
     let families: [&[&str]; 8] = [
         &[],
@@ -140,7 +143,7 @@ fn option_combinations() -> Vec<Vec<&'static str>> {
     combinations
 }
 
-/// As words of one argument or of several.
+/// Filters that need no names of ports.
 const FILTERS: [&str; 42] = [
     "sport = :80",
     "sport = 80",
@@ -186,7 +189,7 @@ const FILTERS: [&str; 42] = [
     "src inet:127.0.0.0/8 or src inet6:[::ffff:127.0.0.1]",
 ];
 
-/// With names of ports that mean one for TCP.
+/// Filters with names that stand for TCP ports.
 const NAMED_FILTERS: [&str; 4] = [
     "sport = :http",
     "sport = www",
@@ -194,9 +197,10 @@ const NAMED_FILTERS: [&str; 4] = [
     "src 127.0.0.1:http",
 ];
 
-/// Each filter behind options that matter to it.
+/// Command lines with each filter, after several combinations of options that select its
+/// family.
 fn filtered() -> Vec<Vec<&'static str>> {
-    let mut all = Vec::new();
+    let mut command_lines = Vec::new();
     for filter in FILTERS {
         for options in ["-lntu", "-lnt", "-ltu6", "-lnu4", "-lntu46", "-Hlntu64"] {
             let is_of_another_family = match options {
@@ -205,30 +209,33 @@ fn filtered() -> Vec<Vec<&'static str>> {
                 _ => false,
             };
             if !is_of_another_family {
-                all.push(vec![options, filter]);
+                command_lines.push(vec![options, filter]);
             }
         }
     }
     for filter in NAMED_FILTERS {
-        all.extend([vec!["-lntu", filter], vec!["-lt", filter]]);
+        command_lines.extend([vec!["-lntu", filter], vec!["-lt", filter]]);
     }
-    all
+    command_lines
 }
 
-/// A filter of up to four conditions in any combination.
+/// A filter of one to three conditions, joined at random. A condition may be a filter in
+/// parentheses, which nest up to `depth` levels.
 fn random_filter(random: &mut fastrand::Rng, depth: u8) -> String {
-    let pick = |random: &mut fastrand::Rng, of: &[&str]| of[random.usize(..of.len())].to_string();
+    let pick = |random: &mut fastrand::Rng, choices: &[&str]| {
+        choices[random.usize(..choices.len())].to_string()
+    };
     let condition = |random: &mut fastrand::Rng| match random.u8(..if depth == 0 { 4 } else { 6 }) {
         0 | 1 => {
             let end = pick(random, &["sport", "sport", "dport"]);
-            let is = pick(random, &["=", "!=", "neq", "lt", ">", "le", ">=", ""]);
+            let comparison = pick(random, &["=", "!=", "neq", "lt", ">", "le", ">=", ""]);
             let port = pick(random, &["80", ":81", "0", "0x50", "*", ":65535", "79"]);
-            format!("{end} {is} {port}")
+            format!("{end} {comparison} {port}")
         }
         2 | 3 => {
             let end = pick(random, &["src", "src", "dst"]);
             let families = ["", "", "inet:", "inet6:"];
-            let addresses = [
+            let v4_addresses = [
                 "127.0.0.1",
                 "127.0.0.0/8",
                 "0.0.0.0",
@@ -237,7 +244,7 @@ fn random_filter(random: &mut fastrand::Rng, depth: u8) -> String {
                 "*",
                 "[::1]",
             ];
-            let more = [
+            let v6_addresses = [
                 "::/0",
                 "[::ffff:127.0.0.1]",
                 "[::ffff:0.0.0.0]/96",
@@ -245,7 +252,7 @@ fn random_filter(random: &mut fastrand::Rng, depth: u8) -> String {
                 "::1",
                 "",
             ];
-            let address = pick(random, &[&addresses[..], &more].concat());
+            let address = pick(random, &[&v4_addresses[..], &v6_addresses].concat());
             let port = pick(random, &["", "", ":80", ":*"]);
             format!("{end} {}{address}{port}", pick(random, &families))
         }
@@ -260,17 +267,17 @@ fn random_filter(random: &mut fastrand::Rng, depth: u8) -> String {
     filter
 }
 
-/// What the kernel chooses, asked over netlink, and what ss does of `/proc`.
+/// The kernel applies the filter over netlink, and ss itself if it reads `/proc`.
 #[test]
-fn random_filters_choose_as_those_of_ss_do() {
+fn random_filters_select_the_same_sockets_as_in_ss() {
     if !have_ss() {
         return;
     }
     in_private_network(|| {
         let _sockets = sockets_of_every_kind();
-        let nothing = |_: &Socket| {};
-        let _on_80 = ["127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:81"]
-            .map(|address| bound(Type::STREAM, address, nothing));
+        let no_options = |_: &Socket| {};
+        let _listeners = ["127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:81"]
+            .map(|address| bound(Type::STREAM, address, no_options));
         let mut random = fastrand::Rng::with_seed(7);
         let mut accepted = 0;
         for _ in 0..400 {
@@ -278,7 +285,7 @@ fn random_filters_choose_as_those_of_ss_do() {
             let options = ["-lntu", "-lnt", "-lntu4", "-Hlnu6", "-lnt46", "-Hlnt64"];
             let options = options[random.usize(..options.len())];
             let arguments = [options, &filter];
-            // What is refused is no answer, and ss may give one.
+            // ss may accept a filter that this program refuses.
             if run(&mut as_ss(&arguments)).code() != 255 {
                 accepted += 1;
                 assert_same(&arguments, &[]);
@@ -304,7 +311,7 @@ fn own_cgroup() -> Option<PathBuf> {
 }
 
 #[test]
-fn sockets_of_a_cgroup_are_found() {
+fn sockets_are_filtered_by_cgroup() {
     let cgroup = own_cgroup();
     let missing = cgroup.is_none().then(|| "no cgroup v2".to_string());
     if !have_ss() || !have("cgroup2", missing) {
@@ -312,27 +319,27 @@ fn sockets_of_a_cgroup_are_found() {
     }
     let cgroup = cgroup.unwrap();
     in_private_network(|| {
-        let nothing = |_: &Socket| {};
+        let no_options = |_: &Socket| {};
         let _sockets = [
-            bound(Type::STREAM, "127.0.0.1:80", nothing),
-            bound(Type::STREAM, "[::1]:80", nothing),
-            bound(Type::DGRAM, "127.0.0.1:53", nothing),
+            bound(Type::STREAM, "127.0.0.1:80", no_options),
+            bound(Type::STREAM, "[::1]:80", no_options),
+            bound(Type::DGRAM, "127.0.0.1:53", no_options),
         ];
         let multipath = Some(socket2::Protocol::MPTCP);
         let multipath = Socket::new(Domain::IPV4, Type::STREAM, multipath).and_then(|socket| {
             socket.listen(1)?;
             Ok(socket)
         });
-        // Such a socket has one of TCP below it.
+        // A socket of Multipath TCP uses a TCP socket, which is listed, too.
         let count = if multipath.is_ok() { 5 } else { 3 };
-        let its = format!("cgroup = {}", cgroup.display());
-        let not_its = format!("cgroup != {}", cgroup.display());
+        let inside = format!("cgroup = {}", cgroup.display());
+        let outside = format!("cgroup != {}", cgroup.display());
         let listed = |filter: &str| {
             let arguments = ["-HlntuM", filter];
             assert_same(&arguments, &[]);
             output(&mut as_ss(&arguments)).lines().len()
         };
-        assert_eq!((listed(&its), listed(&not_its)), (count, 0));
+        assert_eq!((listed(&inside), listed(&outside)), (count, 0));
     });
 }
 
@@ -342,10 +349,10 @@ fn with_slash(path: &Path) -> OsString {
     root
 }
 
-/// ss reads the same files when `PROC_ROOT` names their directory. Where it
-/// cannot be trusted with them, `no-oracle` says why.
+/// With `PROC_ROOT`, ss reads the files of a fixture. If its answer would be wrong, the file
+/// `no-oracle` in the fixture says why.
 #[test]
-fn every_fixture_looks_as_ss_shows_it() {
+fn every_fixture_is_shown_as_by_ss() {
     if !have_ss() {
         return;
     }
@@ -360,37 +367,37 @@ fn every_fixture_looks_as_ss_shows_it() {
     }
 }
 
-/// What `sockets_of_every_kind` lacks: ports with names and without, sockets
-/// that share one, queues that hold something, and devices.
+/// Sockets that `sockets_of_every_kind` lacks: on ports with and without names, sharing a
+/// port, with something in their queues, and bound to devices. The streams are the clients.
 fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
-    let nothing = |_: &Socket| {};
+    let no_options = |_: &Socket| {};
     let share = |socket: &Socket| socket.set_reuse_port(true).unwrap();
     let on_lo = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
     let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
     let sockets = vec![
-        bound(Type::STREAM, "127.0.0.1:80", nothing),
-        bound(Type::STREAM, "127.0.0.2:81", nothing),
-        bound(Type::STREAM, "[::1]:80", nothing),
-        bound(Type::STREAM, "0.0.0.0:8080", nothing),
+        bound(Type::STREAM, "127.0.0.1:80", no_options),
+        bound(Type::STREAM, "127.0.0.2:81", no_options),
+        bound(Type::STREAM, "[::1]:80", no_options),
+        bound(Type::STREAM, "0.0.0.0:8080", no_options),
         bound(Type::STREAM, "[::]:8080", v6_only),
         bound(Type::STREAM, "127.0.0.1:7", share),
         bound(Type::STREAM, "127.0.0.1:7", share),
         bound(Type::DGRAM, "127.0.0.53:53", on_lo),
         bound(Type::DGRAM, "[::]:53", v6_only),
         bound(Type::DGRAM, "[::]:5353", on_lo),
-        bound(Type::DGRAM, "[::1]:80", nothing),
-        bound(Type::DGRAM, "127.0.0.1:9", nothing),
+        bound(Type::DGRAM, "[::1]:80", no_options),
+        bound(Type::DGRAM, "127.0.0.1:9", no_options),
     ];
-    // The kernel keeps the peer of the one over IPv6.
-    let was_connected = ["127.0.0.1:99", "[::1]:99"].map(|address| {
-        let socket = bound(Type::DGRAM, address, nothing);
+    // These sockets are no longer connected. Over IPv6, the kernel keeps the peer's address.
+    let disconnected = ["127.0.0.1:99", "[::1]:99"].map(|address| {
+        let socket = bound(Type::DGRAM, address, no_options);
         let peer: SocketAddr = address.replace("99", "80").parse().unwrap();
         socket.connect(&peer.into()).unwrap();
         rustix::net::connect_unspec(&socket).unwrap();
         socket
     });
     let connect = |address: &str| TcpStream::connect(address).unwrap();
-    // The backlog of 7 takes 8.
+    // A backlog of 7 has room for 8 connections.
     let mut clients: Vec<TcpStream> = (0..8).map(|_| connect("127.0.0.1:80")).collect();
     clients.push(connect("[::1]:80"));
     let client = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
@@ -398,12 +405,12 @@ fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
     for _ in 0..20 {
         client.send_to(&[0; 1000], &full.into()).unwrap();
     }
-    (sockets.into_iter().chain(was_connected).collect(), clients)
+    (sockets.into_iter().chain(disconnected).collect(), clients)
 }
 
-/// Read from `/proc`, and by whatever comes first.
+/// Both over netlink and from `/proc`.
 #[test]
-fn live_sockets_look_as_ss_shows_them() {
+fn live_sockets_are_shown_as_by_ss() {
     if !have_ss() {
         return;
     }
@@ -421,7 +428,7 @@ fn live_sockets_look_as_ss_shows_them() {
 }
 
 #[test]
-fn a_filter_is_one_argument_or_many() {
+fn a_filter_may_be_split_into_several_arguments() {
     if !have_ss() {
         return;
     }
@@ -442,7 +449,7 @@ fn a_filter_is_one_argument_or_many() {
 }
 
 #[test]
-fn an_empty_network_has_a_header_or_nothing() {
+fn an_empty_network_is_shown_as_by_ss() {
     if !have_ss() {
         return;
     }
@@ -453,9 +460,9 @@ fn an_empty_network_has_a_header_or_nothing() {
     });
 }
 
-/// A kernel without TIPC has no such sockets, so there is nothing that cannot be shown.
+/// TIPC sockets cannot be shown, but without TIPC in the kernel there are none.
 #[test]
-fn tables_that_cannot_have_rows_look_as_in_ss() {
+fn tables_that_cannot_have_rows_are_shown_as_by_ss() {
     if !have_ss() {
         return;
     }
@@ -475,14 +482,13 @@ fn tables_that_cannot_have_rows_look_as_in_ss() {
             &["-tA", "!tcp", "no filter"],
             &["-A", "tipc,!tipc", "-H"],
         ] {
-            assert_same_in_all(arguments);
+            assert_same_with_stderr(arguments);
         }
     });
 }
 
-/// `PROC_NET_TCP` and the like each move one table.
 #[test]
-fn variables_move_tables() {
+fn environment_variables_replace_single_tables() {
     if !have_ss() {
         return;
     }
@@ -498,10 +504,10 @@ fn variables_move_tables() {
         let path = |table: &str| OsString::from(format!("{fixtures}/{table}"));
         let paths = tables.map(|(_, table)| path(table));
         let root = OsString::from(format!("{fixtures}/linux-6.18"));
-        for moved in 0..1 << tables.len() {
-            let is_moved = |index: &usize| moved >> index & 1 == 1;
+        for replaced in 0..1 << tables.len() {
+            let is_replaced = |index: &usize| replaced >> index & 1 == 1;
             let environment: Vec<(&str, &OsStr)> = (0..tables.len())
-                .filter(is_moved)
+                .filter(is_replaced)
                 .map(|index| (tables[index].0, paths[index].as_os_str()))
                 .collect();
             for environment in [
@@ -513,27 +519,37 @@ fn variables_move_tables() {
                 }
             }
         }
-        let range = TempDir::new().unwrap();
-        let range = range.path().join("range");
-        fs::write(&range, "1 79\n").unwrap();
-        let moved = ("PROC_IP_LOCAL_PORT_RANGE", range.as_os_str());
-        assert_same(&["-ltu"], &[moved]);
     });
 }
 
-/// Where the kernel does not answer for a protocol, all of it comes from
-/// `/proc`, and the other one need not. A socket that takes no IPv4 tells:
-/// only the kernel says so.
 #[test]
-fn each_protocol_falls_back_on_its_own() {
+fn an_environment_variable_replaces_the_port_range() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _sockets = more_sockets();
+        let directory = TempDir::new().unwrap();
+        let range = directory.path().join("range");
+        fs::write(&range, "1 79\n").unwrap();
+        let replaced = ("PROC_IP_LOCAL_PORT_RANGE", range.as_os_str());
+        assert_same(&["-ltu"], &[replaced]);
+    });
+}
+
+/// If the kernel does not answer for one protocol, the sockets of this protocol come from
+/// `/proc`, and the others still come over netlink. An IPv6-only wildcard shows where its
+/// row came from, because `/proc` does not say that a socket is IPv6-only.
+#[test]
+fn each_protocol_falls_back_to_proc_separately() {
     if !have_ss() || !have_program("strace", "strace") {
         return;
     }
-    let linked = TempDir::new().unwrap();
-    let link = linked.path().join("ss");
+    let directory = TempDir::new().unwrap();
+    let link = directory.path().join("ss");
     symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
-    let says = |program: &Path, which: &str| {
-        let fault = format!("inject=socket:error=EPROTONOSUPPORT:when={which}");
+    let table_of = |program: &Path, failing_calls: &str| {
+        let fault = format!("inject=socket:error=EPROTONOSUPPORT:when={failing_calls}");
         let mut strace = Command::new("strace");
         strace.args(["-o", "/dev/null", "-e", &fault]).arg(program);
         let finished = run(strace.args(["-lntu", "sport gt 0"]));
@@ -543,18 +559,18 @@ fn each_protocol_falls_back_on_its_own() {
     in_private_network(|| {
         let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
         let _sockets = [Type::STREAM, Type::DGRAM].map(|kind| bound(kind, "[::]:80", v6_only));
-        let [neither, udp, tcp, both] = ["9", "1", "2", "1+"].map(|which| {
-            let theirs = says(Path::new("ss"), which);
-            assert_eq!(says(&link, which), theirs, "{which}");
-            theirs.matches("[::]:80 ").count()
+        let [neither, udp, tcp, both] = ["9", "1", "2", "1+"].map(|failing_calls| {
+            let expected = table_of(Path::new("ss"), failing_calls);
+            assert_eq!(table_of(&link, failing_calls), expected, "{failing_calls}");
+            expected.matches("[::]:80 ").count()
         });
         assert_eq!((neither, udp, tcp, both), (2, 1, 1, 0));
     });
 }
 
-/// The holders of sockets, whatever they are called.
+/// Even if their names have characters that are special in the table.
 #[test]
-fn processes_are_shown_as_ss_shows_them() {
+fn processes_are_shown_as_by_ss() {
     if !have_ss() || !have_program("bash", "bash") {
         return;
     }
@@ -590,7 +606,7 @@ fn processes_are_shown_as_ss_shows_them() {
     });
 }
 
-/// A process of this name that has `socket` twice.
+/// Starts a process with this name that has two descriptors of `socket`.
 fn hold(socket: &Socket, name: &str) -> Running {
     let script = "printf %s \"$0\" >/proc/$$/comm; exec 7<&0; echo held; kill -STOP $$";
     let mut shell = Command::new("bash");
@@ -601,7 +617,8 @@ fn hold(socket: &Socket, name: &str) -> Running {
     holder
 }
 
-/// The one line that says why there is no table.
+/// Runs the program, which must fail with this status and print one line to stderr and
+/// nothing to stdout. Returns the line without `ss: `.
 fn refused(command: &mut Command, status: i32) -> String {
     let finished = run(command);
     assert_eq!(
@@ -615,7 +632,7 @@ fn refused(command: &mut Command, status: i32) -> String {
 }
 
 #[test]
-fn what_is_not_covered_is_refused_before_anything_is_printed() {
+fn unsupported_arguments_are_refused() {
     for arguments in [
         &["-K", "-lnt"][..],
         &["-E"],
@@ -632,52 +649,72 @@ fn what_is_not_covered_is_refused_before_anything_is_printed() {
         &["-lntf"],
         &["-lnt", "-f", "atm"],
     ] {
-        let said = refused(&mut as_ss(arguments), 255);
-        assert!(said.ends_with("(try 'ss --help')"), "{said}");
+        let message = refused(&mut as_ss(arguments), 255);
+        assert!(message.ends_with("(try 'ss --help')"), "{message}");
     }
 }
 
 #[test]
-fn a_table_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
-    let said = refused(as_ss(&["-lntu"]).env("PROC_ROOT", "/nonexistent"), 1);
+fn a_missing_tcp_table_is_an_error() {
+    let message = refused(as_ss(&["-lntu"]).env("PROC_ROOT", "/nonexistent"), 1);
     assert_eq!(
-        said,
+        message,
         "/nonexistent/net/tcp: No such file or directory (os error 2)"
     );
-    let empty = "/dev/null";
-    let said = refused(as_ss(&["-lnt"]).env("PROC_NET_TCP", empty), 1);
-    assert!(said.starts_with("/dev/null: is empty"), "{said}");
-    let gone = "/nonexistent";
-    refused(as_ss(&["-lnu"]).env("PROC_NET_UDP", gone), 1);
 }
 
-/// One that is not asked for may hold what it likes.
 #[test]
-fn a_line_that_cannot_be_read_is_an_error_and_not_left_out() {
+fn an_empty_tcp_table_is_an_error() {
+    let message = refused(as_ss(&["-lnt"]).env("PROC_NET_TCP", "/dev/null"), 1);
+    assert!(message.starts_with("/dev/null: is empty"), "{message}");
+}
+
+#[test]
+fn a_missing_replacement_of_a_table_is_an_error() {
+    refused(as_ss(&["-lnu"]).env("PROC_NET_UDP", "/nonexistent"), 1);
+}
+
+/// Calls `test` with a `/proc` whose TCP table has an unreadable line, once for each of
+/// several such lines.
+fn with_unreadable_lines(test: impl Fn(&Path)) {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     let good = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 7";
     for bad in ["garbage", "   1: 0100007F:ZZZZ 00000000:0000 0A"] {
         let table = format!("  sl  local_address\n{bad}\n{good}\n");
         fs::write(proc.path().join("net/tcp"), table).unwrap();
-        let said = refused(as_ss(&["-lnt"]).env("PROC_ROOT", proc.path()), 1);
-        assert!(
-            said.ends_with("net/tcp: has lines that cannot be read"),
-            "{said}"
-        );
-        let udp = run(as_ss(&["-Hlnu"]).env("PROC_ROOT", proc.path()));
-        assert_eq!(udp.lines(), [""; 0]);
+        test(proc.path());
     }
 }
 
 #[test]
-fn a_table_that_may_not_be_read_is_not_passed_over() {
-    if !have_program("bash", "bash") {
-        return;
-    }
+fn an_unreadable_line_is_an_error() {
+    with_unreadable_lines(|proc| {
+        let message = refused(as_ss(&["-lnt"]).env("PROC_ROOT", proc), 1);
+        assert!(
+            message.ends_with("net/tcp: has lines that cannot be read"),
+            "{message}"
+        );
+    });
+}
+
+#[test]
+fn unreadable_lines_of_other_tables_are_ignored() {
+    with_unreadable_lines(|proc| {
+        let udp = run(as_ss(&["-Hlnu"]).env("PROC_ROOT", proc));
+        assert_eq!(udp.lines(), [""; 0]);
+    });
+}
+
+/// A `/proc` whose `udp6` this user may not read. It also holds a copy of lntu.
+fn proc_without_permission_for_udp6() -> TempDir {
     let header = "  sl  local_address\n";
-    let proc = forbidding_proc(&[("tcp", header), ("tcp6", header)], &["udp6"]);
-    let ss = |arguments: &str| {
+    forbidding_proc(&[("tcp", header), ("tcp6", header)], &["udp6"])
+}
+
+/// Runs the copy of lntu in `proc` without privileges, under the name ss.
+fn as_unprivileged_ss(proc: &TempDir, arguments: &str) -> Command {
+    let command = |arguments: &str| {
         let mut command = Command::new("bash");
         command.args(["-c", "exec -a ss \"$0\" \"$1\""]);
         command.arg(proc.path().join("lntu")).arg(arguments);
@@ -685,22 +722,44 @@ fn a_table_that_may_not_be_read_is_not_passed_over() {
         without_root(&mut command);
         command
     };
-    // Until no other test has a copy of the program open for writing.
+    // The program cannot be started while another test has a copy open for writing.
     wait_for("the program", || {
-        run(&mut ss("-V")).status.success().then_some(())
+        run(&mut command("-V")).status.success().then_some(())
     });
-    let said = refused(&mut ss("-lntu"), 1);
-    assert!(said.ends_with("net/udp6: may not be read"), "{said}");
+    command(arguments)
+}
+
+#[test]
+fn a_table_without_read_permission_is_an_error() {
+    if !have_program("bash", "bash") {
+        return;
+    }
+    let proc = proc_without_permission_for_udp6();
+    let message = refused(&mut as_unprivileged_ss(&proc, "-lntu"), 1);
+    assert!(message.ends_with("net/udp6: may not be read"), "{message}");
+}
+
+#[test]
+fn a_forbidden_table_of_another_kind_is_ignored() {
+    if !have_program("bash", "bash") {
+        return;
+    }
+    let proc = proc_without_permission_for_udp6();
     for arguments in ["-lnt", "-lnu4"] {
-        assert!(run(&mut ss(arguments)).status.success(), "{arguments}");
+        let finished = run(&mut as_unprivileged_ss(&proc, arguments));
+        assert!(finished.status.success(), "{arguments}");
     }
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_a_reader_that_left_is_none() {
+fn a_full_disk_is_an_error() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let said = refused(as_ss(&["-lnt"]).stdout(full), 1);
-    assert_eq!(said, "stdout: No space left on device (os error 28)");
+    let message = refused(as_ss(&["-lnt"]).stdout(full), 1);
+    assert_eq!(message, "stdout: No space left on device (os error 28)");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_not_an_error() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let finished = run(as_ss(&["-lnt"]).stdout(writer));
@@ -708,11 +767,15 @@ fn a_full_disk_is_an_error_and_a_reader_that_left_is_none() {
 }
 
 #[test]
-fn help_and_version_end_well() {
+fn the_version_names_both_programs() {
     let version = run(&mut as_ss(&["-V"]));
-    let ours = concat!(" (lntu-", env!("CARGO_PKG_VERSION"), ")\n");
-    let theirs = version.stdout.strip_suffix(ours).unwrap();
-    assert_eq!(theirs, "ss utility, iproute2-6.1.0");
+    let lntu_version = concat!(" (lntu-", env!("CARGO_PKG_VERSION"), ")\n");
+    let ss_version = version.stdout.strip_suffix(lntu_version).unwrap();
+    assert_eq!(ss_version, "ss utility, iproute2-6.1.0");
+}
+
+#[test]
+fn help_goes_to_stdout() {
     for option in ["-h", "--help", "-lntuh"] {
         let help = run(&mut as_ss(&[option]));
         assert_eq!((help.code(), &*help.stderr), (0, ""));
@@ -725,45 +788,60 @@ fn no_other_ss_is_started() {
     let started = TempDir::new().unwrap();
     let started = started.path().join("started");
     let directory = fake_ss(&format!(": >{}; exit 1", started.display()));
-    for more in [&[][..], &["-p"]] {
-        let mut command = as_ss(&[&["-lntu"], more].concat());
+    for processes in [&[][..], &["-p"]] {
+        let mut command = as_ss(&[&["-lntu"], processes].concat());
         let finished = run(command.env("PATH", path_with(directory.path())));
         assert!(finished.lines()[0].starts_with("Netid State"));
     }
     assert!(!started.exists());
 }
 
-/// A copy under that name is an ss like any other; a link is this program
-/// itself, which must not run itself.
+/// Lists with `lntu` and only the programs in this directory.
+fn list_with_path(directory: &TempDir, source: &str) -> Finished {
+    let mut command = lntu(&["list", "-Hv", "--source", source]);
+    run(command.env("PATH", directory.path()))
+}
+
+/// A copy is an ss like any other.
 #[test]
-fn another_lntu_takes_a_copy_for_ss_and_a_link_for_nothing() {
+fn lntu_runs_a_copy_of_itself_named_ss() {
     in_private_network(|| {
         let _sockets = sockets_of_every_kind();
-        let listed = run(&mut lntu(&["list", "-H", "--source", "proc"]));
-        assert_eq!(listed.lines().len(), 12);
-        let listed_by = |directory: &TempDir, source: &str| {
-            let mut command = lntu(&["list", "-Hv", "--source", source]);
-            run(command.env("PATH", directory.path()))
-        };
-        let copied = TempDir::new().unwrap();
-        let copy = copied.path().join("ss");
+        let from_proc = run(&mut lntu(&["list", "-H", "--source", "proc"]));
+        assert_eq!(from_proc.lines().len(), 12);
+        let directory = TempDir::new().unwrap();
+        let copy = directory.path().join("ss");
         fs::copy(env!("CARGO_BIN_EXE_lntu"), &copy).unwrap();
-        // Until no process that another test forked has it open for writing.
+        // The copy cannot be started while a child of another test has it open for writing.
         wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
-        let by_copy = listed_by(&copied, "ss");
+        let from_copy = list_with_path(&directory, "ss");
         assert_eq!(
-            listed_sockets(&by_copy.stdout),
-            listed_sockets(&listed.stdout)
+            listed_sockets(&from_copy.stdout),
+            listed_sockets(&from_proc.stdout)
         );
-        assert_eq!((by_copy.code(), &*by_copy.stderr), (0, ""));
-
-        let linked = TempDir::new().unwrap();
-        symlink(env!("CARGO_BIN_EXE_lntu"), linked.path().join("ss")).unwrap();
-        let by_link = listed_by(&linked, "auto");
-        let by_netlink = run(&mut lntu(&["list", "-H", "--source", "netlink"]));
-        assert_eq!(by_link.stdout, by_netlink.stdout);
-        assert!(by_link.stderr.contains("ss: not found in PATH"));
-        let run_as = run(Command::new(linked.path().join("ss")).arg("-lntu"));
-        assert!(run_as.lines()[0].starts_with("Netid State"));
+        assert_eq!((from_copy.code(), &*from_copy.stderr), (0, ""));
     });
+}
+
+/// A link is the program itself, which would start itself without end.
+#[test]
+fn lntu_does_not_run_a_link_to_itself() {
+    in_private_network(|| {
+        let _sockets = sockets_of_every_kind();
+        let directory = TempDir::new().unwrap();
+        symlink(env!("CARGO_BIN_EXE_lntu"), directory.path().join("ss")).unwrap();
+        let listed = list_with_path(&directory, "auto");
+        let from_netlink = run(&mut lntu(&["list", "-H", "--source", "netlink"]));
+        assert_eq!(listed.stdout, from_netlink.stdout);
+        assert!(listed.stderr.contains("ss: not found in PATH"));
+    });
+}
+
+#[test]
+fn a_link_named_ss_prints_the_table_of_ss() {
+    let directory = TempDir::new().unwrap();
+    let link = directory.path().join("ss");
+    symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();
+    let finished = run(Command::new(link).arg("-lntu"));
+    assert!(finished.lines()[0].starts_with("Netid State"));
 }

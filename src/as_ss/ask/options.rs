@@ -108,7 +108,7 @@ pub fn parse(
     Ok(Command::Show(options.request(services)?))
 }
 
-/// The part of a command line that was read so far.
+/// The arguments that have been read so far.
 #[derive(Default)]
 struct Options {
     selection: Selection,

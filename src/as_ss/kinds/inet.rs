@@ -320,7 +320,7 @@ mod tests {
         let expected = "sctp LISTEN   0      0      127.0.0.1:80 0.0.0.0:*\n     \
                         `- ESTAB 0      0      127.0.0.1:80 0.0.0.0:*\n\
                         sctp ESTAB    0      0      127.0.0.1:80 0.0.0.0:*\n";
-        // The number of SYN_RECV stands for ESTAB in an association.
+        // The number of SYN_RECV, 3, means ESTAB for an association.
         let rows = [
             row(State::Listen, 7),
             row(State::SynRecv, 7),

@@ -140,7 +140,7 @@ fn show_subflow(subflow: MptcpSubflow<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-/// Writes what `--tos`, `--cgroup` and `--inet-sockopt` add.
+/// Writes the additions of `--tos`, `--cgroup` and `--inet-sockopt`.
 pub fn show_options(row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     if show.tos {
         for (name, number) in [

@@ -39,7 +39,7 @@ const PIECE_SIZE: usize = 64 * 1024;
 /// Receives the text of a table, piece by piece.
 pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), OutputError>;
 
-/// Which parts of a table are optional, and whether it has them.
+/// Whether a table has each of the parts that are optional.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
     /// The column `Netid`, which tells protocols apart.

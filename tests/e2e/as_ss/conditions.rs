@@ -1,5 +1,5 @@
-//! Other conditions than those of a root with `/proc`: another network namespace, another
-//! user, no `/proc`.
+//! Compares with ss in special conditions: in another network namespace, without `/proc`,
+//! and without privileges.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,9 +12,12 @@ use super::comparable;
 use super::every_state::quiet_zoo;
 use crate::harness::*;
 
-/// What `program` says if `script`, which gets it as `"$0" "$@"`, runs it with mounts of
-/// its own: status, stdout and stderr.
-fn said(program: &Path, script: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+/// The ss of iproute2.
+const SS: &str = "/usr/bin/ss";
+
+/// Runs `script` in its own mount namespace. The script gets `program` as `$0` and
+/// `arguments` as `$@`. Returns the exit status, stdout and stderr.
+fn result_in(program: &Path, script: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-c", script]).arg(program);
     let finished = run(unshare.args(arguments).stdin(Stdio::null()));
@@ -22,36 +25,46 @@ fn said(program: &Path, script: &str, arguments: &[&str]) -> (Option<i32>, Strin
     (finished.status.code(), stdout, finished.stderr)
 }
 
-/// Both programs say the same in this script, on stdout and stderr, and end alike.
-/// Returns what.
+/// Asserts that both programs, run by `script`, have the same exit status and print the same
+/// to stdout and stderr. Returns stdout and stderr.
 fn assert_same_in(script: &str, arguments: &[&str]) -> (String, String) {
     let both = || {
-        let theirs = said(Path::new("/usr/bin/ss"), script, arguments);
-        (said(&SS_LINK, script, arguments), theirs)
+        let expected = result_in(Path::new(SS), script, arguments);
+        (result_in(&SS_LINK, script, arguments), expected)
     };
-    // A counter may change between the two.
-    let (mut ours, mut theirs) = both();
+    // A counter may change between the two runs.
+    let (mut actual, mut expected) = both();
     for _ in 0..20 {
-        if ours != theirs {
-            (ours, theirs) = both();
+        if actual != expected {
+            (actual, expected) = both();
         }
     }
-    assert_eq!(ours, theirs, "{arguments:?}");
-    (ours.1, ours.2)
+    assert_eq!(actual, expected, "{arguments:?}");
+    (actual.1, actual.2)
 }
 
-/// Gives this network namespace a name, and runs the program in another one.
+/// A script that names this network namespace `named`, and runs the program in another one.
+/// The name `plain` stands for a file that is not a network namespace.
 const NAMED: &str = "\
 mount -t tmpfs none /run && mkdir /run/netns && touch /run/netns/plain /run/netns/named
 mount --bind /proc/self/ns/net /run/netns/named && exec unshare --net \"$0\" \"$@\"";
 
+/// A script that runs the program without `/proc`.
+const WITHOUT_PROC: &str = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
+
+/// Runs `test` in a network namespace with sockets, if ss and mount namespaces are available.
+fn in_network_with_sockets(test: impl FnOnce() + Send) {
+    if have_ss() && have_mounts() {
+        in_private_network(|| {
+            let _zoo = quiet_zoo();
+            test();
+        });
+    }
+}
+
 #[test]
 fn a_named_network_namespace_is_shown_as_by_ss() {
-    if !have_ss() || !have_mounts() {
-        return;
-    }
-    in_private_network(|| {
-        let _zoo = quiet_zoo();
+    in_network_with_sockets(|| {
         for arguments in [
             &["-N", "named", "-Htan"][..],
             &["-tanp", "-Nnamed"],
@@ -59,59 +72,81 @@ fn a_named_network_namespace_is_shown_as_by_ss() {
             &["-uanN", "named", "dev", "lo"],
             &["-N", "../netns/named", "-s"],
             &["-lnmHMON", "named"],
-            &["-h", "-N", "nowhere", "-V"],
         ] {
-            let (shown, said) = assert_same_in_or_help(arguments);
+            let (stdout, stderr) = assert_same_in(NAMED, arguments);
             assert!(
-                !shown.is_empty() && said.is_empty(),
-                "{arguments:?}: {said}"
+                !stdout.is_empty() && stderr.is_empty(),
+                "{arguments:?}: {stderr}"
             );
         }
+    });
+}
+
+#[test]
+fn help_wins_over_a_later_network_namespace() {
+    in_network_with_sockets(|| {
+        let arguments = ["-h", "-N", "nowhere", "-V"];
+        let (_, stdout, _) = result_in(&SS_LINK, NAMED, &arguments);
+        assert!(!stdout.is_empty());
+    });
+}
+
+#[test]
+fn an_unknown_network_namespace_is_refused_as_by_ss() {
+    in_network_with_sockets(|| {
         for arguments in [
             &["-N", "nowhere"][..],
             &["-tN", "named", "-N", "no\u{e9}where"],
             &["-N", "plain", "-t"],
             &["-N", "", "-h"],
         ] {
-            let (shown, said) = assert_same_in(NAMED, arguments);
-            assert!(shown.is_empty() && said.contains("network namespace"));
+            let (stdout, stderr) = assert_same_in(NAMED, arguments);
+            assert!(stdout.is_empty() && stderr.contains("network namespace"));
         }
-        // Neither finds a group there, and ss says so in other words.
-        for cgroup in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/nonexistent"] {
-            let filter = format!("not cgroup {cgroup}");
-            let refused = |program| said(program, NAMED, &["-N", "named", "-t", &filter]);
-            for (status, shown, _) in [refused(&SS_LINK), refused(Path::new("/usr/bin/ss"))] {
-                assert!(status != Some(0) && shown.is_empty(), "{cgroup}: {shown}");
-            }
-        }
-        let unprivileged = NAMED.replace("--net", "--net setpriv --bounding-set -sys_admin");
-        let (_, why) = assert_same_in(&unprivileged, &["-N", "named", "-t"]);
-        assert!(why.ends_with("failed: Operation not permitted\n"), "{why}");
-        // ss also says that it finds no control groups.
-        let details = ["-N", "named", "-tane", "--cgroup"];
-        let shown = |program| said(program, NAMED, &details).1;
-        let theirs = shown(Path::new("/usr/bin/ss"));
-        assert!(theirs.contains(" cgroup:unreachable:"), "{theirs}");
-        assert_eq!(shown(&SS_LINK), theirs);
     });
 }
 
-/// The help is another.
-fn assert_same_in_or_help(arguments: &[&str]) -> (String, String) {
-    match arguments.contains(&"-h") {
-        true => (said(&SS_LINK, NAMED, arguments).1, String::new()),
-        false => assert_same_in(NAMED, arguments),
-    }
+/// ss refuses a control group in other words.
+#[test]
+fn control_groups_are_refused_in_a_named_network() {
+    in_network_with_sockets(|| {
+        for cgroup in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/nonexistent"] {
+            let filter = format!("not cgroup {cgroup}");
+            let refused = |program| result_in(program, NAMED, &["-N", "named", "-t", &filter]);
+            for (status, stdout, _) in [refused(&SS_LINK), refused(Path::new(SS))] {
+                assert!(status != Some(0) && stdout.is_empty(), "{cgroup}: {stdout}");
+            }
+        }
+    });
 }
 
 #[test]
-fn without_proc_what_netlink_lists_is_shown_as_by_ss() {
-    if !have_ss() || !have_mounts() {
-        return;
-    }
-    let script = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
-    in_private_network(|| {
-        let _zoo = quiet_zoo();
+fn entering_a_network_needs_privileges_as_in_ss() {
+    in_network_with_sockets(|| {
+        let unprivileged = NAMED.replace("--net", "--net setpriv --bounding-set -sys_admin");
+        let (_, stderr) = assert_same_in(&unprivileged, &["-N", "named", "-t"]);
+        assert!(
+            stderr.ends_with("failed: Operation not permitted\n"),
+            "{stderr}"
+        );
+    });
+}
+
+/// On stderr, ss adds that it finds no control groups.
+#[test]
+fn control_groups_are_unreachable_in_a_named_network() {
+    in_network_with_sockets(|| {
+        let arguments = ["-N", "named", "-tane", "--cgroup"];
+        let stdout = |program| result_in(program, NAMED, &arguments).1;
+        let expected = stdout(Path::new(SS));
+        assert!(expected.contains(" cgroup:unreachable:"), "{expected}");
+        assert_eq!(stdout(&SS_LINK), expected);
+    });
+}
+
+#[test]
+fn without_proc_netlink_is_shown_as_by_ss() {
+    in_network_with_sockets(|| {
         for arguments in [
             &["-s"][..],
             &["-ts"],
@@ -120,9 +155,15 @@ fn without_proc_what_netlink_lists_is_shown_as_by_ss() {
             &["-xap", "-H"],
             &["-tai", "state", "listening"],
         ] {
-            assert_same_in(script, arguments);
+            assert_same_in(WITHOUT_PROC, arguments);
         }
-        // On stderr each names what it lacks in its own way.
+    });
+}
+
+/// For these command lines, the messages on stderr differ from those of ss.
+#[test]
+fn without_proc_tables_have_as_many_lines_as_in_ss() {
+    in_network_with_sockets(|| {
         for arguments in [
             &["-lnp"][..],
             &["-wp"],
@@ -130,25 +171,31 @@ fn without_proc_what_netlink_lists_is_shown_as_by_ss() {
             &["-Hm"],
             &["-an", "sport gt 0"],
         ] {
-            let ours = said(&SS_LINK, script, arguments);
-            let theirs = said(Path::new("/usr/bin/ss"), script, arguments);
-            let pid = |text: &str| text.split("tcpdiag:").next().map(str::len);
+            let actual = result_in(&SS_LINK, WITHOUT_PROC, arguments);
+            let expected = result_in(Path::new(SS), WITHOUT_PROC, arguments);
+            // Each program lists its own netlink socket, with another process id.
+            let length_before_own = |text: &str| text.split("tcpdiag:").next().map(str::len);
             let lines = |text: &str| text.lines().filter(|line| !line.contains("diag")).count();
-            assert_eq!(ours.0, Some(0), "{ours:?}");
+            assert_eq!(actual.0, Some(0), "{actual:?}");
             assert_eq!(
-                (pid(&ours.1), lines(&ours.1)),
-                (pid(&theirs.1), lines(&theirs.1))
+                (length_before_own(&actual.1), lines(&actual.1)),
+                (length_before_own(&expected.1), lines(&expected.1))
             );
-            assert!(!ours.2.contains("/proc/net/tcp:"), "{ours:?}");
+            assert!(!actual.2.contains("/proc/net/tcp:"), "{actual:?}");
         }
-        // A table that must be there is still an error.
-        let nowhere = "mount -t tmpfs none /proc && PROC_NET_TCP=/proc/none exec \"$0\" \"$@\"";
-        let (status, shown, _) = said(&SS_LINK, nowhere, &["-tan"]);
-        assert_eq!((status, &*shown), (Some(1), ""));
     });
 }
 
-/// A copy that any user may run, under the name ss.
+#[test]
+fn without_proc_a_replaced_table_must_exist() {
+    in_network_with_sockets(|| {
+        let script = "mount -t tmpfs none /proc && PROC_NET_TCP=/proc/none exec \"$0\" \"$@\"";
+        let (status, stdout, _) = result_in(&SS_LINK, script, &["-tan"]);
+        assert_eq!((status, &*stdout), (Some(1), ""));
+    });
+}
+
+/// A directory with a copy of lntu under the name ss, which any user may run.
 pub fn copy_for_all() -> TempDir {
     let directory = TempDir::new().unwrap();
     let allow = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -156,14 +203,15 @@ pub fn copy_for_all() -> TempDir {
     let copy = directory.path().join("ss");
     fs::copy(env!("CARGO_BIN_EXE_lntu"), &copy).unwrap();
     allow(&copy);
-    // Until no process that another test forked has it open for writing.
+    // The copy cannot be started while a child of another test has it open for writing.
     wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
     directory
 }
 
-/// The kernel refuses to compare marks for them. ss says so, and reads `/proc/net`.
+/// The kernel does not filter by marks for unprivileged users. ss reports that, and then
+/// reads `/proc/net`.
 #[test]
-fn marks_in_filters_of_other_users_are_as_in_ss() {
+fn marks_in_unprivileged_filters_are_treated_as_in_ss() {
     if !have_ss() {
         return;
     }
@@ -179,7 +227,7 @@ fn marks_in_filters_of_other_users_are_as_in_ss() {
             &["-tuanO", "-i", "fwmark 0/0xff"],
             &["-tan", "dev lo and fwmark 0"],
         ] {
-            let said = |program: &Path| {
+            let result = |program: &Path| {
                 let mut command = Command::new(program);
                 let finished = run(without_root(command.args(arguments)));
                 (
@@ -188,8 +236,9 @@ fn marks_in_filters_of_other_users_are_as_in_ss() {
                     finished.stderr,
                 )
             };
-            let theirs = said(Path::new("ss"));
-            assert_eq!(said(&directory.path().join("ss")), theirs, "{arguments:?}");
+            let expected = result(Path::new("ss"));
+            let copy = directory.path().join("ss");
+            assert_eq!(result(&copy), expected, "{arguments:?}");
         }
     });
 }

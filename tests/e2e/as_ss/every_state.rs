@@ -1,4 +1,4 @@
-//! Sockets of every kind in every state, asked for in every way.
+//! Compares the tables of sockets of every kind, in every state, with those of ss.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,21 +17,21 @@ use tempfile::TempDir;
 use super::{as_ss, assert_same, comparable, more_sockets, output};
 use crate::harness::*;
 
-/// Keeps what it holds open.
+/// Sockets of many kinds and states, which stay open as long as this value lives.
 #[derive(Default)]
 pub struct Zoo {
     sockets: Vec<Socket>,
     others: Vec<OwnedFd>,
+    /// The directory of the Unix sockets.
     directory: Option<TempDir>,
 }
 
-/// An address of this network, a neighbour that never answers, and whoever is
-/// behind it.
-const OURS: &str = "192.0.2.1";
+/// The address of this network namespace on the interface `hole`.
+const OWN_ADDRESS: &str = "192.0.2.1";
+/// The address of a neighbor on the interface `hole` that never answers.
 const BLACK_HOLE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-/// Sockets of every kind in every state that a test can bring about: only CLOSING
-/// is not among them.
+/// Sockets of every kind, in every state but CLOSING, which a test cannot bring about.
 pub fn zoo() -> Zoo {
     let mut zoo = quiet_zoo();
     zoo.add_closed();
@@ -40,7 +40,7 @@ pub fn zoo() -> Zoo {
     zoo
 }
 
-/// Without those whose timers run out soon.
+/// Sockets of every kind, but only in states without timers that expire soon.
 pub fn quiet_zoo() -> Zoo {
     ip("link add hole type veth peer name beyond");
     ip("link set beyond up");
@@ -61,13 +61,14 @@ pub fn quiet_zoo() -> Zoo {
 }
 
 impl Zoo {
+    /// Both ends of a new connection to `listener`: the client's and the server's.
     fn pair(&mut self, listener: &TcpListener) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (client, listener.accept().unwrap().0)
     }
 
-    /// Established ones with unread bytes, half closed ones, and one that is kept
-    /// alive.
+    /// Adds three connections: one with unread bytes, one that is half closed, and one with
+    /// keepalive and a mark.
     fn add_connections(&mut self, address: &str) {
         let listener = TcpListener::bind(address).unwrap();
         let (mut client, server) = self.pair(&listener);
@@ -75,9 +76,10 @@ impl Zoo {
         self.others.extend([client.into(), OwnedFd::from(server)]);
         let (client, server) = self.pair(&listener);
         client.shutdown(Shutdown::Write).unwrap();
-        let waiting = ["-Htan", "state", "fin-wait-1"];
+        let unacknowledged = ["-Htan", "state", "fin-wait-1"];
         wait_for("an acknowledgement", || {
-            run(&mut as_ss(&waiting)).lines().is_empty().then_some(())
+            let listed = run(&mut as_ss(&unacknowledged));
+            listed.lines().is_empty().then_some(())
         });
         self.others.extend([client.into(), OwnedFd::from(server)]);
         let (client, server) = self.pair(&listener);
@@ -90,36 +92,38 @@ impl Zoo {
         self.others.push(listener.into());
     }
 
-    /// One that is being opened from here, and one from elsewhere.
+    /// Adds two connections that are being opened: an outgoing one, and an incoming one.
     fn add_half_open(&mut self) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let nobody = SocketAddr::from((BLACK_HOLE, 9));
-        let _ = socket.connect(&nobody.into());
+        let server = SocketAddr::from((BLACK_HOLE, 9));
+        let _ = socket.connect(&server.into());
         self.sockets.push(socket);
-        let listener = TcpListener::bind((OURS, 0)).unwrap();
+        let listener = TcpListener::bind((OWN_ADDRESS, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).unwrap();
         raw.set_header_included_v4(true).unwrap();
-        let to = SocketAddr::new(OURS.parse().unwrap(), 0);
-        raw.send_to(&opening(port), &to.into()).unwrap();
+        let destination = SocketAddr::new(OWN_ADDRESS.parse().unwrap(), 0);
+        raw.send_to(&syn_packet(port), &destination.into()).unwrap();
         self.others.push(listener.into());
     }
 
-    /// What cannot end since nothing arrives any more.
+    /// Adds connections that cannot be closed completely, because `lo` is down and no packet
+    /// arrives any more.
     fn add_lost(&mut self) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (client, server) = self.pair(&listener);
-        let (half, other) = self.pair(&listener);
-        other.shutdown(Shutdown::Write).unwrap();
+        let (second_client, second_server) = self.pair(&listener);
+        second_server.shutdown(Shutdown::Write).unwrap();
         ip("link set lo down");
         drop(client);
-        drop(half);
-        self.others.extend([server.into(), OwnedFd::from(other)]);
+        drop(second_client);
+        self.others
+            .extend([server.into(), OwnedFd::from(second_server)]);
         self.others.push(listener.into());
     }
 
-    /// What is left of closed ones.
+    /// Leaves connections in TIME-WAIT, over IPv4 and IPv6.
     fn add_closed(&mut self) {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).unwrap();
@@ -127,23 +131,24 @@ impl Zoo {
         }
     }
 
+    /// Adds Unix sockets of every type.
     fn add_unix(&mut self) {
         let directory = TempDir::new().unwrap();
         let path = |name: &str| directory.path().join(name);
         let listener = UnixListener::bind(path("stream")).unwrap();
-        // One that is accepted and one that waits.
+        // One connection is accepted, and the other one is pending.
         let accepted = UnixStream::connect(path("stream")).unwrap();
         let server = listener.accept().unwrap().0;
-        let waiting = UnixStream::connect(path("stream")).unwrap();
+        let pending = UnixStream::connect(path("stream")).unwrap();
         let name = UnixAddress::from_abstract_name("a name\0of bytes").unwrap();
         let named = UnixListener::bind_addr(&name).unwrap();
         let bound = UnixDatagram::bind(path("datagram")).unwrap();
         let sending = UnixDatagram::unbound().unwrap();
         sending.connect(path("datagram")).unwrap();
         sending.send(&[0; 99]).unwrap();
-        let (mut one, other) = UnixStream::pair().unwrap();
-        one.write_all(&[0; 77]).unwrap();
-        one.shutdown(Shutdown::Write).unwrap();
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        writer.write_all(&[0; 77]).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
         let (first, second) = UnixDatagram::pair().unwrap();
         let packets = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
         let listening = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
@@ -155,18 +160,19 @@ impl Zoo {
             OwnedFd::from(listener),
             accepted.into(),
             server.into(),
-            waiting.into(),
+            pending.into(),
             named.into(),
             bound.into(),
             sending.into(),
-            one.into(),
-            other.into(),
+            writer.into(),
+            reader.into(),
             first.into(),
             second.into(),
         ]);
         self.directory = Some(directory);
     }
 
+    /// Adds raw, packet, netlink and Multipath TCP sockets.
     fn add_others(&mut self) {
         for (domain, protocol) in [
             (Domain::IPV4, Protocol::ICMPV4),
@@ -218,30 +224,31 @@ impl Zoo {
     }
 }
 
-/// The packet that opens a connection to this port, as if it came from the black
-/// hole: headers of IPv4 and TCP.
-fn opening(port: u16) -> Vec<u8> {
-    let (from, to): (_, Ipv4Addr) = (BLACK_HOLE, OURS.parse().unwrap());
+/// A packet from the black hole that opens a connection to this port: the headers of IPv4
+/// and TCP.
+fn syn_packet(port: u16) -> Vec<u8> {
+    let (source, destination): (_, Ipv4Addr) = (BLACK_HOLE, OWN_ADDRESS.parse().unwrap());
     let mut tcp = vec![0x12, 0x34];
     tcp.extend(port.to_be_bytes());
     tcp.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
-    let mut summed = [from.octets(), to.octets(), [0, 6, 0, tcp.len() as u8]].concat();
-    summed.extend(&tcp);
-    let words = summed
+    let protocol_and_length = [0, 6, 0, tcp.len() as u8];
+    let mut checked = [source.octets(), destination.octets(), protocol_and_length].concat();
+    checked.extend(&tcp);
+    let words = checked
         .chunks(2)
         .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
     let sum: u32 = words.sum();
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
     let mut packet = vec![0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0];
-    packet.extend(from.octets());
-    packet.extend(to.octets());
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
     packet.extend(tcp);
     packet
 }
 
 #[test]
-fn the_sockets_of_the_test_are_in_every_state() {
+fn the_zoo_has_every_state_but_closing() {
     in_private_network(|| {
         let _zoo = zoo();
         let shown = output(&mut as_ss(&["-an"])).stdout;
@@ -264,6 +271,14 @@ fn the_sockets_of_the_test_are_in_every_state() {
                 "{state} in {shown}"
             );
         }
+    });
+}
+
+#[test]
+fn the_zoo_has_every_kind_of_socket() {
+    in_private_network(|| {
+        let _zoo = zoo();
+        let shown = output(&mut as_ss(&["-an"])).stdout;
         for kind in [
             "nl", "p_raw", "p_dgr", "u_str", "u_dgr", "u_seq", "raw", "udp", "tcp",
         ] {
@@ -275,9 +290,9 @@ fn the_sockets_of_the_test_are_in_every_state() {
     });
 }
 
-/// A kind or family brings states, which then hold for all that is asked for.
+/// A kind or family adds states to the selection, which then apply to all selected sockets.
 #[test]
-fn every_kind_brings_its_states_as_in_ss() {
+fn each_kind_adds_the_same_states_as_in_ss() {
     const KINDS: &str = "all inet tcp mptcp dccp sctp udp raw unix unix_stream unix_dgram \
         unix_seqpacket packet packet_raw packet_dgram netlink vsock_stream vsock_dgram tipc xdp";
     const FAMILIES: &str = "inet inet6 unix link netlink vsock tipc xdp";
@@ -287,7 +302,7 @@ fn every_kind_brings_its_states_as_in_ss() {
     in_private_network(|| {
         let _zoo = quiet_zoo();
         for kind in KINDS.split_whitespace() {
-            // Where `-A` is, only states that are all excluded leave those of the kinds.
+            // With `-A`, the states of the kinds are used only if the filter excludes all states.
             let query = format!("{kind},tcp,udp");
             assert_same(&["-nA", &query, "exclude", "all"], &[]);
         }
@@ -297,8 +312,7 @@ fn every_kind_brings_its_states_as_in_ss() {
     });
 }
 
-/// What an address and a port look like differs from family to family. TIPC and XDP read
-/// those of IP.
+/// The syntax of addresses and ports differs between families. TIPC and XDP use that of IP.
 #[test]
 fn values_of_every_family_are_read_as_by_ss() {
     const FAMILIES: &str = "inet link netlink tipc unix vsock xdp";
@@ -329,31 +343,35 @@ fn values_of_every_family_are_read_as_by_ss() {
     });
 }
 
-/// Both end alike and print the same, or this program refuses, or ss crashes. False then.
+/// Asserts that the program and ss have the same exit status and print the same to stdout.
+/// Returns false if the program refuses the command line, or if ss crashes.
 fn assert_same_if_answered(arguments: &[&str]) -> bool {
-    let said = |command: &mut Command| {
-        let said = output(command.args(arguments));
-        (said.status.code(), comparable(&said.stdout))
+    let result = |command: &mut Command| {
+        let finished = output(command.args(arguments));
+        (finished.status.code(), comparable(&finished.stdout))
     };
     for tries in 1.. {
-        let (ours, theirs) = (said(&mut as_ss(&[""; 0])), said(&mut Command::new("ss")));
-        if ours.0 == Some(255) || theirs.0.is_none() {
+        let (actual, expected) = (
+            result(&mut as_ss(&[""; 0])),
+            result(&mut Command::new("ss")),
+        );
+        if actual.0 == Some(255) || expected.0.is_none() {
             return false;
         }
-        if ours == theirs {
+        if actual == expected {
             break;
         }
-        // The order of sockets of netlink differs from run to run.
-        assert!(tries < 20, "{arguments:?}: {ours:#?} {theirs:#?}");
+        // The order of netlink sockets differs from run to run.
+        assert!(tries < 20, "{arguments:?}: {actual:#?} {expected:#?}");
     }
     true
 }
 
-/// The command lines of public programs that look for sockets, each form once.
+/// The command lines with which public programs look for sockets, each form once.
 const PUBLIC: &str = include_str!("public_forms.txt");
 
 #[test]
-fn what_public_programs_ask_is_answered_as_by_ss() {
+fn public_command_lines_are_answered_as_by_ss() {
     if !have_ss() {
         return;
     }
@@ -369,10 +387,10 @@ fn what_public_programs_ask_is_answered_as_by_ss() {
     });
 }
 
-/// A timer that runs out soon is shown in milliseconds, so no two runs agree: one
-/// run is between two others.
+/// A timer that expires soon is shown in milliseconds, so two runs never agree. Instead, the
+/// program runs between two runs of ss, and its times must be between theirs.
 #[test]
-fn timers_run_down_as_ss_shows_them() {
+fn timers_are_shown_as_by_ss() {
     if !have_ss() {
         return;
     }
@@ -388,20 +406,24 @@ fn timers_run_down_as_ss_shows_them() {
             "fin-wait-1",
         ];
         let between = || {
-            let theirs = || timers(&run(Command::new("ss").args(arguments)).stdout);
-            let (before, ours, after) = (
-                theirs(),
+            let expected = || timers(&run(Command::new("ss").args(arguments)).stdout);
+            let (before, actual, after) = (
+                expected(),
                 timers(&run(&mut as_ss(&arguments)).stdout),
-                theirs(),
+                expected(),
             );
             assert!(before.len() > 1, "{before:?}");
-            // A timer may run out meanwhile.
-            if [ours.len(), after.len()] != [before.len(); 2] {
+            // A timer may expire between two runs.
+            if [actual.len(), after.len()] != [before.len(); 2] {
                 return None;
             }
             let is_between = |index: usize| {
-                let [before, ours, after] = [&before, &ours, &after].map(|timers| &timers[index]);
-                before.0 == ours.0 && ours.0 == after.0 && before.1 >= ours.1 && ours.1 >= after.1
+                let [before, actual, after] =
+                    [&before, &actual, &after].map(|timers| &timers[index]);
+                before.0 == actual.0
+                    && actual.0 == after.0
+                    && before.1 >= actual.1
+                    && actual.1 >= after.1
             };
             (0..before.len()).all(is_between).then_some(())
         };
@@ -409,7 +431,8 @@ fn timers_run_down_as_ss_shows_them() {
     });
 }
 
-/// Each line without its timer, and the milliseconds left of that.
+/// Each line of a table without the time that is left of its timer, and this time in
+/// milliseconds.
 fn timers(table: &str) -> Vec<(String, u32)> {
     let timer = |line: &str| {
         let (before, timer) = line.split_once("timer:(").unwrap();
@@ -440,10 +463,10 @@ fn timers(table: &str) -> Vec<(String, u32)> {
     table.lines().map(timer).collect()
 }
 
-/// The milliseconds since something was sent or received are new in every run, so
-/// they are compared by their number of digits.
+/// The milliseconds since something was sent or received differ in every run, so only their
+/// number of digits is compared.
 #[test]
-fn what_tcp_knows_is_shown_as_by_ss() {
+fn tcp_info_is_shown_as_by_ss() {
     if !have_ss() {
         return;
     }
@@ -456,16 +479,27 @@ fn what_tcp_knows_is_shown_as_by_ss() {
                 comparable(&run(command.args(&arguments)).lines().join("\n"))
             };
             wait_for("the same bytes", || {
-                let theirs = without_times(&mut Command::new("ss"));
-                let ours = without_times(&mut as_ss(&[""; 0]));
-                assert!(ours.contains(" rtt:") && ours.contains(" cwnd:"), "{ours}");
-                (ours == theirs).then_some(())
+                let expected = without_times(&mut Command::new("ss"));
+                let actual = without_times(&mut as_ss(&[""; 0]));
+                let has_details = actual.contains(" rtt:") && actual.contains(" cwnd:");
+                assert!(has_details, "{actual}");
+                (actual == expected).then_some(())
             });
         }
         assert_same(&["-lnui"], &[]);
         assert_same(&["-wai"], &[]);
-        // Also the one that is a part of Multipath TCP.
+        // This includes the TCP socket of the Multipath TCP listener.
         assert_same(&["-lti"], &[]);
+    });
+}
+
+#[test]
+fn mptcp_info_is_shown_as_by_ss() {
+    if !have_ss() {
+        return;
+    }
+    in_private_network(|| {
+        let _zoo = quiet_zoo();
         assert_same(&["-Mlm"], &[]);
         let socket = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
         if let Ok(listener) = socket() {
@@ -484,8 +518,8 @@ fn what_tcp_knows_is_shown_as_by_ss() {
     });
 }
 
-/// Listeners and a connection whose segments are signed, with keys for several peers. `None`
-/// where the kernel signs none.
+/// A program with listeners and a connection whose TCP segments are signed, with keys for
+/// several peers. `None` if the kernel does not support that.
 pub fn signing() -> Option<Running> {
     const SCRIPT: &str = "\
 import socket, struct, time
@@ -505,10 +539,10 @@ try:
     sign(listener, '127.0.0.1', b'key')
     sign(listener, '10.0.0.0', b'k' * 80, 8)
     sign(listener, '10.1.2.3', b'\\x01\\x02\\xff a,\\\\')
-    six = socket.create_server(('::', 0), family=socket.AF_INET6)
-    sign(six, '::1', b'six')
-    sign(six, '2001:db8::', b'p', 32)
-    sign(six, '::ffff:10.2.2.2', b'mapped')
+    listener6 = socket.create_server(('::', 0), family=socket.AF_INET6)
+    sign(listener6, '::1', b'six')
+    sign(listener6, '2001:db8::', b'p', 32)
+    sign(listener6, '::ffff:10.2.2.2', b'mapped')
     sign(client, '127.0.0.1', b'key')
     client.connect(listener.getsockname())
     print(flush=True)
@@ -521,9 +555,9 @@ time.sleep(1000)
     have("tcp-md5", (!error.is_empty()).then_some(error)).then_some(signing)
 }
 
-/// ss writes the keys before the table.
+/// ss prints the keys before the table.
 #[test]
-fn signed_segments_are_shown_as_by_ss() {
+fn keys_of_signed_segments_are_shown_as_by_ss() {
     if !have_ss() || !have_program("services", "python3") {
         return;
     }
@@ -539,10 +573,10 @@ fn signed_segments_are_shown_as_by_ss() {
     });
 }
 
-/// More than ss keeps in memory: it writes such a table in parts, each as wide as
-/// what came until then.
+/// ss writes a table that does not fit in its buffer in parts. Each column of a part is as
+/// wide as its longest cell so far.
 #[test]
-fn a_long_table_is_written_in_parts_as_by_ss() {
+fn the_widths_of_a_long_table_change_as_in_ss() {
     if !have_ss() {
         return;
     }
@@ -551,7 +585,7 @@ fn a_long_table_is_written_in_parts_as_by_ss() {
     let mut text = String::from("  sl  local_address\n");
     let mut random = fastrand::Rng::with_seed(1);
     for row in 0..150_000 {
-        // Addresses get longer on the way.
+        // Addresses get longer after 60,000 rows, so that the widths change.
         let address = random.u32(..) & if row < 60_000 { 0x0f0f_0f0f } else { u32::MAX };
         let port = random.u16(..);
         text += &format!(
@@ -568,17 +602,17 @@ fn a_long_table_is_written_in_parts_as_by_ss() {
             command.arg(arguments).arg("-4").envs(environment);
             run(command).stdout
         };
-        let (ours, theirs) = (shown(&mut as_ss(&[""; 0])), shown(&mut Command::new("ss")));
-        assert!(theirs.len() > 6_000_000);
+        let (actual, expected) = (shown(&mut as_ss(&[""; 0])), shown(&mut Command::new("ss")));
+        assert!(expected.len() > 6_000_000);
         assert!(
-            ours == theirs,
+            actual == expected,
             "{arguments}: {:?}",
-            ours.lines().zip(theirs.lines()).find(|(a, b)| a != b)
+            actual.lines().zip(expected.lines()).find(|(a, b)| a != b)
         );
     }
 }
 
-/// Where ss reads files, they say less, and less is asked of the kernel.
+/// The files have fewer details than netlink, so ss shows fewer.
 #[test]
 fn tables_are_read_from_files_as_by_ss() {
     if !have_ss() {
@@ -608,12 +642,15 @@ fn tables_are_read_from_files_as_by_ss() {
         }
         let unix: (&str, &OsStr) = ("PROC_NET_UNIX", "/proc/net/unix".as_ref());
         assert_same(&["-an", "-A", "unix,tcp"], &[unix]);
-        let recorded = run(as_ss(&["-tan"]).env("TCPDIAG_FILE", "/dev/null"));
-        assert_eq!((recorded.code(), &*recorded.stdout), (255, ""));
     });
 }
 
-/// Names of packets' protocols are compared for every number.
+#[test]
+fn a_recorded_answer_of_the_kernel_is_refused() {
+    let finished = run(as_ss(&["-tan"]).env("TCPDIAG_FILE", "/dev/null"));
+    assert_eq!((finished.code(), &*finished.stdout), (255, ""));
+}
+
 #[test]
 fn every_ethertype_is_named_as_by_ss() {
     if !have_ss() {
@@ -626,12 +663,12 @@ fn every_ethertype_is_named_as_by_ss() {
         table += &format!("0000000000000000 3 3 {protocol:04x} 0 1 0 0 {protocol}\n");
     }
     fs::write(&file, table).unwrap();
-    let moved: (&str, &OsStr) = ("PROC_NET_PACKET", file.as_os_str());
+    let replaced: (&str, &OsStr) = ("PROC_NET_PACKET", file.as_os_str());
     for arguments in ["-0", "-0n"] {
-        let ours = run(as_ss(&[arguments]).envs([moved])).stdout;
-        let theirs = run(Command::new("ss").arg(arguments).envs([moved])).stdout;
-        assert_eq!(theirs.lines().count(), 1 + usize::from(u16::MAX));
-        let differing = ours.lines().zip(theirs.lines()).find(|(a, b)| a != b);
-        assert!(ours == theirs, "{differing:?}");
+        let actual = run(as_ss(&[arguments]).envs([replaced])).stdout;
+        let expected = run(Command::new("ss").arg(arguments).envs([replaced])).stdout;
+        assert_eq!(expected.lines().count(), 1 + usize::from(u16::MAX));
+        let differing = actual.lines().zip(expected.lines()).find(|(a, b)| a != b);
+        assert!(actual == expected, "{differing:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! Real programs that call ss, with this one in its place: they must find what they
-//! find with the ss of iproute2. `.ci/run` installs them.
+//! Real programs that call ss. With lntu in its place, they must find the same as with the ss
+//! of iproute2. `.ci/run` installs them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,23 +13,25 @@ use tempfile::TempDir;
 use super::{bound, have_ss};
 use crate::harness::*;
 
-/// Where `.ci/run` installs programs that are no packages of Debian.
+/// Where `.ci/run` installs programs that are not Debian packages.
 fn installed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/programs")
 }
 
+/// Whether `.ci/run` has installed this program or package.
 fn have_installed(name: &str) -> bool {
     let path = installed().join(name);
     let missing = (!path.exists()).then(|| format!("{} is not there", path.display()));
     have("programs", missing)
 }
 
-/// A directory for PATH with every program but netstat and lsof, which some would
-/// rather call, and with an ss that notes each call.
+/// A directory for PATH with every program of this machine except netstat and lsof, which
+/// some programs prefer to ss. Its ss runs `ss` and writes the arguments of each call to the
+/// file `calls`.
 fn tools(ss: &Path) -> TempDir {
     let directory = TempDir::new().unwrap();
-    for from in ["/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"] {
-        for program in fs::read_dir(from).into_iter().flatten().flatten() {
+    for source in ["/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"] {
+        for program in fs::read_dir(source).into_iter().flatten().flatten() {
             let name = program.file_name();
             if !["ss", "netstat", "lsof"].iter().any(|other| name == *other) {
                 let _ = symlink(program.path(), directory.path().join(name));
@@ -46,34 +48,34 @@ fn tools(ss: &Path) -> TempDir {
     directory
 }
 
-/// What `program` prints, and how it called ss.
-fn says(program: &mut Command, ss: &Path) -> (Finished, String) {
+/// Runs `program` with this ss. Returns its result and the arguments of each call of ss.
+fn run_with(ss: &Path, program: &mut Command) -> (Finished, String) {
     let tools = tools(ss);
     program.env("PATH", tools.path()).env("LC_ALL", "C.UTF-8");
-    let said = run(program.stdin(Stdio::null()));
+    let finished = run(program.stdin(Stdio::null()));
     let calls = fs::read_to_string(tools.path().join("calls")).unwrap_or_default();
-    (said, calls)
+    (finished, calls)
 }
 
-/// With this ss and with the other, `program` calls it and prints the same, in
-/// which is each of `expected`.
-fn assert_finds(program: impl Fn() -> Command, expected: &[&str]) {
-    let theirs = Path::new("/usr/bin/ss");
-    let found = || {
-        let (ours, calls) = says(&mut program(), &SS_LINK);
-        assert!(!calls.is_empty(), "ss was not called: {ours:?}");
-        for expected in expected {
+/// Asserts that `program` calls ss, that it prints each of the `parts` with lntu as ss, and
+/// that its result is the same with the ss of iproute2.
+fn assert_finds(program: impl Fn() -> Command, parts: &[&str]) {
+    let is_same = || {
+        let (actual, calls) = run_with(&SS_LINK, &mut program());
+        assert!(!calls.is_empty(), "ss was not called: {actual:?}");
+        for part in parts {
             assert!(
-                ours.stdout.contains(expected),
-                "{expected} in {ours:?} of {calls}"
+                actual.stdout.contains(part),
+                "{part} in {actual:?} of {calls}"
             );
         }
-        let (theirs, _) = says(&mut program(), theirs);
-        ((ours.code(), ours.stdout) == (theirs.code(), theirs.stdout)).then_some(())
+        let (expected, _) = run_with(Path::new("/usr/bin/ss"), &mut program());
+        ((actual.code(), actual.stdout) == (expected.code(), expected.stdout)).then_some(())
     };
-    wait_for("the same with both", found);
+    wait_for("the same result with both", is_same);
 }
 
+/// The local port of a socket.
 fn port(socket: &Socket) -> String {
     socket
         .local_addr()
@@ -84,19 +86,19 @@ fn port(socket: &Socket) -> String {
         .to_string()
 }
 
-/// A listener on TCP, a UDP socket, and a client of the listener. The client is held: a
-/// connection that was closed has a timer, whose seconds differ from run to run.
+/// A TCP listener, a UDP socket, and a client of the listener. The client stays connected,
+/// because a closed connection has a timer, whose seconds differ from run to run.
 fn sockets() -> [Socket; 3] {
-    let nothing = |_: &Socket| {};
-    let tcp = bound(Type::STREAM, "127.0.0.1:0", nothing);
-    let udp = bound(Type::DGRAM, "0.0.0.0:0", nothing);
+    let no_options = |_: &Socket| {};
+    let tcp = bound(Type::STREAM, "127.0.0.1:0", no_options);
+    let udp = bound(Type::DGRAM, "0.0.0.0:0", no_options);
     let client = Socket::new(socket2::Domain::IPV4, Type::STREAM, None).unwrap();
     client.connect(&tcp.local_addr().unwrap()).unwrap();
     [tcp, udp, client]
 }
 
 #[test]
-fn testinfra_finds_tcp_udp_and_unix_sockets() {
+fn testinfra_finds_sockets_of_every_kind() {
     if !have_ss() || !have_installed("python/bin/py.test") {
         return;
     }
@@ -139,7 +141,7 @@ print(sorted(host.socket.get_listening_sockets()))
 }
 
 #[test]
-fn jc_reads_every_table() {
+fn jc_parses_every_table() {
     if !have_ss() || !have_installed("python/bin/jc") {
         return;
     }
@@ -159,37 +161,34 @@ fn jc_reads_every_table() {
 }
 
 #[test]
-fn pyinfra_finds_who_holds_a_port() {
+fn pyinfra_finds_the_holder_of_a_port() {
     if !have_ss() || !have_installed("python/bin/pyinfra") {
         return;
     }
     in_private_network(|| {
         let [tcp, _udp, _client] = sockets();
         let program = || {
-            let mut pyinfra = Command::new(installed().join("python/bin/pyinfra"));
+            let pyinfra = installed().join("python/bin/pyinfra");
             let argument = format!("port={}", port(&tcp));
             let fact = ["@local", "fact", "server.Port", &argument];
-            // What it prints is on stderr.
+            // pyinfra prints facts to stderr.
             let script = "exec \"$0\" \"$@\" 2>&1";
             let mut shell = Command::new("sh");
+            shell.args(["-c", script]).arg(pyinfra).args(fact);
             shell
-                .args(["-c", script])
-                .arg(pyinfra.get_program())
-                .args(fact);
-            pyinfra = shell;
-            pyinfra
         };
         assert_finds(program, &[&std::process::id().to_string()]);
     });
 }
 
-/// Whether a program is there that is a package of Debian: Ansible, Lynis or serverspec.
+/// Whether ss and this program of a Debian package (Ansible, Lynis or serverspec) are
+/// installed.
 fn have_packaged(program: &str) -> bool {
     have_ss() && have_program("programs", program)
 }
 
 #[test]
-fn ansible_gathers_facts_of_ports() {
+fn ansible_gathers_facts_about_ports() {
     if !have_packaged("ansible") {
         return;
     }
@@ -208,9 +207,9 @@ fn ansible_gathers_facts_of_ports() {
                 ansible
             }
         };
-        let fact = |address: &str, socket: &Socket| {
+        let fact = |protocol: &str, socket: &Socket| {
             let (port, pid) = (port(socket), std::process::id());
-            format!("\"pid\": {pid},\"port\": {port},\"protocol\": \"{address}\"")
+            format!("\"pid\": {pid},\"port\": {port},\"protocol\": \"{protocol}\"")
         };
         let [on_tcp, on_udp] = [fact("tcp", &tcp), fact("udp", &udp)];
         assert_finds(program("command=ss"), &[&on_tcp, &on_udp]);
@@ -274,7 +273,7 @@ end
         fs::write(&spec, script).unwrap();
         let program = || {
             let mut rspec = Command::new("rspec");
-            // Its own times are not the same in two runs.
+            // The line `Finished in … seconds` differs in every run.
             rspec.args(["--format", "documentation"]).arg(&spec);
             let mut shell = Command::new("sh");
             shell
@@ -288,7 +287,7 @@ end
 }
 
 #[test]
-fn node_programs_find_listeners_and_who_holds_them() {
+fn node_programs_find_listeners_with_their_holders() {
     if !have_ss() || !have_installed("node_modules/pid-port") {
         return;
     }
@@ -325,8 +324,8 @@ console.log('find-process', (await find('port', port)).map((found) => found.pid)
     });
 }
 
-/// A shell with this network namespace under the name `here`, which it enters from an empty
-/// one.
+/// A shell that runs `script` in an empty network namespace, in which the name `here` stands
+/// for the current one.
 fn from_elsewhere(script: &str) -> Command {
     const NAMED: &str = "\
 mount -t tmpfs none /run && mkdir /run/netns && touch /run/netns/here
@@ -336,10 +335,10 @@ mount --bind /proc/self/ns/net /run/netns/here && exec unshare --net sh -c \"$0\
     command
 }
 
-/// The functions of the kernel's tests of WireGuard, Multipath TCP and netfilter wait in a
-/// loop, or count lines, in a network namespace that `ip netns` named.
+/// These are functions of the kernel's own tests for WireGuard, Multipath TCP and netfilter.
+/// They wait for sockets, or count them, in a network namespace that `ip netns` named.
 #[test]
-fn tests_of_the_kernel_find_listeners_in_named_networks() {
+fn kernel_tests_find_listeners_in_named_networks() {
     const SCRIPT: &str = "\
 until_held() {
     left=200
@@ -378,10 +377,10 @@ ss -N nowhere -tlpH || echo none
     });
 }
 
-/// An agent of LibreNMS asks for the sockets of each family, counts their states, and gives
-/// up if one call fails or complains.
+/// The agent of LibreNMS counts the states of the sockets of each family. It gives up if one
+/// call of ss fails.
 #[test]
-fn an_agent_counts_sockets_of_every_family() {
+fn the_librenms_agent_counts_sockets_of_every_family() {
     const SCRIPT: &str = "\
 import collections, json, subprocess
 counts = {}

@@ -1,4 +1,5 @@
-//! Random command lines, answered by both programs beside sockets of every kind.
+//! Random command lines, answered by the program and by ss in a network with sockets of every
+//! kind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ use super::every_state::{signing, zoo};
 use super::{comparable, own_cgroup, random_filter};
 use crate::harness::*;
 
-/// Who asks a random question.
+/// The user who runs both programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asker {
     Root,
@@ -26,31 +27,32 @@ fn random_questions_are_answered_as_by_ss() {
 }
 
 #[test]
-fn random_questions_of_others_are_answered_as_by_ss() {
+fn random_questions_of_nobody_are_answered_as_by_ss() {
     if have_two_users() {
         let directory = copy_for_all();
         ask_random_questions(Asker::Nobody, &directory.path().join("ss"));
     }
 }
 
-/// Sockets of a control group of their own.
+/// A control group with a process that holds sockets.
 struct Group {
     directory: PathBuf,
     holder: Option<Running>,
 }
 
 impl Group {
-    /// `None` if no group can be made.
+    /// `None` if this machine does not allow it.
     fn new() -> Option<Group> {
         const SCRIPT: &str = "\
 import os, socket, sys, time
 open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()))
 listener = socket.create_server(('127.0.0.1', 0))
-six = socket.create_server(('::1', 0), family=socket.AF_INET6)
+listener6 = socket.create_server(('::1', 0), family=socket.AF_INET6)
 client = socket.create_connection(listener.getsockname())
-udp = [socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
-for one in udp:
-    one.bind(('', 0))
+families = (socket.AF_INET, socket.AF_INET6)
+udp_sockets = [socket.socket(family, socket.SOCK_DGRAM) for family in families]
+for udp in udp_sockets:
+    udp.bind(('', 0))
 print(flush=True)
 time.sleep(1000)
 ";
@@ -74,19 +76,21 @@ time.sleep(1000)
 impl Drop for Group {
     fn drop(&mut self) {
         drop(self.holder.take());
-        // A process that was killed leaves its group a moment later.
+        // A killed process belongs to its group for a moment longer.
         wait_for("an empty group", || fs::remove_dir(&self.directory).ok());
     }
 }
 
-/// What the questions are about.
+/// The sockets that are added to those of the zoo.
 struct Population {
-    /// A control group that some sockets belong to, if there is one.
+    /// A control group with sockets, if this machine allows it.
     group: Option<Group>,
-    /// A socket that the program itself holds.
+    /// A listener that the programs inherit, so that they can show themselves as holders.
     held: Socket,
 }
 
+/// Asserts that `program` and ss answer random questions alike. `LNTU_TEST_QUESTIONS` is the
+/// number of questions, and `LNTU_TEST_SEED` the seed of the random numbers.
 fn ask_random_questions(asker: Asker, program: &Path) {
     let namespaces = ["--pid", "--fork", "--mount-proc", "--net"];
     if !have_ss() || !have_mounts() || !have_unshare(&namespaces) {
@@ -95,17 +99,17 @@ fn ask_random_questions(asker: Asker, program: &Path) {
     let number = |variable: &str, default: u64| {
         std::env::var(variable).map_or(default, |number| number.parse().unwrap())
     };
-    let mut left = number("LNTU_TEST_QUESTIONS", 600);
+    let mut remaining = number("LNTU_TEST_QUESTIONS", 600);
     let mut random = Rng::with_seed(number("LNTU_TEST_SEED", 15));
     let mut refusals: BTreeMap<String, u64> = BTreeMap::new();
     let mut differences = Vec::new();
-    let mut asked_in_all = 0;
-    while left > 0 {
-        // The kernel gives up some of the sockets after a minute.
-        let asked = left.min(100);
-        left -= asked;
+    let mut total = 0;
+    while remaining > 0 {
+        // The sockets are renewed, because the kernel closes some of them after a minute.
+        let count = remaining.min(100);
+        remaining -= count;
         in_private_network(|| {
-            // In the end nothing arrives any more.
+            // This must come before the zoo, which takes `lo` down.
             let _signing = have_program("services", "python3").then(signing);
             let population = Population {
                 group: Group::new(),
@@ -113,40 +117,40 @@ fn ask_random_questions(asker: Asker, program: &Path) {
             };
             population.held.listen(3).unwrap();
             let _zoo = zoo();
-            for _ in 0..asked {
+            for _ in 0..count {
                 let question = question(&mut random, population.group.as_ref());
                 match compare(&question, asker, program, &population.held) {
                     Ok(()) => {}
-                    Err(NotTheSame::Refused(why)) => *refusals.entry(why).or_default() += 1,
-                    Err(NotTheSame::Differs(how)) => {
-                        differences.push(format!("{question:?} of {asker:?}: {how}"));
+                    Err(NotTheSame::Refused(reason)) => *refusals.entry(reason).or_default() += 1,
+                    Err(NotTheSame::Differs(lines)) => {
+                        differences.push(format!("{question:?} of {asker:?}: {lines}"));
                     }
                 }
             }
-            asked_in_all += asked;
+            total += count;
         });
     }
     let refused: u64 = refusals.values().sum();
-    eprintln!("{refused} of {asked_in_all} are refused: {refusals:#?}");
+    eprintln!("{refused} of {total} are refused: {refusals:#?}");
     assert!(
         differences.is_empty(),
         "{} differ:\n{}",
         differences.len(),
         differences.join("\n")
     );
-    // About one of six is refused. Of few questions it can be more, by chance.
-    assert!(refused <= 10 + asked_in_all / 4);
+    // About one question in six is refused. With few questions, the share varies more.
+    assert!(refused <= 10 + total / 4);
 }
 
-/// Names this network namespace, and runs the program in an empty one.
+/// A script that names this network namespace `here`, and runs the program in an empty one.
 const FROM_ELSEWHERE: &str = "\
 mount -t tmpfs none /run && mkdir /run/netns && touch /run/netns/plain /run/netns/here
 mount --bind /proc/self/ns/net /run/netns/here && exec unshare --net \"$0\" \"$@\"";
 
-/// What `program` says, as the first process of a process namespace: its number, which ss
-/// shows of itself, is always the same. Then the order of its netlink socket is, too. If
-/// the question names a network namespace, it is asked in another one.
-fn said(program: &Path, question: &[String], asker: Asker, held: &Socket) -> Finished {
+/// Runs `program` with a question as its arguments. It runs in a process namespace of its own,
+/// where its process id is always the same, and so is the position of its netlink socket in
+/// the list. If the question names a network namespace, the program runs in another one.
+fn answer(program: &Path, question: &[String], asker: Asker, held: &Socket) -> Finished {
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--fork", "--mount-proc"]);
     if names_network(question) {
@@ -157,76 +161,82 @@ fn said(program: &Path, question: &[String], asker: Asker, held: &Socket) -> Fin
     }
     let held = Stdio::from(std::os::fd::OwnedFd::from(held.try_clone().unwrap()));
     let finished = run(unshare.arg(program).args(question).stdin(held));
-    // ss complains of what it does without, and of forbidden filters except for Multipath
-    // TCP.
-    let is_complaint =
+    // These warnings are not compared: ss warns about things that it can do without, and it
+    // does not report a forbidden filter for Multipath TCP.
+    let is_warning =
         |line: &&str| line.starts_with("Failed to ") || line.starts_with("RTNETLINK answers: ");
-    let complaints = finished.stderr.lines().filter(|line| !is_complaint(line));
+    let others = finished.stderr.lines().filter(|line| !is_warning(line));
     Finished {
         stdout: comparable(&finished.stdout),
-        stderr: complaints.fold(String::new(), |text, line| text + line + "\n"),
+        stderr: others.fold(String::new(), |text, line| text + line + "\n"),
         ..finished
     }
 }
 
+/// Whether the question has the option `-N`.
 fn names_network(question: &[String]) -> bool {
     let is_option = |word: &String| word.starts_with("-N") || word.starts_with("--net");
     question.iter().any(is_option)
 }
 
-/// How an answer is not that of ss.
+/// Why an answer is not that of ss.
 enum NotTheSame {
-    /// For this reason, without the words of the question. That is no answer, and ss may
-    /// give one.
+    /// The program refused the question for this reason, from which words of the question are
+    /// left out. That is allowed.
     Refused(String),
+    /// The answers differ in these lines.
     Differs(String),
 }
 
+/// Compares the answers of `program` and of ss to a question.
 fn compare(
     question: &[String],
     asker: Asker,
     program: &Path,
     held: &Socket,
 ) -> Result<(), NotTheSame> {
-    // Sockets may change between the two.
+    // Sockets may change between the two answers.
     for tries in 1.. {
-        let ours = said(program, question, asker, held);
-        let refused = |ours: Finished| {
-            let why = ours.stderr.split(": ").last().unwrap_or_default();
-            Err(NotTheSame::Refused(why.trim_end().to_string()))
-        };
-        // The kernel refuses conditions on other families than those of IP. ss
-        // then shows less, or takes an address for a pointer and crashes.
-        let mixed = "ss: netlink: MPTCP: Invalid argument";
-        let is_usage = ours.stderr.ends_with("(try 'ss --help')\n");
-        // What ss does if it is refused can destroy the sockets, or never ends.
-        if is_usage || ours.stderr.starts_with(mixed) {
-            return refused(ours);
+        let actual = answer(program, question, asker, held);
+        // The kernel refuses conditions on families other than IP. ss then shows less, or
+        // takes an address for a pointer and crashes.
+        let is_mixed = actual
+            .stderr
+            .starts_with("ss: netlink: MPTCP: Invalid argument");
+        let is_refused = actual.stderr.ends_with("(try 'ss --help')\n");
+        // ss is not run with a question that the program refuses, because some options close
+        // the sockets, and some never end.
+        if is_refused || is_mixed {
+            let reason = actual.stderr.split(": ").last().unwrap_or_default();
+            return Err(NotTheSame::Refused(reason.trim_end().to_string()));
         }
-        let theirs = said(Path::new("ss"), question, asker, held);
-        if theirs
+        let expected = answer(Path::new("ss"), question, asker, held);
+        if expected
             .status
             .code()
             .is_none_or(|code| code > 128 && code < 255)
         {
             return Err(NotTheSame::Refused("ss crashes".into()));
         }
-        let parts = |said: Finished| {
-            let status = format!("status {}", said.code());
-            let lines = said.stdout.lines().chain(said.stderr.lines());
+        let parts = |finished: Finished| {
+            let status = format!("status {}", finished.code());
+            let lines = finished.stdout.lines().chain(finished.stderr.lines());
             lines
                 .map(str::to_string)
                 .chain([status])
                 .collect::<Vec<_>>()
         };
-        let (ours, theirs) = (parts(ours), parts(theirs));
-        if ours == theirs {
+        let (actual, expected) = (parts(actual), parts(expected));
+        if actual == expected {
             break;
         }
         if tries == 20 {
-            let same = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
-            let (ours, theirs) = (ours.get(same), theirs.get(same));
-            return Err(NotTheSame::Differs(format!("\n  {ours:?}\n  {theirs:?}")));
+            let pairs = actual.iter().zip(&expected);
+            let same = pairs.take_while(|(a, b)| a == b).count();
+            let (actual, expected) = (actual.get(same), expected.get(same));
+            return Err(NotTheSame::Differs(format!(
+                "\n  {actual:?}\n  {expected:?}"
+            )));
         }
     }
     Ok(())
@@ -327,7 +337,8 @@ const STATES: [&str; 21] = [
     "exclude all",
 ];
 
-/// Details without the timers that are about to run out, which say milliseconds.
+/// Options and states that show details, but no timer that is about to expire, because its
+/// milliseconds differ in every run.
 const SLOW: [&str; 14] = [
     "-e state listening",
     "-e state established",
@@ -345,7 +356,7 @@ const SLOW: [&str; 14] = [
     "-0aep",
 ];
 
-/// What says which network namespace is asked, and options that are not covered.
+/// Options that select a network namespace, and options that are refused.
 const RARE: [&str; 20] = [
     "-N here",
     "-N here",
@@ -394,22 +405,23 @@ const CONDITIONS: [&str; 22] = [
     "dport = :ntp or sport gt 1024",
 ];
 
+/// A random command line. It may have a condition on `group`.
 fn question(random: &mut Rng, group: Option<&Group>) -> Vec<String> {
     let mut arguments = Vec::new();
-    let mut some = |random: &mut Rng, most: usize, of: &[&str]| {
+    let mut add_up_to = |most: usize, choices: &[&str], random: &mut Rng| {
         for _ in 0..random.usize(..=most) {
-            let text = of[random.usize(..of.len())];
+            let text = choices[random.usize(..choices.len())];
             arguments.extend(text.split_whitespace().map(str::to_string));
         }
     };
-    some(random, 3, &KINDS);
-    some(random, 2, &["-a", "-l", "-a", "--listening", "--all"]);
-    some(random, 4, &SHOWN);
+    add_up_to(3, &KINDS, random);
+    add_up_to(2, &["-a", "-l", "-a", "--listening", "--all"], random);
+    add_up_to(4, &SHOWN, random);
     if random.u8(..5) == 0 {
-        some(random, 1, &RARE);
+        add_up_to(1, &RARE, random);
     }
     if random.u8(..3) == 0 {
-        some(random, 2, &STATES);
+        add_up_to(2, &STATES, random);
     }
     if random.u8(..3) == 0 {
         arguments.clear();

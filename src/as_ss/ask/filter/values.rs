@@ -12,7 +12,7 @@ use crate::error::UsageError;
 use crate::kernel::netlink::link::interface_index;
 use crate::listener::Protocol;
 
-/// Reads values, and keeps what their meaning depends on.
+/// Reads values, whose meaning depends on the options and on the names of ports.
 #[derive(Debug)]
 pub struct Values<'a> {
     /// The sockets that the options select. A family before a value narrows the selection.
