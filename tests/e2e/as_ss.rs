@@ -1,8 +1,7 @@
 //! The program under the name `ss`, compared with the ss of iproute2.
 
 use std::ffi::{OsStr, OsString};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, io};
@@ -11,17 +10,32 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::*;
+use zoo::more_sockets;
 
 mod conditions;
 mod every_state;
 mod programs;
 mod questions;
+mod zoo;
 
 /// The program under test, started under the name ss.
 fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(&*SS_LINK);
     command.args(arguments).stdin(Stdio::null());
     command
+}
+
+/// A directory with a copy of lntu under the name ss, which any user may run.
+fn copy_for_all() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let allow = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    allow(directory.path());
+    let copy = directory.path().join("ss");
+    fs::copy(env!("CARGO_BIN_EXE_lntu"), &copy).unwrap();
+    allow(&copy);
+    // The copy cannot be started while a child of another test has it open for writing.
+    wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
+    directory
 }
 
 type Environment<'a> = &'a [(&'a str, &'a OsStr)];
@@ -365,47 +379,6 @@ fn every_fixture_is_shown_as_by_ss() {
             }
         }
     }
-}
-
-/// Sockets that `sockets_of_every_kind` lacks: on ports with and without names, sharing a
-/// port, with something in their queues, and bound to devices. The streams are the clients.
-fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
-    let no_options = |_: &Socket| {};
-    let share = |socket: &Socket| socket.set_reuse_port(true).unwrap();
-    let on_lo = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
-    let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
-    let sockets = vec![
-        bound(Type::STREAM, "127.0.0.1:80", no_options),
-        bound(Type::STREAM, "127.0.0.2:81", no_options),
-        bound(Type::STREAM, "[::1]:80", no_options),
-        bound(Type::STREAM, "0.0.0.0:8080", no_options),
-        bound(Type::STREAM, "[::]:8080", v6_only),
-        bound(Type::STREAM, "127.0.0.1:7", share),
-        bound(Type::STREAM, "127.0.0.1:7", share),
-        bound(Type::DGRAM, "127.0.0.53:53", on_lo),
-        bound(Type::DGRAM, "[::]:53", v6_only),
-        bound(Type::DGRAM, "[::]:5353", on_lo),
-        bound(Type::DGRAM, "[::1]:80", no_options),
-        bound(Type::DGRAM, "127.0.0.1:9", no_options),
-    ];
-    // These sockets are no longer connected. Over IPv6, the kernel keeps the peer's address.
-    let disconnected = ["127.0.0.1:99", "[::1]:99"].map(|address| {
-        let socket = bound(Type::DGRAM, address, no_options);
-        let peer: SocketAddr = address.replace("99", "80").parse().unwrap();
-        socket.connect(&peer.into()).unwrap();
-        rustix::net::connect_unspec(&socket).unwrap();
-        socket
-    });
-    let connect = |address: &str| TcpStream::connect(address).unwrap();
-    // A backlog of 7 has room for 8 connections.
-    let mut clients: Vec<TcpStream> = (0..8).map(|_| connect("127.0.0.1:80")).collect();
-    clients.push(connect("[::1]:80"));
-    let client = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
-    let full: SocketAddr = "127.0.0.1:9".parse().unwrap();
-    for _ in 0..20 {
-        client.send_to(&[0; 1000], &full.into()).unwrap();
-    }
-    (sockets.into_iter().chain(disconnected).collect(), clients)
 }
 
 /// Both over netlink and from `/proc`.

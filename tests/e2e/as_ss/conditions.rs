@@ -1,15 +1,11 @@
 //! Compares with ss in special conditions: in another network namespace, without `/proc`,
 //! and without privileges.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
-
-use super::comparable;
-use super::every_state::quiet_zoo;
+use super::zoo::quiet_zoo;
+use super::{comparable, copy_for_all};
 use crate::harness::*;
 
 /// The ss of iproute2.
@@ -193,19 +189,6 @@ fn without_proc_a_replaced_table_must_exist() {
         let (status, stdout, _) = result_in(&SS_LINK, script, &["-tan"]);
         assert_eq!((status, &*stdout), (Some(1), ""));
     });
-}
-
-/// A directory with a copy of lntu under the name ss, which any user may run.
-pub fn copy_for_all() -> TempDir {
-    let directory = TempDir::new().unwrap();
-    let allow = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    allow(directory.path());
-    let copy = directory.path().join("ss");
-    fs::copy(env!("CARGO_BIN_EXE_lntu"), &copy).unwrap();
-    allow(&copy);
-    // The copy cannot be started while a child of another test has it open for writing.
-    wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
-    directory
 }
 
 /// The kernel does not filter by marks for unprivileged users. ss reports that, and then

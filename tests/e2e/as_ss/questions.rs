@@ -9,9 +9,8 @@ use std::process::{Command, Stdio};
 use fastrand::Rng;
 use socket2::{Domain, Socket, Type};
 
-use super::conditions::copy_for_all;
-use super::every_state::{signing, zoo};
-use super::{comparable, own_cgroup, random_filter};
+use super::zoo::{signing, zoo};
+use super::{comparable, copy_for_all, own_cgroup, random_filter};
 use crate::harness::*;
 
 /// The user who runs both programs.
