@@ -1,5 +1,4 @@
-//! What happens when something fails while the watcher runs: it writes a
-//! message, and no event.
+//! Failures while a watcher runs: it prints a message, and no listener is reported as closed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,7 +45,7 @@ impl FakeProc {
         self.move_in(&draft, name);
     }
 
-    /// Replaces a table with what is at `path`.
+    /// Replaces a table with the file or directory `path`.
     fn move_in(&self, path: &Path, name: &str) {
         let table = self.net().join(name);
         if path.is_dir() {
@@ -66,6 +65,7 @@ fn row(port: u16) -> String {
     )
 }
 
+/// A table with listeners on these ports of 127.0.0.1.
 fn table(ports: impl IntoIterator<Item = u16>) -> String {
     let rows = ports.into_iter().map(row);
     std::iter::once(PROC_HEADER.to_string())
@@ -73,15 +73,15 @@ fn table(ports: impl IntoIterator<Item = u16>) -> String {
         .collect()
 }
 
-/// Checks that the text holds no control character except line ends. A terminal
-/// would obey it.
+/// Panics if the text has a control character, which a terminal would obey. Line ends may be
+/// there.
 fn assert_harmless(text: &str) {
     let harmful = |c: char| c.is_control() && c != '\n';
     assert!(!text.contains(harmful), "{text:?}");
 }
 
 #[test]
-fn a_watcher_of_ss_alone_keeps_its_snapshot_through_every_wrong_answer() {
+fn a_watcher_of_ss_keeps_its_snapshot_after_a_bad_answer() {
     let answer = |rows: &str, then: &str| format!("cat <<'EOF'\n{SS_HEADER}\n{rows}\nEOF\n{then}");
     let ssh = "tcp LISTEN 0 128 127.0.0.1:22 0.0.0.0:*";
     let web = "tcp LISTEN 0 128 127.0.0.1:80 0.0.0.0:*";
@@ -155,7 +155,7 @@ fn a_watcher_of_ss_alone_keeps_its_snapshot_through_every_wrong_answer() {
     watcher.assert_no_more_errors();
 }
 
-/// Any program in PATH can be called ss, and lntu quotes its first lines.
+/// Any program in PATH can be named ss, and messages quote its output.
 #[test]
 fn control_characters_from_ss_never_reach_a_terminal() {
     let escape = r"\033]0;title\007\033[2J\r";
@@ -235,8 +235,7 @@ fn a_table_replaced_by_something_else_closes_nothing() {
     recovers("no row can be read; the first: not a row");
     proc.put("tcp", format!("{PROC_HEADER}0: {}\n", "F".repeat(100_000)));
     recovers("no row can be read; the first: too long");
-    // Cut in the header, in a row's number, and in each field that makes a
-    // listener.
+    // The table ends in the header, in the number of a row, and in each field that is parsed.
     let start = good.find("0050").unwrap() - 14;
     for end in [
         4,
@@ -278,7 +277,7 @@ fn rows_that_cannot_be_read_do_not_affect_the_others() {
 }
 
 #[test]
-fn a_tcp6_that_appears_vanishes_and_returns_closes_nothing() {
+fn a_tcp6_table_that_vanishes_closes_nothing() {
     let proc = FakeProc::new();
     proc.put("tcp", table([22]));
     let tcp6 = row(80).replace("0100007F", "00000000000000000000000000000000");
@@ -300,15 +299,15 @@ fn a_tcp6_that_appears_vanishes_and_returns_closes_nothing() {
 }
 
 #[test]
-fn the_end_of_the_process_given_with_pid_closes_nothing() {
+fn the_end_of_the_process_in_pid_closes_nothing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
-    let mut looked_into = Running::start(Command::new("cat").stdin(Stdio::piped()));
-    let pid = looked_into.child.id().to_string();
+    let mut process = Running::start(Command::new("cat").stdin(Stdio::piped()));
+    let pid = process.child.id().to_string();
     let watcher = watch(&["-H", "--pid", &pid, &port]);
     assert!(watcher.next_line().contains("LISTEN"));
-    drop(looked_into.child.stdin.take());
-    assert!(looked_into.finish().status.success());
+    drop(process.child.stdin.take());
+    assert!(process.finish().status.success());
     let error = watcher.next_error();
     assert!(
         error.starts_with(&format!("lntu: /proc/{pid}/net/tcp: ")),
@@ -331,7 +330,7 @@ fn stop(watcher: &Running) {
 }
 
 #[test]
-fn a_watcher_that_was_stopped_reports_what_changed_meanwhile() {
+fn a_watcher_that_was_stopped_reports_the_changes_since() {
     let port = FreePort::new();
     let other = FreePort::new();
     let listener = port.listen();
@@ -341,7 +340,7 @@ fn a_watcher_that_was_stopped_reports_what_changed_meanwhile() {
     stop(&watcher);
     drop(listener);
     let _listener = other.listen();
-    // Nobody looks between these opens and closes, so they are no event.
+    // The watcher is stopped, so it cannot see these.
     for _ in 0..10 {
         drop(port.listen());
     }
@@ -357,9 +356,9 @@ fn a_watcher_that_was_stopped_reports_what_changed_meanwhile() {
     watcher.assert_no_more_errors();
 }
 
-/// The deadline of the ss run passes while the watcher is stopped.
+/// The time limit for ss passes while the watcher is stopped.
 #[test]
-fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
+fn a_watcher_stopped_while_ss_runs_closes_nothing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let answer = format!("echo '{SS_HEADER}'; echo 'tcp LISTEN 0 0 127.0.0.1:{port} 0.0.0.0:*'");
@@ -387,9 +386,9 @@ fn a_watcher_that_was_stopped_while_ss_ran_closes_nothing() {
     assert_eq!(closed, format!("tcp CLOSED 127.0.0.1:{port}"));
 }
 
-/// Runs lntu with a limit of `limit` open descriptors. If `first` closes stdin,
-/// its number is free again, which is just enough to load the program.
-fn with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished {
+/// Runs lntu from a shell with at most `limit` open descriptors. The shell command `first` may
+/// close stdin, so that the loader of the program can use descriptor 0.
+fn run_with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished {
     let script = format!("{first}; ulimit -n {limit}; exec \"$0\" \"$@\"");
     let mut shell = Command::new("sh");
     shell.args(["-c", &script, env!("CARGO_BIN_EXE_lntu")]);
@@ -397,27 +396,26 @@ fn with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Finished
 }
 
 #[test]
-fn a_list_without_enough_descriptors_fails_with_one_line_and_prints_no_part() {
+fn without_enough_descriptors_list_prints_only_an_error() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let list = ["list", "-H", "--source", "proc", &port];
-    let refused = with_few_descriptors("exec <&-", 3, &list);
-    // Its duplicate would need a descriptor of 3 or more, which this limit
-    // forbids.
+    let refused = run_with_few_descriptors("exec <&-", 3, &list);
+    // lntu duplicates stdout to a descriptor from 3 on, which this limit forbids.
     assert_eq!(refused.error(), "stdout: Invalid argument (os error 22)");
-    let refused = with_few_descriptors(":", 4, &list);
+    let refused = run_with_few_descriptors(":", 4, &list);
     assert_eq!(
         refused.error(),
         "/proc/net/tcp: Too many open files (os error 24)"
     );
-    assert_eq!(with_few_descriptors(":", 5, &list).lines().len(), 1);
+    assert_eq!(run_with_few_descriptors(":", 5, &list).lines().len(), 1);
     let list = ["list", "-H", "--source", "netlink", &port];
-    let refused = with_few_descriptors(":", 4, &list);
+    let refused = run_with_few_descriptors(":", 4, &list);
     assert_eq!(
         refused.error(),
         "netlink: socket: Too many open files (os error 24)"
     );
-    assert_eq!(with_few_descriptors(":", 5, &list).lines().len(), 1);
+    assert_eq!(run_with_few_descriptors(":", 5, &list).lines().len(), 1);
     let directory = fake_ss(&format!("echo '{SS_HEADER}'"));
     let ss = directory.path().join("ss");
     for limit in 4..=16 {
@@ -445,11 +443,11 @@ fn a_list_without_enough_descriptors_fails_with_one_line_and_prints_no_part() {
 }
 
 #[test]
-fn a_watcher_that_runs_out_of_descriptors_keeps_its_snapshot() {
+fn a_watcher_without_descriptors_keeps_its_snapshot() {
     let port = FreePort::new();
     let listener = port.listen();
     for source in ["proc", "auto"] {
-        // Without ss, netlink answers over the socket that it has.
+        // Without ss, the source is netlink, whose socket stays open.
         if source == "auto" && !have_ss() {
             continue;
         }
@@ -478,13 +476,12 @@ fn a_watcher_that_runs_out_of_descriptors_keeps_its_snapshot() {
     drop(listener);
 }
 
-/// Some limits are too small to load the program, some too small to work in,
-/// and some large enough.
+/// With the smallest limits, the program cannot be loaded. With the next, it cannot work.
 #[test]
-fn with_little_memory_the_answer_is_right_or_missing() {
+fn in_little_memory_the_list_is_complete_or_missing() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
-    let mut right = 0;
+    let mut answers = 0;
     for kibibytes in (500..6000).step_by(250).chain([20_000]) {
         for source in ["proc", "auto", "netlink"] {
             let script = format!("ulimit -c 0; ulimit -v {kibibytes}; exec \"$0\" \"$@\"");
@@ -493,27 +490,29 @@ fn with_little_memory_the_answer_is_right_or_missing() {
             let listed = run(shell.args(["list", "-H", "--source", source, &port]));
             if listed.status.success() {
                 assert_eq!(listed.lines().len(), 1, "{kibibytes}");
-                right += 1;
+                answers += 1;
             } else {
                 assert_eq!(listed.stdout, "", "{kibibytes}: {listed:?}");
                 assert_ne!(listed.status.code(), Some(1), "{kibibytes}: {listed:?}");
             }
         }
     }
-    assert!(right >= 2, "{right}");
+    assert!(answers >= 2, "{answers}");
 }
 
-/// Rebuilds the table from the lines of a stream. Checks that each line is
-/// whole and changes something.
+/// Rebuilds the set of open ports from a watcher's lines.
 #[derive(Default)]
 struct Replay {
+    /// The start of a line whose end has not been read.
     torn: Vec<u8>,
     open: BTreeSet<u16>,
+    /// How many whole lines there were.
     lines: usize,
 }
 
 impl Replay {
-    fn take(&mut self, bytes: &[u8]) {
+    /// Adds bytes of the stream. Panics at a line that is not a row, or that changes nothing.
+    fn add(&mut self, bytes: &[u8]) {
         self.torn.extend_from_slice(bytes);
         let Some(end) = self.torn.iter().rposition(|byte| *byte == b'\n') else {
             return;
@@ -532,13 +531,13 @@ impl Replay {
                 "CLOSED" => self.open.remove(&port),
                 _ => panic!("not a state: {line:?}"),
             };
-            assert!(is_news, "told twice: {line:?}");
+            assert!(is_news, "reported twice: {line:?}");
         }
     }
 }
 
-/// With a FIFO, each write fails until the reader continues. With a pipe, the
-/// watcher waits.
+/// If its stdout is full, the watcher waits for the reader. If a FIFO given with `-o` is full,
+/// each write fails instead.
 #[test]
 fn a_reader_that_pauses_catches_up_with_the_table() {
     const ROWS: u16 = 1500;
@@ -551,7 +550,7 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
             Mode::empty(),
         );
         let mut reader = fs::File::from(reader.unwrap());
-        // Each table has two thirds of all ports, and each time different ones.
+        // Each table has two thirds of the ports, but not the same ones as the table before.
         let ports = |turn: u16| (1..=ROWS).filter(move |port| !(port + turn).is_multiple_of(3));
         proc.put("tcp", table(ports(0)));
         let mut command = lntu(&["-H", "-i", "10ms", "--proc", proc.root()]);
@@ -563,7 +562,7 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let pid = child.id();
         let stderr = child.stderr.take().unwrap();
-        let watcher = KilledAtEnd(child);
+        let watcher = KilledOnDrop(child);
 
         let mut replay = Replay::default();
         let mut read = |replay: &mut Replay| {
@@ -571,7 +570,7 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
             match reader.read(&mut buffer) {
                 // The watcher has not opened the FIFO yet.
                 Ok(0) => {}
-                Ok(read) => replay.take(&buffer[..read]),
+                Ok(length) => replay.add(&buffer[..length]),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         };
@@ -580,7 +579,7 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
             (replay.lines > 100).then_some(())
         });
         let before = peak_memory(pid);
-        // A pipe holds 64 KiB. A few of these tables fill it. Then there are some more.
+        // Write tables until the pipe is full, which holds 64 KiB, and then some more.
         let writer = fs::File::options().write(true).open(&fifo).unwrap();
         let is_full = || {
             let mut writer = [PollFd::new(&writer, PollFlags::OUT)];
@@ -605,7 +604,7 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
             read(&mut replay);
             (replay.open == expected && replay.torn.is_empty()).then_some(())
         });
-        // An earlier table may have looked the same, so read on for a while.
+        // An earlier table may have had the same ports, so read on for a while.
         let quiet = Instant::now() + A_WHILE;
         while Instant::now() < quiet {
             read(&mut replay);
@@ -629,17 +628,18 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
     }
 }
 
-struct KilledAtEnd(std::process::Child);
+/// A process that is killed when this is dropped.
+struct KilledOnDrop(std::process::Child);
 
-impl Drop for KilledAtEnd {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Runs `test` on a thread that has a disk of `bytes` mounted at `directory`,
-/// where that is allowed. Programs that the thread starts see the disk too.
+/// Runs `test` on a thread with a tmpfs of `bytes` mounted at `directory`. Programs that the
+/// thread starts see it, too. Skips the test if mounts are not allowed.
 fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let name = thread::current().name().unwrap_or("a test").to_string();
@@ -675,7 +675,7 @@ fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
 }
 
 #[test]
-fn once_a_full_disk_has_room_every_line_is_there_once_and_whole() {
+fn every_line_is_written_once_a_full_disk_has_room() {
     const PAGE: u64 = 4096;
     let disk = TempDir::new().unwrap();
     with_small_disk(disk.path(), 32 * PAGE, || {
@@ -696,7 +696,7 @@ fn once_a_full_disk_has_room_every_line_is_there_once_and_whole() {
         let expected: BTreeSet<u16> = (100..=300).collect();
         wait_for("every line", || {
             let mut replay = Replay::default();
-            replay.take(&fs::read(&lines).unwrap());
+            replay.add(&fs::read(&lines).unwrap());
             let is_there = replay.open == expected && replay.torn.is_empty();
             is_there.then(|| assert_eq!(replay.lines, 200 + 99 + 100))
         });
@@ -706,7 +706,7 @@ fn once_a_full_disk_has_room_every_line_is_there_once_and_whole() {
     });
 }
 
-/// The kernel sends SIGXFSZ besides, which ends a process that does not ignore it.
+/// The kernel also sends SIGXFSZ, which would end lntu if it did not ignore the signal.
 #[test]
 fn a_limit_of_file_sizes_is_like_a_full_disk() {
     let directory = TempDir::new().unwrap();
@@ -728,6 +728,6 @@ fn a_limit_of_file_sizes_is_like_a_full_disk() {
     prlimit(Some(watcher.pid()), Resource::Fsize, none).unwrap();
     assert!(watcher.next_error().ends_with("/lines: writing again"));
     let mut replay = Replay::default();
-    replay.take(&fs::read(&lines).unwrap());
+    replay.add(&fs::read(&lines).unwrap());
     assert_eq!((replay.lines, replay.torn.len()), (200, 0));
 }
