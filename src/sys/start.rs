@@ -1,5 +1,5 @@
-//! How this program starts, and how it execs another one in the state in which it was itself
-//! started.
+//! How this program starts, and how it execs another program, which gets the signals as this
+//! one got them.
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long, c_ulong};
 use std::io;

@@ -65,10 +65,11 @@ impl Client {
     /// # Errors
     /// An error if the netlink socket cannot be opened.
     pub fn open(&mut self) -> io::Result<()> {
-        self.opened().map(|_| ())
+        self.open_socket().map(|_| ())
     }
 
-    fn opened(&mut self) -> io::Result<&mut NetlinkSocket> {
+    /// The socket, which this opens unless it is open.
+    fn open_socket(&mut self) -> io::Result<&mut NetlinkSocket> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER_SIZE];
         }
@@ -90,7 +91,7 @@ impl Client {
     /// # Errors
     /// The errors of [`Client::open`].
     pub fn open_with_buffers(&mut self, send: i32, receive: i32) -> io::Result<()> {
-        sys::set_buffers(&self.opened()?.file, send, receive);
+        sys::set_buffers(&self.open_socket()?.file, send, receive);
         Ok(())
     }
 
@@ -115,12 +116,12 @@ impl Client {
     /// If the answer is not complete. The rows that `take` has received must then be discarded.
     pub fn ask(
         &mut self,
-        kinds: MessageTypes,
+        types: MessageTypes,
         amount: Amount,
         payload: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
     ) -> Result<bool, AnswerError> {
-        let answer = self.ask_open(kinds, amount, payload, take);
+        let answer = self.ask_open(types, amount, payload, take);
         // An interrupted dump has been read to its end, so nothing of it is left in the socket.
         if !matches!(answer, Ok(_) | Err(AnswerError::Interrupted)) {
             self.close();
@@ -130,12 +131,12 @@ impl Client {
 
     fn ask_open(
         &mut self,
-        kinds: MessageTypes,
+        types: MessageTypes,
         amount: Amount,
         payload: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
     ) -> Result<bool, AnswerError> {
-        self.opened()?;
+        self.open_socket()?;
         let Client {
             socket: Some(socket),
             request,
@@ -147,9 +148,9 @@ impl Client {
         };
         socket.sequence = socket.sequence.wrapping_add(1);
         let sequence = socket.sequence;
-        message::write_request(request, kinds.request, sequence, amount, payload);
+        message::write_request(request, types.request, sequence, amount, payload);
         socket.send(request)?;
-        let kind = kinds.answer;
+        let kind = types.answer;
         let expected = Expected { kind, sequence };
         message::read_answer(&mut &*socket, buffer, expected, amount, take)
     }
