@@ -313,7 +313,7 @@ impl ContainerName {
 /// A process that holds a socket, with its descriptor for that socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The name of the process, from `/proc/PID/comm`: at most 15 bytes, which may be any.
+    /// The name of the process, from `/proc/PID/comm`: at most 15 bytes, not necessarily text.
     pub name: Vec<u8>,
     /// The process id, in the PID namespace of the `/proc` that was read.
     pub pid: u32,

@@ -357,8 +357,8 @@ impl RequiredPort {
                     return self.best_on_localhost(|port| port.is_covered_by(listener));
                 }
                 // An unknown `v6_only` counts as false. Most servers on `::` accept IPv4, and
-                // with `/proc` as the only source (gVisor), all of them would be unhealthy.
-                // `0.0.0.0` is the strict form.
+                // with `/proc` as the only source (gVisor), the health check of each of them
+                // would fail. `0.0.0.0` is the strict form.
                 Some(AddressSpec::Wildcard) => {
                     address.is_unspecified() && !(is_v6_wildcard && listener.v6_only == Some(true))
                 }

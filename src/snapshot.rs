@@ -68,8 +68,7 @@ impl Snapshot {
     }
 
     fn discard_refill(&mut self) {
-        // Not `clear`, which keeps the capacity: there may be many listeners, and the next read
-        // may fail without any.
+        // Not `clear`: it would keep the memory of what may be many listeners.
         if !self.listeners.is_empty() {
             self.listeners = Vec::new();
         }

@@ -65,8 +65,8 @@ unsafe extern "C" {
         value: *const c_int,
         length: u32,
     ) -> c_int;
-    /// std has no capabilities, cannot forbid a program that is executed later to gain any,
-    /// and cannot restore the attributes that `setfsuid` clears.
+    /// std can neither give up capabilities nor keep programs that are executed later from
+    /// gaining some. It also cannot restore the attributes that `setfsuid` clears.
     pub(super) fn prctl(option: c_int, ...) -> c_int;
     pub(super) fn capget(header: *mut CapabilityHeader, data: *mut [Capabilities; 2]) -> c_int;
     pub(super) fn capset(header: *mut CapabilityHeader, data: *const [Capabilities; 2]) -> c_int;

@@ -106,8 +106,9 @@ impl Child {
             // SAFETY: no stream has the number of a standard one, because `start` opened all
             // of those. The array holds C strings and ends with a null pointer.
             0 => unsafe {
-                // Both must succeed. Otherwise, the program would write to our own streams,
-                // or could not be killed together with the processes that it starts.
+                // The program needs its own session, so that it can be killed together with
+                // the processes that it starts, and its own streams, so that it does not write
+                // to ours.
                 let mut streams = (0..).zip(streams);
                 if setsid() != -1
                     && streams.all(|(number, stream)| dup2(stream.as_raw_fd(), number) != -1)

@@ -189,8 +189,8 @@ impl NetlinkSocket {
     ///
     /// The kernel limits a datagram of a dump to a page, or to the largest buffer that the
     /// socket has been read with before (`netlink_dump`). It makes the first datagram when it
-    /// receives the request, so the large read must come earlier. It reads the error that
-    /// answers a request that is too short.
+    /// receives the request, so the large read must come earlier. To have something to read,
+    /// this sends a request that is too short, and reads the error.
     fn ask_for_large_datagrams(&self, buffer: &mut [u8]) -> io::Result<()> {
         let mut request = Vec::new();
         message::write_request(&mut request, SOCK_DIAG_BY_FAMILY, 0, Amount::One, &[]);
@@ -227,8 +227,8 @@ mod tests {
 
     use tempfile::TempDir;
 
-    /// A socket, its address, and another socket that sends to it. Read as a netlink address,
-    /// the path of the other socket has a port id that is not 0.
+    /// A socket, its address, and another socket that sends to it. `receive_from_kernel` takes
+    /// the path of the other socket for a netlink address whose port id is not 0.
     fn socket_and_stranger(directory: &Path) -> (NetlinkSocket, PathBuf, UnixDatagram) {
         let path = directory.join("ours");
         let file = File::from(OwnedFd::from(UnixDatagram::bind(&path).unwrap()));

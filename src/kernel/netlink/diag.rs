@@ -352,7 +352,7 @@ impl Listeners {
             idiag_states,
             ..InetDiagReq::default()
         };
-        // The old request has no field for the protocol, but since Linux 5.9 an attribute.
+        // The old request has no field for the protocol. Since Linux 5.9, an attribute names it.
         let protocol = number_attribute(INET_DIAG_REQ_PROTOCOL, protocol);
         let mut bytes = [0; InetDiagReq::SIZE + 8];
         bytes[..InetDiagReq::SIZE].copy_from_slice(&request.bytes());

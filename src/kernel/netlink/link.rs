@@ -114,8 +114,8 @@ fn parse(link: &[u8]) -> Option<(u32, &[u8])> {
     Some((link.ifi_index, name.strip_suffix(b"\0")?))
 }
 
-/// The index of the interface with this name. If there is none and `name` is `if` and a number,
-/// that number.
+/// The index of the interface with this name. If there is no such interface and `name` is `if`
+/// followed by a number, returns that number.
 pub fn interface_index(name: &str) -> Option<u32> {
     let mut found = None;
     let mut take = |link: &[u8]| {

@@ -247,8 +247,8 @@ pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
         .to_vec())
 }
 
-/// The ids of the children of a process, which are those of all its threads. Requires a
-/// kernel with `CONFIG_PROC_CHILDREN`.
+/// The ids of the children of all threads of a process. Requires a kernel with
+/// `CONFIG_PROC_CHILDREN`.
 ///
 /// # Errors
 /// If the threads, or the children of one thread, cannot be listed.
