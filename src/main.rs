@@ -121,7 +121,7 @@ fn run(command: Command) -> Result<bool, Error> {
                 |application: Application| application.exec_beside_watcher(stdout);
             let parent = application.map(become_application).transpose()?;
             let stream = Output::open(output.path, false)?;
-            let source = open(*source).or_else(Source::of_ended)?;
+            let source = open(*source).or_else(Source::ended)?;
             Watcher::new(source, output.format, stream, options, parent).run();
         }
         Command::List {

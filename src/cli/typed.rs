@@ -223,7 +223,7 @@ impl Typed {
                 "--max-queued: {port} has no connections to accept"
             )));
         }
-        source.choice = std::mem::take(&mut source.choice).of_probe();
+        source.choice = std::mem::take(&mut source.choice).for_probe();
         Ok(Question {
             ports,
             unix: std::mem::take(&mut self.unix),
@@ -393,7 +393,7 @@ fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
         max_queued: None,
     };
     let source = SourceOptions {
-        choice: source.choice.clone().of_probe(),
+        choice: source.choice.clone().for_probe(),
         filter: Filter {
             protocol: filter.protocol,
             family: filter.family,

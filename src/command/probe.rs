@@ -166,7 +166,7 @@ impl Probe {
             source: match question.wanted {
                 // A process that has exited holds no port, so the answer is yes. It does not
                 // matter whether it exits before or after this call.
-                Wanted::None => source.or_else(Source::of_ended)?,
+                Wanted::None => source.or_else(Source::ended)?,
                 Wanted::All | Wanted::Any => source?,
             },
             options,

@@ -50,9 +50,9 @@ const RUNTIMES: [(&str, &str); 6] = [
 #[derive(Debug, Default)]
 pub struct Containers {
     /// The groups of sockets, by the number of the group.
-    of_sockets: Known,
+    socket_groups: Known,
     /// The groups of holders, by the inode of the socket.
-    of_holders: Known,
+    holder_groups: Known,
     names: Names,
     /// When the groups of sockets may be searched again. `None` if they may be at once.
     next_search: Option<Instant>,
@@ -65,14 +65,14 @@ impl Containers {
     /// Forgets all groups of sockets if there are far more than listeners in `snapshot`,
     /// which must have all current listeners.
     pub fn limit_groups_of_sockets(&mut self, snapshot: &Snapshot) {
-        self.of_sockets.limit(snapshot.listeners());
+        self.socket_groups.limit(snapshot.listeners());
     }
 
     /// Sets the group of each listener of `snapshot` to that of its socket, if the kernel
     /// reported a group that can name a container.
     pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot) {
         let number = |listener: &Listener| listener.cgroup_id;
-        let known = &mut self.of_sockets;
+        let known = &mut self.socket_groups;
         let is_new = |number: &u64| *number != 0 && known.find(*number).is_none();
         let mut new: Vec<u64> = (snapshot.listeners().iter().map(number))
             .filter(is_new)
@@ -82,19 +82,19 @@ impl Containers {
             new.dedup();
             self.find_groups(&new, MOUNTED_BY.map(Path::new));
         }
-        let known = &self.of_sockets;
+        let known = &self.socket_groups;
         snapshot.set_cgroups(|listener| known.get(listener.cgroup_id));
     }
 
     /// Sets the group of each listener of `snapshot` that has none so far to that of its
     /// first holder, if holders were found.
     pub fn set_groups_of_holders(&mut self, snapshot: &mut Snapshot) {
-        let known = &mut self.of_holders;
+        let known = &mut self.holder_groups;
         known.limit(snapshot.listeners());
         for listener in snapshot.listeners() {
             let is_due = listener.cgroup.is_none() && !listener.holders.is_empty();
             if is_due && listener.inode != 0 && known.find(listener.inode).is_none() {
-                known.insert(listener.inode, of_first_holder(listener));
+                known.insert(listener.inode, first_holder_group(listener));
             }
         }
         snapshot.set_cgroups(|listener| {
@@ -117,7 +117,7 @@ impl Containers {
         if self.next_search.is_some_and(|next| Instant::now() < next) {
             return;
         }
-        let known = &mut self.of_sockets;
+        let known = &mut self.socket_groups;
         // Process 1 and this one are in the same hierarchies.
         let is_mixed = read_some(Path::new("/proc/self/cgroup")).is_ok_and(|text| is_mixed(&text));
         let (mut left, mut read, mut bytes) = (numbers.len(), 0, 0);
@@ -177,12 +177,12 @@ fn root(details: &mut Details) -> Option<File> {
 struct Known(Vec<(u64, Option<Arc<Cgroup>>)>);
 
 impl Known {
-    fn place(&self, number: u64) -> Result<usize, usize> {
+    fn index(&self, number: u64) -> Result<usize, usize> {
         self.0.binary_search_by_key(&number, |(number, _)| *number)
     }
 
     fn find(&self, number: u64) -> Option<&Option<Arc<Cgroup>>> {
-        let (_, group) = &self.0[self.place(number).ok()?];
+        let (_, group) = &self.0[self.index(number).ok()?];
         Some(group)
     }
 
@@ -192,8 +192,8 @@ impl Known {
 
     /// Adds a group, unless the number is known already.
     fn insert(&mut self, number: u64, group: Option<Arc<Cgroup>>) {
-        if let Err(place) = self.place(number) {
-            self.0.insert(place, (number, group));
+        if let Err(index) = self.index(number) {
+            self.0.insert(index, (number, group));
         }
     }
 
@@ -207,11 +207,11 @@ impl Known {
 }
 
 /// The group of the first holder of `listener` that still holds it.
-fn of_first_holder(listener: &Listener) -> Option<Arc<Cgroup>> {
+fn first_holder_group(listener: &Listener) -> Option<Arc<Cgroup>> {
     let mut holders = listener.holders.first().iter();
     holders.find_map(|holder| {
         let directory = Path::new("/proc").join(holder.pid.to_string());
-        let group = of_process(&directory, CgroupMember::Holder);
+        let group = process_group(&directory, CgroupMember::Holder);
         // The process may have exited, and another one may have its id by now.
         holds_socket(&directory, holder.fd, listener.inode).then_some(group)
     })
@@ -219,7 +219,7 @@ fn of_first_holder(listener: &Listener) -> Option<Arc<Cgroup>> {
 
 /// The group of the process with this `directory` in `/proc`. In cgroup v1, a process is in
 /// several groups: this prefers one that names a container.
-pub fn of_process(directory: &Path, member: CgroupMember) -> Arc<Cgroup> {
+pub fn process_group(directory: &Path, member: CgroupMember) -> Arc<Cgroup> {
     let names_container = |path: &[u8]| container(path).is_some();
     let path = cgroups::process_path(directory, &names_container);
     Arc::new(group(path, member))
@@ -303,7 +303,7 @@ mod tests {
             let cgroup = cgroup.collect::<Vec<_>>().join("\n") + "\n";
             fs::write(process.path().join("cgroup"), cgroup).unwrap();
 
-            let group = of_process(process.path(), CgroupMember::Holder);
+            let group = process_group(process.path(), CgroupMember::Holder);
             let found = match &group.container {
                 None => "= none".to_string(),
                 Some(Container { id, runtime }) => {
@@ -348,7 +348,7 @@ mod tests {
             let process = process_with_groups(&groups);
             let mut containers = Containers::default();
             containers.find_groups(&[u64::MAX], [process.path(); 2]);
-            assert_eq!(containers.of_sockets.find(u64::MAX).is_some(), is_known);
+            assert_eq!(containers.socket_groups.find(u64::MAX).is_some(), is_known);
             assert_eq!(containers.said_many, !is_known);
         }
     }

@@ -178,7 +178,7 @@ struct HeldSocket {
 #[derive(Clone, Copy)]
 enum Directories {
     OfProcesses,
-    /// Those of threads that do not share the descriptors of their process.
+    /// The directories of threads that do not share the descriptors of their process.
     OfThreads,
 }
 

@@ -56,7 +56,7 @@ impl Inodes {
     }
 
     /// Finds only owners, in the tables for which `is_wanted` is true.
-    pub fn of_owners(is_wanted: impl Fn(SocketTable) -> bool) -> Inodes {
+    pub fn only_owners(is_wanted: impl Fn(SocketTable) -> bool) -> Inodes {
         Inodes {
             only_owners: true,
             ..Inodes::new(is_wanted, Unlisted::Kept)

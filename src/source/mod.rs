@@ -85,7 +85,7 @@ pub enum SourceChoice {
 
 impl SourceChoice {
     /// The choice for a probe, which runs ss only if the user asked for it.
-    pub fn of_probe(self) -> SourceChoice {
+    pub fn for_probe(self) -> SourceChoice {
         match self {
             SourceChoice::Auto => SourceChoice::NetlinkOrProc,
             choice => choice,
@@ -292,7 +292,7 @@ impl Source {
         };
         let inodes = match finds_holders || root.is_some() || excluded.is_some() {
             true => Some(Inodes::new(wants, unlisted)),
-            false => owners.then(|| Inodes::of_owners(wants)),
+            false => owners.then(|| Inodes::only_owners(wants)),
         };
         let one = |first, on_failure| Asked::One(Sources::new(first, &place, on_failure, wants));
         let asked = match choice {
@@ -328,7 +328,7 @@ impl Source {
     ///
     /// # Errors
     /// Any other `error`.
-    pub fn of_ended(error: SourceError) -> Result<Source, SourceError> {
+    pub fn ended(error: SourceError) -> Result<Source, SourceError> {
         let root = match error {
             SourceError::Tree(TreeError::Ended(root)) => root,
             SourceError::Tree(TreeError::NoProcess(root)) => {

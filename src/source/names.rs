@@ -16,7 +16,7 @@ use crate::sys::open_below;
 const LOGS: &str = "var/log/containers";
 /// So many names of logs are read.
 const MOST_LOGS: usize = 16_384;
-/// Where Docker keeps a directory for each container.
+/// The directory in which Docker has a directory for each container.
 const DOCKER: &str = "var/lib/docker/containers";
 /// The files in which Podman lists containers that root started, for each storage driver.
 const PODMAN: [&str; 4] = [
@@ -119,7 +119,7 @@ impl Names {
         self.find_logs(root);
         for named in self.0.iter_mut().filter(|named| named.is_due()) {
             if named.container.runtime == Some("docker") {
-                named.name = of_docker(root, &named.container.id).map(Arc::new);
+                named.name = docker_name(root, &named.container.id).map(Arc::new);
             }
         }
         let is_podman = |named: &Named| named.is_due() && named.container.runtime == Some("podman");
@@ -141,7 +141,7 @@ impl Names {
         for entry in entries.take(MOST_LOGS).flatten() {
             let file = entry.file_name();
             if let Some((start, id)) = split_log(file.as_encoded_bytes()) {
-                self.found(id, &|| of_log(start));
+                self.found(id, &|| log_name(start));
             }
         }
     }
@@ -164,9 +164,9 @@ impl Names {
     }
 }
 
-/// The member `Name` of what Docker wrote about the container with this id. It has a slash
-/// before it.
-fn of_docker(root: &File, id: &str) -> Option<ContainerName> {
+/// The name of the container with this id from the config that Docker wrote: the member
+/// `Name`, without the slash at its start.
+fn docker_name(root: &File, id: &str) -> Option<ContainerName> {
     let path = format!("{DOCKER}/{id}/config.v2.json");
     let text = read_below(root, &path, LARGEST_FILE).ok()?;
     let mut name = None;
@@ -190,7 +190,7 @@ fn split_log(file: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The name of a container whose log is called `POD_NAMESPACE_CONTAINER` before the id. Names
 /// in Kubernetes cannot contain underscores.
-fn of_log(start: &[u8]) -> Option<ContainerName> {
+fn log_name(start: &[u8]) -> Option<ContainerName> {
     let mut parts = start.split(|byte| *byte == b'_');
     let [pod, namespace, name] = [parts.next()?, parts.next()?, parts.next()?];
     match parts.next() {

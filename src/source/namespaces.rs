@@ -95,7 +95,7 @@ const MOUNTED: u32 = u32::MAX;
 #[derive(Debug)]
 struct Mount {
     inode: u64,
-    /// Where this process can open it.
+    /// The path at which this process can open the mount.
     file: PathBuf,
     /// The path in the mount namespace in which the mount was found.
     path: Vec<u8>,
@@ -1098,7 +1098,7 @@ impl Home {
 /// with this inode.
 fn cgroup_of(pid: u32, inode: u64) -> Option<Arc<Cgroup>> {
     let directory = Path::new(PROC).join(pid.to_string());
-    let cgroup = containers::of_process(&directory, CgroupMember::Namespace);
+    let cgroup = containers::process_group(&directory, CgroupMember::Namespace);
     is_in(&directory, inode).then_some(cgroup)
 }
 

@@ -119,7 +119,7 @@ impl Netlink {
     /// Appends the listeners of one protocol to `listeners`, or of both for `None`.
     ///
     /// # Errors
-    /// As those of [`Netlink::read`].
+    /// See [`Netlink::read`].
     pub fn read_only(
         &mut self,
         wanted: Option<Protocol>,
@@ -447,7 +447,7 @@ mod tests {
         assert!(kernel.recv(&mut request).is_err());
     }
 
-    /// From then on, the kernel is asked for each table separately.
+    /// After a refusal, the kernel is asked for each table separately.
     #[test]
     fn a_refused_request_for_both_families_is_not_repeated() {
         let (mut netlink, _kernel) = netlink_with_answers(&[status(NLMSG_ERROR, 1, 22)]);

@@ -94,18 +94,18 @@ struct KnownSocket {
 /// Whose descriptors a search reads.
 #[derive(Clone, Copy)]
 enum Descriptors {
-    /// Those that all threads of a process share.
+    /// The descriptors that all threads of a process share.
     OfProcesses,
-    /// Those that only some threads of a process have.
+    /// The descriptors that only some threads of a process have.
     OfThreads,
 }
 
 /// Which listeners a snapshot keeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keep {
-    /// Those that the tree does not hold.
+    /// The listeners that the tree does not hold.
     Others,
-    /// Those that the tree holds.
+    /// The listeners that the tree holds.
     Held,
 }
 

@@ -198,7 +198,8 @@ impl Sought {
         let is_listening = message.udiag_state == State::Listen as u8;
         // An accepted connection has the name of its listener, so it is ignored. A datagram
         // socket counts as listening unless it has a peer: then it has called connect(2)
-        // itself, and can receive from nobody else. Its state does not show that.
+        // itself, and nobody else can send to it. The state does not show that, because it
+        // is the same after a client has connected to the socket.
         if !is_sought || is_established && !is_datagram {
         } else if is_listening || is_datagram && row.peer.is_none() {
             let inode = message.udiag_ino;

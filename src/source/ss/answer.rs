@@ -82,7 +82,7 @@ impl AnswerReader {
         let mut unknown_family = Vec::new();
         let mut lines = self.scanner.lines(reader);
         let mut style = match lines.next().map_err(AnswerError::Read)? {
-            Some(line) if is_header(line.bytes) => Style::of_header(line.bytes),
+            Some(line) if is_header(line.bytes) => Style::from_header(line.bytes),
             Some(_) => return Err(AnswerError::NoHeader),
             None => return Ok(false),
         };
@@ -170,7 +170,7 @@ struct Style {
 }
 
 impl Style {
-    fn of_header(line: &[u8]) -> Style {
+    fn from_header(line: &[u8]) -> Style {
         Style {
             has_old_header: line.starts_with(b"Netid State      Recv-Q Send-Q "),
             ..Style::default()

@@ -114,7 +114,7 @@ impl Ss {
     fn read_answer(&mut self, mut run: Run, listeners: &mut Vec<Listener>) -> Result<(), SsError> {
         let read = self.reader.read(&mut run.stdout, listeners);
         let has_header = read.map_err(|error| match error {
-            AnswerError::Read(error) => SsError::Run(RunError::of_read(error)),
+            AnswerError::Read(error) => SsError::Run(RunError::from_read(error)),
             error => SsError::Answer(error),
         })?;
         run.finish().map_err(SsError::Run)?;

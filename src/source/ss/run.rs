@@ -49,7 +49,7 @@ impl std::error::Error for RunError {}
 impl RunError {
     /// The failure for an error of a [`DeadlineStream`]: [`RunError::TimedOut`] if the
     /// deadline has passed.
-    pub fn of_read(error: io::Error) -> RunError {
+    pub fn from_read(error: io::Error) -> RunError {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => RunError::TimedOut,
             _ => RunError::Read(error),
@@ -99,7 +99,9 @@ impl Run {
     pub fn finish(mut self) -> Result<(), RunError> {
         let mut bytes = Vec::new();
         let mut stderr = (&mut self.stderr).take(MOST_STDERR);
-        stderr.read_to_end(&mut bytes).map_err(RunError::of_read)?;
+        stderr
+            .read_to_end(&mut bytes)
+            .map_err(RunError::from_read)?;
         if !bytes.is_empty() {
             let text = String::from_utf8_lossy(&bytes);
             let first = text.lines().next().unwrap_or_default();
