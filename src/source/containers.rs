@@ -94,7 +94,7 @@ impl Containers {
         for listener in snapshot.listeners() {
             let is_due = listener.cgroup.is_none() && !listener.holders.is_empty();
             if is_due && listener.inode != 0 && known.find(listener.inode).is_none() {
-                known.insert(listener.inode, first_holder_group(listener));
+                known.insert(listener.inode, first_holder_cgroup(listener));
             }
         }
         snapshot.set_cgroups(|listener| {
@@ -207,11 +207,11 @@ impl Known {
 }
 
 /// The group of the first holder of `listener` that still holds it.
-fn first_holder_group(listener: &Listener) -> Option<Arc<Cgroup>> {
+fn first_holder_cgroup(listener: &Listener) -> Option<Arc<Cgroup>> {
     let mut holders = listener.holders.first().iter();
     holders.find_map(|holder| {
         let directory = Path::new("/proc").join(holder.pid.to_string());
-        let group = process_group(&directory, CgroupMember::Holder);
+        let group = process_cgroup(&directory, CgroupMember::Holder);
         // The process may have exited, and another one may have its id by now.
         holds_socket(&directory, holder.fd, listener.inode).then_some(group)
     })
@@ -219,7 +219,7 @@ fn first_holder_group(listener: &Listener) -> Option<Arc<Cgroup>> {
 
 /// The group of the process with this `directory` in `/proc`. In cgroup v1, a process is in
 /// several groups: this prefers one that names a container.
-pub fn process_group(directory: &Path, member: CgroupMember) -> Arc<Cgroup> {
+pub fn process_cgroup(directory: &Path, member: CgroupMember) -> Arc<Cgroup> {
     let names_container = |path: &[u8]| container(path).is_some();
     let path = cgroups::process_path(directory, &names_container);
     Arc::new(group(path, member))
@@ -303,7 +303,7 @@ mod tests {
             let cgroup = cgroup.collect::<Vec<_>>().join("\n") + "\n";
             fs::write(process.path().join("cgroup"), cgroup).unwrap();
 
-            let group = process_group(process.path(), CgroupMember::Holder);
+            let group = process_cgroup(process.path(), CgroupMember::Holder);
             let found = match &group.container {
                 None => "= none".to_string(),
                 Some(Container { id, runtime }) => {

@@ -1098,7 +1098,7 @@ impl Home {
 /// with this inode.
 fn cgroup_of(pid: u32, inode: u64) -> Option<Arc<Cgroup>> {
     let directory = Path::new(PROC).join(pid.to_string());
-    let cgroup = containers::process_group(&directory, CgroupMember::Namespace);
+    let cgroup = containers::process_cgroup(&directory, CgroupMember::Namespace);
     is_in(&directory, inode).then_some(cgroup)
 }
 
