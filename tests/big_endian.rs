@@ -1,5 +1,5 @@
-//! The tables that a big-endian kernel printed. Addresses in them are native
-//! integers, so only a program built for such a machine can read them.
+//! Tables of a big-endian kernel. The kernel prints addresses as native integers, so only a
+//! program built for such a machine can read them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,11 +10,11 @@ use lntu::output::{Format, Output};
 use lntu::source::{Source, SourceChoice, SourceOptions};
 use tempfile::NamedTempFile;
 
-/// Calls the library. The emulator runs this test program, but could not run a
-/// program that the test starts.
+/// This test calls the library, because the emulator runs only the test program, not programs
+/// that it starts.
 #[test]
 #[cfg_attr(target_endian = "little", ignore = "needs a big-endian machine")]
-fn the_tables_of_a_big_endian_kernel_list_as_they_did_there() {
+fn tables_of_a_big_endian_kernel_list_as_expected() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proc/big-endian");
     let options = SourceOptions {
         choice: SourceChoice::Proc(fixture.clone()),

@@ -1,4 +1,4 @@
-//! What is not part of this workspace still compiles against it.
+//! The fuzz targets, which are not part of this workspace, compile.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -12,23 +12,24 @@ fn cargo(arguments: &[&str]) -> Output {
     command
         .args(arguments)
         .args(["--locked", "--manifest-path", manifest]);
-    // The library of the fuzzer itself needs a C++ compiler. Nothing is linked here.
+    // With this variable, cargo does not build libFuzzer, which needs a C++ compiler. Nothing is
+    // linked, so the file need not exist.
     command.env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a");
     command.output().unwrap()
 }
 
-/// Skipped where the packages that only the fuzz targets need cannot be downloaded, unless
-/// `LNTU_TEST_REQUIRE` names `fuzz`.
+/// If packages that only the fuzz targets need cannot be downloaded, this test is skipped, unless
+/// `LNTU_TEST_REQUIRE` contains `fuzz`.
 #[test]
 fn the_fuzz_targets_compile() {
     let fetched = cargo(&["fetch"]);
-    let said = String::from_utf8_lossy(&fetched.stderr);
-    // A lock file that is out of date is no reason to skip.
-    if !fetched.status.success() && !said.contains("--locked") {
+    let errors = String::from_utf8_lossy(&fetched.stderr);
+    // If the lock file is out of date, the test goes on and fails.
+    if !fetched.status.success() && !errors.contains("--locked") {
         let required = env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name == "fuzz"), "{said}");
-        let why = said.lines().next().unwrap_or_default();
-        // Not `eprintln`, which the test harness captures.
+        assert!(!required.split(',').any(|name| name == "fuzz"), "{errors}");
+        let why = errors.lines().next().unwrap_or_default();
+        // The test harness would capture the output of `eprintln`.
         let _ = writeln!(
             io::stderr(),
             "skipped the_fuzz_targets_compile: needs fuzz: {why}"
@@ -36,6 +37,6 @@ fn the_fuzz_targets_compile() {
         return;
     }
     let checked = cargo(&["check", "--quiet"]);
-    let said = String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{said}");
+    let errors = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{errors}");
 }

@@ -1,8 +1,8 @@
-//! The numbers that the kernel's headers define: each integer constant of `src` that is
-//! named as in a header has the header's value. A C program says what that is.
+//! Compares the integer constants of `src` with the headers of the kernel, whose values a C
+//! program prints.
 //!
-//! A constant is named as the kernel names it, and `X_SIZE` is the size of `struct x`. A
-//! constant that no header has must be listed here.
+//! A constant has the same name as in the headers, and `X_SIZE` is the size of `struct x`. If no
+//! header has a constant, it must be listed here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -51,17 +51,17 @@ const HEADERS: [&str; 33] = [
     "linux/vm_sockets_diag.h",
 ];
 
-/// The kernel's numbers that no header has.
+/// Constants of the kernel that are in no header for programs.
 const IN_NO_HEADER: [&str; 3] = [
     // include/net/flow.h of the kernel.
     "LOOPBACK_IFINDEX",
-    // include/linux/sched.h of the kernel; proc_pid_stat(5) points there.
+    // include/linux/sched.h of the kernel, to which proc_pid_stat(5) refers.
     "PF_EXITING",
     // include/linux/threads.h of the kernel.
     "PID_MAX_LIMIT",
 ];
 
-/// The program's own numbers start with one of these words.
+/// Words with which the names of the program's own constants start.
 const OWN: [&str; 35] = [
     "ANY",
     "BOTH",
@@ -100,14 +100,14 @@ const OWN: [&str; 35] = [
     "WIDTH",
 ];
 
-/// At least this many names are compared. Fewer would mean that the constants are no
-/// longer found, not that they are gone.
+/// At least this many constants must be compared. If there are fewer, this test no longer finds
+/// them.
 const FEWEST: usize = 160;
 
-/// A value, and how many bits of it count. `None` for a value that cannot be computed.
+/// A value and its width in bits. The value is `None` if this test cannot compute it.
 type Number = (Option<i64>, u32);
 
-/// The integer constants of the program. The same name may stand in several files.
+/// The integer constants of the program. Several files may define the same name.
 #[derive(Default)]
 struct Numbers {
     found: BTreeMap<String, BTreeSet<Number>>,
@@ -144,7 +144,7 @@ impl<'ast> Visit<'ast> for Numbers {
         self.add(&item.ident, &item.ty, &item.expr);
     }
 
-    /// The states of TCP are an enumeration, whose variants count from the first.
+    /// Adds the states of TCP, which are an enumeration. Their values count up from the first.
     fn visit_item_enum(&mut self, item: &'ast ItemEnum) {
         let discriminant = |variant: &syn::Variant| value(&variant.discriminant.as_ref()?.1);
         let Some(mut next) = item.variants.first().and_then(discriminant) else {
@@ -167,7 +167,7 @@ impl<'ast> Visit<'ast> for Numbers {
     }
 }
 
-/// `FinWait1` as `_FIN_WAIT1`.
+/// The name of an enum's variant as in C: `FinWait1` becomes `_FIN_WAIT1`.
 fn in_capitals(name: &str) -> String {
     let mut capitals = String::new();
     for letter in name.chars() {
@@ -179,7 +179,7 @@ fn in_capitals(name: &str) -> String {
     capitals
 }
 
-/// The bits of an integer type. `None` for other types.
+/// The width of an integer type in bits. `None` for other types.
 fn bits(kind: &Type) -> Option<u32> {
     let Type::Path(path) = kind else {
         return None;
@@ -194,7 +194,8 @@ fn bits(kind: &Type) -> Option<u32> {
     })
 }
 
-/// The value of an expression of literals on this machine, cut to 64 bits.
+/// The value of a constant expression on this machine, truncated to 64 bits. `None` for an
+/// expression that this test does not know.
 fn value(expression: &Expr) -> Option<i64> {
     match expression {
         Expr::Lit(literal) => match &literal.lit {
@@ -226,23 +227,24 @@ fn value(expression: &Expr) -> Option<i64> {
             };
             let (_, otherwise) = choice.else_branch.as_ref()?;
             match is_for_this_machine(&condition.mac.tokens.to_string())? {
-                true => of_block(&choice.then_branch),
+                true => value_of_block(&choice.then_branch),
                 false => value(otherwise),
             }
         }
-        Expr::Block(block) => of_block(&block.block),
+        Expr::Block(block) => value_of_block(&block.block),
         _ => None,
     }
 }
 
-fn of_block(block: &syn::Block) -> Option<i64> {
+fn value_of_block(block: &syn::Block) -> Option<i64> {
     match &block.stmts[..] {
         [syn::Stmt::Expr(expression, None)] => value(expression),
         _ => None,
     }
 }
 
-/// Whether one of the architectures in the argument of `cfg!` is this one.
+/// Whether the condition of a `cfg!` names this architecture. `None` if the condition is about
+/// something else.
 fn is_for_this_machine(condition: &str) -> Option<bool> {
     let quoted: Vec<&str> = condition.split('"').skip(1).step_by(2).collect();
     let conditions = condition.matches("target_arch").count();
@@ -250,13 +252,13 @@ fn is_for_this_machine(condition: &str) -> Option<bool> {
         .then(|| quoted.contains(&std::env::consts::ARCH))
 }
 
-/// What C calls the number with this name.
+/// The C expression for the constant with this name.
 fn in_c(name: &str) -> String {
     if let Some(call) = name.strip_prefix("SYS_") {
         return format!("SYS_{}", call.to_ascii_lowercase());
     }
-    // The states of `tcp_states.h` are in no other header beside `struct tcp_info`. The
-    // kernel checks that they are the same.
+    // netinet/tcp.h has the states TCP_*, but cannot be included together with linux/tcp.h,
+    // because both define `struct tcp_info`. The kernel checks that BPF_TCP_* have the same values.
     if name.starts_with("TCP_") {
         return format!("BPF_{name}");
     }
@@ -266,8 +268,8 @@ fn in_c(name: &str) -> String {
     }
 }
 
-/// What the headers say about these names. Those that no header defines are left out.
-/// `None` where there is no compiler.
+/// The values of these names in the headers. A name that no header defines is left out. Returns
+/// `None` if there is no compiler.
 fn defined<'a>(names: impl Iterator<Item = &'a String>) -> Option<BTreeMap<&'a str, i64>> {
     let directory = TempDir::new().unwrap();
     let mut names: Vec<&str> = names.map(String::as_str).collect();
@@ -293,7 +295,7 @@ fn defined<'a>(names: impl Iterator<Item = &'a String>) -> Option<BTreeMap<&'a s
         let is_wrong = |name: &str| {
             wrong
                 .iter()
-                .any(|line| lines[line - 1].contains(&asking(name)))
+                .any(|line| lines[line - 1].contains(&return_statement(name)))
         };
         names.retain(|name| !is_wrong(name));
         assert!(names.len() < before, "{errors}");
@@ -304,15 +306,16 @@ fn defined<'a>(names: impl Iterator<Item = &'a String>) -> Option<BTreeMap<&'a s
     Some(names.into_iter().zip(values).collect())
 }
 
-/// A C program that prints the numbers with these names, a line each.
+/// A C program that prints the constants with these names, one per line.
 fn program(names: &[&str]) -> String {
     let includes = HEADERS
         .map(|header| format!("#include <{header}>\n"))
         .concat();
-    // Each is in a function of its own, since a compiler says only once in a function that
-    // a name is not defined.
+    // Each constant is in a function of its own, because a compiler reports an undefined name
+    // only once per function.
     let functions = |(index, name): (usize, &&str)| {
-        format!("long long f{index}(void) {{ {} }}\n", asking(name))
+        let statement = return_statement(name);
+        format!("long long f{index}(void) {{ {statement} }}\n")
     };
     let functions: String = names.iter().enumerate().map(functions).collect();
     let calls = (0..names.len()).map(|index| format!("printf(\"%lld\\n\", f{index}());\n"));
@@ -320,16 +323,16 @@ fn program(names: &[&str]) -> String {
     format!("#define _GNU_SOURCE\n{includes}{functions}int main(void) {{\n{calls}}}\n")
 }
 
-fn asking(name: &str) -> String {
+fn return_statement(name: &str) -> String {
     format!("return (long long)({});", in_c(name))
 }
 
-/// The lines of `numbers.c` that a compiler complains about, counted from 1.
+/// The lines of `numbers.c` that have errors, counted from 1.
 fn lines_with_errors(errors: &str) -> BTreeSet<usize> {
     let errors = errors.lines().filter(|line| line.contains(": error: "));
     let line = |error: &str| {
-        let (_, place) = error.split_once("numbers.c:")?;
-        place.split(':').next()?.parse().ok()
+        let (_, position) = error.split_once("numbers.c:")?;
+        position.split(':').next()?.parse().ok()
     };
     errors.filter_map(line).collect()
 }
@@ -340,7 +343,7 @@ fn is_own(name: &str) -> bool {
 }
 
 #[test]
-fn numbers_of_the_kernel_are_those_of_its_headers() {
+fn constants_have_the_values_of_the_kernel_headers() {
     let numbers = Numbers::of_program().found;
     let Some(defined) = defined(numbers.keys()) else {
         let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
@@ -360,8 +363,8 @@ fn numbers_of_the_kernel_are_those_of_its_headers() {
             continue;
         };
         for (value, bits) in found {
-            let cut = |value: i64| value as u64 & u64::MAX >> (64 - bits);
-            if value.map(cut) != Some(cut(*expected)) {
+            let truncate = |value: i64| value as u64 & u64::MAX >> (64 - bits);
+            if value.map(truncate) != Some(truncate(*expected)) {
                 wrong.push(format!(
                     "{name} is {value:?}, and in the headers {expected}"
                 ));

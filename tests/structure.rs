@@ -1,6 +1,6 @@
-//! The structure of `src`: no two files import each other in a circle, and no
-//! file imports one above it. A file's imports are every path in it that starts
-//! with `crate`, `super`, `self` or the program's own name, tests left out.
+//! The structure of `src`: no files import each other in a circle, no file imports one on the
+//! same floor or above, and functions are short. The imports of a file are all paths that start
+//! with `crate`, `super`, `self` or the program's own name, except in unit tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +10,8 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, UseTree};
 use walkdir::WalkDir;
 
-/// The rooms of the house, from the top down. What stands in one line is on one
-/// floor, and does not import its neighbours. `lib` only declares the others.
+/// The modules at the top of `src`, from the top floor down. Modules on one floor do not import
+/// each other. `lib` is not here, because it only declares the others.
 const FLOORS: &[&[&str]] = &[
     &["main", "manual"],
     &["as_ss"],
@@ -26,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["exit_status"],
 ];
 
-/// The rooms of a folder that has floors of its own, from the top down.
+/// The modules of `as_ss`, from the top floor down.
 const FLOORS_OF_AS_SS: &[&[&str]] = &[
     &["kinds"],
     &["show"],
@@ -36,20 +36,19 @@ const FLOORS_OF_AS_SS: &[&[&str]] = &[
     &["error"],
 ];
 
-/// A file as its module's path, such as `["source", "ss"]`.
+/// The path of a file's module, such as `["source", "ss"]`.
 type Module = Vec<String>;
 
 /// The modules that each module imports.
 type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
 #[test]
-fn no_file_imports_one_of_a_floor_above_or_beside_it() {
+fn files_import_only_from_floors_below() {
     assert_eq!(upward(&imports(&source_directory())), [""; 0]);
 }
 
-/// The check itself.
 #[test]
-fn an_import_of_a_floor_above_or_beside_is_found() {
+fn an_import_from_the_same_floor_or_above_is_found() {
     let module = |text: &str| -> Module { text.split("::").map(String::from).collect() };
     let imports = |from, to| Imports::from([(module(from), BTreeSet::from([module(to)]))]);
     assert_eq!(upward(&imports("command::watch", "source::ss")), [""; 0]);
@@ -65,20 +64,21 @@ fn an_import_of_a_floor_above_or_beside_is_found() {
     }
 }
 
+/// The imports that do not come from a floor below.
 fn upward(imports: &Imports) -> Vec<String> {
     let mut upward = Vec::new();
     for (module, imported) in imports {
         for other in imported {
             let is_upward = match (&module[..], &other[..]) {
-                ([room, of, ..], [other_room, other_of, ..]) if room == other_room => {
-                    room == "as_ss"
-                        && of != other_of
-                        && floor(FLOORS_OF_AS_SS, other_of) <= floor(FLOORS_OF_AS_SS, of)
+                ([top, child, ..], [other_top, other_child, ..]) if top == other_top => {
+                    top == "as_ss"
+                        && child != other_child
+                        && floor(FLOORS_OF_AS_SS, other_child) <= floor(FLOORS_OF_AS_SS, child)
                 }
-                // A folder's own module is above its files.
-                ([room, ..], [other_room]) if room == other_room => room == "as_ss",
-                ([room, ..], [other_room, ..]) => {
-                    room != other_room && floor(FLOORS, other_room) <= floor(FLOORS, room)
+                // The module of a folder is above the files of the folder.
+                ([top, ..], [other_top]) if top == other_top => top == "as_ss",
+                ([top, ..], [other_top, ..]) => {
+                    top != other_top && floor(FLOORS, other_top) <= floor(FLOORS, top)
                 }
                 _ => false,
             };
@@ -95,10 +95,9 @@ fn no_files_import_each_other_in_a_circle() {
     assert_eq!(circle(&imports(&source_directory())), None);
 }
 
-/// The check itself: a circle through three files of a folder is found, however
-/// the imports are spelled, and imports of tests do not count.
+/// The circle goes through three files of a folder. Imports in unit tests do not count.
 #[test]
-fn a_circle_is_found_whatever_the_spelling() {
+fn a_circle_is_found_in_every_spelling() {
     let directory = tempfile::TempDir::new().unwrap();
     let write = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -124,9 +123,10 @@ fn source_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn floor(floors: &[&[&str]], room: &str) -> usize {
-    let floor = floors.iter().position(|rooms| rooms.contains(&room));
-    floor.unwrap_or_else(|| panic!("{room} is on no floor"))
+/// The index of the floor that has this module. 0 is the top.
+fn floor(floors: &[&[&str]], module: &str) -> usize {
+    let floor = floors.iter().position(|modules| modules.contains(&module));
+    floor.unwrap_or_else(|| panic!("{module} is on no floor"))
 }
 
 fn shown(module: &Module) -> String {
@@ -158,7 +158,7 @@ fn imports(directory: &Path) -> Imports {
     files.iter().map(imports_of).collect()
 }
 
-/// `source/ss.rs` is `source::ss`, and `source/mod.rs` is `source`.
+/// The module in a file: `source/ss.rs` is `source::ss`, and `source/mod.rs` is `source`.
 fn module_of(file: &Path) -> Module {
     let parts = file.with_extension("");
     let mut module: Module = parts
@@ -177,13 +177,13 @@ struct ImportFinder<'a> {
 }
 
 impl ImportFinder<'_> {
-    /// Adds the module that a path leads to: the longest start of it that is one.
+    /// Adds the module that a path leads to. It is the longest prefix of the path that is a module.
     fn add(&mut self, path: &[String]) {
         let mut absolute: Module = match path.first().map(String::as_str) {
             Some("crate" | "lntu") => Vec::new(),
             Some("super") => self.module[..self.module.len() - 1].to_vec(),
             Some("self") => self.module.clone(),
-            // A folder's own module names its files without `self`.
+            // The module of a folder can name its children without `self`.
             Some(first) if self.is_child(first) => {
                 [self.module.clone(), vec![first.into()]].concat()
             }
@@ -241,9 +241,9 @@ impl<'ast> Visit<'ast> for ImportFinder<'_> {
     /// The arguments of a macro are not parsed, so this looks for paths in its text.
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
         let text = item.tokens.to_string().replace(" :: ", "::");
-        let is_of_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        let is_in_path = |letter: char| letter.is_alphanumeric() || "_:".contains(letter);
         for word in text
-            .split(|c| !is_of_path(c))
+            .split(|letter| !is_in_path(letter))
             .filter(|word| word.contains("::"))
         {
             self.add(&word.split("::").map(String::from).collect::<Vec<_>>());
@@ -252,7 +252,8 @@ impl<'ast> Visit<'ast> for ImportFinder<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let parts: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
+        let parts = path.segments.iter().map(|part| part.ident.to_string());
+        let parts: Vec<String> = parts.collect();
         if parts.len() > 1 {
             self.add(&parts);
         }
@@ -267,7 +268,7 @@ fn is_for_tests(attribute: &Attribute) -> bool {
 
 /// The most lines of a function.
 const MOST_LINES: usize = 80;
-/// The most levels of branches, loops and closures within each other.
+/// The most levels of branches, loops and closures that may be nested.
 const MOST_LEVELS: usize = 4;
 
 #[test]
@@ -284,15 +285,18 @@ fn functions_are_short_and_flat() {
     assert_eq!(found, [""; 0]);
 }
 
-/// The check itself.
 #[test]
-fn a_long_or_deep_function_is_found() {
+fn a_function_that_is_too_long_is_found() {
     let long = |lines: usize| format!("fn long() {{\n{}}}\n", "call();\n".repeat(lines - 2));
     assert_eq!(long_or_deep("a.rs", &long(MOST_LINES)), [""; 0]);
     assert_eq!(
         long_or_deep("a.rs", &long(MOST_LINES + 1)),
         ["a.rs: long has 81 lines"]
     );
+}
+
+#[test]
+fn a_function_that_is_too_deep_is_found() {
     let deep = |levels: usize| {
         let (open, close) = ("loop {".repeat(levels), "}".repeat(levels));
         format!("impl A {{ fn deep() {{ {open} {close} }} }}")
@@ -302,11 +306,15 @@ fn a_long_or_deep_function_is_found() {
         long_or_deep("a.rs", &deep(MOST_LEVELS + 1)),
         ["a.rs: deep has 5 levels"]
     );
+}
+
+#[test]
+fn a_chain_of_conditions_is_one_level() {
     let chain = "fn f() { if a {} else if b {} else if c {} else if d {} else if e {} }";
     assert_eq!(long_or_deep("a.rs", chain), [""; 0]);
 }
 
-/// The functions that are too long or too deep. Tests do not count.
+/// The functions that are too long or too deep, except in unit tests.
 fn long_or_deep(file: &str, text: &str) -> Vec<String> {
     let mut finder = FunctionFinder::default();
     finder.visit_file(&syn::parse_file(text).unwrap());
@@ -327,7 +335,7 @@ fn long_or_deep(file: &str, text: &str) -> Vec<String> {
     finder.functions.iter().filter_map(describe).collect()
 }
 
-/// How large a function is.
+/// The size of a function.
 struct Function {
     name: String,
     lines: usize,
@@ -338,7 +346,9 @@ struct Function {
 #[derive(Default)]
 struct FunctionFinder {
     functions: Vec<Function>,
+    /// The level of the expression that is being visited.
     level: usize,
+    /// The deepest level in the current function so far.
     deepest: usize,
 }
 
@@ -356,6 +366,7 @@ impl FunctionFinder {
         (self.level, self.deepest) = outer;
     }
 
+    /// Visits something that is one level deeper.
     fn deeper(&mut self, visit: impl FnOnce(&mut Self)) {
         self.level += 1;
         self.deepest = self.deepest.max(self.level);
@@ -423,24 +434,24 @@ impl<'ast> Visit<'ast> for FunctionFinder {
     }
 }
 
-/// The modules of one circle, if there is any.
+/// The modules of one circle, if there is a circle.
 fn circle(imports: &Imports) -> Option<String> {
-    let mut left = imports.clone();
-    // What imports nothing that is left is on no circle.
+    let mut candidates = imports.clone();
+    // Repeatedly remove modules that import no candidate, because they are on no circle.
     loop {
-        let before = left.len();
-        let remaining: BTreeSet<Module> = left.keys().cloned().collect();
-        left.retain(|_, imported| imported.iter().any(|other| remaining.contains(other)));
-        if left.len() == before {
+        let before = candidates.len();
+        let remaining: BTreeSet<Module> = candidates.keys().cloned().collect();
+        candidates.retain(|_, imported| imported.iter().any(|other| remaining.contains(other)));
+        if candidates.len() == before {
             break;
         }
     }
-    // Of what remains, a walk comes back to where it was.
-    let mut walk: Vec<&Module> = vec![left.keys().next()?];
+    // Each remaining module imports another one, so a walk along the imports must return.
+    let mut walk: Vec<&Module> = vec![candidates.keys().next()?];
     loop {
-        let next = left[*walk.last()?]
+        let next = candidates[*walk.last()?]
             .iter()
-            .find(|other| left.contains_key(*other))?;
+            .find(|other| candidates.contains_key(*other))?;
         if let Some(start) = walk.iter().position(|seen| *seen == next) {
             let mut names: Vec<String> = walk[start..].iter().map(|module| shown(module)).collect();
             names.sort();
