@@ -156,7 +156,8 @@ fn of_shows_what_ss_shows_for_the_tree() {
             let ended = watcher.finish();
             assert_eq!(ended.code(), 0, "{program}: {ended:?}");
             let closed: Vec<&str> = ended.stdout.lines().collect();
-            assert!(closed.len() == sockets && closed.iter().all(|l| l.contains("CLOSED")));
+            let are_closed = closed.iter().all(|line| line.contains("CLOSED"));
+            assert!(closed.len() == sockets && are_closed);
             assert_eq!(ended.stderr, format!("lntu: process {root} has ended\n"));
         }
     });
@@ -323,7 +324,7 @@ fn exclude_holder_hides_what_only_that_program_holds() {
 }
 
 #[test]
-fn a_holder_name_longer_than_the_kernel_keeps_is_refused() {
+fn a_holder_name_that_is_too_long_is_refused() {
     let refused = run(&mut lntu(&["list", "--exclude-holder", "sixteen-bytes-xx"]));
     let why = "--exclude-holder 'sixteen-bytes-xx': the kernel keeps only 15 bytes of a name: \
                'sixteen-bytes-x' (try 'lntu --help')";
@@ -709,8 +710,8 @@ fn a_listener_with_an_unreadable_holder_stays() {
         });
         // A new listener makes the watcher search the tree, of which it can read nothing now.
         let _neighbour = bound(Type::STREAM, "127.0.0.1:8003", |_| {});
-        let said = watcher.next_error();
-        assert!(said.contains("listeners may be missing"), "{said}");
+        let message = watcher.next_error();
+        assert!(message.contains("listeners may be missing"), "{message}");
         watcher.assert_silent_for(A_WHILE);
         drop(service);
         assert_eq!(event(&watcher.next_line()), "tcp CLOSED 127.0.0.1:8000");
@@ -829,8 +830,8 @@ fn a_process_in_another_network_namespace_is_an_error() {
              there)"
         );
         assert_eq!(refused.error(), why);
-        let there = run(&mut lntu(&["list", "--of", &parent, "--pid", &parent]));
-        assert_eq!(there.code(), 0, "{there:?}");
+        let listed = run(&mut lntu(&["list", "--of", &parent, "--pid", &parent]));
+        assert_eq!(listed.code(), 0, "{listed:?}");
     });
 }
 
@@ -966,7 +967,7 @@ fn an_excluded_process_hides_what_its_tree_holds() {
 }
 
 #[test]
-fn an_excluded_process_hides_itself_in_every_namespace() {
+fn exclude_of_works_in_every_namespace() {
     if !have_program("services", "python3") {
         return;
     }

@@ -191,8 +191,8 @@ fn localhost_is_closed_once_both_addresses_can_be_bound() {
             // exec.
             wait_for(&argument, || {
                 let mut addresses = localhost.iter();
-                let is_free =
-                    addresses.all(|address| can_be_bound(Type::STREAM, *address, port, false));
+                let is_free = addresses
+                    .all(|address| can_be_bound(Type::STREAM, *address, port, Accepts::Both));
                 let code = run(&mut lntu(&wait)).code();
                 (code == i32::from(!is_free)).then_some(())
             });
@@ -205,12 +205,19 @@ fn dual_stack(socket: &Socket) {
     socket.set_only_v6(false).unwrap();
 }
 
+/// The IP versions that an IPv6 wildcard accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepts {
+    Both,
+    OnlyIpv6,
+}
+
 /// Whether a server can bind this address and port, and listen there.
-fn can_be_bound(kind: Type, address: IpAddr, port: u16, v6_only: bool) -> bool {
+fn can_be_bound(kind: Type, address: IpAddr, port: u16, accepts: Accepts) -> bool {
     let address = std::net::SocketAddr::from((address, port));
     let socket = Socket::new(Domain::for_address(address), kind, None).unwrap();
     if address.is_ipv6() {
-        socket.set_only_v6(v6_only).unwrap();
+        socket.set_only_v6(accepts == Accepts::OnlyIpv6).unwrap();
     }
     let bound = socket.bind(&address.into());
     let result = bound.and_then(|()| match kind {
@@ -271,14 +278,14 @@ fn wait_closed_agrees_with_bind() {
                             _ => i32::from(!truth),
                         };
                         // If the answer is yes, a server that accepts only IPv6 can bind, too.
-                        let would_fail = || !can_be_bound(kind, address, port, true);
+                        let would_fail = || !can_be_bound(kind, address, port, Accepts::OnlyIpv6);
                         code == expected && !(address == v6_any && code == 0 && would_fail())
                     };
                     // A process that another test forks holds a socket that is closed here
                     // until exec.
                     for source in &sources {
                         wait_for(&format!("{source} {argument}"), || {
-                            let truth = can_be_bound(kind, address, port, false);
+                            let truth = can_be_bound(kind, address, port, Accepts::Both);
                             agrees(source, truth).then_some(())
                         });
                     }

@@ -10,7 +10,7 @@ use lntu::cli::{self, description};
 use crate::harness::*;
 
 #[test]
-fn help_and_version_are_data_on_stdout() {
+fn help_is_data_on_stdout() {
     for arguments in [
         &["--help"][..],
         &["-h"],
@@ -23,6 +23,10 @@ fn help_and_version_are_data_on_stdout() {
         let help = run(&mut lntu(arguments));
         assert!(help.lines()[0].starts_with("lntu: "), "{arguments:?}");
     }
+}
+
+#[test]
+fn the_version_is_data_on_stdout() {
     for arguments in [&["--version"], &["-V"]] {
         let version = concat!("lntu ", env!("CARGO_PKG_VERSION"));
         assert_eq!(run(&mut lntu(arguments)).lines(), [version]);
