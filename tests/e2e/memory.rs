@@ -78,7 +78,8 @@ fn the_application_starts_once_under_every_limit() {
         messages.push(finished.stderr);
         tried += 1;
     }
-    // With the lowest limits, memory is too short for the arguments, then for the watcher.
+    // With the lowest limits, there is no memory for the arguments, and with higher ones none for
+    // the watcher.
     messages.dedup();
     assert_eq!(messages, [WITHOUT_WATCHER, OUT_OF_MEMORY, ""], "{tried}");
 }

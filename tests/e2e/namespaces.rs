@@ -189,7 +189,7 @@ fn ports_close_with_the_last_process_of_the_namespace() {
     let (first, (socket, second)) = host.container(|| (tcp_listener("0.0.0.0:80"), host.process()));
     let namespace = first.namespace();
     assert_eq!(next_event(&watcher, namespace), "tcp LISTEN *:80");
-    // Another process is still in it.
+    // Another process is still in the namespace.
     drop(first);
     assert_silent_about(&watcher, namespace);
     assert_eq!(second.namespace(), namespace);
@@ -704,7 +704,7 @@ fn a_list_that_lacks_a_namespace_exits_with_2() {
     assert!(why.starts_with(&namespace) && why.contains(&path), "{why}");
     assert_eq!(last, "lntu: network namespaces may be missing");
 
-    // Then lntu does not know the namespace of the process, nor whether it has exited.
+    // With this error, lntu knows neither the namespace of the process nor whether it has exited.
     let listed = list(&["-P", &path, "-e", "inject=readlink,readlinkat:error=ENOMEM"]);
     let last = listed.stderr.lines().last();
     let why = "lntu: /proc: Cannot allocate memory (os error 12)";

@@ -178,8 +178,8 @@ fn a_probe_ignores_the_port_of_another_process() {
         let reason = format!(
             "lntu: 8080/tcp: not listening by process {pid} or its descendants, but by another process\n"
         );
-        let (code, said) = check(&pid);
-        assert_eq!((code, without_holders(&said)), (1, reason));
+        let (code, stderr) = check(&pid);
+        assert_eq!((code, without_holders(&stderr)), (1, reason));
         let waiting = Running::start(&mut lntu(&["wait", "--of", &pid, "-i", FAST, "8080"]));
         waiting.assert_no_more_errors_for(A_WHILE);
         let closing = [
@@ -835,7 +835,7 @@ fn a_process_in_another_network_namespace_is_an_error() {
     });
 }
 
-/// Such is the `/proc` of the host in a container that may not inspect process 1.
+/// To a container that may not inspect process 1, the `/proc` of the host looks like this.
 #[test]
 fn a_proc_whose_namespace_is_unreadable_is_an_error() {
     let missing = fs::read_to_string("/proc/1/comm").err();

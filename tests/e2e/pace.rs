@@ -182,7 +182,7 @@ fn late_polls_are_reported_once() {
     assert_eq!(watcher.next_error(), "lntu: polling on time again");
 }
 
-/// The CPU time of the main thread of a process, in more than ticks.
+/// The CPU time of the main thread of a process, to the nanosecond rather than in ticks.
 fn precise_cpu_time(pid: rustix::process::Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())

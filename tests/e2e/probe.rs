@@ -418,7 +418,7 @@ fn an_address_of_another_host_is_an_error() {
         let route = run(Command::new("ip").args(["route", "get", "10.9.0.1"]));
         assert!(route.stdout.contains("via 10.9.0.2"), "{route:?}");
         assert_eq!(check(&["10.9.0.1:80"]), (0, String::new()));
-        // These look into another namespace.
+        // With --pid and --proc, lntu looks into another namespace.
         let own = format!("/proc/{}", std::process::id());
         let check_code = |arguments: &[&str]| run(lntu(&["check", "-q"]).args(arguments)).code();
         assert_eq!(check_code(&["--pid", &other, "10.9.0.2:80"]), 1);

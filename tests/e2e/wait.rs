@@ -42,7 +42,7 @@ fn two_ports_that_take_turns_do_not_count() {
     assert_eq!(without_time(&refused.stderr), reason);
 }
 
-/// Two other ports take turns meanwhile.
+/// Two other ports open and close in turn.
 #[test]
 fn any_prints_only_the_port_that_stays() {
     let directory = TempDir::new().unwrap();

@@ -232,8 +232,8 @@ impl FakeHost {
     }
 
     /// The line of `list` about the server. `list` may also print lines about namespaces that
-    /// are mounted on the real host. `-p` makes it read the cgroup of the process, because the
-    /// kernel reports only a cgroup v2 with the socket.
+    /// are mounted on the real host. `-p` makes it read the cgroup of the process, because for a
+    /// socket the kernel reports only a cgroup v2.
     fn line(&self, wrapper: &[&str], options: &[&str]) -> Option<String> {
         let arguments = [&["list", "-A", "-p", "-q", "8080"], options].concat();
         let listed = run(&mut self.lntu(wrapper, &arguments)).stdout;

@@ -92,7 +92,7 @@ fn a_probe_answers_if_seccomp_forbids_netlink() {
     assert_eq!(probe(&["check", "8081"]), (1, reason.to_string()));
 }
 
-/// Such a server is nginx with `listen [::]:8080;`.
+/// For example, nginx with `listen [::]:8080;` accepts only IPv6.
 #[test]
 fn an_ipv6_only_server_is_unhealthy() {
     if !have_docker() {
