@@ -15,6 +15,19 @@ use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 
 const SEQUENCE: u32 = 7;
 
+// The numbers of the kernel's headers, written down here so that an error in `src` is found.
+const NLMSG_DONE: u16 = 3;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_MULTI: u16 = 2;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
+const INET_DIAG_SKV6ONLY: u16 = 11;
+const INET_DIAG_CGROUP_ID: u16 = 21;
+
 fuzz_target!(|input: &[u8]| {
     let datagrams: Vec<&[u8]> = Datagrams(input).collect();
     for table in SocketTable::ALL {
@@ -115,7 +128,7 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
         .map(|_| bytes.arbitrary())
         .collect::<arbitrary::Result<_>>()?;
     let mut messages: Vec<Vec<u8>> = rows.iter().map(|row| row.message(table)).collect();
-    let mut done = header(3);
+    let mut done = header(NLMSG_DONE);
     done.extend(0i32.to_ne_bytes());
     messages.push(done);
     let count = messages.len();
@@ -128,7 +141,8 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
     match fault {
         Fault::None => is_whole = true,
         Fault::Interrupted(index) => {
-            messages[index % count][6..8].copy_from_slice(&0x12u16.to_ne_bytes());
+            let flags = NLM_F_MULTI | NLM_F_DUMP_INTR;
+            messages[index % count][6..8].copy_from_slice(&flags.to_ne_bytes());
         }
         Fault::Sequence(index, other) => {
             is_whole = other == SEQUENCE;
@@ -137,8 +151,8 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
         Fault::Kind(index, other) => {
             let kind = &mut messages[index % count][4..6];
             is_whole = kind == other.to_ne_bytes();
-            // Type 3 may turn a row into the end of a dump that is shorter but valid.
-            if !is_whole && other == 3 {
+            // NLMSG_DONE may turn a row into the end of a dump that is shorter but valid.
+            if !is_whole && other == NLMSG_DONE {
                 return Ok(());
             }
             kind.copy_from_slice(&other.to_ne_bytes());
@@ -187,7 +201,7 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
 fn header(kind: u16) -> Vec<u8> {
     let mut header = vec![0; 4];
     header.extend(kind.to_ne_bytes());
-    header.extend(2u16.to_ne_bytes());
+    header.extend(NLM_F_MULTI.to_ne_bytes());
     header.extend(SEQUENCE.to_ne_bytes());
     header.extend([0; 4]);
     header
@@ -235,15 +249,15 @@ impl Row {
 
     /// The message for this row. The caller fills in the length in the header.
     fn message(&self, table: SocketTable) -> Vec<u8> {
-        let mut message = header(20);
+        let mut message = header(SOCK_DIAG_BY_FAMILY);
         message.push(match table.family {
-            Family::V4 => 2,
-            Family::V6 => 10,
+            Family::V4 => AF_INET,
+            Family::V6 => AF_INET6,
         });
         message.push(match table.protocol {
-            _ if self.is_connected => 1,
-            Protocol::Tcp => 10,
-            Protocol::Udp => 7,
+            _ if self.is_connected => TCP_ESTABLISHED,
+            Protocol::Tcp => TCP_LISTEN,
+            Protocol::Udp => TCP_CLOSE,
         });
         message.extend(&self.uid[..2]);
         message.extend(self.port.to_be_bytes());
@@ -259,11 +273,12 @@ impl Row {
         for (kind, length) in self.other_attributes {
             // The top bit is a flag. The other bits must not be a type that lntu reads.
             let kind = u16::from(kind) | 0x8000;
-            if ![11, 21].contains(&(kind & 0x3fff)) {
+            let read_by_lntu = [INET_DIAG_SKV6ONLY, INET_DIAG_CGROUP_ID];
+            if !read_by_lntu.contains(&(kind & 0x3fff)) {
                 attribute(&mut message, kind, &vec![0xff; length.into()]);
             }
         }
-        attribute(&mut message, 11, &[self.v6_only.into()]);
+        attribute(&mut message, INET_DIAG_SKV6ONLY, &[self.v6_only.into()]);
         message
     }
 }
