@@ -22,7 +22,7 @@ use super::containers;
 use super::netlink::{Netlink, NetlinkError};
 use super::procnet::ProcNet;
 use super::tables::{TableGap, Tables};
-use super::turns::{Exceeded, Limit, MOST_TIME, SHORT, Turns, Used};
+use super::turns::{Exceeded, Limit, MOST_TIME, SHORT, Turns};
 use crate::kernel::proc::file;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::mounts;
@@ -77,8 +77,9 @@ pub struct Namespaces {
     turns: Turns,
     /// How much of the current namespace may be read.
     limit: Limit,
-    /// The CPU time spent on the UDP listeners of the current namespace.
-    udp_time: Duration,
+    /// The CPU time at which reading the UDP listeners of the current namespace started, if
+    /// they were read.
+    udp_start: Option<Duration>,
     details: Details,
 }
 
@@ -119,6 +120,7 @@ fn pids(processes: &[Process]) -> impl Iterator<Item = u32> {
 struct Home {
     file: File,
     inode: u64,
+    device: u64,
     /// Whether this thread is in another namespace now.
     is_away: bool,
 }
@@ -139,8 +141,8 @@ struct Seen {
     is_found: bool,
     /// Whether the namespace had its turn in this poll.
     turn: Turn,
-    /// How much of its limit the namespace has used in this poll.
-    used: Used,
+    /// How much the turns of this poll may still read.
+    limit: Limit,
 }
 
 impl Seen {
@@ -154,7 +156,7 @@ impl Seen {
             missing: Vec::new(),
             is_found: false,
             turn: Turn::Later,
-            used: Used::default(),
+            limit: Limit::of_turns(),
         }
     }
 
@@ -166,7 +168,7 @@ impl Seen {
         self.missing = Vec::new();
         self.is_found = false;
         self.turn = Turn::Later;
-        self.used = Used::default();
+        self.limit = Limit::of_turns();
     }
 
     /// Records the listeners that were read, which are in `listeners` from `start` on. Then
@@ -376,7 +378,7 @@ impl Namespaces {
             table_gaps: Vec::new(),
             turns: Turns::new(Instant::now()),
             limit: Limit::default(),
-            udp_time: Duration::ZERO,
+            udp_start: None,
             details: Details::default(),
         }
     }
@@ -495,16 +497,18 @@ impl Namespaces {
     ) -> Option<Seen> {
         let (inode, start) = (inode_of(members[0]), listeners.len());
         let is_turn = plan.turn == Turn::Now;
-        let mut used = earlier.as_ref().map_or(Used::default(), |seen| seen.used);
-        let started = sys::cpu_time();
+        let mut limit = (earlier.as_ref()).map_or(Limit::of_turns(), |seen| seen.limit);
+        let started = sys::own_cpu_time();
+        limit.start(started);
         self.limit = match (known, plan.turn) {
             (None, _) => Limit::default(),
-            (_, Turn::Now) => used.limit(started),
+            (_, Turn::Now) => limit,
             (_, Turn::Later) => Limit::of_short(),
         };
-        self.udp_time = Duration::ZERO;
+        self.udp_start = None;
         let answer = self.read_one(inode, members, plan, listeners);
-        let time = sys::cpu_time().saturating_sub(started);
+        let ended = sys::own_cpu_time();
+        let time = ended.saturating_sub(started);
         let answer = match answer {
             // All processes that this look found in the namespace have left it or ended.
             Ok(None) => {
@@ -538,17 +542,20 @@ impl Namespaces {
             listener.namespace = Some(Arc::clone(&namespace));
         }
         if is_turn {
-            used.add(&self.limit, time);
+            limit = self.limit;
+            limit.stop(ended);
             self.turns.note_fit(inode);
         }
-        self.turns
-            .charge(match is_turn && is_long(&listeners[start..]) {
-                true => time,
-                false => self.udp_time,
-            });
+        let charged_from = match is_turn && is_long(&listeners[start..]) {
+            true => Some(started),
+            false => self.udp_start,
+        };
+        if let Some(start) = charged_from {
+            self.turns.charge(ended.saturating_sub(start));
+        }
         let earlier = earlier.filter(|seen| seen.namespace.id == namespace.id);
         let mut seen = Seen {
-            used,
+            limit,
             ..earlier.unwrap_or_else(|| Seen::new(Arc::clone(&namespace), cookie))
         };
         (seen.namespace, seen.cookie) = (namespace, cookie);
@@ -801,7 +808,9 @@ impl Namespaces {
             if !plan.includes(protocol) || answer.is_err() {
                 continue;
             }
-            let started = sys::cpu_time();
+            if protocol == Protocol::Udp {
+                self.udp_start.get_or_insert_with(sys::own_cpu_time);
+            }
             let unsettled = match plan.is_first_look {
                 true => read_netlink(netlink, protocol, listeners),
                 // A further look is one read only. The looks together find every listener.
@@ -809,9 +818,6 @@ impl Namespaces {
                     .read_only(Some(protocol), listeners)
                     .map(|()| Tables::default()),
             };
-            if protocol == Protocol::Udp {
-                self.udp_time += sys::cpu_time().saturating_sub(started);
-            }
             answer = answer.and_then(|mut all: Tables| {
                 all.add(unsettled?);
                 Ok(all)
@@ -907,16 +913,16 @@ impl Namespaces {
         if self.limit.rows < usize::MAX {
             proc_net.limit(MOST_BYTES);
         }
-        let (started, start) = (sys::cpu_time(), listeners.len());
+        // TCP is counted, too, because all tables are read together.
+        if plan.udp {
+            self.udp_start.get_or_insert_with(sys::own_cpu_time);
+        }
+        let start = listeners.len();
         let mut failure = None;
         let unsettled = read_whole(listeners, &mut |listeners| {
             failure = proc_net.read(None, listeners).err();
             failure.is_none().then(|| proc_net.split())
         });
-        // TCP is counted, too, because all tables are read together.
-        if plan.udp {
-            self.udp_time += sys::cpu_time().saturating_sub(started);
-        }
         if let Some(error) = failure {
             return Err(error.to_string());
         }
@@ -1049,10 +1055,11 @@ impl Home {
     fn find() -> io::Result<Home> {
         let file = File::open("/proc/self/ns/net")?;
         sys::enter_network_namespace(&file)?;
-        let inode = file.metadata()?.ino();
+        let metadata = file.metadata()?;
         Ok(Home {
             file,
-            inode,
+            inode: metadata.ino(),
+            device: metadata.dev(),
             is_away: false,
         })
     }
@@ -1075,9 +1082,9 @@ impl Home {
             Err(error) if error.kind() == ErrorKind::InvalidInput => return Ok(false),
             Err(error) => return Err(error),
         };
-        let (found, own) = (file.metadata()?, self.file.metadata()?);
+        let found = file.metadata()?;
         // All namespaces are files of one device. A file of another may have the same inode.
-        if (found.ino(), found.dev()) != (inode, own.dev()) {
+        if (found.ino(), found.dev()) != (inode, self.device) {
             return Ok(false);
         }
         sys::enter_network_namespace(&file)?;

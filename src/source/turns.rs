@@ -43,13 +43,15 @@ const MEMORY: Duration = Duration::from_secs(1);
 /// The longest time until a lost namespace is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
 
-/// What may be read. By default, everything.
+/// What may be read of one namespace in one poll. By default, everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     /// The rows of one list.
     pub rows: usize,
     /// The rows that all lists may still have.
     left: usize,
+    /// The CPU time that reading may still take.
+    time: Duration,
     /// The CPU time of this process that ends reading.
     end: Duration,
     /// Why the last reading was ended.
@@ -86,6 +88,7 @@ impl Default for Limit {
         Limit {
             rows: usize::MAX,
             left: usize::MAX,
+            time: Duration::MAX,
             end: Duration::MAX,
             exceeded: None,
         }
@@ -101,6 +104,26 @@ impl Limit {
         }
     }
 
+    /// The limit of all turns that a namespace has in one poll.
+    pub fn of_turns() -> Limit {
+        Limit {
+            rows: MOST_ROWS,
+            left: MOST_READ,
+            time: MOST_TIME,
+            ..Limit::default()
+        }
+    }
+
+    /// Starts a turn when this process has used `cpu_time`.
+    pub fn start(&mut self, cpu_time: Duration) {
+        self.end = cpu_time.saturating_add(self.time);
+    }
+
+    /// Ends the turn when this process has used `cpu_time`.
+    pub fn stop(&mut self, cpu_time: Duration) {
+        self.time = self.end.saturating_sub(cpu_time);
+    }
+
     /// Counts a row, which has this number in its list. Returns whether it may be read.
     pub fn note_row(&mut self, number: usize) -> bool {
         self.left = self.left.saturating_sub(1);
@@ -109,46 +132,12 @@ impl Limit {
         } else if self.left == 0 {
             Some(Exceeded::Read)
         // Checking the time for each row would take too long.
-        } else if number.is_multiple_of(SHORT) && sys::cpu_time() > self.end {
+        } else if number.is_multiple_of(SHORT) && sys::own_cpu_time() > self.end {
             Some(Exceeded::Time)
         } else {
             return true;
         };
         false
-    }
-}
-
-/// What one namespace has used in a poll.
-#[derive(Clone, Copy, Debug)]
-pub struct Used {
-    left: usize,
-    time: Duration,
-}
-
-impl Default for Used {
-    fn default() -> Used {
-        Used {
-            left: MOST_READ,
-            time: Duration::ZERO,
-        }
-    }
-}
-
-impl Used {
-    /// The limit of a turn that starts when this process has used `cpu_time`.
-    pub fn limit(&self, cpu_time: Duration) -> Limit {
-        Limit {
-            rows: MOST_ROWS,
-            left: self.left,
-            end: cpu_time.saturating_add(MOST_TIME.saturating_sub(self.time)),
-            exceeded: None,
-        }
-    }
-
-    /// Notes that a turn with this `limit` took this much CPU time.
-    pub fn add(&mut self, limit: &Limit, time: Duration) {
-        self.left = limit.left;
-        self.time += time;
     }
 }
 
@@ -392,21 +381,30 @@ mod tests {
 
     #[test]
     fn a_limit_ends_reading_after_so_many_rows() {
-        let used = Used::default();
-        let mut limit = used.limit(Duration::MAX);
+        let mut limit = Limit::of_turns();
         assert!((1..=MOST_ROWS).all(|number| limit.note_row(number)));
         assert!(!limit.note_row(MOST_ROWS + 1));
         assert_eq!(limit.exceeded, Some(Exceeded::Rows));
-        let mut limit = used.limit(Duration::MAX);
+        let mut limit = Limit::of_turns();
         assert_eq!(
             (0..).take_while(|_| limit.note_row(1)).count(),
             MOST_READ - 1
         );
         assert_eq!(limit.exceeded, Some(Exceeded::Read));
-        let mut limit = used.limit(Duration::ZERO);
-        limit.end = Duration::ZERO;
+        assert!((0..1000).all(|number| Limit::default().note_row(number)));
+    }
+
+    #[test]
+    fn a_limit_counts_the_time_of_turns_only() {
+        let mut limit = Limit::of_turns();
+        let hour = Duration::from_secs(3600);
+        for turn in 1..=4 {
+            limit.start(hour * turn);
+            assert!(limit.note_row(SHORT));
+            limit.stop(hour * turn + MOST_TIME / 4);
+        }
+        limit.start(Duration::ZERO);
         assert!(limit.note_row(1) && !limit.note_row(SHORT));
         assert_eq!(limit.exceeded, Some(Exceeded::Time));
-        assert!((0..1000).all(|number| Limit::default().note_row(number)));
     }
 }

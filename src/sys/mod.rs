@@ -13,7 +13,7 @@
 //! - [`open_path`] opens a file without reading it, and [`open_below`] opens one below
 //!   another root. [`stdout`] is the descriptor of standard output.
 //! - [`wait_until_gone`] pauses until a time, or until a reader or the parent is gone.
-//! - [`cpu_time`] reports how much CPU time was used.
+//! - [`cpu_time`] reports how much CPU time was used, and [`own_cpu_time`] without children.
 //! - [`netlink_socket`] opens a netlink socket, after [`enter_network_namespace`] in that
 //!   namespace.
 #![allow(unsafe_code)]
@@ -32,7 +32,7 @@ mod unwinder;
 mod waiting;
 
 pub(crate) use calls::{CAP_SYS_PTRACE, O_NOCTTY, O_NONBLOCK};
-pub use cpu_time::cpu_time;
+pub use cpu_time::{cpu_time, own_cpu_time};
 pub(crate) use file_ids::FileIds;
 pub(crate) use files::{open_below, open_path, stdout};
 pub(crate) use memory::shrink_after_peak;

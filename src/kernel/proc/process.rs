@@ -139,7 +139,12 @@ fn list_descriptors(
 /// # Errors
 /// If it cannot be read.
 pub fn network_namespace_link(directory: &Path) -> io::Result<PathBuf> {
-    Access::for_owner(directory).read(|| fs::read_link(directory.join("ns/net")))
+    read_link_as_owner(directory, &directory.join("ns/net"))
+}
+
+/// Reads a link of the process or thread with this directory, if need be as its user.
+fn read_link_as_owner(directory: &Path, link: &Path) -> io::Result<PathBuf> {
+    Access::for_owner(directory).read(|| fs::read_link(link))
 }
 
 /// Reads the files of one process or thread, if need be as its user.
@@ -210,8 +215,8 @@ pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
 /// Whether the descriptor `fd` of a process is the socket with this inode. Reads it as in
 /// [`for_each_descriptor_as_owner`]. False if it cannot be read.
 pub fn holds_socket(directory: &Path, fd: u32, inode: u64) -> bool {
-    let path = directory.join("fd").join(fd.to_string());
-    let link = Access::for_owner(directory).read(|| fs::read_link(&path));
+    let link = directory.join("fd").join(fd.to_string());
+    let link = read_link_as_owner(directory, &link);
     link.is_ok_and(|link| inode_of_link(&link, "socket") == Some(inode))
 }
 
