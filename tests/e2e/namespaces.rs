@@ -858,8 +858,9 @@ sys.stdin.readline()
     server
 }
 
-/// Runs `lntu list -A --json`. Returns `cgroup_of` and `container` of each of these ports.
-fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 2]> {
+/// Runs `lntu list -A --json`. Returns `cgroup_of`, `container` and `runtime` of each of these
+/// ports.
+fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 3]> {
     let listed = run(list).stdout;
     let objects = listed
         .lines()
@@ -868,7 +869,8 @@ fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 2]> {
     let of_port = |port: &u64| {
         let mut objects = objects.iter();
         let object = objects.find(|object| object["number"] == *port).unwrap();
-        ["cgroup_of", "container"].map(|member| object[member].as_str().unwrap_or("").to_string())
+        ["cgroup_of", "container", "runtime"]
+            .map(|member| object[member].as_str().unwrap_or("").to_string())
     };
     ports.iter().map(of_port).collect()
 }
@@ -895,7 +897,7 @@ fn containers_in_one_namespace_have_their_own_names() {
         let second = server_in(&host, other, 81);
         // A socket stays in the group in which it was made.
         later.add(child_of(second.child.id()));
-        let expected = |kind: &str, id: &str| [kind.to_string(), id.to_string()];
+        let expected = |kind: &str, id: &str| [kind, id, "cri-o"].map(str::to_string);
         let by_holder = [expected("holder", &ids[0]), expected("holder", &ids[2])];
         let by_socket = match kernel_reports_cgroups_of_sockets() {
             true => [expected("socket", &ids[0]), expected("socket", &ids[1])],
@@ -946,7 +948,7 @@ fn groups_are_found_next_to_a_mount_with_a_strange_name() {
         let server = server_in(&host, &group, 80);
         let list = ["list", "-A", "-q", "--json"];
         let mut list = host.command(env!("CARGO_BIN_EXE_lntu"), &list);
-        let expected = ["socket".to_string(), id.clone()];
+        let expected = ["socket", &id, "cri-o"].map(str::to_string);
         assert_eq!(containers_of(&mut list, &[80]), [expected]);
         drop(server);
     });

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -13,11 +14,11 @@ use crate::harness::*;
 /// A poll reports at most this many closed listeners of one namespace, and as many opened ones.
 const MOST_CHANGES: usize = 500;
 
-/// A script that binds 100,000 UDP sockets, in ten processes.
+/// A script that binds 10,000 UDP sockets in each of as many processes as its argument says.
 const CROWD: &str = "
-import os, resource, signal, socket
+import os, resource, signal, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (12000, 12000))
-for process in range(10):
+for process in range(int(sys.argv[1])):
     done, write = os.pipe()
     if os.fork() == 0:
         sockets = []
@@ -108,9 +109,13 @@ impl Drop for Neighbour {
     /// Kills the script and its children. If only nsenter were killed, they would run on.
     fn drop(&mut self) {
         for child in children_of(self.program.child.id()) {
-            for pid in children_of(child).into_iter().chain([child]) {
-                let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
+            let pids: Vec<u32> = children_of(child).into_iter().chain([child]).collect();
+            for pid in &pids {
+                let _ = kill_process(Pid::from_raw(*pid as i32).unwrap(), Signal::KILL);
             }
+            wait_for("the end of a neighbour", || {
+                pids.iter().all(|pid| is_gone(*pid)).then_some(())
+            });
         }
     }
 }
@@ -242,7 +247,7 @@ fn a_crowd_of_udp_sockets_delays_no_other_namespace() {
         return;
     };
     let quiet = Quiet::start(&host);
-    let crowd = Neighbour::start(&host, CROWD, &[]);
+    let crowd = Neighbour::start(&host, CROWD, &["10"]);
     assert_eq!(crowd.program.next_line(), "here");
     let mut watcher = Watcher::start(&host, &[]);
     watcher.check_events_of(&quiet);
@@ -268,6 +273,8 @@ fn flapping_ports_delay_no_other_namespace() {
     assert!(peak_memory(watcher.pid) < 60_000);
 }
 
+/// There could be 1,500 and more, but making and ending so many takes over a minute and a
+/// half on a busy machine.
 #[test]
 fn many_empty_namespaces_delay_no_other() {
     let Some(host) = start() else {
@@ -279,6 +286,49 @@ fn many_empty_namespaces_delay_no_other() {
     let mut watcher = Watcher::start(&host, &["--settle", "50ms"]);
     watcher.check_events_of(&quiet);
     assert!(peak_memory(watcher.pid) < 20_000);
+}
+
+/// The kernel gives the inode of a namespace that is gone to the next one. A lost one is
+/// asked less and less often, and its successor must not wait for that.
+#[test]
+fn the_successor_of_a_lost_namespace_is_read_at_once() {
+    let Some(host) = start() else {
+        return;
+    };
+    let mut watcher = Watcher::start(&host, &[]);
+    let pid = Pid::from_raw(watcher.pid as i32).unwrap();
+    // Others, that run at the same time, may get the inode first.
+    let minutes = Duration::from_secs(180);
+    let (namespace, successor) = wait_within(minutes, "the same inode", || {
+        let lost = Neighbour::start(&host, CROWD, &["3"]);
+        assert_eq!(lost.program.next_line(), "here");
+        let namespace = lost.namespace;
+        watcher.next(|object| object["type"] == "lost" && object["namespace"] == namespace);
+        // It is asked again after a second, after two more, and so on.
+        let waits = watcher.waits();
+        wait_for("polls without it", || {
+            (watcher.waits() > waits + 200).then_some(())
+        });
+        stop_at_rest(pid);
+        drop(lost);
+        let mut others = Vec::new();
+        for _ in 0..20 {
+            let another = host.container(|| tcp_listener("127.0.0.1:80"));
+            if another.0.namespace() == namespace {
+                return Some((namespace, another));
+            }
+            others.push(another);
+        }
+        kill_process(pid, Signal::CONT).unwrap();
+        None
+    });
+    let waits = watcher.waits();
+    kill_process(pid, Signal::CONT).unwrap();
+    watcher.next_event("opened", namespace, 80);
+    let waits = watcher.waits() - waits;
+    assert!(waits <= 20, "{waits} waits");
+    drop(successor);
+    watcher.next_event("closed", namespace, 80);
 }
 
 /// Here 3000 ports open while the watcher is stopped.
