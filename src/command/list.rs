@@ -28,7 +28,6 @@ pub fn run(mut source: Source, format: Format, output: Output) -> Result<(), Err
     for unreadable in &gaps.unreadable {
         report::warn(format_args!("{unreadable}"));
     }
-    gaps.hides_namespaces |= !gaps.unreadable.is_empty();
     match gaps.message() {
         Some(what) => Err(Error::Partial(what)),
         None => Ok(()),
@@ -85,8 +84,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
 pub(super) fn missing(gaps: &Gaps) -> Option<String> {
     match gaps.tables.first() {
         Some(gap) => Some(gap.reason.clone()),
-        None if gaps.unreadable.is_empty() => gaps.message(),
-        None => Some("some network namespaces cannot be read".into()),
+        None => gaps.message(),
     }
 }
 

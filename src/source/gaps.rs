@@ -68,10 +68,31 @@ impl Gaps {
             Some(format!(
                 "--exclude-of: its listeners may be shown: {reason}"
             ))
+        } else if !self.unreadable.is_empty() {
+            Some("some network namespaces cannot be read".into())
         } else if let Some(gap) = self.passing().next() {
             Some(format!("listeners may be missing: {}", gap.reason))
         } else {
             self.holders.then(|| "holders may be missing".into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is in the `ready` of a watcher, and ends a list.
+    #[test]
+    fn an_unreadable_namespace_is_a_gap() {
+        let mut gaps = Gaps::default();
+        assert_eq!(gaps.message(), None);
+        let reason = String::new();
+        gaps.unreadable.push(Unreadable { inode: 7, reason });
+        let message = gaps.message();
+        assert_eq!(
+            message.as_deref(),
+            Some("some network namespaces cannot be read")
+        );
     }
 }
