@@ -224,16 +224,24 @@ impl Watcher {
             self.notifier = None;
         }
         let mut has_changed = !self.settling.is_calm() || self.notifier.is_some();
+        let mut has_rendered = false;
         // Unsent lines are written before new ones are rendered, so the buffer does not grow.
         if self.unsent.is_empty() {
             self.render_status();
             if is_settled {
                 self.render();
-                has_changed |= !self.changes.is_empty();
+                has_rendered = !self.changes.is_empty();
+                has_changed |= has_rendered;
             }
             self.render_end();
         }
         self.send()?;
+        // Only the changes are applied, so a listener's closing line differs from its first
+        // line only in the state. That comes after writing, because the lines of many listeners
+        // take as much memory as the listeners.
+        if has_rendered {
+            self.reported.apply(&self.changes);
+        }
         if self.is_over() {
             return ControlFlow::Break(());
         }
@@ -369,7 +377,8 @@ impl Watcher {
         self.source.second_looks()
     }
 
-    /// Renders the changes from `reported` to `current`, and applies them to `reported`.
+    /// Renders the changes from `reported` to `current`, which are then to be applied to
+    /// `reported`.
     fn render(&mut self) {
         let is_first = !self.started;
         sys::shrink_after_peak(&mut self.changes);
@@ -459,9 +468,6 @@ impl Watcher {
         } else {
             self.render_changes();
         }
-        // Only the changes are applied, so a listener's closing line differs from its first
-        // line only in the state.
-        self.reported.apply(&self.changes);
         self.started = true;
     }
 
@@ -523,8 +529,9 @@ impl Watcher {
         if self.parent.as_ref().is_some_and(Parent::is_gone) {
             return ControlFlow::Break(());
         }
+        let written = self.output.write(&mut self.unsent);
         sys::shrink_after_peak(&mut self.unsent);
-        match self.output.write(&mut self.unsent) {
+        match written {
             Ok(()) => {
                 if std::mem::take(&mut self.output_fails) {
                     report::warn(format_args!("{}: writing again", self.output.name()));
