@@ -71,8 +71,8 @@ fn check_missing(path: &Path, name: &str, paths: &Paths) -> Result<(), Error> {
         Err(error) if error.kind() == ErrorKind::NotFound && paths.asks_kernel_for(name) => {
             // The warning about the IPv4 file covers the IPv6 file, too.
             if !name.ends_with('6') {
-                let (path, why) = (path.display(), "not there, and netlink does not list these");
-                report::error_as("ss", format_args!("{path}: {why}: none are shown"));
+                let (path, reason) = (path.display(), "not there, and netlink does not list these");
+                report::error_as("ss", format_args!("{path}: {reason}: none are shown"));
             }
             Ok(())
         }
@@ -80,8 +80,8 @@ fn check_missing(path: &Path, name: &str, paths: &Paths) -> Result<(), Error> {
     }
 }
 
-/// Whether `/proc/net/protocols` counts sockets under this name. `None` if it cannot be
-/// read.
+/// Whether `/proc/net/protocols` counts sockets under this name. If the file does not exist,
+/// it counts none. `None` if it cannot be read for another reason.
 pub fn are_in_use(name: &str, paths: &Paths) -> Option<bool> {
     let path: PathBuf = paths.proc_root().join("net/protocols");
     let text = match read_any(&path) {

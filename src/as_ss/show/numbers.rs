@@ -5,8 +5,8 @@
 
 use super::text::Text;
 
-/// Writes a time as ss does: with minutes, there are no milliseconds, and from 10 minutes,
-/// there are no seconds either.
+/// Writes a time as ss does: without milliseconds from 10 seconds on, and without seconds
+/// from 10 minutes on.
 pub fn time(milliseconds: u32, text: &mut Text) {
     let (all_seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
     let (minutes, seconds) = (all_seconds / 60, all_seconds % 60);
@@ -40,7 +40,7 @@ pub fn thousandths(number: u32, text: &mut Text) {
 /// at the end. The number must be below 2^64, not negative, and not so small that C would
 /// write a negative exponent.
 ///
-/// Formatting of floats in Rust would add to the size of the binary.
+/// The formatting of floats in std would make the binary larger.
 pub fn significant(number: f64, digits: u32, text: &mut Text) {
     let power = |exponent| 10u64.pow(exponent);
     let whole_digits = match number as u64 {
