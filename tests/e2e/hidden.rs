@@ -1,7 +1,8 @@
-//! Whose ports these are, where that is hard to see: a thread alone holds the socket, the
-//! process is hidden, or it belongs to another user.
+//! Holders that are hard to find: a thread with its own descriptors, a process that `/proc`
+//! hides, a process of another user.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -11,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// A thread listens on 127.0.0.1:8000, with a descriptor table of its own or after the
-/// main thread has ended.
+/// A Python script whose second thread listens on 127.0.0.1:8000. With the argument `own table`,
+/// that thread has a private descriptor table. With `alone`, the main thread ends.
 const THREAD: &str = "
 import ctypes, socket, sys, threading, time
 c = ctypes.CDLL(None)
@@ -30,8 +31,8 @@ if sys.argv[1] == 'alone':
 time.sleep(600)
 ";
 
-/// Becomes `sleep` of a user, with a listener on 127.0.0.1:8000. Its child is `sleep` of
-/// another user, with one on 8001.
+/// A Python script that listens on 127.0.0.1:8000 and executes `sleep` as the user in its first
+/// argument. Its child does the same with port 8001 and the user in the second argument.
 const TWO_USERS: &str = "
 import os, socket, sys
 def become(user, port):
@@ -46,34 +47,35 @@ become(sys.argv[2], 8001)
 ";
 
 const NOBODY: &str = "65534";
-/// No process has an id above the kernel's PID_MAX_LIMIT.
+/// The id of no process: ids are less than the kernel's PID_MAX_LIMIT.
 const NO_PROCESS: &str = "4194304";
 const NEEDS: &str = "root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
 
-/// What `-p` says about listeners without a process.
-fn unheld() -> String {
+/// The warning of `-p` if it finds no process for some listeners.
+fn no_process_found() -> String {
     format!(
         "lntu: no process found for some listeners (for processes of other users, you need \
          {NEEDS}, and a /proc that shows them)\n"
     )
 }
 
-/// Starts a script of Python, and waits until it has said that it is ready so often.
-fn python(script: &str, arguments: &[&str], times: usize) -> Running {
+/// Starts a Python script, and waits until it has printed "ready" for each of its listeners.
+fn start_python(script: &str, arguments: &[&str], listeners: usize) -> Running {
     let mut command = Command::new("python3");
     let python = Running::start(command.args(["-c", script]).args(arguments));
-    for _ in 0..times {
+    for _ in 0..listeners {
         assert_eq!(python.next_line(), "ready");
     }
     python
 }
 
-/// The tree of [`TWO_USERS`], once both are `sleep`, and the process id of its root.
+/// Starts [`TWO_USERS`] and waits until both processes have executed `sleep`. Returns the parent
+/// and its process id.
 fn two_users(first: &str, second: &str) -> (Running, String) {
-    let root = python(TWO_USERS, &[first, second], 2);
+    let root = start_python(TWO_USERS, &[first, second], 2);
     let id = root.child.id();
-    wait_for("two times sleep", || {
+    wait_for("both sleeps", || {
         let [child] = children_of(id)[..] else {
             return None;
         };
@@ -90,13 +92,13 @@ fn code_and_stderr(finished: Finished) -> (i32, String) {
 }
 
 #[test]
-fn the_socket_of_a_thread_alone_belongs_to_its_process() {
+fn a_socket_of_only_one_thread_belongs_to_the_process() {
     if !have_program("services", "python3") || !have_ss() {
         return;
     }
-    for how in ["own table", "alone"] {
+    for thread in ["own table", "alone"] {
         in_private_network(|| {
-            let process = python(THREAD, &[how], 1);
+            let process = start_python(THREAD, &[thread], 1);
             let pid = process.child.id().to_string();
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
             for source in SOURCES {
@@ -104,14 +106,18 @@ fn the_socket_of_a_thread_alone_belongs_to_its_process() {
                     run(&mut lntu(&[arguments, &["--source", source]].concat()))
                 };
                 let checked = said(&["check", "--of", &pid, "8000"]);
-                assert_eq!(code_and_stderr(checked), (0, "".into()), "{how}, {source}");
+                assert_eq!(
+                    code_and_stderr(checked),
+                    (0, "".into()),
+                    "{thread}, {source}"
+                );
                 let listed = said(&["list", "-H", "--of", &pid]);
-                assert_eq!(listed.lines().len(), 1, "{how}, {source}");
+                assert_eq!(listed.lines().len(), 1, "{thread}, {source}");
                 let named = said(&["list", "-Hp", "8000"]);
                 let holder = format!("((\"{}\",pid={pid},fd=", name.trim_end());
-                assert!(named.lines()[0].contains(&holder), "{how}, {named:?}");
+                assert!(named.lines()[0].contains(&holder), "{thread}, {named:?}");
                 let excluded = said(&["list", "-H", "--exclude-holder", name.trim_end()]);
-                assert_eq!(excluded.lines(), [""; 0], "{how}, {source}");
+                assert_eq!(excluded.lines(), [""; 0], "{thread}, {source}");
             }
         });
     }
@@ -123,7 +129,7 @@ fn a_watcher_follows_a_process_whose_main_thread_has_ended() {
         return;
     }
     in_private_network(|| {
-        let process = python(THREAD, &["alone"], 1);
+        let process = start_python(THREAD, &["alone"], 1);
         let pid = process.child.id().to_string();
         let watcher = Running::start(&mut lntu(&["--json", "-i", FAST, "--of", &pid]));
         let next = || serde_json::from_str::<Value>(&watcher.next_line()).unwrap();
@@ -140,17 +146,19 @@ fn a_watcher_follows_a_process_whose_main_thread_has_ended() {
     });
 }
 
-/// Runs a copy of lntu as nobody in a mount namespace that this command has set up.
+/// Runs lntu as the user nobody in a mount namespace.
 struct Hidden {
+    /// The shell command that sets up the mount namespace.
     setup: &'static str,
+    /// A directory with a copy of lntu.
     proc: TempDir,
 }
 
-/// `/proc` hides the processes of other users, or is not there.
+/// Shell commands after which `/proc` hides the processes of other users, or is empty.
 const HIDDEN: [&str; 2] = ["mount -t proc -o hidepid=2 proc /proc", "umount -l /proc"];
 
 impl Hidden {
-    fn by(setup: &'static str) -> Hidden {
+    fn with_setup(setup: &'static str) -> Hidden {
         let proc = forbidding_proc(&[], &[]);
         Hidden { setup, proc }
     }
@@ -173,14 +181,14 @@ impl Hidden {
 }
 
 #[test]
-fn a_hidden_process_is_not_taken_for_none() {
+fn a_hidden_process_does_not_count_as_missing() {
     if !have_two_users() || !have_mounts() {
         return;
     }
     in_private_network(|| {
         let (_tree, pid) = two_users("1234", "1234");
         for setup in HIDDEN {
-            let hidden = Hidden::by(setup);
+            let hidden = Hidden::with_setup(setup);
             for arguments in [
                 &["check", "8000"][..],
                 &["wait", "8000"],
@@ -188,17 +196,17 @@ fn a_hidden_process_is_not_taken_for_none() {
                 &["list"],
                 &["watch"],
             ] {
-                let of = |pid: &str| hidden.run(&[arguments, &["--of", pid]].concat());
+                let run_of = |pid: &str| hidden.run(&[arguments, &["--of", pid]].concat());
                 let why = format!(
                     "--of: /proc does not show process {pid} (needs /proc mounted without \
                      hidepid, the process's user, or {NEEDS})"
                 );
-                assert_eq!(of(&pid).error(), why, "{setup}, {arguments:?}");
+                assert_eq!(run_of(&pid).error(), why, "{setup}, {arguments:?}");
                 let none = format!("--of {NO_PROCESS}: no such process in this PID namespace");
-                // To a watcher and to wait --closed, a process that is not there has ended.
+                // A watcher and wait --closed treat a missing process as one that has ended.
                 if arguments != ["watch"] && !arguments.contains(&"--closed") {
                     let status = if arguments[0] == "wait" { 3 } else { 2 };
-                    let said = code_and_stderr(of(NO_PROCESS));
+                    let said = code_and_stderr(run_of(NO_PROCESS));
                     let expected = (status, format!("lntu: {none}\n"));
                     assert_eq!(said, expected, "{setup}, {arguments:?}");
                 }
@@ -214,7 +222,7 @@ fn a_hidden_descendant_may_hold_the_port() {
     }
     in_private_network(|| {
         let (_tree, pid) = two_users(NOBODY, "1234");
-        let hidden = Hidden::by(HIDDEN[0]);
+        let hidden = Hidden::with_setup(HIDDEN[0]);
         let check = |port| code_and_stderr(hidden.run(&["check", "--of", &pid, port]));
         assert_eq!(check("8000"), (0, "".into()));
         let (code, why) = check("8001");
@@ -237,7 +245,7 @@ fn a_hidden_descendant_may_hold_the_port() {
 }
 
 #[test]
-fn an_empty_cell_is_explained_where_processes_are_hidden() {
+fn a_hidden_holder_leaves_a_warning() {
     if !have_two_users() || !have_mounts() {
         return;
     }
@@ -245,9 +253,9 @@ fn an_empty_cell_is_explained_where_processes_are_hidden() {
         let _tree = two_users("1234", "1234");
         for setup in HIDDEN {
             let list = ["list", "-Hp", "--source", "netlink", "8000"];
-            let listed = Hidden::by(setup).run(&list);
+            let listed = Hidden::with_setup(setup).run(&list);
             assert_eq!(listed.stdout.lines().count(), 1, "{setup}");
-            assert_eq!(code_and_stderr(listed), (0, unheld()), "{setup}");
+            assert_eq!(code_and_stderr(listed), (0, no_process_found()), "{setup}");
         }
     });
 }
@@ -260,23 +268,23 @@ fn a_listener_of_a_hidden_holder_may_be_excluded() {
     in_private_network(|| {
         let (_tree, pid) = two_users("1234", "1234");
         for setup in [HIDDEN[0], HIDDEN[1], "true"] {
-            let hidden = Hidden::by(setup);
+            let hidden = Hidden::with_setup(setup);
             let netlink = ["--exclude-holder", "sleep", "--source", "netlink", "8000"];
             let listed = hidden.run(&[&["list", "-H"], &netlink[..]].concat());
             assert_eq!(listed.stdout.lines().count(), 1, "{setup}");
-            let why = unheld() + "lntu: holders may be missing\n";
+            let why = no_process_found() + "lntu: holders may be missing\n";
             assert_eq!(code_and_stderr(listed), (2, why), "{setup}");
             let watch = [&["--json", "-i", FAST], &netlink[..]].concat();
             let watcher = Running::start(&mut hidden.command(&watch));
             let next = || serde_json::from_str::<Value>(&watcher.next_line()).unwrap();
             assert_eq!(next()["port"], "tcp:127.0.0.1:8000");
             assert_eq!(next()["error"], "holders may be missing");
-            assert_eq!(watcher.next_error() + "\n", unheld());
+            assert_eq!(watcher.next_error() + "\n", no_process_found());
             watcher.assert_silent_for(A_WHILE);
             watcher.assert_no_more_errors();
         }
-        // Of its own process, it knows the name.
-        let own = Hidden::by("true");
+        // lntu can see its own processes, so their names are known.
+        let own = Hidden::with_setup("true");
         let mut sleep = own.command(&["list", "-H", "--exclude-holder", "other", "8002"]);
         assert_eq!(
             code_and_stderr(run(&mut sleep)),
@@ -288,9 +296,9 @@ fn a_listener_of_a_hidden_holder_may_be_excluded() {
     });
 }
 
-/// setpriv without these capabilities, which runs lntu with these arguments. Root of a
-/// container has no CAP_SYS_PTRACE.
-fn without(capabilities: &str, arguments: &[&str]) -> Command {
+/// Returns setpriv, ready to start lntu with these arguments and without these capabilities. Root
+/// in a container has no CAP_SYS_PTRACE.
+fn lntu_without(capabilities: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set", capabilities, "--inh-caps", capabilities]);
     command.arg(env!("CARGO_BIN_EXE_lntu")).args(arguments);
@@ -311,7 +319,7 @@ fn root_without_ptrace_reads_descriptors_as_their_user() {
             for source in SOURCES {
                 let said = |arguments: &[&str]| {
                     let arguments = [arguments, &["--source", source]].concat();
-                    run(&mut without(capabilities, &arguments))
+                    run(&mut lntu_without(capabilities, &arguments))
                 };
                 let checked = said(&["check", "--of", &pid, "8000", "8001"]);
                 assert_eq!(code_and_stderr(checked), (0, "".into()), "{source}");
@@ -328,11 +336,11 @@ fn root_without_ptrace_reads_descriptors_as_their_user() {
     });
 }
 
-/// Giving up privileges takes away those that reading as another user needs, so a sandbox
-/// refuses that here.
+/// strace makes capset fail, as a sandbox may. Otherwise `-A` would give up the capabilities that
+/// reading as another user needs.
 #[test]
 fn the_group_of_a_holder_is_read_as_its_user() {
-    if !have_root() || !have_program("strace", "strace") {
+    if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
     in_private_network(|| {
@@ -353,19 +361,26 @@ fn the_group_of_a_holder_is_read_as_its_user() {
         ]);
         command.args(["list", "-A", "-p", "-q", "--json", "--source", "proc"]);
         let listed = run(command.args(["8000", "8001"])).stdout;
-        assert_eq!(listed.lines().count(), 2, "{listed}");
-        for line in listed.lines() {
+        // Other tests use these ports in other namespaces at the same time.
+        let own = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+        let own = format!("\"namespace\":{own},");
+        let lines: Vec<&str> = listed.lines().filter(|line| line.contains(&own)).collect();
+        assert_eq!(lines.len(), 2, "{listed}");
+        for line in lines {
             let object: Value = serde_json::from_str(line).unwrap();
             assert_eq!(object["cgroup_of"], "holder", "{line}");
             let group = object["cgroup"].as_str().unwrap();
-            let mut all = groups.lines();
-            assert!(all.any(|line| line.ends_with(group)), "{group}: {groups}");
+            let mut groups_of_tree = groups.lines();
+            assert!(
+                groups_of_tree.any(|line| line.ends_with(group)),
+                "{group}: {groups}"
+            );
         }
     });
 }
 
 #[test]
-fn what_root_may_not_read_as_the_user_stays_unknown() {
+fn if_root_cannot_read_as_the_user_the_answer_is_unknown() {
     if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
@@ -373,13 +388,13 @@ fn what_root_may_not_read_as_the_user_stays_unknown() {
         let (_tree, pid) = two_users("1234", "1234");
         let check = ["check", "--of", &pid, "8000"];
         let mut commands = vec![
-            without("-sys_ptrace,-setuid", &check),
-            without("-sys_ptrace,-setgid", &check),
+            lntu_without("-sys_ptrace,-setuid", &check),
+            lntu_without("-sys_ptrace,-setgid", &check),
         ];
         for inject in ["setfsuid:error=EPERM", "setfsgid:error=ENOSYS"] {
             let mut command = Command::new("strace");
             command.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")]);
-            let inner = without(WITHOUT_PTRACE, &check);
+            let inner = lntu_without(WITHOUT_PTRACE, &check);
             command.arg(inner.get_program()).args(inner.get_args());
             commands.push(command);
         }
@@ -397,7 +412,7 @@ fn what_root_may_not_read_as_the_user_stays_unknown() {
 }
 
 #[test]
-fn ids_are_given_back_before_anything_else_is_read() {
+fn ids_are_restored_before_anything_else_is_read() {
     if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
@@ -407,7 +422,7 @@ fn ids_are_given_back_before_anything_else_is_read() {
         let trace = directory.path().join("trace");
         let mut command = Command::new("strace");
         command.arg("-o").arg(&trace);
-        let inner = without(WITHOUT_PTRACE, &["list", "--of", &pid, "--source", "proc"]);
+        let inner = lntu_without(WITHOUT_PTRACE, &["list", "--of", &pid, "--source", "proc"]);
         command.arg(inner.get_program()).args(inner.get_args());
         assert_eq!(run(&mut command).code(), 0);
         let trace = fs::read_to_string(&trace).unwrap();
@@ -420,9 +435,9 @@ fn ids_are_given_back_before_anything_else_is_read() {
                 };
                 changes += usize::from(is_other);
             }
-            let is_of_fds = ["/fd", "fstat(", "getdents64(", "close(", "setfs", "ns/net"];
-            let is_of_memory = ["mmap(", "munmap(", "brk(", "mremap("];
-            let mut expected = is_of_fds.iter().chain(&is_of_memory);
+            let on_descriptors = ["/fd", "fstat(", "getdents64(", "close(", "setfs", "ns/net"];
+            let on_memory = ["mmap(", "munmap(", "brk(", "mremap("];
+            let mut expected = on_descriptors.iter().chain(&on_memory);
             let is_expected = expected.any(|part| line.contains(part));
             assert!(!is_other || is_expected, "{line}");
         }
@@ -430,7 +445,7 @@ fn ids_are_given_back_before_anything_else_is_read() {
     });
 }
 
-/// A watcher is a descendant of the process that it runs beside.
+/// With COMMAND, the watcher is a descendant of the process whose tree `--of` searches.
 #[test]
 fn a_watcher_that_reads_as_another_user_can_be_read() {
     if !have_two_users() {
@@ -438,13 +453,14 @@ fn a_watcher_that_reads_as_another_user_can_be_read() {
     }
     in_private_network(|| {
         let (_tree, pid) = two_users("1234", "1234");
-        let mut command = without(WITHOUT_PTRACE, &["--json", "-i", FAST, "--of", &pid]);
+        let mut command = lntu_without(WITHOUT_PTRACE, &["--json", "-i", FAST, "--of", &pid]);
         let watcher = Running::start(&mut command);
         for _ in 0..3 {
             watcher.next_line();
         }
-        let of = watcher.child.id().to_string();
-        let listed = run(&mut without(WITHOUT_PTRACE, &["list", "-H", "--of", &of]));
+        let watcher_id = watcher.child.id().to_string();
+        let list = ["list", "-H", "--of", &watcher_id];
+        let listed = run(&mut lntu_without(WITHOUT_PTRACE, &list));
         assert_eq!(listed.lines(), [""; 0]);
     });
 }
@@ -473,7 +489,7 @@ fn a_watcher_that_reads_as_another_user_ends_with_its_parent() {
     });
 }
 
-/// strace holds up the first descriptor for longer than the searches may take.
+/// strace delays the read of the first descriptor beyond the time limit of searches.
 #[test]
 fn a_tree_that_takes_too_long_to_read_is_unknown() {
     if !have_program("strace", "strace") {
@@ -484,7 +500,7 @@ fn a_tree_that_takes_too_long_to_read_is_unknown() {
         let process = Running::start(Command::new("sleep").arg("600"));
         let pid = process.child.id().to_string();
         let check = ["check", "--of", &pid, "8000"];
-        assert_eq!(run(&mut lntu(&check)).code(), 1, "it is of this process");
+        assert_eq!(run(&mut lntu(&check)).code(), 1, "the test holds the port");
         let mut command = Command::new("strace");
         command.args(["-qq", "-o", "/dev/null", "-P", &format!("/proc/{pid}/fd/0")]);
         command.args([
