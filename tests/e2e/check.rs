@@ -1,5 +1,5 @@
-//! `lntu check` and `lntu wait`: when they say yes, no, or that they cannot tell,
-//! and when they end.
+//! `lntu check` and `lntu wait`: when they succeed, fail, or end with an error, and what they
+//! print.
 
 use std::fs;
 use std::process::Command;
@@ -21,18 +21,23 @@ fn check_by_proc(arguments: &[&str]) -> (i32, String) {
     (finished.code(), without_holders(&finished.stderr))
 }
 
+/// Sockets on TCP ports 80 to 83 and UDP port 53, each at another kind of address.
+fn sockets_on_five_ports() -> [Socket; 5] {
+    let nothing = |_: &Socket| {};
+    let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
+    [
+        bound(Type::STREAM, "127.0.0.1:80", nothing),
+        bound(Type::STREAM, "0.0.0.0:81", nothing),
+        bound(Type::STREAM, "[::]:82", v6_only),
+        bound(Type::STREAM, "[::ffff:127.0.0.1]:83", nothing),
+        bound(Type::DGRAM, "127.0.0.1:53", nothing),
+    ]
+}
+
 #[test]
-fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
+fn check_is_silent_if_all_ports_listen() {
     in_private_network(|| {
-        let nothing = |_: &Socket| {};
-        let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
-        let _sockets = [
-            bound(Type::STREAM, "127.0.0.1:80", nothing),
-            bound(Type::STREAM, "0.0.0.0:81", nothing),
-            bound(Type::STREAM, "[::]:82", v6_only),
-            bound(Type::STREAM, "[::ffff:127.0.0.1]:83", nothing),
-            bound(Type::DGRAM, "127.0.0.1:53", nothing),
-        ];
+        let _sockets = sockets_on_five_ports();
         for ports in [
             &["80"][..],
             &["80/tcp", "81", "82", "83", "53/udp"],
@@ -46,6 +51,23 @@ fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
         ] {
             assert_eq!(check_by_proc(ports), yes(), "{ports:?}");
         }
+        if have_ss() {
+            let by_ss = run(&mut lntu(&[
+                "check",
+                "--source",
+                "ss",
+                "80",
+                "127.0.0.1:83",
+            ]));
+            assert_eq!(by_ss.lines(), [""; 0]);
+        }
+    });
+}
+
+#[test]
+fn check_names_the_ports_that_do_not_listen() {
+    in_private_network(|| {
+        let _sockets = sockets_on_five_ports();
         let others = "[::ffff:127.0.0.1]:83/tcp, [::]:82/tcp, 0.0.0.0:81/tcp and 1 more are";
         let not_84 = format!("84/tcp: not listening; {others}");
         assert_eq!(check_by_proc(&["84"]), no(&not_84));
@@ -66,24 +88,14 @@ fn check_is_silent_when_all_listen_and_names_those_that_do_not() {
             check_by_proc(&["[::1]:81"]),
             no("[::1]:81/tcp: listening only on 0.0.0.0:81")
         );
-        assert_eq!(check_by_proc(&["127.0.0.1:82"]).0, 2, "/proc does not tell");
+        assert_eq!(check_by_proc(&["127.0.0.1:82"]).0, 2, "unknown to /proc");
         assert_eq!(check_by_proc(&["-q", "84"]), (1, String::new()));
-        if have_ss() {
-            let by_ss = run(&mut lntu(&[
-                "check",
-                "--source",
-                "ss",
-                "80",
-                "127.0.0.1:83",
-            ]));
-            assert_eq!(by_ss.lines(), [""; 0]);
-        }
     });
 }
 
-/// A server and its workers: the server has the lowest process id.
+/// The workers of nginx hold the port, too. The server has the lowest process id.
 #[test]
-fn the_process_that_listens_is_named_in_a_reason() {
+fn the_reason_names_the_process_that_listens() {
     if !have_program("services", "nginx") {
         return;
     }
@@ -100,32 +112,34 @@ fn the_process_that_listens_is_named_in_a_reason() {
         let nginx = Running::start(nginx.arg("-c").arg(&file));
         let pid = nginx.child.id();
         assert_eq!(run(&mut lntu(&["wait", "8080"])).lines(), [""; 0]);
-        let is = format!("0.0.0.0:8080/tcp (nginx, pid {pid})");
-        let expected = no(&format!("81/tcp: not listening; {is} is"));
-        // The search ends after a moment, which may be too short here.
-        let says = |arguments: &[&str], expected: &(i32, String)| {
+        let listener = format!("0.0.0.0:8080/tcp (nginx, pid {pid})");
+        let expected = no(&format!("81/tcp: not listening; {listener} is"));
+        // On a loaded machine, the search for the process may run out of time.
+        let wait_until_prints = |arguments: &[&str], expected: &(i32, String)| {
             wait_for(&expected.1, || {
-                let said = run(&mut lntu(arguments));
-                (said.code() == expected.0 && said.stderr.ends_with(&expected.1)).then_some(())
+                let finished = run(&mut lntu(arguments));
+                let is_expected = finished.code() == expected.0;
+                (is_expected && finished.stderr.ends_with(&expected.1)).then_some(())
             });
         };
         for source in ["auto", "netlink", "proc"] {
-            says(&["check", "--source", source, "81"], &expected);
+            wait_until_prints(&["check", "--source", source, "81"], &expected);
         }
         let wait = ["wait", "--closed", "--timeout", "0", "8080"];
-        says(&wait, &(1, format!(" by {is}\n")));
+        wait_until_prints(&wait, &(1, format!(" by {listener}\n")));
         let other = Running::start(Command::new("sleep").arg("600"));
-        let of = other.child.id();
+        let root = other.child.id();
         let reason = format!(
-            "8080/tcp: not listening by process {of} or its descendants, but by another process \
+            "8080/tcp: not listening by process {root} or its descendants, but by another process \
              (nginx, pid {pid})"
         );
-        says(&["check", "--of", &of.to_string(), "8080"], &no(&reason));
+        let check = ["check", "--of", &root.to_string(), "8080"];
+        wait_until_prints(&check, &no(&reason));
     });
 }
 
 #[test]
-fn check_does_not_answer_for_a_table_that_it_may_not_read() {
+fn a_table_without_read_permission_makes_a_no_unknown() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["tcp6"]);
     let says = |arguments: &[&str]| {
@@ -141,7 +155,7 @@ fn check_does_not_answer_for_a_table_that_it_may_not_read() {
         )
     };
     assert_eq!(says(&["check", "80"]), yes());
-    // Only tcp6 can hold this one.
+    // A UDP socket cannot be in tcp6.
     assert_eq!(
         says(&["check", "[::1]:53/udp", "81/udp"]),
         (1, String::new())
@@ -149,27 +163,27 @@ fn check_does_not_answer_for_a_table_that_it_may_not_read() {
     assert_eq!(says(&["check", "81/udp"]), (1, String::new()));
     assert_eq!(says(&["check", "81"]), unknown("81/tcp"));
     assert_eq!(says(&["check", "[::1]:80"]), unknown("[::1]:80/tcp"));
-    // What is certainly missing is a no, whatever else is unknown.
+    // If one port does not listen for certain, the answer is no.
     assert_eq!(says(&["check", "81", "53/udp"]).0, 1);
     assert_eq!(says(&["wait", "81"]), unknown("81/tcp"));
     assert_eq!(says(&["wait", "--closed", "81"]), unknown("81/tcp"));
 }
 
-/// The kernel can pass over a row while others come and go.
+/// The kernel can skip a row while others come and go.
 #[test]
-fn a_port_that_one_look_passes_over_is_found_by_the_second() {
+fn a_port_that_one_look_misses_is_found_by_the_second() {
     let directory = fake_ss_that_misses_every_other_time(81);
     let path = path_with(directory.path());
-    let check = |arguments: &[&str]| {
-        let all = [arguments, &["--source", "ss", "81"]].concat();
-        run(lntu(&all).env("PATH", &path)).code()
+    let status = |arguments: &[&str]| {
+        let arguments = [arguments, &["--source", "ss", "81"]].concat();
+        run(lntu(&arguments).env("PATH", &path)).code()
     };
-    assert_eq!(check(&["check"]), 0);
-    assert_eq!(check(&["wait", "--closed", "--timeout", "300ms", "-q"]), 1);
+    assert_eq!(status(&["check"]), 0);
+    assert_eq!(status(&["wait", "--closed", "--timeout", "300ms", "-q"]), 1);
 }
 
 #[test]
-fn check_fails_where_nothing_can_be_read() {
+fn check_fails_if_no_table_can_be_read() {
     let empty = TempDir::new().unwrap();
     let failed = run(lntu(&["check", "80", "--proc"]).arg(empty.path()));
     assert!(failed.error().contains("net/tcp: No such file"));
@@ -178,8 +192,9 @@ fn check_fails_where_nothing_can_be_read() {
 #[test]
 fn wait_returns_as_soon_as_all_listen() {
     let (first, second) = (FreePort::new(), FreePort::new());
-    let (a, b) = (first.to_string(), second.to_string());
-    let mut waiting = Running::start(&mut lntu(&["wait", "-i", "10ms", &a, &b]));
+    let ports = [&first, &second].map(FreePort::to_string);
+    let wait = ["wait", "-i", "10ms", &ports[0], &ports[1]];
+    let mut waiting = Running::start(&mut lntu(&wait));
     let _first = first.listen();
     thread::sleep(Duration::from_millis(200));
     assert!(
@@ -206,7 +221,7 @@ fn wait_closed_returns_when_none_listens() {
 }
 
 #[test]
-fn wait_gives_up_after_its_timeout_and_names_what_is_missing() {
+fn wait_names_what_is_missing_after_its_timeout() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let wait = |arguments: &[&str]| {
@@ -235,7 +250,7 @@ fn wait_gives_up_after_its_timeout_and_names_what_is_missing() {
 }
 
 #[test]
-fn a_timeout_of_zero_gives_an_answer() {
+fn a_timeout_of_zero_still_looks() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let status = |port: &str| run(&mut lntu(&["wait", "-q", "--timeout", "0", port])).code();
@@ -244,7 +259,7 @@ fn a_timeout_of_zero_gives_an_answer() {
 }
 
 #[test]
-fn wait_says_every_ten_seconds_that_it_goes_on() {
+fn wait_prints_a_message_every_ten_seconds() {
     let arguments = ["wait", "--source", "proc", "1/udp", "2/udp"];
     let waiting = Running::start(&mut lntu(&arguments));
     assert_eq!(
@@ -254,7 +269,7 @@ fn wait_says_every_ten_seconds_that_it_goes_on() {
 }
 
 #[test]
-fn a_signal_ends_the_waiting() {
+fn a_signal_ends_wait() {
     let waiting = Running::start(&mut lntu(&["wait", "--source", "proc", "1/udp"]));
     wait_for("the handler", || {
         let status = fs::read_to_string(format!("/proc/{}/status", waiting.child.id())).unwrap();
@@ -267,7 +282,7 @@ fn a_signal_ends_the_waiting() {
 }
 
 #[test]
-fn wait_becomes_its_command() {
+fn wait_executes_its_command_in_the_same_process() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let waiting = [

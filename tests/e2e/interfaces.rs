@@ -1,5 +1,5 @@
-//! What `check` and `wait` answer about listeners that are bound to an interface
-//! (`SO_BINDTODEVICE`). The truth is whether a connection to the address succeeds.
+//! `check` and `wait` with listeners that are bound to an interface (`SO_BINDTODEVICE`). The right
+//! answer is whether a connection to the address succeeds.
 
 use std::net::IpAddr;
 
@@ -7,11 +7,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::harness::*;
 
-/// The addresses of this network namespace that are asked about. `lo` has the first of
-/// each family, `inside` the second.
-const OWN: [&str; 4] = ["127.0.0.1", "10.9.0.1", "::1", "fd00::1"];
+/// The addresses of the network namespace. The first of each family belongs to `lo`, the second
+/// to `inside`.
+const ADDRESSES: [&str; 4] = ["127.0.0.1", "10.9.0.1", "::1", "fd00::1"];
 
-/// The address of a listener, and whether it takes IPv6 only.
+/// The addresses that listeners are bound to, and whether they accept only IPv6.
 const KINDS: [(&str, bool); 8] = [
     ("0.0.0.0", false),
     ("127.0.0.1", false),
@@ -23,18 +23,20 @@ const KINDS: [(&str, bool); 8] = [
     ("[::ffff:10.9.0.1]", false),
 ];
 
-/// `kinds()[port - 1000]` listens on a port of each protocol: first each kind bound to no
-/// interface, then to `lo`, then to `inside`.
+/// Every combination of [`KINDS`] and an interface, if there is one. The listeners of combination
+/// `n` have port 1000 + `n`.
 fn kinds() -> Vec<(&'static str, bool, Option<&'static str>)> {
     let interfaces = [None, Some("lo"), Some("inside")].into_iter();
-    let of = |on| KINDS.map(|(address, v6_only)| (address, v6_only, on));
-    interfaces.flat_map(of).collect()
+    let kinds_on = |interface| KINDS.map(|(address, v6_only)| (address, v6_only, interface));
+    interfaces.flat_map(kinds_on).collect()
 }
 
-fn on(interface: &str) -> impl Fn(&Socket) {
+/// Returns a function that binds a socket to this interface.
+fn bind_to(interface: &str) -> impl Fn(&Socket) {
     move |socket: &Socket| socket.bind_device(Some(interface.as_bytes())).unwrap()
 }
 
+/// Adds the pair of interfaces `inside` and `outside`, and gives `inside` addresses.
 fn add_interfaces() {
     ip("link add inside type veth peer name outside");
     ip("link set inside up");
@@ -43,6 +45,7 @@ fn add_interfaces() {
     ip("address add fd00::1/64 dev inside nodad");
 }
 
+/// Opens a socket of this type for each combination of [`kinds`].
 fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
     let sockets = kinds().into_iter().zip(1000..);
     let socket = |((address, v6_only, interface), port): ((&str, bool, Option<&str>), u16)| {
@@ -52,13 +55,13 @@ fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
                 // The address need not belong to the interface.
                 rustix::net::sockopt::set_ipv6_freebind(socket, true).unwrap();
             }
-            interface.iter().for_each(|name| on(name)(socket));
+            interface.iter().for_each(|name| bind_to(name)(socket));
         })
     };
     sockets.map(socket).collect()
 }
 
-/// Whether each of these addresses is served.
+/// Returns for each of these addresses whether something answers there.
 fn are_served(addresses: &[&str], port: u16, protocol: &str) -> Vec<bool> {
     let is_served = |address: &&str| {
         let address = address.parse().unwrap();
@@ -71,7 +74,7 @@ fn are_served(addresses: &[&str], port: u16, protocol: &str) -> Vec<bool> {
 }
 
 #[test]
-fn check_knows_which_addresses_an_interface_has() {
+fn check_looks_up_the_addresses_of_an_interface() {
     in_private_network(|| {
         add_interfaces();
         let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
@@ -82,16 +85,16 @@ fn check_knows_which_addresses_an_interface_has() {
         for protocol in ["tcp", "udp"] {
             let truths: Vec<Vec<bool>> = (1000..)
                 .zip(kinds())
-                .map(|(port, _)| are_served(&OWN, port, protocol))
+                .map(|(port, _)| are_served(&ADDRESSES, port, protocol))
                 .collect();
             assert!(truths.contains(&vec![false, true, false, false]));
             assert!(truths.contains(&vec![true, false, true, false]));
             for ((index, (address, ..)), port) in kinds().iter().enumerate().zip(1000..) {
                 for source in &sources {
-                    // `/proc` knows no interface, nor whether `::` takes IPv4.
+                    // `/proc` shows neither interfaces nor whether `::` accepts IPv4.
                     let is_proc = *source == "proc";
                     let index = if is_proc { index % KINDS.len() } else { index };
-                    let is_open = is_proc && *address == "[::]";
+                    let may_accept_v4 = is_proc && *address == "[::]";
                     let answer = |argument: &str| {
                         let code = check(&["-q", "--source", source, argument]).0;
                         (format!("{source} {argument}"), code)
@@ -99,22 +102,22 @@ fn check_knows_which_addresses_an_interface_has() {
                     let expect = |argument: String, code: i32| {
                         assert_eq!(answer(&argument), (format!("{source} {argument}"), code));
                     };
-                    for (own, is_served) in OWN.iter().zip(&truths[index]) {
-                        let own: IpAddr = own.parse().unwrap();
-                        let code = match is_open && own.is_ipv4() {
+                    for (address, is_served) in ADDRESSES.iter().zip(&truths[index]) {
+                        let address: IpAddr = address.parse().unwrap();
+                        let code = match may_accept_v4 && address.is_ipv4() {
                             true => 2,
                             false => i32::from(!is_served),
                         };
-                        expect(port_argument(own, port, protocol), code);
+                        expect(port_argument(address, port, protocol), code);
                     }
-                    // A wildcard serves every address.
+                    // A wildcard must be served at every address of its family.
                     let [v4, v6] =
                         [0, 2].map(|first| truths[index][first] && truths[index][first + 1]);
-                    let code = if is_open { 2 } else { i32::from(!v4) };
+                    let code = if may_accept_v4 { 2 } else { i32::from(!v4) };
                     expect(format!("0.0.0.0:{port}/{protocol}"), code);
                     expect(
                         format!("*:{port}/{protocol}"),
-                        if is_open { 0 } else { code },
+                        if may_accept_v4 { 0 } else { code },
                     );
                     expect(format!("[::]:{port}/{protocol}"), i32::from(!v6));
                     expect(format!("{port}/{protocol}"), 0);
@@ -125,14 +128,14 @@ fn check_knows_which_addresses_an_interface_has() {
 }
 
 #[test]
-fn the_interface_of_a_near_miss_is_named() {
+fn a_reason_names_the_interface_of_a_listener() {
     in_private_network(|| {
         add_interfaces();
         let _sockets = [
-            bound(Type::STREAM, "0.0.0.0:54", on("inside")),
+            bound(Type::STREAM, "0.0.0.0:54", bind_to("inside")),
             bound(Type::STREAM, "[::]:55", |socket| {
                 socket.set_only_v6(true).unwrap();
-                on("lo")(socket);
+                bind_to("lo")(socket);
             }),
         ];
         for (port, reason) in [
@@ -162,11 +165,15 @@ fn the_interface_of_a_near_miss_is_named() {
     });
 }
 
-/// A check of each of these addresses says what a connection finds, for sockets on
-/// `wildcard` that are bound to `lo`, `inside` and `outside`.
+/// Binds listeners on `wildcard` to `lo`, `inside` and `outside`, and panics if `check` disagrees
+/// with a connection to one of these addresses.
 fn assert_checked_as_connected(wildcard: &str, addresses: &[&str]) {
     for (interface, port) in ["lo", "inside", "outside"].iter().zip(80..) {
-        let _server = bound(Type::STREAM, &format!("{wildcard}:{port}"), on(interface));
+        let _server = bound(
+            Type::STREAM,
+            &format!("{wildcard}:{port}"),
+            bind_to(interface),
+        );
         let served = are_served(addresses, port, "tcp");
         for (address, is_served) in addresses.iter().zip(served) {
             let argument = port_argument(address.parse().unwrap(), port, "tcp");
@@ -177,7 +184,7 @@ fn assert_checked_as_connected(wildcard: &str, addresses: &[&str]) {
 }
 
 #[test]
-fn an_address_may_belong_to_a_network_that_is_local() {
+fn an_address_may_belong_to_a_local_route() {
     in_private_network(|| {
         add_interfaces();
         ip("route add local 10.8.0.0/16 dev lo");
@@ -188,7 +195,7 @@ fn an_address_may_belong_to_a_network_that_is_local() {
     });
 }
 
-/// The kernel takes the first of them for the owner.
+/// For the kernel, the address belongs to the first interface.
 #[test]
 fn an_address_may_belong_to_two_interfaces() {
     in_private_network(|| {
@@ -204,7 +211,7 @@ fn an_address_may_belong_to_two_interfaces() {
     });
 }
 
-/// The sender of a connection to one chooses the interface.
+/// The client of a link-local address chooses the interface.
 #[test]
 fn a_link_local_address_may_belong_to_two_interfaces() {
     in_private_network(|| {
@@ -214,7 +221,7 @@ fn a_link_local_address_may_belong_to_two_interfaces() {
         }
         ip("address add fe80::8/64 dev inside nodad");
         for (name, port, code) in [("inside", 80, 0), ("outside", 81, 1)] {
-            let _server = bound(Type::STREAM, &format!("[::]:{port}"), on(name));
+            let _server = bound(Type::STREAM, &format!("[::]:{port}"), bind_to(name));
             let check = |address| check(&["-q", &format!("[{address}]:{port}")]).0;
             assert_eq!((check("fe80::9"), check("fe80::8")), (0, code), "{name}");
         }
@@ -227,11 +234,11 @@ fn broadcasts_of_an_interface_reach_its_sockets() {
         add_interfaces();
         ip("address del 10.9.0.1/24 dev inside");
         ip("address add 10.9.0.1/24 broadcast 10.9.0.255 dev inside");
-        let _server = bound(Type::DGRAM, "0.0.0.0:68", on("inside"));
-        let _other = bound(Type::DGRAM, "0.0.0.0:69", on("lo"));
+        let _server = bound(Type::DGRAM, "0.0.0.0:68", bind_to("inside"));
+        let _other = bound(Type::DGRAM, "0.0.0.0:69", bind_to("lo"));
         for address in ["10.9.0.255", "255.255.255.255", "224.0.0.251"] {
             let port = format!("{address}:68/udp");
-            assert_eq!(check(&[&port]), (0, String::new()), "{port}");
+            assert_eq!(check(&[&port]), yes(), "{port}");
         }
         assert_eq!(check(&["-q", "10.9.0.255:69/udp"]).0, 1);
     });
@@ -244,15 +251,15 @@ fn a_listener_of_a_deleted_interface_serves_no_address() {
         add_interfaces();
         ip("address add 10.9.0.2/32 dev lo");
         let _servers = [
-            bound(Type::STREAM, "0.0.0.0:80", on("inside")),
-            bound(Type::STREAM, "[::]:81", on("inside")),
+            bound(Type::STREAM, "0.0.0.0:80", bind_to("inside")),
+            bound(Type::STREAM, "[::]:81", bind_to("inside")),
         ];
-        assert_eq!(check(&["10.9.0.1:80", "[fd00::1]:81"]), (0, String::new()));
+        assert_eq!(check(&["10.9.0.1:80", "[fd00::1]:81"]), yes());
         ip("link del inside");
         for port in ["10.9.0.2:80", "127.0.0.1:80", "[::1]:81", "127.0.0.1:81"] {
             assert_eq!(check(&["-q", port]).0, 1, "{port}");
         }
-        assert_eq!(check(&["80", "81"]), (0, String::new()));
+        assert_eq!(check(&["80", "81"]), yes());
         assert_eq!(
             run(&mut lntu(&["check", "10.9.0.1:80"])).error(),
             foreign_address("10.9.0.1")
@@ -261,16 +268,16 @@ fn a_listener_of_a_deleted_interface_serves_no_address() {
 }
 
 #[test]
-fn rules_do_not_take_an_address_from_its_interface() {
+fn routing_rules_do_not_move_an_address() {
     in_private_network(|| {
         add_interfaces();
-        let _server = bound(Type::STREAM, "0.0.0.0:80", on("inside"));
-        let _other = bound(Type::STREAM, "0.0.0.0:81", on("lo"));
+        let _server = bound(Type::STREAM, "0.0.0.0:80", bind_to("inside"));
+        let _other = bound(Type::STREAM, "0.0.0.0:81", bind_to("lo"));
         ip("rule add pref 1 lookup local");
         ip("rule del pref 0");
         ip("route add 10.9.0.1 via 10.9.0.2 table 100");
         ip("rule add pref 0 lookup 100");
-        assert_eq!(check(&["10.9.0.1:80"]), (0, String::new()));
+        assert_eq!(check(&["10.9.0.1:80"]), yes());
         assert_eq!(check(&["-q", "10.9.0.1:81"]).0, 1);
     });
 }
@@ -281,9 +288,9 @@ fn without_rtnetlink_the_interface_of_an_address_is_unknown() {
         return;
     }
     in_private_network(|| {
-        let _server = bound(Type::STREAM, "0.0.0.0:80", on("lo"));
+        let _server = bound(Type::STREAM, "0.0.0.0:80", bind_to("lo"));
         let check = |port: &str| {
-            // The first socket lists the listeners.
+            // The first socket reads the listeners, so only later ones fail.
             let arguments = ["check", "--source", "netlink", port];
             run(&mut lntu_with_failing(
                 "socket", "EPERM", ":when=2+", &arguments,
