@@ -1,4 +1,4 @@
-//! The tables in `fixtures/proc`, as lntu and as ss read them.
+//! The tables in `fixtures/proc`: lntu must list them as expected, and as ss does.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,26 +8,26 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
+/// Runs `lntu list` with the tables of a fixture.
 fn list(fixture: &PathBuf) -> Finished {
     run(lntu(&["list", "--proc"]).arg(fixture))
 }
 
-/// The file `expected` beside a fixture's tables is what `list` prints for
-/// them: stdout, then stderr. To write it again: `lntu list --proc DIR
-/// >DIR/expected 2>&1`.
+/// The file `expected` next to the tables has what `list` prints to stdout, then to stderr. To
+/// update it, run `lntu list --proc DIR >DIR/expected 2>&1`.
 #[test]
 fn every_fixture_lists_as_expected() {
     for fixture in fixtures() {
         let finished = list(&fixture);
-        let said = finished.stdout + &finished.stderr;
-        let said = said.replace(env!("CARGO_MANIFEST_DIR"), ".");
+        let printed = finished.stdout + &finished.stderr;
+        let printed = printed.replace(env!("CARGO_MANIFEST_DIR"), ".");
         let expected = fs::read_to_string(fixture.join("expected")).unwrap();
-        assert_eq!(said, expected, "{}", fixture.display());
+        assert_eq!(printed, expected, "{}", fixture.display());
     }
 }
 
-/// ss reads the same files if `PROC_ROOT` names their directory. Where ss gets
-/// them wrong, the file `no-oracle` says why.
+/// With `PROC_ROOT`, ss reads the same files. If ss lists a fixture wrongly, the file `no-oracle`
+/// explains why.
 #[test]
 fn every_fixture_lists_as_ss_lists_it() {
     if !have_ss() {
@@ -50,9 +50,9 @@ fn every_fixture_lists_as_ss_lists_it() {
     }
 }
 
-/// This table is too large to be a fixture.
+/// This table would be too large for a file in `fixtures/`.
 #[test]
-fn a_table_of_a_hundred_thousand_rows_lists_as_ss_lists_it() {
+fn a_table_of_110_000_rows_lists_as_ss_lists_it() {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     let row = |number: u32| {

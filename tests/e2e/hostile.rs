@@ -1,5 +1,5 @@
-//! `--proc DIR` where somebody else made DIR: no file in it holds the program up, or
-//! fills its memory.
+//! `--proc DIR` with a directory that somebody else made: no file in it can block lntu or fill its
+//! memory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,18 +10,18 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// What is in place of a file.
+/// Something hostile in place of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trap {
-    /// Opening it waits for a writer.
+    /// A FIFO. Opening it blocks until there is a writer.
     Fifo,
-    /// It has no end, and no line.
+    /// A link to `/dev/zero`, which has no end and no lines.
     Device,
-    /// A regular file of 1 TiB that takes no room.
+    /// A regular file of 1 TiB that needs no disk space.
     Sparse,
 }
 
-/// A `/proc` with a listener on port 80 that process 7 holds.
+/// A directory that stands in for `/proc`, with a listener on port 80 that process 7 holds.
 struct HostileProc(TempDir);
 
 impl HostileProc {
@@ -52,7 +52,8 @@ impl HostileProc {
         self.0.path().join(name)
     }
 
-    fn set(&self, trap: Trap, name: &str) {
+    /// Replaces a file.
+    fn replace(&self, trap: Trap, name: &str) {
         let path = self.path(name);
         fs::remove_file(&path).unwrap();
         match trap {
@@ -63,12 +64,12 @@ impl HostileProc {
     }
 
     fn run(&self, arguments: &[&str]) -> Finished {
-        run_on(self.0.path(), arguments)
+        run_with_little_memory(self.0.path(), arguments)
     }
 }
 
-/// Runs lntu with 200 MB of memory.
-fn run_on(proc: &Path, arguments: &[&str]) -> Finished {
+/// Runs lntu with these arguments and `--proc`, and with at most 200 MB of memory.
+fn run_with_little_memory(proc: &Path, arguments: &[&str]) -> Finished {
     let script = "ulimit -v 200000; exec \"$0\" \"$@\"";
     let mut limited = Command::new("sh");
     limited.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
@@ -88,15 +89,15 @@ fn a_proc_without_traps_is_read() {
 }
 
 #[test]
-fn a_file_without_which_there_is_no_answer_is_an_error() {
+fn a_trap_in_place_of_a_needed_file_is_an_error() {
     for trap in [Trap::Fifo, Trap::Device, Trap::Sparse] {
         for name in ["net/tcp", "net/tcp6", "7/stat", "7/task/7/children"] {
-            // Of a table, 1 GiB is read.
+            // Up to 1 GiB of a table is read, which takes too long here.
             if trap == Trap::Sparse && name.starts_with("net") {
                 continue;
             }
             let proc = HostileProc::new();
-            proc.set(trap, name);
+            proc.replace(trap, name);
             let reason = match (trap, name) {
                 (Trap::Sparse, "7/stat") => "invalid data",
                 (Trap::Sparse, _) => "file too large",
@@ -111,12 +112,12 @@ fn a_file_without_which_there_is_no_answer_is_an_error() {
 }
 
 #[test]
-fn a_file_that_is_not_needed_is_passed_over() {
+fn a_trap_in_place_of_an_optional_file_is_ignored() {
     for trap in [Trap::Fifo, Trap::Device, Trap::Sparse] {
         let range = "sys/net/ipv4/ip_local_port_range";
         for name in ["net/sockstat", "7/comm", range] {
             let proc = HostileProc::new();
-            proc.set(trap, name);
+            proc.replace(trap, name);
             let listed = proc.run(&LIST);
             assert_eq!(listed.code(), 0, "{trap:?} {name}: {listed:?}");
             assert!(listed.stdout.contains("127.0.0.1:80 "), "{listed:?}");
@@ -131,8 +132,8 @@ fn a_fifo_in_place_of_the_directory_is_an_error() {
     let is_refused = |listed: Finished| {
         assert!(listed.error().contains("Not a directory"), "{listed:?}");
     };
-    is_refused(run_on(&fifo, &["list"]));
-    // Its standard library opens files in another way.
+    is_refused(run_with_little_memory(&fifo, &["list"]));
+    // The standard library for musl opens files in another way.
     if have_static() {
         let mut list = Command::new(&binaries().lntu);
         list.args(["list", "--proc"]).arg(&fifo);
@@ -140,12 +141,12 @@ fn a_fifo_in_place_of_the_directory_is_an_error() {
     }
 }
 
-/// The children are those of a chain of processes, each of which lists all of them.
+/// Two thousand processes each list all the others as children.
 #[test]
-fn children_that_are_listed_again_and_again_count_once() {
+fn a_child_that_is_listed_many_times_is_searched_once() {
     let proc = HostileProc::new();
-    let all: String = (7..2000).map(|pid| format!("{pid} ")).collect();
-    fs::write(proc.path("7/task/7/children"), all).unwrap();
+    let children: String = (7..2000).map(|pid| format!("{pid} ")).collect();
+    fs::write(proc.path("7/task/7/children"), children).unwrap();
     for pid in 8..2000 {
         symlink("7", proc.path(&pid.to_string())).unwrap();
     }
