@@ -1,5 +1,5 @@
-//! Programs that claim to be ss: which answers lntu accepts, and when it falls
-//! back.
+//! Programs named ss that are not the real one: which output lntu accepts, and when it asks
+//! another source.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,45 +16,45 @@ use crate::harness::*;
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess";
 
-/// A script that prints `lines` and then runs `then`.
-fn prints(lines: &[&str], then: &str) -> String {
+/// Returns a shell script that prints `lines` and then runs the commands `end`.
+fn printing(lines: &[&str], end: &str) -> String {
     let text = lines.join("\n");
-    format!("cat <<'EOF'\n{text}\nEOF\n{then}")
+    format!("cat <<'EOF'\n{text}\nEOF\n{end}")
 }
 
-/// Opens a real listener and runs `lntu list` for its port, with `directory`
-/// first in PATH.
-fn list_beside(directory: &Path) -> (Finished, u16) {
+/// Opens a listener and runs `lntu list` for its port, with `directory` first in PATH.
+fn list_a_listener(directory: &Path) -> (Finished, u16) {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener);
     let mut command = lntu(&["list", "-v", "-H", &port.to_string()]);
     (run(command.env("PATH", path_with(directory))), port)
 }
 
-/// Runs `lntu list` with this ss as its only source.
-fn ss_only(directory: &Path) -> Finished {
+/// Runs `lntu list` with the ss in this directory as its only source.
+fn list_by_ss(directory: &Path) -> Finished {
     run(lntu(&["list", "-H", "--source", "ss"]).env("PATH", path_with(directory)))
 }
 
-/// Checks that lntu rejects this ss. With other sources allowed, the listener
-/// is still found. With ss alone, it is an error. Both name the reason.
+/// Panics unless lntu rejects an ss with this script for this reason: it must ask netlink instead
+/// and still find a listener, and with `--source ss`, it must fail.
 fn assert_rejected(script: &str, reason: &str) {
     let directory = fake_ss(script);
-    let (listed, port) = list_beside(directory.path());
+    let (listed, port) = list_a_listener(directory.path());
     assert!(listed.status.success(), "{listed:?}");
     let found = listed.stdout.split_whitespace().nth(4).unwrap();
     assert_eq!(found, format!("127.0.0.1:{port}"), "{listed:?}");
     let said = format!("lntu: {reason}; asking netlink instead\n");
     assert_eq!(listed.stderr, said);
-    // Even an idle machine then has a listener.
+    // Without any listener, an empty list would be right.
     let _listener = listen("127.0.0.1");
-    let refused = ss_only(directory.path());
+    let refused = list_by_ss(directory.path());
     assert!(refused.error().starts_with(reason), "{refused:?}");
 }
 
-fn accepted(lines: &[&str]) -> Vec<String> {
-    let directory = fake_ss(&prints(lines, ""));
-    let listed = ss_only(directory.path());
+/// Lists what an ss prints, and returns the netid, local and peer address of each line.
+fn accepted_rows(lines: &[&str]) -> Vec<String> {
+    let directory = fake_ss(&printing(lines, ""));
+    let listed = list_by_ss(directory.path());
     let field = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         format!("{} {} {}", fields[0], fields[4], fields[5])
@@ -63,7 +63,7 @@ fn accepted(lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_format_of_today_is_accepted() {
+fn the_current_format_is_accepted() {
     let lines = [
         HEADER,
         "udp   UNCONN 0      0       127.0.0.53%lo:53         0.0.0.0:*          ",
@@ -79,7 +79,7 @@ fn the_format_of_today_is_accepted() {
         "tcp [::1]:631 [::]:*",
         "udp 127.0.0.53%lo:53 0.0.0.0:*",
     ];
-    assert_eq!(accepted(&lines), expected);
+    assert_eq!(accepted_rows(&lines), expected);
 }
 
 #[test]
@@ -99,12 +99,12 @@ fn the_format_before_2017_is_accepted() {
         "tcp [::1]:631 [::]:*",
         "udp *:68 0.0.0.0:*",
     ];
-    assert_eq!(accepted(&lines), expected);
+    assert_eq!(accepted_rows(&lines), expected);
 }
 
 #[test]
 fn five_megabytes_of_rows_are_accepted() {
-    // One that is not optimized may need more than two seconds for them.
+    // A debug build may need more than the two seconds that an ss gets.
     if !have_static() {
         return;
     }
@@ -131,7 +131,7 @@ fn five_megabytes_of_rows_are_accepted() {
 fn an_ss_that_fails_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
     assert_rejected("exit 1", "ss: exit status: 1");
-    assert_rejected(&prints(&[HEADER, row], "exit 3"), "ss: exit status: 3");
+    assert_rejected(&printing(&[HEADER, row], "exit 3"), "ss: exit status: 3");
     assert_rejected("kill -9 $$", "ss: signal: 9 (SIGKILL)");
 }
 
@@ -140,10 +140,10 @@ fn an_ss_that_prints_something_else_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
     assert_rejected("exit 0", "ss: no header in its output");
     assert_rejected("echo hello", "ss: no header in its output");
-    assert_rejected(&prints(&[row], ""), "ss: no header in its output");
+    assert_rejected(&printing(&[row], ""), "ss: no header in its output");
     assert_rejected("exec yes", "ss: no header in its output");
     assert_rejected(
-        &prints(&[HEADER, row, "garbage \x1b[31m"], ""),
+        &printing(&[HEADER, row, "garbage \x1b[31m"], ""),
         "ss: cannot read the line 'garbage \\u{1b}[31m'",
     );
     assert_rejected(
@@ -156,7 +156,7 @@ fn an_ss_that_prints_something_else_is_rejected() {
 fn an_ss_that_writes_to_stderr_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
     assert_rejected(
-        &prints(
+        &printing(
             &[HEADER, row],
             "echo 'RTNETLINK answers: what' >&2; echo more >&2",
         ),
@@ -164,45 +164,45 @@ fn an_ss_that_writes_to_stderr_is_rejected() {
     );
 }
 
-/// This is what ss prints, with exit status 0, when it can read nothing.
+/// If ss can read nothing, it prints only a header and exits with status 0.
 #[test]
-fn a_header_alone_is_rejected_while_something_listens() {
-    assert_rejected(&prints(&[HEADER], ""), "ss: printed no listeners");
+fn a_header_without_rows_is_rejected_if_something_listens() {
+    assert_rejected(&printing(&[HEADER], ""), "ss: printed no listeners");
     in_private_network(|| {
-        let directory = fake_ss(&prints(&[HEADER], ""));
-        assert_eq!(ss_only(directory.path()).lines(), [""; 0]);
+        let directory = fake_ss(&printing(&[HEADER], ""));
+        assert_eq!(list_by_ss(directory.path()).lines(), [""; 0]);
     });
 }
 
 #[test]
-fn an_ss_that_hangs_is_ended_after_two_seconds_with_all_it_started() {
+fn an_ss_that_hangs_is_killed_with_its_children() {
     let directory = TempDir::new().unwrap();
     let pid_file = directory.path().join("pid");
     let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
     write_program(&directory.path().join("ss"), &script);
     let started = Instant::now();
-    let (listed, _) = list_beside(directory.path());
-    let took = started.elapsed();
+    let (listed, _) = list_a_listener(directory.path());
+    let duration = started.elapsed();
     assert_eq!(listed.stdout.lines().count(), 1);
     assert_eq!(
         listed.stderr,
         "lntu: ss: did not finish within 2 s; asking netlink instead\n"
     );
-    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert!(duration >= Duration::from_secs(2), "{duration:?}");
     let sleeper = fs::read_to_string(&pid_file).unwrap();
     let sleeper = sleeper.trim().parse().unwrap();
-    wait_for("the end of what ss started", || {
+    wait_for("the end of the child of ss", || {
         is_gone(sleeper).then_some(())
     });
 }
 
 #[test]
-fn an_ss_that_trickles_or_leaves_its_pipe_open_is_given_up_after_two_seconds() {
-    let dribble = format!("printf '{HEADER}\\n'; while :; do printf t; sleep 1; done");
-    let orphan = format!("echo '{HEADER}'; sleep 1000 & exit 0");
-    for script in [dribble, orphan] {
+fn an_ss_whose_output_does_not_end_is_rejected() {
+    let slow = format!("printf '{HEADER}\\n'; while :; do printf t; sleep 1; done");
+    let with_open_pipe = format!("echo '{HEADER}'; sleep 1000 & exit 0");
+    for script in [slow, with_open_pipe] {
         let directory = fake_ss(&script);
-        let (listed, _) = list_beside(directory.path());
+        let (listed, _) = list_a_listener(directory.path());
         assert_eq!(listed.stdout.lines().count(), 1);
         assert_eq!(
             listed.stderr,
@@ -211,8 +211,7 @@ fn an_ss_that_trickles_or_leaves_its_pipe_open_is_given_up_after_two_seconds() {
     }
 }
 
-/// lntu waits two seconds once, not at every poll. Nothing closes because of
-/// it.
+/// Otherwise, every poll would wait for two seconds.
 #[test]
 fn an_ss_that_hung_is_not_run_again_at_the_next_poll() {
     let directory = TempDir::new().unwrap();
@@ -234,9 +233,9 @@ fn an_ss_that_hung_is_not_run_again_at_the_next_poll() {
     assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
 }
 
-/// Of an ss that prints for two seconds, some hundred megabytes would be left.
+/// In two seconds, an ss can print hundreds of megabytes.
 #[test]
-fn an_ss_that_prints_without_end_leaves_no_memory() {
+fn memory_for_endless_output_of_ss_is_freed() {
     if !have_static() {
         return;
     }
@@ -258,13 +257,13 @@ fn an_ss_that_prints_without_end_leaves_no_memory() {
     assert!(pages < 2048, "{pages} pages are left");
 }
 
-/// Its table would come out of ours, from a source that was not asked for.
+/// With the stdout of lntu, ss would print its table there.
 #[test]
-fn an_ss_whose_stdout_cannot_be_ours_is_not_run() {
+fn an_ss_whose_stdout_cannot_be_redirected_is_not_run() {
     if !have_program("strace", "strace") {
         return;
     }
-    let directory = fake_ss(&prints(
+    let directory = fake_ss(&printing(
         &[HEADER, "tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*"],
         "",
     ));
@@ -285,8 +284,8 @@ fn an_ss_whose_stdout_cannot_be_ours_is_not_run() {
     }
 }
 
-/// Runs 2, 3 and 4 leave port 2 out: the first look of the second poll and the
-/// two looks after it.
+/// Runs 2 to 4 of ss do not list port 2. They are the first look of the second poll and its two
+/// second looks.
 #[test]
 fn a_listener_that_several_looks_miss_is_not_closed() {
     let directory = TempDir::new().unwrap();
@@ -310,10 +309,10 @@ fn a_listener_that_several_looks_miss_is_not_closed() {
     }
 }
 
-/// Port 1 is there when the first two polls look, for a moment each. The second poll takes
-/// longer than a change must last.
+/// Only the first two polls see port 1. The second takes longer than `--settle`, but that does
+/// not show that the port stayed open between them.
 #[test]
-fn a_slow_poll_is_no_time_that_a_listener_lasts() {
+fn the_duration_of_a_poll_does_not_count_for_settle() {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
     let script = format!(
@@ -331,29 +330,29 @@ fn a_slow_poll_is_no_time_that_a_listener_lasts() {
     assert!(line.contains("127.0.0.1:2 "), "{line}");
 }
 
-/// ss prints such a row for a UDP socket that is still being bound.
+/// ss prints such a row for a UDP socket that is not bound yet.
 #[test]
-fn a_row_without_a_port_is_no_listener() {
+fn a_row_without_a_port_is_ignored() {
     let rows = [
         HEADER,
         "udp UNCONN 0 0 0.0.0.0:* 0.0.0.0:*",
         "udp UNCONN 0 0 127.0.0.1:53 0.0.0.0:*",
     ];
-    assert_eq!(accepted(&rows), ["udp 127.0.0.1:53 0.0.0.0:*"]);
+    assert_eq!(accepted_rows(&rows), ["udp 127.0.0.1:53 0.0.0.0:*"]);
 }
 
 #[test]
-fn files_that_cannot_be_executed_are_skipped() {
+fn only_an_executable_file_counts_as_ss() {
     let directory = TempDir::new().unwrap();
     let ss = directory.path().join("ss");
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
-    let only_there = |arguments: &[&str]| {
+    let list_with_path = |arguments: &[&str]| {
         let all = [&["list", "-H", "-v"], arguments, &[&port]].concat();
         run(lntu(&all).env("PATH", directory.path()))
     };
     let assert_not_found = || {
-        let listed = only_there(&[]);
+        let listed = list_with_path(&[]);
         assert_eq!(listed.stdout.lines().count(), 1);
         assert_eq!(
             listed.stderr,
@@ -366,16 +365,16 @@ fn files_that_cannot_be_executed_are_skipped() {
     fs::remove_dir(&ss).unwrap();
     fs::write(&ss, "#!/bin/sh\necho no\n").unwrap();
     assert_not_found();
-    // Its mode says executable, but its format is none that the kernel can run.
+    // The mode allows execution, but the kernel does not know the format.
     fs::write(&ss, "no program").unwrap();
     fs::set_permissions(&ss, fs::Permissions::from_mode(0o755)).unwrap();
-    let listed = only_there(&[]);
+    let listed = list_with_path(&[]);
     let reason = format!("{}: Exec format error (os error 8)", ss.display());
     assert_eq!(
         listed.stderr,
         format!("lntu: {reason}; asking netlink instead\n")
     );
-    assert_eq!(only_there(&["--source", "ss"]).error(), reason);
+    assert_eq!(list_with_path(&["--source", "ss"]).error(), reason);
 }
 
 #[test]
@@ -394,7 +393,7 @@ fn lntu_never_runs_itself_as_ss() {
 }
 
 #[test]
-fn an_ss_in_the_working_directory_is_never_run() {
+fn lntu_never_runs_an_ss_in_the_working_directory() {
     let directory = fake_ss("touch was-run");
     for path in ["", ".", ":", "relative/.."] {
         let mut command: Command = lntu(&["list", "-v", "1"]);
@@ -407,10 +406,9 @@ fn an_ss_in_the_working_directory_is_never_run() {
     assert!(!directory.path().join("was-run").exists());
 }
 
-/// ss answers the first look and fails at the second, which netlink answers. What
-/// either has seen was not seen to close.
+/// ss answers the first look only, so netlink answers the second. A listener of either is open.
 #[test]
-fn a_second_look_that_another_source_answers_adds_to_the_first() {
+fn a_second_look_by_another_source_adds_to_the_first() {
     let listener = listen("127.0.0.1");
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("flag");

@@ -1,10 +1,8 @@
-//! Every system call that a command makes, made to fail: strace injects the error. The
-//! answer is still complete, or there is an error. It is never a wrong one, and an
-//! application starts.
+//! Commands whose system calls fail: strace makes one call after the other return an error. The
+//! answer must still be complete, or there must be a message. An application must start.
 //!
-//! By default some of the faults are tried, by a seed that is printed.
-//! `LNTU_TEST_FAULTS=all` tries all of them, and `LNTU_TEST_FAULTS=SEED` the same
-//! again.
+//! By default, a random sample of the faults is tried, and its seed is printed.
+//! `LNTU_TEST_FAULTS=SEED` tries the same sample again, and `LNTU_TEST_FAULTS=all` every fault.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,56 +19,58 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
+/// The errors that each call is made to return.
 const ERRORS: [&str; 7] = [
     "EINTR", "EAGAIN", "EIO", "ENOMEM", "EMFILE", "EPERM", "ENOSYS",
 ];
 
 /// How many faults are tried by default.
 const SAMPLE: usize = 400;
-/// How long they may take in all. What is not tried by then is a failure.
+/// How long the sample may take in all. The test fails if faults are left after that.
 const SAMPLE_TIME: Duration = Duration::from_secs(600);
 
-/// What no fault can tell anything about. Two are made by the C library before any code
-/// of the program, and without the first of them it crashes. One is the start of the
-/// application itself. One cannot fail, and one the kernel makes. And a `close` that
-/// fails has closed its descriptor, which strace does not do.
+/// Calls that are not made to fail.
 const LEFT_OUT: [&str; 6] = [
+    // The C library makes these two before the program starts, and crashes without the first.
     "arch_prctl",
     "set_tid_address",
+    // This would be the start of the application itself.
     "execve",
+    // This cannot fail.
     "exit_group",
+    // The kernel makes this call.
     "restart_syscall",
+    // A close that fails has closed its descriptor. strace would leave it open.
     "close",
 ];
 
-/// std repeats these for ever where they are interrupted for ever, which no kernel
-/// does to them.
+/// Calls that std repeats as long as they are interrupted. Real interruptions end.
 const REPEATED_BY_STD: [&str; 3] = ["open", "wait4", "read"];
-/// Commands with one of these arguments read files of a process, which std does.
+/// Commands with one of these arguments call `read` through std, for the files of a process.
 const READ_PROCESSES: [&str; 2] = ["--of", "81"];
 
-/// What a command must do beside a fault.
+/// What a command must do despite a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Duty {
     /// Print the two listeners, or end with an error.
     List,
-    /// Answer with this status, or end with an error.
-    Answer(i32),
-    /// Become the application, or end with an error.
-    StartOrSayWhy,
-    /// Become the application.
+    /// Exit with this status, or end with an error.
+    ExitWith(i32),
+    /// Exec the application, or end with an error.
+    StartOrFail,
+    /// Exec the application.
     Start,
 }
 
-/// A command, and what strace is told besides.
+/// A command to try faults on.
 struct Case {
     arguments: &'static [&'static str],
     duty: Duty,
-    /// Whether faults also hit the processes that it starts, the watcher among them.
+    /// Whether faults also hit the processes that the command starts, such as the watcher.
     follows: bool,
-    /// Calls and their errors that are always tried. Failed from the start on, these once
-    /// kept a command from ending, an application from starting, or an answer from being
-    /// whole.
+    /// Calls and errors that every sample includes, failing from the first call on. Each was once
+    /// a bug: the command did not end, the application did not start, or the answer was
+    /// incomplete.
     always: &'static [(&'static str, &'static str)],
 }
 
@@ -90,22 +90,22 @@ static CASES: [Case; 13] = [
     },
     Case {
         always: &[("mmap", "ENOMEM")],
-        ..case(&["check", "80", "53/udp"], Duty::Answer(0))
+        ..case(&["check", "80", "53/udp"], Duty::ExitWith(0))
     },
-    case(&["check", "--source", "proc", "80"], Duty::Answer(0)),
+    case(&["check", "--source", "proc", "80"], Duty::ExitWith(0)),
     Case {
         always: &[("write", "EINTR")],
-        ..case(&["check", "81"], Duty::Answer(1))
+        ..case(&["check", "81"], Duty::ExitWith(1))
     },
     Case {
         always: &[("poll", "EIO")],
-        ..case(&["wait", "80", "--", "APP"], Duty::StartOrSayWhy)
+        ..case(&["wait", "80", "--", "APP"], Duty::StartOrFail)
     },
     Case {
         always: &[("readlink", "EINTR")],
         ..case(
             &["wait", "--source", "proc", "80", "--", "APP"],
-            Duty::StartOrSayWhy,
+            Duty::StartOrFail,
         )
     },
     Case {
@@ -123,7 +123,7 @@ static CASES: [Case; 13] = [
             Duty::Start,
         )
     },
-    case(&["-qo/dev/null", "--", "/nonexistent"], Duty::Answer(127)),
+    case(&["-qo/dev/null", "--", "/nonexistent"], Duty::ExitWith(127)),
     Case {
         follows: true,
         ..case(
@@ -142,13 +142,16 @@ const fn case(arguments: &'static [&'static str], duty: Duty) -> Case {
     }
 }
 
-/// One failure, or with `onward` all from there on.
+/// A system call that fails.
 #[derive(Clone)]
 struct Fault {
     case: &'static Case,
+    /// The name of the call.
     call: String,
+    /// Which call of that name fails, from 1.
     number: usize,
     error: &'static str,
+    /// Whether all later calls of that name fail, too.
     onward: bool,
 }
 
@@ -160,6 +163,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// The value of strace's option `-e`.
     fn injection(&self) -> String {
         let onward = if self.onward { "+" } else { "" };
         let (call, error, number) = (&self.call, self.error, self.number);
@@ -167,7 +171,7 @@ impl Fault {
     }
 }
 
-/// strace of a program, with these options. It writes to `log`.
+/// Returns strace of a program, with these options, writing to the file `log`.
 fn strace(log: &str, options: &[&str], program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-s", "KILL", "20", "strace", "-qq", "-o", log]);
@@ -175,9 +179,10 @@ fn strace(log: &str, options: &[&str], program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The command of a case under strace, which writes to `log`.
+/// Returns strace of the command of a case, writing to the file `log`.
 fn traced(case: &Case, log: &str, options: &[&str]) -> Command {
-    // Without seccomp, strace would stop at each of the 65,000 closes of the fallback.
+    // If close_range fails, the watcher closes 65,000 descriptors one by one. Without seccomp,
+    // strace would stop at each.
     let follows: &[&str] = match case.follows {
         true => &["-f", "--seccomp-bpf"],
         false => &[],
@@ -193,55 +198,58 @@ fn traced(case: &Case, log: &str, options: &[&str]) -> Command {
     command
 }
 
-/// The signals that a process ignores, in its `/proc/PID/status`.
-fn ignored(status: &str) -> Option<&str> {
+/// The line of `/proc/PID/status` with the signals that the process ignores.
+fn ignored_signals(status: &str) -> Option<&str> {
     status.lines().find(|line| line.starts_with("SigIgn:"))
 }
 
-/// The name of the call that starts in this line of a log.
-fn call(line: &str) -> Option<&str> {
+/// The name of the call in a line of strace's log, if a call starts there.
+fn call_name(line: &str) -> Option<&str> {
     let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
     let (name, _) = line.split_once('(')?;
     let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     is_name.then_some(name)
 }
 
-/// How often each call is made up to the application's start. Of two processes, the
-/// one that makes it more often counts.
-fn made(case: &Case, directory: &str) -> BTreeMap<String, usize> {
-    let log = format!("{directory}/made");
+/// Counts the calls of each name that a command makes before its application starts. If several
+/// processes make a call, the highest of their counts is returned.
+fn count_calls(case: &Case, directory: &str) -> BTreeMap<String, usize> {
+    let log = format!("{directory}/counted");
     let finished = run(&mut traced(case, &log, &[]));
     let expected = match case.duty {
-        Duty::Answer(status) => status,
+        Duty::ExitWith(status) => status,
         _ => 0,
     };
     assert_eq!(finished.code(), expected, "{finished:?}");
     let log = fs::read_to_string(log).unwrap();
-    let mut made: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut execs = 0;
     for line in log.lines() {
         let (process, _) = line.split_once(' ').unwrap();
         let process = if case.follows { process } else { "" };
-        let Some(name) = call(line) else { continue };
+        let Some(name) = call_name(line) else {
+            continue;
+        };
         execs += usize::from(name == "execve");
         let is_over = execs == 2 && name != "execve";
         if is_over || execs == 1 && name == "execve" {
             continue;
         }
-        *made.entry((process, name)).or_default() += 1;
+        *counts.entry((process, name)).or_default() += 1;
     }
-    let mut most = BTreeMap::new();
-    for ((_, name), count) in made {
-        let most = most.entry(name.to_string()).or_default();
-        *most = count.max(*most);
+    let mut highest = BTreeMap::new();
+    for ((_, name), count) in counts {
+        let highest = highest.entry(name.to_string()).or_default();
+        *highest = count.max(*highest);
     }
-    most
+    highest
 }
 
-fn faults(directory: &str) -> Vec<Fault> {
+/// Every fault of every case. Runs each command once to learn which calls it makes.
+fn all_faults(directory: &str) -> Vec<Fault> {
     let mut faults = Vec::new();
     for case in &CASES {
-        for (call, count) in made(case, directory) {
+        for (call, count) in count_calls(case, directory) {
             if LEFT_OUT.contains(&&*call) {
                 continue;
             }
@@ -251,7 +259,8 @@ fn faults(directory: &str) -> Vec<Fault> {
                         let mut arguments = case.arguments.iter();
                         let is_endless = error == "EINTR"
                             && REPEATED_BY_STD.contains(&&*call)
-                            && (call != "read" || arguments.any(|it| READ_PROCESSES.contains(it)));
+                            && (call != "read"
+                                || arguments.any(|word| READ_PROCESSES.contains(word)));
                         if onward && is_endless {
                             continue;
                         }
@@ -270,9 +279,10 @@ fn faults(directory: &str) -> Vec<Fault> {
     faults
 }
 
-/// Why what the command did beside this fault is wrong.
+/// Runs the command of a fault, and returns a description if it did not do its duty.
 ///
-/// Without a fault, these are `listed`, and an application ignores what is in `status`.
+/// `listed` are the lines of the listeners, and `status` is the `/proc/PID/status` of an
+/// application that starts without a fault.
 fn complaint(fault: &Fault, directory: &str, listed: &str, status: &str) -> Option<String> {
     let case = fault.case;
     let log = format!("{directory}/{:?}", thread::current().id());
@@ -282,45 +292,47 @@ fn complaint(fault: &Fault, directory: &str, listed: &str, status: &str) -> Opti
     let log = fs::read_to_string(&log).unwrap_or_default();
     let is_exec = |line: &&str| line.contains("execve") && line.ends_with("= 0");
     let started = log.lines().filter(is_exec).count() == 2;
-    let said = finished.stderr.lines().count();
-    // It cannot say why where it cannot write. That another source is asked, it says
-    // before.
-    let says = fault.call == "write" || (1..=2).contains(&said);
-    let is_error = finished.status.code() == Some(2) && finished.stdout.is_empty() && says;
+    let messages = finished.stderr.lines().count();
+    // Without `write`, there is no message. A message that another source is asked may come
+    // before the error.
+    let has_message = fault.call == "write" || (1..=2).contains(&messages);
+    let is_error = finished.status.code() == Some(2) && finished.stdout.is_empty() && has_message;
     let keeps_signals = fault.call == "rt_sigaction" && fault.onward && fault.number == 1;
     let is_right = match case.duty {
         Duty::List => {
-            // A table that may not be read is left out, and named.
+            // If a table may not be read, a message names it and its rows are missing.
             let is_named = |row: &&str| {
                 let table = row.split_whitespace().next().unwrap();
-                let mut said = finished.stderr.lines();
+                let mut messages = finished.stderr.lines();
                 let start = format!("lntu: /proc/net/{table}: ");
-                said.any(|line| {
+                messages.any(|line| {
                     line.starts_with(&start) && line.ends_with("; leaving out its ports")
                 })
             };
             let rest: Vec<&str> = listed.lines().filter(|row| !is_named(row)).collect();
             let is_whole = || listed_sockets(&finished.stdout) == listed_sockets(&rest.join("\n"));
-            // What is certain is printed, and one line says that more may be missing.
+            // Or the listeners that were found are printed, and a message says that others may be
+            // missing.
             let is_partial = || {
                 let whole = listed_sockets(listed);
                 let printed = listed_sockets(&finished.stdout);
                 finished.status.code() == Some(2)
-                    && says
+                    && has_message
                     && finished.stderr.contains("may be missing")
                     && printed.iter().all(|socket| whole.contains(socket))
             };
             is_error || finished.status.success() && is_whole() || is_partial()
         }
-        Duty::Answer(status) => {
-            let says = status == 0 || says;
-            is_error || finished.status.code() == Some(status) && says
+        Duty::ExitWith(status) => {
+            let has_message = status == 0 || has_message;
+            is_error || finished.status.code() == Some(status) && has_message
         }
-        Duty::StartOrSayWhy => started || is_error,
-        // What was set before cannot be set back. And other faults from there on can keep
-        // the application from telling.
+        Duty::StartOrFail => started || is_error,
+        // If every `rt_sigaction` fails, lntu changes no handler, so the application must ignore
+        // the same signals. If only later ones fail, lntu cannot restore what it changed. Other
+        // faults may keep `cat` from printing.
         Duty::Start if keeps_signals && case.arguments.contains(&"/bin/cat") => {
-            started && ignored(&finished.stdout) == ignored(status)
+            started && ignored_signals(&finished.stdout) == ignored_signals(status)
         }
         Duty::Start => started,
     };
@@ -336,7 +348,7 @@ fn complaint(fault: &Fault, directory: &str, listed: &str, status: &str) -> Opti
 }
 
 #[test]
-fn whatever_call_fails_the_answer_is_complete_or_an_error_and_the_application_starts() {
+fn a_failing_call_never_gives_a_wrong_answer() {
     if !have_program("strace", "strace") || !have_ss() || !have_static() {
         return;
     }
@@ -348,7 +360,7 @@ fn whatever_call_fails_the_answer_is_complete_or_an_error_and_the_application_st
         assert_eq!(listed.lines().len(), 2);
         let directory = TempDir::new().unwrap();
         let directory = directory.path().to_str().unwrap();
-        let mut faults = faults(directory);
+        let mut faults = all_faults(directory);
         let always = CASES.iter().flat_map(|case| {
             case.always.iter().map(move |(call, error)| Fault {
                 case,
@@ -359,7 +371,7 @@ fn whatever_call_fails_the_answer_is_complete_or_an_error_and_the_application_st
             })
         });
         let always: Vec<Fault> = always.collect();
-        let all = faults.len() + always.len();
+        let total = faults.len() + always.len();
         let chosen = std::env::var("LNTU_TEST_FAULTS");
         let mut time = None;
         if chosen.as_deref() != Ok("all") {
@@ -377,7 +389,7 @@ fn whatever_call_fails_the_answer_is_complete_or_an_error_and_the_application_st
             .arg("/proc/self/status")
             .output();
         let status = String::from_utf8(alone.unwrap().stdout).unwrap();
-        assert!(ignored(&status).is_some(), "{status}");
+        assert!(ignored_signals(&status).is_some(), "{status}");
         let (chosen, start) = (faults.len(), Instant::now());
         let left = Mutex::new(faults.into_iter());
         let complaints = Mutex::new(Vec::new());
@@ -400,7 +412,7 @@ fn whatever_call_fails_the_answer_is_complete_or_an_error_and_the_application_st
             }
         });
         let seconds = start.elapsed().as_secs();
-        let _ = writeln!(io::stderr(), "{chosen} of {all} faults in {seconds} s");
+        let _ = writeln!(io::stderr(), "{chosen} of {total} faults in {seconds} s");
         let complaints = complaints.into_inner().unwrap();
         assert!(complaints.is_empty(), "{}", complaints.join("\n"));
         let left = left.into_inner().unwrap().len();
