@@ -1,8 +1,8 @@
-//! Another user, with a network namespace of their own, sends forged answers of the
-//! kernel to whatever asks it from that namespace: rows that look like listeners, and
-//! early ends of a dump.
+//! Forged answers to netlink requests. Another user has made a network namespace, and sends
+//! datagrams to every netlink socket in it: rows that look like listeners, and early ends of a
+//! dump.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::process::Stdio;
 use std::thread;
@@ -11,26 +11,27 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::harness::*;
 
-/// Moves this thread into a network namespace.
+/// Moves this thread into the network namespace of this file.
 fn enter(namespace: &File) {
     let kind = Some(LinkNameSpaceType::Network);
     move_into_link_name_space(namespace.as_fd(), kind).unwrap();
 }
 
-/// `forger.py` in a [`Host`]. Its output is that of the script.
+/// A running `forger.py` in a [`Host`].
 struct Forger {
     running: Running,
+    /// A process in the network namespace of the forger.
     pid: u32,
 }
 
 impl Forger {
-    /// `None` where no user may make a namespace.
+    /// Returns `None`, and skips the test, if users may not make namespaces here.
     fn start(host: &Host) -> Option<Forger> {
         let script = include_str!("forger.py");
         let mut command = host.command("python3", &["-c", script]);
         let running = Running::start(command.stdin(Stdio::piped()));
-        let said = running.next_line();
-        let missing = (said != "forging").then_some(said);
+        let line = running.next_line();
+        let missing = (line != "forging").then_some(line);
         have("netns", missing).then(|| Forger {
             pid: child_of(running.child.id()),
             running,
@@ -39,7 +40,7 @@ impl Forger {
 
     /// Runs `test` on a thread in the forger's network namespace. Programs that the thread
     /// starts share the namespace.
-    fn in_its_network(&self, test: impl FnOnce() + Send) {
+    fn in_forged_network(&self, test: impl FnOnce() + Send) {
         let namespace = File::open(format!("/proc/{}/ns/net", self.pid)).unwrap();
         let run = || {
             enter(&namespace);
@@ -52,7 +53,7 @@ impl Forger {
         });
     }
 
-    /// Lets it end, and checks that it sent datagrams until then.
+    /// Ends the forger. Panics if it tried to send few datagrams.
     fn finish(mut self) {
         drop(self.running.child.stdin.take());
         let tried: u64 = self.running.next_line().parse().unwrap();
@@ -60,7 +61,7 @@ impl Forger {
     }
 }
 
-/// Runs `test` with a host whose only other namespace is that of a forger.
+/// Runs `test` with a host in which only a forger has another network namespace.
 fn with_forger(test: impl FnOnce(&Host, &Forger) + Send) {
     in_private_network(|| {
         if let Some(host) = Host::start()
@@ -73,18 +74,11 @@ fn with_forger(test: impl FnOnce(&Host, &Forger) + Send) {
     });
 }
 
-/// The most memory that this process has had at once, in KiB.
-fn most_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let most = most.and_then(|most| most.trim().strip_suffix(" kB"));
-    most.unwrap().trim().parse().unwrap()
-}
-
-/// Opens and closes ports in the forger's namespace, and checks that the watcher reports
-/// these only. Each event is one more poll, or several, under fire.
-fn assert_reports_only_what_is_there(forger: &Forger, start: impl FnOnce() -> Running + Send) {
-    forger.in_its_network(|| {
+/// Opens and closes ports in the forger's namespace, and panics if the watcher that `start`
+/// returns reports anything else. Each event takes at least one poll, during which the forger
+/// sends datagrams.
+fn assert_reports_only_real_ports(forger: &Forger, start: impl FnOnce() -> Running + Send) {
+    forger.in_forged_network(|| {
         let steady = listen("0.0.0.0");
         let watcher = start();
         let next = || event(&watcher.next_line());
@@ -96,23 +90,24 @@ fn assert_reports_only_what_is_there(forger: &Forger, start: impl FnOnce() -> Ru
             drop(listener);
             assert_eq!(next(), format!("tcp CLOSED *:{port}"));
         }
-        let memory = most_memory(child_of(watcher.child.id()));
+        let memory = peak_memory(child_of(watcher.child.id()));
         assert!(memory < 8 * 1024, "{memory} KiB");
-        // It never turned away from netlink, and never failed to read it.
+        // Netlink has never failed, and no other source was asked.
         watcher.assert_no_more_errors();
     });
 }
 
+/// The arguments of the watchers.
 const WATCH: [&str; 5] = ["-H", "-i", FAST, "--source", "netlink"];
 
-/// It opens a socket in the forger's namespace for each poll.
+/// This watcher opens a socket in the forger's namespace for each poll.
 #[test]
 fn a_watcher_of_all_namespaces_ignores_a_forger() {
     with_forger(|host, forger| {
         let arguments = [&WATCH[..], &["-A"]].concat();
         let mut command = host.command(env!("CARGO_BIN_EXE_lntu"), &arguments);
         let outside = File::open("/proc/thread-self/ns/net").unwrap();
-        assert_reports_only_what_is_there(forger, || {
+        assert_reports_only_real_ports(forger, || {
             let forged = File::open("/proc/thread-self/ns/net").unwrap();
             enter(&outside);
             let watcher = Running::start(&mut command);
@@ -127,20 +122,20 @@ fn a_watcher_of_all_namespaces_ignores_a_forger() {
     });
 }
 
-/// It keeps its sockets.
+/// This watcher has the same sockets for all polls.
 #[test]
 fn a_watcher_of_one_namespace_ignores_a_forger() {
     with_forger(|host, forger| {
         let mut command = host.command(env!("CARGO_BIN_EXE_lntu"), &WATCH);
-        assert_reports_only_what_is_there(forger, || Running::start(&mut command));
+        assert_reports_only_real_ports(forger, || Running::start(&mut command));
     });
 }
 
 #[test]
-fn lists_of_the_program_as_ss_hold_nothing_forged() {
+fn under_the_name_ss_lntu_ignores_a_forger() {
     with_forger(|host, forger| {
         let link = SS_LINK.to_str().unwrap();
-        forger.in_its_network(|| {
+        forger.in_forged_network(|| {
             let listener = listen("0.0.0.0");
             let expected = format!("0.0.0.0:{}", port_of(&listener));
             for _ in 0..50 {

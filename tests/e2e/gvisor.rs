@@ -1,5 +1,5 @@
-//! The static binary under gVisor, a kernel of its own: it lists sockets in no
-//! order, has no netlink for them, and refuses what Linux takes.
+//! The static binary under gVisor, which is another kernel: its tables of sockets are in no order,
+//! it has no netlink for sockets, and it rejects some arguments that Linux accepts.
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +11,17 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
+/// Returns whether containers can run under gVisor here, which needs root and runsc.
 fn have_gvisor() -> bool {
-    let mut missing = Command::new("runsc").arg("--version").output().err();
-    if missing.is_none() && !rustix::process::geteuid().is_root() {
-        missing = Some(std::io::ErrorKind::PermissionDenied.into());
-    }
-    let why = |error| format!("running runsc as root: {error}");
-    have("gvisor", missing.map(why)) && have_static()
+    let is_root = rustix::process::geteuid().is_root();
+    have_program("gvisor", "runsc")
+        && have("gvisor", (!is_root).then(|| "this is not root".into()))
+        && have_static()
 }
 
-/// A container under gVisor that holds `/lntu` and `/app`, and where it is kept.
+/// A container under gVisor with `/lntu` and `/app`.
 struct Sandbox {
+    /// The bundle of the container, and the state of runsc.
     directory: TempDir,
     name: String,
 }
@@ -59,7 +59,8 @@ impl Sandbox {
         self.directory.path()
     }
 
-    /// `runsc` for this container alone. It needs no `/dev/kvm` and no cgroups.
+    /// Returns runsc with a private state directory, ready to start. With these options, it needs
+    /// neither `/dev/kvm` nor cgroups.
     fn runsc(&self, arguments: &[&str]) -> Command {
         let mut runsc = Command::new("runsc");
         runsc.arg("--root").arg(self.path().join("state"));
@@ -68,11 +69,13 @@ impl Sandbox {
         runsc
     }
 
+    /// Starts the container with these further options of runsc.
     fn start(&self, options: &[&str]) -> Running {
         let run = ["run", self.name.as_str()];
         Running::start(&mut self.runsc(&[options, &run].concat()))
     }
 
+    /// Sends the signal `name`, such as `TERM`, to process 1 of the container.
     fn signal(&self, name: &str) {
         let sent = run(&mut self.runsc(&["kill", &self.name, name]));
         assert!(sent.status.success(), "{sent:?}");
@@ -85,8 +88,8 @@ impl Drop for Sandbox {
     }
 }
 
-/// What the steps of `/app` say.
-fn app(steps: &[&str]) -> Finished {
+/// Runs `/app` with these steps in a new container.
+fn run_app(steps: &[&str]) -> Finished {
     Sandbox::new(&[&["/app"], steps].concat())
         .start(&[])
         .finish()
@@ -97,7 +100,7 @@ fn under_gvisor_the_commands_answer() {
     if !have_gvisor() {
         return;
     }
-    let answered = app(&[
+    let answered = run_app(&[
         "listen",
         "8080",
         "listen",
@@ -159,18 +162,24 @@ fn under_gvisor_the_commands_answer() {
 }
 
 #[test]
-fn under_gvisor_processes_are_named_and_netlink_is_refused_with_a_reason() {
+fn under_gvisor_processes_are_named() {
     if !have_gvisor() {
         return;
     }
-    let named = app(&["listen", "8080", "run", "/lntu", "list", "-Hp", "8080", ";"]);
+    let named = run_app(&["listen", "8080", "run", "/lntu", "list", "-Hp", "8080", ";"]);
     let [line, "exit 0"] = named.lines()[..] else {
         panic!("{named:?}");
     };
     assert!(line.contains(r#"users:(("app",pid=1,fd="#), "{line}");
+}
 
+#[test]
+fn under_gvisor_proc_answers_instead_of_netlink() {
+    if !have_gvisor() {
+        return;
+    }
     let netlink = ["run", "/lntu", "list", "-H", "--source", "netlink", ";"];
-    let refused = app(&[&["listen", "8080"], &netlink[..]].concat());
+    let refused = run_app(&[&["listen", "8080"], &netlink[..]].concat());
     assert!(refused.stdout.contains("*:8080"), "{refused:?}");
     assert!(refused.stdout.ends_with("\nexit 0\n"), "{refused:?}");
     let reason = "socket: Protocol not supported (os error 93)";
@@ -179,7 +188,7 @@ fn under_gvisor_processes_are_named_and_netlink_is_refused_with_a_reason() {
 }
 
 #[test]
-fn under_gvisor_the_watcher_reports_beside_the_application_and_ends_with_it() {
+fn under_gvisor_a_watcher_reports_and_ends_with_the_application() {
     if !have_gvisor() {
         return;
     }
@@ -193,7 +202,7 @@ fn under_gvisor_the_watcher_reports_beside_the_application_and_ends_with_it() {
     };
     next("serving");
     sandbox.signal("USR2");
-    // Written by two processes, so in either order.
+    // Two processes write these lines, so the order is open.
     let both = [running.next_line(), running.next_line()].join("\n");
     assert!(
         both.contains("opened") && both.contains("LISTEN"),
@@ -207,15 +216,15 @@ fn under_gvisor_the_watcher_reports_beside_the_application_and_ends_with_it() {
     );
     sandbox.signal("TERM");
     next("terminated");
-    // gVisor ends a sandbox only with its last process.
+    // The sandbox ends only after its last process, so the watcher has ended, too.
     let finished = running.finish();
     assert_eq!((finished.code(), finished.stderr.as_str()), (42, ""));
 }
 
-/// gVisor refuses a `close_range` up to the largest unsigned number. One by one,
-/// 65,531 descriptors delayed the application by a second.
+/// gVisor rejects a `close_range` up to the largest unsigned number. To close 65,531 descriptors
+/// one by one delayed the application by a second.
 #[test]
-fn under_gvisor_the_watcher_closes_all_that_it_inherited_in_two_calls() {
+fn under_gvisor_the_watcher_does_not_close_one_by_one() {
     if !have_gvisor() {
         return;
     }

@@ -1,4 +1,4 @@
-//! `lntu install`: a copy that others can execute, or no change at all.
+//! `lntu install`: it makes a copy that everybody can execute, or changes nothing.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,22 +12,24 @@ use tempfile::TempDir;
 use crate::harness::docker::*;
 use crate::harness::*;
 
+/// Runs `lntu install` with this destination.
 fn install(destination: &Path) -> Finished {
     run(lntu(&["install"]).arg(destination))
 }
 
+/// The bytes of the program under test.
 fn program() -> Vec<u8> {
     fs::read(env!("CARGO_BIN_EXE_lntu")).unwrap()
 }
 
-/// The names in a directory.
-fn names(directory: &Path) -> Vec<String> {
+/// The names of the files in a directory.
+fn file_names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.collect()
 }
 
-/// Checks that `file` is an executable copy of the program.
+/// Panics unless `file` is an executable copy of the program.
 fn assert_is_copy(file: &Path) {
     assert!(fs::read(file).unwrap() == program(), "{}", file.display());
     let mode = fs::metadata(file).unwrap().permissions().mode();
@@ -35,11 +37,11 @@ fn assert_is_copy(file: &Path) {
 }
 
 #[test]
-fn a_copy_is_complete_and_everyone_may_execute_it() {
+fn everyone_may_execute_a_copy() {
     let directory = TempDir::new().unwrap();
     for (destination, file) in [("", "lntu"), (".", "lntu"), ("ss", "ss"), ("lntu", "lntu")] {
         let destination = directory.path().join(destination);
-        // A umask that would take the rights of others.
+        // This umask would remove the rights of other users.
         let mut shell = Command::new("sh");
         let script = "umask 077; exec \"$0\" install \"$1\"";
         shell.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
@@ -47,9 +49,9 @@ fn a_copy_is_complete_and_everyone_may_execute_it() {
         assert_eq!(installed.lines(), [""; 0], "{}", destination.display());
         assert_is_copy(&directory.path().join(file));
     }
-    let mut left = names(directory.path());
-    left.sort();
-    assert_eq!(left, ["lntu", "ss"]);
+    let mut names = file_names(directory.path());
+    names.sort();
+    assert_eq!(names, ["lntu", "ss"]);
 }
 
 #[test]
@@ -60,9 +62,9 @@ fn a_file_name_may_be_relative() {
     assert_is_copy(&directory.path().join("probe"));
 }
 
-/// The kernel refuses to write to a file that is executed (`ETXTBSY`).
+/// The kernel does not allow writing to a program that runs (`ETXTBSY`).
 #[test]
-fn a_copy_that_runs_is_replaced() {
+fn a_running_copy_is_replaced() {
     let directory = TempDir::new().unwrap();
     let copy = directory.path().join("lntu");
     assert!(install(&copy).status.success());
@@ -75,11 +77,11 @@ fn a_copy_that_runs_is_replaced() {
     assert_eq!(install(&copy).lines(), [""; 0]);
     assert_is_copy(&copy);
     assert_ne!(fs::metadata(&copy).unwrap().ino(), before);
-    assert!(running.child.try_wait().unwrap().is_none(), "it goes on");
+    assert!(running.child.try_wait().unwrap().is_none(), "it still runs");
 }
 
 #[test]
-fn a_link_is_replaced_and_not_followed() {
+fn a_link_is_replaced_instead_of_followed() {
     let directory = TempDir::new().unwrap();
     let (link, other) = (
         directory.path().join("link"),
@@ -92,9 +94,9 @@ fn a_link_is_replaced_and_not_followed() {
     assert_eq!(fs::read(&other).unwrap(), b"kept");
 }
 
-/// A rename would replace a device, and make a file of a directory that is mistyped.
+/// rename(2) would replace a device, and a mistyped directory would become a file.
 #[test]
-fn what_is_no_file_and_no_directory_is_refused() {
+fn only_a_file_or_a_directory_is_accepted() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let missing = directory.path().join("missing/");
@@ -111,7 +113,7 @@ fn what_is_no_file_and_no_directory_is_refused() {
             format!("{}: {reason}", destination.display())
         );
     }
-    assert_eq!(names(directory.path()), ["fifo"]);
+    assert_eq!(file_names(directory.path()), ["fifo"]);
 }
 
 #[test]
@@ -127,12 +129,12 @@ fn a_directory_that_is_not_writable_is_an_error() {
     let refused = run_copy(&directory, &["install", destination.to_str().unwrap()]);
     let reason = format!("{}: Permission denied (os error 13)", destination.display());
     assert_eq!(refused.error(), reason);
-    assert_eq!(names(directory.path()), ["lntu"]);
+    assert_eq!(file_names(directory.path()), ["lntu"]);
 }
 
-/// Each call fails in turn. The file that was there stays, and nothing is left over.
+/// Each system call fails in turn. No temporary file may be left.
 #[test]
-fn a_call_that_fails_leaves_the_old_file() {
+fn a_failing_call_leaves_the_old_file() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -149,13 +151,13 @@ fn a_call_that_fails_leaves_the_old_file() {
         let reason = format!("{}: Input/output error (os error 5)", file.display());
         assert_eq!(failed.error(), reason, "{call}");
         assert_eq!(fs::read(&file).unwrap(), b"old", "{call}");
-        assert_eq!(names(directory.path()), ["probe"], "{call}");
+        assert_eq!(file_names(directory.path()), ["probe"], "{call}");
     }
 }
 
-/// A container with a volume, as an init container has it.
+/// An init container installs lntu into a volume for the next container.
 #[test]
-fn a_container_hands_the_program_to_another() {
+fn lntu_can_be_installed_into_a_shared_volume() {
     if !have_docker() {
         return;
     }
@@ -176,12 +178,11 @@ fn a_container_hands_the_program_to_another() {
         "/shared/lntu: Read-only file system (os error 30)"
     );
 
-    // Half of the program fits on this one.
-    let full = "--tmpfs=/full:size=128k";
-    let script = ["/lntu", "install", "/full/lntu"];
-    let full = image.run(&[full], &script);
+    // The program needs more than 128 KiB.
+    let option = "--tmpfs=/full:size=128k";
+    let failed = image.run(&[option], &["/lntu", "install", "/full/lntu"]);
     assert_eq!(
-        full.error(),
+        failed.error(),
         "/full/lntu: No space left on device (os error 28)"
     );
     drop(server);
@@ -191,7 +192,6 @@ fn a_container_hands_the_program_to_another() {
     });
 }
 
-/// What is on a full disk stays there.
 #[test]
 fn a_full_disk_keeps_the_old_file() {
     let directory = TempDir::new().unwrap();
@@ -205,7 +205,10 @@ fn a_full_disk_keeps_the_old_file() {
     }
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_lntu")]);
-    let said = run(&mut unshare);
+    let finished = run(&mut unshare);
     let reason = format!("lntu: {disk}/lntu: No space left on device (os error 28)\n");
-    assert_eq!((&*said.stdout, said.stderr), ("2\nold\nlntu\n", reason));
+    assert_eq!(
+        (&*finished.stdout, finished.stderr),
+        ("2\nold\nlntu\n", reason)
+    );
 }
