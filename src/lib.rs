@@ -8,6 +8,7 @@ pub mod exit_status;
 pub mod kernel;
 pub mod listener;
 pub mod manual;
+pub mod numbers;
 pub mod output;
 pub mod port;
 pub mod report;

@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["snapshot", "port"],
     &["kernel"],
     &["listener"],
-    &["report", "sys"],
+    &["numbers", "report", "sys"],
     &["exit_status"],
 ];
 

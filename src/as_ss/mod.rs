@@ -25,6 +25,7 @@ pub mod show;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use crate::kernel::proc::file::split;
 use crate::output::{Output, OutputError};
 use crate::report;
 use ask::help;
@@ -41,7 +42,7 @@ use show::users::{Granularity, Users};
 
 /// Whether the file name of `program`, the first argument of a process, is `ss`.
 pub fn is_name(program: &OsStr) -> bool {
-    Path::new(program).file_name() == Some("ss".as_ref())
+    split(Path::new(program)).1 == "ss"
 }
 
 /// Prints the answer to a command line, given without the program's name.

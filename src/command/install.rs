@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
-use crate::kernel::proc::file::read_any;
+use crate::kernel::proc::file::{read_any, split};
 
 /// This program, even if the file that it was started from has been renamed.
 const OWN_FILE: &str = "/proc/self/exe";
@@ -53,7 +53,8 @@ fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
     // container may write to the same directory.
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
     let unique = time.unwrap_or_default().as_nanos() as u64;
-    let draft = file.with_file_name(format!(".{NAME}-{}-{unique}", std::process::id()));
+    let name = format!(".{NAME}-{}-{unique}", std::process::id());
+    let draft = split(file).0.join(name);
     let mut options = OpenOptions::new();
     let mut opened = options
         .write(true)

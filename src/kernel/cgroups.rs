@@ -52,8 +52,10 @@ pub fn for_each_seen_by(
     each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let mount = first_of_type(directory, TYPE)?;
-    let relative = mount.strip_prefix("/").unwrap_or(&mount);
-    let root = directory.join("root").join(relative);
+    // `join` would replace the directory, because the path of the mount begins with a slash.
+    let mut root = directory.join("root").into_os_string();
+    root.push(mount);
+    let root = PathBuf::from(root);
     let device = fs::metadata(&root)?.dev();
     for_each(&root, device, each);
     Ok(())

@@ -17,6 +17,7 @@ use crate::kernel::cgroups;
 use crate::kernel::proc::file::read_some;
 use crate::kernel::proc::process::holds_socket;
 use crate::listener::{CONTAINER_ID_LENGTH, Cgroup, CgroupMember, Container, Listener};
+use crate::numbers;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 use crate::sys::open_path;
@@ -78,7 +79,7 @@ impl Containers {
             .filter(is_new)
             .collect();
         if !new.is_empty() {
-            new.sort_unstable();
+            numbers::sort(&mut new);
             new.dedup();
             self.find_groups(&new, MOUNTED_BY.map(Path::new));
         }

@@ -12,6 +12,7 @@ use crate::kernel::proc::process::{
     has_no_descriptors, is_refused, name_in_comm,
 };
 use crate::listener::{Holder, Holders, Listener};
+use crate::numbers;
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::sys;
@@ -129,7 +130,7 @@ impl HolderSearch {
                 pids.extend(&socket.pids);
             }
         }
-        pids.sort_unstable();
+        numbers::sort(&mut pids);
         pids.dedup();
         pids
     }
@@ -296,7 +297,7 @@ impl Lookup {
 /// binary.
 pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
     let mut inodes: Vec<u64> = listeners.iter().map(|listener| listener.inode).collect();
-    inodes.sort_unstable();
+    numbers::sort(&mut inodes);
     inodes.dedup();
     inodes
 }

@@ -30,6 +30,7 @@ use crate::kernel::proc::process::{
     for_each_number, for_each_thread, is_process_gone, is_refused, network_namespace,
 };
 use crate::listener::{Cgroup, CgroupMember, Listener, Namespace, Protocol, SocketTable};
+use crate::numbers;
 use crate::port::Filter;
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
@@ -653,7 +654,7 @@ impl Namespaces {
     fn add_mounts(&mut self) {
         let mounted = self.mounts.iter();
         (self.processes).extend(mounted.map(|mount| mount.inode << 32 | u64::from(MOUNTED)));
-        self.processes.sort_unstable();
+        numbers::sort(&mut self.processes);
     }
 
     /// Finds the namespaces that are mounted where process 1 or this process sees them.
@@ -662,7 +663,9 @@ impl Namespaces {
         self.hides_mounts = false;
         let mount_namespace = |process: &str| fs::read_link(format!("{PROC}/{process}/ns/mnt"));
         let own = mount_namespace("self");
-        let is_shared = own.is_ok_and(|own| mount_namespace("1").is_ok_and(|first| first == own));
+        let is_same = |own: PathBuf, first: PathBuf| own.as_os_str() == first.as_os_str();
+        let is_shared =
+            own.is_ok_and(|own| mount_namespace("1").is_ok_and(|first| is_same(own, first)));
         // Process 1 and this process may have different root directories.
         for (process, root) in [("1", "/proc/1/root"), ("self", "")] {
             if is_shared && process == "self" {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
+use crate::kernel::proc::file::{is_same, split};
 use crate::port;
 use crate::report;
 use crate::sys::open_path;
@@ -42,8 +43,8 @@ pub fn tables_in(root: PathBuf) -> PathBuf {
         let real = fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd()))?;
         Ok::<_, io::Error>(real.as_os_str() == OWN)
     };
-    // `/proc/` and `//proc` compare equal to `/proc`.
-    if root == Path::new(OWN) || is_link_to_own().unwrap_or(false) {
+    // `/proc/` and `//proc` need no look, either.
+    if is_same(&root, Path::new(OWN)) || is_link_to_own().unwrap_or(false) {
         OWN.into()
     } else if fs::read_link(root.join("self")).is_ok() {
         root.join("1")
@@ -54,12 +55,9 @@ pub fn tables_in(root: PathBuf) -> PathBuf {
 
 /// The `/proc` of `root`, which is a `/proc` itself or the directory of a process in one.
 pub fn proc_root(root: &Path) -> &Path {
-    match root.parent() {
-        Some(parent) if root.join("comm").exists() => match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        },
-        _ => root,
+    match root.join("comm").exists() {
+        true => split(root).0,
+        false => root,
     }
 }
 

@@ -2,6 +2,7 @@
 //! `--exclude-of`. Only the processes of this tree are read, so the cost depends on the size
 //! of the tree and not on the number of processes.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::gaps::Doubt;
 use super::holders::{DEADLINE, NEEDS, inodes_of};
 use super::place;
+use crate::kernel::proc::file::is_same;
 use crate::kernel::proc::hidepid::hides_processes;
 use crate::kernel::proc::process::{
     children, for_each_descriptor_as_owner, for_each_number, for_each_number_until,
@@ -18,6 +20,7 @@ use crate::kernel::proc::process::{
     read_stat,
 };
 use crate::listener::Listener;
+use crate::numbers;
 use crate::snapshot::Snapshot;
 use crate::sys;
 
@@ -226,7 +229,7 @@ impl Tree {
             root,
             start_time: stat.start_time,
             has_ended: false,
-            ends_with_place: place == Some(&directory),
+            ends_with_place: place.is_some_and(|place| is_same(place, &directory)),
             deadline: Instant::now() + DEADLINE,
             lists_children: task.join("children").exists(),
             sockets: Vec::new(),
@@ -375,12 +378,12 @@ impl Tree {
         for tries in 1.. {
             unread = Unread::default();
             self.read_tables(&pids, Descriptors::OfProcesses, &mut held, &mut unread)?;
-            held.sort_unstable();
+            numbers::sort(&mut held);
             let is_due =
                 |inode: &u64| held.binary_search(inode).is_err() && self.is_due_in_threads(*inode);
             if inodes.iter().any(is_due) {
                 self.read_tables(&pids, Descriptors::OfThreads, &mut held, &mut unread)?;
-                held.sort_unstable();
+                numbers::sort(&mut held);
             }
             let is_found = |inode: &u64| held.binary_search(inode).is_ok();
             let was_unread = |pid: &u32| self.unread.pids.contains(pid);
@@ -590,7 +593,7 @@ fn require_in(
     proc_root: &Path,
     place: &Path,
 ) -> Result<Option<String>, TreeError> {
-    let looked_at = match place == proc_root {
+    let looked_at = match place.as_os_str() == proc_root.as_os_str() {
         true => place.join("self"),
         false => place.to_path_buf(),
     };
@@ -624,7 +627,7 @@ fn is_hidden(proc_root: &Path, pid: u32) -> bool {
 ///
 /// # Errors
 /// If no thread is known to be there, and the namespace of some thread cannot be read.
-fn is_in(directory: &Path, namespace: &Path) -> io::Result<bool> {
+fn is_in(directory: &Path, namespace: &OsStr) -> io::Result<bool> {
     let look = || {
         let mut is_in = Ok(false);
         for_each_number(

@@ -16,8 +16,8 @@ use crate::report;
 /// connections.
 pub fn summary(paths: &Paths) -> Result<String, Error> {
     let counts = read(paths, "sockstat", "get_sockstat")?;
-    let counts6 = match fs::exists(paths.file("sockstat6")) {
-        Ok(false) => String::new(),
+    let counts6 = match fs::metadata(paths.file("sockstat6")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         _ => read(paths, "sockstat6", "get_sockstat")?,
     };
     let snmp = read(paths, "snmp", "get_snmpstat")?;

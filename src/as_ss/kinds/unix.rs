@@ -17,6 +17,7 @@ use crate::kernel::netlink::unix_diag::{
 };
 use crate::kernel::proc::other_rows::UnixRow;
 use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
+use crate::numbers;
 
 /// Asks the kernel for Unix sockets and writes those that match the request.
 ///
@@ -155,7 +156,7 @@ pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Resul
         u64::from(socket.kind) << 61 | u64::from(socket.inode) << INDEX_BITS | index
     };
     let mut order: Vec<u64> = (0..).zip(&sockets).map(key).collect();
-    order.sort_unstable();
+    numbers::sort(&mut order);
     for key in order {
         let socket = &sockets[(key % (1 << INDEX_BITS)) as usize];
         rows.start(netid(socket.kind), socket.state, 0, 0);

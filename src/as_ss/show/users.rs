@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::kernel::proc::process::{
     for_each_descriptor, for_each_number, for_each_thread, name_in_stat,
 };
+use crate::numbers;
 
 /// Whether holders of sockets are processes or threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Users {
                 users.add_threads(proc_root, process, pid);
             }
         });
-        users.keys.sort_unstable();
+        numbers::sort(&mut users.keys);
         users
     }
 

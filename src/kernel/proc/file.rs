@@ -1,8 +1,10 @@
 //! Opens and reads the files of a `/proc`, or of a directory that a user gives in its place
 //! (`--proc DIR`), and files below the root of another process.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -89,10 +91,76 @@ pub fn read_any(path: &Path) -> io::Result<Vec<u8>> {
     read_start(File::open(path)?, u64::MAX)
 }
 
+/// The directory that `path` is in, and its last name. `/` and `/.` at the end do not count.
+/// std's parser of paths would make the binary 3 KB larger.
+pub fn split(path: &Path) -> (&Path, &OsStr) {
+    let mut bytes = path.as_os_str().as_bytes();
+    while let [rest @ .., b'/'] | [rest @ .., b'/', b'.'] = bytes {
+        bytes = rest;
+    }
+    let slash = bytes.iter().rposition(|byte| *byte == b'/');
+    let (directory, name) = match slash {
+        None => (&b"."[..], bytes),
+        Some(0) => (&b"/"[..], &bytes[1..]),
+        Some(slash) => (&bytes[..slash], &bytes[slash + 1..]),
+    };
+    (
+        Path::new(OsStr::from_bytes(directory)),
+        OsStr::from_bytes(name),
+    )
+}
+
+/// Whether both paths have the same names, however many slashes are between them.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    fn names(path: &Path) -> impl Iterator<Item = &[u8]> {
+        let names = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+        names.filter(|name| !matches!(*name, b"" | b"."))
+    }
+    one.has_root() == other.has_root() && names(one).eq(names(other))
+}
+
 /// Reads at most `most` bytes. All reads go through here, so that the binary has only one copy
 /// of std's generic code.
 fn read_start(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_split_as_std_does() {
+        for path in [
+            "/proc/12",
+            "/proc/12/",
+            "/proc//12//",
+            "/proc/12/.",
+            "a/b",
+            "/a",
+        ] {
+            let path = Path::new(path);
+            let expected = (path.parent().unwrap(), path.file_name().unwrap());
+            assert_eq!(split(path), expected, "{path:?}");
+        }
+        assert_eq!(split(Path::new("a")), (Path::new("."), OsStr::new("a")));
+        assert_eq!(split(Path::new("/")), (Path::new("."), OsStr::new("")));
+    }
+
+    #[test]
+    fn paths_are_compared_as_std_does() {
+        let paths = [
+            "/proc", "/proc/", "//proc/.", "proc", "/proc/1", "/", "/proc/..", ".",
+        ];
+        for (one, other) in paths
+            .iter()
+            .flat_map(|one| paths.map(|other| (*one, other)))
+        {
+            let expected = Path::new(one) == Path::new(other);
+            let both = (Path::new(one), Path::new(other));
+            assert_eq!(is_same(both.0, both.1), expected, "{both:?}");
+        }
+    }
 }

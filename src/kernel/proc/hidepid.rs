@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::file::read_text;
+use super::file::{is_same, read_text};
 use super::mounts;
 use crate::sys::CAP_SYS_PTRACE;
 
@@ -14,7 +14,8 @@ pub fn hides_processes(proc_root: &Path) -> bool {
     /// kernel.
     const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
     let mounts = mounts::read(Path::new("/proc/self")).unwrap_or_default();
-    let is_at_root = |line: &&[u8]| mounts::path(line).as_deref() == Some(proc_root);
+    let is_at_root =
+        |line: &&[u8]| mounts::path(line).is_some_and(|path| is_same(&path, proc_root));
     let mut lines = mounts.split(|byte| *byte == b'\n');
     // If several file systems are mounted there, the last one covers the others.
     let mount = lines.rfind(is_at_root).map(String::from_utf8_lossy);

@@ -3,6 +3,7 @@
 //! Functions that take a `directory` expect the one of a process in `/proc`, or of a thread
 //! in `/proc/PID/task`.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, ReadDir};
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::{self, FileIds};
 
-use super::file::{self, read_some};
+use super::file::{self, read_some, split};
 
 /// Calls `each` for every entry of `directory` whose name is a number: with that number and
 /// the entry's path.
@@ -34,24 +35,21 @@ pub fn for_each_number_until(
     // Not generic, so that the binary has only one copy of the loop.
     each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    each_number_in(fs::read_dir(directory)?, directory.to_path_buf(), each)
+    each_number_in(fs::read_dir(directory)?, directory, each)
 }
 
-/// Like [`for_each_number_until`], for a directory that is already open. `path` is its path.
+/// Like [`for_each_number_until`], for a directory that is already open.
 fn each_number_in(
     entries: ReadDir,
-    mut path: PathBuf,
+    directory: &Path,
     each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
 ) -> io::Result<()> {
     for entry in entries {
         let name = entry?.file_name();
-        if let Some(number) = name.to_str().and_then(|name| name.parse().ok()) {
-            path.push(name);
-            let flow = each(number, &path);
-            path.pop();
-            if flow.is_break() {
-                break;
-            }
+        if let Some(number) = name.to_str().and_then(|name| name.parse().ok())
+            && each(number, &directory.join(name)).is_break()
+        {
+            break;
         }
     }
     Ok(())
@@ -78,14 +76,13 @@ pub fn for_each_separate_table(
     each: &mut dyn FnMut(&Path) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let own_id = std::process::id();
-    let id_in = |link: &Path| link.to_str()?.parse::<u32>().ok();
-    let first = directory.file_name().map(Path::new).and_then(id_in);
+    let id_in = |link: &OsStr| link.to_str()?.parse::<u32>().ok();
+    let (proc, name) = split(directory);
+    let first = id_in(name);
     // kcmp(2) needs the ids of the threads in our PID namespace. The `/proc` may show those
     // of another one, unless it shows us our own id.
-    let shown_id = directory
-        .parent()
-        .map(|proc| fs::read_link(proc.join("self")));
-    let can_compare = shown_id.is_some_and(|id| id.is_ok_and(|id| id_in(&id) == Some(own_id)));
+    let shown_id = fs::read_link(proc.join("self"));
+    let can_compare = shown_id.is_ok_and(|id| id_in(id.as_os_str()) == Some(own_id));
     let mut last = first.filter(|_| can_compare);
     for_each_number_until(&directory.join("task"), &mut |thread, path| {
         if first == Some(thread) || last.is_some_and(|last| sys::share_descriptors(last, thread)) {
@@ -127,7 +124,7 @@ fn list_descriptors(
 ) -> io::Result<()> {
     let fds = access.directory.join("fd");
     let entries = access.read(|| fs::read_dir(&fds))?;
-    each_number_in(entries, fds, &mut |fd, path| {
+    each_number_in(entries, &fds, &mut |fd, path| {
         let link = access.read(|| fs::read_link(path));
         each(fd, link.map(|link| inode_of_link(&link, "socket")))
     })
@@ -138,8 +135,9 @@ fn list_descriptors(
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn network_namespace_link(directory: &Path) -> io::Result<PathBuf> {
-    read_link_as_owner(directory, &directory.join("ns/net"))
+pub fn network_namespace_link(directory: &Path) -> io::Result<OsString> {
+    let link = read_link_as_owner(directory, &directory.join("ns/net"));
+    link.map(PathBuf::into_os_string)
 }
 
 /// Reads a link of the process or thread with this directory, if need be as its user.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::place;
 use super::tables::{TableGap, Tables};
+use crate::kernel::proc::file::split;
 use crate::kernel::proc::scan::Scanner;
 use crate::kernel::proc::sockstat::Sockstat;
 use crate::listener::{Listener, Protocol, SocketTable};
@@ -123,7 +124,7 @@ impl ProcNet {
         let Some(net) = self.elsewhere.take() else {
             return false;
         };
-        self.elsewhere = self.files[0].path.parent().map(Path::to_path_buf);
+        self.elsewhere = Some(split(&self.files[0].path).0.to_path_buf());
         for file in &mut self.files {
             file.path = net.join(file.table.name());
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
-use crate::kernel::proc::file;
+use crate::kernel::proc::file::{self, split};
 use crate::kernel::proc::row::{DecodedRow, RowError, decode_row, row_fields};
 use crate::kernel::proc::scan::{LastRead, Lines, Scanner};
 use crate::listener::{Listener, Protocol, SocketTable};
@@ -81,7 +81,7 @@ impl fmt::Display for ProcError {
         match &self.reason {
             ProcErrorReason::Io(error) => {
                 write!(f, "{error}")?;
-                let directory = self.path.ancestors().nth(2);
+                let directory = split(split(&self.path).0).0;
                 match error.kind() {
                     ErrorKind::NotFound
                         if self
@@ -92,7 +92,7 @@ impl fmt::Display for ProcError {
                     {
                         f.write_str(" (is /proc mounted?)")
                     }
-                    ErrorKind::NotFound if directory.is_some_and(|path| !path.exists()) => {
+                    ErrorKind::NotFound if !directory.exists() => {
                         f.write_str(" (is there such a process, or directory?)")
                     }
                     _ => Ok(()),

@@ -1,0 +1,8 @@
+//! Sorts numbers.
+
+use std::collections::BinaryHeap;
+
+/// Sorts in place. A heap is slower than std's sort, which is 2 KB larger.
+pub fn sort(numbers: &mut Vec<u64>) {
+    *numbers = BinaryHeap::from(std::mem::take(numbers)).into_sorted_vec();
+}
