@@ -6,6 +6,8 @@
 pub enum GivenBy {
     /// Every command.
     All,
+    /// The commands that can answer no.
+    Questions,
     /// `wait`.
     Wait,
     /// The commands that accept `-- COMMAND`.
@@ -46,8 +48,8 @@ macro_rules! exit_statuses {
 
 exit_statuses! {
     Yes = 0, All, "yes, or done";
-    No = 1, All, "no (not listening, or timed out)";
-    Unknown = 2, All, "could not tell (bad usage, or nothing could be read)";
+    No = 1, Questions, "no (not listening, or timed out)";
+    Unknown = 2, All, "could not tell (bad usage, or something could not be read or written)";
     Died = 3, Wait, "the process of --of has exited";
     Signal = 128 + signal, All, "ended by this signal";
     NotExecutable = 126, Starters, "COMMAND cannot be executed";

@@ -78,6 +78,10 @@ impl CommandSpec {
     pub(super) fn can_end_with(&self, given_by: GivenBy) -> bool {
         match given_by {
             GivenBy::All => true,
+            GivenBy::Questions => !matches!(
+                self.name,
+                CommandName::Watch | CommandName::Install | CommandName::Help
+            ),
             GivenBy::Wait => self.name == CommandName::Wait,
             GivenBy::Starters => self.takes_application,
         }

@@ -185,6 +185,8 @@ impl Parser<'_> {
         let typed = &mut self.typed;
         let is_first = typed.command.is_none() && typed.ports.is_empty();
         let is_of_port = |byte: &u8| byte.is_ascii_digit() || *byte == b'$';
+        let bytes = value.as_encoded_bytes();
+        let may_be_port = bytes.iter().any(is_of_port) || bytes.starts_with(b"unix:");
         match CommandName::of(value) {
             Some(CommandName::Help) if is_first => {
                 typed.asks_for_help = true;
@@ -192,9 +194,8 @@ impl Parser<'_> {
                 typed.options.clear();
             }
             Some(name) if is_first => typed.command = Some(name),
-            // A word without a digit or a variable is more likely a mistyped command than a
-            // PORT.
-            _ if is_first && !value.as_encoded_bytes().iter().any(is_of_port) => {
+            // Any other word is more likely a mistyped command than a PORT.
+            _ if is_first && !may_be_port => {
                 let text = value.to_string_lossy();
                 let names = COMMANDS.map(|command| command.name.text()).join(", ");
                 let why = format!("neither a command ({names}) nor a PORT");

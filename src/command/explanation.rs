@@ -3,7 +3,8 @@
 //! probe, so it is short.
 
 use crate::listener::{Family, Listener, SsAddress};
-use crate::port::{RequiredPort, Serves};
+use crate::output::table::escaped;
+use crate::port::{Filter, RequiredPort, Serves};
 
 /// At most this many listeners are named in one reason.
 const MOST_NAMED: usize = 3;
@@ -14,6 +15,8 @@ pub struct Found<'a> {
     pub listeners: &'a [Listener],
     /// With `--of PID`: the process id, and the listeners of all processes.
     pub of_process: Option<(u32, &'a [Listener])>,
+    /// The filter of the question, which `listeners` ignore.
+    pub filter: &'a Filter,
 }
 
 /// Why `ports` (at least one) are not listening. `after` is printed after the words
@@ -64,9 +67,12 @@ pub fn found(listeners: &[&Listener]) -> (String, &'static str) {
 /// another address, then one of the other protocol.
 fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<String> {
     let is_served = |l: &Listener| port.is_served_by(l) == Serves::Yes;
-    // The port has opened since the probe looked.
-    if found.listeners.iter().any(is_served) {
-        return None;
+    if let Some(listener) = found.listeners.iter().find(|l| is_served(l)) {
+        let listening = with_protocol(listener);
+        // Otherwise the port has opened since the probe looked.
+        let is_excluded = !found.filter.matches(listener);
+        return is_excluded
+            .then(|| format!("{port}: not listening{after}; --exclude leaves out {listening}"));
     }
     if let Some((pid, all)) = found.of_process
         && all.iter().any(is_served)
@@ -151,8 +157,7 @@ fn with_remarks(name: String, remark: Option<String>, listener: &Listener) -> St
 /// one with the lowest id, because it is usually the ancestor of the others.
 fn holder(listener: &Listener) -> Option<String> {
     let holder = listener.holders.first().last()?;
-    let name = String::from_utf8_lossy(&holder.name);
-    Some(format!("{name}, pid {}", holder.pid))
+    Some(format!("{}, pid {}", escaped(&holder.name), holder.pid))
 }
 
 /// The address, interface and port of a listener: `0.0.0.0%eth0:80`.
@@ -187,6 +192,15 @@ mod tests {
     use super::*;
     use crate::listener::{Endpoint, Holder, Holders, Protocol};
 
+    static EVERYTHING: Filter = Filter {
+        protocol: None,
+        family: None,
+        ports: Vec::new(),
+        excluded: Vec::new(),
+        excludes_loopback: false,
+        excludes_ephemeral: Vec::new(),
+    };
+
     /// The listeners that these PORTs describe.
     fn listeners(ports: &[&str]) -> Vec<Listener> {
         let listener = |text: &&str| {
@@ -212,6 +226,7 @@ mod tests {
         Found {
             listeners,
             of_process: None,
+            filter: &EVERYTHING,
         }
     }
 
@@ -319,6 +334,19 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_holder_is_escaped_as_in_the_table() {
+        let mut listener = listeners(&["0.0.0.0:80/tcp"]).remove(0);
+        let holder = Holder {
+            name: b"a\"\\ \xff".as_slice().into(),
+            pid: 12,
+            fd: 3,
+        };
+        listener.holders = Holders::new([holder]);
+        let (named, _) = found(&[&listener]);
+        assert_eq!(named, r#"0.0.0.0:80/tcp (a\"\\ \xff, pid 12)"#);
+    }
+
+    #[test]
     fn the_port_of_another_process_is_nearest_where_one_process_is_asked_about() {
         let port = RequiredPort::one_of("80".parse().unwrap());
         let there = listeners(&["127.0.0.1:80/tcp"]);
@@ -327,6 +355,7 @@ mod tests {
         let found = |listeners| Found {
             listeners,
             of_process: Some((7, &there)),
+            filter: &EVERYTHING,
         };
         assert_eq!(why_closed(&[&port], &found(&[]), ""), expected);
         assert_eq!(
@@ -357,6 +386,7 @@ mod tests {
         let found = Found {
             listeners: &[],
             of_process: Some((7, &there)),
+            filter: &EVERYTHING,
         };
         assert_eq!(
             why_closed(&[&port("80")], &found, ""),

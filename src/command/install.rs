@@ -33,6 +33,14 @@ pub fn run(destination: &Path) -> Result<(), Error> {
     }
     match replace(&file, &program) {
         Ok(()) => Ok(()),
+        // /proc, for instance, exists and has no place for files.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let hint = "DEST must be in a directory that exists and allows new files";
+            Err(Error::File(
+                file,
+                io::Error::other(format!("{error} ({hint})")),
+            ))
+        }
         Err(error) => Err(Error::File(file, error)),
     }
 }

@@ -35,8 +35,12 @@ impl Notifier {
         // If this source fails, so does the watcher's, which reports the reason.
         let probe = report::silently(|| Probe::new(source, &path, question)).ok()?;
         let address = match socket.as_encoded_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-            _ => SocketAddr::from_pathname(&socket),
+            [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
+            [b'/', ..] => SocketAddr::from_pathname(&socket),
+            // As sd_notify(3). It also knows vsock addresses, of virtual machines.
+            _ => Err(io::Error::other(
+                "must be @NAME or a PATH that begins with /",
+            )),
         };
         match address {
             Ok(address) => Some(Notifier {
@@ -47,7 +51,7 @@ impl Notifier {
                 has_failed: false,
             }),
             Err(error) => {
-                report::warn(format_args!("{VARIABLE}: {error}"));
+                report::warn(format_args!("{VARIABLE}: {error}; nothing is sent"));
                 None
             }
         }

@@ -81,12 +81,15 @@ impl Question {
     }
 
     /// The listeners that are not allowed.
-    fn others<'a>(&self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Listener> {
-        let is_allowed = |listener: &Listener| match &self.allowed {
-            None => true,
-            Some(allowed) => allowed.iter().any(|spec| spec.allows(listener)),
-        };
-        snapshot.listeners().iter().filter(move |l| !is_allowed(l))
+    fn others<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Listener> {
+        snapshot.listeners().iter().filter(|l| !self.allows(l))
+    }
+
+    fn allows(&self, listener: &Listener) -> bool {
+        let allows = |spec: &PortSpec| spec.allows(listener);
+        self.allowed
+            .as_ref()
+            .is_none_or(|allowed| allowed.iter().any(allows))
     }
 
     fn has_listener(&self, port: &RequiredPort, snapshot: &Snapshot) -> bool {
@@ -433,10 +436,13 @@ impl Probe {
                 snapshot
             };
             // The source printed its warnings at the first look.
-            let (found, everything) = report::silently(|| (all(root), root.map(|_| all(None))));
+            let (mut found, everything) = report::silently(|| (all(root), root.map(|_| all(None))));
+            // Those that are not allowed are named below.
+            found.retain(&|listener| self.question.allows(listener));
             let found = Found {
                 listeners: found.listeners(),
                 of_process: root.zip(everything.as_ref().map(Snapshot::listeners)),
+                filter: &self.options.filter,
             };
             reasons.push(explanation::why_closed(&closed, &found, after));
         }

@@ -158,7 +158,8 @@ fn netns(listener: &Listener) -> Option<String> {
     })
 }
 
-fn escaped(name: &[u8]) -> String {
+/// A name from outside, as [`users`] prints it.
+pub fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -35,6 +35,18 @@ fn sockets_on_five_ports() -> [Socket; 5] {
 }
 
 #[test]
+fn an_excluded_listener_is_named() {
+    in_private_network(|| {
+        let _socket = bound(Type::STREAM, "127.0.0.1:80", |_| {});
+        for excluded in ["80", "loopback", "1-100"] {
+            let reason = "80/tcp: not listening; --exclude leaves out 127.0.0.1:80/tcp";
+            assert_eq!(check(&["--exclude", excluded, "80"]), no(reason));
+        }
+        assert_eq!(check(&["--exclude", "81", "80"]), yes());
+    });
+}
+
+#[test]
 fn check_is_silent_if_all_ports_listen() {
     in_private_network(|| {
         let _sockets = sockets_on_five_ports();

@@ -101,11 +101,13 @@ fn only_a_file_or_a_directory_is_accepted() {
     let fifo = fifo_in(directory.path());
     let missing = directory.path().join("missing/");
     let below = missing.join("lntu");
-    let no_such = "No such file or directory (os error 2)";
+    let no_such = "No such file or directory (os error 2) (DEST must be in a directory that \
+                   exists and allows new files)";
     for (destination, reason) in [
-        (&fifo, "not a file"),
+        (&*fifo, "not a file"),
         (&missing, no_such),
         (&below, no_such),
+        (Path::new("/proc/lntu"), no_such),
     ] {
         let refused = install(destination);
         assert_eq!(

@@ -264,3 +264,22 @@ fn systemd_accepts_the_unit_of_the_manual() {
         .collect();
     assert_eq!(complaints, [""; 0]);
 }
+
+/// sd_notify(3) refuses them, too.
+#[test]
+fn an_address_of_another_form_is_ignored_once() {
+    let directory = TempDir::new().unwrap();
+    let (_receiver, _) = receiver_in(directory.path());
+    in_private_network(|| {
+        let _server = listen_on("127.0.0.1", 8080);
+        for address in ["", "@", "notify", "./notify", "vsock:2:9999"] {
+            let mut command = lntu(&["--notify", "-i", FAST, "8080", "--", "sleep", "600"]);
+            command.env("NOTIFY_SOCKET", address);
+            let app = Running::start(command.current_dir(directory.path()));
+            let warning = "lntu: NOTIFY_SOCKET: must be @NAME or a PATH that begins with /; \
+                           nothing is sent";
+            assert_eq!(app.next_error(), warning, "{address:?}");
+            app.assert_no_more_errors_for(A_WHILE);
+        }
+    });
+}

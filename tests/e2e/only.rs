@@ -60,6 +60,17 @@ fn a_declared_port_that_does_not_listen_is_named() {
 }
 
 #[test]
+fn what_else_listens_is_named_once() {
+    in_private_network(|| {
+        let _socket = bound(Type::STREAM, "127.0.0.1:81", nothing);
+        let reason = "80/tcp: not listening; 127.0.0.1:81/tcp is listening besides 80/tcp";
+        assert_eq!(only(&["80"]), no(reason));
+        let reason = "*:81/tcp: not listening; 127.0.0.1:81/tcp is listening besides *:81/tcp";
+        assert_eq!(only(&["*:81"]), no(reason));
+    });
+}
+
+#[test]
 fn with_any_only_the_range_may_listen() {
     in_private_network(|| {
         let _socket = bound(Type::STREAM, "127.0.0.1:3005", nothing);

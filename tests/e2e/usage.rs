@@ -122,6 +122,10 @@ fn help_of_a_command_explains_only_what_it_uses() {
         let is_probe = ["check", "wait"].contains(&name);
         assert_eq!(with_any, if is_probe { 3 } else { 0 });
     }
+    for (name, says_no) in [("install", false), ("watch", false), ("check", true)] {
+        let help = run(&mut lntu(&["help", name])).stdout;
+        assert_eq!(help.contains("1 no ("), says_no, "{help}");
+    }
     let all = run(&mut lntu(&["help"]));
     assert!(all.stdout.contains("For watch and list, PORTs select"));
 }
