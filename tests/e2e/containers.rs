@@ -43,8 +43,7 @@ fn the_binary_is_small() {
         return;
     }
     let size = fs::metadata(&binaries().lntu).unwrap().len();
-    // The limit is 400 KiB, but the names of containers and later fixes exceed it by 1.5 %.
-    assert!(size <= 408 * 1024, "{size} bytes");
+    assert!(size <= 400 * 1024, "{size} bytes");
 }
 
 /// A dynamic binary names an interpreter, which an empty image does not have.
