@@ -259,8 +259,10 @@ pub struct Cgroup {
     pub path: Vec<u8>,
     /// The member of the group through which the group was found.
     pub member: CgroupMember,
-    /// The container that the path names.
+    /// The container that the path names, or that docker-proxy leads to.
     pub container: Option<Container>,
+    /// What is in the group is docker-proxy, which passes everything on to the container.
+    pub leads_to_container: bool,
 }
 
 /// The member of a control group that connects the group with a listener.

@@ -176,7 +176,7 @@ impl Snapshot {
     }
 
     /// Sets the control group of each listener to what `cgroup_of` returns.
-    pub fn set_cgroups(&mut self, cgroup_of: impl Fn(&Listener) -> Option<Arc<Cgroup>>) {
+    pub fn set_cgroups(&mut self, cgroup_of: &dyn Fn(&Listener) -> Option<Arc<Cgroup>>) {
         for listener in &mut self.listeners {
             listener.cgroup = cgroup_of(listener);
         }
@@ -237,8 +237,17 @@ impl Snapshot {
         self.listeners.truncate(merged);
     }
 
-    /// Copies the holders of each listener from `other`, if any are known there.
+    /// Copies the holders of each listener from `other`, if any are known there, and the
+    /// container, if none is known here.
     pub fn copy_holders(&mut self, other: &Snapshot) {
+        for listener in &mut self.listeners {
+            if listener.own_container().is_none()
+                && let Some(found) = other.sockets_of(listener.identity()).first()
+            {
+                listener.cgroup.clone_from(&found.cgroup);
+                listener.container_name.clone_from(&found.container_name);
+            }
+        }
         self.set_holders(|listener| {
             let holders = Holders::merged(other.sockets_of(listener.identity()));
             match holders.is_empty() {

@@ -122,6 +122,9 @@ fn cgroup(cgroup: &Cgroup) -> String {
             let _ = write!(members, r#","runtime":"{runtime}""#);
         }
     }
+    if cgroup.leads_to_container {
+        members += r#","via":"docker-proxy""#;
+    }
     members
 }
 
@@ -335,6 +338,7 @@ mod tests {
             path: b"/docker/ab12".to_vec(),
             member,
             container: Some(container(runtime)),
+            leads_to_container: false,
         };
         let namespace = Namespace {
             id: 7,
@@ -361,6 +365,26 @@ mod tests {
         assert_eq!(
             owner_and_runtime(&listener),
             [json!("socket"), json!("cri-o")]
+        );
+    }
+
+    #[test]
+    fn a_container_that_docker_proxy_leads_to_is_marked() {
+        let via = |leads_to_container| {
+            let cgroup = Cgroup {
+                leads_to_container,
+                ..Cgroup::default()
+            };
+            let listener = Listener {
+                cgroup: Some(Arc::new(cgroup)),
+                ..listener("::1")
+            };
+            let line = object(&listener, "opened", Timestamp::now(), false, false);
+            serde_json::from_str::<Value>(&line).unwrap()["via"].take()
+        };
+        assert_eq!(
+            [via(true), via(false)],
+            [json!("docker-proxy"), Value::Null]
         );
     }
 

@@ -136,7 +136,8 @@ fn users(holders: &Holders) -> String {
 }
 
 /// The cell of the namespace: `netns:4026532221,pid=12,name=web,cgroup=/PATH`, or without a
-/// process `netns:4026532221,mount=PATH`. `None` without `--all-namespaces`.
+/// process `netns:4026532221,mount=PATH`. `None` without `--all-namespaces`. If docker-proxy
+/// leads to the container, `,via=docker-proxy` follows the name.
 ///
 /// PATH is escaped like NAME in [`users`], and a space becomes `\x20`, so this is one word.
 /// PATH comes last because a container chooses parts of it and could write `,name=` there.
@@ -145,10 +146,16 @@ fn netns(listener: &Listener) -> Option<String> {
         inode, pid, mount, ..
     } = listener.namespace.as_deref()?;
     let word = |path: &[u8]| escaped(path).replace(' ', "\\x20");
-    let name = match &listener.container_name {
+    let mut name = match &listener.container_name {
         None => String::new(),
         Some(name) => format!(",name={}", word(name.0.as_bytes())),
     };
+    if listener
+        .cgroup()
+        .is_some_and(|cgroup| cgroup.leads_to_container)
+    {
+        name += ",via=docker-proxy";
+    }
     Some(match pid {
         0 => format!("netns:{inode}{name},mount={}", word(mount)),
         _ => {
@@ -361,6 +368,20 @@ mod tests {
             let start = format!("netns:4026532221,pid=12,name={name},cgroup=/a");
             assert!(netns(&named).unwrap().starts_with(&start));
         }
+        let cgroup = Cgroup {
+            path: b"/a".to_vec(),
+            leads_to_container: true,
+            ..Cgroup::default()
+        };
+        let leads = Listener {
+            cgroup: Some(Arc::new(cgroup)),
+            container_name: Some(Arc::new(ContainerName("web".to_string()))),
+            ..there.clone()
+        };
+        assert_eq!(
+            netns(&leads).unwrap(),
+            "netns:4026532221,pid=12,name=web,via=docker-proxy,cgroup=/a"
+        );
         let table = Table::default().showing(true, true);
         assert_eq!(
             [table.header(), table.row(&there, "LISTEN")],

@@ -84,7 +84,7 @@ impl Containers {
             self.find_groups(&new, MOUNTED_BY.map(Path::new));
         }
         let known = &self.socket_groups;
-        snapshot.set_cgroups(|listener| known.get(listener.cgroup_id));
+        snapshot.set_cgroups(&|listener| known.get(listener.cgroup_id));
     }
 
     /// Sets the group of each listener of `snapshot` that has none so far to that of its
@@ -98,7 +98,7 @@ impl Containers {
                 known.insert(listener.inode, first_holder_cgroup(listener));
             }
         }
-        snapshot.set_cgroups(|listener| {
+        snapshot.set_cgroups(&|listener| {
             let group = listener.cgroup.clone();
             group.or_else(|| known.get(listener.inode))
         });
@@ -109,6 +109,11 @@ impl Containers {
     pub fn set_names(&mut self, snapshot: &mut Snapshot) {
         let details = &mut self.details;
         self.names.set(snapshot, &mut || root(details));
+    }
+
+    /// Opens the root directory of the host, or of this process if that is not permitted.
+    pub fn root(&mut self) -> Option<File> {
+        root(&mut self.details)
     }
 
     /// Searches the groups with these numbers, which are sorted and new, in the mounts of one
@@ -160,7 +165,6 @@ impl Containers {
     }
 }
 
-/// The root of the host, or of this process if it may not look there.
 fn root(details: &mut Details) -> Option<File> {
     MOUNTED_BY.iter().find_map(|process| {
         let root = open_path(&Path::new(process).join("root"));
@@ -175,32 +179,39 @@ fn root(details: &mut Details) -> Option<File> {
 
 /// Groups that were searched, sorted by a number. `None` means that no group was found.
 #[derive(Debug, Default)]
-struct Known(Vec<(u64, Option<Arc<Cgroup>>)>);
+pub(super) struct Known(Vec<(u64, Option<Arc<Cgroup>>)>);
 
 impl Known {
     fn index(&self, number: u64) -> Result<usize, usize> {
         self.0.binary_search_by_key(&number, |(number, _)| *number)
     }
 
-    fn find(&self, number: u64) -> Option<&Option<Arc<Cgroup>>> {
+    pub(super) fn find(&self, number: u64) -> Option<&Option<Arc<Cgroup>>> {
         let (_, group) = &self.0[self.index(number).ok()?];
         Some(group)
     }
 
-    fn get(&self, number: u64) -> Option<Arc<Cgroup>> {
+    pub(super) fn get(&self, number: u64) -> Option<Arc<Cgroup>> {
         self.find(number)?.clone()
     }
 
     /// Adds a group, unless the number is known already.
-    fn insert(&mut self, number: u64, group: Option<Arc<Cgroup>>) {
+    pub(super) fn insert(&mut self, number: u64, group: Option<Arc<Cgroup>>) {
         if let Err(index) = self.index(number) {
             self.0.insert(index, (number, group));
         }
     }
 
+    /// Replaces the group of a number that is known.
+    pub(super) fn replace(&mut self, number: u64, group: Cgroup) {
+        if let Ok(index) = self.index(number) {
+            self.0[index].1 = Some(Arc::new(group));
+        }
+    }
+
     /// Forgets all groups if there are far more than `listeners`. The next search finds those
     /// again that are needed.
-    fn limit(&mut self, listeners: &[Listener]) {
+    pub(super) fn limit(&mut self, listeners: &[Listener]) {
         if self.0.len() / 4 > listeners.len() + LEAST_FORGOTTEN {
             self.0 = Vec::new();
         }
@@ -231,6 +242,7 @@ fn group(path: Vec<u8>, member: CgroupMember) -> Cgroup {
         container: container(&path),
         path,
         member,
+        leads_to_container: false,
     }
 }
 

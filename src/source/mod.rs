@@ -6,7 +6,8 @@
 //! - [`fallback`] tries these three in order.
 //! - [`namespaces`] reads every network namespace in which a process runs.
 //! - [`containers`] finds the control groups of listeners, and the ids of their containers.
-//!   [`names`] finds the names of these containers.
+//!   [`names`] finds the names of these containers, and [`proxies`] the containers that
+//!   docker-proxy leads to.
 //! - [`inodes`] finds the inodes or the owners of the listeners that ss prints.
 //! - [`holders`] finds the processes that hold sockets.
 //! - [`tree`] finds the sockets that a process and its descendants hold.
@@ -33,6 +34,7 @@ pub mod namespaces;
 pub mod netlink;
 pub mod place;
 pub mod procnet;
+pub mod proxies;
 pub mod ss;
 pub mod tables;
 pub mod tree;
@@ -54,6 +56,7 @@ pub use gaps::Gaps;
 use holders::{HolderSearch, Purpose};
 use inodes::{Inodes, Unlisted};
 use namespaces::Namespaces;
+use proxies::Proxies;
 use tables::{TableGap, Tables};
 use tree::{Tree, TreeError};
 
@@ -176,7 +179,7 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct HoldersFound {
-    /// Whether the holders may differ from those of the last search.
+    /// Whether the holders, or the containers, may differ from those that were found before.
     pub may_differ: bool,
     /// Whether holders may be missing.
     pub are_incomplete: bool,
@@ -202,6 +205,7 @@ pub struct Source {
     holders: Option<HolderSearch>,
     /// `None` if one network namespace is asked for.
     containers: Option<Containers>,
+    proxies: Proxies,
     /// `None` if the listeners of all processes are asked for.
     tree: Option<Tree>,
     /// `None` if the listeners of no process are excluded.
@@ -315,6 +319,7 @@ impl Source {
             is_elsewhere: !place::is_own(&place),
             holders: finds_holders.then(|| HolderSearch::new(proc_root, excluded_holders, purpose)),
             containers,
+            proxies: Proxies::default(),
             tree,
             excluded,
             filter,
@@ -343,6 +348,7 @@ impl Source {
             is_elsewhere: false,
             holders: None,
             containers: None,
+            proxies: Proxies::default(),
             tree: None,
             excluded: None,
             looks: Looks::default(),
@@ -426,9 +432,10 @@ impl Source {
     /// and removes listeners that only excluded processes hold.
     pub fn find_holders(&mut self, snapshot: &mut Snapshot) -> HoldersFound {
         let holders = self.holders.as_mut();
-        let may_differ = holders.is_some_and(|holders| holders.find(snapshot));
+        let mut may_differ = holders.is_some_and(|holders| holders.find(snapshot));
         if let Some(containers) = &mut self.containers {
             containers.set_groups_of_holders(snapshot);
+            may_differ |= self.proxies.set(snapshot, &mut || containers.root());
             containers.set_names(snapshot);
         }
         HoldersFound {

@@ -14,10 +14,10 @@ use crate::sys::open_below;
 /// The directory in which kubelet makes a log for each container of any runtime, called
 /// `POD_NAMESPACE_CONTAINER-ID.log`. Log shippers rely on these names.
 const LOGS: &str = "var/log/containers";
-/// So many names of logs are read.
-const MOST_LOGS: usize = 16_384;
+/// How many names of files are read of one directory.
+const MOST_FILES: usize = 16_384;
 /// The directory in which Docker has a directory for each container.
-const DOCKER: &str = "var/lib/docker/containers";
+pub(super) const DOCKER: &str = "var/lib/docker/containers";
 /// The files in which Podman lists containers that root started, for each storage driver.
 const PODMAN: [&str; 4] = [
     "var/lib/containers/storage/overlay-containers/containers.json",
@@ -32,6 +32,11 @@ const LONGEST_NAME: usize = 253;
 /// The polls that search for the name of a container, counted from the first one that sees
 /// it. Several are needed because kubelet makes the log only after it started the container.
 const DUE: [u8; 4] = [1, 5, 21, 85];
+
+/// Whether something is looked for at this poll of those that see it: the first one is 1.
+pub(super) fn is_due(poll: u8) -> bool {
+    DUE.contains(&poll)
+}
 
 /// The containers that have listeners, sorted by id.
 #[derive(Debug, Default)]
@@ -51,7 +56,7 @@ struct Named {
 impl Named {
     /// Whether the current poll searches for the name.
     fn is_due(&self) -> bool {
-        self.name.is_none() && DUE.contains(&self.polls)
+        self.name.is_none() && is_due(self.polls)
     }
 }
 
@@ -131,19 +136,11 @@ impl Names {
     }
 
     fn find_logs(&mut self, root: &File) {
-        let Ok(directory) = open_below(root, LOGS) else {
-            return;
-        };
-        let directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        let Ok(entries) = fs::read_dir(directory) else {
-            return;
-        };
-        for entry in entries.take(MOST_LOGS).flatten() {
-            let file = entry.file_name();
-            if let Some((start, id)) = split_log(file.as_encoded_bytes()) {
+        for_each_file(root, LOGS, &mut |file| {
+            if let Some((start, id)) = split_log(file) {
                 self.found(id, &|| log_name(start));
             }
-        }
+        });
     }
 
     /// Reads a list of containers in the form `[{"id":"ID","names":["NAME"]}]`.
@@ -164,11 +161,31 @@ impl Names {
     }
 }
 
+/// Calls `each` with the names of the files in this directory below `root`, as far as they
+/// can be listed.
+pub(super) fn for_each_file(root: &File, directory: &str, each: &mut dyn FnMut(&[u8])) {
+    let Ok(directory) = open_below(root, directory) else {
+        return;
+    };
+    let directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.take(MOST_FILES).flatten() {
+        each(entry.file_name().as_encoded_bytes());
+    }
+}
+
+/// The config that Docker wrote for the container with this id. Empty if it cannot be read.
+pub(super) fn read_docker_config(root: &File, id: &str) -> Vec<u8> {
+    let path = format!("{DOCKER}/{id}/config.v2.json");
+    read_below(root, &path, LARGEST_FILE).unwrap_or_default()
+}
+
 /// The name of the container with this id from the config that Docker wrote: the member
 /// `Name`, without the slash at its start.
 fn docker_name(root: &File, id: &str) -> Option<ContainerName> {
-    let path = format!("{DOCKER}/{id}/config.v2.json");
-    let text = read_below(root, &path, LARGEST_FILE).ok()?;
+    let text = read_docker_config(root, id);
     let mut name = None;
     json::for_each_string(&text, &mut |string| {
         if (string.depth, string.is_element, string.key) == (1, false, b"Name") {

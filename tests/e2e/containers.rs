@@ -7,6 +7,7 @@ mod hardened;
 mod inherited;
 mod names;
 mod probes;
+mod proxies;
 mod services;
 mod whose;
 
