@@ -2,6 +2,7 @@
 //! replaced, such as the name of an image, a server or a container.
 
 mod containers;
+mod readers;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +24,7 @@ fn every_example_has_a_test() {
     let tests = [
         include_str!("readme.rs"),
         include_str!("readme/containers.rs"),
+        include_str!("readme/readers.rs"),
         include_str!("notify.rs"),
         include_str!("only.rs"),
         include_str!("pids.rs"),
