@@ -50,14 +50,14 @@ exit_statuses! {
     Yes = 0, All, "yes, or done";
     No = 1, Questions, "no (not listening, or timed out)";
     Unknown = 2, All, "could not tell (bad usage, or something could not be read or written)";
-    Died = 3, Wait, "the process of --of has exited";
-    Signal = 128 + signal, All, "ended by this signal";
+    Died = 3, Wait, "the process given with --of has exited";
+    Signal = 128 + signal, All, "ended by that signal";
     NotExecutable = 126, Starters, "COMMAND cannot be executed";
     NotFound = 127, Starters, "COMMAND was not found";
 }
 
 /// The note in help and the manual about the exit status while COMMAND is running.
-pub const COMMAND_STATUS_NOTE: &str = "Once COMMAND is running, its own exit status counts.";
+pub const COMMAND_STATUS_NOTE: &str = "Once COMMAND runs, the exit status is its own.";
 
 /// An exit status of the program under the name `ss`. The numbers are those of ss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The PORT argument, `[ADDRESS:]PORT[-PORT][/PROTO]` or a Unix socket, and the filter that
+//! The PORT argument, `[ADDRESS:]NUMBER[-NUMBER][/PROTO]` or a Unix socket, and the filter that
 //! combines PORTs with the options for families and protocols.
 
 use std::fmt;

@@ -93,7 +93,7 @@ pub static COMMANDS: [CommandSpec; 6] = [
     CommandSpec {
         name: CommandName::Watch,
         usage: "lntu [watch] [OPTIONS] [PORT]... [-- COMMAND [ARG]...]",
-        summary: "print the listeners, then every change, alongside COMMAND",
+        summary: "print the listeners, then every change; with COMMAND, run it alongside",
         example: "lntu --json",
         takes_application: true,
     },
@@ -114,7 +114,7 @@ pub static COMMANDS: [CommandSpec; 6] = [
     CommandSpec {
         name: CommandName::Wait,
         usage: "lntu wait [OPTIONS] PORT... [-- COMMAND [ARG]...]",
-        summary: "wait until all PORTs are listening, then execute COMMAND",
+        summary: "wait until all PORTs are listening, then exec COMMAND, if given",
         example: "lntu wait --timeout 60s 5432 -- /app",
         takes_application: true,
     },
@@ -369,100 +369,104 @@ option_table! {
             .instead("put the protocol in PORT: 80/tcp (for a timeout, --timeout D)");
         flag(Some('u'), "udp", PRINTING, "show only UDP", Flag::Udp)
             .instead("put the protocol in PORT: 53/udp");
-        flag(Some('l'), "listening", PRINTING, "no effect; lntu shows nothing else",
+        flag(Some('l'), "listening", PRINTING, "no effect; lntu shows only listeners",
             Flag::Habit);
         flag(Some('4'), "ipv4", PRINTING, "show only IPv4", Flag::Ipv4)
             .instead("put the address in PORT: 127.0.0.1:80 or [::1]:80");
         flag(Some('6'), "ipv6", PRINTING, "show only IPv6", Flag::Ipv6)
             .instead("put the address in PORT: 127.0.0.1:80 or [::1]:80");
         setting(None, "exclude", &PORT_OR_WORD, ALL,
-            "leave out PORT, or: loopback, ephemeral, ephemeral/tcp, ephemeral/udp; may be repeated",
+            "leave out PORT, or one of loopback, ephemeral, ephemeral/tcp, ephemeral/udp; may be repeated",
             Setting::Exclude).repeatable()
-            => "The word loopback leaves out loopback addresses: what only the container \
+            => "The word loopback leaves out loopback addresses, which only the container \
                 itself can reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the \
-                ports that the kernel chooses by itself, such as those of DNS look-ups, by the \
-                setting of the network namespace in which lntu runs, also with --pid and \
-                --all-namespaces. With wait --any, it leaves out ports that are not the \
-                server's, such as a debugger's.";
+                ports that the kernel assigns automatically, for example to DNS look-ups. The \
+                range is the one set in the network namespace in which lntu runs, even with \
+                --pid and --all-namespaces. With wait --any, use it to skip ports that do not \
+                belong to the server, such as a debugger's.";
         setting(None, "of", &PID, ALL,
             "only sockets held by this process or its descendants", Setting::Of)
-            => "A worker that inherits a socket counts, a daemon that left the tree does not. \
-                watch ends with 0 when the process has ended and no listener of its tree is \
-                left; wait ends at once, with 3, or with --closed, with 0. It \
-                needs the right to read the descriptors of the tree (see SECURITY).";
+            => "Workers that inherit a socket are included. Daemons are not, because they are no \
+                longer descendants. When the process exits, wait exits at once, with status 3 \
+                (with --closed: 0). watch exits with 0 when the process has exited and no \
+                listener of it or its descendants is left. It needs permission to read their \
+                descriptors (see SECURITY).";
         setting(None, "exclude-of", &PID, WATCH_LIST_WAIT,
             "leave out sockets held by this process or its descendants", Setting::ExcludeOf)
-            => "wait requires --closed with it. A program that runs lntu can use it to hide its own \
-                listeners, and wait can use it to ignore a socket that the server to be started inherits. A socket counts as held by the \
-                process even if others hold it too. It is left out until it closes, also when \
-                the process has ended; what opens then is not left out. A listener whose \
-                holder cannot be read stays: list then exits with 2, \"ready\" has an error, and \
-                wait prints a warning.";
+            => "wait accepts it only with --closed. A program that runs lntu can use it to hide \
+                its own listeners. With wait, it ignores a socket that the server will inherit. \
+                A socket is left out if the process holds it, even if others hold it too, and \
+                until it closes, even after the process has exited. Sockets that are opened \
+                after that are shown. A listener whose holder cannot be read is still shown: \
+                list then exits with 2, \"ready\" has the member error, and wait prints a \
+                warning.";
         setting(None, "exclude-holder", &PROCESS_NAME, PRINTING,
-            "leave out sockets of processes of this name; may be repeated",
+            "leave out sockets held only by processes with this name; may be repeated",
             Setting::ExcludeHolder).repeatable()
-            => "A socket that a process with another name also holds is shown. NAME is what /proc/PID/comm says, at most 15 bytes. Sockets whose holders \
-                cannot be read stay, and list then exits with 2.";
+            => "NAME is the name in /proc/PID/comm, at most 15 bytes. Sockets whose holders \
+                cannot be read are still shown, and list then exits with 2.";
         flag(None, "by-port", PRINTING,
             "print one line for each protocol and port",
             Flag::ByPort)
-            => "It does not matter how many addresses listen. The line shows a wildcard if there is one, and IPv4 before IPv6. watch keeps the \
-                listener that it showed when the port opened for as long as it is there. If it \
-                closes while another is on the port, watch writes that it closed and, right \
-                after it, that the other one opened; in JSON, both have the same timestamp. So \
-                the last line of an open port names a listener that is there. With --settle, \
-                both wait until the other one has lasted for D.";
+            => "A port gets one line however many addresses it listens on. The line shows a \
+                wildcard if there is one, otherwise IPv4 before IPv6. watch keeps showing the \
+                same listener until it closes. If another listener is on the port then, watch \
+                prints a CLOSED line for the first and, right after it, a line for the other; in \
+                JSON, both have the same timestamp. So the last line of an open port always \
+                names a current listener. With --settle, both lines are delayed until the other \
+                listener has lasted for D.";
         flag(None, "changes-only", WATCH,
             "skip the listeners that are already there", Flag::ChangesOnly);
         flag(None, "full", WATCH, "print the whole table on every change", Flag::Full)
-            => "Each table stands under its header; with --no-header, an empty line ends each.";
+            => "Each table has a header; with --no-header, an empty line follows each table.";
         flag(None, "notify", WATCH,
             "tell systemd or Podman once the PORTs are listening",
             Flag::Notify)
             => "Once each PORT has listened for at least 50 ms, and for D with --settle, the \
                 watcher sends READY=1 to the socket that the environment variable \
-                NOTIFY_SOCKET names, a path or an abstract name (@NAME). A PORT listens if \
+                NOTIFY_SOCKET names, a path or an abstract name (@NAME). A PORT is listening if \
                 wait would say so: a server on 0.0.0.0:80 listens on 127.0.0.1:80, and 80 is \
-                80/tcp unless --udp is given. Of a range, one port is enough. What watch \
-                leaves out, as with --exclude-holder, counts, too. The message is sent once, in \
-                a datagram of its own, and nothing else: no MAINPID, and no WATCHDOG, because \
+                80/tcp unless --udp is given. For a range, one port is enough. Listeners that \
+                watch does not show, for example because of --exclude-holder, are included. The \
+                watcher sends only READY=1, once, and never MAINPID or WATCHDOG, because \
                 a listening socket does not show that the application works. If sending \
-                fails, standard error says so once, and the watcher tries again at each poll. \
+                fails, the watcher prints a warning once and tries again at each poll. \
                 Without NOTIFY_SOCKET, nothing is sent. COMMAND may use the socket, too.";
         setting(None, "settle", &DURATION, POLLING,
-            "count a change only once it has lasted for D",
+            "wait until a change has lasted for D",
             Setting::Settle)
-            => "watch reports a change after it has lasted for D, and wait ends once the PORTs \
-                have been listening for D without a break. The first lines of watch come after D, too. Some programs bind a port for a few \
-                milliseconds to see whether it is free, so wait, even without --settle, counts \
-                only a listener that two looks at least 50 ms apart have seen. If it was first \
-                seen shortly before the timeout, the second look comes after it. A break that is \
-                shorter than the interval may not be seen.";
+            => "watch reports a change after it has lasted for D, and also prints its first lines \
+                only after D. wait requires that the PORTs have been listening for D without a \
+                break. Some programs bind a port for a few milliseconds to see whether it is \
+                free. So even without --settle, wait requires that two polls at least 50 ms \
+                apart find the listener. If the first is just before the timeout, the second \
+                comes after the timeout. A break that is shorter than the interval may not be \
+                noticed.";
         flag(None, "any", PROBES,
             "one of the PORTs is enough, and ranges are allowed; print what listens",
             Flag::Any)
-            => "With -- COMMAND, wait prints nothing and becomes COMMAND.";
+            => "With -- COMMAND, wait prints nothing and execs COMMAND.";
         flag(None, "only", CHECK,
             "also fail if anything else is listening, TCP or UDP", Flag::Only)
             => "For this, a PORT means exactly what it means for list: 127.0.0.1:8080 does not \
-                allow a listener on 0.0.0.0. Without PROTO it is TCP, so 53 does not allow one \
-                on UDP. Listeners that --exclude or --of leaves out do not count. In a \
-                container on a network of its own, Docker's resolver listens, too: add \
+                allow a listener on 0.0.0.0. Without PROTO, it is TCP, so 53 does not allow a \
+                listener on UDP. Listeners that --exclude or --of leaves out are ignored. In a \
+                container with its own network, Docker's DNS resolver listens, too: add \
                 --exclude loopback.";
         setting(None, "max-queued", &NUMBER, CHECK,
             "also fail if more than N connections are waiting to be accepted", Setting::MaxQueued)
-            => "Of several sockets on one port, the longest queue counts. gVisor always says \
+            => "If several sockets share a port, the longest queue matters. gVisor always reports \
                 0.";
         flag(None, "closed", WAIT,
-            "wait until the PORTs are free to bind",
+            "wait until no listener occupies the PORTs",
             Flag::Closed)
-            => "Every listener that overlaps counts: for an address also one on a wildcard \
-                that takes its family, for a wildcard one on any address of its family, and \
-                for [::] one on any address at all. So [::] counts those on IPv4 for a server \
-                that takes IPv6 only, too. /proc does not say whether a listener on :: accepts \
-                IPv4: if it is in the way of an IPv4 address, the answer is \"could not tell\". A \
-                listener counts whichever interface it is bound to. PORTs may be ranges. What \
-                else can keep a server from binding is said under LIMITS.";
+            => "Every overlapping listener is in the way. For an address, that includes a \
+                wildcard listener that accepts its family. For 0.0.0.0, it includes a listener on \
+                any IPv4 address, and for [::], a listener on any address of either family, even \
+                if your server will accept only IPv6. /proc does not say whether a listener on :: \
+                accepts IPv4: if such a listener may be in the way of an IPv4 address, the \
+                answer is \"could not tell\". The interface makes no difference. PORTs may be \
+                ranges. LIMITS lists what else can keep a server from binding.";
     }
     "How to print them", PRINTING {
         flag(Some('p'), "processes", ALL,
@@ -472,28 +476,28 @@ option_table! {
             => "Each process that holds one of the sockets is printed once, and none is left \
                 out, however many there are. Processes that are only connected to a port are \
                 not printed. If no process is found for some listener, because you may not \
-                read the descriptors of other users' processes, the exit status is 2. Another \
-                process that you may not read can also hold a socket of one that is printed. \
-                With socket activation, systemd holds the socket too, so do not kill what you \
-                have not looked at: process 1 may be among it.";
-        flag(Some('n'), "numeric", PRINTING, "no effect; lntu never looks up names",
+                read the descriptors of other users' processes, the exit status is 2. A socket \
+                may also be held by a process that you lack permission to read. With socket \
+                activation, systemd (process 1) holds the socket, too, so check the list before \
+                you pass it to kill.";
+        flag(Some('n'), "numeric", PRINTING, "no effect; lntu never resolves host or service names",
             Flag::Habit);
         flag(None, "json", ALL, "print JSON Lines instead of a table", Flag::Json).with_any()
-            => "check and wait take it, --no-header and --processes with --any only.";
+            => "check and wait accept --json, --no-header and --processes only with --any.";
         flag(None, "timestamps", PRINTING,
             "start each line with the UTC time", Flag::Timestamps);
         flag(Some('H'), "no-header", ALL, "leave out the header line", Flag::NoHeader).with_any();
         setting(Some('o'), "output", &FILE, PRINTING,
             "append to FILE, which can be a FIFO, instead of printing", Setting::Output)
-            => "/dev/stderr works, and - is standard output. At a FIFO, list waits for its reader; watch holds its lines \
-                until there is one, which it looks for at each poll.";
+            => "/dev/stderr works, and - is standard output. If FILE is a FIFO, list waits for a \
+                reader. watch keeps its lines until there is one, and checks at each poll.";
     }
     "Where to look, and when", ALL {
         setting(Some('i'), "interval", &DURATION, POLLING,
             "poll at this interval (500ms, 5s, 1m30s)",
             Setting::Interval)
-            => "Without it, the interval is 100 ms to 1 s for watch and 10 ms to 100 ms for wait, \
-                depending on what a poll costs. Never under 10 ms. See PACE.";
+            => "By default, the interval is 100 ms to 1 s for watch and 10 ms to 100 ms for wait, \
+                depending on what a poll costs. The shortest interval is 10 ms. See PACE.";
         setting(None, "timeout", &DURATION, WAIT,
             "give up after D", Setting::Timeout)
             .instead("to wait for a PORT, use wait --timeout D");
@@ -509,24 +513,24 @@ option_table! {
                 mounted elsewhere (the host's, in a container), it reads DIR/1/net, because DIR/net \
                 would be that of lntu itself.";
         setting(None, "pid", &PID, ALL,
-            "look into the network namespace of this process", Setting::Pid)
-            => "It needs the right to read /proc/PID/net, and nothing in the container of that \
-                process.";
+            "search the network namespace of this process", Setting::Pid)
+            => "It shows all listeners there; to show only those of the process, use --of. It needs permission to read /proc/PID/net. Nothing has to be installed in the \
+                container of that process.";
         flag(Some('A'), "all-namespaces", PRINTING,
-            "look into every network namespace, and name it",
+            "show the listeners of every network namespace",
             Flag::AllNamespaces)
-            => "Of the processes that /proc shows, those of other containers too if it is the \
-                host's. Namespaces that are mounted, as by ip netns, need no process. PORT, \
-                --exclude, --settle and --by-port count in each namespace for itself. See \
-                SOURCES and SECURITY.";
+            => "lntu finds the namespaces of all processes that /proc shows, including those of \
+                other containers if it is the host's /proc. Namespaces that are mounted, as by ip \
+                netns, need no process. PORT, --exclude, --settle and --by-port apply to each \
+                namespace separately. See SOURCES and SECURITY.";
     }
     "Other", ALL {
         flag(Some('v'), "verbose", ALL,
-            "also report sources and rows that were skipped",
+            "also report failed sources and skipped rows",
             Flag::Verbose);
         flag(Some('q'), "quiet", ALL,
-            "print only the error that ends the program", Flag::Quiet)
-            => "Of --verbose and --quiet, the last one given counts.";
+            "print no warnings, and no reason if the answer is no", Flag::Quiet)
+            => "If both --verbose and --quiet are given, the last one wins.";
         option(Some('h'), "help", ALL, "print this help", Action::Help)
             => "After a command, it prints the options of that command, like \"lntu help check\".";
         option(Some('V'), "version", ALL, "print the version", Action::Version);
@@ -542,7 +546,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
 pub const ABOUT: &str = "which TCP ports are listening and which UDP ports are bound";
 
 /// The syntax of a PORT.
-pub const PORT_FORM: &str = "[ADDRESS:]PORT[-PORT][/PROTO]";
+pub const PORT_FORM: &str = "[ADDRESS:]NUMBER[-NUMBER][/PROTO]";
 
 /// One example of each kind of PORT.
 pub const PORT_EXAMPLES: &[&str] = &[
@@ -560,19 +564,19 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     (
         PRINTING,
         "For watch and list, ",
-        "PORTs select the listeners to show.",
+        "PORTs select the listeners to show, TCP and UDP without PROTO.",
     ),
     (
         PROBES,
         "For check and wait, ",
-        "PROTO defaults to tcp, a range requires --any, and a wildcard listener also serves an \
-         ADDRESS of its family. unix:/PATH is a Unix socket, unix:@NAME an abstract one.",
+        "PROTO defaults to tcp, a range requires --any, and a listener on 0.0.0.0 also satisfies \
+         127.0.0.1:8080. unix:/PATH is a Unix socket, unix:@NAME an abstract one.",
     ),
     (
         ALL,
         "",
-        "localhost is 127.0.0.1 or ::1. $NAME, ${NAME} and ${NAME:-DEFAULT} are environment \
-         variables.",
+        "localhost is 127.0.0.1 or ::1. PORT may contain variables: $NAME, ${NAME}, \
+         ${NAME:-DEFAULT}.",
     ),
 ];
 

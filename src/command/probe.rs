@@ -546,6 +546,9 @@ fn queued(port: &str, recv_q: u32, send_q: Option<u32>) -> String {
         None => String::new(),
         Some(backlog) => format!(" (backlog {backlog})"),
     };
-    let (s, verb) = if recv_q == 1 { ("", "s") } else { ("s", "") };
-    format!("{port}: {recv_q} connection{s} wait{verb} to be accepted{backlog}")
+    let connections = match recv_q {
+        1 => "connection is",
+        _ => "connections are",
+    };
+    format!("{port}: {recv_q} {connections} waiting to be accepted{backlog}")
 }

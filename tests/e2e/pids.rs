@@ -118,7 +118,7 @@ fn the_recipe_ends_a_server_and_its_workers() {
     if !have_program("services", "nginx") {
         return;
     }
-    let [recipe] = examples("End what listens on a port");
+    let [recipe] = examples("Stop the server on a port");
     in_private_network(|| {
         let directory = TempDir::new().unwrap();
         let path = directory.path().display();

@@ -819,7 +819,7 @@ fn max_queued_detects_a_server_that_stopped_accepting() {
         kill_process(server.pid(), Signal::STOP).unwrap();
         let clients = [0; 5].map(|_| TcpStream::connect("127.0.0.1:8000").unwrap());
         wait_for("a full queue", || {
-            let queued = "8000/tcp: 5 connections wait to be accepted";
+            let queued = "8000/tcp: 5 connections are waiting to be accepted";
             let with_backlog = no(&format!("{queued} (backlog 5)"));
             // `/proc` does not include the backlog.
             let expected = sources.map(|source| match source {
@@ -948,7 +948,7 @@ fn with_any_a_port_with_a_long_queue_does_not_count() {
             assert!(lines.len() == 1 && lines[0].contains(":8001 "), "{lines:?}");
         }
         let refused = check(&["7999-8000"]);
-        let reason = "7999-8000/tcp: 3 connections wait to be accepted (backlog 7)";
+        let reason = "7999-8000/tcp: 3 connections are waiting to be accepted (backlog 7)";
         assert_eq!((refused.code(), refused.stderr), no(reason));
         drop(full);
     });

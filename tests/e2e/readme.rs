@@ -363,7 +363,7 @@ fn the_recipe_names_the_process_that_holds_8080() {
 #[test]
 fn the_recipe_waits_until_a_port_is_free() {
     in_private_network(|| {
-        let [recipe, printed] = examples("A port that nobody may listen on before the start");
+        let [recipe, printed] = examples("Is a port free?");
         let [if_taken, if_free] = printed.lines().collect::<Vec<_>>()[..] else {
             panic!("{printed}");
         };
@@ -558,7 +558,7 @@ fn the_recipe_finds_the_port_that_a_server_chose() {
     if !have_program("services", "python3") {
         return;
     }
-    let [script, printed] = examples("Whichever port a server takes");
+    let [script, printed] = examples("A server that chooses its own port");
     in_private_network(|| {
         let directory = with_node();
         // `sleep` keeps the recipe's server running, and `node` opens the port.

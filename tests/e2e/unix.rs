@@ -250,7 +250,7 @@ fn a_socket_with_too_long_a_queue_does_not_count() {
         (checked.code(), checked.stderr)
     };
     assert_eq!(check("3"), yes());
-    let reason = "3 connections wait to be accepted (backlog 5)";
+    let reason = "3 connections are waiting to be accepted (backlog 5)";
     assert_eq!(check("2"), refusal(1, &port(&path), reason));
     drop(clients);
 }
