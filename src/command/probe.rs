@@ -442,7 +442,7 @@ impl Probe {
             let found = Found {
                 listeners: found.listeners(),
                 of_process: root.zip(everything.as_ref().map(Snapshot::listeners)),
-                filter: &self.options.filter,
+                filter: self.source.filter(),
             };
             reasons.push(explanation::why_closed(&closed, &found, after));
         }

@@ -362,6 +362,11 @@ impl Source {
         self
     }
 
+    /// The filter of the options, with the range of ephemeral ports if these are excluded.
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// Fills `snapshot` with the current listeners that pass the filter, and returns what
     /// else is known.
     ///

@@ -37,10 +37,17 @@ fn sockets_on_five_ports() -> [Socket; 5] {
 #[test]
 fn an_excluded_listener_is_named() {
     in_private_network(|| {
-        let _socket = bound(Type::STREAM, "127.0.0.1:80", |_| {});
-        for excluded in ["80", "loopback", "1-100"] {
-            let reason = "80/tcp: not listening; --exclude leaves out 127.0.0.1:80/tcp";
-            assert_eq!(check(&["--exclude", excluded, "80"]), no(reason));
+        let _sockets =
+            ["80", "40000"].map(|port| bound(Type::STREAM, &format!("127.0.0.1:{port}"), |_| {}));
+        for (excluded, port) in [
+            ("80", "80"),
+            ("loopback", "80"),
+            ("1-100", "80"),
+            ("ephemeral", "40000"),
+        ] {
+            let reason =
+                format!("{port}/tcp: not listening; --exclude leaves out 127.0.0.1:{port}/tcp");
+            assert_eq!(check(&["--exclude", excluded, port]), no(&reason));
         }
         assert_eq!(check(&["--exclude", "81", "80"]), yes());
     });
