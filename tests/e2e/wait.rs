@@ -101,9 +101,7 @@ const probe = net.createServer().listen(port, '127.0.0.1', () => setTimeout(() =
         for port in 8080..8085 {
             let mut node = Command::new("node");
             let server = Running::start(node.args(["-e", script, &port.to_string()]));
-            let pid = server.child.id().to_string();
-            let wait = ["wait", "-H", "-i", FAST, "--settle", "1s", "--of", &pid];
-            let waited = run(lntu(&wait).args(["--any", "1-65535"]));
+            let waited = wait_for_any(&server, &["-i", FAST, "--settle", "1s"]);
             assert!(
                 waited.lines()[0].contains(&format!(":{port} ")),
                 "{waited:?}"
@@ -111,6 +109,79 @@ const probe = net.createServer().listen(port, '127.0.0.1', () => setTimeout(() =
             TcpStream::connect(("127.0.0.1", port)).unwrap();
         }
     });
+}
+
+/// This npm package binds a port several times to see if it is free.
+#[test]
+fn a_port_that_get_port_tries_does_not_count() {
+    if !have_program("services", "node") || !have_installed("node_modules/get-port") {
+        return;
+    }
+    // It prints the longest time for which a port can have been bound, in milliseconds.
+    const SCRIPT: &str = "\
+import getPort, { portNumbers } from 'get-port';
+import net from 'node:net';
+let longest = 0;
+for (const port of portNumbers(3000, 3019)) {
+    const start = performance.now();
+    await getPort({ port });
+    longest = Math.max(longest, performance.now() - start);
+}
+setTimeout(() => net.createServer().listen(8080, () => console.log(longest)), 300);
+";
+    let script = installed("probing.mjs");
+    fs::write(&script, SCRIPT).unwrap();
+    in_private_network(|| {
+        let mut quick = 0;
+        wait_for("runs without a long pause", || {
+            let server = Running::start(Command::new("node").arg(&script));
+            let waited = wait_for_any(&server, &["-i", "10ms"]);
+            let longest: f64 = server.next_line().parse().unwrap();
+            // On a loaded machine, two looks of `wait` may find the same port bound.
+            if longest < 50.0 {
+                assert!(waited.lines()[0].contains(":8080 "), "{waited:?}");
+                TcpStream::connect(("127.0.0.1", 8080)).unwrap();
+                quick += 1;
+            }
+            (quick == 5).then_some(())
+        });
+    });
+}
+
+/// Runs `wait` until any port of this server and its descendants listens.
+fn wait_for_any(server: &Running, options: &[&str]) -> Finished {
+    let pid = server.child.id().to_string();
+    let wait = ["wait", "-H", "--of", &pid, "--any", "1-65535"];
+    run(lntu(&wait).args(options))
+}
+
+/// Starts a development server from npm, waits for its port, and connects to it.
+fn assert_reached_after_wait(program: &str, arguments: &[&str], port: u16) {
+    let program = format!("node_modules/.bin/{program}");
+    if !have_program("services", "node") || !have_installed(&program) {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("index.html"), "<p>hello").unwrap();
+    in_private_network(|| {
+        let mut server = Command::new(installed(&program));
+        let server = Running::start(server.args(arguments).current_dir(directory.path()));
+        // On a loaded machine, the server may need longer to see if its port is free.
+        let waited = wait_for_any(&server, &["--settle", "1s"]);
+        let line = waited.lines()[0];
+        assert!(line.contains(&format!(":{port} ")), "{line}");
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    });
+}
+
+#[test]
+fn parcel_is_reached_after_wait() {
+    assert_reached_after_wait("parcel", &["index.html"], 1234);
+}
+
+#[test]
+fn vite_is_reached_after_wait() {
+    assert_reached_after_wait("vite", &["--host", "127.0.0.1"], 5173);
 }
 
 #[test]

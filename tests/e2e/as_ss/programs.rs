@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use socket2::{Socket, Type};
@@ -12,18 +12,6 @@ use tempfile::TempDir;
 
 use super::{bound, have_ss};
 use crate::harness::*;
-
-/// Where `.ci/run` installs programs that are not Debian packages.
-fn installed() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/programs")
-}
-
-/// Whether `.ci/run` has installed this program or package.
-fn have_installed(name: &str) -> bool {
-    let path = installed().join(name);
-    let missing = (!path.exists()).then(|| format!("{} is not there", path.display()));
-    have("programs", missing)
-}
 
 /// A directory for PATH with every program of this machine except netstat and lsof, which
 /// some programs prefer to ss. Its ss runs `ss` and writes the arguments of each call to the
@@ -123,7 +111,7 @@ print(sorted(host.socket.get_listening_sockets()))
             "tcp://127.0.0.1:9".to_string(),
         ];
         let program = || {
-            let mut python = Command::new(installed().join("python/bin/python"));
+            let mut python = Command::new(installed("python/bin/python"));
             python.args(["-c", SCRIPT]).args(&specs);
             python
         };
@@ -149,7 +137,7 @@ fn jc_parses_every_table() {
         let [tcp, _udp, _client] = sockets();
         let program = |arguments: &'static [&str]| {
             move || {
-                let mut jc = Command::new(installed().join("python/bin/jc"));
+                let mut jc = Command::new(installed("python/bin/jc"));
                 jc.arg("ss").args(arguments);
                 jc
             }
@@ -168,7 +156,7 @@ fn pyinfra_finds_the_holder_of_a_port() {
     in_private_network(|| {
         let [tcp, _udp, _client] = sockets();
         let program = || {
-            let pyinfra = installed().join("python/bin/pyinfra");
+            let pyinfra = installed("python/bin/pyinfra");
             let argument = format!("port={}", port(&tcp));
             let fact = ["@local", "fact", "server.Port", &argument];
             // pyinfra prints facts to stderr.
@@ -302,7 +290,7 @@ console.log('pid-port', await portToPid(port));
 const find = findProcess.default ?? findProcess;
 console.log('find-process', (await find('port', port)).map((found) => found.pid));
 ";
-    let script = installed().join("ports.mjs");
+    let script = installed("ports.mjs");
     fs::write(&script, SCRIPT).unwrap();
     in_private_network(|| {
         let [tcp, _udp, _client] = sockets();

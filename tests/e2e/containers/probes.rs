@@ -235,3 +235,38 @@ fn postgresql_is_found_by_its_user_and_by_root() {
     let [initdb, postgres] = [&initdb, &postgres].map(|path| path.to_str().unwrap());
     assert_probed(&["/bin/sh", "-c", script, initdb, postgres], "5432");
 }
+
+/// The entrypoint of the official image first starts a server that listens on a Unix socket
+/// only, to run the scripts that create the database.
+#[test]
+fn check_ignores_the_temporary_server_of_postgresql() {
+    let postgres = postgresql("postgres");
+    if !have_docker() || !have_program("services", &postgres) {
+        return;
+    }
+    let programs = postgres.parent().unwrap().to_str().unwrap();
+    let script = "cd $0 && export PGDATA=/data/db &&
+        ./initdb -A trust -N >/dev/null &&
+        ./pg_ctl -o \"-c listen_addresses='' -k /data\" -w start >/dev/null &&
+        until [ -e /data/created ]; do sleep 0.1; done &&
+        ./pg_ctl -m fast -w stop >/dev/null &&
+        exec ./postgres -h '*' -k /data";
+    let socket = "unix:/data/.s.PGSQL.5432";
+    let options = ["--user=65534:65534"];
+    let server = start_program(&options, &["/bin/sh", "-c", script, programs], socket);
+    let run = |command: &[&str]| {
+        let finished = server.exec(&[], command);
+        (finished.code(), finished.stderr)
+    };
+    let is_ready = format!("{programs}/pg_isready");
+    let yes = (0, String::new());
+    assert_eq!(run(&[&is_ready, "-h", "/data"]), yes);
+    assert_eq!(run(&["/lntu", "check", socket]), yes);
+    let reason = "lntu: 5432/tcp: not listening\n";
+    assert_eq!(run(&["/lntu", "check", "5432"]), (1, reason.into()));
+    assert_eq!(run(&["/bin/touch", "/data/created"]), yes);
+    let wait = ["/lntu", "wait", "--timeout", "60s", "5432"];
+    assert_eq!(run(&wait), yes);
+    assert_eq!(run(&["/lntu", "check", "5432", socket]), yes);
+    assert_eq!(run(&[&is_ready, "-h", "127.0.0.1"]), yes);
+}

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use crate::harness::run;
+use crate::harness::{repository, run};
 
 /// Returns whether the machine has what this test needs. `missing` is the reason if it does
 /// not. Then the test must return; this function has printed to stderr, even if the output of
@@ -40,6 +40,18 @@ pub fn have_program(requirement: &str, program: impl AsRef<OsStr>) -> bool {
 /// Returns whether all of these programs are installed.
 pub fn have_programs<const N: usize>(requirement: &str, programs: [&str; N]) -> bool {
     programs.map(|program| have_program(requirement, program)) == [true; N]
+}
+
+/// The path of a program or package that is not in Debian, where `.ci/run` installs it.
+pub fn installed(name: &str) -> PathBuf {
+    repository().join("target/programs").join(name)
+}
+
+/// Returns whether `.ci/run` has installed this program or package.
+pub fn have_installed(name: &str) -> bool {
+    let path = installed(name);
+    let missing = (!path.exists()).then(|| format!("{} is not there", path.display()));
+    have("programs", missing)
 }
 
 /// Returns whether the ss of iproute2 is installed.

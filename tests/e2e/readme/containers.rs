@@ -537,16 +537,15 @@ fn these_capabilities_name_holders_of_every_user() {
 /// kubernetes-validate compares the manifests with the schemas of Kubernetes.
 #[test]
 fn kubernetes_knows_every_field_of_the_pods() {
-    let validate = repository().join("target/programs/python/bin/kubernetes-validate");
-    let missing = (!validate.exists()).then(|| format!("{} is not there", validate.display()));
-    if !have("programs", missing) {
+    let program = "python/bin/kubernetes-validate";
+    if !have_installed(program) {
         return;
     }
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("pod.yaml");
     let validate = |pod: &str| {
         fs::write(&file, pod).unwrap();
-        run(Command::new(&validate).arg("--strict").arg(&file))
+        run(Command::new(installed(program)).arg("--strict").arg(&file))
     };
     let [daemon_set] = blocks("See every container of a host", "yaml");
     let [_, with_volume] = examples("An image that you do not build");
