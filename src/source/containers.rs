@@ -202,13 +202,6 @@ impl Known {
         }
     }
 
-    /// Replaces the group of a number that is known.
-    pub(super) fn replace(&mut self, number: u64, group: Cgroup) {
-        if let Ok(index) = self.index(number) {
-            self.0[index].1 = Some(Arc::new(group));
-        }
-    }
-
     /// Forgets all groups if there are far more than `listeners`. The next search finds those
     /// again that are needed.
     pub(super) fn limit(&mut self, listeners: &[Listener]) {

@@ -2,127 +2,162 @@
 //! its arguments name the address of the container that it passes everything on to. Docker
 //! notes the addresses of each container in a file on the host.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::containers::{Known, process_cgroup};
 use super::json;
 use super::names::{DOCKER, for_each_file, is_due, read_docker_config};
 use crate::kernel::proc::file::read_some;
 use crate::kernel::proc::process::holds_socket;
-use crate::listener::{Cgroup, CgroupMember, Container, Listener};
+use crate::listener::{Cgroup, CgroupMember, Container, Holder, Listener};
 use crate::snapshot::Snapshot;
 
 const PROC: &str = "/proc";
-/// What docker-proxy calls itself.
+/// The process name of docker-proxy.
 const NAME: &[u8] = b"docker-proxy";
 
-/// The sockets that docker-proxy holds, and where they lead to.
+/// Finds the containers that the sockets of docker-proxy lead to.
 #[derive(Debug, Default)]
 pub struct Proxies {
-    /// The groups of these sockets, with the containers that they lead to, by the inode of
-    /// the socket. `None` as long as its container is not known.
+    /// The groups of these sockets, with the containers that they lead to, by the inode of the
+    /// socket. Those whose container is unknown are left out.
     groups: Known,
-    /// How many polls there were since one was new, or [`u8::MAX`] for more.
+    /// The sum of the inodes of these sockets, which shows that one of them is new.
+    sum: u64,
+    /// The number of polls with this sum, at most [`u8::MAX`].
     polls: u8,
 }
 
-/// A socket whose container is looked for.
-struct Sought {
+/// A socket whose container is unknown.
+struct Socket {
     inode: u64,
-    /// The address that everything is passed on to.
+    /// The address that docker-proxy passes everything on to.
     address: Vec<u8>,
+    /// The group of the socket, with the container that has the address.
     group: Cgroup,
     /// How many containers have the address.
-    found: usize,
+    containers: usize,
 }
 
 impl Proxies {
-    /// Sets the container that each listener of `snapshot` leads to, whose holders and groups
-    /// are set. Files are read only at a few polls after one is new, below what `root`
-    /// returns: Docker writes the address of a container after it has started docker-proxy.
-    /// True if containers were looked for.
+    /// Sets the container that each listener of `snapshot` leads to. The holders and groups must
+    /// have been set before. Docker writes the address of a container only after it has started
+    /// docker-proxy, so several polls look for it, in the files below what `root` returns.
+    /// Returns whether this poll looked.
     pub fn set(&mut self, snapshot: &mut Snapshot, root: &mut dyn FnMut() -> Option<File>) -> bool {
-        let groups = &mut self.groups;
-        groups.limit(snapshot.listeners());
-        let listeners = snapshot.listeners().iter();
-        let proxies: Vec<&Listener> = listeners.filter(|it| is_proxy(it)).collect();
-        for Listener { inode, .. } in &proxies {
-            if groups.find(*inode).is_none() {
-                groups.insert(*inode, None);
-                self.polls = 0;
+        self.groups.limit(snapshot.listeners());
+        let mut sum = 0_u64;
+        for listener in snapshot.listeners() {
+            if proxy(listener).is_some() {
+                sum = sum.wrapping_add(listener.inode);
             }
         }
-        if proxies.is_empty() {
+        if self.sum != sum {
+            (self.sum, self.polls) = (sum, 0);
+        }
+        if sum == 0 {
             return false;
         }
         self.polls = self.polls.saturating_add(1);
-        let has_looked = is_due(self.polls) && self.look(&proxies, root);
-        let groups = &self.groups;
+        let looks = is_due(self.polls);
+        if looks {
+            self.look(snapshot, root);
+        }
         snapshot.set_cgroups(&|listener| {
-            let group = groups.get(listener.inode);
+            let group = self.groups.get(listener.inode);
             group.or_else(|| listener.cgroup.clone())
         });
-        has_looked
+        looks
     }
 
-    /// Looks for the containers of `proxies` that are not known yet.
-    fn look(&mut self, proxies: &[&Listener], root: &mut dyn FnMut() -> Option<File>) -> bool {
-        let mut sought = Vec::new();
-        for listener in proxies {
-            if self.groups.get(listener.inode).is_none()
+    /// Looks for the containers that are not known yet.
+    fn look(&mut self, snapshot: &Snapshot, root: &mut dyn FnMut() -> Option<File>) {
+        let mut sockets = Vec::new();
+        for listener in snapshot.listeners() {
+            if self.groups.find(listener.inode).is_none()
                 && let Some(group) = &listener.cgroup
                 && let Some(address) = address(listener)
             {
-                sought.push(Sought {
+                let group = Cgroup {
+                    path: group.path.clone(),
+                    member: group.member,
+                    container: None,
+                    leads_to_container: true,
+                };
+                sockets.push(Socket {
                     inode: listener.inode,
                     address,
-                    group: Cgroup::clone(group),
-                    found: 0,
+                    group,
+                    containers: 0,
                 });
             }
         }
-        if !sought.is_empty()
+        if !sockets.is_empty()
             && let Some(root) = root()
         {
-            find(&mut sought, &root, Path::new(PROC));
+            find(&mut sockets, &root, Path::new(PROC));
         }
-        for socket in &mut sought {
-            // Of several, it may be any.
-            if socket.found == 1 {
-                let group = std::mem::take(&mut socket.group);
-                self.groups.replace(socket.inode, group);
+        for socket in &mut sockets {
+            // If several containers have the address, the socket may lead to any of them.
+            if socket.containers == 1 {
+                let group = Arc::new(std::mem::take(&mut socket.group));
+                self.groups.insert(socket.inode, Some(group));
             }
         }
-        !sought.is_empty()
     }
 }
 
-/// Whether docker-proxy, or what calls itself that, holds a socket outside of containers.
-fn is_proxy(listener: &Listener) -> bool {
+/// The docker-proxy that holds the socket, if Docker may have started it: as root, outside of
+/// any container. Others can call themselves docker-proxy.
+fn proxy(listener: &Listener) -> Option<&Holder> {
+    let is_trusted =
+        listener.inode != 0 && listener.uid == Some(0) && listener.own_container().is_none();
     let mut holders = listener.holders.first().iter();
-    listener.inode != 0
-        && listener.own_container().is_none()
-        && holders.any(|holder| holder.name == NAME)
+    holders.find(|holder| is_trusted && holder.name == NAME)
 }
 
-/// Sets the containers that the sockets lead to, by what Docker wrote about each.
-fn find(sought: &mut [Sought], root: &File, proc: &Path) {
+/// The address that docker-proxy passes everything on to that `listener` receives. `None` if
+/// docker-proxy does not run as root on the host.
+fn address(listener: &Listener) -> Option<Vec<u8>> {
+    let holder = proxy(listener)?;
+    let process = Path::new(PROC).join(holder.pid.to_string());
+    let arguments = read_some(&process.join("cmdline")).unwrap_or_default();
+    let address = after(&arguments, b"\0-container-ip\0")?;
+    let address = address.split(|byte| *byte == 0).next()?;
+    let inode = |process: &Path, file| Some(fs::metadata(process.join(file)).ok()?.ino());
+    // A process can hide its files in /proc, but not who owns its directory there.
+    let is_trusted = fs::metadata(&process).is_ok_and(|directory| directory.uid() == 0)
+        // In other namespaces, there may be another Docker with other files. Each network
+        // namespace has its own tables, and any user may ask for their inodes.
+        && inode(&process, "ns/pid") == inode(Path::new("/proc/self"), "ns/pid")
+        && inode(&process, "net/tcp") == inode(Path::new("/proc/1"), "net/tcp")
+        && process_cgroup(&process, CgroupMember::Holder).container.is_none()
+        // The process may have exited, and another one may have its id by now.
+        && holds_socket(&process, holder.fd, listener.inode);
+    (is_trusted && !address.is_empty()).then(|| address.to_vec())
+}
+
+/// Sets the containers of these sockets. Docker writes the addresses of a container to its
+/// config.
+fn find(sockets: &mut [Socket], root: &File, proc: &Path) {
     for_each_file(root, DOCKER, &mut |id| {
         let Ok(id) = str::from_utf8(id) else { return };
         let config = read_docker_config(root, id);
         json::for_each_string(&config, &mut |string| {
-            // In `NetworkSettings.Networks.NAME`.
+            // `NetworkSettings.Networks.NAME.IPAddress`
             if (string.depth, string.is_element) != (4, false)
-                || !matches!(string.key, b"IPAddress" | b"GlobalIPv6Address")
+                || string.key != b"IPAddress" && string.key != b"GlobalIPv6Address"
             {
                 return;
             }
-            for socket in sought.iter_mut().filter(|it| it.address == string.value) {
-                if is_running(id, &config, proc) {
-                    socket.found += 1;
-                    socket.group.leads_to_container = true;
+            for socket in sockets.iter_mut() {
+                if socket.address == string.value && is_running(id, &config, proc) {
+                    socket.containers += 1;
                     socket.group.container = Some(Container {
                         id: id.to_string(),
                         runtime: Some("docker"),
@@ -133,61 +168,26 @@ fn find(sought: &mut [Sought], root: &File, proc: &Path) {
     });
 }
 
-/// The address that docker-proxy passes everything on to that `listener` receives, if Docker
-/// started it: root, outside of any container. Others can call themselves docker-proxy.
-fn address(listener: &Listener) -> Option<Vec<u8>> {
-    let mut proxies = listener.holders.first().iter().filter(|it| it.name == NAME);
-    proxies.find_map(|holder| {
-        let process = Path::new(PROC).join(holder.pid.to_string());
-        // A process can hide what belongs to it, but not who owns this directory.
-        let is_trusted = listener.uid == Some(0)
-            && fs::metadata(&process).ok()?.uid() == 0
-            && is_of_host(&process)
-            && process_cgroup(&process, CgroupMember::Holder)
-                .container
-                .is_none();
-        let arguments = read_some(&process.join("cmdline")).ok()?;
-        let value = after(&arguments, b"\0-container-ip\0")?;
-        let address = value.split(|byte| *byte == 0).next()?;
-        // Its id may be that of another process by now.
-        let is_it = is_trusted && holds_socket(&process, holder.fd, listener.inode);
-        (is_it && !address.is_empty()).then(|| address.to_vec())
-    })
-}
-
-/// Whether the process with this directory is in the PID namespace of `/proc`, and in the
-/// network namespace of its process 1. Another Docker, with other files, may be elsewhere.
-fn is_of_host(process: &Path) -> bool {
-    let inode = |process: &Path, file| Some(fs::metadata(process.join(file)).ok()?.ino());
-    // Each network namespace has tables of its own. Anyone may ask which they are.
-    [("ns/pid", "/proc/self"), ("net/tcp", "/proc/1")]
-        .into_iter()
-        .all(|(file, other)| {
-            let of_other = inode(Path::new(other), file);
-            of_other.is_some() && of_other == inode(process, file)
-        })
-}
-
-/// Whether a process runs in the container with this id: the first one, whose id is the
-/// first `Pid` that Docker wrote. What Docker wrote may be out of date.
+/// Whether the first process of the container with this id runs. Its id is the first `Pid` in
+/// the config, which may be out of date.
 fn is_running(id: &str, config: &[u8], proc: &Path) -> bool {
     let pid = after(config, b"\"Pid\":").unwrap_or_default();
-    let pid = pid.split(|byte| !byte.is_ascii_digit()).next();
-    let pid = str::from_utf8(pid.unwrap_or_default()).unwrap_or_default();
-    let group = process_cgroup(&proc.join(pid), CgroupMember::Holder);
+    let digits = pid.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let process = proc.join(OsStr::from_bytes(&pid[..digits]));
+    let group = process_cgroup(&process, CgroupMember::Holder);
     (group.container.as_ref()).is_some_and(|container| container.id == id)
 }
 
-/// What is in `text` after the first `words`.
+/// The part of `text` that follows the first `words`.
 fn after<'a>(text: &'a [u8], words: &[u8]) -> Option<&'a [u8]> {
-    let place = text.windows(words.len()).position(|it| it == words)?;
-    Some(&text[place + words.len()..])
+    let index = text.windows(words.len()).position(|it| it == words)?;
+    Some(&text[index + words.len()..])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{Endpoint, Holder, Holders, Protocol};
+    use crate::listener::{Endpoint, Holders, Protocol};
     use crate::sys::open_path;
     use tempfile::TempDir;
 
@@ -201,7 +201,7 @@ mod tests {
             host
         }
 
-        /// Writes what Docker writes about a container with this first process.
+        /// Writes the config of a container with this first process.
         fn write(&self, number: u8, pid: u32, networks: &str) {
             let directory = self.0.path().join(DOCKER).join(id(number));
             fs::create_dir_all(&directory).unwrap();
@@ -215,7 +215,7 @@ mod tests {
             fs::write(directory.join("config.v2.json"), config).unwrap();
         }
 
-        /// Starts the process, in the group of this container.
+        /// Starts a process in the group of this container.
         fn start(&self, number: u8, pid: u32) {
             let process = self.0.path().join("proc").join(pid.to_string());
             fs::create_dir_all(&process).unwrap();
@@ -226,19 +226,20 @@ mod tests {
             .unwrap();
         }
 
-        /// The id of the container that a socket with this address leads to.
+        /// The id of the container that a socket leads to if docker-proxy names this address.
         fn target(&self, address: &str) -> Option<String> {
-            let mut sought = [Sought {
+            let mut sockets = [Socket {
                 inode: 7,
                 address: address.into(),
                 group: Cgroup::default(),
-                found: 0,
+                containers: 0,
             }];
             let root = open_path(self.0.path()).unwrap();
-            find(&mut sought, &root, &self.0.path().join("proc"));
-            let [Sought { found, group, .. }] = sought;
-            assert_eq!(group.leads_to_container, found > 0);
-            group.container.map(|it| it.id).filter(|_| found == 1)
+            find(&mut sockets, &root, &self.0.path().join("proc"));
+            let [socket] = sockets;
+            assert_eq!(socket.group.container.is_some(), socket.containers > 0);
+            let container = socket.group.container.filter(|_| socket.containers == 1);
+            container.map(|container| container.id)
         }
     }
 
@@ -277,7 +278,7 @@ mod tests {
         }
         assert_eq!(host.target("10.0.0.1"), None, "none runs");
         host.start(2, 12);
-        // A process of another container has the id that this one's had.
+        // The id of the first process of container 1 now belongs to one of container 2.
         host.start(2, 11);
         assert_eq!(host.target("10.0.0.1"), Some(id(2)));
         host.start(3, 13);
@@ -317,33 +318,26 @@ mod tests {
         };
         let listener = Listener {
             inode: 7,
+            uid: Some(0),
             holders: Holders::new([holder]),
             ..Listener::new(Protocol::Tcp, endpoint)
         };
-        let mut proxies = Proxies::default();
-        let mut poll = || {
+        let poll = |proxies: &mut Proxies| {
             let mut snapshot = Snapshot::default();
             let fill = |all: &mut Vec<Listener>| -> Result<(), ()> {
                 all.push(listener.clone());
                 Ok(())
             };
             snapshot.refill(fill).unwrap();
-            let has_looked = proxies.set(&mut snapshot, &mut || panic!("a file is read"));
-            assert!(!has_looked);
-            let group = snapshot.listeners()[0].cgroup.clone();
-            if group.is_none() {
-                let group = Cgroup {
-                    leads_to_container: true,
-                    ..Cgroup::default()
-                };
-                proxies.groups.replace(7, group);
-            }
-            group
+            proxies.set(&mut snapshot, &mut || panic!("a file is read"));
+            snapshot.listeners()[0].cgroup.clone()
         };
-        // Its holder is gone.
-        assert_eq!(poll(), None);
+        let mut proxies = Proxies::default();
+        // The holder is gone.
+        assert_eq!(poll(&mut proxies), None);
+        proxies.groups.insert(7, Some(Arc::default()));
         for _ in 0..100 {
-            assert!(poll().unwrap().leads_to_container);
+            assert_eq!(poll(&mut proxies), Some(Arc::default()));
         }
     }
 }
