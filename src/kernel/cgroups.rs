@@ -1,7 +1,6 @@
-//! Control groups: the paths of groups, and the numbers by which the kernel names them.
-//!
-//! A number is the inode of the group's directory in cgroup v2. inet_diag reports the number
-//! of a socket's group.
+//! Control groups (cgroups): their paths, and the numbers by which the kernel identifies them.
+//! | The number of a control group is the inode of its directory in cgroup v2. inet_diag
+//! reports the number of the control group that a socket belongs to.
 
 use std::fs;
 use std::io;
@@ -15,15 +14,16 @@ use super::proc::mounts::first_of_type;
 /// The file system type of cgroup v2.
 const TYPE: &[u8] = b"cgroup2";
 
-/// The groups of the machine, or of the cgroup namespace that this program is in.
+/// The control groups of the machine, or of the cgroup namespace that this program is in.
 #[derive(Debug, Default)]
 pub struct Cgroups {
-    /// The number and the path of each group.
+    /// The number and the path of each control group.
     paths: Vec<(u64, Vec<u8>)>,
 }
 
 impl Cgroups {
-    /// Reads the tree of groups at its first mount. Groups that cannot be read are missing.
+    /// Reads the control groups below the first mount of cgroup v2. Leaves out those that
+    /// cannot be read.
     pub fn read() -> Cgroups {
         let mut cgroups = Cgroups::default();
         if let Some((root, device)) = mount() {
@@ -35,24 +35,26 @@ impl Cgroups {
         cgroups
     }
 
-    /// The path of the group with this number. `None` if no such group was read.
+    /// The path of the control group with this number. `None` if [`Cgroups::read`] has not
+    /// found it.
     pub fn path(&self, number: u64) -> Option<&[u8]> {
         let (_, path) = self.paths.iter().find(|(known, _)| *known == number)?;
         Some(path)
     }
 }
 
-/// Calls `each` with the number and the path of every group that a process sees, until `each`
-/// breaks. Parents come before their children. `directory` is the process's own in `/proc`.
+/// Calls `each` with the number and the path of every control group that a process sees, until
+/// `each` breaks. Parents come before their children. `directory` is the directory of the
+/// process in `/proc`.
 ///
 /// # Errors
-/// If cgroup v2 is not mounted for that process, or if we may not look into its root.
+/// Fails if cgroup v2 is not mounted for that process, or if its root directory cannot be read.
 pub fn for_each_seen_by(
     directory: &Path,
     each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let mount = first_of_type(directory, TYPE)?;
-    // `join` would replace the directory, because the path of the mount begins with a slash.
+    // `join` would discard `root`, because the path of the mount starts with a slash.
     let mut root = directory.join("root").into_os_string();
     root.push(mount);
     let root = PathBuf::from(root);
@@ -61,9 +63,9 @@ pub fn for_each_seen_by(
     Ok(())
 }
 
-/// Calls `each` with the number and the path of every readable group below `root`, until
-/// `each` breaks. Parents come before their children. Directories on another device than
-/// `device` are not entered.
+/// Calls `each` with the number and the path of every readable control group below `root`,
+/// until `each` breaks. Parents come before their children. Does not enter a directory on a
+/// device other than `device`.
 fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>) {
     let length = root.as_os_str().len();
     let number = fs::metadata(root).map_or(0, |metadata| metadata.ino());
@@ -80,7 +82,7 @@ fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> Contro
                 continue;
             };
             for entry in entries.flatten().filter(|_| is_on_device) {
-                // The type and the inode come with the entry. Using `metadata` would make a
+                // The type and the inode come with the directory entry. `metadata` would make a
                 // system call for each of the many files.
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
@@ -96,8 +98,8 @@ fn for_each(root: &Path, device: u64, each: &mut dyn FnMut(u64, &[u8]) -> Contro
     }
 }
 
-/// The number of the group at `path`. The path is either an absolute one in the file system,
-/// or one below the mount of cgroup v2. `None` if there is no such group.
+/// The number of the control group at `path`, which is either an absolute path in the file
+/// system or a path below the mount of cgroup v2. `None` if there is no such control group.
 pub fn number(path: &str) -> Option<u64> {
     let (root, device) = mount()?;
     let below_mount = root.join(path.trim_start_matches('/'));
@@ -107,19 +109,17 @@ pub fn number(path: &str) -> Option<u64> {
     })
 }
 
-/// The path of a process's group. `/` if it cannot be read. `directory` is the process's own
-/// in `/proc`.
-///
-/// With cgroup v1, a process is in several groups. The path is then one for which `preferred`
-/// returns true. If there is none, it is one below the root: that of cgroup v2, or else the
-/// first of cgroup v1.
+/// The path of the control group of a process, or `/` if it cannot be read. `directory` is the
+/// directory of the process in `/proc`.
+/// | With cgroup v1, a process is in one control group for each hierarchy. The result is then a
+/// path for which `preferred` returns true. If there is none, the result is the path in cgroup
+/// v2 unless that is `/`, and otherwise the first path in cgroup v1 that is not `/`.
 pub fn process_path(directory: &Path, preferred: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     let text = read_some(&directory.join("cgroup")).unwrap_or_default();
     path_in(&text, preferred).to_vec()
 }
 
-/// The path in the contents of `/proc/PID/cgroup` (cgroups(7)), chosen as in
-/// [`process_path`].
+/// The path that [`process_path`] chooses from the contents of `/proc/PID/cgroup` (cgroups(7)).
 fn path_in<'a>(text: &'a [u8], preferred: &dyn Fn(&[u8]) -> bool) -> &'a [u8] {
     let (mut best, mut best_rank) = (&b"/"[..], 0);
     for line in text.split(|byte| *byte == b'\n') {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_below_the_root_is_chosen() {
+    fn process_path_prefers_a_cgroup_below_the_root() {
         for (text, expected) in [
             (
                 "0::/system.slice/docker-ab12.scope\n",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preferred_group_is_chosen_in_any_hierarchy() {
+    fn a_preferred_cgroup_is_chosen_in_any_hierarchy() {
         let text = b"3:cpu:/\n2:memory:/a/ab12\n1:pids:/b\n0::/service\n";
         for (preferred, expected) in [("/b", "/b"), ("/service", "/service"), ("/c", "/service")] {
             let path = path_in(text, &|path| path == preferred.as_bytes());

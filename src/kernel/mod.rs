@@ -1,5 +1,5 @@
-//! Decodes what the kernel returns into values. There is no policy here: [`crate::source`]
-//! decides which source may answer and when an answer is complete.
+//! Decodes what the kernel returns into values. This module has no policy: [`crate::source`]
+//! decides which source to use, and whether an answer is complete.
 
 pub mod cgroups;
 pub mod netlink;

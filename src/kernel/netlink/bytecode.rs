@@ -1,5 +1,5 @@
-//! Programs that select the sockets that inet_diag lists (`linux/inet_diag.h`). A request
-//! carries one in its attribute `INET_DIAG_REQ_BYTECODE`.
+//! Programs that tell inet_diag which sockets to list (`linux/inet_diag.h`). A request contains
+//! such a program in its attribute `INET_DIAG_REQ_BYTECODE`.
 //!
 //! Each instruction has two jump distances: one for a socket that meets its condition, and one
 //! for a socket that does not. A jump to the end of the program accepts the socket. A jump to
@@ -8,7 +8,8 @@
 use super::layout::{Value as _, layout};
 
 layout! {
-    /// `struct inet_diag_bc_op`: an instruction. The value that it compares with follows.
+    /// `struct inet_diag_bc_op`: an instruction. The value that it compares with comes after
+    /// it.
     InetDiagBcOp, 4 bytes:
     code: u8 = 0..1,
     yes: u8 = 1..2,
@@ -28,7 +29,7 @@ const INET_DIAG_BC_MARK_COND: u8 = 10;
 const INET_DIAG_BC_CGROUP_COND: u8 = 13;
 
 layout! {
-    /// `struct inet_diag_hostcond`: a port and a prefix length. The address follows.
+    /// `struct inet_diag_hostcond`: a port and a prefix length. The address comes after them.
     InetDiagHostcond, 8 bytes:
     family: u8 = 0..1,
     prefix_len: u8 = 1..2,
@@ -36,14 +37,14 @@ layout! {
 }
 
 layout! {
-    /// `struct inet_diag_markcond`
+    /// `struct inet_diag_markcond`: a mark, and the bits of it that are compared.
     InetDiagMarkcond, 8 bytes:
     mark: u32 = 0..4,
     mask: u32 = 4..8,
 }
 
-/// A condition on a socket. If `is_peer` is true, it is about the peer's address and port,
-/// otherwise about the local ones.
+/// A condition on a socket. If `is_peer` is true, the condition is about the address or port of
+/// the peer, and otherwise about the local address or port.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Condition<'a> {
@@ -70,7 +71,7 @@ pub enum Condition<'a> {
 pub struct Program(Vec<u8>);
 
 impl Program {
-    /// The program that accepts the sockets that meet one condition.
+    /// Creates the program that accepts every socket that meets the condition.
     pub fn from_condition(condition: Condition<'_>) -> Program {
         let select = |is_peer, local, peer| if is_peer { peer } else { local };
         match condition {
@@ -98,13 +99,13 @@ impl Program {
         }
     }
 
-    /// Changes this program to accept the sockets that both programs accept.
+    /// Changes this program to accept only sockets that it and `next` accept.
     pub fn and(&mut self, next: &Program) {
         self.extend_rejections(next.0.len());
         self.0.extend_from_slice(&next.0);
     }
 
-    /// Changes this program to accept the sockets that either program accepts.
+    /// Changes this program to accept every socket that it or `next` accepts.
     pub fn or(&mut self, next: &Program) {
         self.append_jump(next.0.len() + InetDiagBcOp::SIZE);
         self.0.extend_from_slice(&next.0);
@@ -115,13 +116,13 @@ impl Program {
         self.append_jump(2 * InetDiagBcOp::SIZE);
     }
 
-    /// The value of the attribute.
+    /// The bytes of the program, for the attribute `INET_DIAG_REQ_BYTECODE`.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The program that compares a port. The port is in a second instruction, in place of the
-    /// jump distance `no`.
+    /// Creates the program that compares a port. The port is in a second instruction, in the
+    /// field that otherwise contains the jump distance `no`.
     fn port_comparison(code: u8, port: u16) -> Program {
         let operand = InetDiagBcOp {
             no: port,
@@ -130,8 +131,8 @@ impl Program {
         Program::comparison(code, &operand.bytes())
     }
 
-    /// The program of one instruction that accepts if its condition holds, and otherwise
-    /// rejects.
+    /// Creates the program of one instruction that accepts a socket if its condition holds, and
+    /// otherwise rejects it.
     fn comparison(code: u8, value: &[u8]) -> Program {
         let length = InetDiagBcOp::SIZE + value.len();
         let instruction = InetDiagBcOp {
@@ -142,8 +143,8 @@ impl Program {
         Program([&instruction.bytes()[..], value].concat())
     }
 
-    /// Appends a jump over `length` bytes, including the jump itself. A socket that the program
-    /// rejected now continues after the jump.
+    /// Appends a jump of `length` bytes, counted from the start of the jump. A socket that the
+    /// program rejected so far then continues right after the jump.
     fn append_jump(&mut self, length: usize) {
         let jump = InetDiagBcOp {
             code: INET_DIAG_BC_JMP,
@@ -153,7 +154,8 @@ impl Program {
         self.0.extend(jump.bytes());
     }
 
-    /// Extends all rejecting jumps by `length`, the bytes that will be appended.
+    /// Extends every jump that rejects a socket by `length`, the number of bytes that will be
+    /// appended.
     fn extend_rejections(&mut self, length: usize) {
         let mut rest = &mut self.0[..];
         while let Some(mut instruction) = InetDiagBcOp::read(rest) {
@@ -175,7 +177,8 @@ mod tests {
         Program::from_condition(Condition::PortAtLeast { is_peer, port })
     }
 
-    /// The offset of each instruction, and of its jump if its condition does not hold.
+    /// The offset of each instruction, and the offset to which it jumps if its condition does
+    /// not hold.
     fn jumps(program: &Program) -> Vec<(usize, usize)> {
         let mut start = 0;
         let mut jumps = Vec::new();
@@ -187,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn jumps_lead_to_the_end_or_just_past_it() {
+    fn jumps_end_at_or_just_past_the_end_of_the_program() {
         let first = at_least(1);
         assert_eq!(jumps(&first), [(0, 12)]);
         let mut both = first.clone();
         both.and(&at_least(2));
         assert_eq!(jumps(&both), [(0, 20), (8, 20)]);
-        // If the first comparison holds, the jump after it leads to the end.
+        // If the first comparison holds, the jump after that comparison leads to the end.
         let mut either = first.clone();
         either.or(&at_least(2));
         assert_eq!(jumps(&either), [(0, 12), (8, 20), (12, 24)]);
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_follows_its_instruction() {
+    fn the_port_comes_after_its_instruction() {
         let [low, high] = 0x1234_u16.to_ne_bytes();
         let twelve = 12_u16.to_ne_bytes();
         let bytes = [2, 8, twelve[0], twelve[1], 0, 0, low, high];

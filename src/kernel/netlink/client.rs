@@ -1,5 +1,5 @@
-//! A client of netlink(7). All requests to the kernel are sent here, and all answers are read
-//! here, each to its end.
+//! A client of netlink(7). It sends all requests to the kernel, and reads each answer to its
+//! end.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
@@ -8,9 +8,8 @@ use super::message::{self, Amount, AnswerError, BUFFER_SIZE, Expected, MessageTy
 use super::sock_diag::SOCK_DIAG_BY_FAMILY;
 use crate::sys;
 
-/// A read fails after this many datagrams in a row that did not come from the kernel. Only
-/// those that arrived before the socket was connected have to be discarded, so there are not
-/// many.
+/// A read fails after this many consecutive datagrams that did not come from the kernel. There
+/// are few of them, because a process can send some only before the socket is connected.
 const MOST_FOREIGN: usize = 1000;
 
 /// The protocol of sock_diag(7).
@@ -18,8 +17,9 @@ pub const NETLINK_SOCK_DIAG: u8 = 4;
 
 const ENOBUFS: i32 = 105;
 
-/// A client of one netlink protocol. It opens its socket for the first request, and closes it
-/// when an answer fails, so that the rest of that answer is not taken for the next one.
+/// A client of one netlink protocol. It opens its socket for the first request. It closes the
+/// socket when an answer fails, so that the rest of that answer is not mistaken for the next
+/// one.
 #[derive(Debug)]
 pub struct Client {
     protocol: i32,
@@ -31,12 +31,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that lists sockets: sock_diag(7).
+    /// Creates a client that lists sockets (sock_diag(7)).
     pub fn sock_diag() -> Client {
         Client::new(i32::from(NETLINK_SOCK_DIAG))
     }
 
-    /// A client for interfaces, addresses and routes: rtnetlink(7).
+    /// Creates a client for interfaces, addresses and routes (rtnetlink(7)).
     pub fn route() -> Client {
         const NETLINK_ROUTE: i32 = 0;
         Client::new(NETLINK_ROUTE)
@@ -52,23 +52,23 @@ impl Client {
         }
     }
 
-    /// Makes the kernel use datagrams of up to 32 KiB from the first one on, so that more
-    /// answers fit into one datagram. For a client of sock_diag only.
+    /// Makes the kernel use datagrams of up to 32 KiB from the first one on, so that more rows
+    /// fit into one datagram. Only a client of sock_diag supports this.
     pub fn with_large_datagrams(mut self) -> Client {
         self.wants_large_datagrams = true;
         self
     }
 
-    /// Opens the socket, unless it is open. It belongs to the current network namespace, even
-    /// after this process has moved to another one.
+    /// Opens the socket, unless it is open. The socket belongs to the network namespace in
+    /// which it was opened, even after this process has moved to another one.
     ///
     /// # Errors
-    /// An error if the netlink socket cannot be opened.
+    /// Fails if the netlink socket cannot be opened.
     pub fn open(&mut self) -> io::Result<()> {
         self.open_socket().map(|_| ())
     }
 
-    /// The socket, which this opens unless it is open.
+    /// The socket of the client. Opens it if necessary.
     fn open_socket(&mut self) -> io::Result<&mut NetlinkSocket> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER_SIZE];
@@ -95,13 +95,13 @@ impl Client {
         Ok(())
     }
 
-    /// Closes the socket. An open one keeps its network namespace alive.
+    /// Closes the socket. While the socket is open, it keeps its network namespace alive.
     pub fn close(&mut self) {
         self.socket = None;
     }
 
-    /// The cookie of the socket's network namespace. `None` if the socket is closed, or if the
-    /// kernel does not have such cookies.
+    /// The cookie that identifies the network namespace of the socket. `None` if the socket is
+    /// closed, or if the kernel is too old to have such cookies.
     pub fn namespace_cookie(&self) -> Option<u64> {
         sys::namespace_cookie(&self.socket.as_ref()?.file)
     }
@@ -113,7 +113,8 @@ impl Client {
     /// [`message::read_answer`].
     ///
     /// # Errors
-    /// If the answer is not complete. The rows that `take` has received must then be discarded.
+    /// Fails if the answer is not complete. The caller must then discard the rows that `take`
+    /// has received.
     pub fn ask(
         &mut self,
         types: MessageTypes,
@@ -122,7 +123,7 @@ impl Client {
         take: &mut dyn FnMut(&[u8]) -> Option<()>,
     ) -> Result<bool, AnswerError> {
         let answer = self.ask_open(types, amount, payload, take);
-        // An interrupted dump has been read to its end, so nothing of it is left in the socket.
+        // An interrupted dump has been read to its end, so the socket can stay open.
         if !matches!(answer, Ok(_) | Err(AnswerError::Interrupted)) {
             self.close();
         }
@@ -155,7 +156,7 @@ impl Client {
         message::read_answer(&mut &*socket, buffer, expected, amount, take)
     }
 
-    /// A client whose requests go to the other end of `file`.
+    /// Creates a client that sends its requests to the other end of `file`.
     #[cfg(test)]
     pub(crate) fn with_file(file: File) -> Client {
         let mut client = Client::sock_diag();
@@ -186,11 +187,10 @@ impl NetlinkSocket {
     }
 
     /// Reads once with a large buffer, so that the kernel fills large datagrams from now on.
-    ///
-    /// The kernel limits a datagram of a dump to a page, or to the largest buffer that the
-    /// socket has been read with before (`netlink_dump`). It makes the first datagram when it
-    /// receives the request, so the large read must come earlier. To have something to read,
-    /// this sends a request that is too short, and reads the error.
+    /// | The kernel limits a datagram of a dump to a page, or to the largest buffer with which
+    /// the socket has been read before (`netlink_dump`). It fills the first datagram when it
+    /// receives the request, so the large read must come before the request. To have something
+    /// to read, this function sends a request that is too short, and reads the error.
     fn ask_for_large_datagrams(&self, buffer: &mut [u8]) -> io::Result<()> {
         let mut request = Vec::new();
         message::write_request(&mut request, SOCK_DIAG_BY_FAMILY, 0, Amount::One, &[]);
@@ -204,15 +204,15 @@ impl NetlinkSocket {
 }
 
 impl Read for &NetlinkSocket {
-    /// Reads the next datagram from the kernel, and discards those from processes. All netlink
-    /// datagrams are read here.
+    /// Reads the next datagram from the kernel, and discards datagrams from processes. All
+    /// netlink datagrams are read here.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         for _ in 0..MOST_FOREIGN {
             if let Some(length) = sys::receive_from_kernel(&self.file, buffer)? {
                 return Ok(length);
             }
         }
-        // The kernel itself reports this error when other datagrams leave no room for its own.
+        // The kernel itself reports this error when it has no room for a datagram of its own.
         Err(io::Error::from_raw_os_error(ENOBUFS))
     }
 }
@@ -227,8 +227,9 @@ mod tests {
 
     use tempfile::TempDir;
 
-    /// A socket, its address, and another socket that sends to it. `receive_from_kernel` takes
-    /// the path of the other socket for a netlink address whose port id is not 0.
+    /// A netlink socket, its address, and a socket of a stranger that sends to it. All are Unix
+    /// sockets, but `receive_from_kernel` mistakes the path of the stranger for a netlink
+    /// address whose port id is not 0.
     fn socket_and_stranger(directory: &Path) -> (NetlinkSocket, PathBuf, UnixDatagram) {
         let path = directory.join("ours");
         let file = File::from(OwnedFd::from(UnixDatagram::bind(&path).unwrap()));
@@ -252,10 +253,10 @@ mod tests {
         }
     }
 
-    /// Unlike a netlink socket, this one blocks when it is empty, so only the limit can end the
-    /// read.
+    /// Unlike a netlink socket, this Unix socket blocks when it is empty. The test thus ends
+    /// only because of the limit.
     #[test]
-    fn a_read_ends_even_if_a_process_never_stops_sending() {
+    fn a_read_ends_although_a_process_keeps_sending() {
         let directory = TempDir::new().unwrap();
         let (socket, _, stranger) = socket_and_stranger(directory.path());
         let sending = thread::spawn(move || while stranger.send(b"forged").is_ok() {});

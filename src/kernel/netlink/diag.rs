@@ -1,5 +1,5 @@
-//! inet_diag of sock_diag(7): IP sockets (`linux/inet_diag.h`). The layouts of requests and
-//! rows, and the conversion of a row into a listener.
+//! IP sockets: inet_diag of sock_diag(7) (`linux/inet_diag.h`). Contains the layouts of
+//! requests and rows, and converts a row into a listener.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,8 @@ use crate::kernel::socket::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, State};
 use crate::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 
 layout! {
-    /// `struct inet_diag_req_v2`: the request for one family. Attributes may follow.
+    /// `struct inet_diag_req_v2`: a request for the sockets of one family. Attributes can
+    /// follow.
     InetDiagReqV2, 56 bytes:
     sdiag_family: u8 = 0..1,
     sdiag_protocol: u8 = 1..2,
@@ -27,8 +28,8 @@ layout! {
 }
 
 layout! {
-    /// `struct inet_diag_req`: the older request that [`InetDiagReqV2`] replaced. Only this one
-    /// can ask for both families. Attributes may follow.
+    /// `struct inet_diag_req`: the older request that [`InetDiagReqV2`] replaced. Only the
+    /// older one can ask for IPv4 and IPv6 at once. Attributes can follow.
     InetDiagReq, 60 bytes:
     idiag_family: u8 = 0..1,
     idiag_src_len: u8 = 1..2,
@@ -45,7 +46,7 @@ layout! {
     idiag_dbs: u32 = 56..60,
 }
 
-/// The type of a request with [`InetDiagReq`], and of the rows that answer it.
+/// The type of a request with [`InetDiagReq`], and of the rows in its answer.
 pub const TCPDIAG_GETSOCK: u16 = 18;
 
 /// The attribute of a request that contains a program to select sockets.
@@ -75,18 +76,19 @@ layout! {
     idiag_inode: u32 = 68..72,
 }
 
-// The attributes of a row. Those up to 8 must be asked for in `idiag_ext`, see `extension`.
-/// Sums of the socket's memory: [`InetDiagMeminfo`].
+// The attributes of a row. A request must ask for those up to 8 in `idiag_ext`, see
+// `extension`.
+/// Sums of the memory that the socket uses: [`InetDiagMeminfo`].
 pub const INET_DIAG_MEMINFO: u16 = 1;
-/// The details that the protocol reports: a structure of [`super::tcp_info`].
+/// The details that the protocol of the socket reports: a structure of [`super::tcp_info`].
 pub const INET_DIAG_INFO: u16 = 2;
 /// The state of the congestion control Vegas: [`TcpvegasInfo`].
 pub const INET_DIAG_VEGASINFO: u16 = 3;
 /// The name of the congestion control algorithm.
 pub const INET_DIAG_CONG: u16 = 4;
-/// The memory of the socket: [`SkMeminfo`].
+/// The memory that the socket uses: [`SkMeminfo`].
 pub const INET_DIAG_SKMEMINFO: u16 = 7;
-/// The type of service.
+/// The type of service of IPv4 (`IP_TOS`).
 pub const INET_DIAG_TOS: u16 = 5;
 /// The traffic class, which is IPv6's type of service. A request for it also returns
 /// `INET_DIAG_CLASS_ID`.
@@ -110,7 +112,7 @@ pub const fn extension(attribute: u16) -> u8 {
 }
 
 layout! {
-    /// `struct inet_diag_meminfo`
+    /// `struct inet_diag_meminfo`: sums of the memory that a socket uses, in bytes.
     InetDiagMeminfo, 16 bytes:
     idiag_rmem: u32 = 0..4,
     idiag_wmem: u32 = 4..8,
@@ -119,14 +121,14 @@ layout! {
 }
 
 layout! {
-    /// `struct tcp_diag_md5sig` of `linux/tcp.h`: the peers for which segments are signed, and
-    /// the key.
+    /// `struct tcp_diag_md5sig` of `linux/tcp.h`: the peers whose segments are signed, and the
+    /// key.
     TcpDiagMd5sig, 100 bytes:
     tcpm_family: u8 = 0..1,
     tcpm_prefixlen: u8 = 1..2,
     tcpm_keylen: u16 = 2..4,
     tcpm_addr: [u8; 16] = 4..20,
-    // The key follows, up to the end.
+    // The key takes up the rest of the structure.
 }
 
 /// A row with its attributes.
@@ -178,7 +180,8 @@ impl<'a> InetDiagRow<'a> {
         }
     }
 
-    /// 1 if an IPv6 socket refuses IPv4, and 0 if it accepts it.
+    /// 1 if an IPv6 socket refuses IPv4, 0 if it accepts IPv4, and `None` if the kernel does
+    /// not report it.
     pub fn v6_only(&self) -> Option<u8> {
         self.attributes.number(INET_DIAG_SKV6ONLY)
     }
@@ -198,7 +201,7 @@ impl<'a> InetDiagRow<'a> {
         self.attributes.number(INET_DIAG_MARK)
     }
 
-    /// The number of the socket's control group.
+    /// The number of the control group that the socket belongs to.
     pub fn cgroup_id(&self) -> Option<u64> {
         self.attributes.number(INET_DIAG_CGROUP_ID)
     }
@@ -222,7 +225,7 @@ impl<'a> InetDiagRow<'a> {
     /// first field is the lowest bit.
     pub fn options(&self) -> Option<u16> {
         let [mut first, mut second]: [u8; 2] = self.attributes.number(INET_DIAG_SOCKOPT)?;
-        // On a big-endian machine, C assigns bit fields from the highest bit of a byte on.
+        // On a big-endian machine, C assigns bit fields starting at the highest bit of a byte.
         if cfg!(target_endian = "big") {
             (first, second) = (first.reverse_bits(), second.reverse_bits());
         }
@@ -265,7 +268,7 @@ impl<'a> InetDiagRow<'a> {
         self.attributes.get(INET_DIAG_DCTCPINFO).is_some()
     }
 
-    /// The peers for which segments are signed, each with its key (RFC 2385). The kernel reports
+    /// The peers whose segments are signed, each with its key (RFC 2385). The kernel reports
     /// the keys only to root.
     pub fn signatures(&self) -> impl Iterator<Item = (TcpDiagMd5sig, &'a [u8])> + use<'a> {
         let signatures = self.attributes.get(INET_DIAG_MD5SIG).unwrap_or_default();
@@ -283,7 +286,7 @@ impl<'a> InetDiagRow<'a> {
         Some(UlpInfo(Attributes(attributes)))
     }
 
-    /// The listener that the row describes, in a list of `protocol`.
+    /// The listener that this row describes. `protocol` is the protocol that was asked for.
     fn listener(&self, protocol: Protocol) -> Listener {
         Listener {
             recv_q: self.message.idiag_rqueue,
@@ -303,7 +306,8 @@ impl<'a> InetDiagRow<'a> {
 pub struct Listeners {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// IPv4 or IPv6, or `None` for both. For both, the kernel walks its hash table only once.
+    /// IPv4 or IPv6, or `None` for both. To list both, the kernel walks its hash table only
+    /// once.
     pub family: Option<Family>,
 }
 
@@ -317,7 +321,7 @@ impl From<SocketTable> for Listeners {
 }
 
 impl Listeners {
-    /// The type of the request, and of the rows that answer it.
+    /// The type of the request, and of the rows in its answer.
     pub fn kind(self) -> u16 {
         match self.family {
             Some(_) => SOCK_DIAG_BY_FAMILY,
@@ -330,7 +334,7 @@ impl Listeners {
         self.protocol == table.protocol && self.family.is_none_or(|family| family == table.family)
     }
 
-    /// Calls `send` with the request, without its header.
+    /// Calls `send` with the request. The request does not include the netlink header.
     pub fn with_request<T>(self, send: impl FnOnce(&[u8]) -> T) -> T {
         let (state, protocol) = self.state_and_protocol();
         let idiag_states = 1 << state as u32;
@@ -352,7 +356,8 @@ impl Listeners {
             idiag_states,
             ..InetDiagReq::default()
         };
-        // The old request has no field for the protocol. Since Linux 5.9, an attribute names it.
+        // The old request has no field for the protocol. Since Linux 5.9, an attribute
+        // specifies it.
         let protocol = number_attribute(INET_DIAG_REQ_PROTOCOL, protocol);
         let mut bytes = [0; InetDiagReq::SIZE + 8];
         bytes[..InetDiagReq::SIZE].copy_from_slice(&request.bytes());
@@ -360,10 +365,10 @@ impl Listeners {
         send(&bytes)
     }
 
-    /// The state that a listener has, and the IP protocol.
-    ///
-    /// `ss -l` also asks for TCP sockets in CLOSE. This does not: they do not listen, and the
-    /// kernel would walk all connections to find them.
+    /// The state in which a socket of this protocol is a listener, and the number of the IP
+    /// protocol.
+    /// | `ss -l` also lists TCP sockets in CLOSE. We do not ask for them, because they do not
+    /// listen, and because the kernel would walk all connections to find them.
     fn state_and_protocol(self) -> (State, u32) {
         match self.protocol {
             Protocol::Tcp => (State::Listen, IPPROTO_TCP),
@@ -372,8 +377,9 @@ impl Listeners {
     }
 
     /// Reads a row of the answer, and appends the listener that it describes to `listeners`. If
-    /// the listener is bound to an interface, appends its index in `listeners` and the index of
-    /// the interface to `bound`. `None` if the row cannot be read or has another family.
+    /// the listener is bound to an interface, also appends to `bound`: the index of the
+    /// listener in `listeners`, and the index of the interface. `None` if the row cannot be
+    /// read or has another family.
     pub fn take(
         self,
         row: &[u8],
@@ -385,8 +391,8 @@ impl Listeners {
             return None;
         }
         let (state, _) = self.state_and_protocol();
-        // A UDP socket may connect after the kernel has selected it and before the kernel
-        // writes the row. It is then no longer a listener.
+        // A UDP socket can connect after the kernel has selected it and before the kernel
+        // writes the row. Such a socket is no longer a listener.
         if row.message.idiag_state == state as u8 {
             if row.message.idiag_if != 0 {
                 bound.push((listeners.len(), row.message.idiag_if));
@@ -397,7 +403,7 @@ impl Listeners {
     }
 }
 
-/// The tests write out the bytes instead of using the layouts, so that they check the layouts.
+/// The tests write out the bytes and do not use the layouts, so that they check the layouts.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_a_row_is_read() {
+    fn every_field_of_an_inet_diag_row_is_read() {
         let row = row(2, TCP_CLOSE, &[127, 0, 0, 53], 53, 9);
         let (listener, bound) = read(Protocol::Udp, Family::V4, &row);
         let address: IpAddr = "127.0.0.53".parse().unwrap();
@@ -445,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_row_says_whether_the_socket_is_v6only() {
+    fn v6only_is_read_from_an_ipv6_row() {
         let mapped: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
         for (only, is_only) in [(0, false), (1, true)] {
             let mut row = row(10, TCP_LISTEN, &mapped, 80, 0);
@@ -466,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_asks_for_one_family_or_both() {
+    fn a_request_covers_one_family_or_both() {
         let both = Listeners {
             protocol: Protocol::Udp,
             family: None,

@@ -1,6 +1,6 @@
-//! Layouts of structures in the kernel's headers. A layout is a table that lists the type and
-//! the byte range of each field, under the kernel's own names. [`layout!`] turns the table into
-//! a struct that can be read from a message and written into one.
+//! Layouts of structures in the kernel's headers. A layout lists the type and the byte range of
+//! each field, under the kernel's own names. [`layout!`] turns it into a struct that can be
+//! read from a message and written into one.
 //!
 //! Numbers are in the byte order of the machine. Fields in network byte order, such as ports
 //! and addresses, are arrays of bytes.
@@ -10,8 +10,8 @@ pub trait Value: Sized {
     /// Reads the value. `None` if there are too few bytes.
     fn read(bytes: &[u8]) -> Option<Self>;
 
-    /// Writes the value. Does nothing if there are too few bytes, which the checks of
-    /// [`layout!`] rule out.
+    /// Writes the value. Does nothing if there are too few bytes. The compile-time checks of
+    /// [`layout!`] make sure that this does not happen.
     fn write(&self, bytes: &mut [u8]);
 }
 
@@ -66,8 +66,8 @@ impl Value for Halves {
     }
 }
 
-/// Defines a struct from the table of a structure and its size in bytes. A range that does not
-/// fit its type or the size is a compile error.
+/// Defines a struct from the layout of a structure and its size in bytes. If a range does not
+/// fit the type of its field or exceeds the size, the program does not compile.
 macro_rules! layout {
     (
         $(#[$about:meta])*
@@ -97,8 +97,8 @@ macro_rules! layout {
                     Some((<$name>::read(bytes)?, &bytes[$size..]))
                 }
 
-                /// Reads the structure. Missing bytes at its end read as 0, because older
-                /// kernels have shorter structures.
+                /// Reads the structure. Bytes that are missing at its end are read as 0,
+                /// because older kernels have shorter structures.
                 pub fn read_padded(bytes: &[u8]) -> $name {
                     let mut whole = [0; $size];
                     let length = bytes.len().min($size);
@@ -106,7 +106,7 @@ macro_rules! layout {
                     <$name>::read(&whole).unwrap_or_default()
                 }
 
-                /// The bytes of the structure. Gaps between the fields are 0.
+                /// The bytes of the structure. Gaps between its fields are 0.
                 pub fn bytes(&self) -> [u8; $size] {
                     let mut bytes = [0; $size];
                     self.write(&mut bytes);
@@ -128,8 +128,8 @@ macro_rules! layout {
                     let Some(bytes) = bytes.first_chunk_mut::<$size>() else {
                         return;
                     };
-                    // Not `bytes[$start..]`: only `split_at_mut` is inlined in a build for
-                    // size, which saves 3 KB in total.
+                    // `bytes[$start..]` is avoided, because in a build for size, only
+                    // `split_at_mut` is inlined. This saves 3 KB in total.
                     $(self.$field.write(bytes.split_at_mut($start).1);)*
                 }
             }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_structure_reads_back() {
+    fn a_structure_is_read_as_it_was_written() {
         let sample = Sample {
             first: 1,
             port: [0, 80],
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn padded_reads_fill_missing_fields_with_zero() {
+    fn read_padded_reads_missing_fields_as_zero() {
         let sample = Sample::read_padded(&[[7; 8], [9; 8]].concat()[..8]);
         assert_eq!((sample.first, sample.queue), (7, 0x0707_0707));
         assert_eq!((sample.cookie, sample.signed), (Halves(0), 0));

@@ -1,4 +1,4 @@
-//! rtnetlink(7): the names of interfaces and their indices.
+//! The names and indices of network interfaces, from rtnetlink(7).
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::listener::Interface;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 
-/// The types of a request for interfaces and of its answer.
+/// The types of a request for interfaces and of the messages in its answer.
 pub const LINK: MessageTypes = MessageTypes {
     request: RTM_GETLINK,
     answer: RTM_NEWLINK,
@@ -28,10 +28,10 @@ layout! {
 
 const IFLA_IFNAME: u16 = 3;
 
-/// How long the names of interfaces are remembered.
+/// How long the names of interfaces are kept.
 const NAMES_LAST: Duration = Duration::from_secs(1);
 
-/// The names of interfaces by index. They are forgotten after a second, because an interface
+/// The names of interfaces by index. They are forgotten after one second, because an interface
 /// can be renamed and an index can be reused.
 #[derive(Debug)]
 pub struct Interfaces {
@@ -53,7 +53,7 @@ impl Default for Interfaces {
 
 impl Interfaces {
     /// The name of the interface with this index. If the name cannot be read or printed,
-    /// returns `if` and the index, as ss does.
+    /// returns `if` followed by the index, as ss does.
     pub fn name(&mut self, index: u32) -> Interface {
         if self
             .oldest
@@ -73,7 +73,8 @@ impl Interfaces {
         name
     }
 
-    /// Asks the kernel for a name. This is rare, so the socket does not stay open.
+    /// Asks the kernel for the name of an interface. This is rare, so the socket does not stay
+    /// open.
     fn ask_name(&mut self, index: u32) -> Result<Interface, AnswerError> {
         let request = IfInfoMsg {
             ifi_index: index,
@@ -92,7 +93,7 @@ impl Interfaces {
         name.ok_or(AnswerError::Unexpected)
     }
 
-    /// Forgets all names. Needed after a change of the network namespace.
+    /// Forgets all names. The caller must do this after it has changed its network namespace.
     pub fn forget(&mut self) {
         self.names.clear();
     }
@@ -143,7 +144,7 @@ mod tests {
     const IFLA_TXQLEN: u16 = 13;
 
     #[test]
-    fn only_a_valid_answer_names_an_interface() {
+    fn invalid_answers_do_not_name_an_interface() {
         let link = |index: u32, name: &[u8]| {
             let mut body = vec![0; 16];
             body[4..8].copy_from_slice(&index.to_ne_bytes());

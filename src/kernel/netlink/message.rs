@@ -43,7 +43,8 @@ pub enum AnswerError {
     /// The request could not be sent, the answer could not be read, or the kernel
     /// answered with this error.
     Io(io::Error),
-    /// The answer ends in the middle of a message, or a datagram filled the whole buffer.
+    /// The answer ends in the middle of a message, or a datagram filled the whole buffer and
+    /// may have been longer.
     Truncated,
     /// The answer contains a message that does not belong to it or cannot be read.
     Unexpected,
@@ -71,7 +72,7 @@ impl From<io::Error> for AnswerError {
     }
 }
 
-/// The type of a request, and of the messages that answer it.
+/// The type of a request, and of the messages in its answer.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct MessageTypes {
@@ -80,7 +81,7 @@ pub struct MessageTypes {
 }
 
 impl MessageTypes {
-    /// A request whose answer has the same type.
+    /// The types of a request whose answer has the same type as the request.
     pub const fn same(kind: u16) -> MessageTypes {
         MessageTypes {
             request: kind,
@@ -89,12 +90,12 @@ impl MessageTypes {
     }
 }
 
-/// How many messages answer a request.
+/// The number of messages in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
     /// One message.
     One,
-    /// Any number of messages, and a last one that ends the list.
+    /// Any number of messages, followed by a message that ends the list.
     Dump,
 }
 
@@ -107,8 +108,8 @@ pub struct Expected {
     pub sequence: u32,
 }
 
-/// Replaces the contents of `request` with a header of this type and sequence number, and
-/// `payload` after it.
+/// Replaces the contents of `request` with a header of this type and sequence number, followed
+/// by `payload`.
 pub fn write_request(
     request: &mut Vec<u8>,
     kind: u16,
@@ -133,11 +134,11 @@ pub fn write_request(
 }
 
 /// The possible sizes of the buffer that the kernel fills with the rows of one datagram: a page
-/// or 8 KiB, or if the socket has been read with a larger buffer before, 32 KiB (16 KiB in old
-/// kernels).
+/// or 8 KiB by default, and 32 KiB (16 KiB in old kernels) once the socket has been read with a
+/// larger buffer.
 const DATAGRAM_SIZES: [usize; 4] = [4096, 8192, 16 * 1024, 32 * 1024];
-/// The most bytes of such a buffer that a full datagram does not use: the kernel's overhead
-/// (`SKB_WITH_OVERHEAD`) and the room that was too small for the next row.
+/// The most bytes of that buffer that a full datagram leaves unused: the kernel's overhead
+/// (`SKB_WITH_OVERHEAD`), and the space that was too small for the next row.
 const MOST_ROOM_LEFT: usize = 768;
 
 /// Whether a datagram of `length` bytes may have had no room for another row.
@@ -149,15 +150,14 @@ fn is_full(length: usize) -> bool {
 /// Reads an answer to its end, and calls `take` with the payload of each message. `take`
 /// returns `None` if it cannot read a payload. Each read of `answer` must return one datagram,
 /// or fail if there is none.
-///
-/// Returns whether rows may have moved while they were read, so that some may be missing. That
-/// is so if the rows came in several datagrams. It is also so if the only datagram with rows
-/// was full and the end of the list came in the next one, because a row may have moved away
-/// in between.
+/// | Returns true if some rows may be missing because rows may have moved during the reads.
+/// This can happen if the rows came in several datagrams. It can also happen if the only
+/// datagram with rows was full and the end of the list came in another datagram, because a row
+/// may have moved away between the two.
 ///
 /// # Errors
-/// If the answer is not complete or not as `expected`. The rows that `take` has received must
-/// then be discarded.
+/// Fails if the answer is not complete, or if a message is not as `expected`. The caller must
+/// then discard the rows that `take` has received.
 pub fn read_answer(
     answer: &mut dyn Read,
     buffer: &mut [u8],
@@ -240,8 +240,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Checks the status at the start of an `NLMSG_ERROR` or `NLMSG_DONE` message: 0 or a
-    /// negated errno.
+    /// Checks the status at the start of an `NLMSG_ERROR` or `NLMSG_DONE` message. The status
+    /// is 0 or a negated errno.
     fn check_status(&self) -> Result<(), AnswerError> {
         match i32::read(self.body) {
             None => Err(AnswerError::Truncated),
@@ -257,8 +257,8 @@ impl<'a> Message<'a> {
 pub struct Attributes<'a>(pub &'a [u8]);
 
 impl<'a> Attributes<'a> {
-    /// The value of the first attribute of type `kind`. `None` if there is none, or if an
-    /// attribute before it cannot be read.
+    /// The value of the first attribute of type `kind`. `None` if there is no such attribute,
+    /// or if an attribute before it cannot be read.
     pub fn get(self, kind: u16) -> Option<&'a [u8]> {
         let mut bytes = self.0;
         loop {
@@ -272,8 +272,8 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The start of the first attribute of type `kind` as a `T`. `Some(None)` if there is no
-    /// such attribute, and `None` if it is too short.
+    /// Reads a `T` from the start of the first attribute of type `kind`. `Some(None)` if there
+    /// is no such attribute, and `None` if the attribute is too short.
     pub fn read<T: Value>(self, kind: u16) -> Option<Option<T>> {
         match self.get(kind) {
             Some(value) => Some(Some(T::read(value)?)),
@@ -281,14 +281,14 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The start of the first attribute of type `kind` as a `T`. `None` if there is no such
-    /// attribute or if it is too short.
+    /// Reads a `T` from the start of the first attribute of type `kind`. `None` if there is no
+    /// such attribute, or if the attribute is too short.
     pub fn number<T: Value>(self, kind: u16) -> Option<T> {
         T::read(self.get(kind)?)
     }
 }
 
-/// An attribute whose value is `number`.
+/// The bytes of an attribute whose value is `number`.
 pub fn number_attribute(kind: u16, number: u32) -> [u8; 8] {
     let mut bytes = [0; 8];
     let header = AttributeHeader {
@@ -301,7 +301,8 @@ pub fn number_attribute(kind: u16, number: u32) -> [u8; 8] {
 }
 
 /// Appends an attribute to a request. The length of the request must be a multiple of four
-/// bytes. Another attribute can follow only if the length of `value` is one, too.
+/// bytes. Another attribute can follow only if the length of `value` is also a multiple of
+/// four.
 pub fn push_attribute(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let header = AttributeHeader {
         nla_len: (AttributeHeader::SIZE + value.len()) as u16,
@@ -325,7 +326,8 @@ fn aligned(length: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// The bytes are written out as netlink(7) describes them. The flags are those of a dump.
+    /// The expected bytes are written out as netlink(7) describes them. The flags are those of
+    /// a dump.
     #[test]
     fn a_request_starts_with_its_header() {
         let mut request = vec![1; 7];

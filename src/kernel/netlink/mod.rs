@@ -1,11 +1,11 @@
-//! netlink(7): sending requests to the kernel, and decoding its answers.
+//! Sends requests to the kernel over netlink(7), and decodes the answers.
 //!
 //! - [`client`] sends requests and reads answers. [`message`] checks that an answer is
 //!   complete, and splits it into messages and attributes.
 //! - [`layout`] turns a structure of the kernel's headers into a struct.
-//! - [`sock_diag`] has what the lists of all kinds of sockets share. [`diag`] and [`tcp_info`]
-//!   decode IP sockets, and [`unix_diag`], [`packet_diag`], [`netlink_diag`] and
-//!   [`vsock_diag`] the others.
+//! - [`sock_diag`] contains what the lists of all kinds of sockets have in common. [`diag`] and
+//! [`tcp_info`] decode IP sockets. [`unix_diag`], [`packet_diag`], [`netlink_diag`] and
+//! [`vsock_diag`] decode the other kinds.
 //! - [`bytecode`] builds the programs that select sockets in the kernel.
 //! - [`link`] looks up the names of interfaces. [`route`] finds out whether an address belongs
 //!   to this network namespace.

@@ -1,11 +1,11 @@
-//! netlink_diag of sock_diag(7): netlink sockets (`linux/netlink_diag.h`).
+//! Netlink sockets: netlink_diag of sock_diag(7) (`linux/netlink_diag.h`).
 
 use super::layout::{Halves, layout};
 use super::message::Attributes;
 use super::sock_diag::SkMeminfo;
 
 layout! {
-    /// `struct netlink_diag_req`: the request.
+    /// `struct netlink_diag_req`: a request for netlink sockets.
     NetlinkDiagReq, 20 bytes:
     sdiag_family: u8 = 0..1,
     sdiag_protocol: u8 = 1..2,
@@ -17,14 +17,14 @@ layout! {
 /// The `sdiag_protocol` that asks for the sockets of every netlink protocol.
 pub const NDIAG_PROTO_ALL: u8 = 255;
 
-// The bits of `ndiag_show`. Each asks for an attribute.
-/// The memory of the socket.
+// The bits of `ndiag_show`. Each bit asks for an attribute.
+/// The memory that the socket uses.
 pub const NDIAG_SHOW_MEMINFO: u32 = 1;
 /// The multicast groups that the socket has joined.
 pub const NDIAG_SHOW_GROUPS: u32 = 2;
 
 layout! {
-    /// `struct netlink_diag_msg`: a row. Attributes follow.
+    /// `struct netlink_diag_msg`: a row of the answer. Attributes follow.
     NetlinkDiagMsg, 28 bytes:
     ndiag_family: u8 = 0..1,
     ndiag_type: u8 = 1..2,
@@ -48,15 +48,16 @@ const NETLINK_DIAG_GROUPS: u16 = 1;
 pub struct NetlinkDiagRow<'a> {
     /// The fixed part of the row.
     pub message: NetlinkDiagMsg,
-    /// The memory of the socket.
+    /// The memory that the socket uses.
     pub memory: Option<SkMeminfo<'a>>,
-    /// The first 32 multicast groups, one bit for each. The bit is set if the socket has joined
+    /// The first 32 multicast groups, one bit for each. A bit is set if the socket has joined
     /// the group.
     pub groups: Option<u32>,
 }
 
 impl<'a> NetlinkDiagRow<'a> {
-    /// Parses a row. `None` if the row or the memory of the socket is too short.
+    /// Parses a row. `None` if the row is too short, or if its attribute for the memory is too
+    /// short.
     pub fn parse(bytes: &'a [u8]) -> Option<NetlinkDiagRow<'a>> {
         let (message, attributes) = NetlinkDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);

@@ -1,11 +1,11 @@
-//! packet_diag of sock_diag(7): packet sockets (`linux/packet_diag.h`).
+//! Packet sockets: packet_diag of sock_diag(7) (`linux/packet_diag.h`).
 
 use super::layout::{Halves, layout};
 use super::message::Attributes;
 use super::sock_diag::SkMeminfo;
 
 layout! {
-    /// `struct packet_diag_req`: the request.
+    /// `struct packet_diag_req`: a request for packet sockets.
     PacketDiagReq, 20 bytes:
     sdiag_family: u8 = 0..1,
     sdiag_protocol: u8 = 1..2,
@@ -14,18 +14,18 @@ layout! {
     pdiag_cookie: Halves = 12..20,
 }
 
-// The bits of `pdiag_show`. Each asks for attributes.
+// The bits of `pdiag_show`. Each bit asks for one or more attributes.
 /// The settings of the socket ([`PacketDiagInfo`]) and its owner.
 pub const PACKET_SHOW_INFO: u32 = 1;
-/// The rings that the kernel shares with the process.
+/// The ring buffers that the kernel shares with the process.
 pub const PACKET_SHOW_RING_CFG: u32 = 4;
-/// The fanout group of the socket, whose sockets share the packets.
+/// The fanout group of the socket. The sockets of such a group share the packets.
 pub const PACKET_SHOW_FANOUT: u32 = 8;
-/// The memory of the socket.
+/// The memory that the socket uses.
 pub const PACKET_SHOW_MEMINFO: u32 = 16;
 
 layout! {
-    /// `struct packet_diag_msg`: a row. Attributes follow.
+    /// `struct packet_diag_msg`: a row of the answer. Attributes follow.
     PacketDiagMsg, 16 bytes:
     pdiag_family: u8 = 0..1,
     pdiag_type: u8 = 1..2,
@@ -42,7 +42,7 @@ const PACKET_DIAG_UID: u16 = 5;
 const PACKET_DIAG_MEMINFO: u16 = 6;
 
 layout! {
-    /// `struct packet_diag_info`
+    /// `struct packet_diag_info`: the settings of a packet socket.
     PacketDiagInfo, 24 bytes:
     pdi_index: u32 = 0..4,
     pdi_version: u32 = 4..8,
@@ -53,7 +53,7 @@ layout! {
 }
 
 layout! {
-    /// `struct packet_diag_ring`
+    /// `struct packet_diag_ring`: a ring buffer that the kernel shares with the process.
     PacketDiagRing, 28 bytes:
     pdr_block_size: u32 = 0..4,
     pdr_block_nr: u32 = 4..8,
@@ -69,15 +69,15 @@ layout! {
 pub struct PacketDiagRow<'a> {
     /// The fixed part of the row.
     pub message: PacketDiagMsg,
-    /// The memory of the socket.
+    /// The memory that the socket uses.
     pub memory: SkMeminfo<'a>,
     /// The settings of the socket.
     pub info: Option<PacketDiagInfo>,
     /// The user id of the owner.
     pub uid: Option<u32>,
-    /// The ring for received packets.
+    /// The ring buffer for received packets.
     pub rx_ring: Option<PacketDiagRing>,
-    /// The ring for packets to send.
+    /// The ring buffer for packets to send.
     pub tx_ring: Option<PacketDiagRing>,
     /// The fanout group: its number in the low 16 bits, and the way it distributes packets in
     /// the high 16 bits.
@@ -85,8 +85,8 @@ pub struct PacketDiagRow<'a> {
 }
 
 impl<'a> PacketDiagRow<'a> {
-    /// Parses a row. `None` if the row or one of its attributes is too short, or if the memory
-    /// of the socket is missing.
+    /// Parses a row. `None` if the row or one of its attributes is too short, or if the
+    /// attribute for the memory is missing.
     pub fn parse(bytes: &'a [u8]) -> Option<PacketDiagRow<'a>> {
         let (message, attributes) = PacketDiagMsg::split(bytes)?;
         let attributes = Attributes(attributes);

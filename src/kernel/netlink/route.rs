@@ -1,5 +1,5 @@
-//! rtnetlink(7): finds out whether an address belongs to this network namespace or to an
-//! interface.
+//! Finds out whether an address belongs to this network namespace or to an interface, with
+//! rtnetlink(7).
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
@@ -67,8 +67,8 @@ layout! {
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
-/// Whether a socket can be bound to any address of the family of `address`, even to one that
-/// does not belong to this network namespace (`ip_nonlocal_bind`).
+/// Whether a socket can be bound to every address of the family of `address`, even to an
+/// address that does not belong to this network namespace (`ip_nonlocal_bind`).
 pub fn binds_any(address: IpAddr) -> bool {
     let setting = match address {
         IpAddr::V4(_) => "/proc/sys/net/ipv4/ip_nonlocal_bind",
@@ -78,13 +78,13 @@ pub fn binds_any(address: IpAddr) -> bool {
     setting.is_ok_and(|setting| setting.starts_with(b"1"))
 }
 
-/// Whether `address` belongs to this network namespace, so that a socket of `protocol` can be
-/// bound to it. UDP can be bound to broadcast and multicast addresses, too. True if the kernel
-/// does not answer.
+/// Whether a socket of `protocol` can be bound to `address`, because the address belongs to
+/// this network namespace. A UDP socket can be bound to broadcast and multicast addresses, too.
+/// True if the kernel does not answer.
 pub fn is_own(address: IpAddr, protocol: Protocol) -> bool {
     let is_udp = protocol == Protocol::Udp;
-    // No route is needed to bind to these. The broadcast address of a network is looked up
-    // below, because it has a route.
+    // No route is needed to bind to these addresses. The broadcast address of a network is
+    // looked up below, because it has a route.
     if address.is_loopback()
         || address.is_unspecified()
         || is_udp && (address.is_multicast() || address == Ipv4Addr::BROADCAST)
@@ -102,8 +102,8 @@ pub fn is_own(address: IpAddr, protocol: Protocol) -> bool {
 pub fn reaches(address: IpAddr, protocol: Protocol, interface: &str) -> Option<bool> {
     let interface = interface_index(interface)?;
     let client = &mut Client::route();
-    // A link-local address can belong to several interfaces, and the sender chooses one. So a
-    // route lookup without an interface proves nothing.
+    // A link-local address can belong to several interfaces, and the sender chooses one of
+    // them. A route lookup without an interface therefore proves nothing.
     let needs_scope = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     if !needs_scope
         && let Ok((RTN_LOCAL, owner)) = ask_route(client, address, RTM_F_FIB_MATCH, None)
@@ -112,17 +112,17 @@ pub fn reaches(address: IpAddr, protocol: Protocol, interface: &str) -> Option<b
     {
         return Some(owner == interface);
     }
-    // The address may belong to a VRF, whose routes are only used from its own interfaces.
+    // The address may belong to a VRF. Its routes are used only by packets from its own
+    // interfaces.
     belongs(client, address, protocol, Some(interface))
 }
 
-/// Whether `address` belongs to `interface`, or without one, to any interface. A VRF has the
-/// addresses of its interfaces. `None` if the kernel does not answer.
-///
-/// The answer is no only if neither the route nor the list of addresses says yes. The list is
-/// not enough, because a whole network can be local through a route. The route is not enough,
-/// either: rules may lead to another route than the local one, a VRF has routes of its own,
-/// and gVisor reports every route as a unicast one.
+/// Whether `address` belongs to `interface`, or to any interface if `interface` is `None`. A
+/// VRF has the addresses of its interfaces. `None` if the kernel does not answer.
+/// | The answer is no only if neither the route nor the address list says yes. The list is not
+/// enough, because a route can make a whole network local. The route is not enough, either: a
+/// routing rule may select a route that is not local, a VRF has its own routes, and gVisor
+/// reports every route as a unicast route.
 fn belongs(
     client: &mut Client,
     address: IpAddr,
@@ -137,8 +137,8 @@ fn belongs(
     match ask_route(client, address, 0, interface) {
         Ok((kind, _)) if (RTN_LOCAL..=last).contains(&kind) => return Some(true),
         Ok(_) => {}
-        // There is no route, or its type is unreachable, blackhole or prohibit. Or the
-        // interface is gone.
+        // There is no route, or the type of the route is unreachable, blackhole or prohibit, or
+        // the interface no longer exists.
         Err(AnswerError::Io(error))
             if error.raw_os_error() == Some(ENODEV)
                 || matches!(
@@ -161,7 +161,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// The type of the route to `address`, and the index of its interface or 0. With `interface`,
-/// looks up the route of a sender that is bound to that interface.
+/// looks up the route for a sender that is bound to that interface.
 fn ask_route(
     client: &mut Client,
     address: IpAddr,
@@ -194,8 +194,8 @@ fn ask_route(
     Ok(found)
 }
 
-/// Whether the address in `octets` is in the address list of `interface`, or without one, of
-/// any interface.
+/// Whether the address in `octets` is in the address list of `interface`, or of any interface
+/// if `interface` is `None`.
 fn is_listed(
     client: &mut Client,
     octets: &[u8],

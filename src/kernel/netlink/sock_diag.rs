@@ -1,9 +1,9 @@
-//! sock_diag(7): what the lists of all socket families have in common, and the requests whose
-//! rows are not read.
+//! The parts of sock_diag(7) that the lists of all socket families have in common, and the
+//! requests for rows that this program does not read.
 
 use super::layout::{Halves, Value as _, layout};
 
-/// The type of a request for the sockets of one family, and of the rows that answer it.
+/// The type of a request for the sockets of one family, and of the rows in its answer.
 pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 /// The index of a number in [`SkMeminfo`] (`SK_MEMINFO_*` of `linux/sock_diag.h`).
@@ -21,7 +21,8 @@ pub enum SkMeminfoIndex {
     Drops,
 }
 
-/// The memory of a socket: an array of 32-bit numbers. Every family has an attribute for it.
+/// The memory that a socket uses: an array of 32-bit numbers. Every family has an attribute for
+/// it.
 #[derive(Clone, Copy, Debug)]
 pub struct SkMeminfo<'a>(&'a [u8]);
 
@@ -50,7 +51,8 @@ impl<'a> SkMeminfo<'a> {
 }
 
 layout! {
-    /// `struct xdp_diag_req` of `linux/xdp_diag.h`. Its rows are not read.
+    /// `struct xdp_diag_req` of `linux/xdp_diag.h`: a request for XDP sockets. We do not read
+    /// the rows.
     XdpDiagReq, 20 bytes:
     sdiag_family: u8 = 0..1,
     sdiag_protocol: u8 = 1..2,
@@ -60,7 +62,8 @@ layout! {
 }
 
 layout! {
-    /// `struct tipc_sock_diag_req` of `linux/tipc_sockets_diag.h`. Its rows are not read.
+    /// `struct tipc_sock_diag_req` of `linux/tipc_sockets_diag.h`: a request for TIPC sockets.
+    /// We do not read the rows.
     TipcSockDiagReq, 8 bytes:
     sdiag_family: u8 = 0..1,
     sdiag_protocol: u8 = 1..2,

@@ -1,8 +1,7 @@
 //! The details of a socket that its protocol adds to a row of inet_diag: `tcp_info` and similar
 //! structures.
-//!
-//! Newer kernels append fields to these structures. They are read with `read_padded`, because
-//! those of an older kernel are shorter.
+//! | Newer kernels append fields to these structures. The structures are read with
+//! `read_padded`, because they are shorter in older kernels.
 
 use super::layout::layout;
 use super::message::{Attributes, without_zero};
@@ -83,7 +82,8 @@ pub const TCPI_OPT_ECN_SEEN: u8 = 16;
 pub const TCPI_OPT_SYN_DATA: u8 = 32;
 
 layout! {
-    /// `struct tcpvegas_info` of `linux/inet_diag.h`
+    /// `struct tcpvegas_info` of `linux/inet_diag.h`: the state of the congestion control
+    /// Vegas.
     TcpvegasInfo, 16 bytes:
     tcpv_enabled: u32 = 0..4,
     tcpv_rttcnt: u32 = 4..8,
@@ -92,7 +92,7 @@ layout! {
 }
 
 layout! {
-    /// `struct tcp_bbr_info` of `linux/inet_diag.h`
+    /// `struct tcp_bbr_info` of `linux/inet_diag.h`: the state of the congestion control BBR.
     TcpBbrInfo, 20 bytes:
     bbr_bw_lo: u32 = 0..4,
     bbr_bw_hi: u32 = 4..8,
@@ -124,16 +124,16 @@ layout! {
     mptcpi_rcv_nxt: u64 = 32..40,
 }
 
-/// The bit of `mptcpi_flags` for a connection that has fallen back to TCP.
+/// The bit of `mptcpi_flags` that is set if a connection has fallen back to TCP.
 pub const MPTCP_INFO_FLAG_FALLBACK: u32 = 1;
-/// The bit of `mptcpi_flags` for a connection that has received the key of the peer.
+/// The bit of `mptcpi_flags` that is set if a connection has received the key of the peer.
 pub const MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED: u32 = 2;
 
 const INET_ULP_INFO_NAME: u16 = 1;
 const INET_ULP_INFO_TLS: u16 = 2;
 const INET_ULP_INFO_MPTCP: u16 = 3;
 
-/// The nested attributes of an upper layer protocol, which is layered on top of TCP.
+/// The nested attributes of an upper layer protocol (ULP), such as TLS on top of TCP.
 #[derive(Clone, Copy, Debug)]
 pub struct UlpInfo<'a>(pub Attributes<'a>);
 
@@ -148,7 +148,7 @@ impl<'a> UlpInfo<'a> {
         self.0.get(INET_ULP_INFO_TLS).is_some()
     }
 
-    /// The details of Multipath TCP, if the socket is a subflow of such a connection.
+    /// The details of Multipath TCP, if the socket is a subflow of a Multipath TCP connection.
     pub fn subflow(self) -> Option<MptcpSubflow<'a>> {
         Some(MptcpSubflow(Attributes(self.0.get(INET_ULP_INFO_MPTCP)?)))
     }

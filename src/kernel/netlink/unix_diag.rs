@@ -1,11 +1,11 @@
-//! unix_diag of sock_diag(7): Unix sockets (`linux/unix_diag.h`).
+//! Unix sockets: unix_diag of sock_diag(7) (`linux/unix_diag.h`).
 
 use super::layout::{Halves, Value as _, layout};
 use super::message::Attributes;
 use super::sock_diag::SkMeminfo;
 
 layout! {
-    /// `struct unix_diag_req`: the request.
+    /// `struct unix_diag_req`: a request for Unix sockets.
     UnixDiagReq, 24 bytes:
     sdiag_family: u8 = 0..1,
     sdiag_protocol: u8 = 1..2,
@@ -15,7 +15,7 @@ layout! {
     udiag_cookie: Halves = 16..24,
 }
 
-// The bits of `udiag_show`. Each asks for an attribute.
+// The bits of `udiag_show`. Each bit asks for an attribute.
 /// The name of the socket.
 pub const UDIAG_SHOW_NAME: u32 = 1;
 /// The file that the socket is bound to.
@@ -26,11 +26,11 @@ pub const UDIAG_SHOW_PEER: u32 = 4;
 pub const UDIAG_SHOW_ICONS: u32 = 8;
 /// The lengths of the queues.
 pub const UDIAG_SHOW_RQLEN: u32 = 16;
-/// The memory of the socket.
+/// The memory that the socket uses.
 pub const UDIAG_SHOW_MEMINFO: u32 = 32;
 
 layout! {
-    /// `struct unix_diag_msg`: a row. Attributes follow.
+    /// `struct unix_diag_msg`: a row of the answer. Attributes follow.
     UnixDiagMsg, 16 bytes:
     udiag_family: u8 = 0..1,
     udiag_type: u8 = 1..2,
@@ -74,7 +74,7 @@ pub struct UnixDiagRow<'a> {
     pub peer: Option<u32>,
     /// The lengths of the queues.
     pub rqlen: Option<UnixDiagRqlen>,
-    /// The memory of the socket.
+    /// The memory that the socket uses.
     pub memory: Option<SkMeminfo<'a>>,
     /// The directions that are shut down, one bit for each.
     pub shutdown: Option<u8>,
@@ -102,7 +102,7 @@ impl<'a> UnixDiagRow<'a> {
         })
     }
 
-    /// The inodes of the connections waiting to be accepted. `None` if the row does not include
+    /// The inodes of the connections waiting to be accepted. `None` if the row does not contain
     /// them.
     pub fn icons(&self) -> Option<impl Iterator<Item = u32> + use<'a>> {
         let inodes = self.icons?.chunks_exact(4);

@@ -1,10 +1,10 @@
-//! vsock_diag of sock_diag(7): sockets between virtual machines and their host
+//! Vsock sockets, which connect virtual machines and their host: vsock_diag of sock_diag(7)
 //! (`linux/vm_sockets_diag.h`).
 
 use super::layout::{Halves, layout};
 
 layout! {
-    /// `struct vsock_diag_req`: the request.
+    /// `struct vsock_diag_req`: a request for vsock sockets.
     VsockDiagReq, 24 bytes:
     sdiag_family: u8 = 0..1,
     sdiag_protocol: u8 = 1..2,
@@ -15,7 +15,7 @@ layout! {
 }
 
 layout! {
-    /// `struct vsock_diag_msg`: a row.
+    /// `struct vsock_diag_msg`: a row of the answer.
     VsockDiagMsg, 32 bytes:
     vdiag_family: u8 = 0..1,
     vdiag_type: u8 = 1..2,

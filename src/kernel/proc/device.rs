@@ -7,8 +7,8 @@ use std::path::Path;
 use super::file::read_text;
 use super::mounts;
 
-/// The number of the device that the file system of `file` is on. Unlike the device that
-/// stat(2) reports, this is right on btrfs, too. `None` if `/proc` does not show it.
+/// The number of the device that the file system of `file` is on. This number is correct on
+/// btrfs, too, where stat(2) reports another one. `None` if `/proc` does not show it.
 pub fn file_device(file: &File) -> Option<u32> {
     let information = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
     let information = read_text(Path::new(&information)).ok()?;
@@ -37,7 +37,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     #[test]
-    fn the_device_of_a_file_in_proc_is_that_of_stat() {
+    fn file_device_agrees_with_stat_on_proc() {
         let file = File::open("/proc/version").unwrap();
         let expected = file.metadata().unwrap().dev();
         let (major, minor) = (rustix::fs::major(expected), rustix::fs::minor(expected));

@@ -1,5 +1,5 @@
-//! Opens and reads the files of a `/proc`, or of a directory that a user gives in its place
-//! (`--proc DIR`), and files below the root of another process.
+//! Opens and reads the files of a `/proc`, of a directory that a user gives instead of `/proc`
+//! (`--proc DIR`), or below the root directory of another process.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,12 +10,12 @@ use std::path::Path;
 
 use crate::sys::{O_NOCTTY, O_NONBLOCK, open_below};
 
-/// Opens `path` for reading. Only regular files are accepted, which all files of the kernel's
-/// `/proc` are: a FIFO may block forever, and a device may have no end.
+/// Opens `path` for reading. Accepts only regular files, which all files of the kernel's
+/// `/proc` are. A FIFO could block forever, and a device may have no end.
 ///
 /// # Errors
-/// The errors of open(2), and an error if the file is not a regular file or a directory. Reading a
-/// directory fails.
+/// The errors of open(2), and an error if the file is neither a regular file nor a directory. A
+/// directory can be opened, but reading it fails.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     // Regular files ignore both flags. Without them, opening a FIFO would wait for a writer,
@@ -26,7 +26,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 
 fn regular(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
-    // A directory passes, because the error of reading it says more.
+    // A directory is accepted here, because the error of reading it is clearer.
     match kind.is_file() || kind.is_dir() {
         true => Ok(file),
         false => Err(io::Error::new(
@@ -39,13 +39,13 @@ fn regular(file: File) -> io::Result<File> {
 /// The contents of `path`.
 ///
 /// # Errors
-/// The errors of [`open`] and read(2), and an error if there are more than `most` bytes.
+/// The errors of [`open`] and read(2), and an error if the file has more than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_all(open(path)?, most)
 }
 
-/// The contents of the file that a process with this `root` would find at `path`. Magic links
-/// of `/proc` are not followed.
+/// The contents of the file that a process whose root directory is `root` would find at `path`.
+/// Does not follow the magic links of `/proc`.
 ///
 /// # Errors
 /// The errors of [`read`].
@@ -61,8 +61,8 @@ fn read_all(file: File, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The limit for the size of files that may be long, such as `mountinfo`. By default, the
-/// kernel allows 100,000 mounts (`/proc/sys/fs/mount-max`).
+/// The most bytes of a file that can be long, such as `mountinfo`. By default, the kernel
+/// allows 100,000 mounts (`/proc/sys/fs/mount-max`).
 pub(super) const MOST_BYTES: u64 = 16 << 20;
 
 /// The contents of `path` as text.
@@ -74,8 +74,8 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     text.map_err(|_| ErrorKind::InvalidData.into())
 }
 
-/// The first 4096 bytes of `path`. This is for files that are shorter, such as `comm` and
-/// `stat`, and for `cgroup`, of which the first lines are enough.
+/// The first 4096 bytes of `path`. Files such as `comm` and `stat` are shorter than that, and
+/// of `cgroup`, the first lines are enough.
 ///
 /// # Errors
 /// The errors of [`open`] and read(2).
@@ -83,7 +83,7 @@ pub fn read_some(path: &Path) -> io::Result<Vec<u8>> {
     read_start(open(path)?, 4096)
 }
 
-/// The contents of `path`, which may be a file of any kind. Like ss, this reads pipes, too.
+/// The contents of `path`, which may be a file of any kind, even a pipe, as in ss.
 ///
 /// # Errors
 /// The errors of open(2) and read(2).
@@ -91,8 +91,8 @@ pub fn read_any(path: &Path) -> io::Result<Vec<u8>> {
     read_start(File::open(path)?, u64::MAX)
 }
 
-/// The directory that `path` is in, and its last name. `/` and `/.` at the end do not count.
-/// std's parser of paths would make the binary 3 KB larger.
+/// The parent directory of `path`, and its last name. `/` and `/.` at the end are ignored. This
+/// replaces the parser of paths in std, which would make the binary 3 KB larger.
 pub fn split(path: &Path) -> (&Path, &OsStr) {
     let mut bytes = path.as_os_str().as_bytes();
     while let [rest @ .., b'/'] | [rest @ .., b'/', b'.'] = bytes {
@@ -110,7 +110,7 @@ pub fn split(path: &Path) -> (&Path, &OsStr) {
     )
 }
 
-/// Whether both paths have the same names, however many slashes are between them.
+/// Whether both paths consist of the same names, no matter how many slashes separate them.
 pub fn is_same(one: &Path, other: &Path) -> bool {
     fn names(path: &Path) -> impl Iterator<Item = &[u8]> {
         let names = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_split_as_std_does() {
+    fn split_agrees_with_std() {
         for path in [
             "/proc/12",
             "/proc/12/",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_compared_as_std_does() {
+    fn is_same_agrees_with_std() {
         let paths = [
             "/proc", "/proc/", "//proc/.", "proc", "/proc/1", "/", "/proc/..", ".",
         ];

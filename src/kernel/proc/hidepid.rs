@@ -7,17 +7,18 @@ use super::file::{is_same, read_text};
 use super::mounts;
 use crate::sys::CAP_SYS_PTRACE;
 
-/// Whether the `/proc` mounted at `proc_root` hides processes from this process: it has the
-/// option `hidepid`, and this process lacks the capability that overrides the option.
+/// Whether the `/proc` that is mounted at `proc_root` hides processes from this process. It
+/// does if it has the mount option `hidepid` and this process lacks the capability that
+/// overrides it.
 pub fn hides_processes(proc_root: &Path) -> bool {
-    /// The link to the user namespace of the host. Its inode is `PROC_USER_INIT_INO` of the
-    /// kernel.
+    /// The link to the user namespace of the host. The number in it is `PROC_USER_INIT_INO` of
+    /// the kernel.
     const HOST_USER_NAMESPACE: &str = "user:[4026531837]";
     let mounts = mounts::read(Path::new("/proc/self")).unwrap_or_default();
     let is_at_root =
         |line: &&[u8]| mounts::path(line).is_some_and(|path| is_same(&path, proc_root));
     let mut lines = mounts.split(|byte| *byte == b'\n');
-    // If several file systems are mounted there, the last one covers the others.
+    // If several file systems are mounted at `proc_root`, the last one covers the others.
     let mount = lines.rfind(is_at_root).map(String::from_utf8_lossy);
     let mount = mount.unwrap_or_default();
     let options = mount.split([' ', ',']);

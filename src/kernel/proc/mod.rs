@@ -1,5 +1,5 @@
-//! The files of `/proc`: reading them safely, splitting them into lines and rows, and the facts
-//! about processes, mounts and socket counts in them.
+//! The files of `/proc`: opens and reads them safely, splits them into lines and rows, and
+//! extracts facts about processes, mounts and socket counts.
 
 pub mod device;
 pub mod file;

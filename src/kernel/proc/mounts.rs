@@ -1,6 +1,6 @@
-//! The mounts in `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), and among them the network
-//! namespaces that are mounted on files. Such a mount, as `ip netns add` makes it, keeps its
-//! namespace alive without a process.
+//! The mounts in `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). Some of them mount a network
+//! namespace on a file, as `ip netns add` does. Such a mount keeps the namespace alive without
+//! a process.
 //!
 //! Functions that take a `process` expect its directory in `/proc`, and return the mounts that
 //! the process sees.
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use super::file::{self, MOST_BYTES};
 use super::process::inode_of_link;
 
-/// Calls `each` for every network namespace that is mounted on a file: with the namespace's
-/// inode, and the path of the mount below the root directory of the process.
+/// Calls `each` for every network namespace that is mounted on a file. Passes it the inode of
+/// the namespace, and the path of the mount below the root directory of the process.
 ///
 /// # Errors
 /// If the mounts cannot be read.
@@ -43,10 +43,10 @@ pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b' ')
 }
 
-/// The path of the first mount of a file system of type `wanted`.
+/// The path of the first mount whose file system has the type `wanted`.
 ///
 /// # Errors
-/// If there is none, or if the mounts cannot be read.
+/// Fails if there is no such mount, or if the mounts cannot be read.
 pub fn first_of_type(process: &Path, wanted: &[u8]) -> io::Result<PathBuf> {
     let text = read(process)?;
     let mut lines = text.split(|byte| *byte == b'\n');
@@ -55,12 +55,12 @@ pub fn first_of_type(process: &Path, wanted: &[u8]) -> io::Result<PathBuf> {
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// The path of the mount in a line of `mountinfo`.
+/// The path at which a line of `mountinfo` mounts something.
 pub fn path(line: &[u8]) -> Option<PathBuf> {
     Some(unescaped(fields(line).nth(4)?))
 }
 
-/// The type of the file system in a line of `mountinfo`.
+/// The type of the file system that a line of `mountinfo` mounts.
 fn kind(line: &[u8]) -> Option<&[u8]> {
     fields(line).skip_while(|field| *field != b"-").nth(1)
 }
@@ -72,11 +72,11 @@ fn network_namespace_in(line: &[u8]) -> Option<(u64, PathBuf)> {
     let mut fields = fields(line).skip(3);
     let (root, path) = (fields.next()?, fields.next()?);
     let inode = inode_of_link(Path::new(str::from_utf8(root).ok()?), "net")?;
-    // The type is checked because a file with such a name can be mounted, too.
+    // The type must be checked, because a file on another file system can have such a name.
     (kind(line) == Some(b"nsfs")).then(|| (inode, unescaped(path)))
 }
 
-/// Decodes the escapes in a path: the kernel writes blanks, newlines and backslashes as `\`
+/// Decodes the escapes in a path. The kernel writes a blank, a newline or a backslash as `\`
 /// and three octal digits.
 fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = Vec::new();

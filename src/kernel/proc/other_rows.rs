@@ -81,7 +81,8 @@ pub struct NetlinkRow {
     pub rmem: u64,
     /// The bytes waiting to be sent.
     pub wmem: u64,
-    /// The address of the running dump's callback in the kernel's memory. 0 if there is none.
+    /// The address of the callback of the running dump in the kernel's memory. 0 if no dump is
+    /// running.
     pub callback: u64,
 }
 
@@ -102,8 +103,8 @@ impl NetlinkRow {
     }
 }
 
-/// The name of a protocol and its number of sockets, from a row of `/proc/net/protocols`:
-/// `protocol size sockets …`. Both are text. A missing field is empty.
+/// The name of a protocol and its number of sockets, both as text, from a row of
+/// `/proc/net/protocols`: `protocol size sockets …`. A field that is missing is empty.
 pub fn protocol_and_sockets(line: &str) -> (&str, &str) {
     let mut words = line.split_ascii_whitespace();
     let name = words.next().unwrap_or_default();
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unix_row_is_read_field_by_field() {
+    fn unix_row_reads_every_field() {
         let line = b"0000000000000000: 00000002 00000000 00010000 0005 01 4711 /run/a b";
         let row = UnixRow::parse(line).unwrap();
         assert!(row.listens);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_row_is_read_field_by_field() {
+    fn packet_row_reads_every_field() {
         let row = PacketRow::parse(b"0000000000000000 3      3    88cc   7     1 9 1000 4711");
         let row = row.unwrap();
         assert_eq!((row.kind, row.protocol, row.interface), (3, 0x88cc, 7));
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_netlink_row_is_read_field_by_field() {
+    fn netlink_row_reads_every_field() {
         let row = NetlinkRow::parse(b"00000000000000ab 15  4294967295 000000ff 5 6 c 2 0 18");
         let row = row.unwrap();
         assert_eq!(
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_third_field_counts_the_sockets_of_a_protocol() {
+    fn protocols_counts_sockets_in_its_third_field() {
         let line = "DCCPv6    1432      0      -1   NI       0   yes  dccp";
         assert_eq!(protocol_and_sockets(line), ("DCCPv6", "0"));
         assert_eq!(protocol_and_sockets("DCCP 1432"), ("DCCP", ""));

@@ -1,7 +1,7 @@
 //! Facts about processes, from the files in `/proc/PID`.
 //!
-//! Functions that take a `directory` expect the one of a process in `/proc`, or of a thread
-//! in `/proc/PID/task`.
+//! Functions that take a `directory` expect the directory of a process in `/proc`, or the
+//! directory of a thread in `/proc/PID/task`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, ReadDir};
@@ -14,8 +14,8 @@ use crate::sys::{self, FileIds};
 
 use super::file::{self, read_some, split};
 
-/// Calls `each` for every entry of `directory` whose name is a number: with that number and
-/// the entry's path.
+/// Calls `each` for every entry of `directory` whose name is a number. Passes it that number
+/// and the path of the entry.
 ///
 /// # Errors
 /// If `directory` cannot be read.
@@ -26,19 +26,19 @@ pub fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io
     })
 }
 
-/// Like [`for_each_number`], but stops when `each` breaks.
+/// Calls `each` as [`for_each_number`] does, but stops when `each` breaks.
 ///
 /// # Errors
 /// If `directory` cannot be read.
 pub fn for_each_number_until(
     directory: &Path,
-    // Not generic, so that the binary has only one copy of the loop.
+    // `each` is not generic, so that the binary has only one copy of the loop.
     each: &mut dyn FnMut(u32, &Path) -> ControlFlow<()>,
 ) -> io::Result<()> {
     each_number_in(fs::read_dir(directory)?, directory, each)
 }
 
-/// Like [`for_each_number_until`], for a directory that is already open.
+/// Does the work of [`for_each_number_until`] for a directory that is already open.
 fn each_number_in(
     entries: ReadDir,
     directory: &Path,
@@ -55,7 +55,7 @@ fn each_number_in(
     Ok(())
 }
 
-/// Calls `each` for every thread of a process: with the thread's id and its directory.
+/// Calls `each` for every thread of a process, with the thread's id and its directory.
 ///
 /// # Errors
 /// If the threads cannot be listed.
@@ -63,11 +63,11 @@ pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Re
     for_each_number(&directory.join("task"), each)
 }
 
-/// Calls `each` with the directory of every thread of a process that may have a descriptor
-/// table of its own (unshare(2) with CLONE_FILES), until `each` breaks.
-///
-/// The first thread is left out, because the directory of the process shows its table. So is
-/// every thread that certainly shares a table with the one before it.
+/// Calls `each` for every thread of a process that may have a file descriptor table of its own
+/// (unshare(2) with CLONE_FILES), until `each` breaks. Passes it the directory of the thread.
+/// | Leaves out the first thread, because the directory of the process shows its descriptors.
+/// Also leaves out every thread that certainly shares its descriptors with the thread before
+/// it.
 ///
 /// # Errors
 /// If the threads cannot be listed.
@@ -79,8 +79,8 @@ pub fn for_each_separate_table(
     let id_in = |link: &OsStr| link.to_str()?.parse::<u32>().ok();
     let (proc, name) = split(directory);
     let first = id_in(name);
-    // kcmp(2) needs the ids of the threads in our PID namespace. The `/proc` may show those
-    // of another one, unless it shows us our own id.
+    // kcmp(2) needs the ids of the threads in our PID namespace. This `/proc` shows those ids
+    // if it shows our own id. Otherwise it may belong to another PID namespace.
     let shown_id = fs::read_link(proc.join("self"));
     let can_compare = shown_id.is_ok_and(|id| id_in(id.as_os_str()) == Some(own_id));
     let mut last = first.filter(|_| can_compare);
@@ -93,9 +93,10 @@ pub fn for_each_separate_table(
     })
 }
 
-/// Calls `each` for every descriptor of a process or thread, until `each` breaks: with the
-/// descriptor's number, and with the inode of its socket or `None` if it is no socket. If the
-/// descriptor has been closed meanwhile or may not be read, `each` gets an error instead.
+/// Calls `each` for every descriptor of a process or thread, until `each` breaks. Passes it the
+/// number of the descriptor, and the inode of its socket or `None` if it is not a socket.
+/// Passes an error instead of the inode if the descriptor has been closed meanwhile or cannot
+/// be read.
 ///
 /// # Errors
 /// If the descriptors cannot be listed.
@@ -106,8 +107,9 @@ pub fn for_each_descriptor(
     list_descriptors(Access::for_this_user(directory), each)
 }
 
-/// Like [`for_each_descriptor`], but if that is refused and this process is root, reads as
-/// the user of the other process. `each` may run as that user, too, so it may only read.
+/// Calls `each` as [`for_each_descriptor`] does. If reading is refused and this process is
+/// root, tries again as the user of the other process. `each` may run as that user, too, so it
+/// may only read.
 ///
 /// # Errors
 /// If the descriptors cannot be listed.
@@ -130,26 +132,28 @@ fn list_descriptors(
     })
 }
 
-/// The link that names the network namespace of a process or thread. If reading it is
-/// refused and this process is root, reads it as the user of the other process.
+/// The link that identifies the network namespace of a process or thread. If reading it is
+/// refused and this process is root, tries again as the user of the other process.
 ///
 /// # Errors
-/// If it cannot be read.
+/// Fails if the link cannot be read.
 pub fn network_namespace_link(directory: &Path) -> io::Result<OsString> {
     let link = read_link_as_owner(directory, &directory.join("ns/net"));
     link.map(PathBuf::into_os_string)
 }
 
-/// Reads a link of the process or thread with this directory, if need be as its user.
+/// Reads a link of the process or thread with this directory. If that is refused, tries again
+/// as the user of that process.
 fn read_link_as_owner(directory: &Path, link: &Path) -> io::Result<PathBuf> {
     Access::for_owner(directory).read(|| fs::read_link(link))
 }
 
-/// Reads the files of one process or thread, if need be as its user.
+/// Access to the files of one process or thread, if necessary as its user.
 struct Access<'a> {
     directory: &'a Path,
     may_become_owner: bool,
-    /// The ids of that user, while this process has them. Dropping them restores our own.
+    /// The ids of the user of that process, while this process has them. Dropping them restores
+    /// our own ids.
     owner: Option<FileIds>,
 }
 
@@ -169,7 +173,8 @@ impl Access<'_> {
         }
     }
 
-    /// Calls `read`, and again with the ids of the user if the first call was refused.
+    /// Calls `read`. If that is refused, switches to the ids of the user and calls `read`
+    /// again.
     fn read<T>(&mut self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let result = read();
         match is_refused(&result) && self.become_owner() {
@@ -178,14 +183,15 @@ impl Access<'_> {
         }
     }
 
-    /// Switches to the ids of the user. Returns whether that succeeded, and false if it was
-    /// tried before.
+    /// Switches to the ids of the user. Returns whether that succeeded. Tries only once: every
+    /// further call returns false.
     fn become_owner(&mut self) -> bool {
         if !std::mem::take(&mut self.may_become_owner) {
             return false;
         }
-        // `fd` belongs to the effective user of the process, or to root if the process is
-        // not dumpable. In the second case, its user may not read it, either.
+        // The directory `fd` belongs to the effective user of the process, or to root if the
+        // process is not dumpable. In the second case, the user of the process may not read it,
+        // either.
         let owner = fs::metadata(self.directory.join("fd"));
         self.owner = owner
             .ok()
@@ -194,14 +200,14 @@ impl Access<'_> {
     }
 }
 
-/// Whether this is the error of a missing permission (`EACCES` or `EPERM`).
+/// Whether the result is an error because of a missing permission (`EACCES` or `EPERM`).
 pub fn is_refused<T>(result: &io::Result<T>) -> bool {
     let refused = ErrorKind::PermissionDenied;
     result.as_ref().is_err_and(|error| error.kind() == refused)
 }
 
-/// The inode of the network namespace of a process or thread. `None` if the link has an
-/// unknown form.
+/// The inode of the network namespace of a process or thread. `None` if the link does not have
+/// the usual form.
 ///
 /// # Errors
 /// If the link cannot be read.
@@ -210,32 +216,34 @@ pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
     Ok(inode_of_link(&link, "net"))
 }
 
-/// Whether the descriptor `fd` of a process is the socket with this inode. Reads it as in
-/// [`for_each_descriptor_as_owner`]. False if it cannot be read.
+/// Whether the descriptor `fd` of a process is the socket with this inode. If reading it is
+/// refused and this process is root, tries again as the user of the other process. False if it
+/// cannot be read.
 pub fn holds_socket(directory: &Path, fd: u32, inode: u64) -> bool {
     let link = directory.join("fd").join(fd.to_string());
     let link = read_link_as_owner(directory, &link);
     link.is_ok_and(|link| inode_of_link(&link, "socket") == Some(inode))
 }
 
-/// The inode in a link of this kind: 123 in `socket:[123]` if `kind` is `socket`.
+/// The inode in a link of this kind. If `kind` is `socket`, the inode in `socket:[123]` is 123.
 pub(super) fn inode_of_link(link: &Path, kind: &str) -> Option<u64> {
     let link = link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?;
     link.strip_suffix(']')?.parse().ok()
 }
 
-/// The whole name of a process, from `comm`.
+/// The name of a process from `comm`. Unlike the name in `stat` as ss reads it, it is never cut
+/// at a `)`.
 ///
 /// # Errors
-/// If the file cannot be read, because the process has exited, for example.
+/// Fails if the file cannot be read, for example because the process has exited.
 pub fn name_in_comm(directory: &Path) -> io::Result<Vec<u8>> {
     let mut name = read_some(&directory.join("comm"))?;
     name.pop_if(|last| *last == b'\n');
     Ok(name)
 }
 
-/// The name of a process as ss reads it, from `stat`: the text between the first `(` and the
-/// first `)` of `PID (NAME) S ...`. If the name contains a `)`, it is cut there.
+/// The name of a process from `stat`, as ss reads it. In `PID (NAME) S ...`, this is the text
+/// between the first `(` and the first `)`. A name that contains a `)` is cut there.
 ///
 /// # Errors
 /// The errors of [`name_in_comm`].
@@ -250,11 +258,11 @@ pub fn name_in_stat(directory: &Path) -> io::Result<Vec<u8>> {
         .to_vec())
 }
 
-/// The ids of the children of all threads of a process. Requires a kernel with
-/// `CONFIG_PROC_CHILDREN`.
+/// The process ids of the children that all threads of a process have started. Requires a
+/// kernel with `CONFIG_PROC_CHILDREN`.
 ///
 /// # Errors
-/// If the threads, or the children of one thread, cannot be listed.
+/// Fails if the threads or the children of one thread cannot be listed.
 pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     let mut failure = None;
@@ -279,18 +287,18 @@ pub fn children(directory: &Path) -> io::Result<Vec<u32>> {
     }
 }
 
-/// The limit for the bytes of one list of children, and for the number of children of all
-/// threads: more would be an error. No machine has more processes (`PID_MAX_LIMIT` of the
-/// kernel).
+/// The most bytes that a list of children may have, and the most children that all threads of a
+/// process may have. No machine can have more processes (`PID_MAX_LIMIT` of the kernel), so
+/// more is an error.
 const MOST_CHILDREN: u64 = 4 << 20;
 
-/// The fields of `/proc/PID/stat` that this program uses, of a process or thread.
+/// The fields of `/proc/PID/stat` that this program uses, for a process or a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// All threads of the process have exited or are exiting. Its descriptors may no longer
-    /// be readable.
+    /// Whether all threads of the process have exited or are exiting. If so, its descriptors
+    /// may no longer be readable.
     pub has_ended: bool,
-    /// The first thread has exited or is exiting. Other threads may still run.
+    /// Whether the first thread has exited or is exiting. Other threads may still be running.
     pub first_thread_has_ended: bool,
     /// The process id of the parent.
     pub parent: u32,
@@ -298,7 +306,7 @@ pub struct Stat {
     pub start_time: u64,
 }
 
-/// The flag of a process that is exiting (`include/linux/sched.h` of the kernel).
+/// The flag of a thread that is exiting (`include/linux/sched.h` of the kernel).
 const PF_EXITING: u32 = 0x4;
 
 /// Reads `stat` of a process or thread: `PID (NAME) STATE PPID ...`. NAME may contain
@@ -309,7 +317,7 @@ const PF_EXITING: u32 = 0x4;
 /// before the others.
 ///
 /// # Errors
-/// If the file cannot be read or has another form.
+/// Fails if the file cannot be read or does not have this form.
 pub fn read_stat(directory: &Path) -> io::Result<Stat> {
     let text = read_some(&directory.join("stat"))?;
     let stat = || {
@@ -332,8 +340,8 @@ pub fn read_stat(directory: &Path) -> io::Result<Stat> {
     stat().ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
-/// Whether a thread of this process is still running. False for the directory of a thread,
-/// which does not list threads.
+/// Whether a thread of this process is still running. For the directory of a thread, the result
+/// is false, because it does not list threads.
 fn has_running_thread(directory: &Path) -> bool {
     let mut is_running = false;
     let listed = for_each_thread(directory, |_, thread| {
@@ -342,14 +350,14 @@ fn has_running_thread(directory: &Path) -> bool {
     listed.is_ok() && is_running
 }
 
-/// Whether a thread has exited and thus has no descriptors. For the directory of a process,
-/// this is about its first thread.
+/// Whether a thread has exited and thus has no descriptors. For the directory of a process, the
+/// result is about its first thread.
 pub fn has_no_descriptors(directory: &Path) -> bool {
     read_stat(directory).is_ok_and(|stat| stat.first_thread_has_ended)
 }
 
-/// Whether this error means that the process or thread of a file has exited (`ENOENT` or
-/// `ESRCH`).
+/// Whether an error of reading a file in `/proc` means that its process or thread has exited
+/// (`ENOENT` or `ESRCH`).
 pub fn is_process_gone(error: &io::Error) -> bool {
     const ESRCH: i32 = 3;
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
@@ -361,7 +369,7 @@ mod tests {
     use tempfile::TempDir;
 
     #[test]
-    fn ss_cuts_a_name_at_its_first_closing_parenthesis() {
+    fn name_in_stat_ends_at_the_first_closing_parenthesis() {
         let directory = TempDir::new().unwrap();
         let name_in = |stat: &[u8]| {
             fs::write(directory.path().join("stat"), stat).unwrap();
@@ -375,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_in_stat_may_contain_parentheses() {
+    fn read_stat_accepts_names_with_parentheses() {
         let directory = TempDir::new().unwrap();
         let stat = |text: String| {
             fs::write(directory.path().join("stat"), text).unwrap();

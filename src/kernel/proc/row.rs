@@ -5,9 +5,9 @@
 //! widths, padding and the number of fields differ between kernels. The kernel's
 //! `Documentation/networking/proc_net_tcp.rst` describes the format.
 //!
-//! [`row_fields`] leaves the fields as text, because its callers differ in what they accept:
-//! [`decode_row`] rejects a row whose address cannot be read, but the program under the name
-//! ss must accept whatever ss accepts.
+//! [`row_fields`] leaves the fields as text, because its callers accept different rows.
+//! [`decode_row`] rejects a row whose local address cannot be read, but when this program runs
+//! under the name ss, it must accept every row that ss accepts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,7 +28,7 @@ pub struct ListenerRow {
     /// `rx_queue`: the bytes waiting to be read, or for a TCP listener, the connections
     /// waiting to be accepted.
     pub rx_queue: u32,
-    /// The user id of the owner. `None` if the field is missing, or -1 as in gVisor.
+    /// The user id of the owner. `None` if the field is missing, or if it is -1 as in gVisor.
     pub uid: Option<u32>,
     /// The inode of the socket. 0 if the field is missing.
     pub inode: u64,
@@ -39,8 +39,8 @@ pub struct ListenerRow {
 pub enum DecodedRow {
     /// A TCP socket in LISTEN, or a UDP socket that is not connected.
     Listener(ListenerRow),
-    /// A TCP connection in SYN_RECV, whose handshake is not complete. Before Linux 4.4, these
-    /// are mixed in with the listeners.
+    /// A TCP connection in SYN_RECV, whose handshake is not complete. Before Linux 4.4, such
+    /// connections are mixed in with the listeners.
     SynRecv,
     /// A socket in any other state.
     Connection,
@@ -57,7 +57,8 @@ pub enum RowError {
     TooFewFields,
     /// The local address has no colon.
     NoColon,
-    /// The address does not have 8 or 32 digits, the port 1 to 4, or the state 1 or 2.
+    /// The address does not have 8 or 32 digits, the port does not have 1 to 4, or the state
+    /// does not have 1 or 2.
     WrongLength,
     /// A character is not a hexadecimal digit.
     NotHex,
@@ -105,13 +106,14 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Whether another field follows the state. If so, the state cannot be cut short.
+    /// Whether another field follows the state. If so, the state is not cut off at the end of
+    /// the line.
     pub fn has_field_after_state(&self) -> bool {
         !self.rest.clone().next().is_empty()
     }
 
-    /// Splits the fields after the state. `row_fields` does not, because most rows are
-    /// connections, of which only the state is needed.
+    /// Splits the fields after the state. [`row_fields`] does not do that, because only the
+    /// state is needed of most rows, which are connections.
     pub fn after_state(&self) -> MoreFields<'a> {
         let mut words = self.rest.clone();
         MoreFields {
@@ -148,7 +150,7 @@ pub struct MoreFields<'a> {
 impl<'a> MoreFields<'a> {
     /// The address of the socket in the kernel's memory, in hex.
     pub fn pointer(&self) -> &'a [u8] {
-        // The reference count comes before it.
+        // The reference count comes before the pointer.
         self.rest.clone().nth(1)
     }
 
@@ -166,13 +168,13 @@ impl<'a> MoreFields<'a> {
     /// add fields of their own there.
     pub fn vendor_fields(&self) -> &'a [u8] {
         let mut words = self.rest.clone();
-        // The reference count, the pointer and the fields of `congestion`.
+        // Skip the reference count, the pointer and the five fields of `congestion`.
         words.nth(6);
         words.0.trim_ascii_start()
     }
 }
 
-/// Yields the words of a line one by one, and empty words after the last.
+/// Yields the words of a line one by one, and then empty words without end.
 #[derive(Clone, Debug)]
 struct Words<'a>(&'a [u8]);
 
@@ -196,13 +198,14 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Decodes the fields of a row in a table of `protocol`. A TCP listener is in the state
-/// LISTEN, a UDP socket that is bound and not connected in CLOSE.
+/// Decodes the fields of a row in a table of `protocol`. A row is a listener if it is a TCP
+/// socket in the state LISTEN, or a UDP socket in the state CLOSE, which is bound but not
+/// connected.
 ///
 /// # Errors
-/// If the state cannot be read, or if the row is a listener and its local address cannot be
-/// read. If other fields are missing or unreadable, the queues and the inode are 0, and the
-/// peer and the owner are `None`.
+/// Fails if the state cannot be read, or if the row is a listener and its local address cannot
+/// be read. If other fields of a listener are missing or unreadable, the queues and the inode
+/// are 0, and the peer and the owner are `None`.
 pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<DecodedRow, RowError> {
     if fields.state.is_empty() {
         return Err(RowError::TooFewFields);
@@ -226,11 +229,11 @@ pub fn decode_row(fields: &Fields<'_>, protocol: Protocol) -> Result<DecodedRow,
     }))
 }
 
-/// Decodes `ADDRESS:PORT` in hex. The address has 8 digits for IPv4 or 32 for IPv6, and the
-/// port has 1 to 4.
+/// Decodes `ADDRESS:PORT` in hex. The address must have 8 digits for IPv4 or 32 for IPv6, and
+/// the port must have 1 to 4 digits.
 ///
 /// # Errors
-/// [`RowError::NoColon`], [`RowError::WrongLength`], [`RowError::NotHex`].
+/// Fails with [`RowError::NoColon`], [`RowError::WrongLength`] or [`RowError::NotHex`].
 pub fn decode_endpoint(text: &[u8]) -> Result<Endpoint, RowError> {
     let colon = memchr::memchr(b':', text).ok_or(RowError::NoColon)?;
     let (address, port) = (&text[..colon], &text[colon + 1..]);
@@ -261,8 +264,8 @@ fn decode_word(digits: &[u8]) -> Result<[u8; 4], RowError> {
     decode_hex(digits).map(u32::to_ne_bytes)
 }
 
-/// Decodes the state. Only the low four bits count, because some Android phones set a higher
-/// bit and print LISTEN as `8A`.
+/// Decodes the state from its low four bits. Some Android phones set a higher bit and print
+/// LISTEN as `8A`.
 fn decode_state(text: &[u8]) -> Result<u8, RowError> {
     if text.len() > 2 {
         return Err(RowError::WrongLength);
@@ -292,7 +295,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 }
 
 impl ListenerRow {
-    /// The listener that this row describes, in a table of `protocol`.
+    /// The listener that this row of a table of `protocol` describes.
     pub fn listener(&self, protocol: Protocol) -> Listener {
         let listener = Listener::new(protocol, self.local);
         Listener {
@@ -310,9 +313,8 @@ impl ListenerRow {
 mod tests {
     use super::*;
 
-    /// Converts an endpoint that a little-endian kernel has printed to what the kernel of this
-    /// machine would print. A big-endian kernel prints the bytes of each word in reverse
-    /// order.
+    /// Converts an endpoint as a little-endian kernel prints it to what the kernel of this
+    /// machine would print. A big-endian kernel prints the bytes of each word in reverse order.
     fn native(text: &str) -> String {
         if cfg!(target_endian = "little") {
             return text.to_string();
@@ -369,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_endpoints_are_told_apart() {
+    fn each_fault_of_an_endpoint_has_its_own_error() {
         let error = |text: &str| decode_endpoint(text.as_bytes()).unwrap_err();
         assert_eq!(error("0100007F0050"), RowError::NoColon);
         assert_eq!(error("0100007F:ZZZZ"), RowError::NotHex);
@@ -406,13 +408,13 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_of_minus_one_is_unknown() {
+    fn owner_minus_one_means_unknown() {
         let row = listener(&TCP.replace("  1000 ", "  -1 "), Protocol::Tcp);
         assert_eq!((row.uid, row.inode), (None, 1 << 32));
     }
 
     #[test]
-    fn only_the_listening_state_makes_a_listener() {
+    fn rows_in_other_states_are_not_listeners() {
         let tcp = |state| socket(&TCP.replace(" 0A ", state), Protocol::Tcp);
         assert_eq!(tcp(" 01 "), Ok(DecodedRow::Connection));
         assert_eq!(tcp(" 06 "), Ok(DecodedRow::Connection));
@@ -424,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_low_four_bits_of_the_state_count() {
+    fn high_bits_of_the_state_are_ignored() {
         listener(&TCP.replace(" 0A ", " 8A "), Protocol::Tcp);
     }
 
@@ -436,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_is_found_by_its_name() {
+    fn every_field_of_a_row_is_found() {
         let fields = row_fields(TCP.as_bytes()).unwrap();
         assert_eq!(fields.local, b"0100007F:1F90");
         assert_eq!(fields.remote, b"00000000:0000");
@@ -470,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_rows_are_told_apart() {
+    fn each_fault_of_a_row_has_its_own_error() {
         let error = |line: &str| socket(line, Protocol::Tcp).unwrap_err();
         assert_eq!(error("0:"), RowError::TooFewFields);
         assert_eq!(error("0: 0100007F:1F90 0:0"), RowError::TooFewFields);

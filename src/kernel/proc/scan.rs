@@ -1,5 +1,5 @@
-//! Splits the bytes of a reader into lines. A scanner has one buffer of fixed size, which it
-//! allocates on first use.
+//! Splits the bytes of a reader into lines. A scanner has one buffer of fixed size, which is
+//! allocated when it is first used.
 //!
 //! `BufRead::read_until` is not used, because it copies each line into a vector. That vector
 //! grows to the length of the longest line, and a line can have any length.
@@ -7,21 +7,21 @@
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
-/// The size of the buffer. A read of `/proc/net/tcp` returns at most a page, so two pages
-/// have room for one read and for the unfinished line of the read before it.
+/// The size of the buffer. A read of `/proc/net/tcp` returns at most a page. Two pages have
+/// room for one read and for the unfinished line of the read before it.
 const BUFFER_SIZE: usize = 8192;
 const PAGE_SIZE: usize = 4096;
-/// A read of fewer bytes than this is short. It had room for another row, so the kernel has
-/// no more rows.
+/// A read of fewer bytes than this is short. It had room for another row, so the kernel has no
+/// more rows.
 const SHORT_READ: usize = 2048;
-/// The most bytes that a row of a table can have. If a read leaves less room than this, the
-/// kernel may have held back a row that did not fit.
+/// The most bytes that a row of a table can have. If a read leaves less room than this, another
+/// row may not have fit into it.
 const LONGEST_ROW: usize = 256;
-/// The number of interrupted reads in a row after which reading fails.
+/// Reading fails after this number of consecutive interrupted reads.
 const MOST_INTERRUPTED: u32 = 100;
 
-/// A buffer for splitting readers into lines. One scanner can read many readers, one after
-/// the other.
+/// A buffer for splitting readers into lines. One scanner can be used for many readers, one
+/// after the other.
 #[derive(Debug)]
 pub struct Scanner {
     capacity: usize,
@@ -35,7 +35,7 @@ impl Default for Scanner {
 }
 
 impl Scanner {
-    /// A scanner for lines of at most `capacity - 1` bytes, without the newline.
+    /// Creates a scanner for lines of at most `capacity - 1` bytes, not counting the newline.
     ///
     /// # Panics
     /// If `capacity` is 0.
@@ -49,7 +49,8 @@ impl Scanner {
 
     /// The lines of `reader`, from its start.
     pub fn lines<R: Read>(&mut self, reader: R) -> Lines<'_, R> {
-        // Allocated here and not in `with_capacity`: a probe over netlink never needs it.
+        // The buffer is allocated here and not in `with_capacity`, because a health check over
+        // netlink never needs it.
         self.buffer.resize(self.capacity, 0);
         let splitter = Splitter {
             buffer: &mut self.buffer,
@@ -70,26 +71,26 @@ impl Scanner {
     }
 }
 
-/// Which read ends the lines of a reader.
+/// The kind of read that ends the lines of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastRead {
-    /// The first one that returns no bytes.
+    /// The first read that returns no bytes.
     Empty,
-    /// The first short one, of less than 2048 bytes.
+    /// The first read that returns fewer than 2048 bytes.
     ///
-    /// This is right for regular files and for the files of `/proc/net`. There,
-    /// `seq_read_iter` fills a page while there are rows that fit. Linux 2.4 filled three
-    /// quarters of one. For `tcp` this halves the cost of a poll, because the empty read
-    /// would walk the whole hash table again.
+    /// This is safe for regular files and for the files of `/proc/net`. There, the kernel
+    /// (`seq_read_iter`) fills a page as long as rows fit. Linux 2.4 filled three quarters of a
+    /// page. For `tcp`, this halves the cost of a poll: another read, which returns nothing,
+    /// would make the kernel walk the whole hash table again.
     Short,
 }
 
-/// One line.
+/// One line of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The bytes of the line, without the newline.
     pub bytes: &'a [u8],
-    /// Whether the line ends with a newline. Only the last line of a file may not.
+    /// Whether the line ends with a newline. Only the last line of a file can lack one.
     pub terminated: bool,
 }
 
@@ -100,8 +101,8 @@ pub struct Lines<'a, R> {
     splitter: Splitter<'a>,
 }
 
-/// Everything in [`Lines`] except the reader. It is not generic, so that the binary has only
-/// one copy of its code.
+/// Everything in [`Lines`] except the reader. This struct is not generic, so that the binary
+/// has only one copy of its code.
 #[derive(Debug)]
 struct Splitter<'a> {
     buffer: &'a mut [u8],
@@ -111,7 +112,7 @@ struct Splitter<'a> {
     scanned: usize,
     /// Where the filled part of `buffer` ends.
     end: usize,
-    /// Whether the last read has ended the reader.
+    /// Whether the end of the reader has been reached.
     at_end: bool,
     /// Whether the start of the current line was dropped because the line does not fit.
     skipping: bool,
@@ -119,9 +120,9 @@ struct Splitter<'a> {
     overlong: u64,
     /// See [`Lines::reads`].
     reads: u32,
-    /// Whether the last read had no room for another row.
+    /// Whether the last read may have had no room for another row.
     was_full: bool,
-    /// How many reads in a row were interrupted.
+    /// The number of consecutive interrupted reads.
     interrupted: u32,
     /// See [`Lines::consumed`].
     consumed: usize,
@@ -131,47 +132,47 @@ struct Splitter<'a> {
 }
 
 impl<R: Read> Lines<'_, R> {
-    /// Reads until `last_read`. The default is [`LastRead::Empty`].
+    /// Sets which read ends the lines. The default is [`LastRead::Empty`].
     pub fn until(mut self, last_read: LastRead) -> Self {
         self.splitter.last_read = last_read;
         self
     }
 
     /// Limits the first read to `bytes`, unless `bytes` is 0. The kernel formats only as many
-    /// rows as fit into a read, so a caller that needs few rows saves the time for the rest
+    /// rows as fit into a read. A caller that needs few rows thus saves the time for the rest
     /// of a page.
     pub fn reading_at_first(mut self, bytes: usize) -> Self {
         self.splitter.first_read = bytes;
         self
     }
 
-    /// How many reads were needed so far. The rows of one read are consistent, but rows can
-    /// move between two reads.
-    ///
-    /// A read that returns nothing counts if the read before it had no room for another row,
-    /// because a row may have moved away in between.
+    /// The number of reads so far. The rows of one read are consistent with each other, but
+    /// rows can move between two reads.
+    /// | A read that returns nothing counts if the read before it had no room for another row,
+    /// because a row may have moved away between the two.
     pub fn reads(&self) -> u32 {
         self.splitter.reads
     }
 
-    /// The bytes of all terminated lines so far, with their newlines. The dropped part of an
-    /// over-long line is not counted.
+    /// The number of bytes in all terminated lines so far, including their newlines. The
+    /// dropped part of an over-long line does not count.
     pub fn consumed(&self) -> usize {
         self.splitter.consumed
     }
 
-    /// The next line, or `None` at the end. A line that does not fit into the buffer is
-    /// skipped, and counted by [`Lines::overlong`].
+    /// The next line, or `None` at the end. A line that does not fit into the buffer is skipped
+    /// and counted, see [`Lines::overlong`].
     ///
     /// # Errors
-    /// The errors of the reader. An interrupted read is retried, but not without limit.
-    // This cannot be an `Iterator`, because the line borrows the buffer until the next call.
+    /// The errors of the reader. An interrupted read is retried, but only a limited number of
+    /// times.
+    // This is not an `Iterator`, because each line borrows the buffer until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.splitter.next(&mut self.reader)
     }
 
-    /// The next terminated line in the buffer. This does not read.
+    /// The next terminated line that is already in the buffer. Does not read from the reader.
     pub fn next_read(&mut self) -> Option<Line<'_>> {
         self.splitter.next_read()
     }
@@ -192,7 +193,7 @@ impl Splitter<'_> {
                 }));
             }
             if self.at_end {
-                // The rest of an over-long line is not a line.
+                // Drop the rest of an over-long line, which is not a line of its own.
                 if std::mem::take(&mut self.skipping) {
                     self.start = self.end;
                 }
@@ -235,7 +236,8 @@ impl Splitter<'_> {
         })
     }
 
-    /// The range of the next line in the buffer. `None` if its newline is not there yet.
+    /// The range of the next line in the buffer. `None` if the buffer does not contain its
+    /// newline yet.
     fn take_line(&mut self) -> Option<Range<usize>> {
         while let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..self.end]) {
             let newline = self.scanned + found;
@@ -251,8 +253,8 @@ impl Splitter<'_> {
         None
     }
 
-    /// Moves the unfinished line to the front of the buffer. If it fills the buffer, or is the
-    /// rest of a line that did, drops it instead.
+    /// Moves the unfinished line to the front of the buffer. If the line fills the whole
+    /// buffer, or is the rest of a line that did, drops it.
     fn make_room(&mut self) {
         let fills_buffer = self.end - self.start == self.buffer.len();
         if fills_buffer {
@@ -295,7 +297,7 @@ mod tests {
         }
     }
 
-    /// Each line and whether it was terminated, and the number of over-long lines.
+    /// Each line with whether it was terminated, and the number of over-long lines.
     fn scan(data: &[u8], capacity: usize, step: usize) -> (Vec<(String, bool)>, u64) {
         let mut scanner = Scanner::with_capacity(capacity);
         let mut lines = scanner.lines(InPieces {
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_however_reads_are_split() {
+    fn lines_do_not_depend_on_read_sizes() {
         for step in 1..20 {
             let (lines, overlong) = scan(b"first\n\nthird line\n", 16, step);
             assert_eq!(lines, terminated(&["first", "", "third line"]));
@@ -327,9 +329,9 @@ mod tests {
         }
     }
 
-    /// The count of reads decides whether a table is read again.
+    /// The number of reads decides whether a table is read again.
     #[test]
-    fn an_empty_read_counts_after_a_full_one() {
+    fn an_empty_read_counts_after_a_full_read() {
         for (length, expected) in [(0, 0), (2000, 1), (3800, 1), (3900, 2), (8000, 3)] {
             let mut scanner = Scanner::default();
             let data = b"x\n".repeat(length / 2);
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_without_newline_is_a_line() {
+    fn the_last_line_needs_no_newline() {
         for step in 1..8 {
             let (lines, _) = scan(b"one\ntwo", 16, step);
             assert_eq!(lines, [("one".into(), true), ("two".into(), false)]);
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn next_read_returns_buffered_lines_only() {
+    fn next_read_returns_lines_without_reading() {
         let mut scanner = Scanner::with_capacity(16);
         let mut lines = scanner.lines(InPieces {
             data: b"one\ntwo\nthree\n",
@@ -405,7 +407,8 @@ mod tests {
         assert_eq!(lines.overlong(), 1);
     }
 
-    /// How many reads a text of `length` bytes needs if each returns at most `most` bytes.
+    /// The number of reads that a text of `length` bytes needs if each returns at most `most`
+    /// bytes.
     fn reads(length: usize, most: usize) -> usize {
         struct Counting<'a> {
             data: &'a [u8],
@@ -436,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_can_stop_at_the_first_short_read() {
+    fn last_read_short_ends_at_the_first_short_read() {
         assert_eq!(reads(1600, 4000), 1);
         assert_eq!(reads(4000 + 1600, 4000), 2);
         assert_eq!(reads(3200, 4000), 2, "3,200 bytes are not short");
@@ -489,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scanner_starts_over_for_each_reader() {
+    fn a_scanner_forgets_the_previous_reader() {
         let mut scanner = Scanner::with_capacity(8);
         let mut lines = scanner.lines(&b"a very long line"[..]);
         assert_eq!(lines.next().unwrap(), None);

@@ -1,12 +1,12 @@
 //! The number of sockets in use, from `/proc/net/sockstat` and `sockstat6`, and the number of
 //! established connections, from `/proc/net/snmp`.
 //!
-//! Reading one of these files takes a few microseconds. Reading an empty table can take much
-//! longer, because the kernel walks its whole hash table, which all namespaces share.
-//!
-//! The kernel sums each count over its CPUs without a lock (`sock_prot_inuse_get`), so a
-//! count can be too low while sockets open and close. A count of 0 is a reason to read a table
-//! later, but it does not prove that a listener has closed.
+//! Reading one of these files takes a few microseconds. Reading a socket table such as
+//! `/proc/net/tcp` can take much longer even if it is empty, because the kernel walks its whole
+//! hash table, which all network namespaces share.
+//! | The kernel sums each count over its CPUs without a lock (`sock_prot_inuse_get`). A count
+//! can therefore be too low while sockets open and close. If a count is 0, reading the table
+//! can wait, but a count of 0 does not prove that a listener has closed.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::file;
 use super::scan::{LastRead, Scanner};
 use crate::listener::{Family, Protocol, SocketTable};
 
-/// The most bytes that are read of a file. The kernel's files have less than a kilobyte.
+/// The most bytes of a file that are read. The kernel's files have less than a kilobyte.
 const MOST_BYTES: u64 = 1 << 16;
 
 /// The paths of `sockstat` and `sockstat6` in one directory.
@@ -25,7 +25,7 @@ pub struct Sockstat {
     v6: PathBuf,
 }
 
-/// The counts of both files, as far as they could be read.
+/// The counts of sockets from both files. Counts that could not be read are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InUse {
     /// Whether `sockstat` could be read. gVisor does not have that file.
@@ -34,7 +34,7 @@ pub struct InUse {
 }
 
 impl Sockstat {
-    /// The files in the directory `net` of a `/proc`.
+    /// The two files in the directory `net` of a `/proc`.
     pub fn new(net: &Path) -> Sockstat {
         Sockstat {
             v4: net.join("sockstat"),
@@ -42,11 +42,11 @@ impl Sockstat {
         }
     }
 
-    /// Reads both files. A count that cannot be read is unknown, which is not an error.
+    /// Reads both files. If a count cannot be read, it is unknown; this is not an error.
     pub fn read(&self, scanner: &mut Scanner) -> InUse {
         let mut in_use = InUse::default();
         in_use.is_readable = read_file(&self.v4, scanner, Family::V4, &mut in_use).is_ok();
-        // Without IPv6, the second file does not exist.
+        // The second file does not exist in a kernel without IPv6.
         let _ = read_file(&self.v6, scanner, Family::V6, &mut in_use);
         in_use
     }
@@ -124,7 +124,7 @@ mod tests {
     const V6: &str = "TCP6: inuse 0\nUDP6: inuse 12\nUDPLITE6: inuse 0\n";
 
     #[test]
-    fn counts_are_read_from_both_files() {
+    fn socket_counts_are_read_from_both_files() {
         let in_use = read(&[("sockstat", V4), ("sockstat6", V6)]);
         assert!(in_use.is_readable);
         let zero = SocketTable::ALL.map(|table| (table.name(), in_use.is_zero(table)));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_count_is_not_zero() {
+    fn an_unreadable_socket_count_is_not_zero() {
         let unknown = |in_use: InUse| !SocketTable::ALL.into_iter().any(|t| in_use.is_zero(t));
         let neither = read(&[]);
         assert!(!neither.is_readable && unknown(neither));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_of_connections_is_found_by_its_name() {
+    fn established_reads_curr_estab_by_name() {
         let snmp = "Ip: Forwarding\nIp: 1\nTcp: Rto CurrEstab InSegs\nTcp: 1 7 9\n";
         assert_eq!(established(snmp), Some(7));
         assert_eq!(established("Tcp: Rto CurrEstab\nTcp: 1\n"), None);
