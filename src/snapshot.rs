@@ -237,24 +237,26 @@ impl Snapshot {
         self.listeners.truncate(merged);
     }
 
-    /// Copies the holders of each listener from `other`, if any are known there, and the
-    /// container, if none is known here.
-    pub fn copy_holders(&mut self, other: &Snapshot) {
+    /// Copies from `other` what was found there about each listener: the holders, and the
+    /// container with its name if one of these is unknown here.
+    pub fn copy_found(&mut self, other: &Snapshot) {
         for listener in &mut self.listeners {
-            if listener.own_container().is_none()
-                && let Some(found) = other.sockets_of(listener.identity()).first()
+            let sockets = other.sockets_of(listener.identity());
+            let Some(first) = sockets.first() else {
+                continue;
+            };
+            let holders = Holders::merged(sockets);
+            if !holders.is_empty() {
+                listener.holders = holders;
+            }
+            let is_named = first.container_name.is_some();
+            if listener.container_name.is_none() && (is_named || listener.own_container().is_none())
             {
-                listener.cgroup.clone_from(&found.cgroup);
-                listener.container_name.clone_from(&found.container_name);
+                listener.cgroup.clone_from(&first.cgroup);
+                listener.container_name.clone_from(&first.container_name);
             }
         }
-        self.set_holders(|listener| {
-            let holders = Holders::merged(other.sockets_of(listener.identity()));
-            match holders.is_empty() {
-                true => listener.holders.clone(),
-                false => holders,
-            }
-        });
+        self.sort();
     }
 
     /// The changes from this snapshot to `next`, one for each identity: first the listeners that

@@ -330,7 +330,7 @@ impl Watcher {
         let is_settled = settling.hold_back([start, Instant::now()], reported, current);
         may_differ |= !is_first && find_holders(current);
         if may_differ {
-            reported.copy_holders(current);
+            reported.copy_found(current);
         }
         is_settled
     }

@@ -105,10 +105,10 @@ impl Containers {
     }
 
     /// Sets the name of the container of each listener of `snapshot`. The groups must have
-    /// been set before.
-    pub fn set_names(&mut self, snapshot: &mut Snapshot) {
+    /// been set before. Returns whether this poll searched for names.
+    pub fn set_names(&mut self, snapshot: &mut Snapshot) -> bool {
         let details = &mut self.details;
-        self.names.set(snapshot, &mut || root(details));
+        self.names.set(snapshot, &mut || root(details))
     }
 
     /// Opens the root directory of the host, or of this process if that is not permitted.

@@ -179,7 +179,8 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct HoldersFound {
-    /// Whether the holders, or the containers, may differ from those that were found before.
+    /// Whether holders, containers or names of containers may differ from those that were found
+    /// before.
     pub may_differ: bool,
     /// Whether holders may be missing.
     pub are_incomplete: bool,
@@ -441,7 +442,7 @@ impl Source {
         if let Some(containers) = &mut self.containers {
             containers.set_groups_of_holders(snapshot);
             may_differ |= self.proxies.set(snapshot, &mut || containers.root());
-            containers.set_names(snapshot);
+            may_differ |= containers.set_names(snapshot);
         }
         HoldersFound {
             may_differ,

@@ -63,8 +63,8 @@ impl Named {
 impl Names {
     /// Sets the name of the container of each listener of `snapshot`. If the name of any
     /// container is due, opens the `root` of the host and reads the files in it. A container
-    /// keeps its first name for as long as it has listeners.
-    pub fn set(&mut self, snapshot: &mut Snapshot, root: &mut dyn FnMut() -> Option<File>) {
+    /// keeps its first name for as long as it has listeners. Returns whether a name was due.
+    pub fn set(&mut self, snapshot: &mut Snapshot, root: &mut dyn FnMut() -> Option<File>) -> bool {
         for named in &mut self.0 {
             named.is_seen = false;
         }
@@ -75,15 +75,15 @@ impl Names {
         for named in &mut self.0 {
             named.polls = named.polls.saturating_add(1);
         }
-        if self.0.iter().any(Named::is_due)
-            && let Some(root) = root()
-        {
+        let is_due = self.0.iter().any(Named::is_due);
+        if is_due && let Some(root) = root() {
             self.find(&root);
         }
         snapshot.set_container_names(&|container| {
             let index = self.index(container.id.as_bytes()).ok()?;
             self.0[index].name.clone()
         });
+        is_due
     }
 
     /// The index of the container with this id, or as an error where to insert it.

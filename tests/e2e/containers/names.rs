@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -221,6 +222,19 @@ impl FakeHost {
         host
     }
 
+    /// Starts another server on this port, in the same cgroup and namespaces. The first one must
+    /// run. This one runs for as long as the host.
+    fn start_another(&self, port: &str) -> Running {
+        let script = "echo $$ >\"$0\"/cgroup.procs && \
+                      exec nsenter --target \"$1\" --pid --net \"$2\" listen \"$3\" serve";
+        let mut sh = Command::new("sh");
+        sh.args(["-c", script]).arg(&self.groups[0]);
+        sh.arg(child_of(self.unshare.id()).to_string());
+        let nsenter = Running::start(sh.arg(&binaries().app).arg(port));
+        assert_eq!(nsenter.next_line(), "serving");
+        nsenter
+    }
+
     /// A command that runs lntu on this host, through the command `wrapper`.
     fn lntu(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
@@ -269,6 +283,9 @@ impl Drop for FakeHost {
     }
 }
 
+/// The directory of the logs that the kubelet makes.
+const LOGS: &str = "var/log/containers";
+
 /// A command that runs a program as on a kernel before 5.6, which has no openat2.
 const BEFORE_5_6: [&str; 6] = [
     "strace",
@@ -295,13 +312,55 @@ fn a_container_of_a_pod_has_the_name_in_its_log() {
     let group = format!("kubepods/burstable/pod0f1e/cri-containerd-{id}.scope");
     let host = FakeHost::start(&group);
     assert_eq!(host.names(&[]), [(); 3].map(|()| Value::Null));
-    let log = host.path(&format!("var/log/containers/web-0_default_nginx-{id}.log"));
+    let log = host.path(&format!("{LOGS}/web-0_default_nginx-{id}.log"));
     symlink("/var/log/pods/default_web-0_0f1e/nginx/0.log", log).unwrap();
     let expected = ["nginx", "web-0", "default"];
     assert_eq!(host.names(&[]), expected);
     assert_eq!(host.names(&BEFORE_5_6), expected);
     let line = host.line(&[], &[]).unwrap();
     assert!(line.contains(",name=default/web-0/nginx,cgroup="), "{line}");
+}
+
+/// The kubelet names the log only after it has started the container.
+#[test]
+fn a_closed_port_has_the_name_that_was_found_late() {
+    if !can_fake_a_host() {
+        return;
+    }
+    let id = "cd34".repeat(16);
+    let host = FakeHost::start(&format!("kubepods/pod0f1e/cri-containerd-{id}.scope"));
+    let watch = ["-A", "-p", "-q", "--json", "-i", "50ms", "8080-8081/tcp"];
+    let watcher = Running::start(&mut host.lntu(&[], &watch));
+    let names = |kind: &str, port: u16| {
+        let mut objects = std::iter::repeat_with(|| -> Value {
+            serde_json::from_str(&watcher.next_line()).unwrap()
+        });
+        let is_it = |object: &Value| object["type"] == kind && object["number"] == port;
+        let mut object = objects.find(is_it).unwrap();
+        assert_eq!(object["container"], id, "{object}");
+        ["container_name", "pod", "pod_namespace"].map(|member| object[member].take())
+    };
+    let none = [const { Value::Null }; 3];
+    assert_eq!(names("listening", 8080), none);
+    let another = host.start_another("8081");
+    assert_eq!(names("opened", 8081), none);
+    let log = host.path(&format!("{LOGS}/web-0_default_nginx-{id}.log"));
+    fs::write(log, "").unwrap();
+    // unshare and nsenter each start a server in the PID namespace.
+    let signal = |parent: u32, signal| {
+        let server = Pid::from_raw(child_of(parent) as i32).unwrap();
+        kill_process(server, signal).unwrap();
+    };
+    let first = host.unshare.id();
+    let expected = ["nginx", "web-0", "default"];
+    wait_for("the name", || {
+        signal(first, Signal::USR1);
+        names("closed", 8080);
+        signal(first, Signal::USR2);
+        (names("opened", 8080) == expected).then_some(())
+    });
+    signal(another.child.id(), Signal::USR1);
+    assert_eq!(names("closed", 8081), expected);
 }
 
 #[test]
