@@ -25,6 +25,7 @@ fn every_example_has_a_test() {
         include_str!("readme.rs"),
         include_str!("readme/containers.rs"),
         include_str!("readme/readers.rs"),
+        include_str!("containers/names.rs"),
         include_str!("notify.rs"),
         include_str!("only.rs"),
         include_str!("pids.rs"),

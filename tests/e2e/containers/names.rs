@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::mem::discriminant;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -319,6 +320,44 @@ fn a_container_of_a_pod_has_the_name_in_its_log() {
     assert_eq!(host.names(&BEFORE_5_6), expected);
     let line = host.line(&[], &[]).unwrap();
     assert!(line.contains(",name=default/web-0/nginx,cgroup="), "{line}");
+}
+
+#[test]
+fn the_readme_shows_a_line_about_a_pod() {
+    if !can_fake_a_host() {
+        return;
+    }
+    let [line] = blocks("See every container of a host", "json");
+    let shown: Value = serde_json::from_str(line).unwrap();
+    let text = |member: &str| shown[member].as_str().unwrap();
+    let host = FakeHost::start(text("cgroup").trim_start_matches('/'));
+    let [pod, namespace, name, id] =
+        ["pod", "pod_namespace", "container_name", "container"].map(text);
+    let log = host.path(&format!("{LOGS}/{pod}_{namespace}_{name}-{id}.log"));
+    fs::write(log, "").unwrap();
+    let printed = host.line(&[], &["--json"]).unwrap();
+    // The server has two descriptors. Only the members of the first one are compared.
+    let members = |line: &str| {
+        let (start, rest) = line.split_once('}').unwrap();
+        let line = format!("{start}{}", rest.split_once(']').unwrap().1);
+        let ends = line.match_indices("\":").map(|(end, _)| end);
+        let member = |end| line[..end].rsplit_once('"').unwrap().1.to_string();
+        ends.map(member).collect::<Vec<_>>()
+    };
+    assert_eq!(members(line), members(&printed), "{printed}");
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    for (member, value) in shown.as_object().unwrap() {
+        let printed = &printed[member];
+        match member.as_str() {
+            "container" | "container_name" | "pod" | "pod_namespace" | "runtime" => {
+                assert_eq!(value, printed);
+            }
+            "cgroup" => assert!(printed.as_str().unwrap().ends_with(text("cgroup"))),
+            _ => assert_eq!(discriminant(value), discriminant(printed), "{member}"),
+        }
+    }
+    let id = format!("{}:{}", shown["namespace"], text("port"));
+    assert_eq!(text("id"), id.replace("tcp:", "tcp4:"));
 }
 
 /// The kubelet names the log only after it has started the container.
