@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -106,7 +108,7 @@ fn a_reader_in_node_follows_the_stream() {
         let recipe = Recipe(Running::start(shell.current_dir(&directory)));
         let mut last = String::new();
         assert_follows(directory.path(), &mut || {
-            if let Some(line) = recipe.0.line_within(std::time::Duration::ZERO) {
+            if let Some(line) = recipe.0.line_within(Duration::ZERO) {
                 last = line;
             }
             let mut words = last.split(' ').map(str::to_string);
@@ -114,6 +116,35 @@ fn a_reader_in_node_follows_the_stream() {
             let mut ids: Vec<_> = words.collect();
             ids.sort();
             (lost, ids)
+        });
+    });
+}
+
+#[test]
+fn a_reader_in_go_follows_the_stream() {
+    if !have_program("go", "go") {
+        return;
+    }
+    let [program] = blocks("Read the stream in a program", "go");
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("ports.go"), program).unwrap();
+    let mut go = Command::new("go");
+    go.args(["build", "ports.go"]).current_dir(&directory);
+    let built = run(go.env("GOCACHE", directory.path().join("cache")));
+    assert!(built.status.success(), "{built:?}");
+    in_private_network(|| {
+        let mut shell = shell(&format!("{{ {STREAM} }} | ./ports"));
+        let recipe = Recipe(Running::start(shell.current_dir(&directory)));
+        let mut last = String::new();
+        assert_follows(directory.path(), &mut || {
+            if let Some(line) = recipe.0.line_within(Duration::ZERO) {
+                last = line;
+            }
+            // 0 map[tcp4:127.0.0.1:8080:tcp:127.0.0.1:8080]
+            let (lost, opened) = last.split_once(" map[").unwrap_or_default();
+            let opened = opened.trim_end_matches(']').split_terminator(' ');
+            let ids = opened.map(|entry| entry.split_once(":tcp:").unwrap().0);
+            (lost.to_string(), ids.map(str::to_string).collect())
         });
     });
 }
