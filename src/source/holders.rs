@@ -21,10 +21,11 @@ use crate::sys;
 /// allow, and reading a million of them takes seconds.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
-/// As long as fewer remembered sockets than this have closed, they are forgotten only at the
-/// next search.
+/// Up to four times this many sockets are remembered until the next search, even if they have
+/// closed.
 const LEAST_FORGOTTEN: usize = 256;
-/// What it takes to read the descriptors of another user's process.
+/// The privileges that reading the descriptors of another user's process requires, for
+/// messages.
 pub const NEEDS: &str = "root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
 /// How long the search for a message may take. A caller of a probe may have a timeout of one
@@ -47,17 +48,17 @@ pub struct HolderSearch {
     purpose: Purpose,
     warned_of_unheld: bool,
     warned_of_deadline: bool,
-    /// Whether a listener of the last snapshot without a known holder may have one with an
-    /// excluded name.
+    /// Whether the last snapshot has a listener without a known holder that a process with an
+    /// excluded name may hold.
     is_in_doubt: bool,
 }
 
-/// What holders are searched for.
+/// Why holders are searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Only to remove the listeners of excluded processes.
+    /// Holders are needed only to remove the listeners of excluded processes.
     Exclude,
-    /// To show them in a column, in which an empty cell needs an explanation.
+    /// Holders are shown in a column, in which an empty cell needs an explanation.
     Show,
 }
 
@@ -86,8 +87,8 @@ impl HolderSearch {
         // A listener that is new, or has no inode although others have one, may have closed
         // before the search.
         let persists = is_first || !found_new && unheld.any(|listener| listener.inode != 0);
-        // If nothing is hidden, the listener has closed since, or its holder is in another
-        // PID namespace.
+        // If no process is hidden, a listener without a holder has closed in the meantime, or
+        // its holder is in another PID namespace.
         let may_be_hidden = is_unheld && self.lookup.is_denied_some();
         self.is_in_doubt = may_be_hidden && self.excludes_any();
         if self.lookup.is_incomplete() {
@@ -121,8 +122,8 @@ impl HolderSearch {
         }
     }
 
-    /// The ids of all processes that hold one of `listeners`: sorted, each once. The last
-    /// search must have included the listeners.
+    /// The ids of all processes that hold one of `listeners`, sorted and without duplicates.
+    /// The last search must have included the listeners.
     pub fn pids_of(&self, listeners: &[Listener]) -> Vec<u64> {
         let mut pids = Vec::new();
         for listener in listeners {
@@ -162,14 +163,14 @@ pub struct Lookup {
     is_incomplete: bool,
 }
 
-/// A socket whose holders are, or were, searched for.
+/// A socket, and what searches have found out about its holders.
 #[derive(Clone, Debug, Default)]
 struct HeldSocket {
     inode: u64,
     is_searched: bool,
     holders: Holders,
-    /// The ids of all holders, each once. They are 64 bits wide because the binary has code
-    /// to sort such numbers anyway.
+    /// The ids of all holders, without duplicates. They are 64 bits wide because the binary
+    /// already has code to sort numbers of that width.
     pids: Vec<u64>,
     /// Whether a process whose name is not excluded holds the socket, or may hold it.
     may_have_other: bool,
@@ -196,8 +197,8 @@ impl Lookup {
         }
     }
 
-    /// Searches for the holders of those `listeners` that are new. Returns whether there were
-    /// new ones. If there were, sockets that are not among `listeners` are forgotten.
+    /// Searches for the holders of the new sockets among `listeners`. Returns whether there
+    /// were new sockets. If so, all sockets that are not among `listeners` are forgotten.
     ///
     /// Any number of processes may hold one socket, because workers inherit it, and the
     /// kernel does not say how many. So a search reads every process, once for all sockets.
@@ -230,8 +231,8 @@ impl Lookup {
         true
     }
 
-    /// Searches for the new ones among `sockets`, until the deadline. Replaces the remembered
-    /// sockets by `sockets`.
+    /// Searches for the holders of the new sockets among `sockets`, until the deadline.
+    /// Afterwards, only `sockets` are remembered.
     fn search(&mut self, sockets: Vec<HeldSocket>, deadline: Instant) {
         let mut search = Search {
             sockets,
@@ -291,10 +292,10 @@ impl Lookup {
     }
 }
 
-/// The inodes of `listeners`, sorted, each once.
+/// The inodes of `listeners`, sorted and without duplicates.
 ///
-/// This sorts numbers instead of listeners, because each type that is sorted adds 3 KB to the
-/// binary.
+/// The function sorts numbers instead of listeners, because each type that is sorted adds 3 KB
+/// to the binary.
 pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
     let mut inodes: Vec<u64> = listeners.iter().map(|listener| listener.inode).collect();
     numbers::sort(&mut inodes);
@@ -346,13 +347,14 @@ impl Search<'_> {
             }
             self.go_on()
         });
-        // If no `/proc` is mounted, not even this process is shown. Only a copy of a `/proc`
-        // may have no processes.
+        // If `/proc` does not show even this process, it is not mounted. Only a copy of a
+        // `/proc` may have no processes.
         self.is_denied |= listed.is_err() || place::is_own(proc_root) && !is_any_shown;
     }
 
-    /// Adds the process to each new socket in the descriptors of `directory`, which is that
-    /// of the process or of one of its threads. False if the descriptors may not be read.
+    /// Adds the process to the holders of each new socket in the descriptors of `directory`,
+    /// the directory of the process or of one of its threads. Returns false if the descriptors
+    /// may not be read.
     fn read_table(&mut self, pid: u32, process: &Path, directory: &Path) -> bool {
         let mut holder = None;
         let mut is_denied = false;
@@ -362,7 +364,7 @@ impl Search<'_> {
             let inode = socket.ok().flatten();
             if let Some(socket) = inode.and_then(|inode| new_socket(&mut self.sockets, inode)) {
                 let holder = holder.get_or_insert_with(|| {
-                    // A process that has exited since then has no name.
+                    // A process that has exited in the meantime has no name.
                     let name = name_in_comm(process).ok()?;
                     Some(Holder { name, pid, fd })
                 });
@@ -379,8 +381,8 @@ impl Search<'_> {
             self.go_on()
         });
         is_denied |= is_refused(&read);
-        // This is no lack of permission if the process is exiting: its files belong to root,
-        // and the kernel denies access to the links.
+        // Access is also denied while a process is exiting, because its files then belong to
+        // root. This does not count as missing permission.
         let has_ended = || has_no_descriptors(directory) || !directory.exists();
         self.is_denied = self.is_denied || is_denied && !has_ended();
         !is_denied
@@ -396,7 +398,7 @@ impl Search<'_> {
     }
 }
 
-/// The socket with this inode among `sockets`, if the current search is for it.
+/// The socket with this inode among `sockets`, if the current search looks for its holders.
 fn new_socket(sockets: &mut [HeldSocket], inode: u64) -> Option<&mut HeldSocket> {
     let index = sockets.binary_search_by_key(&inode, |socket| socket.inode);
     Some(&mut sockets[index.ok()?]).filter(|socket| !socket.is_searched)
@@ -442,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_listener_that_stays_open_is_reported_unheld() {
+    fn unheld_listeners_are_reported_if_they_stay_open() {
         let proc = proc_with(&[(7, b"init", &[(3, "socket:[5]")])]);
         let mut search = HolderSearch::new(proc.path(), Vec::new(), Purpose::Show);
         let mut warns_of = |inodes: &[u64]| {
@@ -485,7 +487,8 @@ mod tests {
         let mut lookup = Lookup::new(proc.path(), Vec::new());
         assert!(lookup.look_for(&[socket(5), socket(6), socket(8), socket(0)]));
         let holders = |inode| lookup.holders_of(&socket(inode)).first().to_vec();
-        // The process with the highest id comes first, and its descriptors in falling order.
+        // The process with the highest id comes first, and its descriptors in descending
+        // order.
         let (ten, nine) = (process("a) b\n", 12, 10), process("a) b\n", 12, 9));
         assert_eq!(holders(5), [ten, nine, process("init", 7, 3)]);
         assert_eq!(holders(6), [process("a) b\n", 12, 4)]);
@@ -493,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn only_new_sockets_are_searched_for() {
+    fn known_sockets_are_not_searched_for_again() {
         let proc = proc_with(&[(7, b"one", &[(3, "socket:[5]"), (4, "socket:[6]")])]);
         let mut lookup = Lookup::new(proc.path(), Vec::new());
         assert!(lookup.look_for(&[socket(5), socket(9)]));

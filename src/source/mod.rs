@@ -4,7 +4,7 @@
 //! - [`procnet`] reads the tables of `/proc/net`.
 //! - [`netlink`] asks the kernel's inet_diag.
 //! - [`fallback`] tries these three in order.
-//! - [`namespaces`] reads every network namespace in which a process runs.
+//! - [`namespaces`] reads every network namespace in which a process runs or that is mounted.
 //! - [`containers`] finds the control groups of listeners, and the ids of their containers.
 //!   [`names`] finds the names of these containers, and [`proxies`] the containers that
 //!   docker-proxy leads to.
@@ -14,7 +14,8 @@
 //! - [`complete`] repeats a listing that took several reads until it is complete.
 //! - [`gaps`] describes what a snapshot may lack, and [`error`] why there is no snapshot.
 //! - [`unix`] asks the kernel's unix_diag whether Unix sockets listen.
-//! - [`tables`] has sets of tables, and the tables that may hold more than was read.
+//! - [`tables`] has a type for sets of tables, and one for tables that may hold more listeners
+//!   than were read.
 //! - [`turns`] limits how much of a poll one network namespace may take.
 //! - [`place`] finds `/proc`.
 //!
@@ -63,25 +64,27 @@ use tree::{Tree, TreeError};
 /// Which sources may answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// ss. At each poll where it fails, inet_diag, and if that fails, too, `/proc/net`.
+    /// Asks ss. If ss fails, the same poll asks inet_diag, and if that fails, too, reads
+    /// `/proc/net`.
     #[default]
     Auto,
-    /// inet_diag, and if it fails, `/proc/net`. For probes: this never executes a program,
-    /// so it costs the same everywhere and cannot hang.
+    /// Asks inet_diag, and if that fails, reads `/proc/net`. For probes: this choice never
+    /// executes a program, so it costs the same everywhere and cannot hang.
     NetlinkOrProc,
-    /// ss only.
+    /// Asks only ss.
     Ss,
-    /// Only the tables in the `net` of this directory: `/proc`, the directory of a process,
-    /// or a copy of either. If the directory is a whole `/proc` that is mounted elsewhere,
-    /// the tables of its process 1.
+    /// Reads only the tables in the `net` of this directory: `/proc`, the directory of a
+    /// process, or a copy of either. If the directory is a whole `/proc` that is mounted
+    /// elsewhere, reads the tables of its process 1.
     Proc(PathBuf),
-    /// inet_diag. If the kernel refuses it, `/proc/net` for the rest of the run, after a
-    /// warning.
+    /// Asks inet_diag. If the kernel refuses inet_diag, prints a warning and reads `/proc/net`
+    /// for the rest of the run.
     Netlink,
-    /// Every network namespace in which a process in `/proc` runs, and every mounted one.
+    /// Reads every network namespace in which a process in `/proc` runs, and every mounted
+    /// one.
     AllNamespaces {
-        /// Whether to ask inet_diag where that is allowed. If not, `/proc/PID/net` is read
-        /// everywhere.
+        /// Whether to ask inet_diag if that is allowed. If false, every namespace is read from
+        /// `/proc/PID/net`.
         asks_netlink: bool,
     },
 }
@@ -104,14 +107,14 @@ impl SourceChoice {
     }
 }
 
-/// Sets the holders of the listeners of `snapshot` for a message that must not be late.
-/// Holders that are not found within a moment are left out.
+/// Sets the holders of the listeners of `snapshot` for a message that must not be delayed.
+/// Leaves out holders that are not found within 100 milliseconds.
 pub fn name_holders(choice: &SourceChoice, snapshot: &mut Snapshot) {
     let place = choice.place();
     holders::name_some(place::proc_root(&place), snapshot);
 }
 
-/// Which listeners to find, where, and which details about them.
+/// Which listeners to find, where to find them, and which details to find about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceOptions {
     /// Which sources may answer.
@@ -122,19 +125,21 @@ pub struct SourceOptions {
     pub holders: bool,
     /// Whether to find the ids of all processes that hold the listeners.
     pub pids: bool,
-    /// Finds only the listeners that this process or one of its descendants holds.
+    /// If set, finds only the listeners that this process or one of its descendants holds.
     pub root: Option<u32>,
-    /// Leaves out the listeners that this process or one of its descendants holds.
+    /// If set, leaves out the listeners that this process or one of its descendants holds.
     pub excluded_root: Option<u32>,
     /// Whether to find the users that own the listeners if the source does not know them.
     pub owners: bool,
-    /// Leaves out a listener if each of its holders has one of these names.
+    /// The names of excluded processes. A listener is left out if it has holders and each of
+    /// them has one of these names.
     pub excluded_holders: Vec<Vec<u8>>,
 }
 
-/// A missing listener is gone once this many looks in a row found nothing new.
+/// A missing listener counts as closed once this many looks in a row found nothing new.
 const FRUITLESS_LOOKS: usize = 3;
-/// It is also gone after this many looks, whatever else they found.
+/// A missing listener also counts as closed after this many looks in one poll, even if they
+/// found other listeners.
 const MOST_LOOKS: usize = 10;
 
 /// What the caller knows before a poll. By default, nothing.
@@ -143,8 +148,8 @@ pub struct Known<'a> {
     /// The listeners that the previous poll found. A namespace that cannot be read this time
     /// keeps its listeners.
     pub listeners: Option<&'a Snapshot>,
-    /// Whether a new listener may be found one poll later. The poll is then cheaper if
-    /// `listeners` are given.
+    /// Whether the poll may miss a new listener that the next poll will find. This makes the
+    /// poll cheaper if `listeners` are given.
     pub may_be_late: bool,
     /// The listeners that the caller expects. The source looks again for those that are
     /// missing.
@@ -153,8 +158,8 @@ pub struct Known<'a> {
 
 /// The listeners that a caller expects in a snapshot.
 pub trait Expected {
-    /// Adds the namespace id and the protocol of each expected listener that `snapshot`
-    /// lacks to `lists`.
+    /// Finds the expected listeners that are not in `snapshot`. Adds to `lists` the namespace
+    /// id and the protocol of each of them.
     fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>);
 }
 
@@ -169,7 +174,7 @@ pub struct Answer {
     /// [`turns`].
     pub awaits_turns: bool,
     /// The inodes of network namespaces that have ended: the previous poll could not read
-    /// them, and this one found no process in them.
+    /// them, and this poll found neither a process in them nor a mount of them.
     pub ended_namespaces: Vec<u64>,
     /// What the snapshot may lack.
     pub gaps: Gaps,
@@ -226,11 +231,11 @@ struct Excluded {
 /// Where a [`Source`] gets its listeners from.
 #[derive(Debug)]
 enum Asked {
-    /// One network namespace.
+    /// The listeners of one network namespace.
     One(Sources),
-    /// All network namespaces.
+    /// The listeners of all network namespaces.
     All(Namespaces),
-    /// Nowhere, because the process of [`SourceOptions::root`], with this id, has ended.
+    /// No listeners, because the process of [`SourceOptions::root`] has ended. It had this id.
     Nothing(u32),
 }
 
@@ -245,7 +250,7 @@ enum Look {
 /// The looks of one poll.
 #[derive(Debug, Default)]
 struct Looks {
-    /// Whether each poll has one look only. For tests that show what would be missed then.
+    /// Whether each poll looks only once. For tests that show what a single look misses.
     are_single: bool,
     /// The namespace id and the protocol of each listener that the current poll lacks.
     lacking: Vec<(u64, Protocol)>,
@@ -328,12 +333,12 @@ impl Source {
         })
     }
 
-    /// A source without listeners for a watcher whose [`SourceOptions::root`] is not running:
-    /// the process may have exited before the watcher started or afterwards, and the result
-    /// must be the same. `error` is that of [`Source::new`].
+    /// A source without listeners, for a process in [`SourceOptions::root`] that is not
+    /// running. The process may have exited just before this program looked or just after, and
+    /// both must have the same result. `error` is the error of [`Source::new`].
     ///
     /// # Errors
-    /// Any other `error`.
+    /// `error` itself, if it has another reason.
     pub fn ended(error: SourceError) -> Result<Source, SourceError> {
         let root = match error {
             SourceError::Tree(TreeError::Ended(root)) => root,
@@ -356,8 +361,8 @@ impl Source {
         })
     }
 
-    /// The same source, but with one look per poll. For tests that show what would be missed
-    /// then.
+    /// Returns this source, changed to look only once per poll. For tests that show what a
+    /// single look misses.
     pub fn without_second_looks(mut self) -> Source {
         self.looks.are_single = true;
         self
@@ -368,8 +373,8 @@ impl Source {
         &self.filter
     }
 
-    /// Fills `snapshot` with the current listeners that pass the filter, and returns what
-    /// else is known.
+    /// Fills `snapshot` with the current listeners that pass the filter, and returns what else
+    /// the poll found out.
     ///
     /// # Errors
     /// If there is no complete answer. The snapshot must then not be used.
@@ -398,7 +403,7 @@ impl Source {
         Ok(answer)
     }
 
-    /// The answer of a poll, after its last look.
+    /// Collects the answer of a poll after its last look.
     fn answer(&mut self) -> Answer {
         let mut answer = Answer::default();
         match &mut self.asked {
@@ -420,7 +425,8 @@ impl Source {
         }
         let unsettled = TableGap::all_unsettled(self.looks.unsettled);
         answer.gaps.tables.extend(unsettled);
-        // `tcp` is read even if no TCP listeners are asked for.
+        // `tcp` is read even if no TCP listeners are asked for, so drop the gaps of tables
+        // that nobody asked for.
         let tables = &mut answer.gaps.tables;
         tables.retain(|gap| self.filter.wants(gap.table));
         answer.may_know_more |= answer.gaps.passing().next().is_some();
@@ -435,7 +441,8 @@ impl Source {
     }
 
     /// Finds the processes that hold the listeners of `snapshot`, if holders are asked for,
-    /// and removes listeners that only excluded processes hold.
+    /// and removes listeners that only excluded processes hold. With `--all-namespaces`, also
+    /// sets the names of containers.
     pub fn find_holders(&mut self, snapshot: &mut Snapshot) -> HoldersFound {
         let holders = self.holders.as_mut();
         let mut may_differ = holders.is_some_and(|holders| holders.find(snapshot));
@@ -453,8 +460,8 @@ impl Source {
         }
     }
 
-    /// The ids of all processes that hold a listener of `snapshot`: sorted, each once.
-    /// [`Source::find_holders`] must have searched for them.
+    /// The ids of all processes that hold a listener of `snapshot`, sorted and without
+    /// duplicates. [`Source::find_holders`] must have searched for them.
     pub fn pids_of(&self, snapshot: &Snapshot) -> Vec<u64> {
         let search = self.holders.as_ref();
         search.map_or(Vec::new(), |search| search.pids_of(snapshot.listeners()))
@@ -477,8 +484,8 @@ impl Source {
         self.looks.count
     }
 
-    /// Fills `snapshot` with what one look finds. The first look of a poll repeats its
-    /// listing until it is complete.
+    /// Fills `snapshot` with what one look finds. The first look of a poll repeats the listing
+    /// until it is complete.
     ///
     /// # Errors
     /// If there is no complete answer. The snapshot must then not be used.
@@ -510,7 +517,7 @@ impl Source {
         if result.is_ok() && is_first && !self.looks.are_single {
             result = self.complete(snapshot);
         }
-        // The kernel lists a UDP socket while it is being bound, with port 0.
+        // While a UDP socket is being bound, the kernel lists it with port 0.
         snapshot.retain(&|listener| listener.endpoint.port != 0 && self.filter.matches(listener));
         if let Some(excluded) = &mut self.excluded {
             excluded.leave_out(snapshot);
@@ -531,8 +538,8 @@ impl Source {
         }
     }
 
-    /// Repeats the listing of one network namespace until it is complete. [`Namespaces`] does
-    /// this itself for each of several namespaces.
+    /// Repeats the listing of one network namespace until it is complete. With several
+    /// namespaces, [`Namespaces`] repeats the listing of each one itself.
     fn complete(&mut self, snapshot: &mut Snapshot) -> Result<(), SourceError> {
         let Asked::One(sources) = &mut self.asked else {
             return Ok(());
@@ -556,8 +563,8 @@ impl Source {
     }
 
     /// Looks again for missing listeners, and adds those that it finds to `snapshot`. A
-    /// listener is gone if it is still missing after [`FRUITLESS_LOOKS`] looks in a row that
-    /// found nothing new, or after [`MOST_LOOKS`] looks.
+    /// listener counts as closed if it is still missing after [`FRUITLESS_LOOKS`] looks in a
+    /// row that found nothing new, or after [`MOST_LOOKS`] looks.
     ///
     /// A further look may be answered by another source. It does not matter which source
     /// found a listener: one complete look that lists it shows that it is open.
@@ -591,7 +598,7 @@ impl Source {
     }
 }
 
-/// Adds the `known` listeners of each table that may hide listeners to `snapshot`, because
+/// Adds to `snapshot` the `known` listeners of each table that may hide listeners, because
 /// nothing shows that they have closed.
 fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
     let hides = |table| {
@@ -606,8 +613,8 @@ fn keep_known(answer: &Answer, known: &Snapshot, snapshot: &mut Snapshot) {
     snapshot.add_missing(&kept);
 }
 
-/// The process with this id, whose listeners are to be excluded. If it has ended, there is
-/// nothing to exclude: warns and returns `None`.
+/// The process with this id, whose listeners are to be excluded. If the process has ended,
+/// there is nothing to exclude: warns and returns `None`.
 fn excluded(proc_root: &Path, pid: u32) -> Result<Option<Excluded>, SourceError> {
     match Tree::new(proc_root, pid, None) {
         Ok(tree) => Ok(Some(Excluded {
@@ -642,8 +649,8 @@ impl Excluded {
         }
     }
 
-    /// Why the last look may have left in listeners of the excluded process. `None` if it
-    /// did not.
+    /// Why the last snapshot may still have listeners of the excluded process. `None` if all
+    /// of them were removed.
     fn doubt(&mut self) -> Option<String> {
         let reason = self
             .tree
@@ -657,7 +664,7 @@ impl Excluded {
 }
 
 impl Looks {
-    /// Records which listeners `snapshot` lacks, and returns their number.
+    /// Records which expected listeners are missing from `snapshot`, and returns their number.
     fn find_missing(&mut self, snapshot: &Snapshot, expected: &dyn Expected) -> usize {
         sys::shrink_after_peak(&mut self.lacking);
         self.lacking.clear();

@@ -1,11 +1,11 @@
 //! Finds and reads all network namespaces, for `--all-namespaces`: those in which a process
 //! runs, and those that are mounted.
 //!
-//! Where setns(2) is allowed, the source enters each namespace and asks netlink, because a
-//! netlink socket answers for the namespace in which it was opened. Elsewhere it reads
-//! `/proc/PID/net` of a process in the namespace. That costs some fifty times as much: for
-//! each of the four tables, the kernel walks the sockets of the whole host. A namespace
-//! without a process can only be read by entering it.
+//! If setns(2) is allowed, the source enters each namespace and asks netlink, because a
+//! netlink socket answers for the namespace in which it was opened. Otherwise, the source
+//! reads `/proc/PID/net` of a process in the namespace. Reading `/proc` takes about fifty
+//! times as much CPU time, because the kernel walks the sockets of the whole host for each of
+//! the four tables. A namespace without a process can only be read by entering it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -38,10 +38,11 @@ use crate::sys;
 
 const PROC: &str = "/proc";
 
-/// The error of setns(2) if this process lacks a capability.
+/// The error number of setns(2) if this process lacks a capability.
 const EPERM: i32 = 1;
 
-/// A table of `/proc` with more bytes is an error. This is enough for some 200,000 rows.
+/// A table of `/proc` with this many bytes or more is an error. The limit is enough for about
+/// 200,000 rows.
 const MOST_BYTES: u64 = 32 << 20;
 
 /// The inode of the host's PID namespace (`PROC_PID_INIT_INO` of the kernel).
@@ -51,23 +52,24 @@ const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 #[derive(Debug)]
 pub struct Namespaces {
     filter: Filter,
-    /// The namespace of this process. `None` if this process may not enter it, and so could
-    /// not come back from another one.
+    /// The network namespace of this process. `None` if this process may not enter its own
+    /// namespace, because it could then not return from another one.
     home: Option<Home>,
     /// `None` if netlink is not wanted, or if `home` is `None`.
     netlink: Option<Netlink>,
-    /// Every process whose namespace is known, and every mounted namespace. Sorted.
+    /// An entry for each process whose namespace is known, and for each mounted namespace. The
+    /// entries are sorted.
     processes: Vec<Process>,
     mounts: Vec<Mount>,
     /// Whether some mounted namespaces may be impossible to find or enter.
     hides_mounts: bool,
-    /// Processes whose `ns/net` may not be read and that are not known to share a readable
-    /// namespace.
+    /// The ids of processes whose `ns/net` may not be read, unless another process is known to
+    /// show the same namespace.
     denying: Vec<u32>,
     said_denying: bool,
     /// Whether `/proc` may lack processes of the host.
     hides_processes: bool,
-    /// The namespaces of the last look, sorted by inode.
+    /// The namespaces that this poll or the previous one found, sorted by inode.
     seen: Vec<Seen>,
     /// The namespaces that could not be read in the current poll.
     unreadable: Vec<Unreadable>,
@@ -89,8 +91,8 @@ pub struct Namespaces {
 /// would add 3 KB to the binary.
 type Process = u64;
 
-/// The process id in the entry of a mounted namespace. No process can have it, and it sorts
-/// after all others, so a mount is used only if the namespace has no process.
+/// Replaces the process id in the entry of a mounted namespace. No process can have this id.
+/// It sorts after all process ids, so a mount is used only if the namespace has no process.
 const MOUNTED: u32 = u32::MAX;
 
 /// A network namespace that is mounted as a file.
@@ -107,7 +109,7 @@ fn inode_of(process: Process) -> u64 {
     process >> 32
 }
 
-/// Groups sorted `processes` by network namespace.
+/// Splits sorted `processes` into one slice for each network namespace.
 fn by_namespace(processes: &[Process]) -> impl Iterator<Item = &[Process]> {
     processes.chunk_by(|a, b| inode_of(*a) == inode_of(*b))
 }
@@ -130,19 +132,20 @@ struct Home {
 #[derive(Debug)]
 struct Seen {
     namespace: Arc<Namespace>,
-    /// `None` if the kernel has not reported it so far.
+    /// The cookie of the namespace. `None` if the kernel has not reported the cookie so far.
     cookie: Option<u64>,
-    /// Whether the TCP list is long. It is then read only when the namespace has a turn.
+    /// Whether the TCP list is long. A long list is read only when the namespace has a turn.
     is_long: bool,
-    /// The listeners, as of the last time each list was read.
+    /// The listeners that each list had when it was last read.
     kept: Snapshot,
-    /// Kept listeners that are missing from the lists that this poll has read.
+    /// The listeners that were kept before this poll and are missing from the lists that this
+    /// poll has read.
     missing: Vec<Listener>,
     /// Whether a look of this poll has found the namespace.
     is_found: bool,
     /// Whether the namespace had its turn in this poll.
     turn: Turn,
-    /// How much the turns of this poll may still read.
+    /// How much may still be read in the turns that the namespace has in this poll.
     limit: Limit,
 }
 
@@ -172,8 +175,9 @@ impl Seen {
         self.limit = Limit::of_turns();
     }
 
-    /// Records the listeners that were read, which are in `listeners` from `start` on. Then
-    /// appends the kept listeners of the lists that were not read.
+    /// Records the listeners that were just read: the elements of `listeners` from index
+    /// `start`. At the first look of a poll, also appends the kept listeners of the lists that
+    /// were not read.
     fn note_read(&mut self, plan: Plan, start: usize, listeners: &mut Vec<Listener>) {
         self.is_found = true;
         self.turn = plan.turn;
@@ -204,28 +208,29 @@ impl Seen {
     }
 }
 
-/// Whether a look of this poll found the namespace with this inode. `seen` is sorted.
+/// Whether a look of this poll found the namespace with this inode. `seen` is sorted by inode.
 fn is_found(seen: &[Seen], inode: u64) -> bool {
     let index = seen.binary_search_by_key(&inode, Seen::inode);
     index.is_ok_and(|index| seen[index].is_found)
 }
 
-/// Whether `listeners`, all of one namespace, include more than [`SHORT`] TCP listeners.
+/// Whether `listeners`, which all belong to one namespace, include more than [`SHORT`] TCP
+/// listeners.
 fn is_long(listeners: &[Listener]) -> bool {
     let tcp = listeners.iter().filter(|l| l.protocol == Protocol::Tcp);
     tcp.count() > SHORT
 }
 
-/// When a namespace has its turn, see [`super::turns`].
+/// Says when a namespace has its turn (see [`super::turns`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// In a later poll.
+    /// The namespace has its turn in a later poll.
     Later,
-    /// In this poll.
+    /// The namespace has its turn in this poll.
     Now,
 }
 
-/// Which lists of a namespace a look reads.
+/// Describes which lists of a namespace one look reads.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     tcp: bool,
@@ -237,8 +242,9 @@ struct Plan {
 }
 
 impl Plan {
-    /// Plans a look at a namespace. `earlier` is what is known of it, if anything. `lacking`
-    /// names the lists that lack a listener, by namespace id and protocol.
+    /// Plans a look at a namespace. `earlier` is what is known about the namespace, if
+    /// anything. `lacking` identifies the lists in which a listener is missing, by namespace
+    /// id and protocol.
     fn new(earlier: Option<&Seen>, turn: Turn, lacking: &[(u64, Protocol)]) -> Plan {
         let is_long = earlier.is_some_and(|seen| seen.is_long);
         let Some(seen) = earlier.filter(|seen| seen.is_found) else {
@@ -249,9 +255,9 @@ impl Plan {
                 is_first_look: true,
             };
         };
-        // A list that this poll did not read was completed with the kept listeners. If it
-        // lacks one all the same, that listener closed in an earlier poll and is not
-        // reported yet, so there is no point in reading the list.
+        // If this poll did not read a list, the kept listeners were used instead. If an
+        // expected listener is missing even then, an earlier poll found that the listener has
+        // closed, but the watcher has not reported this yet. Reading the list would not help.
         let is_lacking = |protocol| lacking.contains(&(seen.namespace.id, protocol));
         let had_turn = seen.turn == Turn::Now;
         Plan {
@@ -272,11 +278,13 @@ impl Plan {
 
 /// How a network namespace was read.
 struct Answer {
-    /// The process through which it was read, or 0 if it has none.
+    /// The process through which the namespace was read, or 0 if the namespace has no process.
     pid: u32,
-    /// The path of the mount through which it was read. Empty if it has a process.
+    /// The path of the mount through which the namespace was read. Empty if the namespace has
+    /// a process.
     mount: Vec<u8>,
-    /// `SO_NETNS_COOKIE`, if netlink was asked and the kernel supports it.
+    /// The value of `SO_NETNS_COOKIE`, if netlink was asked and the kernel supports this
+    /// option.
     cookie: Option<u64>,
 }
 
@@ -292,7 +300,7 @@ impl Answer {
 pub struct Unreadable {
     /// The inode of the namespace.
     pub inode: u64,
-    /// Why it could not be read.
+    /// Why the namespace could not be read.
     pub reason: String,
 }
 
@@ -307,7 +315,7 @@ impl fmt::Display for Unreadable {
 pub enum NamespacesError {
     /// The processes cannot be listed.
     Processes(io::Error),
-    /// This process could not come back to its own namespace.
+    /// This process could not return to its own network namespace.
     Return(io::Error),
 }
 
@@ -331,8 +339,9 @@ impl fmt::Display for NamespacesError {
 impl std::error::Error for NamespacesError {}
 
 impl Namespaces {
-    /// A source of the listeners that `filter` wants. With `asks_netlink` it asks netlink
-    /// where that is allowed. Warns on stderr if some namespaces cannot be seen.
+    /// A source of the listeners that match `filter`. If `asks_netlink` is true and setns(2)
+    /// is allowed, the source asks netlink. Warns on stderr if some namespaces cannot be seen,
+    /// or if netlink cannot be asked because setns(2) is not allowed.
     pub fn new(filter: Filter, asks_netlink: bool) -> Namespaces {
         let pid_namespace = fs::read_link("/proc/self/ns/pid");
         let is_inside = pid_namespace.is_ok_and(|link| link.as_os_str() != HOST_PID_NAMESPACE);
@@ -384,11 +393,12 @@ impl Namespaces {
         }
     }
 
-    /// Appends the listeners of every namespace to `listeners`. In a further look, `lacking`
-    /// names the lists that lack a listener, by namespace id and protocol; only these lists
-    /// and the namespaces that this poll has not found so far are then read. For a namespace
-    /// that cannot be read, appends the listeners that were read last. Reading is limited
-    /// only if there are `known` listeners, see [`super::turns`].
+    /// Appends the listeners of every namespace to `listeners`. `lacking` is `None` at the
+    /// first look of a poll. At a further look, it identifies the lists in which a listener is
+    /// missing, by namespace id and protocol. A further look reads only these lists, and the
+    /// namespaces that this poll has not found so far. For a namespace that cannot be read,
+    /// appends the listeners that were read last. If there are `known` listeners, reading is
+    /// limited (see [`super::turns`]).
     ///
     /// # Errors
     /// If no namespace can be read. `listeners` must then not be used.
@@ -400,7 +410,7 @@ impl Namespaces {
     ) -> Result<(), NamespacesError> {
         self.come_home()?;
         self.find_processes().map_err(NamespacesError::Processes)?;
-        // Not in every look: the list of mounts may be long.
+        // Find mounts only at the first look, because the list of mounts may be long.
         if lacking.is_none() {
             self.find_mounts();
         }
@@ -426,7 +436,7 @@ impl Namespaces {
         // Keep the namespaces that this look did not find: a further look may find them.
         for mut missed in unseen {
             let Namespace { inode, pid, .. } = *missed.namespace;
-            // A process that no longer shows its namespace may still be in it.
+            // A process that no longer shows its namespace may still be in that namespace.
             if self.denying.contains(&pid) {
                 let reason = format!("process {pid} no longer shows it");
                 self.note_unreadable(inode, reason);
@@ -442,8 +452,9 @@ impl Namespaces {
         self.come_home()
     }
 
-    /// Appends the listeners of the namespace whose processes are `members`. `earlier` is
-    /// what is known of it. Returns what is known now, or `None` if it was never read.
+    /// Appends the listeners of the namespace whose processes are `members`. `earlier` is what
+    /// is known about the namespace. Returns what is known afterwards, or `None` if the
+    /// namespace was never read.
     fn look_at(
         &mut self,
         members: &[Process],
@@ -454,8 +465,9 @@ impl Namespaces {
     ) -> Option<Seen> {
         let inode = inode_of(members[0]);
         let is_long = earlier.as_ref().is_some_and(|seen| seen.is_long);
-        // A new namespace can have the inode of one that has ended. Reading it would show
-        // that, but this one is not read at every poll.
+        // A new namespace can have the inode of one that has ended. Reading a namespace
+        // reveals this, but a lost namespace, or one with a long list, is not read at every
+        // poll.
         if lacking.is_none()
             && (is_long || self.turns.is_lost(inode).is_some())
             && self.is_replaced(members, earlier.as_ref())
@@ -485,9 +497,9 @@ impl Namespaces {
         Some(seen)
     }
 
-    /// Reads the lists of a namespace that are in `plan`, and appends its listeners. Lists
-    /// that are not read keep their listeners. Arguments and result as in
-    /// [`Namespaces::look_at`].
+    /// Reads the lists that are in `plan`, and appends the listeners of the namespace to
+    /// `listeners`. Lists that are not read keep their listeners. The arguments and the result
+    /// are those of [`Namespaces::look_at`].
     fn read_planned(
         &mut self,
         members: &[Process],
@@ -527,7 +539,7 @@ impl Namespaces {
                         let reason = self.turns.note_exceeded(inode, exceeded);
                         self.note_unreadable(inode, reason);
                     }
-                    // The TCP list has become long. Now the namespace waits for a turn.
+                    // The TCP list has become long, so the namespace now waits for a turn.
                     Some(_) => {}
                     None => self.note_unreadable(inode, reason),
                 }
@@ -564,7 +576,8 @@ impl Namespaces {
         Some(seen)
     }
 
-    /// Returns to the namespace of this process, also if an earlier read failed to return.
+    /// Returns to the network namespace of this process. A read that failed may have left this
+    /// thread in another one.
     fn come_home(&mut self) -> Result<(), NamespacesError> {
         match &mut self.home {
             Some(home) => home.come_back().map_err(NamespacesError::Return),
@@ -577,14 +590,14 @@ impl Namespaces {
         &self.unreadable
     }
 
-    /// The tables of all namespaces that may hold more listeners than were read since the
+    /// The tables, in any namespace, that may hold more listeners than were read since the
     /// last [`Namespaces::start_poll`].
     pub fn table_gaps(&self) -> &[TableGap] {
         &self.table_gaps
     }
 
     /// The inodes of namespaces that have ended: the previous poll could not read them, and
-    /// this one found no process in them.
+    /// this poll found neither a process in them nor a mount of them.
     pub fn ended(&self) -> Vec<u64> {
         let previous = self.unreadable_before.iter();
         let inodes = previous.map(|unreadable| unreadable.inode);
@@ -634,8 +647,8 @@ impl Namespaces {
                         self.denying.push(pid);
                     }
                 }
-                // Either the process has exited, or only its main thread has. Its other
-                // threads can stand in for it, because each has a `/proc/TID`.
+                // Either the whole process has exited, or only its main thread has. Look for
+                // other threads of the process, because each of them has a `/proc/TID`.
                 Err(error) if is_process_gone(&error) => {
                     let _ = for_each_thread(directory, |thread, directory| {
                         add(thread, network_namespace(directory).unwrap_or_default());
@@ -650,14 +663,15 @@ impl Namespaces {
         }
     }
 
-    /// Adds an entry for each mounted namespace to the processes, and sorts them.
+    /// Adds an entry for each mounted namespace to `processes`, and sorts all entries.
     fn add_mounts(&mut self) {
         let mounted = self.mounts.iter();
         (self.processes).extend(mounted.map(|mount| mount.inode << 32 | u64::from(MOUNTED)));
         numbers::sort(&mut self.processes);
     }
 
-    /// Finds the namespaces that are mounted where process 1 or this process sees them.
+    /// Finds the network namespaces that are mounted in the mount namespace of process 1 or of
+    /// this process.
     fn find_mounts(&mut self) {
         self.mounts.clear();
         self.hides_mounts = false;
@@ -679,15 +693,15 @@ impl Namespaces {
             };
             let directory = Path::new(PROC).join(process);
             match mounts::for_each_network_namespace(&directory, &mut add) {
-                // This `/proc` shows no process 1.
+                // This `/proc` does not show process 1.
                 Err(error) if is_process_gone(&error) => {}
                 result => self.hides_mounts |= result.is_err(),
             }
         }
     }
 
-    /// Removes the denying processes that share a namespace with a process that shows it.
-    /// If any are left, warns once.
+    /// Removes from `denying` the processes that share a network namespace with a process that
+    /// shows it. Warns once if any processes are left.
     fn keep_denying(&mut self) {
         if self.denying.is_empty() {
             return;
@@ -712,8 +726,8 @@ impl Namespaces {
         }
     }
 
-    /// Reads one namespace through the first of its `members` that is still in it. `None` if
-    /// none of them is.
+    /// Reads one namespace through the first of its `members` that is still in it. Returns
+    /// `None` if none of the members is still there.
     ///
     /// # Errors
     /// The reason why the namespace cannot be read.
@@ -750,12 +764,12 @@ impl Namespaces {
                 self.details
                     .print_once(format_args!("{refusal}; reading {path}/net instead"));
             }
-            // The directory may belong to this process. It then shows the tables of the
-            // namespace that this process is in at the moment, so return first.
+            // `directory` may belong to this process. Its tables are then those of the
+            // namespace that this process is in at the moment, so return home first.
             self.come_home().map_err(|error| error.to_string())?;
             let answer = report::silently(|| self.read_tables(&directory, plan, listeners));
-            // If the process exited during the read, its tables may be incomplete, or the
-            // id may already be another process's.
+            // If the process exited during the read, its tables may be incomplete, or its id
+            // may already belong to another process.
             if is_in(&directory, inode) {
                 self.note_gaps(inode, answer?);
                 return Ok(Some(Answer::from_process(pid, None)));
@@ -765,8 +779,9 @@ impl Namespaces {
         Ok(None)
     }
 
-    /// Whether the inode of the `earlier` namespace, or of a lost one, now belongs to a new
-    /// namespace. The inode is then no longer lost. False if the cookies are not known.
+    /// Whether the inode of the `earlier` namespace, or of a lost namespace, now belongs to a
+    /// new namespace. If so, the inode no longer counts as lost. Returns false if the cookies
+    /// are not known.
     fn is_replaced(&mut self, members: &[Process], earlier: Option<&Seen>) -> bool {
         if self.netlink.is_none() {
             return false;
@@ -792,10 +807,10 @@ impl Namespaces {
     }
 
     /// Asks netlink in the namespace that this thread has entered. Returns the cookie of the
-    /// namespace, or as `Ok(Err(reason))` why the kernel refuses netlink.
+    /// namespace. If the kernel refuses netlink, returns `Ok(Err(reason))`.
     ///
     /// # Errors
-    /// The reason why netlink failed, if a later poll may succeed.
+    /// The reason why netlink failed, if a limit was exceeded or a later poll may succeed.
     fn ask_netlink(
         &mut self,
         inode: u64,
@@ -816,7 +831,8 @@ impl Namespaces {
             }
             let unsettled = match plan.is_first_look {
                 true => read_netlink(netlink, protocol, listeners),
-                // A further look is one read only. The looks together find every listener.
+                // A further look reads the list only once. A listener that one look misses is
+                // found by another look.
                 false => netlink
                     .read_only(Some(protocol), listeners)
                     .map(|()| Tables::default()),
@@ -840,8 +856,8 @@ impl Namespaces {
         }
     }
 
-    /// Reads one namespace without a process through one of its mounts. `None` if it is no
-    /// longer mounted, or if no mount of it may be entered.
+    /// Reads a namespace that has no process through one of its mounts. Returns `None` if the
+    /// namespace is no longer mounted, or if none of its mounts may be entered.
     ///
     /// # Errors
     /// The reason why the namespace cannot be read.
@@ -861,8 +877,8 @@ impl Namespaces {
                 None => Err(ErrorKind::PermissionDenied.into()),
             };
             match entered {
-                // Another mount covers this one, it was unmounted, or its directory may not
-                // be read.
+                // This mount was unmounted or is covered by another one, or its directory may
+                // not be read.
                 Ok(false) => {
                     is_denied |= is_refused(&fs::symlink_metadata(&mount.file));
                     continue;
@@ -893,7 +909,8 @@ impl Namespaces {
             break;
         }
         self.mounts = mounts;
-        // Only if no other mount of the same namespace could be entered.
+        // A mount that may not be entered hides the namespace only if no other mount of the
+        // same namespace could be entered.
         self.hides_mounts |= is_denied && matches!(result, Ok(None));
         result
     }
@@ -912,11 +929,11 @@ impl Namespaces {
         let filter = &self.filter;
         let is_wanted = |table: SocketTable| plan.includes(table.protocol) && filter.wants(table);
         let mut proc_net = ProcNet::new(directory, is_wanted);
-        // Nothing is limited if no listeners are known.
+        // If the caller does not know any listeners yet, nothing is limited.
         if self.limit.rows < usize::MAX {
             proc_net.limit(MOST_BYTES);
         }
-        // TCP is counted, too, because all tables are read together.
+        // The time of the TCP tables is counted, too, because all tables are read together.
         if plan.udp {
             self.udp_start.get_or_insert_with(sys::own_cpu_time);
         }
@@ -948,10 +965,10 @@ impl Namespaces {
         }
     }
 
-    /// The namespace that gave this answer through one of its `members`, and its cookie.
-    /// `earlier` is what was known of the namespace. If it has listeners that pass the filter
-    /// and are not `known`, the cgroup is read again, because a runtime may move a process to
-    /// another cgroup after starting it.
+    /// Returns the namespace that gave this answer through one of its `members`, and the
+    /// cookie of the namespace. `earlier` is what was known about the namespace. If some of
+    /// `listeners` match the filter and are not `known`, reads the cgroup again, because a
+    /// runtime may move a process to another cgroup after starting it.
     fn identify(
         &self,
         members: &[Process],
@@ -961,7 +978,7 @@ impl Namespaces {
         listeners: &[Listener],
     ) -> (Arc<Namespace>, Option<u64>) {
         let inode = inode_of(members[0]);
-        // A new namespace may have the inode of one that has ended. It has another cookie.
+        // A new namespace may have the inode of one that has ended, but not the same cookie.
         let earlier = earlier.filter(|seen| {
             let cookies = seen.cookie.zip(cookie);
             cookies.is_none_or(|(old, new)| old == new)
@@ -978,7 +995,8 @@ impl Namespaces {
         let namespace = match unmoved {
             Some(seen) if listeners.iter().all(is_known) => Arc::clone(&seen.namespace),
             _ => {
-                // A process that has exited since then has no cgroup, so try the next ones.
+                // A process that has exited in the meantime has no cgroup, so try the next
+                // processes.
                 let mut pids = pids(members).skip_while(|first| *first != pid);
                 let found = pids.find_map(|pid| Some((pid, cgroup_of(pid, inode)?)));
                 let (pid, cgroup) = found.unwrap_or((pid, Arc::default()));
@@ -1053,7 +1071,7 @@ impl Home {
     /// The namespace of this process.
     ///
     /// # Errors
-    /// If this process may not enter its own namespace. It could then not come back from
+    /// If this process may not enter its own namespace, because it could then not return from
     /// another one.
     fn find() -> io::Result<Home> {
         let file = File::open("/proc/self/ns/net")?;
@@ -1067,18 +1085,19 @@ impl Home {
         })
     }
 
-    /// Enters the namespace with this inode through `link`, which is a `ns/net` or a mount.
-    /// False if the file is not, or no longer, that namespace.
+    /// Enters the namespace with this inode through `link`, which is a `/proc/PID/ns/net` or a
+    /// mount. Returns false if `link` does not lead to that namespace, or no longer does.
     fn leave_for(&mut self, inode: u64, link: &Path) -> io::Result<bool> {
-        // Do not use our own link: it names the namespace that we are in at the moment.
+        // Do not open our own `ns/net`: it leads to the namespace that we are in at the
+        // moment.
         if inode == self.inode {
             self.come_back()?;
             return Ok(true);
         }
         let file = match file::open(link) {
             Ok(file) => file,
-            // An exited process is in no namespace, even while it is still a zombie. If it is
-            // gone, the kernel may also deny access.
+            // An exited process is in no namespace, even while it is still a zombie. If the
+            // process is gone, the kernel may also deny access.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(_) if fs::symlink_metadata(link).is_err() => return Ok(false),
             // A FIFO or a device covers the mount.
@@ -1086,7 +1105,8 @@ impl Home {
             Err(error) => return Err(error),
         };
         let found = file.metadata()?;
-        // All namespaces are files of one device. A file of another may have the same inode.
+        // All namespaces are files on one device. A file on another device may have the same
+        // inode.
         if (found.ino(), found.dev()) != (inode, self.device) {
             return Ok(false);
         }
@@ -1125,7 +1145,7 @@ mod tests {
     const TCP: Protocol = Protocol::Tcp;
     const UDP: Protocol = Protocol::Udp;
 
-    /// A namespace in which each of these ports was found by an earlier poll.
+    /// A namespace in which an earlier poll found these ports.
     fn seen(ports: &[(Protocol, u16)]) -> Seen {
         let namespace = Namespace {
             id: 7,
@@ -1140,7 +1160,7 @@ mod tests {
         seen
     }
 
-    /// Names the lists of the namespace of [`seen`] for these protocols.
+    /// The lists of these protocols in the namespace of [`seen`].
     fn lists(protocols: &[Protocol]) -> Vec<(u64, Protocol)> {
         protocols.iter().map(|protocol| (7, *protocol)).collect()
     }
@@ -1150,8 +1170,8 @@ mod tests {
         Listener::new(protocol, Endpoint { port, address })
     }
 
-    /// The ports that a look reports for a namespace with these `ports`. `None` is a namespace
-    /// that cannot be read.
+    /// The ports that a look reports for a namespace with these `ports`. If `ports` is `None`,
+    /// the namespace cannot be read.
     fn look_at(
         seen: &mut Seen,
         turn: Turn,
@@ -1186,7 +1206,7 @@ mod tests {
         look_at(seen, turn, lacking, Some(ports))
     }
 
-    /// The fields of a [`Plan`], in their order.
+    /// The fields of a [`Plan`], in the order in which they are declared.
     fn plan(earlier: Option<&Seen>, turn: Turn, lacking: &[Protocol]) -> [bool; 4] {
         let plan = Plan::new(earlier, turn, &lists(lacking));
         [
@@ -1258,7 +1278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_further_look_does_not_make_a_list_long() {
+    fn a_further_look_does_not_mark_a_list_as_long() {
         let ports: Vec<_> = (1..=300).map(|port| (TCP, port)).collect();
         let mut seen = seen(&ports[..200]);
         look(&mut seen, Turn::Now, &[], &ports[..199]);
@@ -1276,7 +1296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_further_look_closes_nothing() {
+    fn a_failed_further_look_keeps_all_listeners() {
         let (old, now) = ([(TCP, 80), (UDP, 53)], [(TCP, 81)]);
         let mut seen = seen(&old);
         look(&mut seen, Turn::Now, &[], &now);
@@ -1287,7 +1307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_findings_of_all_looks_are_kept() {
+    fn listeners_from_all_looks_of_a_poll_are_kept() {
         let mut seen = seen(&[(UDP, 53), (UDP, 54)]);
         look(&mut seen, Turn::Now, &[], &[(UDP, 53)]);
         look(&mut seen, Turn::Later, &[UDP], &[(UDP, 54)]);

@@ -27,13 +27,13 @@ use crate::sys;
 /// No process has this id or a larger one (`include/linux/threads.h` of the kernel).
 const PID_MAX_LIMIT: u32 = 4 * 1024 * 1024;
 /// A socket that this many searches in a row did not find belongs to a process outside the
-/// tree. One search can miss a process, because the kernel's list of children may lack some
-/// while others end (proc(5)).
+/// tree. One search can miss a process, because the kernel's list of children can be
+/// incomplete while some of the children exit (proc(5)).
 const MOST_MISSES: u8 = 6;
-/// One poll searches at most this often, because a socket may be in transit from one process
-/// of the tree to another. Later polls make the remaining searches.
+/// One poll makes at most this many searches. A socket may be in transit from one process of
+/// the tree to another, so the remaining searches are left to later polls.
 const SEARCHES_PER_POLL: u8 = 2;
-/// A file that may not be read is tried this often. While a process executes a program or
+/// A file that may not be read is tried this many times. While a process executes a program or
 /// exits, its files belong to root for a moment.
 const MOST_TRIES: usize = 20;
 /// The pause between two tries.
@@ -57,13 +57,14 @@ pub struct Tree {
     deadline: Instant,
     /// Sorted by inode.
     sockets: Vec<KnownSocket>,
-    /// Why the network namespace of the root may not be read. `None` if it may. The root may
-    /// be in another namespace than the listeners, so any listener of it may be missing.
+    /// Why the network namespace of the root may not be read. `None` if it may. If it may not,
+    /// the root may be in another namespace than the listeners, so any listener of the root
+    /// may be missing.
     namespace_refusal: Option<String>,
     /// The processes that the last search could not read.
     unread: Unread,
-    /// The listeners of the last snapshot that an unread process may hold and that no
-    /// readable process of the tree holds.
+    /// The listeners of the last snapshot that no readable process of the tree holds, but that
+    /// an unread process may hold.
     uncertain: Vec<Listener>,
 }
 
@@ -72,7 +73,8 @@ pub struct Tree {
 struct Unread {
     /// The processes whose descriptors may not be read, or that `/proc` does not show.
     pids: Vec<u32>,
-    /// Why the first of them was not read. `None` if the search was complete.
+    /// Why the search was incomplete, usually because the first of `pids` could not be read.
+    /// `None` if the search was complete.
     reason: Option<String>,
 }
 
@@ -94,7 +96,7 @@ struct KnownSocket {
     misses: u8,
 }
 
-/// Whose descriptors a search reads.
+/// The kind of descriptors that a search reads.
 #[derive(Clone, Copy)]
 enum Descriptors {
     /// The descriptors that all threads of a process share.
@@ -112,7 +114,7 @@ enum Keep {
     Held,
 }
 
-/// Why the sockets of a tree cannot be found.
+/// Why the sockets of a process and its descendants cannot be found.
 #[derive(Debug)]
 pub enum TreeError {
     /// No process has this id now.
@@ -132,7 +134,8 @@ pub enum TreeError {
 }
 
 impl TreeError {
-    /// The message for the user, to be used without the name of the option.
+    /// The message for the user, without the separator that would follow the name of the
+    /// option.
     pub fn reason(&self) -> String {
         self.to_string().trim_start_matches([':', ' ']).into()
     }
@@ -173,7 +176,7 @@ fn reason(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// What it takes to see all processes.
+/// The conditions under which all processes can be seen, for messages.
 const SHOWS_ALL: &str = "/proc mounted without hidepid, the process's user";
 
 /// Says why this process cannot be seen.
@@ -193,13 +196,13 @@ fn too_long() -> String {
 }
 
 impl Tree {
-    /// The tree of the process with the id `root`, as this `/proc` numbers it. With `place`,
-    /// the process must be in the network namespace of the listeners, which are read from the
-    /// `net` in `place`: `/proc`, or the directory of a process.
+    /// The tree of the process with the id `root` in `proc_root`. `place` is the directory
+    /// whose `net` the listeners are read from: `/proc`, or the directory of a process. If
+    /// `place` is given, the process must be in the network namespace of the listeners.
     ///
     /// # Errors
     /// If there is no such process, or if it is in another namespace. A process whose
-    /// descriptors may not be read is no error, because a descendant that can be read may
+    /// descriptors may not be read is not an error, because a descendant that can be read may
     /// hold the same sockets.
     pub fn new(proc_root: &Path, root: u32, place: Option<&Path>) -> Result<Tree, TreeError> {
         let directory = proc_root.join(root.to_string());
@@ -212,7 +215,8 @@ impl Tree {
         if stat.has_ended {
             return Err(TreeError::Ended(root));
         }
-        // /proc/TID exists for threads too; only a process is listed in its own `task`.
+        // `/proc/TID` exists for each thread, but only a process has its own id in its `task`
+        // directory.
         let task = directory.join("task").join(root.to_string());
         if !task.exists() {
             return Err(match directory.exists() {
@@ -250,7 +254,7 @@ impl Tree {
     }
 
     /// The listeners of the last snapshot that the tree may hold, although the search did not
-    /// find them. None if the root has ended.
+    /// find them. Empty if the root has ended.
     pub fn take_doubt(&mut self) -> Doubt {
         let listeners = std::mem::take(&mut self.uncertain);
         match self.has_ended {
@@ -268,8 +272,8 @@ impl Tree {
     /// listener belongs to the tree.
     ///
     /// # Errors
-    /// If the tree cannot be read for another reason than a lack of permission, or if a
-    /// listener has no inode.
+    /// If the tree cannot be read for a reason other than missing permission, or if a listener
+    /// has no inode.
     pub fn retain_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
         self.check_root()?;
         let listeners = snapshot.listeners();
@@ -282,11 +286,11 @@ impl Tree {
     }
 
     /// Removes the listeners of `snapshot` that some process of the tree was seen to hold.
-    /// Searches as [`Tree::retain_held`] does.
+    /// Reads the tree under the same conditions as [`Tree::retain_held`].
     ///
     /// # Errors
-    /// If the tree cannot be read for another reason than a lack of permission. Listeners
-    /// that the tree was seen to hold before are removed all the same.
+    /// If the tree cannot be read for a reason other than missing permission. Even then, the
+    /// listeners that the tree was seen to hold earlier are removed.
     pub fn remove_held(&mut self, snapshot: &mut Snapshot) -> Result<(), TreeError> {
         let checked = self.check_root();
         let result = checked.and_then(|()| self.search_for(snapshot.listeners()));
@@ -322,7 +326,7 @@ impl Tree {
                 self.sockets = found.sockets;
                 self.unread = found.unread;
             }
-            // Another search of this poll would not be allowed to read them, either.
+            // Another search in this poll would not be able to read these processes, either.
             if self.unread.reason.is_some() {
                 break;
             }
@@ -369,7 +373,7 @@ impl Tree {
     }
 
     /// Reads the descriptors of the whole tree. Returns what is known about the sockets of
-    /// `listeners` after that.
+    /// `listeners` afterwards.
     fn search(&self, listeners: &[Listener]) -> Result<Found, TreeError> {
         let inodes = inodes_of(listeners);
         let mut held: Vec<u64> = Vec::new();
@@ -483,7 +487,8 @@ impl Tree {
     /// `directory` is the directory of the process or thread.
     ///
     /// # Errors
-    /// The directory of the descriptors, and why it or one of them cannot be read.
+    /// If a descriptor or the directory of the descriptors cannot be read: the path of that
+    /// directory, and the error.
     fn read_table(
         &self,
         directory: &Path,
@@ -530,13 +535,13 @@ impl Tree {
             let children = parents.iter().filter(|(parent, _)| *parent == pid);
             Ok(children.map(|(_, child)| *child).collect())
         })?;
-        // A hidden process has no `stat`, so the parents do not lead to it.
+        // The `stat` of a hidden process cannot be read, so the walk cannot find that process.
         let hides = unseen.is_none() && hides_processes(&self.proc_root);
         Ok((pids, unseen.or_else(|| hides.then(hidden_some))))
     }
 
     /// Walks the tree from the root with `children_of`, which returns the children of a
-    /// process. The result is that of [`Tree::processes`].
+    /// process. Returns what [`Tree::processes`] returns.
     fn walk(
         &self,
         children_of: impl Fn(u32) -> io::Result<Vec<u32>>,
@@ -617,7 +622,8 @@ fn is_hidden(proc_root: &Path, pid: u32) -> bool {
     !proc_root.join(pid.to_string()).exists()
         && match place::is_own(proc_root) {
             true => sys::is_running(pid),
-            // Another `/proc` may number processes differently, so do not ask by id.
+            // Another `/proc` may number processes differently, so do not ask the kernel about
+            // this id.
             false => hides_processes(proc_root),
         }
 }
@@ -680,7 +686,7 @@ mod tests {
         proc
     }
 
-    /// The same, of a kernel that does not list children.
+    /// A `/proc` with these processes, from a kernel that does not list children.
     fn proc_without_children(processes: &[(u32, u32, &[u64])]) -> TempDir {
         let proc = proc_with(processes);
         for (pid, ..) in processes {
@@ -747,7 +753,7 @@ mod tests {
     }
 
     #[test]
-    fn held_sockets_can_be_removed() {
+    fn remove_held_keeps_the_sockets_of_others() {
         let proc = proc_with(FAMILY);
         let mut tree = Tree::new(proc.path(), 11, None).unwrap();
         let others = not_held(&mut tree, &[0, 1, 10, 11, 12, 20]);

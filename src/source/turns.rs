@@ -3,19 +3,21 @@
 //! A short TCP list is read at every poll. The namespaces take turns with lists that cost
 //! more:
 //!
-//! - A UDP list, because for each namespace that is asked, the kernel walks the UDP sockets
-//!   of the whole host. One user's sockets make the lists of all namespaces slow.
+//! - A UDP list, because for each namespace that is asked, the kernel walks the UDP sockets of
+//!   the whole host. So the sockets of one user slow down the lists of all namespaces.
 //! - A TCP list with more than [`SHORT`] rows. A shorter list fits into one datagram and is
 //!   read once. A longer list is read at least three times, until it is complete.
 //!
 //! All turns together may take 1/[`LEAST_SHARE`] of a core, which is half of what polls may
-//! take. As long as they take less, every namespace has its turn at every poll. Otherwise the
-//! next poll continues where this one stopped, and lists without a turn stay as they were.
+//! take. As long as the turns take less than that, every namespace has its turn at every poll.
+//! Otherwise, the next poll continues with the first namespace that had no turn, and the lists
+//! of namespaces without a turn stay as they were.
 //!
 //! A turn ends when it exceeds a [`Limit`]. The namespace is then *lost*: it keeps its last
-//! known listeners, and is asked again after one second, after two more, and so on up to
-//! [`LONGEST_WAIT`], until a turn stays within the limit. The cookie of a lost namespace is
-//! read at every poll, because a new namespace may get the inode of one that has ended.
+//! known listeners, and is asked again after one second, then after two more seconds, and so
+//! on up to [`LONGEST_WAIT`], until a turn stays within the limit. The cookie of a lost
+//! namespace is read at every poll, because a new namespace may get the inode of one that has
+//! ended.
 
 use std::time::{Duration, Instant};
 
@@ -25,18 +27,18 @@ use crate::sys;
 /// some 260 rows.
 pub const SHORT: usize = 256;
 /// A turn may list this many sockets of each protocol. The largest known users, media relay
-/// servers, bind 10,000 UDP ports. This program has half a dozen copies of each listener, so
-/// one namespace can fill some 30 MB.
+/// servers, bind 10,000 UDP ports. This program keeps about six copies of each listener, so
+/// one namespace can use about 30 MB of memory.
 const MOST_ROWS: usize = 20_000;
-/// A namespace may make the kernel list this many rows in one poll, and so at most as many
-/// datagrams. This is enough for six reads of the longest lists of both protocols: three
-/// until they are complete, and three more to show that a listener is gone.
+/// At most this many rows of one namespace, and so at most this many datagrams, are read in
+/// one poll. This is enough for six reads of the longest lists of both protocols: three until
+/// they are complete, and three more to show that a listener is gone.
 const MOST_READ: usize = 12 * MOST_ROWS + SHORT;
 /// The long lists of one namespace may take this much CPU time in one poll. This is short
 /// enough not to cause a pause: after a poll of more than half a second, the watcher pauses
 /// for nine times as long.
 pub const MOST_TIME: Duration = Duration::from_millis(300);
-/// Turns may take one part in this many of a core.
+/// All turns together may use one core divided by this number, which is 5 %.
 const LEAST_SHARE: u32 = 20;
 /// Unused time of turns is saved up for this long, so one poll may spend up to 50 ms on them.
 const MEMORY: Duration = Duration::from_secs(1);
@@ -46,15 +48,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(64);
 /// What may be read of one namespace in one poll. By default, everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// The rows of one list.
+    /// The number of rows that one list may have.
     pub rows: usize,
-    /// The rows that all lists may still have.
+    /// The number of rows that may still be read from all lists together.
     left: usize,
     /// The CPU time that reading may still take.
     time: Duration,
-    /// The CPU time of this process that ends reading.
+    /// Reading ends once this process has used this much CPU time.
     end: Duration,
-    /// Why the last reading was ended.
+    /// The part of the limit that ended the last read. `None` if nothing was exceeded.
     pub exceeded: Option<Exceeded>,
 }
 
@@ -114,17 +116,18 @@ impl Limit {
         }
     }
 
-    /// Starts a turn when this process has used `cpu_time`.
+    /// Starts a turn. `cpu_time` is the CPU time that this process has used so far.
     pub fn start(&mut self, cpu_time: Duration) {
         self.end = cpu_time.saturating_add(self.time);
     }
 
-    /// Ends the turn when this process has used `cpu_time`.
+    /// Ends the turn. `cpu_time` is the CPU time that this process has used so far.
     pub fn stop(&mut self, cpu_time: Duration) {
         self.time = self.end.saturating_sub(cpu_time);
     }
 
-    /// Counts a row, which has this number in its list. Returns whether it may be read.
+    /// Counts a row. `number` is the position of the row in its list, counted from 1. Returns
+    /// whether the row may be read.
     pub fn note_row(&mut self, number: usize) -> bool {
         self.left = self.left.saturating_sub(1);
         self.exceeded = if number > self.rows {
@@ -146,8 +149,8 @@ impl Limit {
 pub struct Turns {
     /// When the current poll started.
     started: Instant,
-    /// Turns have used their share of the time up to this moment. A turn may start once it
-    /// has passed.
+    /// Turns have used their share of the time up to this moment. A turn may start once this
+    /// moment has passed.
     used_until: Instant,
     /// The earliest value of `used_until`: unused time before this moment is not saved up.
     remembered: Instant,
@@ -165,7 +168,7 @@ pub struct Turns {
 #[derive(Debug)]
 struct Lost {
     inode: u64,
-    /// `None` as long as it is not known.
+    /// The cookie of the namespace. `None` as long as it is not known.
     cookie: Option<u64>,
     reason: Exceeded,
     /// How long to wait before the namespace is asked again.
@@ -192,7 +195,7 @@ impl Turns {
 
     /// Begins a poll.
     pub fn start_poll(&mut self, now: Instant) {
-        // With an interval longer than `MEMORY`, time is saved up since the last poll.
+        // If the interval is longer than `MEMORY`, all time since the last poll is saved up.
         let memory = now.checked_sub(MEMORY).unwrap_or(now);
         self.remembered = self.started.min(memory);
         self.started = now;
@@ -205,7 +208,7 @@ impl Turns {
         if self.is_first {
             return true;
         }
-        // Namespaces before the next one had their turns in earlier polls.
+        // Namespaces with smaller inodes than `next` had their turns in earlier polls.
         if inode < self.next || self.refused.is_some() {
             return false;
         }
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_waits_of_a_lost_namespace_double() {
+    fn waits_for_a_lost_namespace_double() {
         let start = Instant::now();
         let mut turns = Turns::new(start);
         let mut asked = Vec::new();
@@ -351,7 +354,7 @@ mod tests {
 
     /// All looks of a poll count, not only the first one.
     #[test]
-    fn a_namespace_must_fit_for_a_whole_poll_to_return() {
+    fn a_lost_namespace_returns_after_a_poll_that_fits() {
         let mut turns = Turns::new(Instant::now());
         turns.note_exceeded(7, Exceeded::Read);
         turns.note_fit(7);
@@ -380,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_ends_reading_after_so_many_rows() {
+    fn a_limit_ends_reading_after_its_number_of_rows() {
         let mut limit = Limit::of_turns();
         assert!((1..=MOST_ROWS).all(|number| limit.note_row(number)));
         assert!(!limit.note_row(MOST_ROWS + 1));
@@ -395,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_counts_the_time_of_turns_only() {
+    fn time_between_turns_does_not_count_for_a_limit() {
         let mut limit = Limit::of_turns();
         let hour = Duration::from_secs(3600);
         for turn in 1..=4 {
