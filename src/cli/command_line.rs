@@ -40,7 +40,7 @@ pub enum Command {
         source: Box<SourceOptions>,
         /// Where lines go.
         output: OutputOptions,
-        /// Print only the ids of the processes that hold them.
+        /// Print only the ids of the processes that hold the listeners.
         pids: bool,
     },
     /// Say whether ports are listening.

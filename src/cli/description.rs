@@ -49,8 +49,8 @@ impl CommandName {
     }
 
     pub(super) fn takes_application(self) -> bool {
-        let is_it = |command: &CommandSpec| command.name == self && command.takes_application;
-        COMMANDS.iter().any(is_it)
+        let accepts = |command: &CommandSpec| command.name == self && command.takes_application;
+        COMMANDS.iter().any(accepts)
     }
 }
 
@@ -255,7 +255,7 @@ pub(super) enum Flag {
     Timestamps,
     NoHeader,
     /// An option of ss that changes nothing here.
-    Habit,
+    NoEffect,
     Verbose,
     Quiet,
 }
@@ -370,7 +370,7 @@ option_table! {
         flag(Some('u'), "udp", PRINTING, "show only UDP", Flag::Udp)
             .instead("put the protocol in PORT: 53/udp");
         flag(Some('l'), "listening", PRINTING, "no effect; lntu shows only listeners",
-            Flag::Habit);
+            Flag::NoEffect);
         flag(Some('4'), "ipv4", PRINTING, "show only IPv4", Flag::Ipv4)
             .instead("put the address in PORT: 127.0.0.1:80 or [::1]:80");
         flag(Some('6'), "ipv6", PRINTING, "show only IPv6", Flag::Ipv6)
@@ -481,7 +481,7 @@ option_table! {
                 activation, systemd (process 1) holds the socket, too, so check the list before \
                 you pass it to kill.";
         flag(Some('n'), "numeric", PRINTING, "no effect; lntu never resolves host or service names",
-            Flag::Habit);
+            Flag::NoEffect);
         flag(None, "json", ALL, "print JSON Lines instead of a table", Flag::Json).with_any()
             => "check and wait accept --json, --no-header and --processes only with --any.";
         flag(None, "timestamps", PRINTING,

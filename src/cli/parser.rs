@@ -133,7 +133,7 @@ impl Parser<'_> {
             Flag::Json => typed.output.format.json = true,
             Flag::Timestamps => typed.output.format.timestamps = true,
             Flag::NoHeader => typed.output.format.no_header = true,
-            Flag::Habit => {}
+            Flag::NoEffect => {}
             Flag::Verbose => typed.verbosity = Verbosity::Verbose,
             Flag::Quiet => typed.verbosity = Verbosity::Quiet,
         }

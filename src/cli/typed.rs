@@ -254,11 +254,12 @@ impl Typed {
         })
     }
 
-    /// Refuses options that would change lines, because `--pids` prints none.
+    /// Refuses options about the lines of listeners together with `--pids`, which prints only
+    /// ids.
     fn refuse_what_pids_lack(&self) -> Result<(), UsageError> {
-        let others = ["processes", "json", "timestamps", "by-port"];
-        let is_of_lines = |option: &&&OptionSpec| others.contains(&option.long);
-        match self.options.iter().find(is_of_lines) {
+        let about_lines = ["processes", "json", "timestamps", "by-port"];
+        let is_about_lines = |option: &&&OptionSpec| about_lines.contains(&option.long);
+        match self.options.iter().find(is_about_lines) {
             Some(option) if self.pids => Err(UsageError::lntu(format!(
                 "--pids: not together with --{}, because it prints only ids",
                 option.long

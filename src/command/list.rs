@@ -88,8 +88,9 @@ pub(super) fn missing(gaps: &Gaps) -> Option<String> {
     }
 }
 
-/// Writes every listener of `snapshot`, which `source` filled. Returns whether holders may
-/// be missing.
+/// Finds the holders of the listeners of `snapshot`, which `source` filled, leaves out
+/// listeners by their holders, merges ports with `--by-port`, and writes what is left. Returns
+/// whether holders may be missing.
 pub(super) fn write(
     source: &mut Source,
     snapshot: &mut Snapshot,

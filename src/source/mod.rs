@@ -163,8 +163,10 @@ pub trait Expected {
     fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>);
 }
 
-/// What a poll found out besides the listeners.
+/// What a poll found out besides the listeners. Its `ended_root` and `gaps` decide whether the
+/// listeners are an answer.
 #[derive(Debug, Default)]
+#[must_use]
 pub struct Answer {
     /// The process of [`SourceOptions::root`], if it has ended.
     pub ended_root: Option<u32>,
@@ -374,7 +376,8 @@ impl Source {
     }
 
     /// Fills `snapshot` with the current listeners that pass the filter, and returns what else
-    /// the poll found out.
+    /// the poll found out. Listeners that only excluded processes hold are removed later, by
+    /// [`Source::find_holders`].
     ///
     /// # Errors
     /// If there is no complete answer. The snapshot must then not be used.

@@ -438,7 +438,7 @@ fn a_second_look_by_another_source_adds_to_the_first() {
         expected: Some(&ExpectedPort(port)),
         ..Known::default()
     };
-    source.poll(known, &mut snapshot).unwrap();
+    let _ = source.poll(known, &mut snapshot).unwrap();
     assert!(flag.exists(), "ss answered first");
     assert!(is_there(&snapshot, port) && is_there(&snapshot, 1));
 }
