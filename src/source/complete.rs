@@ -1,26 +1,27 @@
 //! Decides when a listing is complete. The same rule applies to every source.
 //!
-//! What one `read` or one datagram returns is consistent. A listing that took several of
-//! them is not atomic, because the kernel finds its position in a UDP table by counting
-//! rows: for each socket that closes in between, it skips one that is still open. The next
-//! listing often skips the same ones.
+//! The rows that one `read` or one datagram returns are consistent. A listing that takes
+//! several of them is not atomic, because the kernel finds its position in a UDP table by
+//! counting rows: for each socket that closes in the meantime, the kernel skips one that is
+//! still open. The next listing often skips the same sockets.
 
 use super::tables::Tables;
 use crate::listener::SocketTable;
 use crate::snapshot::Snapshot;
 
-/// A table is complete after this many steady reads in a row. A steady read lists as many
-/// rows as the previous one and none that was not known.
+/// A table is complete after this many steady reads in a row. A steady read lists as many rows
+/// as the previous read, and all of them were known before.
 const STEADY_READS: u8 = 2;
-/// A table is read again at most this often. If it is still not complete, it is unsettled.
+/// A table is read again at most this many times. If it is not complete even then, it is
+/// called unsettled.
 const MOST_READS: usize = 10;
 
 /// Repeats a listing until the `split` tables, which took several reads or datagrams, are
 /// complete. Adds the sockets that it finds to `snapshot`. Returns the unsettled tables.
 ///
 /// `read` replaces the contents of the snapshot that it gets, and returns the tables whose
-/// listing took several reads or datagrams. If it fails, it returns `None`, and so does this
-/// function.
+/// listing took several reads or datagrams. If `read` fails, it returns `None`, and so does
+/// this function.
 pub fn complete(
     snapshot: &mut Snapshot,
     mut split: Tables,
@@ -37,8 +38,8 @@ pub fn complete(
         snapshot.add_sockets(&another);
         let (now_listed, now_known) = (another.counts(), snapshot.counts());
         for (index, steady) in steady.iter_mut().enumerate() {
-            // Adding nothing is not enough: while sockets close, reads skip the most rows
-            // and add none.
+            // A read that adds no rows is not necessarily steady: while sockets close, reads
+            // skip the most rows, and add none.
             let is_steady = now_known[index] == known[index] && now_listed[index] == listed[index];
             *steady = match *steady {
                 STEADY_READS => STEADY_READS,
@@ -90,8 +91,9 @@ mod tests {
         tables
     }
 
-    /// The ports that are found if the reads list these, the last of them again and again.
-    /// Also returns how many reads followed the first one, and whether the table settled.
+    /// The ports that are found if each read lists the next element of `reads`, and further
+    /// reads list the last element again. Also returns how many reads followed the first one,
+    /// and whether the table settled.
     fn found(split: Tables, reads: &[&[u16]]) -> (Vec<u16>, usize, bool) {
         let mut snapshot = Snapshot::default();
         fill(&mut snapshot, reads[0]);
@@ -120,7 +122,7 @@ mod tests {
 
     /// A read that lists fewer rows than the one before may have skipped some.
     #[test]
-    fn a_read_that_lists_fewer_is_not_steady() {
+    fn a_read_that_lists_fewer_rows_is_not_steady() {
         let shrinking: [&[u16]; 4] = [&[1, 2, 3], &[1, 2], &[1], &[1, 4]];
         assert_eq!(found(udp(), &shrinking), (vec![1, 2, 3, 4], 5, true));
     }

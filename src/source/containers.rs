@@ -1,10 +1,10 @@
 //! Finds the container of a listener from the path of its control group, for
 //! `--all-namespaces`.
 //!
-//! The group is that of the socket itself, whose number inet_diag reports (Linux 5.8, cgroup
-//! v2). So the container is right even if containers share a network namespace. If the kernel
-//! does not report a number, the group is that of the first holder if holders are known, and
-//! otherwise that of the first process in the namespace.
+//! inet_diag reports the number of the control group that a socket belongs to (Linux 5.8,
+//! cgroup v2). So the container is right even if containers share a network namespace. If the
+//! kernel does not report a number, the group of the first holder is used if holders are
+//! known, and otherwise the group of the first process in the namespace.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -26,14 +26,16 @@ use crate::sys::open_path;
 /// the names of containers: process 1 of the host if it is visible, and otherwise this
 /// process.
 const MOUNTED_BY: [&str; 2] = ["/proc/1", "/proc/self"];
-/// One search reads at most this many groups, because a container can make any number.
+/// One search reads at most this many control groups, because a container can create any
+/// number of them.
 const MOST_GROUPS: usize = 16_384;
 /// One search reads paths of at most this many bytes in total.
 const MOST_BYTES: usize = 2 << 20;
-/// After a search of at least this many groups, the next one waits a millisecond for each
-/// of them. So searching never takes more than about a tenth of a core.
+/// After a search that reads at least this many control groups, the next search waits one
+/// millisecond for each group that was read. So searching never takes more than about a tenth
+/// of a core.
 const LEAST_BEFORE_PAUSE: usize = 256;
-/// Up to four times this many groups are remembered, even if no listener needs them.
+/// Up to four times this many control groups are remembered, even if no listener needs them.
 const LEAST_FORGOTTEN: usize = 1024;
 
 /// The words that may precede the id of a container, and the runtime that writes each.
@@ -55,22 +57,23 @@ pub struct Containers {
     /// The groups of holders, by the inode of the socket.
     holder_groups: Known,
     names: Names,
-    /// When the groups of sockets may be searched again. `None` if they may be at once.
+    /// When the control groups of sockets may be searched for again. `None` if a search may
+    /// start at once.
     next_search: Option<Instant>,
-    /// Whether it was reported that there are too many groups.
+    /// Whether a warning said that there are too many control groups.
     said_many: bool,
     details: Details,
 }
 
 impl Containers {
-    /// Forgets all groups of sockets if there are far more than listeners in `snapshot`,
-    /// which must have all current listeners.
+    /// Forgets the control groups of all sockets if there are far more of them than listeners
+    /// in `snapshot`, which must contain all current listeners.
     pub fn limit_groups_of_sockets(&mut self, snapshot: &Snapshot) {
         self.socket_groups.limit(snapshot.listeners());
     }
 
-    /// Sets the group of each listener of `snapshot` to that of its socket, if the kernel
-    /// reported a group that can name a container.
+    /// Sets the control group of each listener of `snapshot` to that of its socket, if the
+    /// kernel reported a group that can name a container.
     pub fn set_groups_of_sockets(&mut self, snapshot: &mut Snapshot) {
         let number = |listener: &Listener| listener.cgroup_id;
         let known = &mut self.socket_groups;
@@ -87,7 +90,7 @@ impl Containers {
         snapshot.set_cgroups(&|listener| known.get(listener.cgroup_id));
     }
 
-    /// Sets the group of each listener of `snapshot` that has none so far to that of its
+    /// For each listener of `snapshot` that has no control group so far, sets the group of its
     /// first holder, if holders were found.
     pub fn set_groups_of_holders(&mut self, snapshot: &mut Snapshot) {
         let known = &mut self.holder_groups;
@@ -104,8 +107,8 @@ impl Containers {
         });
     }
 
-    /// Sets the name of the container of each listener of `snapshot`. The groups must have
-    /// been set before. Returns whether this poll searched for names.
+    /// Sets the name of the container of each listener of `snapshot`. The control groups of
+    /// the listeners must have been set before. Returns whether this poll searched for names.
     pub fn set_names(&mut self, snapshot: &mut Snapshot) -> bool {
         let details = &mut self.details;
         self.names.set(snapshot, &mut || root(details))
@@ -116,15 +119,17 @@ impl Containers {
         root(&mut self.details)
     }
 
-    /// Searches the groups with these numbers, which are sorted and new, in the mounts of one
-    /// of `processes`. Remembers that a socket has no group if the search does not find one
-    /// that can name a container, unless there were too many groups to read.
+    /// Searches for the control groups with these `numbers`, which must be sorted and not
+    /// known yet, in the mounts of the first of `processes` that can be read. If the search
+    /// does not find a group, or finds one that cannot name a container, it remembers the
+    /// number without a group. It does not do so for groups that it may have missed because
+    /// there were too many to read.
     fn find_groups(&mut self, numbers: &[u64], processes: [&Path; 2]) {
         if self.next_search.is_some_and(|next| Instant::now() < next) {
             return;
         }
         let known = &mut self.socket_groups;
-        // Process 1 and this one are in the same hierarchies.
+        // Process 1 and this process are in the same cgroup hierarchies.
         let is_mixed = read_some(Path::new("/proc/self/cgroup")).is_ok_and(|text| is_mixed(&text));
         let (mut left, mut read, mut bytes) = (numbers.len(), 0, 0);
         let mut take = |number: u64, path: &[u8]| {
@@ -177,7 +182,8 @@ fn root(details: &mut Details) -> Option<File> {
     })
 }
 
-/// Groups that were searched, sorted by a number. `None` means that no group was found.
+/// The control groups that were searched for, sorted by a number. `None` means that no group
+/// was found.
 #[derive(Debug, Default)]
 pub(super) struct Known(Vec<(u64, Option<Arc<Cgroup>>)>);
 
@@ -202,8 +208,8 @@ impl Known {
         }
     }
 
-    /// Forgets all groups if there are far more than `listeners`. The next search finds those
-    /// again that are needed.
+    /// Forgets all groups if there are far more of them than `listeners`. The next search
+    /// finds the groups that are still needed.
     pub(super) fn limit(&mut self, listeners: &[Listener]) {
         if self.0.len() / 4 > listeners.len() + LEAST_FORGOTTEN {
             self.0 = Vec::new();
@@ -223,7 +229,7 @@ fn first_holder_cgroup(listener: &Listener) -> Option<Arc<Cgroup>> {
 }
 
 /// The group of the process with this `directory` in `/proc`. In cgroup v1, a process is in
-/// several groups: this prefers one that names a container.
+/// several groups. The result is preferably one that names a container.
 pub fn process_cgroup(directory: &Path, member: CgroupMember) -> Arc<Cgroup> {
     let names_container = |path: &[u8]| container(path).is_some();
     let path = cgroups::process_path(directory, &names_container);
@@ -239,19 +245,20 @@ fn group(path: Vec<u8>, member: CgroupMember) -> Cgroup {
     }
 }
 
-/// Whether the contents of `/proc/PID/cgroup` name groups of cgroup v1. Runtimes may then
-/// leave a container in the v2 group of their own service.
+/// Whether the contents of `/proc/PID/cgroup` name groups of cgroup v1. If so, a runtime may
+/// leave a container in the v2 group of the runtime's own service.
 fn is_mixed(text: &[u8]) -> bool {
     let mut lines = text.split(|byte| *byte == b'\n');
     lines.any(|line| !line.is_empty() && !line.starts_with(b"0::"))
 }
 
-/// The container that the path of a control group names. If the path names several, this is
-/// the outermost one, because a container can make groups in its own and give them any name.
+/// The container that the path of a control group names. If the path names several containers,
+/// returns the outermost one, because a container can create groups inside its own group and
+/// give them any name.
 ///
 /// The part of the path that names a container is `ID` or `RUNTIME-ID` if the runtime makes
-/// groups itself (the cgroupfs driver), and `RUNTIME-ID.scope` if systemd makes them. If
-/// the runtime and kubelet disagree on that, it is `SLICE:RUNTIME:ID`. The parts before it,
+/// groups itself (the cgroupfs driver), and `RUNTIME-ID.scope` if systemd makes them. If the
+/// runtime and kubelet use different drivers, it is `SLICE:RUNTIME:ID`. The parts before it,
 /// such as kubelet's slices or the `..` of another cgroup namespace, do not matter.
 /// `fixtures/cgroups` has an example of each form.
 fn container(path: &[u8]) -> Option<Container> {
@@ -273,11 +280,13 @@ fn container(path: &[u8]) -> Option<Container> {
         let runtime = match (named, parent) {
             (Some((_, runtime)), _) => Some(*runtime),
             (None, b"docker") if word.is_empty() => Some("docker"),
-            // This is a pod of Podman. The groups of its containers are in it.
+            // This is the group of a Podman pod, which contains the groups of the pod's
+            // containers.
             (None, b"libpod_parent") => continue,
-            // containerd and other runtimes write the id only.
+            // containerd and other runtimes write only the id.
             (None, _) if word.is_empty() => None,
-            // For example, `libpod-conmon-` is the monitor of a container, which runs outside.
+            // For example, `libpod-conmon-` is the group of a container's monitor, which runs
+            // outside the container.
             _ => continue,
         };
         return Some(Container {
@@ -296,7 +305,7 @@ mod tests {
     /// Each file of `fixtures/cgroups` has three kinds of lines: sources for its form after
     /// `#`, the expected container after `=`, and the contents of a `/proc/PID/cgroup`.
     #[test]
-    fn every_form_of_a_path_names_its_container() {
+    fn the_container_is_found_in_every_form_of_path() {
         let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/cgroups");
         let mut checked = 0;
         for fixture in fs::read_dir(fixtures).unwrap() {
@@ -342,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_group_is_noted_only_if_all_were_read() {
+    fn a_group_counts_as_missing_if_all_were_read() {
         let few = (0..10).map(|number| number.to_string());
         let many = (0..MOST_GROUPS).map(|number| number.to_string());
         let long = (0..250).map(|number| format!("{number}{}", format!("/{:0>250}", 0).repeat(8)));
@@ -360,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn many_groups_are_not_read_again_at_once() {
+    fn a_search_of_many_groups_delays_the_next_one() {
         let groups: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
         let process = process_with_groups(&groups);
         let mut containers = Containers::default();
@@ -383,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn any_group_of_cgroup_v1_makes_a_machine_mixed() {
+    fn a_machine_with_a_cgroup_v1_group_is_mixed() {
         assert!(!is_mixed(b"0::/init.scope\n"));
         assert!(is_mixed(b"1:name=systemd:/\n0::/init.scope\n"));
         assert!(is_mixed(b"4:memory:/\n"));

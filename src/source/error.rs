@@ -23,7 +23,7 @@ pub enum SourceError {
     Namespaces(NamespacesError),
 }
 
-/// The errors of the sources that were asked, in this order.
+/// The errors of the sources that were asked, in the order in which they are asked.
 #[derive(Debug, Default)]
 pub struct Failures {
     /// Why ss failed, if it was asked.

@@ -1,5 +1,5 @@
 //! Asks the sources for one network namespace in order, until one answers: ss, then netlink,
-//! then `/proc/net`. The first of them need not be ss.
+//! then `/proc/net`. The first source to be asked is not always ss.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -30,7 +30,8 @@ pub enum AnsweredBy {
 pub enum First {
     /// The tables of `/proc/net`. No other source is asked after them.
     ProcNet,
-    /// ss. The [`Inodes`] find the inodes of its listeners, if they are asked for.
+    /// ss. The [`Inodes`] find the inodes of the listeners that ss prints, if inodes are asked
+    /// for.
     Ss(Box<Ss>, Option<Box<Inodes>>),
     /// inet_diag.
     Netlink,
@@ -88,7 +89,7 @@ impl Sources {
     }
 
     /// Fills `snapshot`, and returns which source answered. If there are `known` listeners, a
-    /// new one may be found one poll later.
+    /// new listener may be found one poll later.
     ///
     /// # Errors
     /// If no source gave a complete answer. The snapshot is then empty.
@@ -131,8 +132,8 @@ impl Sources {
         Ok(answered_by)
     }
 
-    /// Whether a later poll may know more than one that was `answered_by` this source: only
-    /// if netlink failed and is asked again.
+    /// Whether a later poll may find out more than a poll that was `answered_by` this source.
+    /// True only if netlink is asked first, has failed, and will be asked again.
     pub fn may_know_more(&self, answered_by: AnsweredBy) -> bool {
         let asks_netlink = matches!(self.first, First::Netlink) && self.refusal.is_none();
         asks_netlink && answered_by != AnsweredBy::Netlink
@@ -149,9 +150,9 @@ impl Sources {
         &mut self.proc_net
     }
 
-    /// Asks netlink after ss failed or printed no listeners. No listeners is an answer that
-    /// needs confirmation: if ss can read neither netlink nor `/proc`, it still prints its
-    /// header and exits 0.
+    /// Asks netlink after ss failed or printed no listeners. An answer without listeners needs
+    /// confirmation: if ss can read neither netlink nor `/proc`, it still prints its header
+    /// and exits 0.
     fn read_for_ss(
         &mut self,
         failure: SsError,
@@ -230,8 +231,9 @@ impl Sources {
         }
     }
 
-    /// With `-v`, reports these failures and which `source` gave `snapshot` instead. An ss
-    /// that printed no listeners has not failed if the snapshot has none, either.
+    /// With `-v`, reports these failures and which `source` gave `snapshot` instead. If ss
+    /// printed no listeners and the snapshot has none, either, ss did not fail, and nothing is
+    /// reported.
     fn say_instead(&mut self, failures: &Failures, source: &str, snapshot: &Snapshot) {
         let ss_is_right =
             matches!(failures.ss, Some(SsError::NoRows)) && snapshot.listeners().is_empty();

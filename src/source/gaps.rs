@@ -37,7 +37,8 @@ pub struct Doubt {
 }
 
 impl Doubt {
-    /// Why the tree may hold a listener that `counts`. `None` if it holds none.
+    /// Why the process tree may hold a listener for which `counts` is true. `None` if it holds
+    /// no such listener.
     pub fn reason_for(&self, counts: impl Fn(&Listener) -> bool) -> Option<&str> {
         match self.listeners.iter().any(counts) {
             true => Some(&self.reason),
@@ -47,7 +48,7 @@ impl Doubt {
 }
 
 impl Gaps {
-    /// Why `table` may hold more listeners than the snapshot. `None` if it does not.
+    /// Why `table` may hold more listeners than the snapshot. `None` if it has no more.
     pub fn reason_for(&self, table: SocketTable) -> Option<&str> {
         let gap = self.tables.iter().find(|gap| gap.table == table)?;
         Some(&gap.reason)
@@ -82,7 +83,7 @@ impl Gaps {
 mod tests {
     use super::*;
 
-    /// It is in the `ready` of a watcher, and ends a list.
+    /// A watcher reports this gap in its `ready` line, and `lntu list` fails because of it.
     #[test]
     fn an_unreadable_namespace_is_a_gap() {
         let mut gaps = Gaps::default();

@@ -18,8 +18,8 @@ use crate::listener::{Listener, SocketTable};
 use crate::report::{self, Details};
 use crate::snapshot::Snapshot;
 
-/// The kernel's list is read at most this often for one answer of ss. A listener that is
-/// still missing then has closed since ss printed it.
+/// The kernel's list is read at most this many times for one answer of ss. A listener that is
+/// missing even then has closed since ss printed it.
 const MOST_READS: usize = 3;
 
 /// Finds the inodes or the owners of the listeners that ss prints.
@@ -115,7 +115,8 @@ impl Inodes {
             let read = || rows.refill(|rows| self.read(snapshot, proc_net, rows));
             let _ = report::silently(read);
             rows.retain_identities_of(snapshot);
-            // Remember unlisted ones as well, so that the kernel is not asked again for them.
+            // Also remember the listeners that the kernel does not list, so that it is not
+            // asked for them again.
             rows.add_missing(snapshot);
             self.rows = rows;
         }

@@ -28,10 +28,11 @@ pub struct Netlink {
     /// The tables to ask for, in the order of [`SocketTable::ALL`].
     tables: [Option<SocketTable>; 4],
     client: Client,
-    /// Whether one request may ask for both families. `None` until a socket was open.
+    /// Whether one request may ask for both families. `None` until the first socket has been
+    /// opened.
     asks_for_both: Option<bool>,
-    /// The listeners that are bound to an interface, as (index in the list, index of the
-    /// interface).
+    /// The listeners that are bound to an interface, as (index in the list of listeners, index
+    /// of the interface).
     bound: Vec<(usize, u32)>,
     interfaces: Interfaces,
     split: Tables,
@@ -116,10 +117,11 @@ impl Netlink {
         self.read_only(None, listeners)
     }
 
-    /// Appends the listeners of one protocol to `listeners`, or of both for `None`.
+    /// Appends the listeners of the protocol `wanted` to `listeners`, or of both protocols if
+    /// it is `None`.
     ///
     /// # Errors
-    /// See [`Netlink::read`].
+    /// The errors of [`Netlink::read`].
     pub fn read_only(
         &mut self,
         wanted: Option<Protocol>,
@@ -148,22 +150,23 @@ impl Netlink {
         Ok(())
     }
 
-    /// Closes the socket, which would keep the network namespace of the last answer alive,
-    /// and forgets the names of its interfaces.
+    /// Closes the socket, because an open socket keeps its network namespace alive. Forgets
+    /// the names of the interfaces of that namespace.
     pub fn leave_namespace(&mut self) {
         self.client.close();
         self.interfaces.forget();
     }
 
-    /// The cookie of the network namespace of the socket: that of the last answer, or if the
-    /// socket is closed, the namespace of this thread. `None` if the kernel has no cookies.
+    /// The cookie of the network namespace that the socket belongs to. If the socket is
+    /// closed, opens one in the namespace of this thread. `None` if that fails or the kernel
+    /// has no cookies.
     pub fn namespace_cookie(&mut self) -> Option<u64> {
         self.open().ok()?;
         self.client.namespace_cookie()
     }
 
-    /// Asks for both families of a protocol in one request. `table` is the first of the two.
-    /// False if the kernel does not support this.
+    /// Asks for both families of a protocol in one request. `table` is the IPv4 table of the
+    /// protocol. Returns false if the kernel does not support such a request.
     fn read_both(
         &mut self,
         table: SocketTable,
@@ -380,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn error_and_done_messages_have_error_numbers() {
+    fn errors_in_error_and_done_messages_are_returned() {
         for kind in [NLMSG_ERROR, NLMSG_DONE] {
             let reason = "netlink: tcp: No such file or directory (os error 2) \
                           (has the kernel tcp_diag?)";
@@ -438,7 +441,7 @@ mod tests {
             .map(|l| (l.table().name(), l.endpoint.port))
             .collect();
         assert_eq!(found, [("udp6", 53), ("udp", 54)]);
-        // There was one request.
+        // The kernel received exactly one request.
         let mut request = [0; 100];
         let length = kernel.recv(&mut request).unwrap();
         let (header, _) = Header::split(&request[..length]).unwrap();

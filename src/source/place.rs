@@ -28,10 +28,10 @@ pub fn own() -> PathBuf {
     PathBuf::from(OWN)
 }
 
-/// The directory whose `net` has the tables that the user means by `root`. That is `/proc`
-/// if `root` is another path to it, and `root/1` if `root` is a whole `/proc` that is mounted
-/// elsewhere, because `root/net` would show the namespace of the reader. Otherwise it is
-/// `root`.
+/// The directory whose `net` has the tables that the user means by `root`. If `root` is
+/// another path to `/proc`, the result is `/proc`. If `root` is a whole `/proc` that is
+/// mounted elsewhere, the result is `root/1`, because `root/net` would show the namespace of
+/// the reader. Otherwise, the result is `root`.
 pub fn tables_in(root: PathBuf) -> PathBuf {
     // The usual path needs no system call, which could fail.
     if root.as_os_str() == OWN {
@@ -43,7 +43,7 @@ pub fn tables_in(root: PathBuf) -> PathBuf {
         let real = fs::read_link(format!("{OWN}/self/fd/{}", opened.as_raw_fd()))?;
         Ok::<_, io::Error>(real.as_os_str() == OWN)
     };
-    // `/proc/` and `//proc` need no look, either.
+    // The paths `/proc/` and `//proc` need no system call, either.
     if is_same(&root, Path::new(OWN)) || is_link_to_own().unwrap_or(false) {
         OWN.into()
     } else if fs::read_link(root.join("self")).is_ok() {

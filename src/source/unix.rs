@@ -1,6 +1,6 @@
 //! Finds out whether Unix sockets with given names listen. unix_diag reports the file that a
 //! socket is bound to. `/proc/net/unix` is not used, because it has only the path that the
-//! server used: for this process, that path may be another file, or none.
+//! server used. For this process, that path may lead to another file, or to none.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -20,8 +20,8 @@ use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, State};
 use crate::port::UnixSocket;
 use crate::sys::open_path;
 
-/// A look asks for the kernel's list at most this often. A list that came in several
-/// datagrams may lack sockets.
+/// One look reads the kernel's list at most this many times. A list that came in several
+/// datagrams may be incomplete, so it is read again.
 const MOST_LISTS: usize = 3;
 
 /// Whether a Unix socket listens.
@@ -45,7 +45,7 @@ pub struct Sought {
     /// The number of connections that wait to be accepted, and the backlog. Zero if the
     /// socket does not listen.
     pub queues: UnixDiagRqlen,
-    /// Whether a later look cannot find out more.
+    /// Whether the state is final, because a later look could not find out more.
     pub is_final: bool,
     /// The file of the socket as the kernel lists it: the lower 32 bits of the inode, and the
     /// device. Zeros if there is no such file.
@@ -87,8 +87,8 @@ impl UnixSockets {
         &self.sockets
     }
 
-    /// Whether the last look, which began at `start`, found each socket listening, and the
-    /// same socket was first seen at least `duration` before that.
+    /// Whether each socket was listening at the last look, which began at `start`, and was
+    /// first seen at least `duration` before that look.
     pub fn have_settled(&self, start: Instant, duration: Duration) -> bool {
         self.sockets.iter().all(|sought| match sought.listener {
             Some((_, since)) => start.saturating_duration_since(since) >= duration,
@@ -218,7 +218,8 @@ impl Sought {
         }
     }
 
-    /// Sets the state if the kernel's list cannot be read because of `error`.
+    /// Sets the state after the kernel's list could not be read because of `error`, unless the
+    /// state is known without the list.
     fn fail(&mut self, error: &AnswerError) {
         if self.is_due() {
             let mut reason = format!("netlink: unix: {error}");

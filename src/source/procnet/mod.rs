@@ -1,4 +1,4 @@
-//! Reads the four tables of `/proc/net`: decides which ones to read, and how far.
+//! Reads the four tables of `/proc/net`. Decides which of them to read, and where to stop.
 //!
 //! - [`table`] reads one table and knows which tables must exist.
 //! - [`crate::kernel::proc::scan`] splits bytes into lines.
@@ -111,15 +111,15 @@ impl ProcNet {
         }
         result?;
         if trusted_order != self.listeners_first {
-            // This read found a listener after a connection. Files that were read before
-            // that may have been cut at their first connection.
+            // This read found a listener after a connection. For files that were read earlier,
+            // reading may have stopped at the first connection, so read all files again.
             listeners.truncate(start);
             self.read_files(known, listeners)?;
         }
         Ok(())
     }
 
-    /// Switches to the other directory. False if there is none.
+    /// Switches to the other directory. Returns false if there is none.
     fn move_elsewhere(&mut self) -> bool {
         let Some(net) = self.elsewhere.take() else {
             return false;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tcp_must_be_there() {
+    fn tcp_is_the_one_required_table() {
         let proc = proc_with(&[("tcp", &table(&[SSH]))]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![22]));
         let proc = proc_with(&[("tcp6", HEADER), ("udp", HEADER), ("udp6", HEADER)]);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_end_is_an_error() {
+    fn a_file_that_is_too_large_is_an_error() {
         let proc = proc_with(&[]);
         let tcp = fs::File::create(proc.path().join("net/tcp")).unwrap();
         tcp.set_len(1 << 40).unwrap();
@@ -277,10 +277,10 @@ mod tests {
         assert!(error.ends_with("net/tcp: file too large"), "{error}");
     }
 
-    /// An error that may pass fails the poll. The tests of the program show that a forbidden
-    /// table is left out.
+    /// An error that may be temporary fails the poll. The tests of the program show that a
+    /// forbidden table is left out.
     #[test]
-    fn optional_tables_may_only_be_absent_or_forbidden() {
+    fn an_io_error_of_an_optional_table_fails_the_read() {
         let proc = proc_with(&[("tcp", &table(&[SSH]))]);
         fs::create_dir(proc.path().join("net/tcp6")).unwrap();
         let error = ports(&mut source(&proc)).unwrap_err();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_may_appear_later() {
+    fn a_table_that_appears_later_is_read() {
         let proc = proc_with(&[("tcp", HEADER)]);
         let mut source = source(&proc);
         assert_eq!(ports(&mut source), Ok(vec![]));
@@ -337,7 +337,7 @@ mod tests {
     const SOCKSTAT: &str = "TCP: inuse 9 orphan 0\nUDP: inuse 9 mem 0\n";
     const WEB: &str = "   9: 00000000:0050 00000000:0000 0A 00000000:00000000\n";
 
-    /// So many connections that rows after them are not in the first read.
+    /// Enough connections that the first read does not reach the rows after them.
     fn many_connections() -> String {
         CONNECTION.repeat(1000)
     }
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_table_is_an_error() {
+    fn text_that_is_not_a_table_is_an_error() {
         for text in [
             "header\ngarbage\n",
             "a\n\nb\n",
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_row_needs_no_newline() {
+    fn a_last_row_without_a_newline_is_accepted() {
         let tcp = table(&[SSH, CONNECTION]);
         let proc = proc_with(&[("tcp", tcp.trim_end())]);
         assert_eq!(ports(&mut source(&proc)), Ok(vec![22]));

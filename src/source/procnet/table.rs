@@ -1,5 +1,5 @@
-//! Reads one table of `/proc/net`: how far a read trusts the kernel, where it may stop, and
-//! which failures are errors.
+//! Reads one table of `/proc/net`. Decides how far a read trusts the kernel, where it may
+//! stop, and which failures are errors.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -16,7 +16,7 @@ use crate::source::tables::TableGap;
 /// smaller, so a larger file is assumed to have no end.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// The file of one table, and what this run knows about it.
+/// The file of one table, and what this program has found out about the file.
 #[derive(Debug)]
 pub struct TableFile {
     /// The table that is in the file.
@@ -25,8 +25,8 @@ pub struct TableFile {
     pub path: PathBuf,
     /// Whether the caller asked for the listeners of this table.
     pub is_wanted: bool,
-    /// Whether the file was read in this run, or another source found listeners of this
-    /// table. It is then an error if the file cannot be read.
+    /// Whether the file has been read before, or another source found listeners of this table.
+    /// If so, it is an error if the file cannot be read.
     pub exists: bool,
     /// Whether the file exists, but may not be read. A warning was printed to stderr.
     pub is_forbidden: bool,
@@ -54,10 +54,10 @@ pub enum Trust {
     /// Stop reading a TCP table at the first connection, because listeners come before
     /// connections.
     Order,
-    /// Skip a table without counted sockets and known listeners, and let the first read ask
-    /// for no more bytes than the last poll needed. Only for callers that poll again: the
-    /// counts can be too low while sockets open and close, so a new listener may be found
-    /// one poll later.
+    /// Skip a table if `sockstat` counts no sockets for it and none of its listeners are
+    /// known. For other tables, let the first read ask for no more bytes than the last poll
+    /// needed. Only for callers that poll again: the counts can be too low while sockets open
+    /// and close, so a new listener may be found one poll later.
     Counts,
 }
 
@@ -156,7 +156,7 @@ impl TableFile {
         }
     }
 
-    /// Whether there is no answer without this table. Only `tcp` is required.
+    /// Whether reading fails if the table is missing. Only `tcp` is required.
     pub fn is_required(&self) -> bool {
         self.table == SocketTable::ALL[0]
     }
@@ -215,8 +215,8 @@ impl TableFile {
     ) -> Result<(Order, u32), ProcErrorReason> {
         let start = listeners.len();
         self.first_error = None;
-        // The other levels read a full page. So they also see the rows after the first
-        // connection, and notice if the order is broken.
+        // At the other levels of trust, the first read asks for a full page. It also returns
+        // rows after the first connection, which show whether the order is broken.
         let first_read = match trust {
             Trust::Counts => self.bytes_to_connection,
             _ => 0,
@@ -249,7 +249,7 @@ impl TableFile {
         self.is_forbidden = false;
         self.bytes_to_connection = contents.bytes_to_connection;
         match contents.first_error {
-            // WSL 1 has all four files, but without a single byte.
+            // On WSL 1, all four files exist, but they are empty.
             _ if contents.lines == 0 && self.must_be_readable() => {
                 return Err(ProcErrorReason::Empty);
             }
@@ -266,7 +266,8 @@ impl TableFile {
     /// Leaves out a file that is absent or may not be read.
     ///
     /// # Errors
-    /// Any other error. It may pass, so the poll has to fail instead of leaving out the file.
+    /// If the file cannot be read for another reason. Such an error may be temporary, so the
+    /// poll has to fail.
     fn leave_out(&mut self, error: io::Error) -> Result<(), ProcErrorReason> {
         let is_forbidden = match error.kind() {
             ErrorKind::PermissionDenied => true,
@@ -351,7 +352,7 @@ impl TableFile {
         Ok(contents)
     }
 
-    /// Reports how many rows were skipped with `-v`, each time the number changes.
+    /// With `-v`, reports the number of skipped rows each time it changes.
     fn report_skipped(&mut self, contents: &Contents) {
         let skipped = contents.skipped;
         self.first_error = contents.first_error;
@@ -364,7 +365,7 @@ impl TableFile {
 }
 
 /// The error if a file ends within a row. The kernel ends each row with a newline, but the
-/// last row is accepted without one if no field that is read is missing.
+/// last row is accepted without a newline if it has all fields that are needed.
 fn cut_short() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "ends within a row")
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use crate::kernel::proc::scan::Scanner;
 use crate::listener::{Endpoint, Family, Interface, Listener, Protocol};
 
-/// An answer with more bytes is refused. A shorter row counts as [`SIZE_OF_ROW`] bytes, so at
-/// most 262,144 rows are read.
+/// An answer with more bytes than this is refused. A row that is shorter than [`SIZE_OF_ROW`]
+/// counts as that many bytes, so at most 262,144 rows are accepted.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
 /// About the number of bytes that a listener needs in memory.
 const SIZE_OF_ROW: usize = 128;
@@ -20,7 +20,7 @@ pub enum AnswerError {
     Read(io::Error),
     /// The first line is not the header `Netid State … Peer Address:Port`.
     NoHeader,
-    /// A line is not a row of ss. This is its start.
+    /// A line is not a row of ss. The value is the start of the line.
     Line(String),
     /// The answer has too many rows.
     TooLong,
@@ -60,15 +60,16 @@ impl AnswerError {
 /// - The IPv4 wildcard is `0.0.0.0`, or `*` before 2017.
 /// - The IPv6 wildcard is `[::]`, or `*` if the socket accepts IPv4 too, or `::` before 2017.
 ///
-/// So `*` can be either. The other addresses of the same answer show which one it is.
+/// So `*` can mean either wildcard. The other addresses of the same answer show which one it
+/// means.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     scanner: Scanner,
 }
 
 impl AnswerReader {
-    /// Appends the listeners of one answer to `listeners`. False if the answer is empty,
-    /// without even a header.
+    /// Appends the listeners of one answer to `listeners`. Returns false if the answer is
+    /// empty, without even a header.
     ///
     /// # Errors
     /// If `reader` fails, or the answer cannot be parsed or is too long. `listeners` then
@@ -114,7 +115,8 @@ impl AnswerReader {
                 let listener = &mut listeners[index];
                 listener.endpoint.address = wildcard;
                 listener.peer.address = wildcard;
-                // ss prints `[::]` for a socket that does not accept IPv4, if it knows that.
+                // If ss asked netlink, it knows which sockets do not accept IPv4, and prints
+                // `[::]` for them. So a socket on `*` accepts IPv4.
                 let knows = wildcard.is_ipv6() && style.is_from_netlink[listener.protocol as usize];
                 listener.v6_only = knows.then_some(false);
             }
@@ -127,8 +129,8 @@ impl AnswerReader {
 /// not end in this line: ss does not escape process names, so the part of a name after a
 /// newline could look like a row.
 ///
-/// No other column can contain `users:((`. Their only free text is the name of an interface,
-/// which has no colon.
+/// No other column can contain `users:((`. The only free text in the other columns is the name
+/// of an interface, which has no colon.
 fn without_processes(line: &[u8]) -> Option<&[u8]> {
     const PROCESSES: &[u8] = b"users:((";
     let mut starts = line.windows(PROCESSES.len());
@@ -149,8 +151,8 @@ fn is_header(line: &[u8]) -> bool {
     columns.iter().all(|column| letters.next() == Some(column))
 }
 
-/// What an answer reveals about the version of ss that printed it. The version numbers in
-/// the fields are those of iproute2.
+/// What an answer reveals about the version of ss that printed it. The version numbers in the
+/// comments of the fields are versions of iproute2.
 #[derive(Debug, Default)]
 struct Style {
     /// Whether the header has the spacing of versions before 4.15.
@@ -163,7 +165,7 @@ struct Style {
     has_v4_with_star_peer: bool,
     /// Whether a peer is `0.0.0.0` or has brackets, as since 4.14.
     has_peer_with_family: bool,
-    /// Whether the rows of each protocol have details that ss gets only from netlink: a
+    /// For each protocol, whether its rows have details that ss gets only from netlink: a
     /// backlog, an interface or `[::]`. If ss reads `/proc`, it prints `*` for every IPv6
     /// wildcard.
     is_from_netlink: [bool; 2],
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn current_addresses_are_read() {
+    fn addresses_from_current_versions_are_read() {
         let answer = rows(
             NEW_HEADER,
             &[
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_with_a_family_reveals_that_of_a_star() {
+    fn the_peer_reveals_the_family_of_a_star() {
         let answer = rows(
             NEW_HEADER,
             &[
@@ -579,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_end_is_refused() {
+    fn an_answer_with_too_many_rows_is_refused() {
         let mut listeners = Vec::new();
         let mut read = |number: usize| {
             listeners.clear();

@@ -21,7 +21,8 @@ use crate::snapshot::Snapshot;
 use answer::{AnswerError, AnswerReader};
 use run::{Run, RunError};
 
-/// How long to wait before ss is run again after it did not finish.
+/// How long to wait before ss is run again after a run that did not finish in time or printed
+/// too many rows.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The ss program of this system, if it has one.
@@ -29,9 +30,10 @@ const PAUSE: Duration = Duration::from_secs(60);
 pub struct Ss {
     /// The paths that ss may have, in the order of `PATH`.
     candidates: Vec<PathBuf>,
-    /// The executable of this program, as (device, inode). It may be installed as `ss`.
+    /// The executable of this program, as (device, inode). This program may be installed under
+    /// the name `ss`.
     own_file: Option<(u64, u64)>,
-    /// ss is not run before this moment, because it did not finish last time.
+    /// If set, ss is not run before this moment, because the last run did not finish.
     paused_until: Option<Instant>,
     reader: AnswerReader,
 }
@@ -48,8 +50,8 @@ pub enum SsError {
     /// The output cannot be parsed.
     Answer(AnswerError),
     /// ss printed no listeners. That proves nothing: if ss cannot read any source, it still
-    /// prints its header and exits 0. [`Ss::read`] never returns this error. Its caller uses
-    /// it for an answer without listeners.
+    /// prints its header and exits 0. [`Ss::read`] never returns this error. The caller of
+    /// [`Ss::read`] uses it for an answer without listeners.
     NoRows,
     /// Inodes were asked for, and ss prints none. [`Ss::read`] never returns this error,
     /// either.
@@ -76,8 +78,8 @@ impl std::error::Error for SsError {}
 impl Ss {
     /// The ss in the directories of `path`, the value of `PATH`.
     ///
-    /// Skips relative and empty entries, because they would run a file in the working
-    /// directory.
+    /// Skips relative and empty entries of `PATH`, because they could lead to a file in the
+    /// working directory.
     pub fn in_path(path: &std::ffi::OsStr) -> Ss {
         let own_file = std::env::current_exe().and_then(fs::metadata).ok();
         Ss {

@@ -17,7 +17,7 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 /// At most this many bytes of the stderr of ss are read, enough for the line that is reported.
 const MOST_STDERR: u64 = 256;
 
-/// Why a run failed.
+/// Why a run of ss failed.
 #[derive(Debug)]
 pub enum RunError {
     /// The program at this path could not be started.
@@ -28,7 +28,7 @@ pub enum RunError {
     Read(io::Error),
     /// The program exited with this status, which is not 0, or was killed.
     Exit(ExitStatus),
-    /// The program wrote to stderr. This is the first line.
+    /// The program wrote to stderr. The value is the first line.
     Stderr(String),
 }
 
@@ -47,8 +47,8 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 impl RunError {
-    /// The failure for an error of a [`DeadlineStream`]: [`RunError::TimedOut`] if the
-    /// deadline has passed.
+    /// Converts an error from reading a [`DeadlineStream`]. If the deadline has passed, the
+    /// result is [`RunError::TimedOut`].
     pub fn from_read(error: io::Error) -> RunError {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => RunError::TimedOut,
