@@ -5,13 +5,13 @@ use crate::error::Error;
 use crate::output::Format;
 use crate::report;
 
-/// Answers the question from one snapshot. If the answer is no, prints the reason to
-/// stderr. With `--any`, prints the listeners that were found in `format`.
+/// Answers the question from one snapshot. If the answer is no, prints the reason to stderr.
+/// If the answer is yes, with `--any`, prints the found listeners, in `format`.
 ///
 /// # Errors
 /// If the answer is unknown, or the listeners cannot be printed.
 pub fn run(mut probe: Probe, format: Format) -> Result<bool, Error> {
-    // There is no later look that could correct this one.
+    // There is no later poll that could correct this answer, so look again for missing ports.
     probe.look_twice()?;
     let is_met = probe.is_met()?;
     match is_met {

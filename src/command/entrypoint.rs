@@ -12,7 +12,8 @@ use crate::sys::{self, ChildStdout, Forked, Parent};
 pub struct Application {
     /// The program. It is searched for in `PATH` unless its name contains a slash.
     pub program: OsString,
-    /// The number of lntu's last arguments that are the program and its own arguments.
+    /// The number of arguments at the end of lntu's command line that are the program and its
+    /// own arguments.
     pub words: usize,
 }
 
@@ -40,8 +41,8 @@ impl Application {
             Ok(Forked::Child(parent)) => Ok(parent),
             Ok(Forked::Parent(mut child)) => {
                 let error = self.exec();
-                // Without an application there is nothing to watch. A byte ends the
-                // child, as does the end of this process.
+                // Without an application, there is nothing to watch. Writing a byte ends the
+                // child, and so does the end of this process.
                 let _ = child.write(&[0]);
                 Err(error)
             }

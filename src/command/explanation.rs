@@ -15,7 +15,7 @@ pub struct Found<'a> {
     pub listeners: &'a [Listener],
     /// With `--of PID`: the process id, and the listeners of all processes.
     pub of_process: Option<(u32, &'a [Listener])>,
-    /// The filter of the question, which `listeners` ignore.
+    /// The filter of the question. It was not applied to `listeners`.
     pub filter: &'a Filter,
 }
 
@@ -69,7 +69,8 @@ fn near_miss(port: &RequiredPort, found: &Found<'_>, after: &str) -> Option<Stri
     let is_served = |l: &Listener| port.is_served_by(l) == Serves::Yes;
     if let Some(listener) = found.listeners.iter().find(|l| is_served(l)) {
         let listening = with_protocol(listener);
-        // Otherwise the port has opened since the probe looked.
+        // If `--exclude` does not hide this listener, the port has opened since the probe
+        // looked.
         let is_excluded = !found.filter.matches(listener);
         return is_excluded
             .then(|| format!("{port}: not listening{after}; --exclude leaves out {listening}"));
@@ -153,8 +154,8 @@ fn with_remarks(name: String, remark: Option<String>, listener: &Listener) -> St
     }
 }
 
-/// The process that holds a listener, if it is known: `nginx, pid 12`. If several do, the
-/// one with the lowest id, because it is usually the ancestor of the others.
+/// The process that holds a listener, if it is known: `nginx, pid 12`. If several processes
+/// do, returns the one with the lowest id, because it is usually the ancestor of the others.
 fn holder(listener: &Listener) -> Option<String> {
     let holder = listener.holders.first().last()?;
     Some(format!("{}, pid {}", escaped(&holder.name), holder.pid))
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn another_address_of_the_same_port_is_nearest() {
+    fn a_listener_on_another_address_is_named_first() {
         let there = [
             "127.0.0.1:8080/tcp",
             "[::1]:8080/tcp",
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_protocol_is_next_and_then_the_nearest_ports() {
+    fn the_other_protocol_comes_before_the_nearest_ports() {
         let there = [
             "0.0.0.0:8080/udp",
             "0.0.0.0:22/tcp",
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn each_port_has_its_own_reason_and_the_time_is_said() {
+    fn each_port_has_its_own_reason_with_the_time() {
         let there = ["127.0.0.1:80/tcp", "0.0.0.0:53/udp"];
         assert_eq!(
             explained(&["*:80", "53", "81"], &there),
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_another_process_is_nearest_where_one_process_is_asked_about() {
+    fn a_port_held_by_another_process_is_explained() {
         let port = RequiredPort::one_of("80".parse().unwrap());
         let there = listeners(&["127.0.0.1:80/tcp"]);
         let expected =
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_is_known_is_named() {
+    fn a_known_holder_is_named() {
         let mut there = listeners(&["[::]:80/tcp", "0.0.0.0:81/tcp"]);
         let holder = |name: &str, pid| Holder {
             name: name.into(),
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn many_ports_are_named_in_part_and_each_once() {
+    fn a_long_list_of_ports_is_cut_off() {
         let ports = [80, 80].into_iter().chain(81..=99);
         let named = names(ports.map(|port| format!("{port}/tcp")).collect());
         assert!(
@@ -406,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_up_meanwhile_is_not_named_as_another() {
+    fn a_port_that_opened_meanwhile_is_not_named() {
         assert_eq!(
             explained(&["80"], &["0.0.0.0:80/tcp"]),
             "80/tcp: not listening"

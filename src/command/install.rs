@@ -33,7 +33,8 @@ pub fn run(destination: &Path) -> Result<(), Error> {
     }
     match replace(&file, &program) {
         Ok(()) => Ok(()),
-        // /proc, for instance, exists and has no place for files.
+        // This also happens in a directory that exists but does not allow new files, such as
+        // /proc.
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let hint = "DEST must be in a directory that exists and allows new files";
             Err(Error::File(

@@ -15,8 +15,8 @@ use crate::source::{Gaps, Known, Source, SourceError};
 /// port with `--by-port`. It is not an error if the reader closes the output early.
 ///
 /// # Errors
-/// If the source has no complete answer, or the output cannot be written. If some
-/// listeners may be missing, the others are written nevertheless.
+/// If the source has no complete answer, or the output cannot be written. Also if some
+/// listeners may be missing. Even then, the listeners that were found are written.
 pub fn run(mut source: Source, format: Format, output: Output) -> Result<(), Error> {
     let mut snapshot = Snapshot::default();
     let mut answer = source.poll(Known::default(), &mut snapshot)?;
@@ -41,8 +41,8 @@ const MOST_LOOKS: usize = 3;
 /// Returns false if there is no listener.
 ///
 /// # Errors
-/// Those of [`run`], and if a listener's holder is not found. The ids that were found are
-/// written nevertheless.
+/// The errors of [`run`]. Also if a listener has no known holder. Even then, the ids that were
+/// found are written.
 pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
     let mut snapshot = Snapshot::default();
     let mut result = Ok(false);
@@ -51,7 +51,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
         if let Some(pid) = answer.ended_root {
             return Err(SourceError::Tree(TreeError::Ended(pid)).into());
         }
-        // The error below contains what would be a warning here.
+        // Print no warnings, because the errors below contain the same information.
         let found = report::silently(|| source.find_holders(&mut snapshot));
         answer.gaps.holders = found.are_incomplete;
         let listeners = snapshot.listeners();
@@ -65,7 +65,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
                 explanation::found(&unheld).0
             ))),
         };
-        // Otherwise look again: a listener may have closed before its holders were
+        // If a listener has no holder, look again: it may have closed before its holders were
         // searched for.
         if unheld.is_empty() {
             break;
@@ -80,7 +80,7 @@ pub fn run_pids(mut source: Source, mut output: Output) -> Result<bool, Error> {
     result
 }
 
-/// The message that listeners may be missing, if they may.
+/// The message that something may be missing. `None` if nothing is.
 pub(super) fn missing(gaps: &Gaps) -> Option<String> {
     match gaps.tables.first() {
         Some(gap) => Some(gap.reason.clone()),

@@ -5,7 +5,7 @@
 //!   [`explanation`] says why the answer is no.
 //! - [`settle`] holds back changes that may not last, for `watch` and `wait`.
 //! - [`notify`] tells a service manager when the ports are listening.
-//! - [`pace`] is the time between two polls.
+//! - [`pace`] decides when the next poll is due.
 //! - [`entrypoint`] execs an application, after a wait or with a watcher beside it.
 //!
 //! A command asks a source and writes to an output. It knows neither how a

@@ -13,8 +13,8 @@ use crate::source::SourceOptions;
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Sends one message as soon as all PORTs are listening. It has its own probe because the
-/// watcher's filters can hide a listener that serves a PORT.
+/// Sends one message as soon as all PORTs are listening. The notifier has its own probe
+/// because the watcher's filters can hide a listener that serves a PORT.
 #[derive(Debug)]
 pub struct Notifier {
     probe: Probe,
@@ -37,7 +37,8 @@ impl Notifier {
         let address = match socket.as_encoded_bytes() {
             [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
             [b'/', ..] => SocketAddr::from_pathname(&socket),
-            // As sd_notify(3). It also knows vsock addresses, of virtual machines.
+            // sd_notify(3) also supports vsock addresses, for virtual machines. They are not
+            // supported here.
             _ => Err(io::Error::other(
                 "must be @NAME or a PATH that begins with /",
             )),
@@ -82,7 +83,8 @@ impl Notifier {
     }
 
     fn send(&self) -> io::Result<()> {
-        /// The whole datagram: some readers compare only its start.
+        /// The whole datagram. `READY=1` has to come first, because some readers compare only
+        /// the start.
         const MESSAGE: &[u8] = b"READY=1";
         let socket = UnixDatagram::unbound()?;
         // A full queue must not stop the watcher.

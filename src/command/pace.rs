@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 const FAST_TIME: Duration = Duration::from_secs(30);
 /// The period over which [`Lateness`] is judged, unless [`LATE_POLLS`] intervals are longer.
 const LATE_TIME: Duration = Duration::from_secs(10);
-/// See [`LATE_TIME`].
+/// The number of intervals over which [`Lateness`] is judged, if they take longer than
+/// [`LATE_TIME`].
 const LATE_POLLS: u32 = 10;
 /// Polls use at most one tenth of a core, on average over [`BUDGET_SECONDS`] or over ten
 /// polls, whichever is longer.
 const LEAST_SHARE: u32 = 10;
-/// See [`LEAST_SHARE`].
+/// The number of seconds over which the CPU time of polls is averaged (see [`LEAST_SHARE`]).
 const BUDGET_SECONDS: u64 = 10;
 /// The CPU time that polls may use within [`BUDGET_SECONDS`].
 const BUDGET: Duration = Duration::from_secs(1);
 
-/// The time from one poll to the next, or the range from which [`Pace`] chooses it. At least
-/// 10 ms.
+/// The time from one poll to the next, or the range from which [`Pace`] chooses that time. An
+/// interval is at least 10 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     /// The interval for [`FAST_TIME`] after the start and after each change.
@@ -35,16 +36,16 @@ pub struct Interval {
 impl Interval {
     /// The shortest interval.
     pub const SHORTEST: Duration = Duration::from_millis(10);
-    /// The default of `lntu watch`: 100 or 500 ms, but up to 1 s if polls would otherwise
-    /// take more than 0.5 % of a core.
+    /// The default of `lntu watch`: 100 ms after the start and after a change, and 500 ms at
+    /// other times, but up to 1 s if polls would otherwise use more than 0.5 % of a core.
     pub const OF_WATCH: Interval = Interval {
         fast: Duration::from_millis(100),
         slow: Duration::from_millis(500),
         share: 200,
         longest: Duration::from_secs(1),
     };
-    /// The default of `lntu wait`: 10 ms, but up to 100 ms if polls would otherwise take
-    /// more than 2 % of a core.
+    /// The default of `lntu wait`: 10 ms, but up to 100 ms if polls would otherwise use more
+    /// than 2 % of a core.
     pub const OF_WAIT: Interval = Interval {
         fast: Interval::SHORTEST,
         slow: Interval::SHORTEST,
@@ -66,18 +67,18 @@ pub struct Pace {
     average: Option<Duration>,
     budget: Budget,
     fast_until: Instant,
-    /// The last poll used so much CPU time that the next one must be late.
+    /// Whether the last poll used so much CPU time that the next poll has to be late.
     is_costly: bool,
     polls: Lateness,
     /// The rounds in which network namespaces take turns, see [`crate::source::turns`].
     rounds: Lateness,
 }
 
-/// How late polls, or rounds of turns, are. They are late if the time between two of them
+/// Says how late polls, or rounds of turns, are. They are late if the time between two of them
 /// is more than twice the interval that the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late {
-    /// The average time between two of them.
+    /// The average time between two polls or rounds.
     pub between: Duration,
     /// The interval that the user asked for.
     pub asked: Duration,
@@ -91,14 +92,15 @@ pub struct Late {
 struct Lateness {
     /// The start of the current period. `None` before the first poll.
     counted_since: Option<Instant>,
-    /// The number of polls or rounds since then.
+    /// The number of polls or rounds since `counted_since`.
     count: u32,
     late: Option<Late>,
 }
 
 impl Lateness {
-    /// Called at each poll. `has_come` says whether this poll counts: only some polls end a
-    /// round. Returns whether `late` has changed.
+    /// Notes a poll. `has_come` says whether the poll counts: if rounds are counted, only a
+    /// poll that ends a round does. Returns whether polls or rounds have become late, or are
+    /// on time again.
     fn note(&mut self, now: Instant, has_come: bool, asked: Duration, is_costly: bool) -> bool {
         let Some(since) = self.counted_since else {
             self.counted_since = Some(now);
@@ -138,24 +140,24 @@ impl Pace {
         }
     }
 
-    /// Notes that a poll starts `now`. Returns whether [`Pace::late`] has changed, which it
-    /// can every ten seconds or ten intervals, whichever is longer.
+    /// Notes that a poll starts `now`. Returns whether polls have become late, or are on time
+    /// again. This is decided every ten seconds or ten intervals, whichever is longer.
     pub fn start_poll(&mut self, now: Instant) -> bool {
         self.started = now;
         let asked = self.interval.longest;
         self.polls.note(now, true, asked, self.is_costly)
     }
 
-    /// Notes whether the poll that started last ended a round of turns. Returns whether
-    /// [`Pace::late_turns`] has changed.
+    /// Notes whether the poll that started last ended a round of turns. Returns whether rounds
+    /// have become late, or are on time again.
     pub fn note_turns(&mut self, ends_round: bool) -> bool {
         let asked = self.interval.longest;
         self.rounds.note(self.started, ends_round, asked, true)
     }
 
-    /// Notes that the poll ends `now`, and returns when the next one is due. `cpu_time` is
-    /// what the process has used so far. `has_changed` says whether the poll found
-    /// something new.
+    /// Notes that the poll ends `now`, and returns when the next poll is due. `cpu_time` is
+    /// the CPU time that this process has used so far. `has_changed` says whether the poll
+    /// found something new.
     pub fn end_poll(&mut self, now: Instant, cpu_time: Duration, has_changed: bool) -> Instant {
         let Interval {
             fast,
@@ -189,8 +191,8 @@ impl Pace {
         self.polls.late
     }
 
-    /// How late the rounds of turns are. `None` if they are on time, or only as late as
-    /// polls.
+    /// How late the rounds of turns are. `None` if they are on time, or late only because
+    /// polls are late.
     pub fn late_turns(&self) -> Option<Late> {
         let polls = self.polls.late.map_or(Duration::ZERO, |late| late.between);
         self.rounds.late.filter(|rounds| rounds.between > polls * 2)
@@ -213,8 +215,8 @@ struct Budget {
 }
 
 impl Budget {
-    /// The number of seconds in `spent`. One more than needed, because the oldest is not
-    /// covered completely.
+    /// The number of seconds in `spent`. It is one more than [`BUDGET_SECONDS`], because the
+    /// oldest second is covered only in part.
     const LENGTH: u64 = BUDGET_SECONDS + 1;
 
     fn new(now: Instant) -> Budget {
@@ -243,7 +245,7 @@ impl Budget {
         if cost * 2 > BUDGET {
             return started + cost.saturating_mul(LEAST_SHARE);
         }
-        // Spaces polls of equal cost evenly.
+        // When the next poll starts if polls of equal cost are spaced evenly.
         let even = started + self.average * LEAST_SHARE;
         // The next poll may cost as much as the most expensive one.
         let (mut total, mut largest) = (Duration::ZERO, Duration::ZERO);
@@ -285,11 +287,12 @@ impl FromStr for Interval {
 /// Why a duration is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DurationError {
-    /// It is not a number with or without a known unit.
+    /// The text is not a number with or without a known unit.
     Form,
-    /// An interval is shorter than [`Interval::SHORTEST`].
+    /// The interval is shorter than [`Interval::SHORTEST`].
     TooShort,
-    /// It is longer than about 584 years, the most that fits 64 bits of nanoseconds.
+    /// The duration is longer than about 584 years, the most that fits into 64 bits of
+    /// nanoseconds.
     TooLong,
 }
 
@@ -310,7 +313,8 @@ impl std::error::Error for DurationError {}
 /// are dropped.
 ///
 /// # Errors
-/// [`DurationError::Form`] and [`DurationError::TooLong`].
+/// [`DurationError::Form`] if `text` is not a duration, and [`DurationError::TooLong`] if the
+/// duration is too long.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     const UNITS: [(&str, u64); 7] = [
         ("ms", 1_000_000),
@@ -387,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn text_that_is_not_a_duration_is_refused() {
         for text in [
             "", ".", "s", "ms", ".s", "5.", "1m30", "1m-1s", "1.2.3", "-1", "+1", "1 s", " 1",
             "1w", "1S", "5secs", "5mins", "5days", "0x10", "1e3", "inf", "NaN", "5ss", "٣",
@@ -406,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_never_under_10_ms() {
+    fn an_interval_under_10_ms_is_refused() {
         for text in ["0", "0s", "9ms", "0.009"] {
             assert_eq!(
                 text.parse::<Interval>(),
@@ -484,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn expensive_polls_are_fewer() {
+    fn expensive_polls_are_less_frequent() {
         // The CPU time of a poll in microseconds, and the number of polls within 20 s. From
         // 5 ms on, there is one poll per second, and from 100 ms on, the limit is a tenth
         // of a core.
@@ -513,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_that_was_asked_for_is_kept() {
+    fn polls_keep_the_interval_that_was_asked_for() {
         let mut clock = Clock::new("50ms".parse().unwrap());
         for cost in [0, 1, 4, 5] {
             let cost = milliseconds(cost);
@@ -523,8 +527,8 @@ mod tests {
         assert_eq!(clock.poll(CHEAP, CHEAP, false), milliseconds(50));
     }
 
-    /// Repeats polls with these costs for a minute, and checks every window of ten seconds
-    /// or ten polls.
+    /// Repeats polls with these costs, in milliseconds, for a minute, and checks every window
+    /// of ten seconds or ten polls.
     fn assert_within_a_tenth(interval: Interval, costs: &[u64]) {
         let mut clock = Clock::new(interval);
         let mut polls: Vec<(Instant, Duration)> = Vec::new();
@@ -593,7 +597,7 @@ mod tests {
 
     /// To the clock, a stopped process, a busy machine and a sleeping ss look the same.
     #[test]
-    fn time_without_cpu_is_no_cost() {
+    fn time_without_cpu_use_does_not_delay_polls() {
         let mut clock = Clock::new(Interval::OF_WATCH);
         let (stopped, shortest) = (seconds(12), Interval::SHORTEST);
         assert_eq!(clock.poll(CHEAP, stopped, false), stopped + shortest);
@@ -601,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_cpu_time_is_no_cost() {
+    fn an_unknown_cpu_time_does_not_delay_polls() {
         let mut clock = Clock::new(Interval::OF_WATCH);
         clock.poll(CHEAP, CHEAP, false);
         let known = std::mem::take(&mut clock.cpu_time);
@@ -628,7 +632,8 @@ mod tests {
     #[test]
     fn late_polls_and_their_end_are_announced_once() {
         let interval = |text: &str| text.parse::<Interval>().unwrap();
-        // Three times the interval, because of the cost of polls or because of waiting.
+        // Polls are more than twice the interval apart, because of their cost or because of
+        // waiting.
         assert_eq!(
             said(interval("100ms"), 30, 30, 300),
             [Some((333, true)), None]
@@ -641,7 +646,7 @@ mod tests {
             said(interval("1h"), 0, 7_300_000, 30),
             [Some((7_300_010, false)), None]
         );
-        // Less than twice the interval, and a pause that Pace chose itself.
+        // Polls are less than twice the interval apart, or `Pace` chose the pause itself.
         assert_eq!(said(interval("1s"), 30, 900, 300), []);
         assert_eq!(said(Interval::OF_WATCH, 90, 90, 300), []);
     }
@@ -663,7 +668,7 @@ mod tests {
         assert_eq!(late_rounds(1, CHEAP), None);
         assert_eq!(late_rounds(2, CHEAP), None);
         assert_eq!(late_rounds(5, CHEAP), Some(5));
-        // No round ends.
+        // No round ends within the minute.
         assert!(late_rounds(100, CHEAP).is_some());
         assert_eq!(late_rounds(1, seconds(3)), None);
     }

@@ -21,7 +21,7 @@ use crate::source::{self, Answer, Expected, Known, Source, SourceError, SourceOp
 /// What `check` or `wait` was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// At least one port, unless there is a Unix socket.
+    /// The ports that are asked about: at least one, unless there is a Unix socket.
     pub ports: Vec<RequiredPort>,
     /// Unix sockets that must all listen. Only with [`Wanted::All`].
     pub unix: Vec<UnixSocket>,
@@ -29,18 +29,18 @@ pub struct Question {
     pub wanted: Wanted,
     /// With `--only`: the ports that may listen.
     pub allowed: Option<Vec<PortSpec>>,
-    /// A listener with more connections in its accept queue does not count.
+    /// A listener with more connections than this in its accept queue does not count.
     pub max_queued: Option<u32>,
 }
 
-/// Which ports must listen for the answer yes.
+/// Which ports must listen so that the answer is yes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// All of them.
+    /// All ports must listen.
     All,
-    /// One is enough.
+    /// One listening port is enough.
     Any,
-    /// None of them may listen.
+    /// No port may listen.
     None,
 }
 
@@ -56,7 +56,7 @@ pub struct Probe {
     /// What the last poll found out besides the listeners.
     answer: Answer,
     has_looked: bool,
-    /// A warning said that listeners of the excluded process may count.
+    /// Whether a warning said that listeners of the excluded process may count.
     said_exclusion: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct Probe {
 #[derive(Debug)]
 enum State<'a> {
     Listening,
-    /// It listens, but more connections wait to be accepted than are allowed.
+    /// The port listens, but more connections wait to be accepted than are allowed.
     Queued(&'a Listener),
     Closed,
     Unknown(Unknown),
@@ -80,7 +80,7 @@ impl Question {
         }
     }
 
-    /// The listeners that are not allowed.
+    /// The listeners that `--only` does not allow.
     fn others<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Listener> {
         snapshot.listeners().iter().filter(|l| !self.allows(l))
     }
@@ -98,7 +98,7 @@ impl Question {
     }
 
     /// The state of a port, or the best state in a range of ports. `listeners` are all
-    /// listeners, sorted.
+    /// listeners, and must be sorted.
     fn state_of<'a>(&self, port: &RequiredPort, listeners: &'a [Listener]) -> State<'a> {
         let mut best = State::Closed;
         let numbers = listeners.chunk_by(|a, b| a.port_identity() == b.port_identity());
@@ -143,7 +143,8 @@ impl Question {
 }
 
 impl Expected for Question {
-    /// Adds one entry for each missing port. A port has no namespace, so its id is 0.
+    /// Adds one entry for each missing port. A port has no namespace, so the namespace id in
+    /// the entry is 0.
     fn find_missing(&self, snapshot: &Snapshot, lists: &mut Vec<(u64, Protocol)>) {
         let is_missing = |port: &&RequiredPort| !self.has_listener(port, snapshot);
         let missing = self.ports.iter().filter(is_missing).count();
@@ -158,11 +159,11 @@ impl Expected for Question {
 }
 
 impl Probe {
-    /// A probe that has not looked yet. `path` is the value of `PATH`, where ss is searched
+    /// A probe that has not looked yet. `path` is the value of `PATH`, in which ss is searched
     /// for.
     ///
     /// # Errors
-    /// Those of [`Source::new`].
+    /// The errors of [`Source::new`].
     pub fn new(options: SourceOptions, path: &OsStr, question: Question) -> Result<Probe, Error> {
         let source = Source::new(options.clone(), path);
         Ok(Probe {
@@ -186,7 +187,8 @@ impl Probe {
     /// Looks once.
     ///
     /// # Errors
-    /// If the source has no complete answer. At the first look, [`Error::NotOwn`].
+    /// If the source has no complete answer. At the first look, [`Error::NotOwn`] if an
+    /// address in the question cannot have a listener.
     pub fn look(&mut self) -> Result<(), Error> {
         self.unix.look();
         if self.asks_source() {
@@ -199,7 +201,7 @@ impl Probe {
     /// Looks, and if ports are missing, looks again before they count as closed.
     ///
     /// # Errors
-    /// Those of [`Probe::look`].
+    /// The errors of [`Probe::look`].
     pub fn look_twice(&mut self) -> Result<(), Error> {
         self.unix.look();
         if self.asks_source() {
@@ -217,7 +219,8 @@ impl Probe {
         !self.question.ports.is_empty() || self.question.allowed.is_some()
     }
 
-    /// Warns of what may be wrong in the last answer, and checks that it can be used.
+    /// Warns once if the last answer may include listeners of an excluded process, and checks
+    /// that the answer can be used.
     fn judge_answer(&mut self) -> Result<(), Error> {
         let gaps = &self.answer.gaps;
         if gaps.exclusion.is_some()
@@ -239,7 +242,7 @@ impl Probe {
     }
 
     /// Checks that each address in the question can have a listener. An address that already
-    /// has one can, whatever the routes say (`IP_FREEBIND`).
+    /// has a listener passes, whatever the routes say (`IP_FREEBIND`).
     fn require_own_addresses(&self) -> Result<(), Error> {
         // The routes of this namespace say nothing about another one.
         if self.source.is_elsewhere() {
@@ -268,8 +271,9 @@ impl Probe {
         self.question.wanted
     }
 
-    /// The answer after a look: whether the ports are as wanted. One port that certainly is
-    /// not makes the answer no, even if others are unknown.
+    /// The answer after a look: whether the ports are as wanted. Unless one port is enough, a
+    /// single port that certainly is not as wanted makes the answer no, even if other ports
+    /// are unknown.
     ///
     /// # Errors
     /// [`Error::Unknown`] if the answer depends on something that the source does not know.
@@ -311,12 +315,12 @@ impl Probe {
         }
     }
 
-    /// Checks that waiting can help: that no port will stay unknown.
+    /// Checks that waiting can help, because no port will stay unknown.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for the first port that will. Never with [`Wanted::Any`], because
-    /// another port may still open. Nor for a port that a listener may or may not keep from
-    /// being bound, because that listener may still close.
+    /// [`Error::Unknown`] for the first port that will stay unknown, with two exceptions. With
+    /// [`Wanted::Any`], another port may still open. With [`Wanted::None`], it may be unknown
+    /// whether an IPv6 listener blocks the port, but that listener may still close.
     pub fn require_knowable(&self) -> Result<(), Error> {
         for sought in self.unix.all() {
             if let UnixState::Unknown(reason) = &sought.state
@@ -358,7 +362,7 @@ impl Probe {
         is_met
     }
 
-    /// The ports that are not as wanted or unknown, for a message. If there are none, all
+    /// The ports that are unknown or not as wanted, for a message. If there are none, all
     /// ports.
     pub fn names(&self) -> String {
         let mut unmet = texts(&self.ports_that(|is_met| is_met != Some(true)));
@@ -374,9 +378,9 @@ impl Probe {
         explanation::names(unmet)
     }
 
-    /// Why the answer is no: which ports are not as wanted, and what listens instead.
-    /// `after` is printed after the words `not listening`. This may read all listeners once
-    /// more, which is not urgent because the answer is known.
+    /// Why the answer is no: which ports are not as wanted, and what listens instead. `after`
+    /// is printed after the words `not listening`. This may read all listeners once more. The
+    /// delay does not matter, because the answer is known.
     pub fn explain(&self, after: &str) -> String {
         let mut unmet = self.ports_that(|is_met| is_met == Some(false));
         if self.question.wanted == Wanted::Any && unmet.len() < self.question.ports.len() {
@@ -437,7 +441,7 @@ impl Probe {
             };
             // The source printed its warnings at the first look.
             let (mut found, everything) = report::silently(|| (all(root), root.map(|_| all(None))));
-            // Those that are not allowed are named below.
+            // The listeners that are not allowed are named below.
             found.retain(&|listener| self.question.allows(listener));
             let found = Found {
                 listeners: found.listeners(),
@@ -450,7 +454,7 @@ impl Probe {
         reasons.join("; ")
     }
 
-    /// The listeners that are not allowed, for a message.
+    /// Names the listeners that are not allowed, for a message.
     fn explain_others(&self) -> Option<String> {
         let mut others = Snapshot::default();
         let found = others.refill(|listeners| {

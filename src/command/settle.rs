@@ -45,9 +45,10 @@ impl Settling {
         }
     }
 
-    /// The same for snapshots that contain one listener per port. A port that opens may
-    /// change its address meanwhile. A listener that replaces another one on the same port
-    /// is reported together with the end of that one.
+    /// Holds back a change until it has lasted for `duration`, in snapshots that contain one
+    /// listener per port. A port that opens may change its address in the meantime. A listener
+    /// that replaces another one on the same port is reported together with the end of the
+    /// replaced listener.
     pub fn by_port(duration: Duration) -> Settling {
         Settling {
             by_port: true,
@@ -55,9 +56,9 @@ impl Settling {
         }
     }
 
-    /// Undoes those changes since `reported` in `current` that have not lasted long enough.
-    /// `current` is from a poll that lasted from `start` to `end`. Returns false as long as
-    /// no change can have lasted long enough.
+    /// Undoes in `current` the changes since `reported` that have not lasted long enough.
+    /// `current` is from a poll that lasted from `start` to `end`. Returns false as long as no
+    /// change can have lasted long enough.
     pub fn hold_back(
         &mut self,
         [start, end]: [Instant; 2],
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn by_port_another_address_does_not_start_the_clock_again() {
+    fn by_port_a_new_address_does_not_restart_the_clock() {
         let settled = |mut settling: Settling| {
             let (nothing, start) = (Snapshot::default(), Instant::now());
             let poll = |(seconds, address): (u64, &str)| {
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn by_port_a_listener_is_replaced_at_once() {
+    fn by_port_a_replacement_is_reported_as_one_change() {
         let (one, two, three) = ("127.0.0.1", "127.0.0.2", "127.0.0.3");
         let both = "127.0.0.1 127.0.0.2";
         for (seen, expected) in [
@@ -247,9 +248,9 @@ mod tests {
         assert_eq!(again[5..], [two, two, two, three]);
     }
 
-    /// Nothing is reported while the output cannot be written.
+    /// While the output cannot be written, nothing is reported.
     #[test]
-    fn a_change_that_has_lasted_stays_due_until_it_is_reported() {
+    fn a_settled_change_stays_due_until_it_is_reported() {
         let mut settling = Settling::new(Duration::from_secs(1));
         let nothing = Snapshot::default();
         let start = Instant::now();

@@ -19,15 +19,15 @@ const PROGRESS: Duration = Duration::from_secs(10);
 pub struct WaitOptions {
     /// The time between two polls.
     pub interval: Interval,
-    /// When to give up. `None`: never.
+    /// When to give up. `None` means never.
     pub timeout: Option<Duration>,
     /// The value of `--settle`: how long the PORTs must listen without a break.
     pub settle: Option<Duration>,
 }
 
 /// Waits until the answer of `probe` is yes, then execs the application. Without an
-/// application, returns true, and with `--any`, prints the listeners that were found in
-/// `format`. At the timeout, prints the reason to stderr and returns false.
+/// application, returns true. With `--any`, also prints the found listeners, in `format`. At
+/// the timeout, prints the reason to stderr and returns false.
 ///
 /// # Errors
 /// If the answer is unknown: immediately if waiting cannot help, otherwise at the timeout.

@@ -22,19 +22,19 @@ use crate::sys::{self, Parent};
 pub struct WatchOptions {
     /// The time between two polls.
     pub interval: Interval,
-    /// Do not write the listeners that exist at the start.
+    /// Whether to leave out the listeners that exist at the start.
     pub changes_only: bool,
-    /// Write the whole table on every change instead of the changed lines.
+    /// Whether to write the whole table on every change, instead of the changed lines.
     pub full: bool,
     /// How long a change must last before it is written.
     pub settle: Duration,
-    /// Write one line per protocol and port, however many addresses listen.
+    /// Whether to write one line per protocol and port, however many addresses listen.
     pub by_port: bool,
     /// With `--notify`: where to look, and which ports must listen.
     pub notify: Option<(SourceOptions, Question)>,
 }
 
-/// The state between two polls.
+/// The state that a watcher keeps between two polls.
 #[derive(Debug)]
 pub struct Watcher {
     source: Source,
@@ -54,26 +54,27 @@ pub struct Watcher {
     /// Lines that were rendered and are not written yet.
     unsent: Vec<u8>,
     header_is_due: bool,
-    /// The listeners that existed at the start have been reported.
+    /// Whether the listeners that existed at the start have been reported.
     started: bool,
     /// Why the last poll failed, if it did.
     source_error: Option<String>,
-    /// A reader was told that no source can be read.
+    /// Whether the output says that no source can be read.
     is_lost: bool,
-    /// A reader was told that polls are late.
+    /// Whether the output says that polls are late.
     is_late: bool,
-    /// A reader was told that polls of UDP are late.
+    /// Whether the output says that polls of UDP are late.
     is_udp_late: bool,
-    /// A warning on stderr said that polls of UDP are late.
+    /// Whether a warning on stderr said that polls of UDP are late.
     said_udp_late: bool,
     /// What the last successful poll found out besides the listeners.
     answer: Answer,
-    /// A warning said that listeners of the process given with `--of` may be missing.
+    /// Whether a warning said that listeners may be missing or shown by mistake, with `--of`
+    /// or `--exclude-of`.
     said_missing: bool,
-    /// The inodes of the namespaces that a reader was told cannot be read.
+    /// The inodes of the network namespaces that cannot be read, according to the output.
     lost: Vec<u64>,
     output_fails: bool,
-    /// A reader was told that the process given with `--of` has ended.
+    /// Whether the output says that the process given with `--of` has ended.
     root_has_ended: bool,
 }
 
@@ -90,7 +91,7 @@ impl Expected for ExpectedListeners<'_> {
         let list_of = |(namespace, protocol, _): Identity| (namespace, protocol);
         let closing = self.reported.difference(snapshot);
         lists.extend(closing.map(|listener| list_of(listener.identity())));
-        // With --by-port, an opening listener may have changed its address since.
+        // With --by-port, an opening listener may have changed its address in the meantime.
         let is_missing = |identity: &Identity| match (self.by_port, *identity) {
             (true, (namespace, protocol, endpoint)) => {
                 let port = (namespace, protocol, endpoint.port);
@@ -103,18 +104,19 @@ impl Expected for ExpectedListeners<'_> {
     }
 }
 
-/// The most closed listeners, and the most opened listeners, of one network namespace that
-/// one poll reports.
+/// One poll reports at most this many closed listeners, and at most this many opened
+/// listeners, of each network namespace.
 const MOST_CHANGES: usize = 500;
 
 /// Removes the changes of each network namespace beyond [`MOST_CHANGES`], so that the number
-/// of lines per poll is bounded. The next poll finds them again unless they were undone,
-/// because they are not applied to `reported`.
+/// of lines per poll is bounded. The removed changes are not applied to `reported`, so the
+/// next poll finds them again unless they were undone. Without `--all-namespaces`, removes
+/// nothing.
 fn limit_lines(changes: &mut Vec<Change>, by_port: bool) {
     let key = |change: &Change| {
         let mut key = change.listener().identity();
-        // With --by-port, the end of one listener and the start of the next are reported
-        // together.
+        // With --by-port, the end of one listener on a port and the start of the next are
+        // reported together.
         if by_port {
             key.2.address = Family::V4.wildcard();
         }
@@ -128,22 +130,22 @@ fn limit_lines(changes: &mut Vec<Change>, by_port: bool) {
     let lists = changes.chunk_by(|a, b| list(a) == list(b));
     let first_left_out = lists.filter_map(|list| list.get(MOST_CHANGES));
     let ends = first_left_out.map(|change| (key(change), inode(change)));
-    // Without --all-namespaces, the id is 0, and no other namespace has to be protected.
+    // Without --all-namespaces, the id is 0, and there is no other namespace to delay.
     let ends: Vec<(Identity, u64)> = ends.filter(|(end, _)| end.0 != 0).collect();
     changes.retain(|change| {
         let (key, inode) = (key(change), inode(change));
         ends.iter().all(|(end, end_inode)| match end.0 == key.0 {
             true => key < *end,
             // A new namespace can reuse the inode of one that is gone, and the output names
-            // both by the inode. So all listeners of the old one close before any listener
-            // of the new one opens.
+            // both by the inode. So all listeners of the old namespace close before any
+            // listener of the new namespace opens.
             false => inode != *end_inode || matches!(change, Change::Closed(_)),
         })
     });
 }
 
 impl Watcher {
-    /// A watcher that has not looked yet.
+    /// A watcher that has not polled yet.
     pub fn new(
         source: Source,
         format: Format,
@@ -184,7 +186,7 @@ impl Watcher {
         }
     }
 
-    /// Polls until the reader of the output or the parent is gone.
+    /// Polls until the reader of the output or the parent is gone, or nothing more can change.
     pub fn run(mut self) {
         while let ControlFlow::Continue(due) = self.poll() {
             let (stream, parent) = (self.output.stream(), self.parent.as_ref());
@@ -194,9 +196,9 @@ impl Watcher {
         }
     }
 
-    /// Polls once, writes what changed, and returns when the next poll is due. Breaks if
-    /// nobody reads the output, or nothing more can change. While the source fails, no
-    /// listener is reported as closed.
+    /// Polls once, writes what changed, and returns when the next poll is due. Breaks if the
+    /// reader of the output or the parent is gone, or nothing more can change. While the
+    /// source fails, no listener is reported as closed.
     pub fn poll(&mut self) -> ControlFlow<(), Instant> {
         let start = Instant::now();
         if self.pace.start_poll(start) {
@@ -236,9 +238,9 @@ impl Watcher {
             self.render_end();
         }
         self.send()?;
-        // Only the changes are applied, so a listener's closing line differs from its first
-        // line only in the state. That comes after writing, because the lines of many listeners
-        // take as much memory as the listeners.
+        // Apply only the changes, so that the line of a closed listener differs from its first
+        // line only in the state. Apply them after writing, because the lines of many
+        // listeners need as much memory as the listeners themselves.
         if has_rendered {
             self.reported.apply(&self.changes);
         }
@@ -314,9 +316,10 @@ impl Watcher {
             ..
         } = self;
         let by_port = self.options.by_port;
-        // Each socket has its own holders, so they are found before ports are merged. They
-        // are found before settling, too, if they decide which listeners are excluded.
-        // Otherwise they are found last, so that short-lived listeners cost nothing.
+        // Each socket has its own holders, so holders are found before ports are merged. If
+        // holders decide which listeners are excluded, they are found before settling, too.
+        // Otherwise, holders are found last, so that no search is made for short-lived
+        // listeners.
         let is_first = by_port || source.excludes_holders();
         let mut find_holders = |current: &mut Snapshot| {
             let found = source.find_holders(current);
@@ -335,8 +338,8 @@ impl Watcher {
         is_settled
     }
 
-    /// Prints which network namespaces can no longer be read, or can be read again. Warns
-    /// once that listeners of the process given with `--of` may be missing.
+    /// Prints which network namespaces can no longer be read, or can be read again. Warns once
+    /// if listeners may be missing with `--of`, or shown by mistake with `--exclude-of`.
     fn note_gaps(&mut self, answer: Answer) {
         let gaps = &answer.gaps;
         if !self.said_missing
@@ -372,13 +375,13 @@ impl Watcher {
             && self.unsent.is_empty()
     }
 
-    /// The number of second looks so far.
+    /// How often polls have had to look again so far.
     pub fn second_looks(&self) -> SecondLooks {
         self.source.second_looks()
     }
 
-    /// Renders the changes from `reported` to `current`, which are then to be applied to
-    /// `reported`.
+    /// Renders the changes from `reported` to `current`. The caller then has to apply
+    /// `changes` to `reported`.
     fn render(&mut self) {
         let is_first = !self.started;
         sys::shrink_after_peak(&mut self.changes);
@@ -449,8 +452,8 @@ impl Watcher {
         }
     }
 
-    /// Renders once that the process given with `--of` has ended, after the listeners that
-    /// existed at the start. Prints it to stderr, too.
+    /// Renders once that the process given with `--of` has ended, but not before the listeners
+    /// that existed at the start. Also prints this to stderr.
     fn render_end(&mut self) {
         if let Some(pid) = self.answer.ended_root
             && self.started
@@ -489,15 +492,16 @@ impl Watcher {
             match change {
                 Change::Closed(_) => {
                     self.renderer.line(Event::Closed, listener, now, text);
-                    // The new listener of this port follows immediately, so that both lines
-                    // are in one write.
+                    // The line of the new listener on this port follows immediately, so that
+                    // both lines are written together.
                     let by_port = self.options.by_port;
                     let on_port = self.current.on_port(port).iter().filter(|_| by_port);
                     for new in on_port {
                         self.renderer.line(Event::Opened, new, now, text);
                     }
                 }
-                // This line was written together with that of the listener it replaces.
+                // The line of this listener was rendered together with the line of the
+                // listener that it replaces.
                 Change::Opened(_)
                     if self.options.by_port && !self.reported.on_port(port).is_empty() => {}
                 Change::Opened(_) => self.renderer.line(opened, listener, now, text),
@@ -602,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_changes_of_a_busy_namespace_wait() {
+    fn changes_of_a_busy_namespace_delay_no_others() {
         let (before, now) = (snapshot("::1", 0..0, 80), snapshot("::1", 1..1301, 81));
         let counts = reported(before.clone(), &now, false);
         assert_eq!(counts, [(500, 2), (500, 0), (300, 0)]);
@@ -610,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_namespace_closes_before_its_inode_opens() {
+    fn an_old_namespace_closes_before_its_successor_opens() {
         let mut reported = snapshot("::1", 1..1301, 80);
         let mut now = Snapshot::default();
         let fill = |listeners: &mut Vec<Listener>| {
@@ -632,14 +636,14 @@ mod tests {
     }
 
     #[test]
-    fn by_port_both_parts_of_a_replacement_wait() {
+    fn by_port_lines_of_a_replacement_stay_together() {
         let (before, now) = (snapshot("::1", 1..1301, 80), snapshot("::2", 1..1301, 80));
         let counts = reported(before, &now, true);
         assert_eq!(counts, [(1000, 0), (1000, 0), (600, 0)]);
     }
 
     #[test]
-    fn one_port_on_many_addresses_is_reported_bit_by_bit() {
+    fn many_addresses_of_a_port_are_reported_in_parts() {
         let mut now = snapshot("::1", 0..0, 80);
         let before = now.clone();
         let mut all = now.listeners().to_vec();
