@@ -366,7 +366,7 @@ fn with_slash(path: &Path) -> OsString {
 /// With `PROC_ROOT`, ss reads the files of a fixture. If its answer would be wrong, the file
 /// `no-oracle` in the fixture says why.
 #[test]
-fn every_fixture_is_shown_as_by_ss() {
+fn output_for_every_fixture_matches_ss() {
     if !have_ss() {
         return;
     }
@@ -383,7 +383,7 @@ fn every_fixture_is_shown_as_by_ss() {
 
 /// Both over netlink and from `/proc`.
 #[test]
-fn live_sockets_are_shown_as_by_ss() {
+fn output_for_live_sockets_matches_ss() {
     if !have_ss() {
         return;
     }
@@ -401,7 +401,7 @@ fn live_sockets_are_shown_as_by_ss() {
 }
 
 #[test]
-fn a_filter_may_be_split_into_several_arguments() {
+fn several_arguments_form_one_filter() {
     if !have_ss() {
         return;
     }
@@ -422,7 +422,7 @@ fn a_filter_may_be_split_into_several_arguments() {
 }
 
 #[test]
-fn an_empty_network_is_shown_as_by_ss() {
+fn output_without_sockets_matches_ss() {
     if !have_ss() {
         return;
     }
@@ -435,7 +435,7 @@ fn an_empty_network_is_shown_as_by_ss() {
 
 /// TIPC sockets cannot be shown, but without TIPC in the kernel there are none.
 #[test]
-fn tables_that_cannot_have_rows_are_shown_as_by_ss() {
+fn output_for_empty_selections_matches_ss() {
     if !have_ss() {
         return;
     }
@@ -461,7 +461,7 @@ fn tables_that_cannot_have_rows_are_shown_as_by_ss() {
 }
 
 #[test]
-fn environment_variables_replace_single_tables() {
+fn each_environment_variable_replaces_its_table() {
     if !have_ss() {
         return;
     }
@@ -543,7 +543,7 @@ fn each_protocol_falls_back_to_proc_separately() {
 
 /// Even if their names have characters that are special in the table.
 #[test]
-fn processes_are_shown_as_by_ss() {
+fn output_with_processes_matches_ss() {
     if !have_ss() || !have_program("bash", "bash") {
         return;
     }
@@ -643,7 +643,7 @@ fn an_empty_tcp_table_is_an_error() {
 }
 
 #[test]
-fn a_missing_replacement_of_a_table_is_an_error() {
+fn a_missing_replacement_table_is_an_error() {
     refused(as_ss(&["-lnu"]).env("PROC_NET_UDP", "/nonexistent"), 1);
 }
 
@@ -672,7 +672,7 @@ fn an_unreadable_line_is_an_error() {
 }
 
 #[test]
-fn unreadable_lines_of_other_tables_are_ignored() {
+fn unreadable_lines_in_unlisted_tables_are_ignored() {
     with_unreadable_lines(|proc| {
         let udp = run(as_ss(&["-Hlnu"]).env("PROC_ROOT", proc));
         assert_eq!(udp.lines(), [""; 0]);
@@ -713,7 +713,7 @@ fn a_table_without_read_permission_is_an_error() {
 }
 
 #[test]
-fn a_forbidden_table_of_another_kind_is_ignored() {
+fn an_unlisted_table_needs_no_read_permission() {
     if !have_program("bash", "bash") {
         return;
     }
@@ -732,7 +732,7 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_not_an_error() {
+fn a_closed_pipe_is_not_an_error() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let finished = run(as_ss(&["-lnt"]).stdout(writer));
@@ -740,7 +740,7 @@ fn a_reader_that_goes_away_is_not_an_error() {
 }
 
 #[test]
-fn the_version_names_both_programs() {
+fn the_version_line_names_ss_and_lntu() {
     let version = run(&mut as_ss(&["-V"]));
     let lntu_version = concat!(" (lntu-", env!("CARGO_PKG_VERSION"), ")\n");
     let ss_version = version.stdout.strip_suffix(lntu_version).unwrap();
@@ -748,7 +748,7 @@ fn the_version_names_both_programs() {
 }
 
 #[test]
-fn help_goes_to_stdout() {
+fn help_is_printed_to_stdout() {
     for option in ["-h", "--help", "-lntuh"] {
         let help = run(&mut as_ss(&[option]));
         assert_eq!((help.code(), &*help.stderr), (0, ""));
@@ -757,7 +757,7 @@ fn help_goes_to_stdout() {
 }
 
 #[test]
-fn no_other_ss_is_started() {
+fn lntu_named_ss_never_runs_another_ss() {
     let started = TempDir::new().unwrap();
     let started = started.path().join("started");
     let directory = fake_ss(&format!(": >{}; exit 1", started.display()));
@@ -798,7 +798,7 @@ fn lntu_runs_a_copy_of_itself_named_ss() {
 
 /// A link is the program itself, which would start itself without end.
 #[test]
-fn lntu_does_not_run_a_link_to_itself() {
+fn lntu_never_runs_a_link_to_itself() {
     in_private_network(|| {
         let _sockets = sockets_of_every_kind();
         let directory = TempDir::new().unwrap();
@@ -811,7 +811,7 @@ fn lntu_does_not_run_a_link_to_itself() {
 }
 
 #[test]
-fn a_link_named_ss_prints_the_table_of_ss() {
+fn a_link_named_ss_prints_the_header_of_ss() {
     let directory = TempDir::new().unwrap();
     let link = directory.path().join("ss");
     symlink(env!("CARGO_BIN_EXE_lntu"), &link).unwrap();

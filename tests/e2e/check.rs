@@ -35,7 +35,7 @@ fn sockets_on_five_ports() -> [Socket; 5] {
 }
 
 #[test]
-fn an_excluded_listener_is_named() {
+fn the_reason_names_an_excluded_listener() {
     in_private_network(|| {
         let _sockets =
             ["80", "40000"].map(|port| bound(Type::STREAM, &format!("127.0.0.1:{port}"), |_| {}));
@@ -54,7 +54,7 @@ fn an_excluded_listener_is_named() {
 }
 
 #[test]
-fn check_is_silent_if_all_ports_listen() {
+fn check_prints_nothing_if_all_ports_listen() {
     in_private_network(|| {
         let _sockets = sockets_on_five_ports();
         for ports in [
@@ -158,7 +158,7 @@ fn the_reason_names_the_process_that_listens() {
 }
 
 #[test]
-fn a_table_without_read_permission_makes_a_no_unknown() {
+fn an_unreadable_table_makes_the_answer_unknown() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["tcp6"]);
     let says = |arguments: &[&str]| {
@@ -190,7 +190,7 @@ fn a_table_without_read_permission_makes_a_no_unknown() {
 
 /// The kernel can skip a row while others come and go.
 #[test]
-fn a_port_that_one_look_misses_is_found_by_the_second() {
+fn a_second_read_finds_a_port_that_the_first_misses() {
     let directory = fake_ss_that_misses_every_other_time(81);
     let path = path_with(directory.path());
     let status = |arguments: &[&str]| {
@@ -202,14 +202,14 @@ fn a_port_that_one_look_misses_is_found_by_the_second() {
 }
 
 #[test]
-fn check_fails_if_no_table_can_be_read() {
+fn check_without_a_readable_table_is_an_error() {
     let empty = TempDir::new().unwrap();
     let failed = run(lntu(&["check", "80", "--proc"]).arg(empty.path()));
     assert!(failed.error().contains("net/tcp: No such file"));
 }
 
 #[test]
-fn wait_returns_as_soon_as_all_listen() {
+fn wait_succeeds_when_all_ports_listen() {
     let (first, second) = (FreePort::new(), FreePort::new());
     let ports = [&first, &second].map(FreePort::to_string);
     let wait = ["wait", "-i", "10ms", &ports[0], &ports[1]];
@@ -225,7 +225,7 @@ fn wait_returns_as_soon_as_all_listen() {
 }
 
 #[test]
-fn wait_closed_returns_when_none_listens() {
+fn wait_for_closed_ports_succeeds_when_they_close() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let arguments = ["wait", "--closed", "--source", "proc", "-i", "10ms", &port];
@@ -240,7 +240,7 @@ fn wait_closed_returns_when_none_listens() {
 }
 
 #[test]
-fn wait_names_what_is_missing_after_its_timeout() {
+fn a_timed_out_wait_names_the_missing_ports() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let wait = |arguments: &[&str]| {
@@ -269,7 +269,7 @@ fn wait_names_what_is_missing_after_its_timeout() {
 }
 
 #[test]
-fn a_timeout_of_zero_still_looks() {
+fn a_timeout_of_zero_still_checks_the_ports() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let status = |port: &str| run(&mut lntu(&["wait", "-q", "--timeout", "0", port])).code();
@@ -278,7 +278,7 @@ fn a_timeout_of_zero_still_looks() {
 }
 
 #[test]
-fn wait_prints_a_message_every_ten_seconds() {
+fn wait_prints_the_missing_ports_after_ten_seconds() {
     let arguments = ["wait", "--source", "proc", "1/udp", "2/udp"];
     let waiting = Running::start(&mut lntu(&arguments));
     assert_eq!(

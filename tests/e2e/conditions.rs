@@ -302,12 +302,12 @@ fn for_every_condition(assert: impl Fn(&Condition, &str, &str, &Path) + Sync) {
 }
 
 #[test]
-fn every_condition_gives_the_right_answer_or_an_error() {
+fn no_condition_leads_to_a_wrong_answer() {
     for_every_condition(|condition, lntu, listed, _| assert_answers(condition, lntu, listed));
 }
 
 #[test]
-fn under_every_condition_an_application_starts_as_alone() {
+fn an_application_starts_in_the_same_state_with_lntu() {
     for_every_condition(|condition, lntu, _, directory| {
         assert_starts_as_alone(condition, lntu, directory);
     });
@@ -345,7 +345,7 @@ fn little_memory() -> Vec<Condition> {
 }
 
 #[test]
-fn little_memory_gives_the_right_answer_or_an_error() {
+fn little_memory_never_leads_to_a_wrong_answer() {
     if !have_static() {
         return;
     }
@@ -363,7 +363,7 @@ fn little_memory_gives_the_right_answer_or_an_error() {
 }
 
 #[test]
-fn an_application_that_starts_in_little_memory_starts_with_lntu() {
+fn lntu_starts_an_application_in_little_memory() {
     if !have_static() {
         return;
     }

@@ -39,7 +39,7 @@ fn events(lines: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_binary_is_small() {
+fn the_static_binary_has_at_most_400_kib() {
     if !have_static() {
         return;
     }
@@ -49,7 +49,7 @@ fn the_binary_is_small() {
 
 /// A dynamic binary names an interpreter, which an empty image does not have.
 #[test]
-fn the_binary_has_no_interpreter() {
+fn the_static_binary_needs_no_elf_interpreter() {
     if !have_static() {
         return;
     }
@@ -70,7 +70,7 @@ fn the_binary_has_no_interpreter() {
 
 /// The program runs `ss -lntu` and parses the output.
 #[test]
-fn a_program_that_parses_ss_works_with_lntu_as_ss() {
+fn a_parser_of_ss_output_accepts_lntu_named_ss() {
     if !have_docker() {
         return;
     }
@@ -108,7 +108,7 @@ fn the_scratch_image_lists_the_ports_of_its_network() {
 }
 
 #[test]
-fn a_health_check_follows_the_port_without_connecting() {
+fn a_health_check_detects_a_port_without_connecting() {
     if !have_docker() {
         return;
     }
@@ -178,7 +178,7 @@ fn docker_stop_reaches_an_application_with_a_watcher() {
 }
 
 #[test]
-fn docker_wait_sees_the_status_of_the_application() {
+fn docker_wait_prints_the_status_of_the_application() {
     if !have_docker() {
         return;
     }
@@ -211,7 +211,7 @@ fn docker_wait_sees_the_status_of_the_application() {
 }
 
 #[test]
-fn every_exit_status_passes_through() {
+fn each_of_256_exit_statuses_is_passed_on() {
     if !have_docker() {
         return;
     }
@@ -220,7 +220,7 @@ fn every_exit_status_passes_through() {
 }
 
 #[test]
-fn docker_wait_sees_126_and_127() {
+fn a_command_that_cannot_run_exits_with_126_or_127() {
     if !have_docker() {
         return;
     }
@@ -264,7 +264,7 @@ fn killing_the_application_leaves_no_process() {
 }
 
 #[test]
-fn an_application_waits_for_a_neighbour_in_its_network() {
+fn wait_starts_its_command_when_a_neighbour_listens() {
     if !have_docker() {
         return;
     }
@@ -291,7 +291,7 @@ fn an_application_waits_for_a_neighbour_in_its_network() {
 }
 
 #[test]
-fn a_timeout_names_the_missing_ports() {
+fn a_timed_out_wait_names_the_missing_ports() {
     if !have_docker() {
         return;
     }
@@ -317,7 +317,7 @@ fn a_timeout_names_the_missing_ports() {
 }
 
 #[test]
-fn wait_and_watch_compose() {
+fn wait_can_start_a_watcher_as_its_command() {
     if !have_docker() {
         return;
     }
@@ -375,7 +375,7 @@ fn assert_stdout_has_no_events(container: &Container) -> String {
 }
 
 #[test]
-fn lines_for_a_file_are_not_on_stdout() {
+fn lines_written_to_a_file_are_not_on_stdout() {
     if !have_docker() {
         return;
     }
@@ -391,7 +391,7 @@ fn lines_for_a_file_are_not_on_stdout() {
 }
 
 #[test]
-fn lines_go_to_a_fifo_once_someone_reads_it() {
+fn a_fifo_gets_the_lines_when_a_reader_opens_it() {
     if !have_docker() {
         return;
     }
@@ -417,7 +417,7 @@ fn lines_go_to_a_fifo_once_someone_reads_it() {
 }
 
 #[test]
-fn lines_for_stderr_are_not_on_stdout() {
+fn lines_written_to_stderr_are_not_on_stdout() {
     if !have_docker() {
         return;
     }

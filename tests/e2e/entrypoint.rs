@@ -25,7 +25,7 @@ fn the_application_gets_the_process_id_of_lntu() {
 }
 
 #[test]
-fn the_exit_status_is_that_of_the_application() {
+fn lntu_exits_with_the_status_of_the_application() {
     let finished = run(&mut with_watcher(&[], "exit 42"));
     assert_eq!((finished.code(), &*finished.stdout), (42, ""));
     assert_eq!(finished.stderr, "");
@@ -33,7 +33,7 @@ fn the_exit_status_is_that_of_the_application() {
 
 /// An entrypoint may start a helper that ends before the application waits for it.
 #[test]
-fn a_pending_sigchld_still_names_the_child() {
+fn a_pending_sigchld_keeps_its_siginfo() {
     if !have_program("services", "python3") {
         return;
     }
@@ -64,7 +64,7 @@ os.execvp(sys.argv[1], sys.argv[1:] + ['python3', '-c', application])";
 }
 
 #[test]
-fn if_the_command_cannot_run_the_status_is_126_or_127() {
+fn a_command_that_cannot_run_exits_with_126_or_127() {
     let directory = TempDir::new().unwrap();
     let not_executable = directory.path().join("file");
     fs::write(&not_executable, "").unwrap();
@@ -87,7 +87,7 @@ fn if_the_command_cannot_run_the_status_is_126_or_127() {
 }
 
 #[test]
-fn if_the_command_cannot_run_the_watcher_prints_nothing() {
+fn no_lines_are_printed_if_the_command_cannot_run() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     for _ in 0..20 {
@@ -103,7 +103,7 @@ fn if_the_command_cannot_run_the_watcher_prints_nothing() {
 }
 
 #[test]
-fn the_watcher_reports_events_while_the_application_runs() {
+fn events_are_reported_while_the_application_runs() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let arguments = ["-H", "-i", "20ms", "--source", "proc", &port, "--", "cat"];
@@ -117,7 +117,7 @@ fn the_watcher_reports_events_while_the_application_runs() {
 }
 
 #[test]
-fn the_watcher_ends_with_the_application() {
+fn the_watcher_exits_when_the_application_exits() {
     let mut command = with_watcher(&[], "echo started; cat");
     let mut running = Running::start(command.stdin(Stdio::piped()));
     assert_eq!(running.next_line(), "started");
@@ -180,7 +180,7 @@ fn the_application_starts_even_if_the_watcher_cannot() {
 }
 
 #[test]
-fn output_is_appended_to_a_file() {
+fn output_is_appended_to_an_existing_file() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let directory = TempDir::new().unwrap();
@@ -209,7 +209,7 @@ fn a_socket_is_refused_as_output() {
 
 /// Readers come and go. Lines that nobody has read are written again.
 #[test]
-fn output_goes_to_a_fifo_whenever_someone_reads_it() {
+fn unread_lines_go_to_the_next_reader_of_a_fifo() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let first = listen("127.0.0.1");
@@ -250,7 +250,7 @@ fn output_goes_to_a_fifo_whenever_someone_reads_it() {
 
 /// `--changes-only` counts from the first look, not from the first reader.
 #[test]
-fn a_reader_that_comes_late_still_gets_the_changes() {
+fn a_late_reader_of_a_fifo_gets_earlier_changes() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let listener = listen("127.0.0.1");
@@ -274,7 +274,7 @@ fn a_reader_that_comes_late_still_gets_the_changes() {
 }
 
 #[test]
-fn list_prints_that_it_waits_for_a_reader_of_a_fifo() {
+fn list_reports_that_a_fifo_has_no_reader() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let listener = listen("127.0.0.1");
@@ -297,7 +297,7 @@ fn list_prints_that_it_waits_for_a_reader_of_a_fifo() {
 
 /// A socket cannot be opened, but a standard stream need not be.
 #[test]
-fn a_socket_as_standard_stream_is_an_output_by_every_name() {
+fn output_can_be_a_socket_that_is_a_standard_stream() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     for (fd, name) in [

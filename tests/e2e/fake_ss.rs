@@ -63,7 +63,7 @@ fn accepted_rows(lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_current_format_is_accepted() {
+fn the_current_output_format_of_ss_is_accepted() {
     let lines = [
         HEADER,
         "udp   UNCONN 0      0       127.0.0.53%lo:53         0.0.0.0:*          ",
@@ -83,7 +83,7 @@ fn the_current_format_is_accepted() {
 }
 
 #[test]
-fn the_format_before_2017_is_accepted() {
+fn the_output_format_before_2017_is_accepted() {
     let lines = [
         "Netid State      Recv-Q Send-Q     Local Address:Port       Peer Address:Port ",
         "udp    UNCONN     0      0                     *:68                    *:*     ",
@@ -136,7 +136,7 @@ fn an_ss_that_fails_is_rejected() {
 }
 
 #[test]
-fn an_ss_that_prints_something_else_is_rejected() {
+fn an_ss_with_unparsable_output_is_rejected() {
     let row = "tcp LISTEN 0 128 127.0.0.1:1 0.0.0.0:*";
     assert_rejected("exit 0", "ss: no header in its output");
     assert_rejected("echo hello", "ss: no header in its output");
@@ -166,7 +166,7 @@ fn an_ss_that_writes_to_stderr_is_rejected() {
 
 /// If ss can read nothing, it prints only a header and exits with status 0.
 #[test]
-fn a_header_without_rows_is_rejected_if_something_listens() {
+fn an_empty_table_is_rejected_if_something_listens() {
     assert_rejected(&printing(&[HEADER], ""), "ss: printed no listeners");
     in_private_network(|| {
         let directory = fake_ss(&printing(&[HEADER], ""));
@@ -213,7 +213,7 @@ fn an_ss_whose_output_does_not_end_is_rejected() {
 
 /// Otherwise, every poll would wait for two seconds.
 #[test]
-fn an_ss_that_hung_is_not_run_again_at_the_next_poll() {
+fn the_next_poll_does_not_run_an_ss_that_hung() {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
     let script = format!("echo run >> {}; sleep 1000", runs.display());
@@ -235,7 +235,7 @@ fn an_ss_that_hung_is_not_run_again_at_the_next_poll() {
 
 /// In two seconds, an ss can print hundreds of megabytes.
 #[test]
-fn memory_for_endless_output_of_ss_is_freed() {
+fn memory_is_freed_after_endless_output_of_ss() {
     if !have_static() {
         return;
     }
@@ -287,7 +287,7 @@ fn an_ss_whose_stdout_cannot_be_redirected_is_not_run() {
 /// Runs 2 to 4 of ss do not list port 2. They are the first look of the second poll and its two
 /// second looks.
 #[test]
-fn a_listener_that_several_looks_miss_is_not_closed() {
+fn a_listener_missing_from_three_reads_is_not_closed() {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
     let script = format!(
@@ -312,7 +312,7 @@ fn a_listener_that_several_looks_miss_is_not_closed() {
 /// Only the first two polls see port 1. The second takes longer than `--settle`, but that does
 /// not show that the port stayed open between them.
 #[test]
-fn the_duration_of_a_poll_does_not_count_for_settle() {
+fn the_settle_time_excludes_the_duration_of_a_poll() {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
     let script = format!(
@@ -342,7 +342,7 @@ fn a_row_without_a_port_is_ignored() {
 }
 
 #[test]
-fn only_an_executable_file_counts_as_ss() {
+fn a_file_that_cannot_be_executed_is_not_run_as_ss() {
     let directory = TempDir::new().unwrap();
     let ss = directory.path().join("ss");
     let listener = listen("127.0.0.1");
@@ -408,7 +408,7 @@ fn lntu_never_runs_an_ss_in_the_working_directory() {
 
 /// ss answers the first look only, so netlink answers the second. A listener of either is open.
 #[test]
-fn a_second_look_by_another_source_adds_to_the_first() {
+fn a_second_read_by_another_source_adds_listeners() {
     let listener = listen("127.0.0.1");
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("flag");

@@ -81,7 +81,7 @@ fn assert_harmless(text: &str) {
 }
 
 #[test]
-fn a_watcher_of_ss_keeps_its_snapshot_after_a_bad_answer() {
+fn a_bad_answer_of_ss_closes_no_listener() {
     let answer = |rows: &str, then: &str| format!("cat <<'EOF'\n{SS_HEADER}\n{rows}\nEOF\n{then}");
     let ssh = "tcp LISTEN 0 128 127.0.0.1:22 0.0.0.0:*";
     let web = "tcp LISTEN 0 128 127.0.0.1:80 0.0.0.0:*";
@@ -157,7 +157,7 @@ fn a_watcher_of_ss_keeps_its_snapshot_after_a_bad_answer() {
 
 /// Any program in PATH can be named ss, and messages quote its output.
 #[test]
-fn control_characters_from_ss_never_reach_a_terminal() {
+fn control_characters_from_ss_are_escaped() {
     let escape = r"\033]0;title\007\033[2J\r";
     let title = "\\u{1b}]0;title\\u{7}\\u{1b}[2J";
     let scope = format!("echo '{SS_HEADER}'; printf 'tcp LISTEN 0 0 1.2.3.4%%{escape}:80 *:*\\n'");
@@ -179,7 +179,7 @@ fn control_characters_from_ss_never_reach_a_terminal() {
 }
 
 #[test]
-fn control_characters_in_file_names_never_reach_a_terminal() {
+fn control_characters_in_file_names_are_escaped() {
     let directory = TempDir::new().unwrap();
     let odd = directory.path().join("\x1b[31m\n\u{9b}7m");
     let listed = run(lntu(&["list", "--proc"]).arg(&odd));
@@ -202,7 +202,7 @@ fn control_characters_in_file_names_never_reach_a_terminal() {
 }
 
 #[test]
-fn a_table_replaced_by_something_else_closes_nothing() {
+fn an_invalid_table_closes_no_listener() {
     let proc = FakeProc::new();
     let good = table([22, 80]);
     proc.put("tcp", &good);
@@ -256,7 +256,7 @@ fn a_table_replaced_by_something_else_closes_nothing() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_do_not_affect_the_others() {
+fn unreadable_rows_do_not_affect_other_rows() {
     let proc = FakeProc::new();
     proc.put("tcp", table([22, 80]));
     let watcher = watch(&["-v", "-H", "--proc", proc.root()]);
@@ -277,7 +277,7 @@ fn rows_that_cannot_be_read_do_not_affect_the_others() {
 }
 
 #[test]
-fn a_tcp6_table_that_vanishes_closes_nothing() {
+fn a_tcp6_table_that_vanishes_closes_no_listener() {
     let proc = FakeProc::new();
     proc.put("tcp", table([22]));
     let tcp6 = row(80).replace("0100007F", "00000000000000000000000000000000");
@@ -299,7 +299,7 @@ fn a_tcp6_table_that_vanishes_closes_nothing() {
 }
 
 #[test]
-fn the_end_of_the_process_in_pid_closes_nothing() {
+fn exit_of_the_observed_process_closes_no_listener() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let mut process = Running::start(Command::new("cat").stdin(Stdio::piped()));
@@ -330,7 +330,7 @@ fn stop(watcher: &Running) {
 }
 
 #[test]
-fn a_watcher_that_was_stopped_reports_the_changes_since() {
+fn a_stopped_watcher_reports_changes_when_continued() {
     let port = FreePort::new();
     let other = FreePort::new();
     let listener = port.listen();
@@ -358,7 +358,7 @@ fn a_watcher_that_was_stopped_reports_the_changes_since() {
 
 /// The time limit for ss passes while the watcher is stopped.
 #[test]
-fn a_watcher_stopped_while_ss_runs_closes_nothing() {
+fn a_stop_of_lntu_while_ss_runs_closes_no_listener() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let answer = format!("echo '{SS_HEADER}'; echo 'tcp LISTEN 0 0 127.0.0.1:{port} 0.0.0.0:*'");
@@ -396,7 +396,7 @@ fn run_with_few_descriptors(first: &str, limit: u32, arguments: &[&str]) -> Fini
 }
 
 #[test]
-fn without_enough_descriptors_list_prints_only_an_error() {
+fn list_fails_without_enough_file_descriptors() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let list = ["list", "-H", "--source", "proc", &port];
@@ -443,7 +443,7 @@ fn without_enough_descriptors_list_prints_only_an_error() {
 }
 
 #[test]
-fn a_watcher_without_descriptors_keeps_its_snapshot() {
+fn a_lack_of_descriptors_closes_no_listener() {
     let port = FreePort::new();
     let listener = port.listen();
     for source in ["proc", "auto"] {
@@ -478,7 +478,7 @@ fn a_watcher_without_descriptors_keeps_its_snapshot() {
 
 /// With the smallest limits, the program cannot be loaded. With the next, it cannot work.
 #[test]
-fn in_little_memory_the_list_is_complete_or_missing() {
+fn little_memory_never_leads_to_a_partial_list() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let mut answers = 0;
@@ -675,7 +675,7 @@ fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
 }
 
 #[test]
-fn every_line_is_written_once_a_full_disk_has_room() {
+fn all_lines_are_written_after_a_full_disk_has_room() {
     const PAGE: u64 = 4096;
     let disk = TempDir::new().unwrap();
     with_small_disk(disk.path(), 32 * PAGE, || {
@@ -708,7 +708,7 @@ fn every_line_is_written_once_a_full_disk_has_room() {
 
 /// The kernel also sends SIGXFSZ, which would end lntu if it did not ignore the signal.
 #[test]
-fn a_limit_of_file_sizes_is_like_a_full_disk() {
+fn lines_are_written_after_a_file_size_limit_rises() {
     let directory = TempDir::new().unwrap();
     let proc = FakeProc::new();
     let lines = directory.path().join("lines");

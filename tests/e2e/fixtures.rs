@@ -16,7 +16,7 @@ fn list(fixture: &PathBuf) -> Finished {
 /// The file `expected` next to the tables has what `list` prints to stdout, then to stderr. To
 /// update it, run `lntu list --proc DIR >DIR/expected 2>&1`.
 #[test]
-fn every_fixture_lists_as_expected() {
+fn every_fixture_gives_the_expected_list() {
     for fixture in fixtures() {
         let finished = list(&fixture);
         let printed = finished.stdout + &finished.stderr;
@@ -29,7 +29,7 @@ fn every_fixture_lists_as_expected() {
 /// With `PROC_ROOT`, ss reads the same files. If ss lists a fixture wrongly, the file `no-oracle`
 /// explains why.
 #[test]
-fn every_fixture_lists_as_ss_lists_it() {
+fn every_fixture_gives_the_same_list_as_ss() {
     if !have_ss() {
         return;
     }
@@ -52,7 +52,7 @@ fn every_fixture_lists_as_ss_lists_it() {
 
 /// This table would be too large for a file in `fixtures/`.
 #[test]
-fn a_table_of_110_000_rows_lists_as_ss_lists_it() {
+fn a_table_of_110_000_rows_gives_the_same_list_as_ss() {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     let row = |number: u32| {

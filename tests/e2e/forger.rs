@@ -102,7 +102,7 @@ const WATCH: [&str; 5] = ["-H", "-i", FAST, "--source", "netlink"];
 
 /// This watcher opens a socket in the forger's namespace for each poll.
 #[test]
-fn a_watcher_of_all_namespaces_ignores_a_forger() {
+fn a_watcher_of_all_namespaces_ignores_forged_answers() {
     with_forger(|host, forger| {
         let arguments = [&WATCH[..], &["-A"]].concat();
         let mut command = host.command(env!("CARGO_BIN_EXE_lntu"), &arguments);
@@ -124,7 +124,7 @@ fn a_watcher_of_all_namespaces_ignores_a_forger() {
 
 /// This watcher has the same sockets for all polls.
 #[test]
-fn a_watcher_of_one_namespace_ignores_a_forger() {
+fn a_watcher_of_one_namespace_ignores_forged_answers() {
     with_forger(|host, forger| {
         let mut command = host.command(env!("CARGO_BIN_EXE_lntu"), &WATCH);
         assert_reports_only_real_ports(forger, || Running::start(&mut command));
@@ -132,7 +132,7 @@ fn a_watcher_of_one_namespace_ignores_a_forger() {
 }
 
 #[test]
-fn under_the_name_ss_lntu_ignores_a_forger() {
+fn lntu_named_ss_ignores_forged_answers() {
     with_forger(|host, forger| {
         let link = SS_LINK.to_str().unwrap();
         forger.in_forged_network(|| {

@@ -96,7 +96,7 @@ fn run_app(steps: &[&str]) -> Finished {
 }
 
 #[test]
-fn under_gvisor_the_commands_answer() {
+fn commands_give_the_right_answers_under_gvisor() {
     if !have_gvisor() {
         return;
     }
@@ -162,7 +162,7 @@ fn under_gvisor_the_commands_answer() {
 }
 
 #[test]
-fn under_gvisor_processes_are_named() {
+fn list_names_the_process_under_gvisor() {
     if !have_gvisor() {
         return;
     }
@@ -174,7 +174,7 @@ fn under_gvisor_processes_are_named() {
 }
 
 #[test]
-fn under_gvisor_proc_answers_instead_of_netlink() {
+fn lntu_reads_proc_instead_of_netlink_under_gvisor() {
     if !have_gvisor() {
         return;
     }
@@ -188,7 +188,7 @@ fn under_gvisor_proc_answers_instead_of_netlink() {
 }
 
 #[test]
-fn under_gvisor_a_watcher_reports_and_ends_with_the_application() {
+fn a_watcher_reports_events_under_gvisor() {
     if !have_gvisor() {
         return;
     }
@@ -224,7 +224,7 @@ fn under_gvisor_a_watcher_reports_and_ends_with_the_application() {
 /// gVisor rejects a `close_range` up to the largest unsigned number. To close 65,531 descriptors
 /// one by one delayed the application by a second.
 #[test]
-fn under_gvisor_the_watcher_does_not_close_one_by_one() {
+fn the_watcher_makes_few_close_calls_under_gvisor() {
     if !have_gvisor() {
         return;
     }

@@ -92,7 +92,7 @@ fn code_and_stderr(finished: Finished) -> (i32, String) {
 }
 
 #[test]
-fn a_socket_of_only_one_thread_belongs_to_the_process() {
+fn a_socket_of_a_single_thread_belongs_to_the_process() {
     if !have_program("services", "python3") || !have_ss() {
         return;
     }
@@ -124,7 +124,7 @@ fn a_socket_of_only_one_thread_belongs_to_the_process() {
 }
 
 #[test]
-fn a_watcher_follows_a_process_whose_main_thread_has_ended() {
+fn a_watcher_continues_after_the_main_thread_ends() {
     if !have_program("services", "python3") {
         return;
     }
@@ -181,7 +181,7 @@ impl Hidden {
 }
 
 #[test]
-fn a_hidden_process_does_not_count_as_missing() {
+fn a_hidden_process_is_not_reported_as_missing() {
     if !have_two_users() || !have_mounts() {
         return;
     }
@@ -216,7 +216,7 @@ fn a_hidden_process_does_not_count_as_missing() {
 }
 
 #[test]
-fn a_hidden_descendant_may_hold_the_port() {
+fn a_hidden_descendant_makes_the_answer_unknown() {
     if !have_two_users() || !have_mounts() {
         return;
     }
@@ -245,7 +245,7 @@ fn a_hidden_descendant_may_hold_the_port() {
 }
 
 #[test]
-fn a_hidden_holder_leaves_a_warning() {
+fn list_warns_of_a_hidden_holder() {
     if !have_two_users() || !have_mounts() {
         return;
     }
@@ -261,7 +261,7 @@ fn a_hidden_holder_leaves_a_warning() {
 }
 
 #[test]
-fn a_listener_of_a_hidden_holder_may_be_excluded() {
+fn a_listener_with_a_hidden_holder_is_not_excluded() {
     if !have_two_users() || !have_mounts() {
         return;
     }
@@ -308,7 +308,7 @@ fn lntu_without(capabilities: &str, arguments: &[&str]) -> Command {
 const WITHOUT_PTRACE: &str = "-sys_ptrace";
 
 #[test]
-fn root_without_ptrace_reads_descriptors_as_their_user() {
+fn root_without_ptrace_finds_holders_of_other_users() {
     if !have_two_users() || !have_ss() {
         return;
     }
@@ -339,7 +339,7 @@ fn root_without_ptrace_reads_descriptors_as_their_user() {
 /// strace makes capset fail, as a sandbox may. Otherwise `-A` would give up the capabilities that
 /// reading as another user needs.
 #[test]
-fn the_group_of_a_holder_is_read_as_its_user() {
+fn root_without_ptrace_finds_the_cgroup_of_a_holder() {
     if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
@@ -380,7 +380,7 @@ fn the_group_of_a_holder_is_read_as_its_user() {
 }
 
 #[test]
-fn if_root_cannot_read_as_the_user_the_answer_is_unknown() {
+fn check_is_unknown_if_root_cannot_become_the_user() {
     if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
@@ -412,7 +412,7 @@ fn if_root_cannot_read_as_the_user_the_answer_is_unknown() {
 }
 
 #[test]
-fn ids_are_restored_before_anything_else_is_read() {
+fn user_ids_are_restored_after_reading_descriptors() {
     if !have_two_users() || !have_program("strace", "strace") {
         return;
     }
@@ -447,7 +447,7 @@ fn ids_are_restored_before_anything_else_is_read() {
 
 /// With COMMAND, the watcher is a descendant of the process whose tree `--of` searches.
 #[test]
-fn a_watcher_that_reads_as_another_user_can_be_read() {
+fn a_watcher_that_reads_as_another_user_is_readable() {
     if !have_two_users() {
         return;
     }
@@ -466,7 +466,7 @@ fn a_watcher_that_reads_as_another_user_can_be_read() {
 }
 
 #[test]
-fn a_watcher_that_reads_as_another_user_ends_with_its_parent() {
+fn the_death_signal_survives_reading_as_another_user() {
     if !have_two_users() {
         return;
     }
@@ -491,7 +491,7 @@ fn a_watcher_that_reads_as_another_user_ends_with_its_parent() {
 
 /// strace delays the read of the first descriptor beyond the time limit of searches.
 #[test]
-fn a_tree_that_takes_too_long_to_read_is_unknown() {
+fn check_is_unknown_if_reading_a_tree_takes_over_5_s() {
     if !have_program("strace", "strace") {
         return;
     }

@@ -81,7 +81,7 @@ const LIST: [&str; 6] = ["list", "-Hp", "--of", "7", "--exclude", "ephemeral"];
 const CHECK: [&str; 4] = ["check", "--of", "7", "80"];
 
 #[test]
-fn a_proc_without_traps_is_read() {
+fn a_proc_directory_without_traps_is_read() {
     let proc = HostileProc::new();
     let listed = proc.run(&LIST);
     assert!(listed.lines()[0].contains("127.0.0.1:80 "), "{listed:?}");
@@ -126,7 +126,7 @@ fn a_trap_in_place_of_an_optional_file_is_ignored() {
 }
 
 #[test]
-fn a_fifo_in_place_of_the_directory_is_an_error() {
+fn a_fifo_in_place_of_the_proc_directory_is_an_error() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let is_refused = |listed: Finished| {

@@ -68,7 +68,7 @@ fn run_with_proc(proc: &TempDir, arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn a_damaged_row_makes_a_no_unknown() {
+fn a_port_is_unknown_if_a_row_is_damaged() {
     for (damage, table) in damaged_tables() {
         let proc = proc_with(&table);
         for arguments in [
@@ -105,7 +105,7 @@ fn a_damaged_row_makes_a_no_unknown() {
 }
 
 #[test]
-fn a_list_with_a_damaged_row_is_partial() {
+fn a_list_with_a_damaged_row_is_reported_as_partial() {
     for (damage, table) in damaged_tables() {
         let proc = proc_with(&table);
         let listed = run_with_proc(&proc, &["list", "-H"]);
@@ -130,7 +130,7 @@ fn a_list_with_a_damaged_row_is_partial() {
 }
 
 #[test]
-fn a_damaged_row_closes_nothing() {
+fn a_damaged_row_closes_no_listener() {
     let whole = [row(80), row(81), row(82)].concat();
     for (damage, table) in damaged_tables() {
         let proc = proc_with(&whole);
@@ -190,7 +190,7 @@ fn run_with_ss(directory: &TempDir, arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn a_list_that_keeps_changing_is_partial() {
+fn a_list_that_keeps_changing_is_reported_as_partial() {
     let directory = changing_ss(40, "true");
     let listed = run_with_ss(&directory, &["list", "-H"]);
     let said = "lntu: listeners may be missing: the list of udp changed during every read\n";
@@ -203,7 +203,7 @@ fn a_list_that_keeps_changing_is_partial() {
 }
 
 #[test]
-fn a_no_from_a_list_that_keeps_changing_is_unknown() {
+fn a_port_is_unknown_if_the_list_keeps_changing() {
     let directory = changing_ss(40, "true");
     assert_eq!(run_with_ss(&directory, &["check", CROWDED]).code(), 0);
     let said =
@@ -223,21 +223,21 @@ fn a_no_from_a_list_that_keeps_changing_is_unknown() {
 }
 
 #[test]
-fn a_row_that_the_first_reads_skip_is_found() {
+fn a_row_missing_from_the_first_two_reads_is_found() {
     let directory = changing_ss(40, "[ $n = 3 ]");
     let listed = run_with_ss(&directory, &["list", "-H", "127.4.0.3:5353/udp"]);
     assert_eq!(listed.lines().len(), 1);
 }
 
 #[test]
-fn a_short_list_is_read_once() {
+fn a_short_list_is_read_a_single_time() {
     let directory = changing_ss(20, "true");
     assert_eq!(run_with_ss(&directory, &["list", "-H"]).lines().len(), 21);
     assert_eq!(runs_of(directory.path()), 1);
 }
 
 #[test]
-fn a_port_closes_even_if_the_list_keeps_changing() {
+fn a_close_is_reported_if_the_list_keeps_changing() {
     let directory = changing_ss(40, "true");
     let mut command = lntu(&["-H", "-i", "10ms", "--source", "ss", "127.4.0.1:5353/udp"]);
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
@@ -280,7 +280,7 @@ fn run_after_mount(mount: &str, arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn tables_are_found_in_a_proc_with_only_processes() {
+fn tables_are_found_in_a_proc_mounted_with_subset_pid() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().display();
     let mount = format!("mount -t proc -o subset=pid proc {path} && mount --bind {path} /proc");

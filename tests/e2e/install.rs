@@ -37,7 +37,7 @@ fn assert_is_copy(file: &Path) {
 }
 
 #[test]
-fn everyone_may_execute_a_copy() {
+fn an_installed_copy_has_mode_755() {
     let directory = TempDir::new().unwrap();
     for (destination, file) in [("", "lntu"), (".", "lntu"), ("ss", "ss"), ("lntu", "lntu")] {
         let destination = directory.path().join(destination);
@@ -55,7 +55,7 @@ fn everyone_may_execute_a_copy() {
 }
 
 #[test]
-fn a_file_name_may_be_relative() {
+fn a_relative_file_name_is_accepted() {
     let directory = TempDir::new().unwrap();
     let installed = run(lntu(&["install", "probe"]).current_dir(&directory));
     assert_eq!(installed.lines(), [""; 0]);
@@ -96,7 +96,7 @@ fn a_link_is_replaced_instead_of_followed() {
 
 /// rename(2) would replace a device, and a mistyped directory would become a file.
 #[test]
-fn only_a_file_or_a_directory_is_accepted() {
+fn a_fifo_or_a_missing_directory_is_refused() {
     let directory = TempDir::new().unwrap();
     let fifo = fifo_in(directory.path());
     let missing = directory.path().join("missing/");
@@ -119,7 +119,7 @@ fn only_a_file_or_a_directory_is_accepted() {
 }
 
 #[test]
-fn a_directory_that_is_not_writable_is_an_error() {
+fn a_directory_without_write_permission_is_an_error() {
     let directory = TempDir::new().unwrap();
     let allow = |mode| {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
@@ -136,7 +136,7 @@ fn a_directory_that_is_not_writable_is_an_error() {
 
 /// Each system call fails in turn. No temporary file may be left.
 #[test]
-fn a_failing_call_leaves_the_old_file() {
+fn a_failing_system_call_keeps_the_old_file() {
     if !have_program("strace", "strace") {
         return;
     }

@@ -74,7 +74,7 @@ fn are_served(addresses: &[&str], port: u16, protocol: &str) -> Vec<bool> {
 }
 
 #[test]
-fn check_looks_up_the_addresses_of_an_interface() {
+fn check_agrees_with_connections_to_each_address() {
     in_private_network(|| {
         add_interfaces();
         let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
@@ -184,7 +184,7 @@ fn assert_checked_as_connected(wildcard: &str, addresses: &[&str]) {
 }
 
 #[test]
-fn an_address_may_belong_to_a_local_route() {
+fn check_finds_the_interface_of_a_local_route() {
     in_private_network(|| {
         add_interfaces();
         ip("route add local 10.8.0.0/16 dev lo");
@@ -197,7 +197,7 @@ fn an_address_may_belong_to_a_local_route() {
 
 /// For the kernel, the address belongs to the first interface.
 #[test]
-fn an_address_may_belong_to_two_interfaces() {
+fn an_address_on_two_interfaces_counts_for_the_first() {
     in_private_network(|| {
         add_interfaces();
         ip("address add 10.6.0.1/32 dev outside");
@@ -213,7 +213,7 @@ fn an_address_may_belong_to_two_interfaces() {
 
 /// The client of a link-local address chooses the interface.
 #[test]
-fn a_link_local_address_may_belong_to_two_interfaces() {
+fn a_link_local_address_counts_for_both_interfaces() {
     in_private_network(|| {
         add_interfaces();
         for name in ["inside", "outside"] {
@@ -229,7 +229,7 @@ fn a_link_local_address_may_belong_to_two_interfaces() {
 }
 
 #[test]
-fn broadcasts_of_an_interface_reach_its_sockets() {
+fn check_accepts_a_broadcast_address_of_an_interface() {
     in_private_network(|| {
         add_interfaces();
         ip("address del 10.9.0.1/24 dev inside");
@@ -246,7 +246,7 @@ fn broadcasts_of_an_interface_reach_its_sockets() {
 
 /// The socket stays bound to the index of an interface that is gone.
 #[test]
-fn a_listener_of_a_deleted_interface_serves_no_address() {
+fn a_listener_on_a_deleted_interface_has_no_address() {
     in_private_network(|| {
         add_interfaces();
         ip("address add 10.9.0.2/32 dev lo");
@@ -268,7 +268,7 @@ fn a_listener_of_a_deleted_interface_serves_no_address() {
 }
 
 #[test]
-fn routing_rules_do_not_move_an_address() {
+fn routing_rules_do_not_change_the_interface() {
     in_private_network(|| {
         add_interfaces();
         let _server = bound(Type::STREAM, "0.0.0.0:80", bind_to("inside"));
@@ -283,7 +283,7 @@ fn routing_rules_do_not_move_an_address() {
 }
 
 #[test]
-fn without_rtnetlink_the_interface_of_an_address_is_unknown() {
+fn an_interface_is_unknown_without_rtnetlink() {
     if !have_program("strace", "strace") {
         return;
     }

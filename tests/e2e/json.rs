@@ -30,7 +30,7 @@ fn list(source: &str, options: &[&str]) -> String {
 }
 
 #[test]
-fn the_id_is_the_same_from_every_source() {
+fn every_source_gives_a_listener_the_same_id() {
     if !have_ss() {
         return;
     }
@@ -58,7 +58,7 @@ fn the_id_is_the_same_from_every_source() {
 }
 
 #[test]
-fn the_owner_is_the_same_from_every_source() {
+fn every_source_gives_a_listener_the_same_owner() {
     if !have_ss() {
         return;
     }
@@ -81,7 +81,7 @@ fn the_owner_is_the_same_from_every_source() {
 }
 
 #[test]
-fn a_port_that_opens_again_has_its_new_owner() {
+fn a_reopened_port_has_its_new_owner() {
     if !have_ss() {
         return;
     }
@@ -119,7 +119,7 @@ fn runs_of_ss_since_netlink(trace: &str) -> usize {
 }
 
 #[test]
-fn netlink_is_asked_only_for_owners_of_new_listeners() {
+fn netlink_is_not_asked_if_no_listener_is_new() {
     if !have_ss() || !have_program("strace", "strace") {
         return;
     }

@@ -86,7 +86,7 @@ fn sockets_that_share_a_port_are_each_listed() {
 }
 
 #[test]
-fn options_and_ports_select_listeners() {
+fn options_and_port_arguments_select_listeners() {
     in_private_network(|| {
         let nothing = |_: &Socket| {};
         let _sockets = [
@@ -153,7 +153,7 @@ fn a_json_line_has_every_field_of_a_listener() {
 
 /// `/proc` does not include the backlog. With PROC_ROOT, ss reads `/proc`, too.
 #[test]
-fn send_q_is_in_json_if_the_source_knows_it() {
+fn json_includes_send_q_if_the_source_reports_it() {
     in_private_network(|| {
         let _sockets = [
             bound(Type::STREAM, "127.0.0.1:80", |_| {}),
@@ -184,7 +184,7 @@ fn send_q_is_in_json_if_the_source_knows_it() {
 /// In any `/proc`, `net` is a link to the files of the reader's namespace. So below another
 /// mount, lntu reads the files of process 1.
 #[test]
-fn a_proc_mounted_elsewhere_means_its_process_1() {
+fn another_proc_lists_the_network_of_its_process_1() {
     if !have_unshare(&["--pid", "--fork", "--mount"]) {
         return;
     }
@@ -212,7 +212,7 @@ fn a_proc_mounted_elsewhere_means_its_process_1() {
 
 /// They are accepted because people type `-lntup` for ss.
 #[test]
-fn l_and_n_change_nothing() {
+fn the_options_l_and_n_do_not_change_the_list() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let list = |arguments: &[&str]| {
@@ -228,7 +228,7 @@ fn l_and_n_change_nothing() {
 }
 
 #[test]
-fn recv_q_counts_connections_to_accept() {
+fn recv_q_counts_connections_not_yet_accepted() {
     let listener = listen("127.0.0.1");
     let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let port = port_of(&listener).to_string();
@@ -245,7 +245,7 @@ fn recv_q_counts_connections_to_accept() {
 }
 
 #[test]
-fn timestamps_start_every_line() {
+fn every_line_starts_with_a_timestamp() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&[
@@ -262,7 +262,7 @@ fn timestamps_start_every_line() {
 }
 
 #[test]
-fn pid_looks_into_the_network_of_another_process() {
+fn the_pid_option_lists_another_network_namespace() {
     let outside = listen("127.0.0.1");
     let outside_port = port_of(&outside).to_string();
     let mut inside = None;
@@ -284,7 +284,7 @@ fn pid_looks_into_the_network_of_another_process() {
 }
 
 #[test]
-fn an_unreadable_proc_is_not_an_empty_list() {
+fn an_unreadable_proc_is_an_error() {
     let proc = TempDir::new().unwrap();
     let root = proc.path().to_str().unwrap();
     let error = |arguments: &[&str]| {
@@ -302,7 +302,7 @@ fn an_unreadable_proc_is_not_an_empty_list() {
 }
 
 #[test]
-fn an_unreadable_tcp6_is_left_out_with_a_message() {
+fn an_unreadable_tcp6_table_is_left_out() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["tcp6"]);
     let listed = run_forbidden(&proc, &["list", "-H"]);
@@ -312,7 +312,7 @@ fn an_unreadable_tcp6_is_left_out_with_a_message() {
 }
 
 #[test]
-fn an_unreadable_tcp_is_an_error() {
+fn an_unreadable_tcp_table_is_an_error() {
     let proc = forbidding_proc(&[], &["tcp"]);
     let refused = run_forbidden(&proc, &["list"]);
     let error = refused.error();
@@ -320,7 +320,7 @@ fn an_unreadable_tcp_is_an_error() {
 }
 
 #[test]
-fn skipped_rows_are_reported_with_v() {
+fn verbose_list_reports_unreadable_rows() {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     let table = "0: 0100007F:0050 00000000:0000 0A\n1: 01:0050 00000000:0000 0A\n";
@@ -335,7 +335,7 @@ fn skipped_rows_are_reported_with_v() {
 }
 
 #[test]
-fn without_proc_or_ss_netlink_answers() {
+fn netlink_answers_without_proc_or_ss() {
     let empty = TempDir::new().unwrap();
     let without_proc = |path: &str| {
         let script = "mount --bind \"$1\" /proc && exec env PATH=\"$2\" \"$0\" list";
@@ -388,7 +388,7 @@ fn a_stopped_and_continued_list_still_answers() {
 }
 
 #[test]
-fn an_unreadable_port_range_is_the_kernels_default() {
+fn an_unreadable_port_range_means_the_default_range() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let listed = run(&mut lntu(&[
         "list",

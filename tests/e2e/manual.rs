@@ -134,7 +134,7 @@ fn the_formatted_man_page_has_every_option() {
 }
 
 #[test]
-fn bash_completes() {
+fn bash_offers_the_expected_completions() {
     let directory = directory_with_completions("bash");
     let reply = |words: &[String]| {
         // The last argument, `bash`, becomes $0. --norc skips the startup files of the user.
@@ -161,7 +161,7 @@ fn bash_completes() {
 }
 
 #[test]
-fn fish_completes() {
+fn fish_offers_the_expected_completions() {
     if !have_program("fish", "fish") {
         return;
     }
@@ -180,7 +180,7 @@ fn fish_completes() {
 /// Runs an interactive zsh on a pseudoterminal, with a `compadd` that records the words that it
 /// gets.
 #[test]
-fn zsh_completes() {
+fn zsh_offers_the_expected_completions() {
     if !have_program("zsh", "zsh") {
         return;
     }

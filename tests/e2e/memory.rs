@@ -64,7 +64,7 @@ fn limits() -> impl Iterator<Item = usize> {
 }
 
 #[test]
-fn the_application_starts_once_under_every_limit() {
+fn the_application_starts_under_every_memory_limit() {
     if !have_static() {
         return;
     }
@@ -85,7 +85,7 @@ fn the_application_starts_once_under_every_limit() {
 }
 
 #[test]
-fn with_quiet_a_lack_of_memory_is_not_reported() {
+fn a_quiet_watcher_does_not_report_lack_of_memory() {
     if !have_static() {
         return;
     }
@@ -97,7 +97,7 @@ fn with_quiet_a_lack_of_memory_is_not_reported() {
 }
 
 #[test]
-fn out_of_memory_wait_starts_nothing_before_the_port() {
+fn wait_starts_nothing_early_if_memory_runs_out() {
     if !have_static() {
         return;
     }
@@ -130,7 +130,7 @@ fn out_of_memory_wait_starts_nothing_before_the_port() {
 }
 
 #[test]
-fn out_of_memory_refused_commands_start_nothing() {
+fn refused_commands_start_nothing_without_memory() {
     if !have_static() {
         return;
     }
@@ -214,7 +214,7 @@ fn wait_for_growth(watchers: &[(Running, u64)], event: &str, expected: impl Fn(u
 }
 
 #[test]
-fn memory_returns_after_a_peak_of_listeners() {
+fn memory_shrinks_after_a_peak_of_listeners() {
     if !have_static() || !have_program("services", "python3") || !have_ss() {
         return;
     }
@@ -236,7 +236,7 @@ fn memory_returns_after_a_peak_of_listeners() {
 
 /// This `/proc` has only the one process, so the search for holders is cheap.
 #[test]
-fn memory_returns_after_a_peak_of_holders() {
+fn memory_shrinks_after_a_peak_of_holders() {
     if !have_static() {
         return;
     }

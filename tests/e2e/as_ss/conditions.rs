@@ -59,7 +59,7 @@ fn in_network_with_sockets(test: impl FnOnce() + Send) {
 }
 
 #[test]
-fn a_named_network_namespace_is_shown_as_by_ss() {
+fn output_for_a_named_network_matches_ss() {
     in_network_with_sockets(|| {
         for arguments in [
             &["-N", "named", "-Htan"][..],
@@ -79,7 +79,7 @@ fn a_named_network_namespace_is_shown_as_by_ss() {
 }
 
 #[test]
-fn help_wins_over_a_later_network_namespace() {
+fn help_is_printed_before_a_namespace_is_entered() {
     in_network_with_sockets(|| {
         let arguments = ["-h", "-N", "nowhere", "-V"];
         let (_, stdout, _) = result_in(&SS_LINK, NAMED, &arguments);
@@ -88,7 +88,7 @@ fn help_wins_over_a_later_network_namespace() {
 }
 
 #[test]
-fn an_unknown_network_namespace_is_refused_as_by_ss() {
+fn errors_for_unknown_network_namespaces_match_ss() {
     in_network_with_sockets(|| {
         for arguments in [
             &["-N", "nowhere"][..],
@@ -104,7 +104,7 @@ fn an_unknown_network_namespace_is_refused_as_by_ss() {
 
 /// ss refuses a control group in other words.
 #[test]
-fn control_groups_are_refused_in_a_named_network() {
+fn a_cgroup_filter_is_refused_in_a_named_network() {
     in_network_with_sockets(|| {
         for cgroup in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/nonexistent"] {
             let filter = format!("not cgroup {cgroup}");
@@ -117,7 +117,7 @@ fn control_groups_are_refused_in_a_named_network() {
 }
 
 #[test]
-fn entering_a_network_needs_privileges_as_in_ss() {
+fn the_error_for_a_forbidden_namespace_matches_ss() {
     in_network_with_sockets(|| {
         let unprivileged = NAMED.replace("--net", "--net setpriv --bounding-set -sys_admin");
         let (_, stderr) = assert_same_in(&unprivileged, &["-N", "named", "-t"]);
@@ -130,7 +130,7 @@ fn entering_a_network_needs_privileges_as_in_ss() {
 
 /// On stderr, ss adds that it finds no control groups.
 #[test]
-fn control_groups_are_unreachable_in_a_named_network() {
+fn cgroups_are_unreachable_in_a_named_network() {
     in_network_with_sockets(|| {
         let arguments = ["-N", "named", "-tane", "--cgroup"];
         let stdout = |program| result_in(program, NAMED, &arguments).1;
@@ -141,7 +141,7 @@ fn control_groups_are_unreachable_in_a_named_network() {
 }
 
 #[test]
-fn without_proc_netlink_is_shown_as_by_ss() {
+fn output_without_proc_matches_ss() {
     in_network_with_sockets(|| {
         for arguments in [
             &["-s"][..],
@@ -158,7 +158,7 @@ fn without_proc_netlink_is_shown_as_by_ss() {
 
 /// For these command lines, the messages on stderr differ from those of ss.
 #[test]
-fn without_proc_tables_have_as_many_lines_as_in_ss() {
+fn tables_without_proc_have_as_many_rows_as_in_ss() {
     in_network_with_sockets(|| {
         for arguments in [
             &["-lnp"][..],
@@ -183,7 +183,7 @@ fn without_proc_tables_have_as_many_lines_as_in_ss() {
 }
 
 #[test]
-fn without_proc_a_replaced_table_must_exist() {
+fn a_missing_replacement_table_without_proc_fails() {
     in_network_with_sockets(|| {
         let script = "mount -t tmpfs none /proc && PROC_NET_TCP=/proc/none exec \"$0\" \"$@\"";
         let (status, stdout, _) = result_in(&SS_LINK, script, &["-tan"]);
@@ -194,7 +194,7 @@ fn without_proc_a_replaced_table_must_exist() {
 /// The kernel does not filter by marks for unprivileged users. ss reports that, and then
 /// reads `/proc/net`.
 #[test]
-fn marks_in_unprivileged_filters_are_treated_as_in_ss() {
+fn unprivileged_filters_by_mark_match_ss() {
     if !have_ss() {
         return;
     }

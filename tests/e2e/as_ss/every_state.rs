@@ -13,7 +13,7 @@ use super::{as_ss, assert_same, comparable, output};
 use crate::harness::*;
 
 #[test]
-fn the_zoo_has_every_state_but_closing() {
+fn the_test_sockets_have_every_state_but_closing() {
     in_private_network(|| {
         let _zoo = zoo();
         let shown = output(&mut as_ss(&["-an"])).stdout;
@@ -40,7 +40,7 @@ fn the_zoo_has_every_state_but_closing() {
 }
 
 #[test]
-fn the_zoo_has_every_kind_of_socket() {
+fn the_test_sockets_are_of_every_kind() {
     in_private_network(|| {
         let _zoo = zoo();
         let shown = output(&mut as_ss(&["-an"])).stdout;
@@ -79,7 +79,7 @@ fn each_kind_adds_the_same_states_as_in_ss() {
 
 /// The syntax of addresses and ports differs between families. TIPC and XDP use that of IP.
 #[test]
-fn values_of_every_family_are_read_as_by_ss() {
+fn every_family_parses_filter_values_as_ss_does() {
     const FAMILIES: &str = "inet link netlink tipc unix vsock xdp";
     const VALUES: &str = "5 :5 0x10 -1 :-1 4294967295 4294967296 * :* : 1: 1:-1 lo :lo kernel \
         :kernel any 127.0.0.1 [::1] 127.0.0.1:80";
@@ -136,7 +136,7 @@ fn assert_same_if_answered(arguments: &[&str]) -> bool {
 const PUBLIC: &str = include_str!("public_forms.txt");
 
 #[test]
-fn public_command_lines_are_answered_as_by_ss() {
+fn answers_to_public_command_lines_match_ss() {
     if !have_ss() {
         return;
     }
@@ -155,7 +155,7 @@ fn public_command_lines_are_answered_as_by_ss() {
 /// A timer that expires soon is shown in milliseconds, so two runs never agree. Instead, the
 /// program runs between two runs of ss, and its times must be between theirs.
 #[test]
-fn timers_are_shown_as_by_ss() {
+fn timers_match_ss() {
     if !have_ss() {
         return;
     }
@@ -231,7 +231,7 @@ fn timers(table: &str) -> Vec<(String, u32)> {
 /// The milliseconds since something was sent or received differ in every run, so only their
 /// number of digits is compared.
 #[test]
-fn tcp_info_is_shown_as_by_ss() {
+fn tcp_info_matches_ss() {
     if !have_ss() {
         return;
     }
@@ -259,7 +259,7 @@ fn tcp_info_is_shown_as_by_ss() {
 }
 
 #[test]
-fn mptcp_info_is_shown_as_by_ss() {
+fn mptcp_info_matches_ss() {
     if !have_ss() {
         return;
     }
@@ -285,7 +285,7 @@ fn mptcp_info_is_shown_as_by_ss() {
 
 /// ss prints the keys before the table.
 #[test]
-fn keys_of_signed_segments_are_shown_as_by_ss() {
+fn keys_of_signed_segments_match_ss() {
     if !have_ss() || !have_program("services", "python3") {
         return;
     }
@@ -304,7 +304,7 @@ fn keys_of_signed_segments_are_shown_as_by_ss() {
 /// ss writes a table that does not fit in its buffer in parts. Each column of a part is as
 /// wide as its longest cell so far.
 #[test]
-fn the_widths_of_a_long_table_change_as_in_ss() {
+fn column_widths_of_a_long_table_match_ss() {
     if !have_ss() {
         return;
     }
@@ -342,7 +342,7 @@ fn the_widths_of_a_long_table_change_as_in_ss() {
 
 /// The files have fewer details than netlink, so ss shows fewer.
 #[test]
-fn tables_are_read_from_files_as_by_ss() {
+fn tables_read_from_files_match_ss() {
     if !have_ss() {
         return;
     }
@@ -380,7 +380,7 @@ fn a_recorded_answer_of_the_kernel_is_refused() {
 }
 
 #[test]
-fn every_ethertype_is_named_as_by_ss() {
+fn names_of_every_ethertype_match_ss() {
     if !have_ss() {
         return;
     }

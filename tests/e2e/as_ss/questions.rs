@@ -21,12 +21,12 @@ enum Asker {
 }
 
 #[test]
-fn random_questions_are_answered_as_by_ss() {
+fn random_questions_by_root_are_answered_like_ss() {
     ask_random_questions(Asker::Root, &SS_LINK);
 }
 
 #[test]
-fn random_questions_of_nobody_are_answered_as_by_ss() {
+fn random_questions_by_nobody_are_answered_like_ss() {
     if have_two_users() {
         let directory = copy_for_all();
         ask_random_questions(Asker::Nobody, &directory.path().join("ss"));

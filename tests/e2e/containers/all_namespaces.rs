@@ -18,7 +18,7 @@ fn namespace(container: &Container) -> (u64, String) {
 }
 
 #[test]
-fn each_container_opens_and_closes_its_port_once() {
+fn events_of_containers_are_reported_exactly_once() {
     if !have_docker() {
         return;
     }

@@ -68,7 +68,7 @@ fn assert_ends(watcher: u32) {
 }
 
 #[test]
-fn the_watcher_ends_with_the_application() {
+fn the_watcher_exits_when_the_application_exits() {
     if !have_static() {
         return;
     }
@@ -102,7 +102,7 @@ fn the_watcher_does_not_wait_for_a_daemon() {
 /// A parent-death signal would not be enough: the kernel does not deliver it if the parent may
 /// not signal the watcher.
 #[test]
-fn the_watcher_ends_with_an_application_of_another_user() {
+fn the_watcher_exits_if_the_application_changed_user() {
     if !have_static() || !have_root() {
         return;
     }
@@ -114,7 +114,7 @@ fn the_watcher_ends_with_an_application_of_another_user() {
 }
 
 #[test]
-fn a_signal_to_the_group_spares_the_watcher() {
+fn a_signal_to_the_process_group_spares_the_watcher() {
     if !have_static() {
         return;
     }
@@ -137,7 +137,7 @@ fn a_signal_to_the_group_spares_the_watcher() {
 }
 
 #[test]
-fn the_parent_sees_death_by_a_signal() {
+fn the_parent_sees_which_signal_killed_the_command() {
     if !have_static() {
         return;
     }
@@ -199,7 +199,7 @@ fn the_watcher_closes_inherited_descriptors() {
 }
 
 #[test]
-fn with_output_the_watcher_closes_inherited_stdout() {
+fn a_watcher_with_an_output_file_closes_stdout() {
     if !have_static() {
         return;
     }

@@ -66,35 +66,35 @@ fn assert_works(options: &[&str], steps: &[&str]) {
 }
 
 #[test]
-fn all_works_with_a_read_only_root() {
+fn commands_answer_with_a_read_only_root() {
     if have_docker() {
         assert_works(&["--read-only"], &[]);
     }
 }
 
 #[test]
-fn all_works_for_any_user() {
+fn commands_answer_for_an_unprivileged_user() {
     if have_docker() {
         assert_works(&["--user=65534:65534"], &[]);
     }
 }
 
 #[test]
-fn all_works_without_capabilities() {
+fn commands_answer_without_capabilities() {
     if have_docker() {
         assert_works(&["--cap-drop=ALL"], &[]);
     }
 }
 
 #[test]
-fn all_works_without_new_privileges() {
+fn commands_answer_with_no_new_privileges() {
     if have_docker() {
         assert_works(&["--security-opt=no-new-privileges"], &[]);
     }
 }
 
 #[test]
-fn all_works_with_every_restriction_at_once() {
+fn commands_answer_with_every_restriction_at_once() {
     if have_docker() {
         let options = [
             "--read-only",
@@ -110,14 +110,14 @@ fn all_works_with_every_restriction_at_once() {
 }
 
 #[test]
-fn all_works_without_dev_null() {
+fn commands_answer_without_dev_null() {
     if have_docker() {
         assert_works(&[], &["remove", "/dev/null"]);
     }
 }
 
 #[test]
-fn all_works_without_any_environment() {
+fn commands_answer_without_environment_variables() {
     if have_docker() {
         assert_works(&[], &["clear-env", "exec", "/app"]);
         assert_works(&[], &["clear-env", "env", "PATH=", "exec", "/app"]);
@@ -125,7 +125,7 @@ fn all_works_without_any_environment() {
 }
 
 #[test]
-fn all_works_without_proc() {
+fn commands_answer_without_proc() {
     if have_docker() {
         let options = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"];
         assert_works(&options, &["unmount", "/proc"]);

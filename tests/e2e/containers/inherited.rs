@@ -139,7 +139,7 @@ fn builds() -> [&'static str; 2] {
 }
 
 #[test]
-fn with_a_watcher_the_application_inherits_the_same() {
+fn a_watcher_does_not_change_the_inherited_state() {
     if !have_static() || !have_program("services", "setsid") {
         return;
     }
@@ -177,7 +177,7 @@ fn with_a_watcher_the_application_inherits_the_same() {
 }
 
 #[test]
-fn after_a_wait_the_application_inherits_the_same() {
+fn a_wait_does_not_change_the_inherited_state() {
     if !have_static() {
         return;
     }
@@ -252,7 +252,7 @@ fn ss_answers_even_if_sigchld_is_ignored() {
 /// The applications are programs of busybox, because the start-up code of Rust's std changes the
 /// state of a Rust program.
 #[test]
-fn in_a_container_the_application_inherits_the_same() {
+fn lntu_in_a_container_keeps_the_inherited_state() {
     if !have_docker() {
         return;
     }

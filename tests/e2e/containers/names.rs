@@ -90,7 +90,7 @@ fn containers_of_docker_have_the_names_of_docker_ps() {
 
 /// Each container is killed after the watcher has reported its port, while others start and end.
 #[test]
-fn each_of_60_short_containers_has_its_own_name() {
+fn each_of_60_short_lived_containers_has_its_name() {
     if !have_docker() {
         return;
     }
@@ -135,7 +135,7 @@ fn each_of_60_short_containers_has_its_own_name() {
 }
 
 #[test]
-fn a_renamed_container_opens_with_its_new_name() {
+fn ports_opened_after_a_rename_have_the_new_name() {
     if !have_docker() {
         return;
     }
@@ -305,7 +305,7 @@ fn can_fake_a_host() -> bool {
 }
 
 #[test]
-fn a_container_of_a_pod_has_the_name_in_its_log() {
+fn a_container_of_a_pod_is_named_after_its_log_file() {
     if !can_fake_a_host() {
         return;
     }
@@ -362,7 +362,7 @@ fn the_readme_shows_a_line_about_a_pod() {
 
 /// The kubelet names the log only after it has started the container.
 #[test]
-fn a_closed_port_has_the_name_that_was_found_late() {
+fn a_closed_port_has_a_name_that_was_found_later() {
     if !can_fake_a_host() {
         return;
     }
@@ -403,7 +403,7 @@ fn a_closed_port_has_the_name_that_was_found_late() {
 }
 
 #[test]
-fn lntu_follows_no_link_out_of_the_root_of_the_host() {
+fn links_out_of_the_root_directory_are_not_followed() {
     if !can_fake_a_host() {
         return;
     }

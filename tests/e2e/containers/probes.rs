@@ -147,7 +147,7 @@ fn start_program(options: &[&str], command: &[&str], port: &str) -> Container {
 /// Root in a container has no CAP_SYS_PTRACE, so it may not read the descriptors of nginx's
 /// workers, which hold the socket, too.
 #[test]
-fn root_probes_nginx_with_workers_of_another_user() {
+fn root_can_probe_nginx_with_unprivileged_workers() {
     if !have_docker() || !have_program("services", "nginx") {
         return;
     }

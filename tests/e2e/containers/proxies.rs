@@ -44,7 +44,7 @@ fn address(container: &Container) -> String {
 }
 
 #[test]
-fn a_published_port_names_the_container_it_leads_to() {
+fn a_published_port_names_its_target_container() {
     if !have_docker() {
         return;
     }
@@ -142,7 +142,7 @@ os.execv(sys.argv[4], sys.argv[4:])
 ";
 
 #[test]
-fn what_only_calls_itself_docker_proxy_leads_nowhere() {
+fn a_fake_docker_proxy_names_no_container() {
     if !have_docker() || !have_program("services", "python3") {
         return;
     }
@@ -189,7 +189,7 @@ fn what_only_calls_itself_docker_proxy_leads_nowhere() {
 }
 
 #[test]
-fn a_docker_proxy_in_a_container_is_of_that_container() {
+fn a_fake_proxy_in_a_container_names_that_container() {
     if !have_docker() {
         return;
     }
@@ -235,7 +235,7 @@ fn a_docker_proxy_in_a_container_is_of_that_container() {
 
 /// The watcher looks again: the container starts after its port is open.
 #[test]
-fn a_closed_port_names_the_container_that_was_found_late() {
+fn a_closed_port_names_a_container_found_later() {
     if !have_docker() {
         return;
     }

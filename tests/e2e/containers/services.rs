@@ -91,7 +91,7 @@ fn processes(command: &mut Command) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_python_http_server_is_followed() {
+fn start_and_end_of_a_python_server_are_detected() {
     let start = |directory: &Path| {
         let mut python = Command::new("python3");
         python.args(["-m", "http.server", "8000", "--bind", "127.0.0.1"]);
@@ -102,7 +102,7 @@ fn a_python_http_server_is_followed() {
 }
 
 #[test]
-fn redis_is_followed() {
+fn start_and_end_of_redis_are_detected() {
     let start = |directory: &Path| {
         let mut redis = Command::new("redis-server");
         redis.args(["--port", "6379", "--bind", "127.0.0.1"]);
@@ -114,7 +114,7 @@ fn redis_is_followed() {
 }
 
 #[test]
-fn nginx_is_followed() {
+fn start_and_end_of_nginx_are_detected() {
     let start = |directory: &Path| {
         let configuration = directory.join("nginx.conf");
         let text = "user root; worker_processes 4; daemon off; pid pid; error_log stderr; events {}
@@ -133,7 +133,7 @@ fn nginx_is_followed() {
 }
 
 #[test]
-fn node_is_followed() {
+fn start_and_end_of_node_are_detected() {
     let start = |_: &Path| {
         let script = "require('http').createServer().listen(3000, '127.0.0.1')";
         let mut node = Command::new("node");
@@ -145,7 +145,7 @@ fn node_is_followed() {
 
 /// The PostgreSQL server refuses to run as root, so it runs as nobody.
 #[test]
-fn postgresql_is_followed() {
+fn start_and_end_of_postgresql_are_detected() {
     let start = |directory: &Path| {
         let data = directory.join("data");
         if !data.exists() {

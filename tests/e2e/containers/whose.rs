@@ -72,7 +72,7 @@ fn assert_named(servers: &[Server], runtime: &str, ps: &str) {
 }
 
 #[test]
-fn each_port_of_docker_names_its_container() {
+fn every_docker_port_names_its_container() {
     if !have_docker() {
         return;
     }
@@ -101,7 +101,7 @@ fn each_port_of_docker_names_its_container() {
 }
 
 #[test]
-fn each_port_of_podman_names_its_container() {
+fn every_podman_port_names_its_container() {
     if !have_docker() {
         return;
     }
