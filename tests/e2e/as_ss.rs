@@ -18,7 +18,7 @@ mod programs;
 mod questions;
 mod zoo;
 
-/// The program under test, started under the name ss.
+/// Returns the program under test, ready to start under the name ss with these arguments.
 fn as_ss(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(&*SS_LINK);
     command.args(arguments).stdin(Stdio::null());
@@ -61,13 +61,13 @@ fn assert_same(arguments: &[impl AsRef<OsStr>], environment: Environment<'_>) {
     }
 }
 
-/// The names before times that differ in every run.
+/// The beginnings of the words that contain a time, which differs in every run.
 const LIVE: [&str; 5] = ["lastsnd:", "lastrcv:", "lastack:", "busy:", "timer:("];
-/// The names before counts of `-s` that include other network namespaces.
+/// The words in the output of `-s` that precede a count of sockets in all network namespaces.
 const LIVE_COUNTS: [&str; 4] = ["Total:", "TCP:", "closed", "orphaned"];
 
-/// `text` without what differs from run to run: with `#` instead of each digit after one of
-/// [`LIVE`], and instead of each count after one of [`LIVE_COUNTS`].
+/// Returns `text` without the parts that differ from run to run. Replaces with `#` each digit in a
+/// word that starts with one of [`LIVE`], and each count that follows one of [`LIVE_COUNTS`].
 fn comparable(text: &str) -> String {
     let mut hidden = String::new();
     let hide = |c: char| if c.is_ascii_digit() { '#' } else { c };
@@ -94,8 +94,8 @@ fn comparable(text: &str) -> String {
     hidden
 }
 
-/// Asserts that the program and ss have the same exit status and print the same bytes, to
-/// stderr, too.
+/// Asserts that the program and ss have the same exit status and print the same bytes to stdout and
+/// to stderr.
 fn assert_same_with_stderr(arguments: &[impl AsRef<OsStr>]) {
     let result = |command: &mut Command| {
         let finished = run(command.args(arguments).stdin(Stdio::null()));
@@ -107,8 +107,8 @@ fn assert_same_with_stderr(arguments: &[impl AsRef<OsStr>]) {
     assert_eq!(actual, expected, "{arguments:?}");
 }
 
-/// Like [`run`], but with `#` instead of each digit of the program's process id on stdout,
-/// because the list of netlink sockets includes the program itself.
+/// Runs the program like [`run`], and replaces each digit of its process id on stdout with `#`. The
+/// id is on stdout because the list of netlink sockets includes the program itself.
 fn output(command: &mut Command) -> Finished {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
@@ -157,7 +157,7 @@ fn option_combinations() -> Vec<Vec<&'static str>> {
     combinations
 }
 
-/// Filters that need no names of ports.
+/// Filters that contain no names of ports, such as `http`.
 const FILTERS: [&str; 42] = [
     "sport = :80",
     "sport = 80",
@@ -203,7 +203,7 @@ const FILTERS: [&str; 42] = [
     "src inet:127.0.0.0/8 or src inet6:[::ffff:127.0.0.1]",
 ];
 
-/// Filters with names that stand for TCP ports.
+/// Filters that contain names of TCP ports.
 const NAMED_FILTERS: [&str; 4] = [
     "sport = :http",
     "sport = www",
@@ -211,8 +211,8 @@ const NAMED_FILTERS: [&str; 4] = [
     "src 127.0.0.1:http",
 ];
 
-/// Command lines with each filter, after several combinations of options that select its
-/// family.
+/// Returns command lines that combine each filter with several sets of options. Leaves out sets
+/// that select another address family than the filter.
 fn filtered() -> Vec<Vec<&'static str>> {
     let mut command_lines = Vec::new();
     for filter in FILTERS {
@@ -233,8 +233,8 @@ fn filtered() -> Vec<Vec<&'static str>> {
     command_lines
 }
 
-/// A filter of one to three conditions, joined at random. A condition may be a filter in
-/// parentheses, which nest up to `depth` levels.
+/// Returns a random filter of one to three conditions. A condition may itself be a filter in
+/// parentheses. Parentheses nest up to `depth` levels.
 fn random_filter(random: &mut fastrand::Rng, depth: u8) -> String {
     let pick = |random: &mut fastrand::Rng, choices: &[&str]| {
         choices[random.usize(..choices.len())].to_string()
@@ -281,7 +281,7 @@ fn random_filter(random: &mut fastrand::Rng, depth: u8) -> String {
     filter
 }
 
-/// The kernel applies the filter over netlink, and ss itself if it reads `/proc`.
+/// Over netlink, the kernel applies the filter. If ss reads `/proc`, ss applies the filter itself.
 #[test]
 fn random_filters_select_the_same_sockets_as_in_ss() {
     if !have_ss() {
@@ -310,7 +310,7 @@ fn random_filters_select_the_same_sockets_as_in_ss() {
     });
 }
 
-/// The directory of this process's control group. `None` without cgroup v2.
+/// Returns the directory of this process's control group, or `None` without cgroup v2.
 fn own_cgroup() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     let mut mounts = mounts.lines().map(|line| line.split(' '));
@@ -344,7 +344,7 @@ fn sockets_are_filtered_by_cgroup() {
             socket.listen(1)?;
             Ok(socket)
         });
-        // A socket of Multipath TCP uses a TCP socket, which is listed, too.
+        // A Multipath TCP socket uses an additional TCP socket, which is also listed.
         let count = if multipath.is_ok() { 5 } else { 3 };
         let inside = format!("cgroup = {}", cgroup.display());
         let outside = format!("cgroup != {}", cgroup.display());
@@ -363,8 +363,8 @@ fn with_slash(path: &Path) -> OsString {
     root
 }
 
-/// With `PROC_ROOT`, ss reads the files of a fixture. If its answer would be wrong, the file
-/// `no-oracle` in the fixture says why.
+/// With `PROC_ROOT`, ss reads the files of a fixture. If ss would list a fixture wrongly, the
+/// fixture has a file `no-oracle` that explains why, and is skipped.
 #[test]
 fn output_for_every_fixture_matches_ss() {
     if !have_ss() {
@@ -381,7 +381,7 @@ fn output_for_every_fixture_matches_ss() {
     }
 }
 
-/// Both over netlink and from `/proc`.
+/// Both programs read the sockets over netlink first, and then from `/proc`.
 #[test]
 fn output_for_live_sockets_matches_ss() {
     if !have_ss() {
@@ -433,7 +433,8 @@ fn output_without_sockets_matches_ss() {
     });
 }
 
-/// TIPC sockets cannot be shown, but without TIPC in the kernel there are none.
+/// The options select TIPC sockets, or no sockets at all. lntu cannot list TIPC sockets, but a
+/// kernel without TIPC has none.
 #[test]
 fn output_for_empty_selections_matches_ss() {
     if !have_ss() {
@@ -510,9 +511,10 @@ fn an_environment_variable_replaces_the_port_range() {
     });
 }
 
-/// If the kernel does not answer for one protocol, the sockets of this protocol come from
-/// `/proc`, and the others still come over netlink. An IPv6-only wildcard shows where its
-/// row came from, because `/proc` does not say that a socket is IPv6-only.
+/// If the kernel refuses a netlink request for one protocol, the sockets of this protocol are read
+/// from `/proc`, and the sockets of the other protocol are still read over netlink. The row of an
+/// IPv6-only wildcard reveals its source, because `/proc` does not include whether a socket is
+/// IPv6-only.
 #[test]
 fn each_protocol_falls_back_to_proc_separately() {
     if !have_ss() || !have_program("strace", "strace") {
@@ -541,7 +543,8 @@ fn each_protocol_falls_back_to_proc_separately() {
     });
 }
 
-/// Even if their names have characters that are special in the table.
+/// The names of the processes have characters that are special in the table of ss, such as
+/// parentheses.
 #[test]
 fn output_with_processes_matches_ss() {
     if !have_ss() || !have_program("bash", "bash") {
@@ -579,7 +582,7 @@ fn output_with_processes_matches_ss() {
     });
 }
 
-/// Starts a process with this name that has two descriptors of `socket`.
+/// Starts a process that is called `name` and has two descriptors of `socket`.
 fn hold(socket: &Socket, name: &str) -> Running {
     let script = "printf %s \"$0\" >/proc/$$/comm; exec 7<&0; echo held; kill -STOP $$";
     let mut shell = Command::new("bash");
@@ -647,8 +650,8 @@ fn a_missing_replacement_table_is_an_error() {
     refused(as_ss(&["-lnu"]).env("PROC_NET_UDP", "/nonexistent"), 1);
 }
 
-/// Calls `test` with a `/proc` whose TCP table has an unreadable line, once for each of
-/// several such lines.
+/// Calls `test` several times, each with a directory that stands in for `/proc` and whose TCP table
+/// has a different unreadable line.
 fn with_unreadable_lines(test: impl Fn(&Path)) {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
@@ -679,7 +682,8 @@ fn unreadable_lines_in_unlisted_tables_are_ignored() {
     });
 }
 
-/// A `/proc` whose `udp6` this user may not read. It also holds a copy of lntu.
+/// Makes a directory that stands in for `/proc`, with a table `udp6` that only root may read. The
+/// directory also has a copy of lntu.
 fn proc_without_permission_for_udp6() -> TempDir {
     let header = "  sl  local_address\n";
     forbidding_proc(&[("tcp", header), ("tcp6", header)], &["udp6"])
@@ -769,13 +773,13 @@ fn lntu_named_ss_never_runs_another_ss() {
     assert!(!started.exists());
 }
 
-/// Lists with `lntu` and only the programs in this directory.
+/// Runs `lntu list` with this directory as its whole PATH.
 fn list_with_path(directory: &TempDir, source: &str) -> Finished {
     let mut command = lntu(&["list", "-Hv", "--source", source]);
     run(command.env("PATH", directory.path()))
 }
 
-/// A copy is an ss like any other.
+/// A copy of lntu is another file, so lntu runs it like any other ss.
 #[test]
 fn lntu_runs_a_copy_of_itself_named_ss() {
     in_private_network(|| {
@@ -796,7 +800,7 @@ fn lntu_runs_a_copy_of_itself_named_ss() {
     });
 }
 
-/// A link is the program itself, which would start itself without end.
+/// A link named ss is the program itself. lntu must not start itself as its source.
 #[test]
 fn lntu_never_runs_a_link_to_itself() {
     in_private_network(|| {

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Runs `lntu check` through `/proc` and returns its exit status and stderr.
+/// Runs `lntu check` with `/proc` as its source. Returns its exit status, and stderr without the
+/// processes that it names.
 fn check_by_proc(arguments: &[&str]) -> (i32, String) {
     let finished = run(&mut lntu(
         &[&["check", "--source", "proc"], arguments].concat(),
@@ -21,7 +22,7 @@ fn check_by_proc(arguments: &[&str]) -> (i32, String) {
     (finished.code(), without_holders(&finished.stderr))
 }
 
-/// Sockets on TCP ports 80 to 83 and UDP port 53, each at another kind of address.
+/// Opens sockets on TCP ports 80 to 83 and UDP port 53, each bound to a different kind of address.
 fn sockets_on_five_ports() -> [Socket; 5] {
     let nothing = |_: &Socket| {};
     let v6_only = |socket: &Socket| socket.set_only_v6(true).unwrap();
@@ -112,7 +113,8 @@ fn check_names_the_ports_that_do_not_listen() {
     });
 }
 
-/// The workers of nginx hold the port, too. The server has the lowest process id.
+/// The workers of nginx hold the listener, too. The reason must name the master process, which has
+/// the lowest process id.
 #[test]
 fn the_reason_names_the_process_that_listens() {
     if !have_program("services", "nginx") {
@@ -133,7 +135,8 @@ fn the_reason_names_the_process_that_listens() {
         assert_eq!(run(&mut lntu(&["wait", "8080"])).lines(), [""; 0]);
         let listener = format!("0.0.0.0:8080/tcp (nginx, pid {pid})");
         let expected = no(&format!("81/tcp: not listening; {listener} is"));
-        // On a loaded machine, the search for the process may run out of time.
+        // On a loaded machine, the search for the process may run out of time, so repeat the
+        // command.
         let wait_until_prints = |arguments: &[&str], expected: &(i32, String)| {
             wait_for(&expected.1, || {
                 let finished = run(&mut lntu(arguments));
@@ -182,13 +185,13 @@ fn an_unreadable_table_makes_the_answer_unknown() {
     assert_eq!(says(&["check", "81/udp"]), (1, String::new()));
     assert_eq!(says(&["check", "81"]), unknown("81/tcp"));
     assert_eq!(says(&["check", "[::1]:80"]), unknown("[::1]:80/tcp"));
-    // If one port does not listen for certain, the answer is no.
+    // If it is certain that one of the ports does not listen, the answer is no.
     assert_eq!(says(&["check", "81", "53/udp"]).0, 1);
     assert_eq!(says(&["wait", "81"]), unknown("81/tcp"));
     assert_eq!(says(&["wait", "--closed", "81"]), unknown("81/tcp"));
 }
 
-/// The kernel can skip a row while others come and go.
+/// The kernel can skip a row of its table while other rows are added and removed.
 #[test]
 fn a_second_read_finds_a_port_that_the_first_misses() {
     let directory = fake_ss_that_misses_every_other_time(81);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// The commands that are run: a name, and the arguments.
+/// The commands that exit on their own. Each has a name and arguments.
 const QUESTIONS: [(&str, &[&str]); 6] = [
     ("list", &["list", "-H"]),
     ("list proc", &["list", "-H", "--source", "proc"]),
@@ -25,8 +25,8 @@ const QUESTIONS: [(&str, &[&str]); 6] = [
     ("wait", &["wait", "--timeout", "30s", "80"]),
 ];
 
-/// The names of all commands. The first four write to stdout. The fifth reads ss, and so fails
-/// if ss cannot start.
+/// The names of all commands. The first four write to stdout. The fifth, `wait ss`, reads the
+/// output of ss, so it fails if ss cannot start.
 const ALL: [&str; 8] = [
     "list",
     "list proc",
@@ -72,7 +72,7 @@ fn conditions() -> Vec<Condition> {
             &[],
         ),
     ];
-    // A container may forbid mounts.
+    // Leave out these conditions if mounts are forbidden, as in many containers.
     conditions.retain(|condition| {
         let tried = run_under(condition, &["true"]);
         have("netns", (!tried.status.success()).then_some(tried.stderr))
@@ -118,8 +118,8 @@ fn conditions() -> Vec<Condition> {
     conditions
 }
 
-/// Finds the directory for control groups that can limit memory, and the name of the file with
-/// the limit. The error is the reason if there is none.
+/// Finds a directory in which control groups that limit memory can be made, and the name of their
+/// file for the limit. The error says why there is no such directory.
 fn parent_of_groups() -> Result<(&'static Path, &'static str), String> {
     let (first, second) = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup");
     let enabled = fs::read_to_string(format!("{second}/cgroup.subtree_control"));
@@ -132,7 +132,7 @@ fn parent_of_groups() -> Result<(&'static Path, &'static str), String> {
     };
     let made = TempDir::with_prefix_in("lntu-test-", found.0);
     let group = made.map_err(|error| format!("{}: {error}", found.0.display()))?;
-    // Not by TempDir, which would try to remove the kernel's files first.
+    // Do not drop the TempDir: it would try to remove the kernel's files in the group first.
     let _ = fs::remove_dir(group.keep());
     Ok(found)
 }
@@ -203,9 +203,9 @@ fn assert_answers(condition: &Condition, lntu: &str, listed: &str) {
     );
 }
 
-/// Starts applications under the condition, through the command `lntu` if it is not empty, and
-/// returns the state that they find: exit statuses, ignored and blocked signals, and open
-/// descriptors. If lntu prints an error instead, returns its output.
+/// Starts applications under the condition, through the command `lntu` unless it is empty. Returns
+/// their exit statuses, ignored and blocked signals, and open descriptors. If lntu prints an error
+/// and starts no application, returns the output of lntu as the error.
 fn start_state(
     condition: &Condition,
     lntu: &[&str],
@@ -221,7 +221,7 @@ fn start_state(
          done >{report}"
     );
     let applications: [&[&str]; 3] = [
-        // Not a shell, which blocks signals for moments.
+        // The first application is not a shell, because a shell blocks signals for short moments.
         &["sed", "-n", &copy, "/proc/self/status"],
         &["sh", "-c", &open],
         &["sh", "-c", "exit 42"],
@@ -235,8 +235,8 @@ fn start_state(
         found.push(format!("{:?}", finished.status));
         let text = fs::read_to_string(report).unwrap_or_default();
         let _ = fs::remove_file(report);
-        // From /proc/self/status, keep the fields about signals, but not the number of queued
-        // ones, which changes.
+        // From /proc/self/status, keep the fields about signals, except the number of queued
+        // signals, which changes.
         let is_kept = |line: &&str| match line.split_once(":\t") {
             Some((name, _)) => ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"].contains(&name),
             None => true,
@@ -257,7 +257,8 @@ fn assert_starts_as_alone(condition: &Condition, lntu: &str, directory: &Path) {
     let beside = start_state(condition, &[lntu, "-qo/dev/null", "--"], directory);
     let script = &condition.script;
     assert_eq!(beside.unwrap(), alone, "{script}");
-    // A wait that reads ss has had a child before it becomes the application.
+    // If `wait` reads listeners from ss, its process has already had a child when it becomes the
+    // application.
     for (name, source) in [("wait", "netlink"), ("wait ss", "ss")] {
         let wait = [lntu, "wait", "--source", source, "80", "--"];
         match start_state(condition, &wait, directory) {
@@ -267,8 +268,8 @@ fn assert_starts_as_alone(condition: &Condition, lntu: &str, directory: &Path) {
     }
 }
 
-/// Calls `assert` with every condition, the path of lntu, the list that lntu prints otherwise,
-/// and a directory for files. Four threads share the work.
+/// Calls `assert` for every condition, on four threads. Its arguments are the condition, the path
+/// of lntu, the lines that `list` prints without any condition, and a directory for files.
 fn for_every_condition(assert: impl Fn(&Condition, &str, &str, &Path) + Sync) {
     if !have_root() || !have_ss() || !have_static() {
         return;
@@ -276,7 +277,7 @@ fn for_every_condition(assert: impl Fn(&Condition, &str, &str, &Path) + Sync) {
     let directory = TempDir::new().unwrap();
     let directory = directory.path();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
-    // The user nobody may be unable to reach the original.
+    // Copy lntu, because the user nobody may be unable to reach the original.
     let lntu = directory.join("lntu");
     let copied = run(Command::new("cp").arg(&binaries().lntu).arg(&lntu));
     assert!(copied.status.success(), "{copied:?}");
@@ -313,12 +314,12 @@ fn an_application_starts_in_the_same_state_with_lntu() {
     });
 }
 
-/// Limits of memory under which a static application can run. There is no ss in PATH, because
-/// ss needs more.
+/// Returns conditions with limits of memory that are enough for a static application. PATH does not
+/// contain ss, because ss needs more memory.
 fn little_memory() -> Vec<Condition> {
     let exec = "export PATH=/nonexistent; exec \"$@\"";
-    // With this limit, the kernel refuses more address space. Below 768 KiB, it may have no room
-    // to grow the stack, and then kills the process.
+    // With `ulimit -v`, the kernel refuses more address space. Below 768 KiB, the kernel may find
+    // no room to grow the stack, and kill the process.
     let mut conditions: Vec<Condition> = (768..=1536)
         .step_by(64)
         .map(|kibibytes| {
@@ -326,8 +327,8 @@ fn little_memory() -> Vec<Condition> {
             condition(format!("ulimit -v {kibibytes}; {exec}"), may_fail)
         })
         .collect();
-    // A control group does not refuse memory, but kills the process. Each run has a new group,
-    // because memory of an earlier run would still count.
+    // If a control group reaches its limit, the kernel does not refuse memory, but kills a process.
+    // Each run has a new group, because the memory of an earlier run would still count.
     let parent = parent_of_groups();
     if have("cgroup", parent.as_ref().err().cloned()) {
         let (parent, limit) = parent.unwrap();

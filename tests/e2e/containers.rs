@@ -23,13 +23,13 @@ use tempfile::TempDir;
 use crate::harness::docker::*;
 use crate::harness::*;
 
-/// How long `docker stop` may take if the application exits at once. Otherwise Docker kills it
-/// after 10 s.
+/// The longest time that `docker stop` may take if the container's process exits on SIGTERM. If it
+/// does not exit, Docker kills it after 10 s.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 const HEADER: &str = "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port";
 
-/// The state and the local address of each line.
+/// Returns the state and the local address in each line.
 fn events(lines: &str) -> Vec<String> {
     let event = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -93,7 +93,7 @@ fn the_scratch_image_lists_the_ports_of_its_network() {
     binaries();
     let repository = repository().to_str().unwrap();
     let dockerfile = format!("{repository}/Dockerfile.scratch");
-    // The classic builder has no platforms, so the stage must be named.
+    // Docker's classic builder cannot choose a stage by platform, so the test names the stage.
     let stage = match std::env::consts::ARCH {
         "aarch64" => "for-arm64",
         _ => "for-amd64",
@@ -347,14 +347,15 @@ fn wait_can_start_a_watcher_as_its_command() {
     );
 }
 
-/// Makes a directory. The option mounts it as `/out` in a container.
+/// Makes a directory. Returns it, and the option of `docker run` that mounts it as `/out`.
 fn output_directory() -> (TempDir, String) {
     let directory = TempDir::new().unwrap();
     let option = format!("--volume={}:/out", directory.path().display());
     (directory, option)
 }
 
-/// Starts an application that opens a port, and a watcher that writes to `output`.
+/// Starts a container with an application and a watcher that writes its lines to `output`. Then
+/// makes the application open port 8080.
 fn start_with_output(output: &str, option: &str) -> Container {
     let helper = ["/lntu", "-H", "-i", "100ms", "-o", output, "--"];
     let app = ["/app", "reserve", "8080", "serve", "exit", "42"];

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Returns `lntu OPTIONS -- sh -c SCRIPT`, ready to start. The watcher prints no lines.
+/// Returns `lntu OPTIONS -- sh -c SCRIPT`, ready to start. The watcher prints neither a header nor
+/// the ports that are open at the start.
 fn with_watcher(options: &[&str], script: &str) -> Command {
     let quiet = ["--changes-only", "-H", "--source", "proc", "-i", "20ms"];
     lntu(&[&quiet, options, &["--", "sh", "-c", script]].concat())
@@ -31,7 +32,8 @@ fn lntu_exits_with_the_status_of_the_application() {
     assert_eq!(finished.stderr, "");
 }
 
-/// An entrypoint may start a helper that ends before the application waits for it.
+/// If an entrypoint starts a helper that ends early, SIGCHLD is pending when lntu starts. The
+/// application must receive the details of this signal unchanged.
 #[test]
 fn a_pending_sigchld_keeps_its_siginfo() {
     if !have_program("services", "python3") {
@@ -128,8 +130,8 @@ fn the_watcher_exits_when_the_application_exits() {
     wait_for("the watcher's end", || is_gone(watchers[0]).then_some(()));
 }
 
-/// If the watcher had a copy of a pipe open, its reader would not see the end when the
-/// application closes it.
+/// If the watcher kept a pipe of the application open, the reader of the pipe would not see its end
+/// when the application closes the pipe.
 #[test]
 fn the_watcher_holds_no_descriptor_of_the_application() {
     let directory = TempDir::new().unwrap();
@@ -207,7 +209,7 @@ fn a_socket_is_refused_as_output() {
     }
 }
 
-/// Readers come and go. Lines that nobody has read are written again.
+/// A FIFO may lose its reader and get a new one. Lines that nobody has read are written again.
 #[test]
 fn unread_lines_go_to_the_next_reader_of_a_fifo() {
     let directory = TempDir::new().unwrap();
@@ -248,7 +250,8 @@ fn unread_lines_go_to_the_next_reader_of_a_fifo() {
     assert_eq!(closed.matches("CLOSED").count(), 2);
 }
 
-/// `--changes-only` counts from the first look, not from the first reader.
+/// With `--changes-only`, lntu prints all changes since its first poll, not only those after a
+/// reader has opened the FIFO.
 #[test]
 fn a_late_reader_of_a_fifo_gets_earlier_changes() {
     let directory = TempDir::new().unwrap();
@@ -295,7 +298,7 @@ fn list_reports_that_a_fifo_has_no_reader() {
     assert_eq!(list.finish().lines(), [""; 0]);
 }
 
-/// A socket cannot be opened, but a standard stream need not be.
+/// A socket cannot be opened by its name. A standard stream is open already, so it may be a socket.
 #[test]
 fn output_can_be_a_socket_that_is_a_standard_stream() {
     let listener = listen("127.0.0.1");

@@ -1,5 +1,5 @@
-//! Programs named ss that are not the real one: which output lntu accepts, and when it asks
-//! another source.
+//! Programs named ss that stand in for the ss of iproute2: which output lntu accepts, and when it
+//! asks another source.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -45,13 +45,14 @@ fn assert_rejected(script: &str, reason: &str) {
     assert_eq!(found, format!("127.0.0.1:{port}"), "{listed:?}");
     let said = format!("lntu: {reason}; asking netlink instead\n");
     assert_eq!(listed.stderr, said);
-    // Without any listener, an empty list would be right.
+    // Keep a listener open, because without one an empty list would be right.
     let _listener = listen("127.0.0.1");
     let refused = list_by_ss(directory.path());
     assert!(refused.error().starts_with(reason), "{refused:?}");
 }
 
-/// Lists what an ss prints, and returns the netid, local and peer address of each line.
+/// Runs `lntu list` with an ss that prints `lines`. Returns the netid, the local address and the
+/// peer address in each line of the list.
 fn accepted_rows(lines: &[&str]) -> Vec<String> {
     let directory = fake_ss(&printing(lines, ""));
     let listed = list_by_ss(directory.path());
@@ -104,7 +105,8 @@ fn the_output_format_before_2017_is_accepted() {
 
 #[test]
 fn five_megabytes_of_rows_are_accepted() {
-    // A debug build may need more than the two seconds that an ss gets.
+    // Run the static build, because a debug build may need more than two seconds, the time limit
+    // for ss.
     if !have_static() {
         return;
     }
@@ -211,7 +213,7 @@ fn an_ss_whose_output_does_not_end_is_rejected() {
     }
 }
 
-/// Otherwise, every poll would wait for two seconds.
+/// If every poll ran an ss that hangs, every poll would wait for two seconds.
 #[test]
 fn the_next_poll_does_not_run_an_ss_that_hung() {
     let directory = TempDir::new().unwrap();
@@ -233,7 +235,7 @@ fn the_next_poll_does_not_run_an_ss_that_hung() {
     assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
 }
 
-/// In two seconds, an ss can print hundreds of megabytes.
+/// Within the time limit of two seconds, an ss can print hundreds of megabytes.
 #[test]
 fn memory_is_freed_after_endless_output_of_ss() {
     if !have_static() {
@@ -257,7 +259,7 @@ fn memory_is_freed_after_endless_output_of_ss() {
     assert!(pages < 2048, "{pages} pages are left");
 }
 
-/// With the stdout of lntu, ss would print its table there.
+/// If ss inherited the stdout of lntu, ss would print its own table there.
 #[test]
 fn an_ss_whose_stdout_cannot_be_redirected_is_not_run() {
     if !have_program("strace", "strace") {
@@ -284,8 +286,8 @@ fn an_ss_whose_stdout_cannot_be_redirected_is_not_run() {
     }
 }
 
-/// Runs 2 to 4 of ss do not list port 2. They are the first look of the second poll and its two
-/// second looks.
+/// Runs 2 to 4 of ss do not list port 2. All three belong to the second poll, which reads the list
+/// again because port 2 is missing from its first read.
 #[test]
 fn a_listener_missing_from_three_reads_is_not_closed() {
     let directory = TempDir::new().unwrap();
@@ -309,8 +311,8 @@ fn a_listener_missing_from_three_reads_is_not_closed() {
     }
 }
 
-/// Only the first two polls see port 1. The second takes longer than `--settle`, but that does
-/// not show that the port stayed open between them.
+/// Only the first two polls see port 1. The second poll takes longer than `--settle`, but its
+/// duration does not prove that the port stayed open between the polls.
 #[test]
 fn the_settle_time_excludes_the_duration_of_a_poll() {
     let directory = TempDir::new().unwrap();
@@ -330,7 +332,7 @@ fn the_settle_time_excludes_the_duration_of_a_poll() {
     assert!(line.contains("127.0.0.1:2 "), "{line}");
 }
 
-/// ss prints such a row for a UDP socket that is not bound yet.
+/// For a UDP socket that is not bound yet, ss prints a row with `*` as its port.
 #[test]
 fn a_row_without_a_port_is_ignored() {
     let rows = [
@@ -406,7 +408,8 @@ fn lntu_never_runs_an_ss_in_the_working_directory() {
     assert!(!directory.path().join("was-run").exists());
 }
 
-/// ss answers the first look only, so netlink answers the second. A listener of either is open.
+/// ss answers only the first read of a poll, so netlink answers the second read. The snapshot
+/// contains the listeners of both.
 #[test]
 fn a_second_read_by_another_source_adds_listeners() {
     let listener = listen("127.0.0.1");

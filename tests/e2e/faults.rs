@@ -38,7 +38,7 @@ impl FakeProc {
         self.0.path().join("net")
     }
 
-    /// Replaces a table in one step.
+    /// Replaces the table `name` in one step, so that lntu never reads a part of it.
     fn put(&self, name: &str, contents: impl AsRef<[u8]>) {
         let draft = self.0.path().join("draft");
         fs::write(&draft, contents).unwrap();
@@ -73,8 +73,8 @@ fn table(ports: impl IntoIterator<Item = u16>) -> String {
         .collect()
 }
 
-/// Panics if the text has a control character, which a terminal would obey. Line ends may be
-/// there.
+/// Panics if the text has a control character other than a line end, because a terminal would obey
+/// it.
 fn assert_harmless(text: &str) {
     let harmful = |c: char| c.is_control() && c != '\n';
     assert!(!text.contains(harmful), "{text:?}");
@@ -235,7 +235,7 @@ fn an_invalid_table_closes_no_listener() {
     recovers("no row can be read; the first: not a row");
     proc.put("tcp", format!("{PROC_HEADER}0: {}\n", "F".repeat(100_000)));
     recovers("no row can be read; the first: too long");
-    // The table ends in the header, in the number of a row, and in each field that is parsed.
+    // Cut the table off in the header, in the number of a row, and in each field that is parsed.
     let start = good.find("0050").unwrap() - 14;
     for end in [
         4,
@@ -340,7 +340,7 @@ fn a_stopped_watcher_reports_changes_when_continued() {
     stop(&watcher);
     drop(listener);
     let _listener = other.listen();
-    // The watcher is stopped, so it cannot see these.
+    // The watcher is stopped, so it cannot see that this port opens and closes.
     for _ in 0..10 {
         drop(port.listen());
     }
@@ -401,7 +401,7 @@ fn list_fails_without_enough_file_descriptors() {
     let port = port_of(&listener).to_string();
     let list = ["list", "-H", "--source", "proc", &port];
     let refused = run_with_few_descriptors("exec <&-", 3, &list);
-    // lntu duplicates stdout to a descriptor from 3 on, which this limit forbids.
+    // lntu duplicates stdout to a descriptor with a number of at least 3, which this limit forbids.
     assert_eq!(refused.error(), "stdout: Invalid argument (os error 22)");
     let refused = run_with_few_descriptors(":", 4, &list);
     assert_eq!(
@@ -447,7 +447,8 @@ fn a_lack_of_descriptors_closes_no_listener() {
     let port = FreePort::new();
     let listener = port.listen();
     for source in ["proc", "auto"] {
-        // Without ss, the source is netlink, whose socket stays open.
+        // Without ss, the source is netlink, whose socket stays open, so the watcher needs no new
+        // descriptors.
         if source == "auto" && !have_ss() {
             continue;
         }
@@ -476,7 +477,8 @@ fn a_lack_of_descriptors_closes_no_listener() {
     drop(listener);
 }
 
-/// With the smallest limits, the program cannot be loaded. With the next, it cannot work.
+/// With the lowest limits, the kernel cannot load lntu. With slightly higher limits, lntu starts,
+/// but has too little memory for an answer.
 #[test]
 fn little_memory_never_leads_to_a_partial_list() {
     let listener = listen("127.0.0.1");
@@ -506,7 +508,7 @@ struct Replay {
     /// The start of a line whose end has not been read.
     torn: Vec<u8>,
     open: BTreeSet<u16>,
-    /// How many whole lines there were.
+    /// The number of complete lines so far.
     lines: usize,
 }
 
@@ -536,8 +538,8 @@ impl Replay {
     }
 }
 
-/// If its stdout is full, the watcher waits for the reader. If a FIFO given with `-o` is full,
-/// each write fails instead.
+/// If stdout is a full pipe, the watcher waits for the reader. If the FIFO given with `-o` is full,
+/// each write fails, and the watcher tries again.
 #[test]
 fn a_reader_that_pauses_catches_up_with_the_table() {
     const ROWS: u16 = 1500;
@@ -550,7 +552,7 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
             Mode::empty(),
         );
         let mut reader = fs::File::from(reader.unwrap());
-        // Each table has two thirds of the ports, but not the same ones as the table before.
+        // Each table has two thirds of the ports, and a different selection from the table before.
         let ports = |turn: u16| (1..=ROWS).filter(move |port| !(port + turn).is_multiple_of(3));
         proc.put("tcp", table(ports(0)));
         let mut command = lntu(&["-H", "-i", "10ms", "--proc", proc.root()]);
@@ -579,7 +581,8 @@ fn a_reader_that_pauses_catches_up_with_the_table() {
             (replay.lines > 100).then_some(())
         });
         let before = peak_memory(pid);
-        // Write tables until the pipe is full, which holds 64 KiB, and then some more.
+        // Replace the table until the pipe, which holds 64 KiB, is full, and then for a while
+        // longer.
         let writer = fs::File::options().write(true).open(&fifo).unwrap();
         let is_full = || {
             let mut writer = [PollFd::new(&writer, PollFlags::OUT)];
@@ -638,8 +641,8 @@ impl Drop for KilledOnDrop {
     }
 }
 
-/// Runs `test` on a thread with a tmpfs of `bytes` mounted at `directory`. Programs that the
-/// thread starts see it, too. Skips the test if mounts are not allowed.
+/// Runs `test` on a thread with a tmpfs of this size mounted at `directory`. Programs that the
+/// thread starts see this mount, too. Skips the test if mounts are not allowed.
 fn with_small_disk(directory: &Path, bytes: u64, test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let name = thread::current().name().unwrap_or("a test").to_string();
@@ -706,7 +709,8 @@ fn all_lines_are_written_after_a_full_disk_has_room() {
     });
 }
 
-/// The kernel also sends SIGXFSZ, which would end lntu if it did not ignore the signal.
+/// When a write exceeds the limit of file sizes, the kernel also sends SIGXFSZ, which would kill
+/// lntu if lntu did not ignore the signal.
 #[test]
 fn lines_are_written_after_a_file_size_limit_rises() {
     let directory = TempDir::new().unwrap();

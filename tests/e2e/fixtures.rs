@@ -13,8 +13,9 @@ fn list(fixture: &PathBuf) -> Finished {
     run(lntu(&["list", "--proc"]).arg(fixture))
 }
 
-/// The file `expected` next to the tables has what `list` prints to stdout, then to stderr. To
-/// update it, run `lntu list --proc DIR >DIR/expected 2>&1`.
+/// The file `expected` next to the tables contains the lines that `list` prints to stdout, followed
+/// by the lines that it prints to stderr. To update it, run `lntu list --proc DIR >DIR/expected
+/// 2>&1`.
 #[test]
 fn every_fixture_gives_the_expected_list() {
     for fixture in fixtures() {
@@ -26,8 +27,8 @@ fn every_fixture_gives_the_expected_list() {
     }
 }
 
-/// With `PROC_ROOT`, ss reads the same files. If ss lists a fixture wrongly, the file `no-oracle`
-/// explains why.
+/// With `PROC_ROOT`, ss reads the same files. If ss lists a fixture wrongly, the fixture has a file
+/// `no-oracle` that explains why, and is skipped.
 #[test]
 fn every_fixture_gives_the_same_list_as_ss() {
     if !have_ss() {

@@ -1,6 +1,6 @@
-//! Forged answers to netlink requests. Another user has made a network namespace, and sends
-//! datagrams to every netlink socket in it: rows that look like listeners, and early ends of a
-//! dump.
+//! Forged answers to netlink requests. The forger is a process of another user in a network
+//! namespace that it has made. It sends datagrams to every netlink socket in that namespace: rows
+//! that look like listeners, and messages that end a dump too early.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -53,7 +53,7 @@ impl Forger {
         });
     }
 
-    /// Ends the forger. Panics if it tried to send few datagrams.
+    /// Ends the forger. Panics if it tried to send at most 10,000 datagrams.
     fn finish(mut self) {
         drop(self.running.child.stdin.take());
         let tried: u64 = self.running.next_line().parse().unwrap();
@@ -61,7 +61,8 @@ impl Forger {
     }
 }
 
-/// Runs `test` with a host in which only a forger has another network namespace.
+/// Runs `test` with a host and a forger, which is the only process of the host in another network
+/// namespace.
 fn with_forger(test: impl FnOnce(&Host, &Forger) + Send) {
     in_private_network(|| {
         if let Some(host) = Host::start()
@@ -74,9 +75,9 @@ fn with_forger(test: impl FnOnce(&Host, &Forger) + Send) {
     });
 }
 
-/// Opens and closes ports in the forger's namespace, and panics if the watcher that `start`
-/// returns reports anything else. Each event takes at least one poll, during which the forger
-/// sends datagrams.
+/// Opens and closes ports in the forger's namespace, and panics if the watcher that `start` returns
+/// reports any other event. Each event takes at least one poll, during which the forger sends
+/// datagrams.
 fn assert_reports_only_real_ports(forger: &Forger, start: impl FnOnce() -> Running + Send) {
     forger.in_forged_network(|| {
         let steady = listen("0.0.0.0");
@@ -100,7 +101,7 @@ fn assert_reports_only_real_ports(forger: &Forger, start: impl FnOnce() -> Runni
 /// The arguments of the watchers.
 const WATCH: [&str; 5] = ["-H", "-i", FAST, "--source", "netlink"];
 
-/// This watcher opens a socket in the forger's namespace for each poll.
+/// A watcher of all namespaces opens a new socket in the forger's namespace for each poll.
 #[test]
 fn a_watcher_of_all_namespaces_ignores_forged_answers() {
     with_forger(|host, forger| {
@@ -122,7 +123,7 @@ fn a_watcher_of_all_namespaces_ignores_forged_answers() {
     });
 }
 
-/// This watcher has the same sockets for all polls.
+/// A watcher of one namespace uses the same sockets for all polls.
 #[test]
 fn a_watcher_of_one_namespace_ignores_forged_answers() {
     with_forger(|host, forger| {

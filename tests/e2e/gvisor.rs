@@ -202,7 +202,7 @@ fn a_watcher_reports_events_under_gvisor() {
     };
     next("serving");
     sandbox.signal("USR2");
-    // Two processes write these lines, so the order is open.
+    // The application and the watcher write these two lines, so either may come first.
     let both = [running.next_line(), running.next_line()].join("\n");
     assert!(
         both.contains("opened") && both.contains("LISTEN"),
@@ -221,8 +221,8 @@ fn a_watcher_reports_events_under_gvisor() {
     assert_eq!((finished.code(), finished.stderr.as_str()), (42, ""));
 }
 
-/// gVisor rejects a `close_range` up to the largest unsigned number. To close 65,531 descriptors
-/// one by one delayed the application by a second.
+/// gVisor rejects a `close_range` up to the largest unsigned number. The watcher then closed 65,531
+/// descriptors one by one, which delayed the application by a second.
 #[test]
 fn the_watcher_makes_few_close_calls_under_gvisor() {
     if !have_gvisor() {

@@ -28,7 +28,7 @@ fn assert_same_in(script: &str, arguments: &[&str]) -> (String, String) {
         let expected = result_in(Path::new(SS), script, arguments);
         (result_in(&SS_LINK, script, arguments), expected)
     };
-    // A counter may change between the two runs.
+    // A counter may change between the two runs, so repeat both until they agree.
     let (mut actual, mut expected) = both();
     for _ in 0..20 {
         if actual != expected {
@@ -39,8 +39,8 @@ fn assert_same_in(script: &str, arguments: &[&str]) -> (String, String) {
     (actual.1, actual.2)
 }
 
-/// A script that names this network namespace `named`, and runs the program in another one.
-/// The name `plain` stands for a file that is not a network namespace.
+/// A script that gives the current network namespace the name `named`, and runs the program in a
+/// new network namespace. The name `plain` refers to a file that is not a network namespace.
 const NAMED: &str = "\
 mount -t tmpfs none /run && mkdir /run/netns && touch /run/netns/plain /run/netns/named
 mount --bind /proc/self/ns/net /run/netns/named && exec unshare --net \"$0\" \"$@\"";
@@ -102,7 +102,8 @@ fn errors_for_unknown_network_namespaces_match_ss() {
     });
 }
 
-/// ss refuses a control group in other words.
+/// The messages on stderr are not compared, because lntu and ss refuse the filter in different
+/// words.
 #[test]
 fn a_cgroup_filter_is_refused_in_a_named_network() {
     in_network_with_sockets(|| {
@@ -128,7 +129,7 @@ fn the_error_for_a_forbidden_namespace_matches_ss() {
     });
 }
 
-/// On stderr, ss adds that it finds no control groups.
+/// stderr is not compared, because only ss warns there that it finds no control groups.
 #[test]
 fn cgroups_are_unreachable_in_a_named_network() {
     in_network_with_sockets(|| {
@@ -156,7 +157,8 @@ fn output_without_proc_matches_ss() {
     });
 }
 
-/// For these command lines, the messages on stderr differ from those of ss.
+/// For these command lines, lntu and ss print different messages to stderr, so the test compares
+/// only stdout.
 #[test]
 fn tables_without_proc_have_as_many_rows_as_in_ss() {
     in_network_with_sockets(|| {
@@ -169,7 +171,7 @@ fn tables_without_proc_have_as_many_rows_as_in_ss() {
         ] {
             let actual = result_in(&SS_LINK, WITHOUT_PROC, arguments);
             let expected = result_in(Path::new(SS), WITHOUT_PROC, arguments);
-            // Each program lists its own netlink socket, with another process id.
+            // Each program lists its own netlink socket, whose row contains its process id.
             let length_before_own = |text: &str| text.split("tcpdiag:").next().map(str::len);
             let lines = |text: &str| text.lines().filter(|line| !line.contains("diag")).count();
             assert_eq!(actual.0, Some(0), "{actual:?}");
@@ -191,7 +193,7 @@ fn a_missing_replacement_table_without_proc_fails() {
     });
 }
 
-/// The kernel does not filter by marks for unprivileged users. ss reports that, and then
+/// The kernel refuses to filter by marks for unprivileged users. ss reports the refusal, and then
 /// reads `/proc/net`.
 #[test]
 fn unprivileged_filters_by_mark_match_ss() {

@@ -55,7 +55,8 @@ fn the_test_sockets_are_of_every_kind() {
     });
 }
 
-/// A kind or family adds states to the selection, which then apply to all selected sockets.
+/// An option that selects a kind or family of sockets also selects states. These states then apply
+/// to all selected sockets.
 #[test]
 fn each_kind_adds_the_same_states_as_in_ss() {
     const KINDS: &str = "all inet tcp mptcp dccp sctp udp raw unix unix_stream unix_dgram \
@@ -77,7 +78,7 @@ fn each_kind_adds_the_same_states_as_in_ss() {
     });
 }
 
-/// The syntax of addresses and ports differs between families. TIPC and XDP use that of IP.
+/// The syntax of addresses and ports differs between families. TIPC and XDP use the syntax of IP.
 #[test]
 fn every_family_parses_filter_values_as_ss_does() {
     const FAMILIES: &str = "inet link netlink tipc unix vsock xdp";
@@ -132,7 +133,7 @@ fn assert_same_if_answered(arguments: &[&str]) -> bool {
     true
 }
 
-/// The command lines with which public programs look for sockets, each form once.
+/// Command lines of ss in public programs, one line for each form.
 const PUBLIC: &str = include_str!("public_forms.txt");
 
 #[test]
@@ -152,8 +153,9 @@ fn answers_to_public_command_lines_match_ss() {
     });
 }
 
-/// A timer that expires soon is shown in milliseconds, so two runs never agree. Instead, the
-/// program runs between two runs of ss, and its times must be between theirs.
+/// A timer that expires soon is shown in milliseconds, so the output of two runs never agrees. The
+/// test runs the program between two runs of ss. Each time that the program prints must be between
+/// the times that ss prints.
 #[test]
 fn timers_match_ss() {
     if !have_ss() {
@@ -196,8 +198,8 @@ fn timers_match_ss() {
     });
 }
 
-/// Each line of a table without the time that is left of its timer, and this time in
-/// milliseconds.
+/// Splits each line of a table into the line without the remaining time of its timer, and this time
+/// in milliseconds.
 fn timers(table: &str) -> Vec<(String, u32)> {
     let timer = |line: &str| {
         let (before, timer) = line.split_once("timer:(").unwrap();
@@ -253,7 +255,7 @@ fn tcp_info_matches_ss() {
         }
         assert_same(&["-lnui"], &[]);
         assert_same(&["-wai"], &[]);
-        // This includes the TCP socket of the Multipath TCP listener.
+        // The output includes the TCP socket of the Multipath TCP listener.
         assert_same(&["-lti"], &[]);
     });
 }
@@ -301,8 +303,8 @@ fn keys_of_signed_segments_match_ss() {
     });
 }
 
-/// ss writes a table that does not fit in its buffer in parts. Each column of a part is as
-/// wide as its longest cell so far.
+/// If a table does not fit in the buffer of ss, ss writes the table in parts. In each part, a
+/// column is as wide as its longest cell so far.
 #[test]
 fn column_widths_of_a_long_table_match_ss() {
     if !have_ss() {
@@ -340,7 +342,8 @@ fn column_widths_of_a_long_table_match_ss() {
     }
 }
 
-/// The files have fewer details than netlink, so ss shows fewer.
+/// The files in `/proc/net` have fewer details than the answers of netlink, so ss prints fewer
+/// details.
 #[test]
 fn tables_read_from_files_match_ss() {
     if !have_ss() {

@@ -1,5 +1,5 @@
-//! Real programs that call ss. With lntu in its place, they must find the same as with the ss
-//! of iproute2. `.ci/run` installs them.
+//! Real programs that call ss. They must find the same sockets with lntu in its place as with the
+//! ss of iproute2. `.ci/run` installs these programs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use super::{bound, have_ss};
 use crate::harness::*;
 
-/// A directory for PATH with every program of this machine except netstat and lsof, which
-/// some programs prefer to ss. Its ss runs `ss` and writes the arguments of each call to the
-/// file `calls`.
+/// Makes a directory that a test uses as its PATH. It has every program of this machine except
+/// netstat and lsof, which some programs prefer to ss. Its program named ss runs the file `ss`, and
+/// writes the arguments of each call to the file `calls` in the directory.
 fn tools(ss: &Path) -> TempDir {
     let directory = TempDir::new().unwrap();
     for source in ["/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"] {
@@ -74,7 +74,7 @@ fn port(socket: &Socket) -> String {
         .to_string()
 }
 
-/// A TCP listener, a UDP socket, and a client of the listener. The client stays connected,
+/// Opens a TCP listener, a UDP socket, and a client of the listener. The client stays connected,
 /// because a closed connection has a timer, whose seconds differ from run to run.
 fn sockets() -> [Socket; 3] {
     let no_options = |_: &Socket| {};
@@ -169,7 +169,7 @@ fn pyinfra_finds_the_holder_of_a_port() {
     });
 }
 
-/// Whether ss and this program of a Debian package (Ansible, Lynis or serverspec) are
+/// Returns whether ss and this program of a Debian package (Ansible, Lynis or serverspec) are
 /// installed.
 fn have_packaged(program: &str) -> bool {
     have_ss() && have_program("programs", program)
@@ -312,8 +312,8 @@ console.log('find-process', (await find('port', port)).map((found) => found.pid)
     });
 }
 
-/// A shell that runs `script` in an empty network namespace, in which the name `here` stands
-/// for the current one.
+/// Returns a shell that runs `script` in an empty network namespace. In the script, the name `here`
+/// refers to the network namespace of the test.
 fn from_elsewhere(script: &str) -> Command {
     const NAMED: &str = "\
 mount -t tmpfs none /run && mkdir /run/netns && touch /run/netns/here
@@ -323,8 +323,9 @@ mount --bind /proc/self/ns/net /run/netns/here && exec unshare --net sh -c \"$0\
     command
 }
 
-/// These are functions of the kernel's own tests for WireGuard, Multipath TCP and netfilter.
-/// They wait for sockets, or count them, in a network namespace that `ip netns` named.
+/// The script contains functions from the kernel's own tests for WireGuard, Multipath TCP and
+/// netfilter. They wait for sockets, or count them, in a network namespace that has a name, as
+/// after `ip netns add`.
 #[test]
 fn kernel_tests_find_listeners_in_named_networks() {
     const SCRIPT: &str = "\
@@ -365,8 +366,8 @@ ss -N nowhere -tlpH || echo none
     });
 }
 
-/// The agent of LibreNMS counts the states of the sockets of each family. It gives up if one
-/// call of ss fails.
+/// For each family, the agent of LibreNMS counts the sockets in each state. It gives up if one call
+/// of ss fails.
 #[test]
 fn the_librenms_agent_counts_sockets_of_every_family() {
     const SCRIPT: &str = "\

@@ -40,7 +40,8 @@ struct Group {
 }
 
 impl Group {
-    /// `None` if this machine does not allow it.
+    /// Makes the control group, and starts a process in it. Returns `None` if this machine does not
+    /// allow that.
     fn new() -> Option<Group> {
         const SCRIPT: &str = "\
 import os, socket, sys, time
@@ -75,12 +76,13 @@ time.sleep(1000)
 impl Drop for Group {
     fn drop(&mut self) {
         drop(self.holder.take());
-        // A killed process belongs to its group for a moment longer.
+        // A killed process remains in its control group for a moment, and the group cannot be
+        // removed before the process has left it.
         wait_for("an empty group", || fs::remove_dir(&self.directory).ok());
     }
 }
 
-/// The sockets that are added to those of the zoo.
+/// Sockets that exist in addition to the sockets of the zoo.
 struct Population {
     /// A control group with sockets, if this machine allows it.
     group: Option<Group>,
@@ -88,8 +90,8 @@ struct Population {
     held: Socket,
 }
 
-/// Asserts that `program` and ss answer random questions alike. `LNTU_TEST_QUESTIONS` is the
-/// number of questions, and `LNTU_TEST_SEED` the seed of the random numbers.
+/// Asserts that `program` and ss give the same answers to random questions. `LNTU_TEST_QUESTIONS`
+/// is the number of questions, and `LNTU_TEST_SEED` the seed of the random numbers.
 fn ask_random_questions(asker: Asker, program: &Path) {
     let namespaces = ["--pid", "--fork", "--mount-proc", "--net"];
     if !have_ss() || !have_mounts() || !have_unshare(&namespaces) {
@@ -141,14 +143,15 @@ fn ask_random_questions(asker: Asker, program: &Path) {
     assert!(refused <= 10 + total / 4);
 }
 
-/// A script that names this network namespace `here`, and runs the program in an empty one.
+/// A script that gives the current network namespace the name `here`, and runs the program in an
+/// empty network namespace.
 const FROM_ELSEWHERE: &str = "\
 mount -t tmpfs none /run && mkdir /run/netns && touch /run/netns/plain /run/netns/here
 mount --bind /proc/self/ns/net /run/netns/here && exec unshare --net \"$0\" \"$@\"";
 
-/// Runs `program` with a question as its arguments. It runs in a process namespace of its own,
-/// where its process id is always the same, and so is the position of its netlink socket in
-/// the list. If the question names a network namespace, the program runs in another one.
+/// Runs `program` with a question as its arguments. It runs in its own PID namespace, where it
+/// always has the same process id, so its netlink socket always has the same position in the list.
+/// If the question has the option `-N`, the program starts in an empty network namespace.
 fn answer(program: &Path, question: &[String], asker: Asker, held: &Socket) -> Finished {
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--fork", "--mount-proc"]);
@@ -160,8 +163,8 @@ fn answer(program: &Path, question: &[String], asker: Asker, held: &Socket) -> F
     }
     let held = Stdio::from(std::os::fd::OwnedFd::from(held.try_clone().unwrap()));
     let finished = run(unshare.arg(program).args(question).stdin(held));
-    // These warnings are not compared: ss warns about things that it can do without, and it
-    // does not report a forbidden filter for Multipath TCP.
+    // Warnings are not compared, because those of lntu and ss differ: ss warns about missing things
+    // that it does not need, and it does not report a forbidden filter for Multipath TCP.
     let is_warning =
         |line: &&str| line.starts_with("Failed to ") || line.starts_with("RTNETLINK answers: ");
     let others = finished.stderr.lines().filter(|line| !is_warning(line));
@@ -172,18 +175,18 @@ fn answer(program: &Path, question: &[String], asker: Asker, held: &Socket) -> F
     }
 }
 
-/// Whether the question has the option `-N`.
+/// Returns whether the question has the option `-N`.
 fn names_network(question: &[String]) -> bool {
     let is_option = |word: &String| word.starts_with("-N") || word.starts_with("--net");
     question.iter().any(is_option)
 }
 
-/// Why an answer is not that of ss.
+/// The reason why the program and ss did not give the same answer.
 enum NotTheSame {
-    /// The program refused the question for this reason, from which words of the question are
-    /// left out. That is allowed.
+    /// The program refused the question, or ss crashed. Both are allowed. The text is the reason,
+    /// without words of the question.
     Refused(String),
-    /// The answers differ in these lines.
+    /// The answers differ. The text shows the first lines that differ.
     Differs(String),
 }
 
@@ -197,14 +200,14 @@ fn compare(
     // Sockets may change between the two answers.
     for tries in 1.. {
         let actual = answer(program, question, asker, held);
-        // The kernel refuses conditions on families other than IP. ss then shows less, or
-        // takes an address for a pointer and crashes.
+        // For Multipath TCP, the kernel refuses conditions on families other than IP. After that,
+        // ss shows fewer sockets, or it treats an address as a pointer and crashes.
         let is_mixed = actual
             .stderr
             .starts_with("ss: netlink: MPTCP: Invalid argument");
         let is_refused = actual.stderr.ends_with("(try 'ss --help')\n");
-        // ss is not run with a question that the program refuses, because some options close
-        // the sockets, and some never end.
+        // If the program refuses a question, do not run ss with it: some options of ss close
+        // sockets, and some make ss run forever.
         if is_refused || is_mixed {
             let reason = actual.stderr.split(": ").last().unwrap_or_default();
             return Err(NotTheSame::Refused(reason.trim_end().to_string()));
@@ -336,8 +339,8 @@ const STATES: [&str; 21] = [
     "exclude all",
 ];
 
-/// Options and states that show details, but no timer that is about to expire, because its
-/// milliseconds differ in every run.
+/// Options that show details, with states in which no timer is about to expire. The milliseconds of
+/// such a timer would differ in every run.
 const SLOW: [&str; 14] = [
     "-e state listening",
     "-e state established",
@@ -404,7 +407,7 @@ const CONDITIONS: [&str; 22] = [
     "dport = :ntp or sport gt 1024",
 ];
 
-/// A random command line. It may have a condition on `group`.
+/// Returns a random command line. It may have a filter by the control group `group`.
 fn question(random: &mut Rng, group: Option<&Group>) -> Vec<String> {
     let mut arguments = Vec::new();
     let mut add_up_to = |most: usize, choices: &[&str], random: &mut Rng| {

@@ -29,7 +29,7 @@ const OWN_ADDRESS: &str = "192.0.2.1";
 /// The address of a neighbor on the interface `hole` that never answers.
 const BLACK_HOLE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-/// Sockets of every kind, in every state but CLOSING, which a test cannot bring about.
+/// Opens sockets of every kind, in every state but CLOSING, which a test cannot bring about.
 pub fn zoo() -> Zoo {
     let mut zoo = quiet_zoo();
     zoo.add_closed();
@@ -38,7 +38,7 @@ pub fn zoo() -> Zoo {
     zoo
 }
 
-/// Sockets of every kind, but only in states without timers that expire soon.
+/// Opens sockets of every kind, but only in states without timers that expire soon.
 pub fn quiet_zoo() -> Zoo {
     ip("link add hole type veth peer name beyond");
     ip("link set beyond up");
@@ -59,7 +59,7 @@ pub fn quiet_zoo() -> Zoo {
 }
 
 impl Zoo {
-    /// Both ends of a new connection to `listener`: the client's and the server's.
+    /// Opens a connection to `listener`, and returns both ends: the client's and the server's.
     fn pair(&mut self, listener: &TcpListener) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (client, listener.accept().unwrap().0)
@@ -222,8 +222,8 @@ impl Zoo {
     }
 }
 
-/// A packet from the black hole that opens a connection to this port: the headers of IPv4
-/// and TCP.
+/// Returns a packet that opens a connection from the black hole to this port. It has only the
+/// headers of IPv4 and TCP.
 fn syn_packet(port: u16) -> Vec<u8> {
     let (source, destination): (_, Ipv4Addr) = (BLACK_HOLE, OWN_ADDRESS.parse().unwrap());
     let mut tcp = vec![0x12, 0x34];
@@ -245,8 +245,9 @@ fn syn_packet(port: u16) -> Vec<u8> {
     packet
 }
 
-/// Sockets that `sockets_of_every_kind` lacks: on ports with and without names, sharing a
-/// port, with something in their queues, and bound to devices. The streams are the clients.
+/// Opens sockets of kinds that `sockets_of_every_kind` does not open: on ports with and without
+/// names, on a shared port, with something in their queues, and bound to devices. Returns the
+/// sockets, and the clients that are connected to them.
 pub fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
     let no_options = |_: &Socket| {};
     let share = |socket: &Socket| socket.set_reuse_port(true).unwrap();
@@ -266,7 +267,8 @@ pub fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
         bound(Type::DGRAM, "[::1]:80", no_options),
         bound(Type::DGRAM, "127.0.0.1:9", no_options),
     ];
-    // These sockets are no longer connected. Over IPv6, the kernel keeps the peer's address.
+    // These UDP sockets were connected for a moment. For IPv6, the kernel still lists the address
+    // of the former peer.
     let disconnected = ["127.0.0.1:99", "[::1]:99"].map(|address| {
         let socket = bound(Type::DGRAM, address, no_options);
         let peer: SocketAddr = address.replace("99", "80").parse().unwrap();
@@ -286,8 +288,8 @@ pub fn more_sockets() -> (Vec<Socket>, Vec<TcpStream>) {
     (sockets.into_iter().chain(disconnected).collect(), clients)
 }
 
-/// A program with listeners and a connection whose TCP segments are signed, with keys for
-/// several peers. `None` if the kernel does not support that.
+/// Starts a program with listeners and a connection whose TCP segments are signed, with keys for
+/// several peers. Returns `None` if the kernel does not support signed segments.
 pub fn signing() -> Option<Running> {
     const SCRIPT: &str = "\
 import socket, struct, time
