@@ -33,7 +33,7 @@ fn copy_for_all() -> TempDir {
     let copy = directory.path().join("ss");
     fs::copy(env!("CARGO_BIN_EXE_lntu"), &copy).unwrap();
     allow(&copy);
-    // The copy cannot be started while a child of another test has it open for writing.
+    // The kernel does not run the copy while a child of another test has it open for writing.
     wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
     directory
 }
@@ -699,7 +699,7 @@ fn as_unprivileged_ss(proc: &TempDir, arguments: &str) -> Command {
         without_root(&mut command);
         command
     };
-    // The program cannot be started while another test has a copy open for writing.
+    // The kernel does not run the copy while a child of another test has it open for writing.
     wait_for("the program", || {
         run(&mut command("-V")).status.success().then_some(())
     });
@@ -789,7 +789,7 @@ fn lntu_runs_a_copy_of_itself_named_ss() {
         let directory = TempDir::new().unwrap();
         let copy = directory.path().join("ss");
         fs::copy(env!("CARGO_BIN_EXE_lntu"), &copy).unwrap();
-        // The copy cannot be started while a child of another test has it open for writing.
+        // The kernel does not run the copy while a child of another test has it open for writing.
         wait_for("the copy", || Command::new(&copy).arg("-V").output().ok());
         let from_copy = list_with_path(&directory, "ss");
         assert_eq!(

@@ -1,5 +1,5 @@
 //! The static binary in real containers, whose images contain only lntu and an application. Some
-//! tests run the application outside of a container.
+//! tests run the static binary and the application outside of a container.
 
 mod all_namespaces;
 mod beside;

@@ -538,8 +538,8 @@ impl Replay {
     }
 }
 
-/// If stdout is a full pipe, the watcher waits for the reader. If the FIFO given with `-o` is full,
-/// each write fails, and the watcher tries again.
+/// If stdout is a full pipe, the watcher waits for the reader. If a FIFO that was given with `-o`
+/// is full, each write fails, and the watcher tries again.
 #[test]
 fn a_reader_that_pauses_catches_up_with_the_table() {
     const ROWS: u16 = 1500;

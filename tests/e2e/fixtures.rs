@@ -51,7 +51,7 @@ fn every_fixture_gives_the_same_list_as_ss() {
     }
 }
 
-/// This table would be too large for a file in `fixtures/`.
+/// The test makes this table, because it would be too large for a file in `fixtures/`.
 #[test]
 fn a_table_of_110_000_rows_gives_the_same_list_as_ss() {
     let proc = TempDir::new().unwrap();

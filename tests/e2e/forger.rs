@@ -11,7 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::harness::*;
 
-/// Moves this thread into the network namespace of this file.
+/// Moves the calling thread into the network namespace that this file refers to.
 fn enter(namespace: &File) {
     let kind = Some(LinkNameSpaceType::Network);
     move_into_link_name_space(namespace.as_fd(), kind).unwrap();

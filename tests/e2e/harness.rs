@@ -62,9 +62,10 @@ pub static SS_LINK: LazyLock<PathBuf> = LazyLock::new(|| {
     link
 });
 
-/// Makes a directory that stands in for `/proc`: it has these tables, and the `forbidden` ones
-/// without read permission. It also has a copy of lntu for [`run_copy`], because root could
-/// read every table, and the user nobody may be unable to reach the original.
+/// Makes a directory that stands in for `/proc`: it has these tables, and the tables `forbidden`
+/// without read permission. It also has a copy of lntu for [`run_copy`]. The tests run the copy as
+/// the user nobody, because root could read every table. nobody may be unable to reach the
+/// original.
 pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
     let proc = TempDir::new().unwrap();
     let allow = |path: &Path, mode| {
@@ -84,7 +85,7 @@ pub fn forbidding_proc(tables: &[(&str, &str)], forbidden: &[&str]) -> TempDir {
     proc
 }
 
-/// Like [`run_copy`], with `--proc` and that directory as further arguments.
+/// Calls [`run_copy`] with these arguments, `--proc` and the directory `proc`.
 pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
     let root = proc.path().to_str().unwrap();
     run_copy(proc, &[arguments, &["--proc", root]].concat())
@@ -150,8 +151,8 @@ pub fn run(command: &mut Command) -> Finished {
     }
 }
 
-/// Removes the processes that a message names, as in ` (nginx, pid 12)`. If the tests hold the
-/// port, their own names and ids are there.
+/// Removes the processes that a message names, such as ` (nginx, pid 12)`. They differ from run to
+/// run if the tests themselves hold the port.
 pub fn without_holders(message: &str) -> String {
     let mut rest = message;
     let mut text = String::new();
@@ -170,7 +171,8 @@ pub fn without_holders(message: &str) -> String {
     text + rest
 }
 
-/// Replaces the time in a message, as in `after 0.3 s`, with `N`, and removes the processes.
+/// Replaces the number of seconds in a message, such as `after 0.3 s`, with `N`. Also removes the
+/// processes that the message names.
 pub fn without_time(message: &str) -> String {
     let message = &*without_holders(message);
     let (before, rest) = message.split_once(" after ").expect(message);
@@ -266,7 +268,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Without strace, the program that it traces would go on.
+        // If the program is strace, and only strace were killed, the program that it traces would
+        // go on.
         for child in children_of(self.child.id()) {
             let child = rustix::process::Pid::from_raw(child as i32);
             let kill = |pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -316,7 +319,7 @@ pub fn wait_for<T>(event: &str, look: impl FnMut() -> Option<T>) -> T {
     wait_within(DEADLINE, event, look)
 }
 
-/// Like [`wait_for`], with a time limit for events that take long by themselves.
+/// Calls `look` until it returns something, for at most `time`. For most events, use [`wait_for`].
 pub fn wait_within<T>(time: Duration, event: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + time;
     loop {
@@ -336,7 +339,8 @@ pub fn fifo_in(directory: &Path) -> PathBuf {
     fifo
 }
 
-/// Returns whether the process has ended. A zombie has: it stays until its parent waits for it.
+/// Returns whether the process has ended. A zombie counts as ended: it remains only until its
+/// parent waits for it.
 pub fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.map_or(true, |stat| stat.contains(") Z "))
@@ -347,14 +351,15 @@ pub fn watch(arguments: &[&str]) -> Running {
     Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
 }
 
-/// The netid, state and local address of a line.
+/// Returns the netid, the state and the local address in a line.
 pub fn event(line: &str) -> String {
     let fields: Vec<&str> = line.split_whitespace().collect();
     format!("{} {} {}", fields[0], fields[1], fields[4])
 }
 
 /// Returns lntu under strace, which makes the system call `call` fail with `error`. `when` is
-/// strace's suffix that selects which calls fail, such as `:when=20`. If it is empty, all do.
+/// strace's suffix that selects which calls fail, such as `:when=20`. If `when` is empty, all calls
+/// fail.
 pub fn lntu_with_failing(call: &str, error: &str, when: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     let inject = format!("inject={call}:error={error}{when}");
@@ -371,8 +376,8 @@ pub fn lntu_with_failing(call: &str, error: &str, when: &str, arguments: &[&str]
     command
 }
 
-/// Runs `lntu check` with these arguments and returns its exit status and stderr, without the
-/// holders that it names.
+/// Runs `lntu check` with these arguments and returns its exit status, and stderr without the
+/// processes that it names.
 pub fn check(arguments: &[&str]) -> (i32, String) {
     let finished = run(&mut lntu(&[&["check"], arguments].concat()));
     assert_eq!(finished.stdout, "", "{arguments:?}");
@@ -389,7 +394,7 @@ pub fn no(reason: &str) -> (i32, String) {
     (1, format!("lntu: {reason}\n"))
 }
 
-/// The reason for an address that does not belong to this network namespace.
+/// Returns the message for an address that does not belong to this network namespace.
 pub fn foreign_address(address: &str) -> String {
     let why = "is not an address of this network namespace; lntu looks nowhere else";
     format!("{address} {why}")
@@ -420,14 +425,15 @@ pub fn fixtures() -> Vec<PathBuf> {
 /// The first line of a table such as `/proc/net/tcp`.
 pub const PROC_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n";
 
-/// The lntu processes whose parent is `parent`.
+/// Returns the processes that run lntu and whose parent is `parent`.
 pub fn watchers_of(parent: u32) -> Vec<u32> {
     let is_lntu =
         |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "lntu\n");
     children_of(parent).into_iter().filter(is_lntu).collect()
 }
 
-/// A name for an image, a group or the like that no other test and no other test run uses.
+/// Returns a name for an image, a control group or the like, which no other test and no other test
+/// run uses.
 pub fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

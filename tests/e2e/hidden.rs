@@ -32,7 +32,8 @@ time.sleep(600)
 ";
 
 /// A Python script that listens on 127.0.0.1:8000 and executes `sleep` as the user in its first
-/// argument. Its child does the same with port 8001 and the user in the second argument.
+/// argument. Its child listens on port 8001 and executes `sleep` as the user in the second
+/// argument.
 const TWO_USERS: &str = "
 import os, socket, sys
 def become(user, port):
@@ -47,12 +48,12 @@ become(sys.argv[2], 8001)
 ";
 
 const NOBODY: &str = "65534";
-/// The id of no process: ids are less than the kernel's PID_MAX_LIMIT.
+/// An id that no process can have, because ids are less than the kernel's PID_MAX_LIMIT.
 const NO_PROCESS: &str = "4194304";
 const NEEDS: &str = "root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 const SOURCES: [&str; 4] = ["auto", "ss", "proc", "netlink"];
 
-/// The warning of `-p` if it finds no process for some listeners.
+/// Returns the warning that `-p` causes if lntu finds no process for some listeners.
 fn no_process_found() -> String {
     format!(
         "lntu: no process found for some listeners (for processes of other users, you need \
@@ -154,7 +155,8 @@ struct Hidden {
     proc: TempDir,
 }
 
-/// Shell commands after which `/proc` hides the processes of other users, or is empty.
+/// Shell commands that change `/proc`. After the first, it hides the processes of other users.
+/// After the second, it is empty.
 const HIDDEN: [&str; 2] = ["mount -t proc -o hidepid=2 proc /proc", "umount -l /proc"];
 
 impl Hidden {
@@ -203,7 +205,8 @@ fn a_hidden_process_is_not_reported_as_missing() {
                 );
                 assert_eq!(run_of(&pid).error(), why, "{setup}, {arguments:?}");
                 let none = format!("--of {NO_PROCESS}: no such process in this PID namespace");
-                // A watcher and wait --closed treat a missing process as one that has ended.
+                // `watch` and `wait --closed` are left out, because they treat a missing process as
+                // one that has ended.
                 if arguments != ["watch"] && !arguments.contains(&"--closed") {
                     let status = if arguments[0] == "wait" { 3 } else { 2 };
                     let said = code_and_stderr(run_of(NO_PROCESS));
@@ -283,7 +286,8 @@ fn a_listener_with_a_hidden_holder_is_not_excluded() {
             watcher.assert_silent_for(A_WHILE);
             watcher.assert_no_more_errors();
         }
-        // lntu can see its own processes, so their names are known.
+        // lntu prints no warning if it misses nothing: port 8002 has no listener, and root can read
+        // the names of all holders.
         let own = Hidden::with_setup("true");
         let mut sleep = own.command(&["list", "-H", "--exclude-holder", "other", "8002"]);
         assert_eq!(
@@ -296,8 +300,8 @@ fn a_listener_with_a_hidden_holder_is_not_excluded() {
     });
 }
 
-/// Returns setpriv, ready to start lntu with these arguments and without these capabilities. Root
-/// in a container has no CAP_SYS_PTRACE.
+/// Returns setpriv(1), ready to start lntu with these arguments and without these capabilities. The
+/// tests take away CAP_SYS_PTRACE, which root in a container does not have.
 fn lntu_without(capabilities: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set", capabilities, "--inh-caps", capabilities]);
@@ -336,8 +340,8 @@ fn root_without_ptrace_finds_holders_of_other_users() {
     });
 }
 
-/// strace makes capset fail, as a sandbox may. Otherwise `-A` would give up the capabilities that
-/// reading as another user needs.
+/// strace makes capset fail, as it can fail in a sandbox. If capset succeeded, `-A` would give up
+/// the capabilities that reading as another user needs.
 #[test]
 fn root_without_ptrace_finds_the_cgroup_of_a_holder() {
     if !have_two_users() || !have_program("strace", "strace") {
@@ -445,7 +449,8 @@ fn user_ids_are_restored_after_reading_descriptors() {
     });
 }
 
-/// With COMMAND, the watcher is a descendant of the process whose tree `--of` searches.
+/// With COMMAND, the watcher is a descendant of the process whose tree `--of` searches. If a second
+/// lntu could not read the watcher's descriptors, its answer would be unknown.
 #[test]
 fn a_watcher_that_reads_as_another_user_is_readable() {
     if !have_two_users() {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Something hostile in place of a file.
+/// Something that blocks lntu or fills its memory if lntu reads it like a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trap {
     /// A FIFO. Opening it blocks until there is a writer.
@@ -21,7 +21,7 @@ enum Trap {
     Sparse,
 }
 
-/// A directory that stands in for `/proc`, with a listener on port 80 that process 7 holds.
+/// A directory that stands in for `/proc`. It shows a listener on port 80, which process 7 holds.
 struct HostileProc(TempDir);
 
 impl HostileProc {
@@ -52,7 +52,7 @@ impl HostileProc {
         self.0.path().join(name)
     }
 
-    /// Replaces a file.
+    /// Replaces the file `name` with a trap.
     fn replace(&self, trap: Trap, name: &str) {
         let path = self.path(name);
         fs::remove_file(&path).unwrap();
@@ -92,7 +92,7 @@ fn a_proc_directory_without_traps_is_read() {
 fn a_trap_in_place_of_a_needed_file_is_an_error() {
     for trap in [Trap::Fifo, Trap::Device, Trap::Sparse] {
         for name in ["net/tcp", "net/tcp6", "7/stat", "7/task/7/children"] {
-            // Up to 1 GiB of a table is read, which takes too long here.
+            // lntu reads up to 1 GiB of a table, which would take too long in this test.
             if trap == Trap::Sparse && name.starts_with("net") {
                 continue;
             }
@@ -133,7 +133,7 @@ fn a_fifo_in_place_of_the_proc_directory_is_an_error() {
         assert!(listed.error().contains("Not a directory"), "{listed:?}");
     };
     is_refused(run_with_little_memory(&fifo, &["list"]));
-    // The standard library for musl opens files in another way.
+    // Test the static build, too, because Rust's std for musl opens files in another way.
     if have_static() {
         let mut list = Command::new(&binaries().lntu);
         list.args(["list", "--proc"]).arg(&fifo);
@@ -141,7 +141,7 @@ fn a_fifo_in_place_of_the_proc_directory_is_an_error() {
     }
 }
 
-/// Two thousand processes each list all the others as children.
+/// Each of two thousand processes lists all of them as its children.
 #[test]
 fn a_child_that_is_listed_many_times_is_searched_once() {
     let proc = HostileProc::new();

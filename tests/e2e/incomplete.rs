@@ -1,5 +1,5 @@
-//! Incomplete reads: rows that cannot be parsed, and rows that the kernel skips while sockets
-//! come and go. Listeners that were found count. One that was not found may still exist.
+//! Incomplete reads: rows that cannot be parsed, and rows that the kernel skips while sockets come
+//! and go. A listener that was found is certain. A listener that was not found may still exist.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -20,8 +20,8 @@ fn row(port: u16) -> String {
     format!("   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000\n")
 }
 
-/// Tables with listeners on ports 80 to 82, whose row of port 81 is damaged. Each comes with the
-/// name of its damage.
+/// Returns tables with listeners on ports 80 to 82 in which the row of port 81 is damaged. Before
+/// each table is the name of its damage.
 fn damaged_tables() -> Vec<(&'static str, String)> {
     let header = "  sl  local_address rem_address   st tx_queue rx_queue\n";
     let nul = "\0".repeat(80);
@@ -82,7 +82,7 @@ fn a_port_is_unknown_if_a_row_is_damaged() {
                 why.starts_with("81/tcp: could not tell, because ") && why.contains("1 row cannot");
             assert!(said, "{damage}: {why}");
         }
-        // The other rows are intact, so their answers are certain.
+        // The rows of ports 80 and 82 are intact, so the answers about these ports are certain.
         assert_eq!(
             run_with_proc(&proc, &["check", "80", "82"]).code(),
             0,
@@ -145,7 +145,7 @@ fn a_damaged_row_closes_no_listener() {
             watcher.next_error().contains("1 row cannot be read"),
             "{damage}"
         );
-        // Events of other rows are still reported.
+        // The watcher still reports events of the intact rows.
         replace_table(&proc, &format!("{table}{}", row(83)));
         assert!(watcher.next_line().contains(":83"), "{damage}");
         replace_table(&proc, &row(83));
@@ -159,9 +159,9 @@ fn a_damaged_row_closes_no_listener() {
     }
 }
 
-/// Makes an ss that lists `rows` UDP sockets, and in some runs one more, which is another in each
-/// run. `lists_more` is a shell command that succeeds in those runs; `$n` is the number of the
-/// run. The file `runs` gets one byte per run.
+/// Makes an ss that lists `rows` UDP sockets. In some runs, it also lists a socket that is in no
+/// other run. `lists_more` is a shell command that succeeds in those runs. In this command, `$n` is
+/// the number of the run. The file `runs` gets one byte per run.
 fn changing_ss(rows: u16, lists_more: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     let runs = directory.path().join("runs");
@@ -178,7 +178,7 @@ fn changing_ss(rows: u16, lists_more: &str) -> TempDir {
     directory
 }
 
-/// How often the ss in this directory has run.
+/// Returns how often the ss in this directory has run.
 fn runs_of(directory: &Path) -> usize {
     fs::read(directory.join("runs")).unwrap_or_default().len()
 }
@@ -241,13 +241,13 @@ fn a_close_is_reported_if_the_list_keeps_changing() {
     let directory = changing_ss(40, "true");
     let mut command = lntu(&["-H", "-i", "10ms", "--source", "ss", "127.4.0.1:5353/udp"]);
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
-    // Only the first run lists this socket.
+    // Only the first run of ss lists this socket.
     assert!(watcher.next_line().contains("127.4.0.1:5353"));
     assert!(watcher.next_line().contains("CLOSED"));
 }
 
-/// Only the rows of one datagram are from one moment, so lntu offers the kernel a large buffer.
-/// 200 rows take 25 KB. With a smaller buffer, the first datagram would hold 4 KiB.
+/// Rows are from the same moment only if they are in the same datagram, so lntu offers the kernel a
+/// large buffer. 200 rows take 25 KB. With a smaller buffer, the first datagram would hold 4 KiB.
 #[test]
 fn netlink_lists_200_sockets_in_one_datagram() {
     if !have_program("strace", "strace") {

@@ -1,5 +1,6 @@
-//! Commands whose system calls fail: strace makes one call after the other return an error. The
-//! answer must still be complete, or there must be a message. An application must start.
+//! Commands whose system calls fail. In each run, strace makes one call, or all calls from one on,
+//! return an error. The answer must still be complete, or lntu must print a message. An application
+//! must start in any case.
 //!
 //! By default, a random sample of the faults is tried, and its seed is printed.
 //! `LNTU_TEST_FAULTS=SEED` tries the same sample again, and `LNTU_TEST_FAULTS=all` every fault.
@@ -34,31 +35,34 @@ const LEFT_OUT: [&str; 6] = [
     // The C library makes these two before the program starts, and crashes without the first.
     "arch_prctl",
     "set_tid_address",
-    // This would be the start of the application itself.
+    // If execve failed, the application could not start at all.
     "execve",
-    // This cannot fail.
+    // This call cannot fail.
     "exit_group",
-    // The kernel makes this call.
+    // The kernel makes this call, not the program.
     "restart_syscall",
-    // A close that fails has closed its descriptor. strace would leave it open.
+    // Even if close(2) fails, it has closed the descriptor. With a fault from strace, the
+    // descriptor would stay open.
     "close",
 ];
 
-/// Calls that std repeats as long as they are interrupted. Real interruptions end.
+/// Calls that Rust's std repeats as long as they return EINTR. Real interruptions end, so not every
+/// call of these names is made to return EINTR.
 const REPEATED_BY_STD: [&str; 3] = ["open", "wait4", "read"];
-/// Commands with one of these arguments call `read` through std, for the files of a process.
+/// Commands with one of these arguments read the files of processes, and so call `read` through
+/// Rust's std.
 const READ_PROCESSES: [&str; 2] = ["--of", "81"];
 
-/// What a command must do despite a fault.
+/// The task that a command must still perform when a system call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Duty {
-    /// Print the two listeners, or end with an error.
+    /// The command must print the two listeners, or end with an error.
     List,
-    /// Exit with this status, or end with an error.
+    /// The command must exit with this status, or end with an error.
     ExitWith(i32),
-    /// Exec the application, or end with an error.
+    /// The command must execute the application, or end with an error.
     StartOrFail,
-    /// Exec the application.
+    /// The command must execute the application.
     Start,
 }
 
@@ -66,10 +70,11 @@ enum Duty {
 struct Case {
     arguments: &'static [&'static str],
     duty: Duty,
-    /// Whether faults also hit the processes that the command starts, such as the watcher.
+    /// True if system calls also fail in the processes that the command starts, such as the
+    /// watcher.
     follows: bool,
-    /// Calls and errors that every sample includes, failing from the first call on. Each was once
-    /// a bug: the command did not end, the application did not start, or the answer was
+    /// Calls and errors that every sample includes. All calls of this name fail. Each fault once
+    /// revealed a bug: the command did not end, the application did not start, or the answer was
     /// incomplete.
     always: &'static [(&'static str, &'static str)],
 }
@@ -148,10 +153,10 @@ struct Fault {
     case: &'static Case,
     /// The name of the call.
     call: String,
-    /// Which call of that name fails, from 1.
+    /// The number of the first call of that name that fails. The first call of a run is number 1.
     number: usize,
     error: &'static str,
-    /// Whether all later calls of that name fail, too.
+    /// True if all later calls of that name fail, too.
     onward: bool,
 }
 
@@ -171,7 +176,8 @@ impl Fault {
     }
 }
 
-/// Returns strace of a program, with these options, writing to the file `log`.
+/// Returns strace, ready to start `program`. It gets these options, and writes to the file `log`.
+/// It is killed after 20 s.
 fn strace(log: &str, options: &[&str], program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-s", "KILL", "20", "strace", "-qq", "-o", log]);
@@ -179,10 +185,11 @@ fn strace(log: &str, options: &[&str], program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Returns strace of the command of a case, writing to the file `log`.
+/// Returns strace, ready to start the command of a case. It gets these options, and writes to the
+/// file `log`.
 fn traced(case: &Case, log: &str, options: &[&str]) -> Command {
-    // If close_range fails, the watcher closes 65,000 descriptors one by one. Without seccomp,
-    // strace would stop at each.
+    // If close_range fails, the watcher closes 65,000 descriptors one by one. Without
+    // `--seccomp-bpf`, strace would stop the watcher at each of these calls.
     let follows: &[&str] = match case.follows {
         true => &["-f", "--seccomp-bpf"],
         false => &[],
@@ -198,12 +205,12 @@ fn traced(case: &Case, log: &str, options: &[&str]) -> Command {
     command
 }
 
-/// The line of `/proc/PID/status` with the signals that the process ignores.
+/// Returns the line of `/proc/PID/status` with the signals that the process ignores.
 fn ignored_signals(status: &str) -> Option<&str> {
     status.lines().find(|line| line.starts_with("SigIgn:"))
 }
 
-/// The name of the call in a line of strace's log, if a call starts there.
+/// Returns the name of the system call that starts in a line of strace's log, if one does.
 fn call_name(line: &str) -> Option<&str> {
     let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
     let (name, _) = line.split_once('(')?;
@@ -245,7 +252,7 @@ fn count_calls(case: &Case, directory: &str) -> BTreeMap<String, usize> {
     highest
 }
 
-/// Every fault of every case. Runs each command once to learn which calls it makes.
+/// Returns every fault of every case. Runs each command once to learn which calls it makes.
 fn all_faults(directory: &str) -> Vec<Fault> {
     let mut faults = Vec::new();
     for case in &CASES {
@@ -281,8 +288,8 @@ fn all_faults(directory: &str) -> Vec<Fault> {
 
 /// Runs the command of a fault, and returns a description if it did not do its duty.
 ///
-/// `listed` are the lines of the listeners, and `status` is the `/proc/PID/status` of an
-/// application that starts without a fault.
+/// `listed` has the lines that `list` prints without a fault. `status` is the `/proc/PID/status` of
+/// an application that starts without a fault.
 fn complaint(fault: &Fault, directory: &str, listed: &str, status: &str) -> Option<String> {
     let case = fault.case;
     let log = format!("{directory}/{:?}", thread::current().id());
@@ -293,8 +300,8 @@ fn complaint(fault: &Fault, directory: &str, listed: &str, status: &str) -> Opti
     let is_exec = |line: &&str| line.contains("execve") && line.ends_with("= 0");
     let started = log.lines().filter(is_exec).count() == 2;
     let messages = finished.stderr.lines().count();
-    // Without `write`, there is no message. A message that another source is asked may come
-    // before the error.
+    // If `write` fails, lntu cannot print a message. Before the error, lntu may print another
+    // message, which says that it asks another source.
     let has_message = fault.call == "write" || (1..=2).contains(&messages);
     let is_error = finished.status.code() == Some(2) && finished.stdout.is_empty() && has_message;
     let keeps_signals = fault.call == "rt_sigaction" && fault.onward && fault.number == 1;
@@ -311,8 +318,8 @@ fn complaint(fault: &Fault, directory: &str, listed: &str, status: &str) -> Opti
             };
             let rest: Vec<&str> = listed.lines().filter(|row| !is_named(row)).collect();
             let is_whole = || listed_sockets(&finished.stdout) == listed_sockets(&rest.join("\n"));
-            // Or the listeners that were found are printed, and a message says that others may be
-            // missing.
+            // lntu may also print only the listeners that it found, if a message says that others
+            // may be missing.
             let is_partial = || {
                 let whole = listed_sockets(listed);
                 let printed = listed_sockets(&finished.stdout);

@@ -41,7 +41,7 @@ fn an_installed_copy_has_mode_755() {
     let directory = TempDir::new().unwrap();
     for (destination, file) in [("", "lntu"), (".", "lntu"), ("ss", "ss"), ("lntu", "lntu")] {
         let destination = directory.path().join(destination);
-        // This umask would remove the rights of other users.
+        // With this umask, other users normally get no access to a new file.
         let mut shell = Command::new("sh");
         let script = "umask 077; exec \"$0\" install \"$1\"";
         shell.args(["-c", script, env!("CARGO_BIN_EXE_lntu")]);
@@ -62,7 +62,8 @@ fn a_relative_file_name_is_accepted() {
     assert_is_copy(&directory.path().join("probe"));
 }
 
-/// The kernel does not allow writing to a program that runs (`ETXTBSY`).
+/// The kernel forbids writing to the file of a running program (`ETXTBSY`), so install must replace
+/// the file.
 #[test]
 fn a_running_copy_is_replaced() {
     let directory = TempDir::new().unwrap();
@@ -94,7 +95,8 @@ fn a_link_is_replaced_instead_of_followed() {
     assert_eq!(fs::read(&other).unwrap(), b"kept");
 }
 
-/// rename(2) would replace a device, and a mistyped directory would become a file.
+/// Without a check of the destination, rename(2) would replace a FIFO or a device, and a mistyped
+/// directory would become a file.
 #[test]
 fn a_fifo_or_a_missing_directory_is_refused() {
     let directory = TempDir::new().unwrap();
@@ -134,7 +136,7 @@ fn a_directory_without_write_permission_is_an_error() {
     assert_eq!(file_names(directory.path()), ["lntu"]);
 }
 
-/// Each system call fails in turn. No temporary file may be left.
+/// In each run, one system call fails. No temporary file may remain.
 #[test]
 fn a_failing_system_call_keeps_the_old_file() {
     if !have_program("strace", "strace") {
@@ -180,7 +182,7 @@ fn lntu_can_be_installed_into_a_shared_volume() {
         "/shared/lntu: Read-only file system (os error 30)"
     );
 
-    // The program needs more than 128 KiB.
+    // The program does not fit into the 128 KiB of this file system.
     let option = "--tmpfs=/full:size=128k";
     let failed = image.run(&[option], &["/lntu", "install", "/full/lntu"]);
     assert_eq!(

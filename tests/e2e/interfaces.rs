@@ -11,7 +11,7 @@ use crate::harness::*;
 /// to `inside`.
 const ADDRESSES: [&str; 4] = ["127.0.0.1", "10.9.0.1", "::1", "fd00::1"];
 
-/// The addresses that listeners are bound to, and whether they accept only IPv6.
+/// The addresses that listeners are bound to, and whether the listeners accept only IPv6.
 const KINDS: [(&str, bool); 8] = [
     ("0.0.0.0", false),
     ("127.0.0.1", false),
@@ -23,8 +23,8 @@ const KINDS: [(&str, bool); 8] = [
     ("[::ffff:10.9.0.1]", false),
 ];
 
-/// Every combination of [`KINDS`] and an interface, if there is one. The listeners of combination
-/// `n` have port 1000 + `n`.
+/// Returns every combination of one of [`KINDS`] with an interface or with none. The listeners of
+/// the combination at index `n` have port 1000 + `n`.
 fn kinds() -> Vec<(&'static str, bool, Option<&'static str>)> {
     let interfaces = [None, Some("lo"), Some("inside")].into_iter();
     let kinds_on = |interface| KINDS.map(|(address, v6_only)| (address, v6_only, interface));
@@ -36,7 +36,7 @@ fn bind_to(interface: &str) -> impl Fn(&Socket) {
     move |socket: &Socket| socket.bind_device(Some(interface.as_bytes())).unwrap()
 }
 
-/// Adds the pair of interfaces `inside` and `outside`, and gives `inside` addresses.
+/// Adds the pair of interfaces `inside` and `outside`, and adds two addresses to `inside`.
 fn add_interfaces() {
     ip("link add inside type veth peer name outside");
     ip("link set inside up");
@@ -52,7 +52,7 @@ fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
         bound(kind, &format!("{address}:{port}"), |socket| {
             if socket.domain().unwrap() == Domain::IPV6 {
                 socket.set_only_v6(v6_only).unwrap();
-                // The address need not belong to the interface.
+                // With this option, the address need not belong to the interface of the socket.
                 rustix::net::sockopt::set_ipv6_freebind(socket, true).unwrap();
             }
             interface.iter().for_each(|name| bind_to(name)(socket));
@@ -165,8 +165,8 @@ fn a_reason_names_the_interface_of_a_listener() {
     });
 }
 
-/// Binds listeners on `wildcard` to `lo`, `inside` and `outside`, and panics if `check` disagrees
-/// with a connection to one of these addresses.
+/// Opens three listeners on `wildcard`, one after another, bound to `lo`, `inside` and `outside`.
+/// Panics if `check` disagrees with a connection to one of these addresses.
 fn assert_checked_as_connected(wildcard: &str, addresses: &[&str]) {
     for (interface, port) in ["lo", "inside", "outside"].iter().zip(80..) {
         let _server = bound(
@@ -195,7 +195,7 @@ fn check_finds_the_interface_of_a_local_route() {
     });
 }
 
-/// For the kernel, the address belongs to the first interface.
+/// If two interfaces have the same address, the kernel uses only the first of them.
 #[test]
 fn an_address_on_two_interfaces_counts_for_the_first() {
     in_private_network(|| {
@@ -211,7 +211,7 @@ fn an_address_on_two_interfaces_counts_for_the_first() {
     });
 }
 
-/// The client of a link-local address chooses the interface.
+/// A client that connects to a link-local address chooses the interface.
 #[test]
 fn a_link_local_address_counts_for_both_interfaces() {
     in_private_network(|| {
@@ -244,7 +244,7 @@ fn check_accepts_a_broadcast_address_of_an_interface() {
     });
 }
 
-/// The socket stays bound to the index of an interface that is gone.
+/// After its interface is deleted, a socket stays bound to the index that the interface had.
 #[test]
 fn a_listener_on_a_deleted_interface_has_no_address() {
     in_private_network(|| {
@@ -290,7 +290,8 @@ fn an_interface_is_unknown_without_rtnetlink() {
     in_private_network(|| {
         let _server = bound(Type::STREAM, "0.0.0.0:80", bind_to("lo"));
         let check = |port: &str| {
-            // The first socket reads the listeners, so only later ones fail.
+            // lntu reads the listeners through the first socket that it opens, so only later calls
+            // of `socket` fail.
             let arguments = ["check", "--source", "netlink", port];
             run(&mut lntu_with_failing(
                 "socket", "EPERM", ":when=2+", &arguments,

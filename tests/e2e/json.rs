@@ -1,4 +1,4 @@
-//! The fields of a JSON line, which are the same with every source.
+//! The fields of a JSON line. They must be the same with every source.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::harness::*;
 
 const SOURCES: [&str; 3] = ["ss", "proc", "netlink"];
 
-/// The owner of each listener in lines of JSON, by the listener's id.
+/// Returns the owner of each listener in lines of JSON, by the listener's id.
 fn owners(lines: &str) -> BTreeMap<String, Option<u64>> {
     let objects = lines.lines().map(|line| {
         let object: Value = serde_json::from_str(line).unwrap();
@@ -90,8 +90,8 @@ fn a_reopened_port_has_its_new_owner() {
         let watcher = Running::start(&mut watch);
         assert!(watcher.next_line().contains("ready"));
         let address = "127.0.0.1:80".parse::<SocketAddr>().unwrap();
-        // In the first two rounds, the closed port leaves an empty list. In the others, port 81
-        // still listens.
+        // In the first two rounds, no listener remains after the port closes. In the other rounds,
+        // port 81 still listens.
         let mut other = None;
         for owner in [1234, 5678, 2345, 6789] {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -111,7 +111,7 @@ fn a_reopened_port_has_its_new_owner() {
     });
 }
 
-/// How often the traced watcher has run ss since it last read from netlink.
+/// Returns how often the traced watcher has run ss since it last read from netlink.
 fn runs_of_ss_since_netlink(trace: &str) -> usize {
     let calls = trace.lines().rev();
     let since = calls.take_while(|call| !call.contains("AF_NETLINK"));

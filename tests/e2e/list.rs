@@ -151,7 +151,8 @@ fn a_json_line_has_every_field_of_a_listener() {
     assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
 }
 
-/// `/proc` does not include the backlog. With PROC_ROOT, ss reads `/proc`, too.
+/// The Send-Q of a TCP listener is its backlog, which `/proc` does not include. With PROC_ROOT, ss
+/// reads `/proc`, too.
 #[test]
 fn json_includes_send_q_if_the_source_reports_it() {
     in_private_network(|| {
@@ -181,8 +182,8 @@ fn json_includes_send_q_if_the_source_reports_it() {
     });
 }
 
-/// In any `/proc`, `net` is a link to the files of the reader's namespace. So below another
-/// mount, lntu reads the files of process 1.
+/// In every mount of proc, `net` leads to the files of the reader's own network namespace. To list
+/// another network, lntu reads the files of process 1 if proc is mounted elsewhere than at `/proc`.
 #[test]
 fn another_proc_lists_the_network_of_its_process_1() {
     if !have_unshare(&["--pid", "--fork", "--mount"]) {
@@ -210,7 +211,7 @@ fn another_proc_lists_the_network_of_its_process_1() {
     });
 }
 
-/// They are accepted because people type `-lntup` for ss.
+/// lntu accepts `-l` and `-n` because people are used to typing `ss -lntup`.
 #[test]
 fn the_options_l_and_n_do_not_change_the_list() {
     let listener = listen("127.0.0.1");

@@ -1,6 +1,6 @@
-//! End-to-end tests: they run the built program with real sockets, with a real and a fake `ss`,
-//! and with the tables in `fixtures/`. Each module is one subject, and [`harness`] has what they
-//! share.
+//! End-to-end tests: they run the built program with real sockets, with a real and a fake `ss`, and
+//! with the tables in `fixtures/`. Each module tests one subject. [`harness`] has the helpers that
+//! the modules share.
 
 mod as_ss;
 mod check;

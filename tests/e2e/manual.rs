@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// What the example program `manual` prints: the man page, or the completions of a shell.
+/// Returns the output of the example program `manual`: the man page, or the completions of a shell.
 fn manual(format: &str) -> String {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["run", "--quiet", "--locked", "--example", "manual"]);
@@ -29,8 +29,8 @@ fn directory_with_completions(shell: &str) -> TempDir {
     directory
 }
 
-/// Command lines whose last word is unfinished. Each has its words, some words that must be
-/// offered, and some that must not be.
+/// Command lines whose last word is unfinished. Each comes with its words, with words that a shell
+/// must offer, and with words that it must not offer.
 fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
     let case = |words: &[&str], offered: &[&str], not_offered: &[&str]| {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_string()).collect();
@@ -74,8 +74,9 @@ fn cases() -> Vec<(Vec<String>, Vec<String>, Vec<String>)> {
     cases
 }
 
-/// Compares what a shell offers with the cases. Some shells escape blanks, and some append `=`
-/// to an option that has a value.
+/// Panics if a shell does not offer the expected words in each case. Escapes of blanks, and `=`
+/// after an option that has a value, are removed before the comparison, because only some shells
+/// offer them.
 fn compare(offers: impl Fn(&[String]) -> Vec<String>) {
     for (words, expected, unexpected) in cases() {
         let offered: Vec<String> = offers(&words)
@@ -210,7 +211,8 @@ zle-line-init() { : >$ZDOTDIR/ready }
 zle -N zle-line-init
 "#;
 
-/// A script for a second zsh, which types into the first and waits for it.
+/// A script for a second zsh. It types a command line into the interactive zsh, and waits until the
+/// completion is done.
 const ZSH_DRIVER: &str = r#"
 zmodload zsh/zpty zsh/zselect
 export ZDOTDIR=$PWD
@@ -228,7 +230,7 @@ await done
 zpty -d lntu
 "#;
 
-/// The words that zsh offers after this command line and Tab.
+/// Returns the words that zsh offers if Tab is pressed after this command line.
 fn zsh_offers(directory: &Path, line: &str) -> Vec<String> {
     for file in ["ready", "done"] {
         let _ = fs::remove_file(directory.join(file));

@@ -54,8 +54,8 @@ fn run_limited(kibibytes: usize, program: &str, arguments: &[&str]) -> Finished 
         .args(arguments))
 }
 
-/// Limits of memory in KiB, from the lowest with which the kernel can load lntu to plenty. With
-/// a lower limit, the kernel kills the process during exec.
+/// Returns 80 limits of memory in KiB, in steps of 4 KiB. The first is the lowest with which the
+/// kernel can load lntu. With a lower limit, the kernel kills the process during exec.
 fn limits() -> impl Iterator<Item = usize> {
     let lntu = binaries().lntu.to_str().unwrap();
     let pages = (0..2048).step_by(4);
@@ -78,8 +78,8 @@ fn the_application_starts_under_every_memory_limit() {
         messages.push(finished.stderr);
         tried += 1;
     }
-    // With the lowest limits, there is no memory for the arguments, and with higher ones none for
-    // the watcher.
+    // With the lowest limits, lntu has no memory for its arguments. With slightly higher limits,
+    // there is none for the watcher.
     messages.dedup();
     assert_eq!(messages, [WITHOUT_WATCHER, OUT_OF_MEMORY, ""], "{tried}");
 }
@@ -176,8 +176,8 @@ signal.pause()";
     holders
 }
 
-/// Starts a watcher with these options and waits until it is ready. Returns it and the memory
-/// that it uses then, in KiB.
+/// Starts a watcher with these options and waits until it is ready. Returns the watcher, and the
+/// memory that it then uses, in KiB.
 fn ready_watcher(directory: &Path, options: &[&str]) -> (Running, u64) {
     let lines = directory
         .join("lines")
@@ -203,7 +203,7 @@ fn wait_for_return(watchers: &[(Running, u64)]) {
     wait_for_growth(watchers, "the return of memory", |growth| growth <= 1024);
 }
 
-/// Waits until the growth of each watcher's memory, in KiB, is `expected`.
+/// Waits until `expected` returns true for the growth of each watcher's memory in KiB.
 fn wait_for_growth(watchers: &[(Running, u64)], event: &str, expected: impl Fn(u64) -> bool) {
     for (watcher, before) in watchers {
         wait_within(Duration::from_secs(120), event, || {
@@ -234,7 +234,8 @@ fn memory_shrinks_after_a_peak_of_listeners() {
     });
 }
 
-/// This `/proc` has only the one process, so the search for holders is cheap.
+/// The directory that stands in for `/proc` has only one process, so the search for holders is
+/// cheap.
 #[test]
 fn memory_shrinks_after_a_peak_of_holders() {
     if !have_static() {

@@ -180,7 +180,7 @@ fn timers_match_ss() {
                 expected(),
             );
             assert!(before.len() > 1, "{before:?}");
-            // A timer may expire between two runs.
+            // A timer may expire between two runs, so their numbers of timers may differ.
             if [actual.len(), after.len()] != [before.len(); 2] {
                 return None;
             }

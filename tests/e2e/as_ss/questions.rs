@@ -106,11 +106,13 @@ fn ask_random_questions(asker: Asker, program: &Path) {
     let mut differences = Vec::new();
     let mut total = 0;
     while remaining > 0 {
-        // The sockets are renewed, because the kernel closes some of them after a minute.
+        // Open new sockets every 100 questions, because the kernel closes some of them after a
+        // minute.
         let count = remaining.min(100);
         remaining -= count;
         in_private_network(|| {
-            // This must come before the zoo, which takes `lo` down.
+            // Connect with signed segments before the zoo is opened, because the zoo sets `lo`
+            // down.
             let _signing = have_program("services", "python3").then(signing);
             let population = Population {
                 group: Group::new(),
@@ -139,7 +141,7 @@ fn ask_random_questions(asker: Asker, program: &Path) {
         differences.len(),
         differences.join("\n")
     );
-    // About one question in six is refused. With few questions, the share varies more.
+    // lntu refuses about one question in six. With few questions, this share varies more.
     assert!(refused <= 10 + total / 4);
 }
 

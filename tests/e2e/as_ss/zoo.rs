@@ -90,7 +90,8 @@ impl Zoo {
         self.others.push(listener.into());
     }
 
-    /// Adds two connections that are being opened: an outgoing one, and an incoming one.
+    /// Adds two connections that are being opened: an outgoing connection, and an incoming
+    /// connection.
     fn add_half_open(&mut self) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -134,7 +135,7 @@ impl Zoo {
         let directory = TempDir::new().unwrap();
         let path = |name: &str| directory.path().join(name);
         let listener = UnixListener::bind(path("stream")).unwrap();
-        // One connection is accepted, and the other one is pending.
+        // One connection is accepted, and the other connection stays pending.
         let accepted = UnixStream::connect(path("stream")).unwrap();
         let server = listener.accept().unwrap().0;
         let pending = UnixStream::connect(path("stream")).unwrap();

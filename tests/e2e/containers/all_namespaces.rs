@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::docker::*;
 use crate::harness::*;
 
-/// The inode of the network namespace of a container, and a process in it.
+/// Returns the inode of a container's network namespace, and the id of a process in that namespace.
 fn namespace(container: &Container) -> (u64, String) {
     let pid = container.inspect("{{.State.Pid}}");
     let link = fs::metadata(format!("/proc/{pid}/ns/net"));
@@ -75,7 +75,7 @@ fn events_of_containers_are_reported_exactly_once() {
     wait_for_event("closed", second);
     closed.closes_its_port();
     wait_for_event("closed", third);
-    // After the restart, it has another network namespace, perhaps with the same inode.
+    // After the restart, the container has a new network namespace, perhaps with the same inode.
     restarted.restart();
     wait_for_event("closed", last);
     wait_for_event("opened", last);

@@ -18,8 +18,8 @@ fn app() -> &'static str {
     binaries().app.to_str().unwrap()
 }
 
-/// The arguments that run the application with these steps, and a watcher that polls only once
-/// within the test.
+/// Returns arguments of lntu that start the application with these steps, and a watcher that polls
+/// only once during the test.
 fn arguments(steps: &[&'static str]) -> Vec<&'static str> {
     [&["-q", "-i", "1h", "--source", "proc", "--", app()], steps].concat()
 }
@@ -31,13 +31,13 @@ fn start(steps: &[&'static str]) -> (Running, u32) {
     (app, watcher)
 }
 
-/// Waits for the child of the application that runs lntu.
+/// Waits until the application has a child that runs lntu, and returns its process id.
 fn watcher_of(app: u32) -> u32 {
     let exe = Path::new(env!("CARGO_BIN_EXE_lntu"));
     wait_for("the watcher", || {
         children_of(app).find(|pid| {
             let is_lntu = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == exe);
-            // The watcher has started once it has its own descriptor of stdout.
+            // The watcher is ready when it has a descriptor of its own for stdout.
             is_lntu && descriptors(*pid).len() == 4
         })
     })
@@ -153,8 +153,8 @@ fn the_parent_sees_which_signal_killed_the_command() {
     }
 }
 
-/// The open descriptors of a process and their targets. A number above 2 becomes 3. A pidfd is
-/// left out, because not every kernel has pidfds.
+/// Returns the open descriptors of a process and their targets. Numbers above 2 are replaced with
+/// 3. A pidfd is left out, because not every kernel has pidfds.
 fn descriptors(pid: u32) -> BTreeSet<(u32, String)> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let fd = |entry: fs::DirEntry| {
@@ -188,7 +188,7 @@ fn the_watcher_closes_inherited_descriptors() {
         (3, stdout),
     ];
     let expected = BTreeSet::from(expected);
-    // During a poll, the watcher has others open.
+    // During a poll, the watcher also has other descriptors open.
     wait_for("the watcher with its own descriptors", || {
         (descriptors(watcher) == expected).then_some(())
     });

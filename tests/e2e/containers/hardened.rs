@@ -45,7 +45,8 @@ fn run_every_command(options: &[&str], steps: &[&str]) -> (String, String) {
     (lines.join("\n"), logs.stderr)
 }
 
-/// Checks that every command gives the right answer in such a container.
+/// Checks that every command gives the right answer in a container with these options, after the
+/// application has taken these steps.
 fn assert_works(options: &[&str], steps: &[&str]) {
     let (output, errors) = run_every_command(options, steps);
     let (row, statuses) = output.split_once('\n').unwrap();

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use crate::harness::docker::*;
 use crate::harness::*;
 
-/// Arguments for sed to copy the kernel's description of its own process. sed is the
-/// application here, not a shell, because a shell blocks signals now and then.
+/// Arguments for sed to copy the kernel's description of its own process. sed is the application
+/// here, not a shell, because a shell blocks signals for short moments.
 const STATE: [&str; 9] = [
     "-n",
     "w REPORT",
@@ -34,8 +34,8 @@ for fd in *; do
 done
 "#;
 
-/// The lines of the state that are the same for any two processes that were started in the same
-/// way.
+/// Returns the lines of the state that are the same for any two processes that were started in the
+/// same way.
 fn inherited(state: &str) -> Vec<String> {
     let kept = [
         "Umask",
@@ -96,8 +96,8 @@ fn assert_same(with_lntu: &[String], alone: &[String], case: &str) {
     assert_eq!(with_lntu, alone, "{case}");
 }
 
-/// The state that two applications inherit. `start` runs each of them to its end. They write to
-/// `report`, which is the file `path` outside of a container.
+/// Returns the state that two applications inherit. `start` runs each of them to its end. They
+/// write their state to the file `report`. Outside of the container, this file has the path `path`.
 fn inherited_state(report: &str, path: &Path, start: impl Fn(&[&str]) -> Finished) -> Vec<String> {
     let state = STATE.map(|argument| argument.replace("REPORT", report));
     let files = format!("{{ {FILES} }} >{report}");
@@ -120,8 +120,8 @@ fn inherited_state(report: &str, path: &Path, start: impl Fn(&[&str]) -> Finishe
     lines
 }
 
-/// The state that an application inherits from `wrapper` and the command `lntu`. A wrapper is a
-/// shell script that ends with `exec "$@"`.
+/// Returns the state that an application inherits from `wrapper` and from the command `lntu`. A
+/// wrapper is a shell script that ends with `exec "$@"`.
 fn inherited_through(wrapper: &str, lntu: &[&str]) -> Vec<String> {
     let directory = TempDir::new().unwrap();
     let report = directory.path().join("report");
@@ -132,7 +132,8 @@ fn inherited_through(wrapper: &str, lntu: &[&str]) -> Vec<String> {
     })
 }
 
-/// Both builds of the program: the one for tests, and the static one for users.
+/// Returns the paths of both builds of the program: the build for tests, and the static build for
+/// users.
 fn builds() -> [&'static str; 2] {
     let static_build = binaries().lntu.to_str().unwrap();
     [env!("CARGO_BIN_EXE_lntu"), static_build]
@@ -151,7 +152,7 @@ fn a_watcher_does_not_change_the_inherited_state() {
         r#"trap '' PIPE; exec "$@""#,
         r#"trap '' USR1 INT TERM HUP; exec "$@""#,
         r#"exec env --ignore-signal=CHLD "$@""#,
-        // The start-up code of Rust's std makes this one ignore SIGPIPE, too.
+        // The start-up code of Rust's std makes this wrapper ignore SIGPIPE, too.
         &format!(r#"trap '' USR1; exec {app} {masked} exec "$@""#),
         r#"exec "$@" <&-"#,
         r#"exec "$@" >&-"#,
@@ -190,7 +191,7 @@ fn a_wait_does_not_change_the_inherited_state() {
         r#"exec "$@" <&- >&- 2>&-"#,
         r#"exec 3</etc/passwd 9</dev/null; exec "$@""#,
         r#"exec env --ignore-signal=CHLD "$@""#,
-        // If lntu had had a child, the blocked SIGCHLD would be pending.
+        // If lntu started a child before the application, the blocked SIGCHLD would be pending.
         &format!(r#"exec {app} block CHLD exec "$@""#),
     ] {
         let alone = inherited_through(wrapper, &[]);
@@ -201,8 +202,8 @@ fn a_wait_does_not_change_the_inherited_state() {
     }
 }
 
-/// The signals that are pending for the application or its thread, from its own
-/// `/proc/self/status`.
+/// Returns the signals that are pending for the application or its thread, as the application reads
+/// them in `/proc/self/status`.
 fn pending_signals(wrapper: &str, lntu: &[&str]) -> u64 {
     let mut shell = Command::new("sh");
     shell.args(["-c", wrapper, "wrapper"]).args(lntu);

@@ -1,6 +1,6 @@
-//! The names of containers in the lines of `--all-namespaces`. They must be those of `docker ps`
-//! and `podman ps`. For pods, which need a cluster, a process with its own root directory stands
-//! in for the host.
+//! The names of containers in the lines of `--all-namespaces`. They must be the names that `docker
+//! ps` and `podman ps` print. For pods, which need a cluster, a process with its own root directory
+//! stands in for the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,10 +19,10 @@ use crate::harness::docker::*;
 use crate::harness::podman::HostPodman;
 use crate::harness::*;
 
-/// A watcher of one port in all namespaces.
+/// A watcher of a single port in all network namespaces.
 struct Watcher {
     running: Running,
-    /// The objects that were read but not asked for so far.
+    /// The JSON objects that were read, but that [`Watcher::name`] has not returned.
     unread: Vec<Value>,
 }
 
@@ -35,7 +35,8 @@ impl Watcher {
         }
     }
 
-    /// The name in the next object of this type about the container with this id.
+    /// Returns the container's name in the next object of this type about the container with this
+    /// id.
     fn name(&mut self, kind: &str, id: &str) -> Value {
         let matches = |object: &Value| object["type"] == kind && object["container"] == id;
         loop {
@@ -53,7 +54,7 @@ impl Watcher {
     }
 }
 
-/// The name that `list` prints for the container with this id and this port.
+/// Returns the name that `list` prints for the container with this id and this port.
 fn listed_name(port: &str, id: &str) -> Value {
     let listed = run(&mut lntu(&["list", "-A", "-q", "--json", port])).stdout;
     let objects = listed
@@ -88,7 +89,8 @@ fn containers_of_docker_have_the_names_of_docker_ps() {
     }
 }
 
-/// Each container is killed after the watcher has reported its port, while others start and end.
+/// Each container is killed after the watcher has reported its port, while other containers start
+/// and end.
 #[test]
 fn each_of_60_short_lived_containers_has_its_name() {
     if !have_docker() {
@@ -191,13 +193,14 @@ fn containers_of_podman_have_the_names_of_podman_ps() {
 struct FakeHost {
     unshare: Child,
     root: TempDir,
-    /// The directories of the server's cgroup and its ancestors, from the innermost out.
+    /// The directories of the server's cgroup and of the ancestors of that cgroup, the innermost
+    /// first.
     groups: Vec<PathBuf>,
 }
 
 impl FakeHost {
-    /// Starts a host whose server listens on port 8080. `path` is the path of the server's
-    /// cgroup below one that no other test uses.
+    /// Starts a host whose server listens on port 8080. `path` is the path of the server's cgroup
+    /// below a cgroup that no other test uses.
     fn start(path: &str) -> FakeHost {
         let root = TempDir::new().unwrap();
         fs::copy(&binaries().app, root.path().join("app")).unwrap();
@@ -246,9 +249,9 @@ impl FakeHost {
         command
     }
 
-    /// The line of `list` about the server. `list` may also print lines about namespaces that
-    /// are mounted on the real host. `-p` makes it read the cgroup of the process, because for a
-    /// socket the kernel reports only a cgroup v2.
+    /// Returns the line that `list` prints about the server. `list` may also print lines about
+    /// namespaces that are mounted on the real host. `-p` makes lntu read the cgroup of the
+    /// process, because the kernel reports the cgroup of a socket only with cgroup v2.
     fn line(&self, wrapper: &[&str], options: &[&str]) -> Option<String> {
         let arguments = [&["list", "-A", "-p", "-q", "8080"], options].concat();
         let listed = run(&mut self.lntu(wrapper, &arguments)).stdout;
@@ -266,7 +269,8 @@ impl FakeHost {
         ["container_name", "pod", "pod_namespace"].map(|member| object[member].take())
     }
 
-    /// The path of a file of the host from outside. Makes its directory.
+    /// Returns the path of a file of the host, as seen from outside of the host. Makes the
+    /// directory of the file.
     fn path(&self, file: &str) -> PathBuf {
         let path = self.root.path().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -422,8 +426,8 @@ fn links_out_of_the_root_directory_are_not_followed() {
     for (target, expected) in [
         (Path::new("/etc/shadow"), Value::Null),
         (&outside, Value::Null),
-        // With openat2, the kernel resolves this link below the root of the host. Without it,
-        // lntu follows no links.
+        // With openat2, the kernel resolves this link below the root directory of the host. Without
+        // openat2, lntu follows no links.
         (Path::new("/inside/config"), "inside".into()),
     ] {
         fs::remove_file(&path).unwrap();

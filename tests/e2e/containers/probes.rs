@@ -34,8 +34,8 @@ fn a_health_check_reads_its_port_from_the_environment() {
     });
 }
 
-/// `/host/proc/net` would be the files of the container's network, because `net` is a link to
-/// the files of its reader.
+/// lntu must not read `/host/proc/net`. It leads to the network of the container, because `net` in
+/// any proc leads to the network of the process that reads it.
 #[test]
 fn the_proc_of_the_host_shows_the_ports_of_the_host() {
     if !have_docker() {
@@ -163,7 +163,7 @@ fn root_can_probe_nginx_with_unprivileged_workers() {
     let volume = format!("--volume={}:/conf:ro", directory.path().display());
     let nginx = ["/usr/sbin/nginx", "-p", "/data", "-c", "/conf/nginx.conf"];
     let server = start_program(&[&volume], &nginx, "8081");
-    // Before the workers run, root may read the descriptors of every process.
+    // Wait for the workers: before they run, root may read the descriptors of every process.
     wait_for("two workers", || {
         (server.processes().len() == 3).then_some(())
     });

@@ -1,5 +1,5 @@
-//! Which container a port of docker-proxy leads to, in the lines of `--all-namespaces`. The
-//! truth is `docker port`.
+//! The container that a port of docker-proxy leads to, in the lines of `--all-namespaces`. It must
+//! be the container for which `docker port` prints the port.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use crate::harness::docker::*;
 use crate::harness::*;
 
-/// The members that name a container, and say how the port leads to it.
+/// Returns the members of a JSON object that identify a container and say how the port leads to it.
 fn target(object: &Value) -> [Value; 4] {
     ["container", "runtime", "container_name", "via"].map(|member| object[member].clone())
 }
 
-/// What they are for a port that docker-proxy passes on to this container.
+/// Returns what [`target`] must return for a port that docker-proxy forwards to this container.
 fn expected(container: &Container) -> [Value; 4] {
     let id = container.inspect("{{.Id}}");
     [
@@ -73,7 +73,7 @@ fn a_published_port_names_its_target_container() {
                 assert_eq!(target(&object), expected(&server), "{line}: {object}");
                 checked += 1;
             }
-            // Without holders, nothing is known of docker-proxy.
+            // Without `-p`, lntu does not look up holders, so it cannot find docker-proxy.
             for object in list(&[&port]) {
                 assert_eq!(object["via"], Value::Null, "{object}");
             }
@@ -85,7 +85,7 @@ fn a_published_port_names_its_target_container() {
     }
 }
 
-/// A program that calls itself docker-proxy, and passes nothing on.
+/// A program that is named docker-proxy, but forwards nothing.
 struct LookAlike {
     _directory: TempDir,
     program: PathBuf,
@@ -104,11 +104,12 @@ impl LookAlike {
         }
     }
 
-    /// The words that start it with the address of a container among its arguments, after
-    /// these steps.
+    /// Returns a command line that starts the program with the address of a container among its
+    /// arguments. The program takes these steps first.
     fn words<'a>(&'a self, steps: &[&'a str], address: &'a str) -> Vec<&'a str> {
         let program = self.program.to_str().unwrap();
-        // What comes before `;` is a program that it runs, which ends at once.
+        // The words up to `;` make the program start a child, which exits at once and ignores the
+        // address.
         let run = [
             "run",
             program,
@@ -130,7 +131,7 @@ fn start(words: &[&str]) -> Running {
     running
 }
 
-/// Makes a socket as one user and executes a program as another.
+/// A Python script that opens a socket as one user and executes a program as another user.
 const AS_OTHERS: &str = "
 import os, socket, sys
 os.seteuid(int(sys.argv[1]))
@@ -160,7 +161,7 @@ fn a_fake_docker_proxy_names_no_container() {
     let unshare = |kind| [&["unshare", kind, "--fork", "--kill-child"], &listen[..]].concat();
     let another = |_| "10.255.255.254";
     for (words, leads) in [
-        // Root of the host may do as Docker does.
+        // A process of root on the host is believed to be docker-proxy.
         (listen.clone(), true),
         (python("0", "0"), true),
         (python("0", "1000"), false),
@@ -233,7 +234,8 @@ fn a_fake_proxy_in_a_container_names_that_container() {
     }
 }
 
-/// The watcher looks again: the container starts after its port is open.
+/// docker-proxy opens the port before the container starts, so the watcher must search for the
+/// container more than once.
 #[test]
 fn a_closed_port_names_a_container_found_later() {
     if !have_docker() {
@@ -250,7 +252,8 @@ fn a_closed_port_names_a_container_found_later() {
         let line = lines.find(|line| line.contains(&kind));
         serde_json::from_str(&line.unwrap()).unwrap()
     };
-    // A look may come before the container runs, and the next one much later.
+    // The watcher may search before the container runs, and search again only much later. So each
+    // round waits longer than the round before.
     for seconds in 1..8 {
         let publish = format!("--publish=127.0.0.1:{number}:80");
         let server = image.start(&[&publish], &["/app", "listen", "80", "serve"]);

@@ -1,4 +1,4 @@
-//! `wait`, `check` and `watch` with real services. Each runs in a network namespace of its own,
+//! `wait`, `check` and `watch` with real services. Each service runs in its own network namespace,
 //! where it can use its usual ports.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use super::events;
 use crate::harness::*;
 
-/// Checks every command before a service starts, while it runs, and after it ends. `holders` is
-/// the number of processes that hold each of its sockets.
+/// Checks every command before a service starts, while the service runs, and after it has ended.
+/// `holders` is the number of processes that hold each of its sockets.
 fn assert_followed(program: &str, start: fn(&Path) -> Command, ports: &[&str], holders: usize) {
     if !have_program("services", program) || !have_ss() {
         return;
@@ -79,7 +79,7 @@ fn assert_followed(program: &str, start: fn(&Path) -> Command, ports: &[&str], h
     });
 }
 
-/// The processes in each line that `command` prints, by local address.
+/// Returns the processes in each line that `command` prints, by local address.
 fn processes(command: &mut Command) -> BTreeMap<String, String> {
     let listed = run(command);
     let fields = |line: &str| {

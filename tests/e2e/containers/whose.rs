@@ -1,5 +1,5 @@
-//! The container that each line of `--all-namespaces` names for a port. It must be the one that
-//! `docker ps` or `podman ps` shows.
+//! The container that each line of `--all-namespaces` names for a port. It must be the container
+//! that `docker ps` or `podman ps` shows.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,8 +10,9 @@ use crate::harness::docker::*;
 use crate::harness::podman::Podman;
 use crate::harness::*;
 
-/// Options of `list` that affect how it finds the cgroup of a socket. If netlink answers and
-/// there is a cgroup v2, the kernel reports it. Otherwise `-p` reads that of the first holder.
+/// Options of `list` that affect how it finds the cgroup of a socket. If netlink answers and cgroup
+/// v2 is mounted, the kernel reports the cgroup. Otherwise, `-p` makes lntu read the cgroup of the
+/// first holder.
 const OPTIONS: [&[&str]; 3] = [&[], &["-p"], &["-p", "--source", "proc"]];
 
 /// A server in a container.

@@ -72,8 +72,8 @@ impl Image {
         &self.0.name
     }
 
-    /// Runs `docker build` with these arguments. `base` is the image that it builds on, if that
-    /// is one of the tests'.
+    /// Runs `docker build` with these arguments. `base` is the image that the new image builds on,
+    /// if it comes from [`Image::scratch`].
     pub fn build(arguments: &[&str], base: Option<Arc<Image>>) -> Image {
         let image = Image(Arc::new(Built {
             name: unique_name(),
@@ -119,7 +119,7 @@ impl Image {
         have("docker", missing).then(|| Image::of(dockerfile, &[lntu, app, busybox]))
     }
 
-    /// [`Image::scratch`] with these further Dockerfile lines.
+    /// Builds an image from [`Image::scratch`] and these additional Dockerfile lines.
     pub fn scratch_with(lines: &str) -> Image {
         let base = Image::scratch();
         let context = TempDir::new().unwrap();
@@ -193,7 +193,7 @@ impl Container {
         format!("--network=container:{}", self.name)
     }
 
-    /// What `docker inspect` prints for this Go template.
+    /// Returns what `docker inspect` prints for this Go template.
     pub fn inspect(&self, format: &str) -> String {
         docker_says(&["inspect", "--format", format, &self.name])
     }
@@ -202,7 +202,7 @@ impl Container {
         self.inspect("{{.State.Running}}") == "true"
     }
 
-    /// What the container has written to stdout and stderr so far.
+    /// Returns what the container has written to stdout and stderr so far.
     pub fn logs(&self) -> Finished {
         run(&mut docker(&["logs", &self.name]))
     }

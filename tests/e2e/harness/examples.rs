@@ -43,7 +43,7 @@ fn known<T, const N: usize>(heading: &str, blocks: Vec<T>) -> [T; N] {
         .unwrap_or_else(|_| panic!("{heading}: {count} blocks, of which the test knows {N}"))
 }
 
-/// Returns the file that results from a diff that shows all of it.
+/// Returns the new contents of a file, from a diff that shows the whole file.
 pub fn patched(diff: &str) -> String {
     let lines = diff.lines().filter(|line| !line.starts_with('-'));
     lines.map(|line| line[1..].to_string() + "\n").collect()
@@ -73,8 +73,8 @@ pub fn transcript<const N: usize>(text: &str) -> [Step; N] {
     known(text, steps)
 }
 
-/// Runs the steps in one shell, and panics if a step prints other lines, to stdout and stderr,
-/// than the transcript. Ids of processes and descriptors may differ.
+/// Runs the steps in one shell. Panics if what a step prints to stdout and stderr differs from the
+/// transcript in more than the ids of processes and descriptors.
 pub fn assert_prints(steps: &[Step], shell: impl FnOnce(&str) -> Command) {
     const PROMPT: &str = "next";
     let mut script = "exec 2>&1\n".to_string();
@@ -119,7 +119,8 @@ pub fn with_lntu(program: &str) -> Command {
 pub fn shell(script: &str) -> Command {
     let mut shell = with_lntu("sh");
     shell.args(["-c", script]);
-    // In its own process group, everything that the shell starts can be killed with it.
+    // The shell gets its own process group, so that everything that it starts can be killed with
+    // it.
     std::os::unix::process::CommandExt::process_group(&mut shell, 0);
     shell
 }

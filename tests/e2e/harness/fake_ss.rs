@@ -30,15 +30,15 @@ pub fn write_program(path: &Path, script: &str) {
     assert!(written.unwrap().success(), "{}", path.display());
 }
 
-/// Makes a directory with an `ss` that runs this shell script. It goes into PATH.
+/// Makes a directory with an `ss` that runs this shell script. Tests put the directory into PATH.
 pub fn fake_ss(script: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     write_program(&directory.path().join("ss"), script);
     directory
 }
 
-/// Like [`fake_ss`], with an ss that always prints a listener on 127.0.0.1:1, and in every
-/// second run one on `port`, too.
+/// Makes a directory with an ss that always prints a listener on 127.0.0.1:1. In every second run,
+/// it also prints a listener on `port`.
 pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("flag");
@@ -53,7 +53,8 @@ pub fn fake_ss_that_misses_every_other_time(port: u16) -> TempDir {
     directory
 }
 
-/// Like [`fake_ss`], with an ss whose runs list these TCP ports in turn, one port per run.
+/// Makes a directory with an ss that prints a listener on one of these TCP ports. Each run takes
+/// the next port, and starts again after the last.
 pub fn ss_with_turns(ports: &[&str]) -> TempDir {
     let directory = TempDir::new().unwrap();
     let count = directory.path().join("count");
@@ -97,7 +98,7 @@ impl SwitchableSs {
         fs::rename(draft, mode).unwrap();
     }
 
-    /// Makes the file not executable, so that a search in PATH ignores it.
+    /// Makes the program not executable, so that a search in PATH ignores it.
     pub fn disappears(&self) {
         self.set_mode(0o644);
     }

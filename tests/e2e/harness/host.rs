@@ -1,4 +1,4 @@
-//! A host with the processes of one test only, for `--all-namespaces`.
+//! A stand-in for a host that has only the processes of one test, for tests of `--all-namespaces`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::*;
 
-/// The end of stderr if lntu cannot see every process, as in a [`Host`].
+/// The last line of stderr if lntu cannot see every process. In a [`Host`], it never can.
 pub const PARTIAL: &str = "lntu: network namespaces may be missing\n";
 
 /// A PID namespace with its own `/proc`, which shows only the processes of one test. The field
@@ -20,7 +20,7 @@ pub struct HostProcess {
     /// The unshare or nsenter that started the process. The kernel kills the process when its
     /// starter ends.
     pub starter: Child,
-    /// The id in the PID namespace of the tests.
+    /// The process id in the PID namespace of the tests.
     pub pid: u32,
 }
 
@@ -89,7 +89,7 @@ impl HostProcess {
         HostProcess { starter, pid }
     }
 
-    /// The id in the PID namespace of the host.
+    /// Returns the process id in the PID namespace of the host.
     pub fn inner_pid(&self) -> u32 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
         let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
@@ -116,7 +116,8 @@ impl Drop for HostProcess {
     fn drop(&mut self) {
         let _ = self.starter.kill();
         let _ = self.starter.wait();
-        // Wait until the kernel has killed it: its listeners are listed until then.
+        // Wait until the kernel has killed the process, because its listeners are listed until
+        // then.
         wait_for("the end of a process", || is_gone(self.pid).then_some(()));
     }
 }
@@ -135,7 +136,7 @@ pub fn state_of(pid: Pid) -> char {
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
-/// Stops lntu while it waits in poll(2), so not in the middle of a look.
+/// Stops lntu while it waits in poll(2), so that it is not in the middle of reading listeners.
 pub fn stop_at_rest(pid: Pid) {
     let number = pid.as_raw_nonzero();
     wait_for("a pause", || {

@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::harness::*;
 
-/// Runs `test` on a thread in its own network namespace, with `lo` up. Programs that the
-/// thread starts share the namespace. Skips the test if that is not allowed.
+/// Runs `test` on a thread in its own network namespace, with `lo` up. Programs that the thread
+/// starts share the namespace. Skips the test if new network namespaces are not allowed.
 pub fn in_private_network(test: impl FnOnce() + Send) {
     if !have_program("netns", "ip") {
         return;
@@ -31,8 +31,7 @@ pub fn in_private_network(test: impl FnOnce() + Send) {
     });
 }
 
-/// Runs `open` on a thread that enters the network namespace of `file`, such as
-/// `/proc/PID/ns/net`.
+/// Runs `open` on a new thread, in the network namespace of `file`, such as `/proc/PID/ns/net`.
 pub fn in_namespace<T: Send>(file: &fs::File, open: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let enter = move || {

@@ -119,8 +119,8 @@ impl Podman {
             .command(&["rm", "--force", "--time=0", "--all"])
             .output();
         let others: Vec<String> = others.lines().map(|id| format!("libpod-{id}")).collect();
-        // Podman leaves their control groups to systemd, which does not run here. The monitors of
-        // containers may take a moment to exit.
+        // Podman leaves it to systemd to remove the control groups of pods and containers, but
+        // systemd may not run here. The monitors of containers may take a moment to exit.
         let until = Instant::now() + Duration::from_secs(10);
         let others = others.iter().map(String::as_str);
         for group in pods.lines().chain(others).chain(["conmon"]) {
@@ -128,7 +128,8 @@ impl Podman {
                 thread::sleep(Duration::from_millis(5));
             }
         }
-        // This fails if other processes have groups below the one of Podman.
+        // Remove the parent group. This fails, as it should, if other processes have groups below
+        // it.
         remove_control_groups("");
     }
 }

@@ -41,7 +41,8 @@ impl Privileges {
         }
     }
 
-    /// The privileges that remain once a process with these runs `lntu --all-namespaces`.
+    /// Returns the privileges that lntu keeps with `--all-namespaces` if it starts with these
+    /// privileges.
     pub fn reduced(&self) -> Privileges {
         let reads_files = match self.permitted & DAC_READ_SEARCH {
             0 => DAC_OVERRIDE,

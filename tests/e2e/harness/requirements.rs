@@ -1,4 +1,5 @@
-//! What tests need from the machine. A test that lacks something is skipped and says so.
+//! Checks of the programs and rights that tests need on this machine. A test that lacks something
+//! is skipped, and prints why.
 //!
 //! Every machine is expected to have `sh` and the usual text and file tools (`cat`, `cp`,
 //! `env`, `grep`, `mkfifo`, `sleep`, `timeout`, `wc`, `xargs`). A test that starts any other
@@ -13,9 +14,9 @@ use std::thread;
 
 use crate::harness::{repository, run};
 
-/// Returns whether the machine has what this test needs. `missing` is the reason if it does
-/// not. Then the test must return; this function has printed to stderr, even if the output of
-/// tests is captured, that the test is skipped.
+/// Returns whether the machine has what this test needs. If it does not, `missing` is the reason,
+/// and the test must return. This function then prints to stderr that the test is skipped, even if
+/// the output of tests is captured.
 ///
 /// Panics if `LNTU_TEST_REQUIRE` lists `requirement`, or if the machine is only busy (EAGAIN).
 pub fn have(requirement: &str, missing: Option<String>) -> bool {
@@ -28,7 +29,7 @@ pub fn have_program(requirement: &str, program: impl AsRef<OsStr>) -> bool {
     let program = program.as_ref();
     let missing = match Command::new(program).arg("--version").output() {
         Ok(_) => None,
-        // A PATH with a directory that may not be searched has nothing for this user.
+        // If this user may not search a directory in PATH, the program counts as missing.
         Err(error) => match error.kind() {
             ErrorKind::NotFound | ErrorKind::PermissionDenied => Some(error.to_string()),
             _ => panic!("{}: {error}", program.display()),
@@ -65,7 +66,7 @@ pub fn have_root() -> bool {
     have("root", (!is_root).then(|| "this is another user".into()))
 }
 
-/// Returns whether the tests may run programs as another user, and hold sockets as both.
+/// Returns whether the tests run as root and have the programs to open sockets as several users.
 pub fn have_two_users() -> bool {
     have_root() && have_programs("services", ["python3", "setpriv"])
 }

@@ -33,7 +33,7 @@ impl Drop for Listener {
     }
 }
 
-/// Listens on this TCP port of `address`. Port 0 means a free one.
+/// Listens on this TCP port of `address`. With port 0, the kernel chooses a free port.
 pub fn listen_on(address: &str, port: u16) -> Listener {
     Listener(TcpListener::bind((address, port)).unwrap())
 }
@@ -53,8 +53,8 @@ pub fn port_of(listener: &TcpListener) -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A TCP port of 127.0.0.1 that no other process gets. A socket that does not listen is bound
-/// to it with `SO_REUSEADDR`, so that the test can still listen on it.
+/// A TCP port of 127.0.0.1 that no other process gets. A socket is bound to the port with
+/// `SO_REUSEADDR` but does not listen, so that the test can still listen on the port.
 pub struct FreePort {
     pub number: u16,
     _keeps_port: Socket,

@@ -28,8 +28,8 @@ pub fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
     BINARIES.get_or_init(|| {
         let directory = repository().join("target");
-        // Build each program on its own, as a user does. Together,
-        // dev-dependencies could turn on features.
+        // Build each program on its own, as a user does. If cargo built them together,
+        // dev-dependencies could turn on features of lntu's dependencies.
         let programs = [
             ["--bin", "lntu"],
             ["--example", "app"],

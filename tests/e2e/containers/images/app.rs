@@ -18,7 +18,8 @@ use rustix::net::{AddressFamily, SocketType, socket, sockopt};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::Uid;
 
-/// How long `sleep` lasts. It is longer than any test, but ends if a test forgets the application.
+/// How long `sleep` lasts. This is longer than any test, but ends at some point if a test does not
+/// kill the application.
 const LIFETIME: Duration = Duration::from_secs(120);
 
 fn main() {
@@ -29,7 +30,7 @@ fn main() {
     }
 }
 
-/// The state that one step leaves for the next.
+/// The state that steps leave for later steps.
 struct App {
     /// The ports for `serve`, with their listeners while they are open.
     ports: Vec<(u16, Option<TcpListener>)>,
@@ -77,7 +78,7 @@ impl App {
             "raise" => signal::raise(signal(&next())).unwrap(),
 
             "block" => SigSet::from(signal(&next())).thread_block().unwrap(),
-            // This changes only the calling thread, which is the only one.
+            // This changes the user of only the calling thread, but there is no other thread.
             "as" => rustix::thread::set_thread_uid(Uid::from_raw(number(&next()))).unwrap(),
             "max-processes" => limit_processes(number(&next())),
             "remove" => std::fs::remove_file(next()).unwrap(),
@@ -102,8 +103,8 @@ impl App {
         ]
         .into_iter()
         .collect();
-        // Block the signals before other threads start. Otherwise a signal that is delivered to
-        // such a thread would kill the process.
+        // Block the signals before other threads start. If another thread did not block a signal,
+        // the signal could be delivered to that thread and kill the process.
         signals.thread_block().unwrap();
         for (_, listener) in &self.ports {
             listener.iter().for_each(accept);
@@ -130,7 +131,8 @@ impl App {
         }
     }
 
-    /// Executes another program. It ignores SIGPIPE, because the start-up code of std does.
+    /// Executes another program. The program inherits that SIGPIPE is ignored, because the start-up
+    /// code of Rust's std ignores it.
     fn exec(&self, arguments: &mut impl Iterator<Item = String>) {
         let arguments = arguments.map(|argument| CString::new(argument).unwrap());
         let arguments: Vec<CString> = arguments.collect();
@@ -180,14 +182,15 @@ fn accept(listener: &TcpListener) {
     });
 }
 
-/// Shuts the socket down, because the accepting thread holds it, too, so that dropping it would not
-/// close it.
+/// Shuts the socket down. To drop the listener would not close the socket, because the accepting
+/// thread has a copy.
 fn close(listener: &TcpListener) {
     let socket: OwnedFd = listener.try_clone().unwrap().into();
     rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
 }
 
-/// Starts a process in a new session, which outlives this one, and prints its id.
+/// Starts a process in a new session, so that it outlives the application, and prints its process
+/// id.
 fn start_daemon() {
     let this = std::env::current_exe().unwrap();
     let child = Command::new(this).args(["detach", "sleep"]).spawn();
@@ -210,7 +213,7 @@ fn run(arguments: &mut impl Iterator<Item = String>) {
     println!("exit {}", code.unwrap());
 }
 
-/// Checks that every exit status of the command is that of its application.
+/// Checks that the command exits with the status of its application, for every exit status.
 fn statuses(command: &[String]) {
     for status in 0..=255 {
         let output = Command::new(&command[0])
