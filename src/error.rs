@@ -22,11 +22,11 @@ pub enum Error {
     Source(SourceError),
     /// The process that `wait` was waiting for has exited or does not exist.
     Died(TreeError),
-    /// It is unknown whether this port is served, for this reason.
+    /// It is unknown whether this port is served. The second field is the reason.
     Unknown(RequiredPort, Unknown),
-    /// It is unknown whether this Unix socket listens, for this reason.
+    /// It is unknown whether this Unix socket listens. The text is the reason.
     UnknownUnix(UnixSocket, String),
-    /// The answer was written, but it is incomplete or may be, as this message says.
+    /// The answer was written, but is or may be incomplete. The message says why.
     Partial(String),
     /// The address of a PORT does not belong to this network namespace.
     NotOwn(IpAddr),
@@ -41,23 +41,23 @@ pub enum Error {
 /// Why it is unknown whether a port is served.
 #[derive(Debug)]
 pub enum Unknown {
-    /// A table may contain a listener that serves the port, but the table is not known
-    /// completely, for this reason.
+    /// A socket table may contain a listener that serves the port, but the table is not known
+    /// completely. The text is the reason.
     Table(String),
     /// This listener on `::` serves the port unless it is IPv6-only, and the source does not
     /// report whether it is.
     V6Only(Endpoint),
     /// A listener that is bound to this interface serves the port if the address belongs to the
-    /// interface, and the kernel does not answer whether it does.
+    /// interface. The kernel does not answer whether the address does.
     Interface(Interface),
-    /// The process of `--of` or a descendant may hold a listener that serves the port, but the
-    /// holders of that listener cannot be read, for this reason.
+    /// The process of `--of` or one of its descendants may hold a listener that serves the
+    /// port, but the holders of that listener cannot be read. The text is the reason.
     Holder(String),
 }
 
 impl Error {
-    /// Converts the error into that of `wait`, for which the exit of the process has a status of
-    /// its own ([`Error::Died`]).
+    /// Converts this error to the error that `wait` reports. If the process has exited, `wait`
+    /// has a special exit status for that ([`Error::Died`]).
     pub fn into_wait_error(self) -> Error {
         match self {
             Error::Source(SourceError::Tree(
@@ -67,8 +67,8 @@ impl Error {
         }
     }
 
-    /// The exit status for this error. If a program is not found or cannot be executed, this is
-    /// the status that a shell returns.
+    /// The exit status for this error. If a program is not found or cannot be executed, it is
+    /// the status that a shell returns in this case.
     pub fn status(&self) -> ExitStatus {
         match self {
             Error::Exec(_, error) if error.kind() == io::ErrorKind::NotFound => {
@@ -149,7 +149,7 @@ impl From<OutputError> for Error {
     }
 }
 
-/// An invalid command line. The message says why and points to `--help`.
+/// An invalid command line. The message gives the reason and refers to `--help`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError {
     is_ss: bool,
@@ -157,7 +157,7 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// The command line of `lntu` is invalid for this reason.
+    /// Creates the error for a command line of `lntu` that is invalid for this reason.
     pub fn lntu(reason: impl Into<String>) -> UsageError {
         UsageError {
             is_ss: false,
@@ -165,8 +165,8 @@ impl UsageError {
         }
     }
 
-    /// The command line of the program under the name `ss` is invalid, or is not supported, for
-    /// this reason.
+    /// Creates the error for a command line of the program under the name `ss`, if the command
+    /// line is invalid or unsupported for this reason.
     pub fn ss(reason: impl ToString) -> UsageError {
         UsageError {
             is_ss: true,
@@ -174,15 +174,16 @@ impl UsageError {
         }
     }
 
-    /// The same error with `hint` appended to the reason.
+    /// Appends `hint` to the reason of this error.
     pub fn with_hint(mut self, hint: &str) -> UsageError {
         self.reason.push_str(hint);
         self
     }
 }
 
-/// Why lexopt rejected an option or its value, in the words of lexopt. Its own `Display` is
-/// not used, because it escapes bytes that are not UTF-8 and would make the binary larger.
+/// The reason why lexopt rejected an option or its value, in the words of lexopt. lexopt's own
+/// `Display` is not used, because it escapes bytes that are not UTF-8 and would make the binary
+/// larger.
 pub fn lexopt_reason(error: &lexopt::Error) -> String {
     match error {
         lexopt::Error::UnexpectedOption(option) => format!("invalid option '{option}'"),
@@ -195,7 +196,7 @@ pub fn lexopt_reason(error: &lexopt::Error) -> String {
         } => {
             format!("missing argument for option '{option}'")
         }
-        // The other errors are those of parsed values, and lexopt does not parse any for us.
+        // The other errors are about parsed values, and we never let lexopt parse a value.
         _ => "invalid argument".into(),
     }
 }

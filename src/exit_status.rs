@@ -1,31 +1,31 @@
-//! The exit statuses with their numbers and meanings. Help and the manual are generated from
-//! this table, and no other code contains these numbers.
+//! The exit statuses with their numbers and meanings. `--help` and the manual are generated
+//! from the table in this file, and no other code contains these numbers.
 
-/// Which commands can end with an exit status.
+/// The commands that can end with an exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivenBy {
-    /// Every command.
+    /// Every command can end with this status.
     All,
-    /// The commands that can answer no.
+    /// Only commands that answer a yes-or-no question can end with this status.
     Questions,
-    /// `wait`.
+    /// Only `wait` can end with this status.
     Wait,
-    /// The commands that accept `-- COMMAND`.
+    /// Only commands that accept `-- COMMAND` can end with this status.
     Starters,
 }
 
-/// The description of an exit status in help and the manual.
+/// The description of an exit status in `--help` and the manual.
 #[derive(Clone, Copy, Debug)]
 pub struct Explained {
     /// The number, or a sum such as `128 + signal`.
     pub number: &'static str,
     /// The commands that can end with this status.
     pub given_by: GivenBy,
-    /// The meaning, in less than a sentence.
+    /// The meaning, as a phrase that is shorter than a sentence.
     pub meaning: &'static str,
 }
 
-/// Generates the type and the table of descriptions from one list.
+/// Generates the enum and the table of descriptions from one list.
 macro_rules! exit_statuses {
     ($($name:ident = $number:literal $(+ $what:ident)?, $given_by:ident, $meaning:literal;)*) => {
         /// An exit status.
@@ -35,7 +35,8 @@ macro_rules! exit_statuses {
             $(#[doc = $meaning] $name = $number,)*
         }
 
-        /// The descriptions of all exit statuses, in the order of help and the manual.
+        /// The descriptions of all exit statuses, in the order in which `--help` and the manual
+        /// print them.
         pub static EXIT_STATUSES: &[Explained] = &[$(
             Explained {
                 number: concat!(stringify!($number) $(, " + ", stringify!($what))?),
@@ -56,10 +57,11 @@ exit_statuses! {
     NotFound = 127, Starters, "COMMAND was not found";
 }
 
-/// The note in help and the manual about the exit status while COMMAND is running.
+/// The note in `--help` and the manual about the exit status while COMMAND is running.
 pub const COMMAND_STATUS_NOTE: &str = "Once COMMAND runs, the exit status is its own.";
 
-/// An exit status of the program under the name `ss`. The numbers are those of ss.
+/// An exit status of the program under the name `ss`. The numbers are the same as those of the
+/// real ss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SsExitStatus {

@@ -1,5 +1,5 @@
-//! The types that describe a listener: its identity and order, its table, its interface, its
-//! network namespace, its control group, and the processes that hold it.
+//! The types that describe a listener: its identity and sort order, its socket table, its
+//! interface, its network namespace, its control group, and the processes that hold it.
 //!
 //! Every source creates these types, and every output format reads them. Nothing here depends
 //! on where a listener came from or how it is printed.
@@ -21,7 +21,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The Netid that ss prints: `tcp` or `udp`.
+    /// The name of this protocol in the column `Netid` of ss: `tcp` or `udp`.
     pub fn name(self) -> &'static str {
         match self {
             Protocol::Tcp => "tcp",
@@ -29,8 +29,8 @@ impl Protocol {
         }
     }
 
-    /// The state of a listener of this protocol, as ss calls it: `LISTEN` for TCP, `UNCONN` for
-    /// UDP.
+    /// The state of a listener of this protocol, under the name that ss uses: `LISTEN` for TCP
+    /// and `UNCONN` for UDP.
     pub fn listening_state(self) -> &'static str {
         match self {
             Protocol::Tcp => "LISTEN",
@@ -66,8 +66,8 @@ impl Family {
     }
 }
 
-/// The table of all sockets of one protocol and family. The kernel lists each table
-/// separately, as a file of `/proc/net` and as a dump of inet_diag.
+/// The table that contains all sockets of one protocol and family. The kernel lists each table
+/// separately: as a file in `/proc/net`, and as a dump of inet_diag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketTable {
     /// TCP or UDP.
@@ -95,7 +95,7 @@ impl SocketTable {
         self.protocol as usize * 2 + self.family as usize
     }
 
-    /// The name of this table's file in `/proc/net`.
+    /// The name of the file in `/proc/net` that contains this table.
     pub fn name(self) -> &'static str {
         match (self.protocol, self.family) {
             (Protocol::Tcp, Family::V4) => "tcp",
@@ -106,26 +106,27 @@ impl SocketTable {
     }
 }
 
-/// The local end of a socket. Sorts by port, then family, then address.
+/// The local end of a socket. Endpoints sort by port, then by family, then by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// The port, in host byte order. A UDP socket has port 0 until its bind is complete, and is
-    /// not a listener before that.
+    /// The port, in host byte order. A UDP socket has port 0 until its bind is complete. Until
+    /// then, it is not a listener.
     pub port: u16,
-    /// The bound address. The unspecified address is the wildcard.
+    /// The bound address. The unspecified address (`0.0.0.0` or `::`) is the wildcard.
     pub address: IpAddr,
 }
 
 /// The identity of a listener: its network namespace ([`Namespace::id`], or 0 if only one
-/// namespace is read), protocol, port, family and address. Sockets with the same identity are
-/// the same listener, whichever source they came from. Listeners are printed in this order.
+/// namespace is read), protocol, port, family and address. All sockets with the same identity
+/// are the same listener, even if they come from different sources. Listeners are printed in
+/// the order of their identities.
 pub type Identity = (u64, Protocol, Endpoint);
 
-/// An identity without family and address. `--by-port` treats all listeners with the same one as
-/// one listener.
+/// An identity without family and address. `--by-port` treats all listeners with the same
+/// `PortIdentity` as one listener.
 pub type PortIdentity = (u64, Protocol, u16);
 
-/// A TCP socket in LISTEN or a UDP socket that is bound and not connected.
+/// A TCP socket in LISTEN, or a UDP socket that is bound and not connected.
 ///
 /// `==` compares every field. To find out whether two values are the same listener, compare
 /// their [`Listener::identity`].
@@ -135,30 +136,30 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The local address and port.
     pub endpoint: Endpoint,
-    /// The interface that the socket is bound to. `/proc` does not include it.
+    /// The interface that the socket is bound to, if any. `/proc` does not include it.
     pub interface: Option<Interface>,
     /// TCP: connections waiting to be accepted. UDP: bytes waiting to be read.
     pub recv_q: u32,
     /// TCP: the backlog. `None` if it is unknown: `/proc` does not include it, and neither does
-    /// ss if it reads `/proc`. UDP: bytes waiting to be sent.
+    /// ss when it reads `/proc`. UDP: the bytes waiting to be sent.
     pub send_q: Option<u32>,
-    /// The peer. Normally this is the wildcard and port 0, but the kernel may keep the peer of a
-    /// UDP socket that was connected before.
+    /// The peer. Normally, this is the wildcard address and port 0, but the kernel may keep the
+    /// peer of a UDP socket that was connected before.
     pub peer: Endpoint,
     /// The inode of the socket. 0 if it is unknown.
     pub inode: u64,
-    /// The user id of the owner, in the user namespace of this program. `None` if it is unknown:
-    /// ss does not print it.
+    /// The user id of the owner, in the user namespace of this program. `None` if it is
+    /// unknown, for example because the source is ss.
     pub uid: Option<u32>,
     /// Whether an IPv6 socket refuses IPv4 (`IPV6_V6ONLY`). `None` if this is unknown: `/proc`
-    /// does not include it, and ss shows it only for wildcards.
+    /// does not include it, and ss shows it only for wildcard addresses.
     pub v6_only: Option<bool>,
-    /// The processes that hold the socket, if they were searched for and found.
+    /// The processes that hold the socket, as far as they were searched for and found.
     pub holders: Holders,
-    /// The network namespace of the socket. `None` if only one namespace is read.
+    /// The network namespace of the socket. `None` if only one network namespace is read.
     pub namespace: Option<Arc<Namespace>>,
-    /// The number of the socket's control group. 0 if it is unknown: only netlink reports it,
-    /// since Linux 5.8.
+    /// The number of the control group that the socket belongs to. 0 if it is unknown: only
+    /// netlink reports it, since Linux 5.8.
     pub cgroup_id: u64,
     /// The control group of the socket or of its first holder, if it was searched for and
     /// found. See [`Listener::cgroup`].
@@ -168,7 +169,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A listener with this identity. All other fields are unknown.
+    /// Creates a listener with this identity. All other fields are unknown.
     pub fn new(protocol: Protocol, endpoint: Endpoint) -> Listener {
         Listener {
             protocol,
@@ -191,9 +192,9 @@ impl Listener {
         }
     }
 
-    /// The control group that best shows whose listener this is: that of the socket or its
-    /// first holder, or else that of the first process in the network namespace. `None` if none
-    /// of them is known.
+    /// The control group that best shows which service this listener belongs to. This is the
+    /// control group of the socket or of its first holder. If neither is known, it is that of
+    /// the first process in the network namespace. `None` if that is not known, either.
     pub fn cgroup(&self) -> Option<&Cgroup> {
         let namespace = self.namespace.as_ref();
         let inhabited = namespace.filter(|namespace| namespace.pid != 0);
@@ -202,19 +203,19 @@ impl Listener {
     }
 
     /// The container that the socket or its first holder is in. Unlike [`Listener::cgroup`],
-    /// this does not fall back to the first process of the namespace, which may be in another
-    /// container.
+    /// this does not fall back to the first process of the network namespace, which may be in
+    /// another container.
     pub fn own_container(&self) -> Option<&Container> {
         self.cgroup.as_ref()?.container.as_ref()
     }
 
-    /// The identity, which is the same in every poll and from every source.
+    /// The identity of this listener, which is the same in every poll and from every source.
     pub fn identity(&self) -> Identity {
         let namespace = self.namespace.as_ref().map_or(0, |namespace| namespace.id);
         (namespace, self.protocol, self.endpoint)
     }
 
-    /// The identity without family and address.
+    /// The identity of this listener without family and address.
     pub fn port_identity(&self) -> PortIdentity {
         let (namespace, protocol, Endpoint { port, .. }) = self.identity();
         (namespace, protocol, port)
@@ -234,43 +235,44 @@ impl Listener {
     }
 }
 
-/// A network namespace, and the process or mount that shows whose it is.
+/// A network namespace, with the process or mount that shows whose namespace it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// An id that is unique as long as the host is up: the namespace's cookie
-    /// (`SO_NETNS_COOKIE`, since Linux 5.14). Without cookies, this is the inode, which a later
-    /// namespace may reuse.
+    /// An id that stays unique while the host is running: the cookie of the namespace
+    /// (`SO_NETNS_COOKIE`, since Linux 5.14). If the kernel has no cookies, this is the inode,
+    /// which a later namespace may reuse.
     pub id: u64,
     /// The inode of `/proc/PID/ns/net`, as lsns(8) prints it.
     pub inode: u64,
-    /// The lowest process id in the namespace, as the PID namespace of `/proc` numbers it. 0 if
-    /// there is no process.
+    /// The lowest process id in the namespace, in the numbering of the PID namespace of
+    /// `/proc`. 0 if the namespace has no process.
     pub pid: u32,
-    /// The control group of that process. Its path is empty if it is unknown.
+    /// The control group of the process `pid`. Its path is empty if it is unknown.
     pub cgroup: Arc<Cgroup>,
-    /// The path of the mount that keeps the namespace alive if there is no process.
+    /// The path of the mount that keeps the namespace alive if it has no process.
     pub mount: Vec<u8>,
 }
 
-/// A control group.
+/// A control group, as a property of a listener or of a network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
-    /// The path of the group, which may contain any bytes.
+    /// The path of the control group, which may contain any bytes.
     pub path: Vec<u8>,
-    /// The member of the group through which the group was found.
+    /// The member of the control group through which the control group was found.
     pub member: CgroupMember,
-    /// The container that the path names, or that docker-proxy leads to.
+    /// The container whose id is in the path, or to which docker-proxy forwards.
     pub container: Option<Container>,
-    /// What is in the group is docker-proxy, which passes everything on to the container.
+    /// Whether the process in the control group is docker-proxy, which forwards everything to
+    /// the container.
     pub leads_to_container: bool,
 }
 
-/// The member of a control group that connects the group with a listener.
+/// The member of a control group that connects the control group with a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupMember {
-    /// The socket: the process that created it was in the group.
+    /// The socket. The process that created it was in the control group.
     Socket,
-    /// The first holder of the socket.
+    /// The first process that holds the socket.
     Holder,
     /// The first process of the network namespace.
     #[default]
@@ -278,7 +280,7 @@ pub enum CgroupMember {
 }
 
 impl CgroupMember {
-    /// The name in JSON.
+    /// The name of this member in JSON.
     pub fn name(self) -> &'static str {
         match self {
             CgroupMember::Socket => "socket",
@@ -291,17 +293,17 @@ impl CgroupMember {
 /// The number of characters in the id of a container: a SHA-256 hash in hex.
 pub const CONTAINER_ID_LENGTH: usize = 64;
 
-/// A container.
+/// A container, identified by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
     /// The id: 64 hex digits.
     pub id: String,
-    /// The container runtime, as Kubernetes spells it. `None` if it is unknown.
+    /// The container runtime, spelled as in Kubernetes. `None` if it is unknown.
     pub runtime: Option<&'static str>,
 }
 
-/// The name of a container: `NAME`, or in Kubernetes `NAMESPACE/POD/NAME`. Each part consists of
-/// letters, digits, `.`, `-` and `_`.
+/// The name of a container: `NAME`, or `NAMESPACE/POD/NAME` in Kubernetes. Each part consists
+/// of letters, digits, `.`, `-` and `_`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerName(pub String);
 
@@ -315,7 +317,8 @@ impl ContainerName {
 /// A process that holds a socket, with its descriptor for that socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The name of the process, from `/proc/PID/comm`: at most 15 bytes, not necessarily text.
+    /// The name of the process, from `/proc/PID/comm`. It has at most 15 bytes and may not be
+    /// text.
     pub name: Vec<u8>,
     /// The process id, in the PID namespace of the `/proc` that was read.
     pub pid: u32,
@@ -324,26 +327,25 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// The sort key that gives the order of ss: the highest process id first, and within a
-    /// process the highest descriptor first.
+    /// The sort key for the order in which ss lists holders: the highest process id first, and
+    /// within a process the highest descriptor first.
     fn order(&self) -> impl Ord + use<> {
         std::cmp::Reverse((self.pid, self.fd))
     }
 }
 
-/// The holders of one socket, or of all sockets that share an identity. This keeps the first
-/// [`Holders::MOST`] in the order of ss, and counts the others, because a process can hold a
-/// socket a million times.
-///
-/// Clones share one allocation, because a snapshot is cloned at every poll.
+/// The holders of one socket, or of all sockets that share an identity. Because a process can
+/// hold a socket a million times, only the first [`Holders::MOST`] holders in the order of ss
+/// are kept, and the others are counted.
+/// | Clones share one allocation, because a snapshot is cloned at every poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders(Option<Arc<SomeHolders>>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct SomeHolders {
-    /// Sorted, and without duplicates.
+    /// The holders that are kept, sorted and without duplicates.
     first: Vec<Holder>,
-    /// How many other holders there are.
+    /// The number of other holders.
     more: usize,
 }
 
@@ -351,14 +353,14 @@ impl Holders {
     /// The most holders that are kept.
     pub const MOST: usize = 64;
 
-    /// A collection of these `holders`, which may be in any order.
+    /// Creates a collection from `holders`, which may be in any order.
     pub fn new(holders: impl IntoIterator<Item = Holder>) -> Holders {
         let mut all = Holders::default();
         holders.into_iter().for_each(|holder| all.add(&holder));
         all
     }
 
-    /// Adds a holder, unless it is already one of those that are kept.
+    /// Adds a holder, unless it is already among the holders that are kept.
     pub fn add(&mut self, holder: &Holder) {
         let all = Arc::make_mut(self.0.get_or_insert_default());
         let found = (all.first).binary_search_by_key(&holder.order(), Holder::order);
@@ -373,12 +375,12 @@ impl Holders {
         all.first.insert(index, holder.clone());
     }
 
-    /// The holders that are kept, in order.
+    /// The holders that are kept, in the order of ss.
     pub fn first(&self) -> &[Holder] {
         self.0.as_ref().map_or(&[], |all| &all.first)
     }
 
-    /// How many holders there are in addition to those that are kept.
+    /// The number of holders in addition to those that are kept.
     pub fn more(&self) -> usize {
         self.0.as_ref().map_or(0, |all| all.more)
     }
@@ -388,7 +390,7 @@ impl Holders {
         self.0.is_none()
     }
 
-    /// The holders of all these sockets together.
+    /// The holders of all these sockets together, without duplicates.
     pub fn merged(sockets: &[Listener]) -> Holders {
         if let [socket] = sockets {
             return socket.holders.clone();
@@ -407,8 +409,9 @@ impl Holders {
 /// The name of a network interface: 1 to 15 bytes of printable characters other than `/`, `:`
 /// and white space.
 ///
-/// The kernel does not allow these three in a name (`dev_valid_name`). Its `IFNAMSIZ` of 16
-/// includes the terminating zero. The bytes are stored inline, so a name needs no allocation.
+/// The kernel does not allow `/`, `:` and white space in a name (`dev_valid_name`). Its
+/// `IFNAMSIZ` of 16 includes the terminating zero. The bytes are stored inline, so a name needs
+/// no allocation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interface {
     length: u8,
@@ -416,7 +419,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The interface with this name. `None` if the name is not valid.
+    /// Creates an interface with this name. `None` if the name is not valid.
     pub fn new(name: &[u8]) -> Option<Interface> {
         let text = std::str::from_utf8(name).ok()?;
         let is_allowed =
@@ -430,18 +433,18 @@ impl Interface {
         Some(Interface { length, bytes })
     }
 
-    /// The interface with this index, for use when its name is unknown. As in ss, index 5 is
-    /// named `if5`.
+    /// Creates a name from the index of an interface, for use when its real name is unknown. As
+    /// in ss, the interface with index 5 is named `if5`.
     pub fn from_index(index: u32) -> Interface {
         let mut bytes = [0; 15];
         let mut rest = &mut bytes[..];
-        // This cannot fail, because `if` and the largest u32 have 12 bytes.
+        // The write cannot fail, because `if` and the largest u32 have 12 bytes.
         let _ = write!(rest, "if{index}");
         let length = 15 - rest.len() as u8;
         Interface { length, bytes }
     }
 
-    /// The name.
+    /// The name of the interface.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.length as usize]).unwrap_or_default()
     }
@@ -453,10 +456,9 @@ impl fmt::Debug for Interface {
     }
 }
 
-/// An IP address that is displayed as in ss: IPv6 in brackets, IPv4 without.
-///
-/// Unlike std, ss prints IPv4-compatible addresses with dots (`::a.b.c.d`), because it uses
-/// `inet_ntop`. Wildcards are displayed as addresses. The callers that show them as `*` do that
+/// An IP address that is displayed as in ss: IPv6 in brackets, IPv4 without brackets.
+/// | Unlike std, ss prints IPv4-compatible addresses with dots (`::a.b.c.d`), because it uses
+/// `inet_ntop`. A wildcard is displayed as an address. Callers that want to show `*` must do so
 /// themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct SsAddress(pub IpAddr);
@@ -474,7 +476,7 @@ impl fmt::Display for SsAddress {
     }
 }
 
-/// Writes `address` like `inet_ntop`.
+/// Writes `address` in the same form as `inet_ntop`.
 fn write_v6(f: &mut fmt::Formatter<'_>, address: Ipv6Addr) -> fmt::Result {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
@@ -494,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_print_as_in_ss() {
+    fn addresses_are_displayed_as_in_ss() {
         assert_eq!(printed("127.0.0.1"), "127.0.0.1");
         assert_eq!(printed("::1"), "[::1]");
         assert_eq!(printed("::"), "[::]");
@@ -521,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_that_the_kernel_allows_are_interfaces() {
+    fn invalid_interface_names_are_rejected() {
         assert_eq!(Interface::new(b"lo").unwrap().as_str(), "lo");
         assert_eq!(format!("{:?}", Interface::new(b"lo").unwrap()), r#""lo""#);
         assert_eq!(
@@ -542,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn merging_keeps_each_holder_once() {
+    fn merging_removes_duplicate_holders() {
         let endpoint = Endpoint {
             port: 1,
             address: "::1".parse().unwrap(),
@@ -560,7 +562,7 @@ mod tests {
         assert_eq!(Holders::merged(&sockets).first(), [holder(2), holder(1)]);
     }
 
-    /// The holder of descriptor `fd` in one process.
+    /// A holder with descriptor `fd`. All of these holders are the same process.
     fn holder(fd: u32) -> Holder {
         Holder {
             name: b"name".to_vec(),
@@ -575,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_holders_are_kept() {
+    fn excess_holders_are_counted_but_not_kept() {
         let expected: Vec<u32> = (937..=1000).rev().collect();
         let rising = Holders::new((1..=1000).map(holder));
         let falling = Holders::new((1..=1000).rev().map(holder));
@@ -586,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn merging_adds_up_the_holders_that_are_not_kept() {
+    fn merging_adds_the_counts_of_omitted_holders() {
         let endpoint = Endpoint {
             port: 1,
             address: "::1".parse().unwrap(),

@@ -1,4 +1,4 @@
-//! Turns the arguments into a call, and its result into an exit status.
+//! Parses the arguments, runs the command, and turns its result into an exit status.
 #![no_main]
 
 use std::env;
@@ -22,7 +22,7 @@ lntu::program!(program);
 #[global_allocator]
 static MEMORY: sys::Memory = sys::Memory;
 
-/// Runs the program, and returns its exit status.
+/// Runs the whole program, and returns its exit status.
 fn program() -> u8 {
     let mut arguments = sys::arguments();
     let is_ss = arguments.next().is_some_and(as_ss::is_name);
@@ -67,11 +67,10 @@ fn program() -> u8 {
     status as u8
 }
 
-/// Parses the arguments, and sets what happens if memory is exhausted from then on: with an
-/// application, the application starts without the watcher, and otherwise the program ends.
-///
-/// The setting is made before the arguments are parsed, because parsing needs memory, and again
-/// with the result.
+/// Parses the arguments, and sets what happens if memory is exhausted from then on. If there is
+/// an application after `--`, it starts without the watcher; otherwise, the program exits.
+/// | This is set before the arguments are parsed, because parsing needs memory, and set again
+/// according to the parsed arguments.
 fn command_line() -> Result<CommandLine, Error> {
     let arguments = sys::arguments().skip(1);
     if let Some(Beside { words, is_quiet }) = cli::beside(arguments.clone()) {
@@ -102,8 +101,8 @@ fn command_line() -> Result<CommandLine, Error> {
     Ok(parsed?)
 }
 
-/// Runs a command. Returns whether its answer is yes. A command without a question returns true
-/// when it is done.
+/// Runs a command. Returns whether its answer is yes. A command that does not ask a question
+/// returns true when it is done.
 fn run(command: Command) -> Result<bool, Error> {
     sys::end_on_signals();
     match command {
@@ -162,10 +161,9 @@ fn print(text: &str) -> Result<(), Error> {
     Ok(Output::open(None, true)?.write_all(text.as_bytes())?)
 }
 
-/// Opens the source. For `-A`, gives up all privileges that are not needed, because every
-/// container controls some of what that source reads.
-///
-/// This must come after the output is opened and the application is started, because both may
+/// Opens the source of listeners. For `-A`, this first gives up all privileges that are not
+/// needed, because every container controls some of the data that the source reads.
+/// | The caller must open the output and start the application before this, because both may
 /// need the privileges.
 fn open(options: SourceOptions) -> Result<Source, SourceError> {
     if matches!(options.choice, SourceChoice::AllNamespaces { .. })

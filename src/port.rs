@@ -1,5 +1,5 @@
-//! The PORT argument, `[ADDRESS:]NUMBER[-NUMBER][/PROTO]` or a Unix socket, and the filter that
-//! combines PORTs with the options for families and protocols.
+//! The PORT argument, which is `[ADDRESS:]NUMBER[-NUMBER][/PROTO]` or a Unix socket, and the
+//! filter that combines PORTs with the options for families and protocols.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,16 +23,16 @@ pub struct PortSpec {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AddressSpec {
-    /// `*`: the wildcard of either family, as in the output.
+    /// `*`: the wildcard address of IPv4 or IPv6. The output uses the same sign.
     Wildcard,
-    /// `localhost`: any of [`LOCALHOST`].
+    /// `localhost`: any address in [`LOCALHOST`].
     Localhost,
-    /// This address.
+    /// An IPv4 or IPv6 address.
     Exactly(IpAddr),
 }
 
-/// The addresses of `localhost`. It is not resolved to one of them, because programs disagree
-/// on which one they try first.
+/// The addresses of `localhost`. We do not resolve the name to one of them, because programs
+/// disagree on which address they try first.
 const LOCALHOST: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -44,7 +44,7 @@ const LOCALHOST_NAME: &str = "localhost";
 pub enum PortSpecError {
     /// The address is not an IPv4 address, a bracketed IPv6 address, `*` or `localhost`.
     Address,
-    /// There is a host name instead of an address.
+    /// The argument contains a host name instead of an address.
     Name,
     /// There is no address before the colon.
     NoAddress,
@@ -118,7 +118,7 @@ impl FromStr for PortSpec {
     }
 }
 
-/// Parses a protocol in upper or lower case, like Docker's `EXPOSE`.
+/// Parses a protocol in upper or lower case, as Docker's `EXPOSE` does.
 fn parse_protocol(name: &str) -> Result<Protocol, PortSpecError> {
     [Protocol::Tcp, Protocol::Udp]
         .into_iter()
@@ -150,7 +150,7 @@ fn parse_address(text: &str) -> Result<AddressSpec, PortSpecError> {
         })
 }
 
-/// Parses a port. Only digits are accepted, although `u16::from_str` would accept a sign.
+/// Parses a port. Accepts only digits, although `u16::from_str` would accept a sign.
 fn parse_port(text: &str) -> Result<u16, PortSpecError> {
     text.parse()
         .ok()
@@ -158,8 +158,8 @@ fn parse_port(text: &str) -> Result<u16, PortSpecError> {
         .ok_or(PortSpecError::Port)
 }
 
-/// The range of ports in `file`, which contains its first and last port, like
-/// `/proc/sys/net/ipv4/ip_local_port_range`. `None` if the file cannot be read.
+/// Reads a range of ports from `file`, which contains the first and the last port, as
+/// `/proc/sys/net/ipv4/ip_local_port_range` does. `None` if the file cannot be read.
 pub fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
     let text = String::from_utf8(read_some(file).ok()?).ok()?;
     let mut ports = text.split_ascii_whitespace().map(str::parse);
@@ -167,7 +167,7 @@ pub fn read_range(file: &Path) -> Option<RangeInclusive<u16>> {
 }
 
 impl PortSpec {
-    /// A PORT for these ports of `protocol` on any address.
+    /// Creates a PORT for these ports of `protocol` on any address.
     pub fn range(ports: RangeInclusive<u16>, protocol: Protocol) -> PortSpec {
         PortSpec {
             address: None,
@@ -177,7 +177,7 @@ impl PortSpec {
         }
     }
 
-    /// The same PORT with `protocol` as its protocol, if it names none.
+    /// Returns a copy of this PORT. If this PORT has no protocol, the copy has `protocol`.
     pub fn with_default_protocol(&self, protocol: Option<Protocol>) -> PortSpec {
         PortSpec {
             protocol: self.protocol.or(protocol),
@@ -185,13 +185,13 @@ impl PortSpec {
         }
     }
 
-    /// The protocol, if the PORT names one.
+    /// The protocol of this PORT. `None` if the PORT does not specify one.
     pub fn protocol(&self) -> Option<Protocol> {
         self.protocol
     }
 
-    /// The family of the address. `None` if there is no address, or if it is `*` or
-    /// `localhost`.
+    /// The family of the address. `None` if this PORT has no address, or if its address is `*`
+    /// or `localhost`.
     pub fn family(&self) -> Option<Family> {
         match self.address? {
             AddressSpec::Wildcard | AddressSpec::Localhost => None,
@@ -199,8 +199,8 @@ impl PortSpec {
         }
     }
 
-    /// Whether `listener` is on one of these ports and, if the PORT names them, on exactly this
-    /// address and protocol.
+    /// Whether `listener` is on one of these ports. If this PORT specifies an address or a
+    /// protocol, the listener must have exactly that address or protocol, too.
     pub fn matches(&self, listener: &Listener) -> bool {
         let address = listener.endpoint.address;
         self.ports.contains(&listener.endpoint.port)
@@ -213,12 +213,13 @@ impl PortSpec {
             }
     }
 
-    /// Like [`PortSpec::matches`], but a PORT without a protocol matches only TCP.
+    /// Whether `listener` matches as in [`PortSpec::matches`]. A PORT without a protocol
+    /// matches only TCP here.
     pub fn allows(&self, listener: &Listener) -> bool {
         self.matches(listener) && (self.protocol.is_some() || listener.protocol == Protocol::Tcp)
     }
 
-    /// Whether `table` can contain a listener that [`PortSpec::matches`].
+    /// Whether `table` can contain a listener for which [`PortSpec::matches`] returns true.
     fn can_be_in(&self, table: SocketTable) -> bool {
         self.family().is_none_or(|family| family == table.family)
             && self.protocol.is_none_or(|p| p == table.protocol)
@@ -245,7 +246,8 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// A PORT that a command asks about, with its protocol. Of a range, one port is enough.
+/// A PORT that a command asks about, with its protocol. If it is a range, one port of the range
+/// is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequiredPort {
     address: Option<AddressSpec>,
@@ -253,35 +255,35 @@ pub struct RequiredPort {
     protocol: Protocol,
 }
 
-/// The effect of a listener on a port.
+/// An effect that a listener can have on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The listener accepts what is sent to the port.
+    /// The listener accepts connections or datagrams to the port.
     Serves,
-    /// The listener keeps a server from binding the port.
+    /// The listener prevents a server from binding the port.
     Blocks,
 }
 
-/// Whether a listener accepts what is sent to a port.
+/// Whether a listener accepts connections or datagrams to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
-    /// The listener accepts it.
+    /// The listener accepts them.
     Yes,
-    /// The listener does not accept it.
+    /// The listener does not accept them.
     No,
-    /// The listener accepts it unless it is IPv6-only. It is on `::`, and its source does not
-    /// report that property.
+    /// The listener accepts them unless it is IPv6-only. It is on `::`, and its source does not
+    /// report whether it is IPv6-only.
     IfNotV6Only,
-    /// The listener is bound to an interface, and accepts it if the address belongs to that
-    /// interface. The kernel does not answer whether it does.
+    /// The listener is bound to an interface, and accepts them if the address belongs to that
+    /// interface. The kernel does not answer whether the address does.
     IfOnInterface,
 }
 
 impl RequiredPort {
-    /// The port in `spec`, with TCP as the default protocol.
+    /// Creates a required port from `spec`. The default protocol is TCP.
     ///
     /// # Errors
-    /// [`PortSpecError::RangeNotAllowed`] if `spec` is a range.
+    /// Fails with [`PortSpecError::RangeNotAllowed`] if `spec` is a range.
     pub fn new(spec: PortSpec) -> Result<RequiredPort, PortSpecError> {
         match spec.is_range {
             false => Ok(RequiredPort::one_of(spec)),
@@ -289,7 +291,8 @@ impl RequiredPort {
         }
     }
 
-    /// One of the ports in `spec`, with TCP as the default protocol.
+    /// Creates a required port that is satisfied by any one of the ports in `spec`. The default
+    /// protocol is TCP.
     pub fn one_of(spec: PortSpec) -> RequiredPort {
         RequiredPort {
             address: spec.address,
@@ -298,9 +301,10 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `listener` accepts what is sent to this port from this network namespace. It must
-    /// [cover](RequiredPort::is_covered_by) the port. If it is bound to an interface, the
-    /// address must belong to that interface, so it never serves a wildcard.
+    /// Whether `listener` accepts connections or datagrams that are sent to this port from this
+    /// network namespace. The listener must [cover](RequiredPort::is_covered_by) the port. If
+    /// the listener is bound to an interface, the address must belong to that interface, so
+    /// such a listener never serves a wildcard address.
     pub fn is_served_by(&self, listener: &Listener) -> Serves {
         if self.address == Some(AddressSpec::Localhost) {
             return self.best_on_localhost(|port| port.is_served_by(listener));
@@ -316,7 +320,7 @@ impl RequiredPort {
         }
     }
 
-    /// The better one of the answers for the two addresses of `localhost`.
+    /// The better of the answers for the two addresses of `localhost`.
     fn best_on_localhost(&self, serves: impl Fn(&RequiredPort) -> Serves) -> Serves {
         let [v4, v6] = LOCALHOST.map(|address| {
             serves(&RequiredPort {
@@ -330,8 +334,8 @@ impl RequiredPort {
         }
     }
 
-    /// Whether what is sent to this port reaches a socket that is bound to `interface`. `None`
-    /// if the kernel does not answer.
+    /// Whether a connection or datagram to this port reaches a socket that is bound to
+    /// `interface`. `None` if the kernel does not answer.
     fn reaches(&self, interface: &Interface) -> Option<bool> {
         match (self.address, self.address()) {
             (None, _) => Some(true),
@@ -342,11 +346,11 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `listener` is on this port, and its address covers the one that is asked for.
+    /// Whether `listener` is on this port, and its address covers the requested address.
     ///
-    /// An address is covered by itself, by the wildcard of its family, and if it is IPv4, by a
-    /// `::` that accepts IPv4. IPv4-mapped addresses count as IPv4. `*` asks for a wildcard that
-    /// accepts IPv4, which a published port needs.
+    /// An address is covered by the same address and by the wildcard address of its family. An
+    /// IPv4 address is also covered by a `::` that accepts IPv4. IPv4-mapped addresses count as
+    /// IPv4. `*` asks for a wildcard address that accepts IPv4, which a published port needs.
     fn is_covered_by(&self, listener: &Listener) -> Serves {
         let address = listener.endpoint.address.to_canonical();
         let is_v6_wildcard = address == Family::V6.wildcard();
@@ -356,9 +360,9 @@ impl RequiredPort {
                 Some(AddressSpec::Localhost) => {
                     return self.best_on_localhost(|port| port.is_covered_by(listener));
                 }
-                // An unknown `v6_only` counts as false. Most servers on `::` accept IPv4, and
-                // with `/proc` as the only source (gVisor), the health check of each of them
-                // would fail. `0.0.0.0` is the strict form.
+                // An unknown `v6_only` counts as false. Most servers on `::` accept IPv4. Where
+                // `/proc` is the only source (gVisor), the health checks of all these servers
+                // would otherwise fail. Users who want the strict check can ask for `0.0.0.0`.
                 Some(AddressSpec::Wildcard) => {
                     address.is_unspecified() && !(is_v6_wildcard && listener.v6_only == Some(true))
                 }
@@ -378,12 +382,11 @@ impl RequiredPort {
         if is_served { Serves::Yes } else { Serves::No }
     }
 
-    /// Whether `listener` keeps a server from binding this port.
-    ///
-    /// It does if it covers the port, or if this port is on a wildcard that covers the address
-    /// of the listener (`inet_rcv_saddr_equal` in the kernel). The server is assumed not to be
-    /// bound to an interface, so the interface of the listener does not matter
-    /// (`inet_bind_conflict`).
+    /// Whether `listener` prevents a server from binding this port.
+    /// | It does if it covers this port, or if this port is on a wildcard address that covers
+    /// the address of the listener (`inet_rcv_saddr_equal` in the kernel). The server is
+    /// assumed not to be bound to an interface, so the interface of the listener does not
+    /// matter (`inet_bind_conflict`).
     pub fn is_blocked_by(&self, listener: &Listener) -> Serves {
         let covers = match self.address {
             None | Some(AddressSpec::Localhost) => false,
@@ -399,12 +402,12 @@ impl RequiredPort {
         }
     }
 
-    /// Whether `listener` is on one of these ports, whatever its address.
+    /// Whether `listener` is on one of these ports, at any address.
     pub fn is_on(&self, listener: &Listener) -> bool {
         self.ports.contains(&listener.endpoint.port) && listener.protocol == self.protocol
     }
 
-    /// The protocol.
+    /// The protocol of this port.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
@@ -415,8 +418,8 @@ impl RequiredPort {
         to_start.max(port.saturating_sub(*self.ports.end()))
     }
 
-    /// Whether only a listener that accepts IPv4 can serve this port: its address is IPv4, mapped
-    /// or not, or `*`.
+    /// Whether only a listener that accepts IPv4 can serve this port. This is so if its address
+    /// is `*`, an IPv4 address or an IPv4-mapped address.
     pub fn needs_ipv4(&self) -> bool {
         match self.address() {
             Some(address) => address.is_ipv4(),
@@ -424,7 +427,7 @@ impl RequiredPort {
         }
     }
 
-    /// The address that is asked for. `None` if it is any address, `*` or `localhost`.
+    /// The requested address. `None` if any address, `*` or `localhost` was requested.
     pub fn address(&self) -> Option<IpAddr> {
         match self.address? {
             AddressSpec::Wildcard | AddressSpec::Localhost => None,
@@ -443,8 +446,9 @@ impl RequiredPort {
         table.protocol == self.protocol && !(needs_v6 && table.family == Family::V4)
     }
 
-    /// The same ports on `*` if a wildcard is asked for, and otherwise on any address. They can
-    /// be served by a listener on `::` that may be IPv6-only.
+    /// Returns these ports with a less strict address: `*` if a wildcard address was requested,
+    /// and otherwise any address. A listener on `::` can serve the result even if it may be
+    /// IPv6-only.
     pub fn relaxed(&self) -> RequiredPort {
         let is_wildcard = self
             .address()
@@ -476,14 +480,14 @@ pub struct UnixSocket(String);
 
 /// A PORT argument.
 pub enum PortArgument {
-    /// A port, or a range of them.
+    /// A port, or a range of ports.
     Port(PortSpec),
     /// A Unix socket.
     Unix(UnixSocket),
 }
 
 impl UnixSocket {
-    /// The absolute path, or an `@` and the abstract name.
+    /// The absolute path, or `@` followed by the abstract name.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -517,18 +521,19 @@ impl fmt::Display for UnixSocket {
 /// A filter for listeners. The default accepts all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// The only protocol that is accepted. `None` accepts both.
+    /// The protocol that the filter accepts. `None` accepts both.
     pub protocol: Option<Protocol>,
-    /// The only family that is accepted. `None` accepts both.
+    /// The family that the filter accepts. `None` accepts both.
     pub family: Option<Family>,
-    /// PORTs of which one must match the listener. If there are none, every port is accepted.
+    /// A listener must match one of these PORTs. If there are none, every port is accepted.
     pub ports: Vec<PortSpec>,
-    /// PORTs of which none may match the listener.
+    /// A listener must not match any of these PORTs.
     pub excluded: Vec<PortSpec>,
     /// Whether listeners on a loopback address are excluded.
     pub excludes_loopback: bool,
-    /// The protocols whose ephemeral ports are excluded: those that the kernel chooses itself.
-    /// The source reads the range of these ports and adds it to `excluded`.
+    /// The protocols whose ephemeral ports are excluded. Ephemeral ports are those that the
+    /// kernel chooses itself. The source reads the range of these ports and adds it to
+    /// `excluded`.
     pub excludes_ephemeral: Vec<Protocol>,
 }
 
@@ -566,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_port_displays_as_written() {
+    fn every_form_of_port_is_displayed_as_written() {
         for text in [
             "8080",
             "8080/tcp",
@@ -688,7 +693,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_served_only_with_its_number_and_protocol() {
+    fn listeners_on_other_ports_do_not_serve_a_port() {
         let serves = |protocol, text| required(text).is_served_by(&listener(protocol, "::", 80));
         assert_eq!(serves(Protocol::Tcp, "81"), Serves::No);
         assert_eq!(serves(Protocol::Udp, "80"), Serves::No);
@@ -738,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_matches_wildcards() {
+    fn a_star_matches_every_wildcard_address() {
         for (address, is_wildcard) in ADDRESSES {
             let listener = listener(Protocol::Tcp, address, 80);
             assert_eq!(spec("*:80").matches(&listener), is_wildcard, "{address}");
@@ -759,7 +764,7 @@ mod tests {
         }
     }
 
-    /// Addresses, and whether they are a wildcard.
+    /// Addresses, with whether each is a wildcard address.
     const ADDRESSES: [(&str, bool); 4] = [
         ("0.0.0.0", true),
         ("::ffff:0.0.0.0", false),
@@ -784,7 +789,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_to_a_range_is_that_to_its_nearer_end() {
+    fn distance_is_measured_to_the_nearer_end() {
         let range = RequiredPort::one_of(spec("80-90"));
         for (port, distance) in [(1, 79), (79, 1), (80, 0), (85, 0), (90, 0), (95, 5)] {
             assert_eq!(range.distance(port), distance, "{port}");
@@ -807,7 +812,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tables_that_can_serve_the_port_are_needed() {
+    fn can_be_in_rejects_tables_that_cannot_serve() {
         let tables = |text: &str| {
             let port = required(text);
             let tables = SocketTable::ALL
@@ -822,7 +827,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_table_can_block_only_the_ipv6_wildcard() {
+    fn ipv4_tables_can_block_only_the_ipv6_wildcard() {
         let can_be_blocked = |text: &str| {
             let port = RequiredPort::one_of(spec(text));
             SocketTable::ALL
@@ -833,7 +838,7 @@ mod tests {
     }
 
     #[test]
-    fn one_port_and_every_other_condition_must_match() {
+    fn filters_need_a_port_and_every_other_condition() {
         let web = listener(Protocol::Tcp, "::1", 80);
         let filter = |protocol, family, ports: &[&str]| Filter {
             protocol,
@@ -871,7 +876,7 @@ mod tests {
     }
 
     #[test]
-    fn excluded_ports_win_over_ports_that_are_asked_for() {
+    fn excluded_ports_override_requested_ports() {
         let matches = |protocol, port| {
             let filter = Filter {
                 ports: vec![spec("80-90")],

@@ -1,9 +1,8 @@
-//! Messages on stderr: one line each, in the form `lntu: WHAT: WHY`.
-//!
-//! Messages quote text from elsewhere, such as the output of ss or the contents of a file. So
-//! every message goes through [`line()`], which escapes characters that are [`is_nonprinting`].
-//!
-//! The verbosity is a global setting, like the log level in the usual logging crates, because
+//! Prints messages to stderr, one line each, in the form `lntu: WHAT: WHY`.
+//! | Messages quote text from elsewhere, such as the output of ss or the contents of a file.
+//! Every message therefore goes through [`line()`], which escapes characters that are
+//! [`is_nonprinting`].
+//! | The verbosity is a global setting, like the log level in common logging crates, because
 //! the process has only one stderr.
 
 use std::fmt::{self, Write as _};
@@ -13,23 +12,24 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Which messages are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// `-q`: only errors that end the program.
+    /// `-q`: print only errors that end the program.
     Quiet,
-    /// Also warnings, for example that something is missing or has failed.
+    /// The default: also print warnings, for example that something is missing or has failed.
     #[default]
     Normal,
-    /// `-v`: also details, for example why a source was not used and which rows were skipped.
+    /// `-v`: also print details, for example why a source was not used and which rows were
+    /// skipped.
     Verbose,
 }
 
 static VERBOSITY: AtomicU8 = AtomicU8::new(Verbosity::Normal as u8);
 
-/// Sets the verbosity, which is [`Verbosity::Normal`] at the start.
+/// Sets the verbosity. At the start, it is [`Verbosity::Normal`].
 pub fn set_verbosity(verbosity: Verbosity) {
     VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
 }
 
-/// Calls `work`, during which only errors are printed.
+/// Calls `work`. Until it returns, only errors that end the program are printed.
 pub fn silently<T>(work: impl FnOnce() -> T) -> T {
     let before = VERBOSITY.swap(Verbosity::Quiet as u8, Ordering::Relaxed);
     let result = work();
@@ -46,14 +46,15 @@ pub fn error(message: fmt::Arguments<'_>) {
     error_as("lntu", message);
 }
 
-/// Prints an error that ends the program, which was started under the name `program`.
+/// Prints an error that ends the program. The message starts with `program`, the name under
+/// which the program was started.
 pub fn error_as(program: &str, message: fmt::Arguments<'_>) {
     line(format_args!("{program}: {message}"));
 }
 
 /// Prints a message without the name of the program, as ss does in some cases.
 ///
-/// The message is one line in a single write. If stderr fails, the message is lost.
+/// The message is written as one line in a single write. If that fails, the message is lost.
 pub fn line(message: fmt::Arguments<'_>) {
     let line = format!("{}\n", Escaped(&message.to_string()));
     let _ = io::stderr().write(line.as_bytes());
@@ -73,27 +74,28 @@ pub fn warn_with(message: impl FnOnce() -> String) {
     }
 }
 
-/// Prints a detail that helps to find a cause, if `-v` was given.
+/// Prints a detail that helps to find the cause of a problem, if `-v` was given.
 pub fn detail(message: fmt::Arguments<'_>) {
     if is_at_least(Verbosity::Verbose) {
         error(message);
     }
 }
 
-/// Prints each distinct detail once.
+/// Prints each distinct detail only the first time.
 #[derive(Debug, Default)]
 pub struct Details {
     printed: Vec<String>,
 }
 
 impl Details {
-    /// The most details that are printed. Others are dropped, because details may quote text
-    /// that is different every time, and memory must not grow without limit.
+    /// The most details that are printed. Later ones are dropped, because details may quote
+    /// text that is different every time, and memory use must not grow without limit.
     const MOST: usize = 100;
 
     /// Prints `message` if `-v` was given and the same message was not printed before.
     pub fn print_once(&mut self, message: fmt::Arguments<'_>) {
-        // `detail` checks this as well. Here, it avoids the allocation if `-v` was not given.
+        // `detail` checks this as well. Checking it here avoids the allocation if `-v` was not
+        // given.
         if is_at_least(Verbosity::Verbose) {
             self.record(message.to_string());
         }
@@ -107,19 +109,18 @@ impl Details {
     }
 }
 
-/// Whether `character` must be escaped in text that others control, in messages, table cells
-/// and JSON alike.
-///
-/// These are white space other than U+0020, control, format, private-use and unassigned
-/// characters, and characters that are displayed as a blank or not at all. They could end a
-/// cell or a line, control a terminal, or make two names look the same.
+/// Whether `character` must be escaped in messages, table cells and JSON, when it is in text
+/// that others control.
+/// | This is true for white space other than U+0020, for control, format, private-use and
+/// unassigned characters, and for characters that are displayed as a blank or not at all. Such
+/// characters could end a cell or a line, control a terminal, or make two names look the same.
 pub fn is_nonprinting(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
     }
-    // By their category, these are letters, marks and a symbol, but they are invisible: the
-    // characters of Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt), and the
-    // Braille pattern without dots.
+    // These characters are invisible, although their category says that they are letters, marks
+    // or a symbol: the characters of Default_Ignorable_Code_Point (Unicode,
+    // DerivedCoreProperties.txt), and the Braille pattern without dots.
     let is_invisible = matches!(
         character,
         '\u{34f}'
@@ -132,8 +133,8 @@ pub fn is_nonprinting(character: char) -> bool {
             | '\u{ffa0}'
             | '\u{e0100}'..='\u{e01ef}'
     );
-    // `escape_debug` of a string escapes the others by their category. It also escapes a
-    // combining mark at the start of the string, so a letter comes first.
+    // `escape_debug` of a string escapes all other nonprinting characters by their category. It
+    // also escapes a combining mark at the start of the string, so we put a letter first.
     let mut text = [b'a'; 5];
     let length = 1 + character.encode_utf8(&mut text[1..]).len();
     let text = str::from_utf8(&text[..length]).unwrap_or_default();
@@ -185,7 +186,8 @@ mod tests {
         };
         // `C` is control, format, private use and unassigned; `Z` is white space.
         let nonprinting = class(r"[[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\x{2800}]--\x{20}]");
-        // Characters of later versions may be assigned in only one of the two databases.
+        // A character of a later Unicode version may be assigned in only one of the two
+        // databases.
         let known = class(r"\p{Age=16.0}");
         let (mut wrong, mut number) = (Vec::new(), 0);
         for character in '\0'..=char::MAX {
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_details_are_printed_once() {
+    fn repeated_details_are_not_printed_again() {
         let details = with_many_details();
         assert_eq!(details.printed[1], "1");
     }
@@ -221,7 +223,7 @@ mod tests {
         assert_eq!(details.printed.len(), Details::MOST);
     }
 
-    /// Twice as many details as are printed, each of them twice.
+    /// Records twice as many details as the limit allows, each of them twice.
     fn with_many_details() -> Details {
         let mut details = Details::default();
         for number in (0..2 * Details::MOST).flat_map(|number| [number; 2]) {
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn without_v_no_detail_is_kept() {
+    fn details_are_not_kept_unless_verbose() {
         let mut details = Details::default();
         details.print_once(format_args!("a"));
         assert!(details.printed.is_empty());

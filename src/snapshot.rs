@@ -14,8 +14,8 @@ pub struct Snapshot {
     listeners: Vec<Listener>,
 }
 
-/// A listener that opened or closed, as it was last seen. A listener opens with the first socket
-/// that has its identity, and closes with the last.
+/// A listener that opened or closed, with its state when it was last seen. A listener opens
+/// with the first socket that has its identity, and closes with the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The listener closed.
@@ -27,9 +27,9 @@ pub enum Change {
 /// Whether changes are applied or reverted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
-    /// Add what opened, and remove what closed.
+    /// Add the listeners that opened, and remove those that closed.
     Forward,
-    /// Add what closed, and remove what opened.
+    /// Add the listeners that closed, and remove those that opened.
     Back,
 }
 
@@ -61,14 +61,14 @@ impl Snapshot {
     }
 
     fn finish_refill(&mut self) {
-        // Before the caller filters the listeners, because the next refill needs room for those
-        // that the filter removes.
+        // This must happen before the caller filters the listeners, because the next refill
+        // needs room for the listeners that the filter removes.
         sys::shrink_after_peak(&mut self.listeners);
         self.restore_order();
     }
 
     fn discard_refill(&mut self) {
-        // Not `clear`: it would keep the memory of what may be many listeners.
+        // `clear` is not used, because it would keep the memory of many listeners.
         if !self.listeners.is_empty() {
             self.listeners = Vec::new();
         }
@@ -84,17 +84,17 @@ impl Snapshot {
         &self.listeners
     }
 
-    /// The sockets grouped by identity, in order.
+    /// The sockets grouped by identity, in the order of [`Identity`].
     fn by_identity(&self) -> impl Iterator<Item = &[Listener]> {
         self.listeners.chunk_by(|a, b| a.identity() == b.identity())
     }
 
-    /// Whether the snapshot contains a listener of `table`.
+    /// Whether the snapshot contains a listener of the socket table `table`.
     pub fn has_any(&self, table: SocketTable) -> bool {
         self.listeners.iter().any(|l| l.table() == table)
     }
 
-    /// The number of listeners of each table, in the order of [`SocketTable::ALL`].
+    /// The number of listeners in each socket table, in the order of [`SocketTable::ALL`].
     pub fn counts(&self) -> [usize; 4] {
         let mut counts = [0; 4];
         for listener in &self.listeners {
@@ -108,8 +108,9 @@ impl Snapshot {
         self.listeners.retain(keep);
     }
 
-    /// One listener for each identity in this snapshot that is not in `other`, in order. It is
-    /// the first socket with that identity, with the holders of all of them.
+    /// One listener for each identity that is in this snapshot but not in `other`, in the order
+    /// of [`Identity`]. It is the first socket with that identity, with the holders of all
+    /// sockets with that identity.
     pub fn difference(&self, other: &Snapshot) -> impl Iterator<Item = Listener> {
         let mut others = other.listeners.iter().map(Listener::identity).peekable();
         let missing = self.by_identity().filter(move |sockets| {
@@ -141,10 +142,9 @@ impl Snapshot {
     }
 
     /// Adds every socket of `other` that is not in this snapshot.
-    ///
-    /// Sockets with the same identity are told apart by their inodes. If one of them has no
-    /// inode, because its source does not report inodes, it may be any of them. So a socket of
-    /// `other` is then added only if its identity is missing.
+    /// | Sockets with the same identity are distinguished by their inodes. If one of them has
+    /// no inode, because its source does not report inodes, it could be any of the others. In
+    /// that case, a socket of `other` is added only if this snapshot lacks its identity.
     pub fn add_sockets(&mut self, other: &Snapshot) {
         let is_new = |listener: &&Listener| {
             let mut sockets = self.sockets_of(listener.identity()).iter();
@@ -165,8 +165,8 @@ impl Snapshot {
         self.sort();
     }
 
-    /// Sets the owner of each listener to the owner of the sockets with its identity in `rows`.
-    /// If these have different owners, the owner is unknown.
+    /// Sets the owner of each listener to the owner of the sockets with the same identity in
+    /// `rows`. If those sockets have different owners, the owner becomes unknown.
     pub fn set_owners(&mut self, rows: &Snapshot) {
         for listener in &mut self.listeners {
             let mut owners = rows.sockets_of(listener.identity()).iter().map(|l| l.uid);
@@ -182,7 +182,8 @@ impl Snapshot {
         }
     }
 
-    /// Sets the container name of each listener to what `name_of` returns for its own container.
+    /// Sets the container name of each listener to what `name_of` returns for the listener's
+    /// own container.
     pub fn set_container_names(
         &mut self,
         name_of: &dyn Fn(&Container) -> Option<Arc<ContainerName>>,
@@ -200,7 +201,7 @@ impl Snapshot {
         &rest[..count]
     }
 
-    /// All sockets on this port, whatever their address.
+    /// All sockets on this port, at any address.
     pub fn on_port(&self, port: PortIdentity) -> &[Listener] {
         let start = (self.listeners).partition_point(|l| l.port_identity() < port);
         let rest = &self.listeners[start..];
@@ -208,10 +209,10 @@ impl Snapshot {
         &rest[..count]
     }
 
-    /// Merges the listeners of each protocol and port into one, with the holders of all of them.
-    ///
-    /// The one that is kept is the one in `reported`, if it still exists. Otherwise it is a
-    /// wildcard rather than a single address, and IPv4 rather than IPv6.
+    /// Merges the listeners of each protocol and port into one listener that has the holders of
+    /// all of them.
+    /// | If one of the listeners is in `reported`, it is the one that remains. Otherwise, a
+    /// wildcard address is preferred to a single address, and then IPv4 to IPv6.
     pub fn merge_ports(&mut self, reported: &Snapshot) {
         let (mut merged, mut start) = (0, 0);
         while let Some(first) = self.listeners.get(start) {
@@ -237,8 +238,10 @@ impl Snapshot {
         self.listeners.truncate(merged);
     }
 
-    /// Copies from `other` what was found there about each listener: the holders, and the
-    /// container with its name if one of these is unknown here.
+    /// Copies from `other` what was found there about each listener. The holders are copied
+    /// unless `other` knows none. The container and its name are copied if this snapshot does
+    /// not know the name yet, and either the name is known in `other` or the container is
+    /// unknown here.
     pub fn copy_found(&mut self, other: &Snapshot) {
         for listener in &mut self.listeners {
             let sockets = other.sockets_of(listener.identity());
@@ -259,8 +262,9 @@ impl Snapshot {
         self.sort();
     }
 
-    /// The changes from this snapshot to `next`, one for each identity: first the listeners that
-    /// closed, in order, and then those that opened, in order.
+    /// The changes from this snapshot to `next`, with one change for each identity. The
+    /// listeners that closed come first, followed by those that opened, each in the order of
+    /// [`Identity`].
     pub fn changes_to(&self, next: &Snapshot) -> impl Iterator<Item = Change> {
         let closed = self.difference(next).map(Change::Closed);
         let opened = next.difference(self).map(Change::Opened);
@@ -277,8 +281,8 @@ impl Snapshot {
         self.replace(changes, Direction::Back);
     }
 
-    /// Applies or reverts `changes`. A listener that is removed is removed with every socket that
-    /// has its identity.
+    /// Applies or reverts `changes`. Removing a listener removes every socket that has its
+    /// identity.
     fn replace(&mut self, changes: &[Change], direction: Direction) {
         let is_added = |change: &Change| {
             matches!(change, Change::Opened(_)) == (direction == Direction::Forward)
@@ -292,9 +296,9 @@ impl Snapshot {
         self.restore_order();
     }
 
-    /// Sorts by identity, and the sockets with one identity by interface, first holder and
-    /// inode. The holder comes before the inode because every source can report it. The sort is
-    /// unstable because a stable one allocates.
+    /// Sorts by identity, and sockets with the same identity by interface, first holder and
+    /// inode. The first holder comes before the inode because every source can report it. The
+    /// sort is unstable because a stable sort would allocate memory.
     fn sort(&mut self) {
         self.listeners.sort_unstable_by_key(|l| {
             let holder = l.holders.first().first();
@@ -303,8 +307,8 @@ impl Snapshot {
         });
     }
 
-    /// Sorts, and removes sockets that a table has listed twice. They have the same inode. A
-    /// socket without an inode is not removed.
+    /// Sorts, and removes sockets that the source has listed twice. These have the same
+    /// identity and inode. A socket without an inode is never removed.
     fn restore_order(&mut self) {
         self.sort();
         self.listeners
@@ -359,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_outside_the_identity_are_not_reported() {
+    fn changes_of_other_fields_are_not_reported() {
         let before = listener(80, "0.0.0.0", 1);
         let after = Listener {
             recv_q: 9,
@@ -372,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_with_different_owners_have_no_known_owner() {
+    fn different_owners_make_the_owner_unknown() {
         let owned = |port, uid| Listener {
             uid: Some(uid),
             ..listener(port, "::", u64::from(uid))
@@ -408,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wildcards_of_two_families_are_two_listeners() {
+    fn ipv4_and_ipv6_wildcards_are_different_listeners() {
         let v4 = || listener(80, "0.0.0.0", 0);
         let v6 = || listener(80, "::", 0);
         assert_eq!(
@@ -418,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_repeated_inode_is_a_duplicate() {
+    fn sockets_with_different_inodes_are_not_duplicates() {
         let first = || listener(80, "::", 1);
         let second = || listener(80, "::", 2);
         assert_eq!(
@@ -430,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_refill_leaves_nothing() {
+    fn a_failed_refill_empties_the_snapshot() {
         let mut snapshot = snapshot(&[listener(80, "::", 1)]);
         let result = snapshot.refill(|rows| {
             rows.push(listener(81, "::", 2));
@@ -441,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn only_missing_listeners_are_added() {
+    fn add_missing_adds_only_missing_listeners() {
         let on_port = |port| listener(port, "::1", u64::from(port));
         let mut second_read = snapshot(&[on_port(1), on_port(3)]);
         second_read.add_missing(&snapshot(&[on_port(1), on_port(2)]));
@@ -450,14 +454,14 @@ mod tests {
     }
 
     #[test]
-    fn merging_keeps_a_wildcard_rather_than_an_address() {
+    fn merge_ports_prefers_a_wildcard_address() {
         assert_eq!(merged(&[], &[LOOPBACK, V6]), [V6]);
         assert_eq!(merged(&[], &[V6, V4, LOOPBACK]), [V4]);
         assert_eq!(merged(&[], &["::1", LOOPBACK]), [LOOPBACK]);
     }
 
     #[test]
-    fn merging_keeps_the_reported_listener_if_it_exists() {
+    fn merge_ports_keeps_the_reported_listener() {
         assert_eq!(merged(&[LOOPBACK], &[LOOPBACK, V4, V6]), [LOOPBACK]);
         assert_eq!(merged(&[LOOPBACK], &[V4, V6]), [V4]);
         assert_eq!(merged(&[LOOPBACK], &["::1", "10.9.9.1"]), ["10.9.9.1"]);
@@ -465,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn merging_keeps_protocols_and_ports_apart() {
+    fn merge_ports_keeps_protocols_and_ports_separate() {
         let tcp = listener(80, V4, 1);
         let udp = Listener {
             protocol: Protocol::Udp,
@@ -480,7 +484,8 @@ mod tests {
     const V4: &str = "0.0.0.0";
     const V6: &str = "::";
 
-    /// The addresses on port 80 that are left of `current` if `reported` was shown before.
+    /// The addresses on port 80 that remain after `current` is merged, if `reported` was shown
+    /// before.
     fn merged(reported: &[&str], current: &[&str]) -> Vec<String> {
         let on_port_80 = |addresses: &[&str]| {
             let listeners = addresses.iter().map(|address| listener(80, address, 1));
@@ -493,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn applied_changes_are_no_longer_changes() {
+    fn no_changes_remain_after_they_are_applied() {
         let on_port = |port| listener(port, "::1", u64::from(port));
         let mut reported = snapshot(&[on_port(1), on_port(2)]);
         let next = snapshot(&[on_port(2), on_port(3), on_port(4)]);

@@ -1,5 +1,5 @@
-//! Completions for bash. They need only bash itself. If bash-completion is loaded, they use
-//! it to complete the arguments of COMMAND.
+//! Generates the completions for bash. They need nothing but bash itself. If bash-completion is
+//! loaded, they also complete the arguments of COMMAND with its help.
 
 use super::words::{application_commands, commands, options_of, takes_next_word};
 use crate::cli::description::{COMMANDS, OptionSpec, ValueKind, options};
@@ -96,8 +96,8 @@ fn spellings(option: &OptionSpec) -> impl Iterator<Item = String> {
     short.into_iter().chain([format!("--{}", option.long)])
 }
 
-/// A pattern of `case` for the words after which the value of this option follows in the
-/// next word.
+/// A pattern for the `case` statement of bash. It matches a word if the next word is the value
+/// of this option.
 fn pattern(option: &OptionSpec) -> String {
     match option.short {
         Some(short) => format!("--{} | -{short} | -[!-]*{short}", option.long),

@@ -1,4 +1,4 @@
-//! Completions for fish.
+//! Generates the completions for fish.
 
 use super::words::{application_commands, commands, takes_next_word};
 use crate::cli::description::{COMMANDS, ValueKind, options};
@@ -62,7 +62,7 @@ pub fn completions() -> String {
         text += &format!("complete -c lntu -n {condition} -a {name} -d {summary}\n");
     }
     for option in options() {
-        // The command is watch if none was named.
+        // If no command was given, the command is watch.
         let mut contexts: Vec<&str> = option.commands.iter().map(|name| name.text()).collect();
         if contexts.contains(&"watch") {
             contexts.push("none");

@@ -1,4 +1,4 @@
-//! The example `manual`: prints the man page, or the completions for a shell.
+//! The example program `manual`: prints the man page, or the completions for a shell.
 
 use std::process::ExitCode;
 

@@ -6,9 +6,9 @@ use crate::cli::description::{
 use crate::cli::port_meaning;
 use crate::exit_status::{self, EXIT_STATUSES};
 
-/// The man page without the parts that are generated. It is a simplified roff: a line that
-/// starts with a dot is a request, the line after `.TP` is a term, a line `@NAME@` is
-/// replaced by the generated part of this name, and every other line is plain text.
+/// The man page without the generated parts, in simplified roff. A line that starts with a dot
+/// is a request, and the line after `.TP` is a term. A line `@NAME@` is replaced by the
+/// generated part with that name. Every other line is plain text.
 const TEMPLATE: &str = include_str!("lntu.1.in");
 
 pub fn page() -> String {
@@ -36,14 +36,14 @@ pub fn page() -> String {
 struct Page(String);
 
 impl Page {
-    /// Adds a request of roff.
+    /// Adds a roff request.
     fn request(&mut self, request: &str) {
         self.0 += request;
         self.0 += "\n";
     }
 
-    /// Adds a line of escaped text. A dot or a quote at the start of the line is escaped,
-    /// too, because roff would treat the line as a request.
+    /// Adds a line of escaped text. If the line starts with a dot or a quote, escapes that
+    /// character, too, because roff would treat the line as a request.
     fn line(&mut self, text: &str) {
         if text.starts_with(['.', '\'']) {
             self.0 += "\\&";
@@ -51,14 +51,14 @@ impl Page {
         self.request(text);
     }
 
-    /// Adds text that is not escaped. Each sentence starts on a new line.
+    /// Adds text that is not escaped yet. Starts each sentence on a new line.
     fn prose(&mut self, text: &str) {
         for sentence in text.replace(". ", ".\n").lines() {
             self.line(&escaped(sentence));
         }
     }
 
-    /// Adds the generated part with this name.
+    /// Adds the generated part with this name, such as `NAME`.
     fn part(&mut self, name: &str) {
         match name {
             "NAME" => self.line(&format!("lntu \\- {}", escaped(ABOUT))),
@@ -97,7 +97,7 @@ impl Page {
         }
     }
 
-    /// Adds all options, by group.
+    /// Adds all options, in their groups.
     fn options(&mut self) {
         for (group, details) in GROUPS.iter().zip(DETAILS) {
             self.request(&format!(".SS {}", escaped(group.title)));
@@ -113,7 +113,7 @@ impl Page {
         }
     }
 
-    /// Adds a sentence that lists the repeatable options with a value.
+    /// Adds a sentence that lists the options that have a value and can be repeated.
     fn repeatable(&mut self) {
         let repeatable =
             options().filter(|option| option.is_repeatable && option.value().is_some());
@@ -125,7 +125,7 @@ impl Page {
         ));
     }
 
-    /// Adds a term, already escaped, and its explanation.
+    /// Adds a term, which must be escaped already, and its explanation.
     fn item(&mut self, term: &str, explanation: &str) {
         self.request(".TP");
         self.line(term);
@@ -133,7 +133,7 @@ impl Page {
     }
 }
 
-/// Escapes text, so that roff prints the same ASCII characters and readers can copy them.
+/// Escapes text so that roff prints exactly these ASCII characters and readers can copy them.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
@@ -154,8 +154,8 @@ fn bold(text: &str) -> String {
     format!("\\fB{}\\fR", escaped(text))
 }
 
-/// Formats a usage line. Words in capitals are placeholders and become italic. All other
-/// words are typed as they are and become bold.
+/// Formats a usage line. Words in capitals are placeholders and become italic. All other words
+/// are typed literally and become bold.
 fn usage(text: &str) -> String {
     let is_capital = |character: char| character.is_ascii_uppercase();
     let mut marked = String::new();
@@ -178,7 +178,7 @@ fn usage(text: &str) -> String {
     marked
 }
 
-/// The term of an option, such as `-o, --output FILE`.
+/// The term for an option in the man page, such as `-o, --output FILE`.
 fn spelling(option: &OptionSpec) -> String {
     let mut text = String::new();
     if let Some(short) = option.short {

@@ -3,7 +3,7 @@
 //! example `manual` prints the texts.
 //!
 //! - [`man`] fills in the template `lntu.1.in`.
-//! - [`bash`], [`fish`] and [`zsh`] make the completions, from the lists in [`words`].
+//! - [`bash`], [`fish`] and [`zsh`] generate the completions, with the lists in [`words`].
 
 mod bash;
 mod fish;
@@ -11,11 +11,11 @@ mod man;
 mod words;
 mod zsh;
 
-/// Generates the text of a part.
+/// A function that generates the text of a part.
 type Generate = fn() -> String;
 
-/// The parts that the example `manual` can print: the name of each, and the function that
-/// generates it.
+/// The name of each part that the example `manual` can print, with the function that generates
+/// the part.
 pub const PARTS: [(&str, Generate); 4] = [
     ("man", man::page),
     ("bash", bash::completions),
@@ -23,7 +23,7 @@ pub const PARTS: [(&str, Generate); 4] = [
     ("fish", fish::completions),
 ];
 
-/// The text of the part with this name, if there is one.
+/// The text of the part with this name. `None` if there is no such part.
 pub fn part(name: &str) -> Option<String> {
     let (_, generate) = PARTS.iter().find(|(part, _)| *part == name)?;
     Some(generate())

@@ -1,4 +1,4 @@
-//! Lists of commands and options for the completions of every shell.
+//! Lists of commands and options, for the completions of every shell.
 
 use crate::cli::description::{COMMANDS, CommandSpec, OptionSpec, options};
 
@@ -20,9 +20,8 @@ pub fn options_of(command: &CommandSpec) -> impl Iterator<Item = &'static Option
     options().filter(move |option| option.commands.contains(&name))
 }
 
-/// A regular expression for a word after which the value of an option follows in the next
-/// word: a long option, a short option, or several letters of which the last is such an
-/// option.
+/// A regular expression for a word whose option has its value in the next word. The word is a
+/// long option, a short option, or a cluster of short options that ends with such an option.
 pub fn takes_next_word() -> String {
     let with_value = || options().filter(|option| option.value().is_some());
     let letters = String::from_iter(with_value().filter_map(|option| option.short));

@@ -1,4 +1,4 @@
-//! Completions for zsh.
+//! Generates the completions for zsh.
 
 use super::words::{application_commands, commands, options_of, takes_next_word};
 use crate::cli::description::{COMMANDS, CommandSpec, OptionSpec, ValueKind};
@@ -60,7 +60,7 @@ pub fn completions() -> String {
         .replace("@OPTIONS@", &cases)
 }
 
-/// The lines that describe an option to `_arguments`, one for each spelling.
+/// The lines that describe an option to zsh's `_arguments`, one line for each spelling.
 fn specs(option: &OptionSpec) -> String {
     let help = escaped(option.help, &['[', ']', ':']);
     let value = match option.value() {
@@ -75,8 +75,9 @@ fn specs(option: &OptionSpec) -> String {
             format!(":{}:{action}", value.name)
         }
     };
-    // In zsh, `+` after a short option means that its value may follow in the same word, and
-    // `=` after a long one, that it may follow an equals sign. Either may be the next word.
+    // In zsh, `+` after a short option means that its value can follow in the same word. `=`
+    // after a long option means that its value can follow an equals sign. In both cases, the
+    // value can also be the next word.
     let [short_suffix, long_suffix] = match option.value() {
         None => ["", ""],
         Some(_) => ["+", "="],
@@ -90,7 +91,7 @@ fn specs(option: &OptionSpec) -> String {
 }
 
 /// Puts a backslash before each `special` character, and escapes single quotes, so that the
-/// result can be put in single quotes.
+/// result can be used inside single quotes.
 fn escaped(text: &str, special: &[char]) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

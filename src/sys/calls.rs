@@ -1,31 +1,32 @@
-//! Declarations of the C library's functions and of the kernel's numbers. The comment on
-//! each function says why std cannot do the same.
+//! Declarations of functions of the C library and of numbers of the kernel. The comment on each
+//! function says why the program cannot use std for it.
 
 use std::ffi::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 
 unsafe extern "C" {
-    /// std cannot install a signal handler, and the kernel does not deliver SIGTERM to a
-    /// PID 1 without one. POSIX `signal` is enough, because the handler never returns.
+    /// std cannot install a signal handler. We need one because the kernel does not deliver
+    /// SIGTERM to a PID 1 without a handler. POSIX `signal` is enough, because our handler
+    /// never returns.
     pub(super) fn signal(signal: c_int, handler: usize) -> usize;
-    /// std's `exit` runs destructors, which a signal handler must not do. It also pulls in
-    /// std's buffer for stdout, which nothing else here uses.
+    /// std's `exit` runs destructors, which a signal handler must not do. It would also add
+    /// std's buffer for stdout to the binary, which nothing else here uses.
     pub(super) fn _exit(status: c_int) -> !;
-    /// std can kill a child, but not the processes that the child started.
+    /// std can kill a child of this process, but not the processes that the child started.
     pub(super) fn kill(pid: c_int, signal: c_int) -> c_int;
-    /// To learn whether the reader of a pipe is gone, std would have to write to the pipe.
+    /// std would have to write to a pipe to find out whether the reader of the pipe is gone.
     pub(super) fn poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
-    /// std can only start program files. The watcher beside an application is this same
-    /// program, whose file may not be reachable by any path.
+    /// std can start only program files. The watcher that runs alongside an application is this
+    /// program itself, whose file may not be reachable by any path.
     pub(super) fn fork() -> c_int;
-    /// std cannot start a session. Without one of its own, the watcher would receive the
+    /// std cannot start a session. Without its own session, the watcher would receive the
     /// signals of the application's terminal.
     pub(super) fn setsid() -> c_int;
-    /// Makes the system calls that the C library does not wrap, or not in the way that is
-    /// needed here:
+    /// Makes the system calls for which the C library has no suitable function:
     ///
-    /// - `close_range` and `pidfd_open`: older C libraries lack them, and std closes only
-    ///   what it opened and has no pidfd of a parent.
-    /// - `rt_sigprocmask`: the library's function hides the signals that it uses itself.
+    /// - `close_range` and `pidfd_open`: older C libraries lack them. std closes only
+    /// descriptors that it opened, and has no pidfd of a parent.
+    /// - `rt_sigprocmask`: the C library's function hides the signals that the library itself
+    /// uses.
     /// - `rt_sigqueueinfo`: `sigqueue` replaces the information that came with the signal.
     /// - `openat2` and `kcmp`: hardly any C library has a function for them.
     pub(super) fn syscall(number: c_long, ...) -> c_long;
@@ -37,10 +38,10 @@ unsafe extern "C" {
     pub(super) fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     /// std cannot ask whether a descriptor is open.
     pub(super) fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
-    /// std opens IP and Unix sockets only, no netlink sockets.
+    /// std can open IP and Unix sockets, but not netlink sockets.
     pub(super) fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
     /// std does not support netlink addresses, so it can neither connect to one nor report
-    /// which one sent a datagram.
+    /// which address sent a datagram.
     pub(super) fn connect(fd: c_int, address: *const NetlinkAddress, length: u32) -> c_int;
     pub(super) fn recvfrom(
         fd: c_int,
@@ -50,7 +51,7 @@ unsafe extern "C" {
         sender: *mut NetlinkAddress,
         sender_length: *mut u32,
     ) -> isize;
-    /// std reads and sets only a few options, and only those of its own sockets.
+    /// std can read and set only a few options, and only options of its own sockets.
     pub(super) fn getsockopt(
         fd: c_int,
         level: c_int,
@@ -65,35 +66,38 @@ unsafe extern "C" {
         value: *const c_int,
         length: u32,
     ) -> c_int;
-    /// std can neither give up capabilities nor keep programs that are executed later from
-    /// gaining some. It also cannot restore the attributes that `setfsuid` clears.
+    /// std can neither give up capabilities nor prevent programs that are executed later from
+    /// gaining capabilities. It also cannot restore the process attributes that `setfsuid`
+    /// clears.
     pub(super) fn prctl(option: c_int, ...) -> c_int;
     pub(super) fn capget(header: *mut CapabilityHeader, data: *mut [Capabilities; 2]) -> c_int;
     pub(super) fn capset(header: *mut CapabilityHeader, data: *const [Capabilities; 2]) -> c_int;
-    /// std does not report the user and group of this process. Unlike getuid(2), this makes
-    /// no system call, so no sandbox can refuse it.
+    /// std does not report the user and group of this process. getuid(2) does, but it is a
+    /// system call, which a sandbox can refuse. `getauxval` makes no system call.
     pub(super) fn getauxval(kind: c_ulong) -> c_ulong;
     /// std cannot enter a namespace.
     pub(super) fn setns(fd: c_int, kind: c_int) -> c_int;
-    /// Like `dup2`, this replaces std's `Command`. Unlike `execvp`, it does not start a shell
-    /// for a file that it cannot execute.
+    /// Like `dup2`, this replaces std's `Command`. `execv` is used here because `execvp` would
+    /// start a shell for a file that the kernel cannot execute.
     pub(super) fn execv(program: *const c_char, arguments: *const *const c_char) -> c_int;
-    /// std's `exec` fails if it cannot reset SIGPIPE, and it allocates memory.
+    /// std's `exec` fails if it cannot reset SIGPIPE, and it allocates memory, while this does
+    /// not.
     pub(super) fn execvp(program: *const c_char, arguments: *const *const c_char) -> c_int;
-    /// With `fork`, `execv` and `waitpid`, this replaces std's `Command`. That would be a
-    /// twelfth of the binary, because it carries a sorted map for the environment.
+    /// With `fork`, `execv` and `waitpid`, this replaces std's `Command`. `Command` would be a
+    /// twelfth of the binary, because it contains a sorted map for the environment.
     pub(super) fn dup2(fd: c_int, new: c_int) -> c_int;
     pub(super) fn waitpid(id: c_int, status: *mut c_int, options: c_int) -> c_int;
-    /// std has no clock for CPU time, and `/proc/self/stat` counts in ticks of 10 ms.
+    /// std has no clock for CPU time. `/proc/self/stat` has it, but counts in ticks of 10 ms.
     pub(super) fn clock_gettime(clock: c_int, time: *mut TimeSpec) -> c_int;
-    /// std does not report how much CPU time children used, and no clock counts it.
+    /// std does not report how much CPU time children have used, and no clock counts it.
     pub(super) fn getrusage(who: c_int, usage: *mut Usage) -> c_int;
     /// std's `sleep` panics if the kernel refuses the system call.
     pub(super) fn usleep(microseconds: c_uint) -> c_int;
-    /// std cannot set the ids that count for file access only.
+    /// std cannot set the user and group ids that are used only for file access.
     pub(super) fn setfsuid(user: c_uint) -> c_int;
     pub(super) fn setfsgid(group: c_uint) -> c_int;
-    /// std's stderr may allocate. This reports that memory is exhausted.
+    /// std's stderr may allocate memory. We need a function that does not, to report that
+    /// memory is exhausted.
     pub(super) fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
 }
 
@@ -217,8 +221,8 @@ pub(super) struct OpenHow {
     pub(super) resolve: u64,
 }
 
-/// `struct timespec`. On 32-bit machines, the functions declared here use the old structures
-/// with 32-bit numbers.
+/// `struct timespec`. On 32-bit machines, the functions declared here use the old version of
+/// this structure, which has 32-bit numbers.
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct TimeSpec {
@@ -240,7 +244,7 @@ pub(super) struct TimeVal {
 pub(super) struct Usage {
     pub(super) user: TimeVal,
     pub(super) system: TimeVal,
-    /// The 14 fields that are not read, and 16 numbers that musl reserves.
+    /// The 14 fields that are not read, followed by 16 numbers that musl reserves.
     rest: [c_long; 30],
 }
 
@@ -260,12 +264,12 @@ pub(super) const _LINUX_CAPABILITY_VERSION_3: u32 = 0x20080522;
 #[repr(C)]
 pub(super) struct CapabilityHeader {
     pub(super) version: u32,
-    /// 0 for this process.
+    /// The process id. 0 means this process.
     pub(super) pid: c_int,
 }
 
 /// `struct __user_cap_data_struct` of capget(2): one bit for each of 32 capabilities. The
-/// lowest bit is capability 0 in the first structure and capability 32 in the second.
+/// lowest bit is capability 0 in the first of two structures, and capability 32 in the second.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(super) struct Capabilities {
@@ -287,7 +291,7 @@ pub(super) struct PollFd {
 pub(super) struct NetlinkAddress {
     family: u16,
     padding: u16,
-    /// The port id. 0 is the kernel, and never a process.
+    /// The port id. It is 0 for the kernel, and never 0 for a process.
     pub(super) port: u32,
     groups: u32,
 }

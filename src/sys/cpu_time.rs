@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::calls::*;
 
-/// The CPU time (user and system) that this process and those of its children that have
-/// exited have used so far. If the kernel refuses to report one of the two, it counts as 0.
+/// The CPU time (user and system) that this process and its children have used so far. Children
+/// are counted only after they have exited. If the kernel refuses to report the time of this
+/// process or of its children, that time counts as 0.
 pub fn cpu_time() -> Duration {
     let mut children = Usage::default();
     // SAFETY: the structure is at least as large as the one that the call fills.
@@ -15,7 +16,8 @@ pub fn cpu_time() -> Duration {
     own_cpu_time() + child_time(children.user) + child_time(children.system)
 }
 
-/// The same without children, for a part of a poll that starts none.
+/// The CPU time (user and system) that this process alone has used so far. This is for the
+/// parts of a poll that start no children.
 pub fn own_cpu_time() -> Duration {
     let mut own = TimeSpec::default();
     // SAFETY: the structure is at least as large as the one that the call fills.
@@ -33,7 +35,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn the_time_of_exited_children_counts() {
+    fn cpu_time_includes_exited_children() {
         let before = cpu_time();
         let burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
         assert!(

@@ -1,5 +1,5 @@
-//! Standard output, and files that std cannot open: with `O_PATH`, or below the root of
-//! another process.
+//! The descriptor of standard output, and opening files in ways that std does not support: with
+//! `O_PATH`, or below the root directory of another process.
 
 use std::ffi::{CString, c_int, c_long};
 use std::fs::File;
@@ -10,8 +10,9 @@ use std::path::Path;
 
 use super::calls::*;
 
-/// Opens the file at `path` only to refer to it (`O_PATH`), not to read it. This does not
-/// wait for a writer of a FIFO. It can open a socket, too, which open(2) otherwise refuses.
+/// Opens the file at `path` with `O_PATH`: the result refers to the file, but cannot be used to
+/// read it. If the file is a FIFO, this does not wait for a writer. Unlike a normal open(2),
+/// this can also open a socket.
 ///
 /// # Errors
 /// The errors of open(2).
@@ -26,9 +27,10 @@ pub(crate) fn open_path(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens the file or directory at `path` for reading, as a process with this `root` would
-/// find it. Absolute links and `..` cannot leave `root`. Magic links of `/proc` are not
-/// followed, and before Linux 5.6 no links are. A FIFO does not block.
+/// Opens the file or directory at `path` for reading. The path is looked up as in a process
+/// whose root directory is `root`, so absolute links and `..` cannot leave `root`. Does not
+/// follow magic links of `/proc`, and before Linux 5.6 does not follow any links. Does not
+/// block on a FIFO.
 ///
 /// # Errors
 /// The errors of openat2(2).
@@ -46,7 +48,8 @@ pub(crate) fn open_below(root: &File, path: &str) -> io::Result<File> {
         -1 => {
             let error = io::Error::last_os_error();
             match error.kind() {
-                // The kernel lacks the call, or a sandbox that does not know it refuses it.
+                // Either the kernel lacks the call, or a sandbox that does not know the call
+                // refuses it.
                 ErrorKind::Unsupported | ErrorKind::PermissionDenied => {
                     open_without_links(root, path, flags)
                 }
@@ -58,8 +61,8 @@ pub(crate) fn open_below(root: &File, path: &str) -> io::Result<File> {
     }
 }
 
-/// Opens the file at `path` below `root` with these flags, one component at a time. Fails if
-/// a component is a link. The path must not contain `..`.
+/// Opens the file at `path` below `root` with these flags, one component of the path at a time.
+/// Fails if a component is a link. The path must not contain `..`.
 fn open_without_links(root: &File, path: &str, flags: c_int) -> io::Result<File> {
     let mut opened = root.try_clone()?;
     let mut names = path.as_bytes().split(|byte| *byte == b'/').peekable();
@@ -80,8 +83,8 @@ fn open_without_links(root: &File, path: &str, flags: c_int) -> io::Result<File>
     Ok(opened)
 }
 
-/// The descriptor of standard output. std's `Stdout` would add a buffer that nothing here
-/// uses.
+/// The descriptor of standard output. std's `Stdout` is not used, because it would add a buffer
+/// that nothing here uses.
 pub(crate) fn stdout() -> BorrowedFd<'static> {
     // SAFETY: std borrows descriptor 1 for its own `Stdout` in the same way.
     unsafe { BorrowedFd::borrow_raw(1) }

@@ -8,39 +8,41 @@ use super::calls::*;
 use super::start;
 use crate::exit_status::ExitStatus;
 
-/// How many of the last arguments are the command to execute when memory is exhausted. 0
-/// means that there is none.
+/// The number of arguments, counted from the last one, that form the command to execute when
+/// memory is exhausted. 0 means that there is no command.
 static WORDS: AtomicUsize = AtomicUsize::new(0);
-/// Whether that command is executed without a message on stderr.
+/// Whether that command is executed without printing a message to stderr.
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Whether a line on stderr says that memory is exhausted and that the command runs without
-/// the watcher.
+/// Whether to print a line to stderr when memory is exhausted. The line says that the command
+/// runs without the watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Print that line.
+    /// Print the line.
     Print,
     /// Print nothing.
     Suppress,
 }
 
-/// From now on, if memory is exhausted, the process becomes the command in the last `words`
-/// arguments of this program. `notice` says whether a line on stderr reports that.
+/// Makes this process execute a command if memory is exhausted from now on. The command is the
+/// last `words` arguments of this program. `notice` says whether to print a line about that to
+/// stderr.
 pub fn exec_if_exhausted(words: usize, notice: Notice) {
     IS_QUIET.store(notice == Notice::Suppress, Ordering::Relaxed);
     WORDS.store(words, Ordering::Relaxed);
 }
 
-/// From now on, if memory is exhausted, the process prints one line to stderr and exits with
-/// status 2. This is also the initial setting.
+/// Makes this process print one line to stderr and exit with status 2 if memory is exhausted
+/// from now on. This is also the initial setting.
 pub fn end_if_exhausted() {
     WORDS.store(0, Ordering::Relaxed);
 }
 
-/// Handles a failed allocation as [`exec_if_exhausted`] or [`end_if_exhausted`] has set.
+/// Handles a failed allocation in the way that [`exec_if_exhausted`] or [`end_if_exhausted`]
+/// has set.
 #[cold]
 pub(super) fn exhausted() -> ! {
-    // Setting 0 keeps a second failure from trying the command again.
+    // Storing 0 ensures that another failed allocation does not try the command again.
     match WORDS.swap(0, Ordering::Relaxed) {
         0 => {}
         words => {
@@ -55,20 +57,20 @@ pub(super) fn exhausted() -> ! {
     unsafe { _exit(c_int::from(ExitStatus::Unknown as u8)) }
 }
 
-/// Writes a line to stderr. std's stderr may allocate, so it is not used.
+/// Writes a line to stderr. Does not use std's stderr, which may allocate memory.
 fn print_error(line: &[u8]) {
     // SAFETY: the length is that of the line.
     unsafe { write(2, line.as_ptr().cast(), line.len()) };
 }
 
-/// Returns most of the unused capacity of `vector` to the system, if less than a quarter of
-/// the capacity is in use.
-///
-/// This is for a vector that is refilled at every poll, which would otherwise keep the
-/// capacity of its highest peak. A vector of steady length keeps its capacity, so that a
-/// steady poll does not allocate.
+/// Returns most of the unused capacity of `vector` to the system, if the vector uses less than
+/// a quarter of its capacity.
+/// | This is for a vector that is refilled at every poll, which would otherwise keep the
+/// capacity of its highest peak. A vector of steady length keeps its capacity, so that polls
+/// with a steady number of listeners do not allocate.
 pub fn shrink_after_peak<T>(vector: &mut Vec<T>) {
-    /// Smaller vectors are left alone: the C library would keep their memory anyway.
+    /// Smaller vectors keep their capacity, because the C library would keep their memory
+    /// anyway.
     const LEAST_BYTES: usize = 16 * 1024;
     let capacity = vector.capacity();
     if capacity * size_of::<T>() > LEAST_BYTES && capacity / 4 > vector.len() {
@@ -76,8 +78,8 @@ pub fn shrink_after_peak<T>(vector: &mut Vec<T>) {
     }
 }
 
-/// The system's allocator, except that an allocation never fails: if memory is exhausted,
-/// the process does what [`exec_if_exhausted`] or [`end_if_exhausted`] has set.
+/// The system's allocator, except that no allocation returns with a failure. If memory is
+/// exhausted, the process does what [`exec_if_exhausted`] or [`end_if_exhausted`] has set.
 #[derive(Debug)]
 pub struct Memory;
 

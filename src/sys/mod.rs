@@ -1,21 +1,22 @@
-//! The only `unsafe` code: program start, memory, and the few system calls that the standard
-//! library does not make.
+//! The only module with `unsafe` code: it starts the program, manages memory, and makes the few
+//! system calls that std does not make.
 //!
-//! - [`program!`](crate::program) defines the C function `main`. [`exec`] replaces this
-//!   program with another.
-//! - [`Memory`] is the allocator, and defines what happens when memory is exhausted.
-//!   [`shrink_after_peak`] returns unused memory to the system.
-//! - [`Child`] is a program that this one started. [`fork_child`] starts a second process of
-//!   this program.
+//! - [`program!`](crate::program) defines the C function `main`. [`exec`] replaces this program
+//! with another one.
+//! - [`Memory`] is the allocator, and decides what happens when memory is exhausted.
+//! [`shrink_after_peak`] returns unused memory to the system.
+//! - [`Child`] is a program that this program started. [`fork_child`] starts a second process
+//! of this program.
 //! - [`give_up_privileges`] drops all privileges that are not needed.
 //! - [`FileIds`] lets root open files as another user. [`is_running`] and
 //!   [`share_descriptors`] ask about other processes.
-//! - [`open_path`] opens a file without reading it, and [`open_below`] opens one below
-//!   another root. [`stdout`] is the descriptor of standard output.
-//! - [`wait_until_gone`] pauses until a time, or until a reader or the parent is gone.
-//! - [`cpu_time`] reports how much CPU time was used, and [`own_cpu_time`] without children.
-//! - [`netlink_socket`] opens a netlink socket, after [`enter_network_namespace`] in that
-//!   namespace.
+//! - [`open_path`] opens a file without reading it. [`open_below`] opens a file below the root
+//! directory of another process. [`stdout`] is the descriptor of standard output.
+//! - [`wait_until_gone`] waits until a given time, or until a reader or the parent is gone.
+//! - [`cpu_time`] reports how much CPU time this process and its children have used.
+//! [`own_cpu_time`] does not count children.
+//! - [`netlink_socket`] opens a netlink socket. After [`enter_network_namespace`], it opens the
+//! socket in that namespace.
 #![allow(unsafe_code)]
 
 mod calls;
@@ -49,7 +50,7 @@ pub use start::{arguments, exec, start};
 pub(crate) use waiting::sleep_briefly;
 pub use waiting::wait_until_gone;
 
-// The numbers in `calls` differ on other systems and architectures. The program would build
+// The numbers in `calls` differ on other systems and architectures. The program could be built
 // there, but a FIFO would block it and netlink would not answer.
 #[cfg(not(all(
     target_os = "linux",

@@ -1,5 +1,5 @@
-//! The privileges of this process: whether they are its user's own, and how to give up those
-//! that it does not need.
+//! The privileges of this process: finds out whether they are its user's own, and gives up
+//! those that it does not need.
 
 use std::ffi::c_ulong;
 use std::io;
@@ -15,16 +15,16 @@ pub fn has_privileges_of_another() -> bool {
     value(AT_UID) != value(AT_EUID) || value(AT_GID) != value(AT_EGID)
 }
 
-/// Gives up all capabilities but three, for good, also for programs that are executed later.
-///
-/// The three are CAP_SYS_ADMIN to enter network namespaces, CAP_SYS_PTRACE to see what other
-/// users' processes hold, and CAP_DAC_READ_SEARCH to read their files. Docker grants
-/// CAP_DAC_OVERRIDE instead of the last one, so that is kept if CAP_DAC_READ_SEARCH is
+/// Permanently gives up all capabilities except three, for this process and for every program
+/// that it executes later.
+/// | The three are CAP_SYS_ADMIN to enter network namespaces, CAP_SYS_PTRACE to see the sockets
+/// of other users' processes, and CAP_DAC_READ_SEARCH to read their files. Docker grants
+/// CAP_DAC_OVERRIDE instead of CAP_DAC_READ_SEARCH, so CAP_DAC_OVERRIDE is kept if the other is
 /// missing.
 ///
 /// # Errors
-/// The errors of prctl(2), capget(2) and capset(2). If only prctl(2) fails, the capabilities of
-/// this process are given up nevertheless.
+/// The errors of prctl(2), capget(2) and capset(2). If only prctl(2) fails, this process has
+/// given up the capabilities nevertheless.
 pub fn give_up_privileges() -> io::Result<()> {
     let [yes, no]: [c_ulong; 2] = [1, 0];
     // SAFETY: the call accepts these integers.
@@ -46,10 +46,10 @@ pub fn give_up_privileges() -> io::Result<()> {
         _ => CAP_DAC_READ_SEARCH,
     };
     let kept: u64 = 1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE | 1 << reads_files;
-    // Dropping from the bounding set requires CAP_SETPCAP, so it comes before `capset`. A
-    // failure does not matter, nor do numbers that the kernel does not know: a capability
-    // could return from the bounding set only through exec, and `PR_SET_NO_NEW_PRIVS`
-    // prevents that, too.
+    // Dropping a capability from the bounding set requires CAP_SETPCAP, so this comes before
+    // `capset`. It does not matter if a call fails, for example because the kernel does not
+    // know the number. A capability could return from the bounding set only through exec, and
+    // `PR_SET_NO_NEW_PRIVS` prevents that, too.
     let all: Range<c_ulong> = 0..64;
     for number in all.filter(|number| kept & 1 << number == 0) {
         // SAFETY: the call accepts these integers.
@@ -60,7 +60,7 @@ pub fn give_up_privileges() -> io::Result<()> {
         *set = Capabilities {
             effective: set.effective & kept,
             permitted: set.permitted & kept,
-            // This also clears the ambient capabilities.
+            // An empty inheritable set also clears the ambient capabilities.
             inheritable: 0,
         };
     }

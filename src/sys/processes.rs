@@ -1,4 +1,4 @@
-//! Starting other processes, and ending them together with this one.
+//! Starts other processes, and makes sure that they end together with this one.
 
 use std::ffi::{CString, OsStr, c_int, c_long};
 use std::io::{self, Read as _, Write as _};
@@ -14,12 +14,12 @@ use super::calls::*;
 use super::memory;
 use crate::exit_status;
 
-/// The process group that a signal handler kills before this process exits, or 0.
+/// The process group that the signal handler kills before this process exits. 0 means none.
 static CHILD_GROUP: AtomicI32 = AtomicI32::new(0);
 
-/// Makes SIGTERM and SIGINT end this process at once, even as PID 1. The exit status names
-/// the signal. A signal that was ignored at the start stays ignored, as a shell expects of a
-/// program that it starts in the background.
+/// Makes SIGTERM and SIGINT end this process at once, even if it is PID 1. The exit status is
+/// 128 plus the number of the signal. If one of the signals was ignored at the start, it stays
+/// ignored: a shell relies on that for a program that it starts in the background.
 pub fn end_on_signals() {
     for number in [SIGINT, SIGTERM] {
         // SAFETY: `handle` has the type of a handler and calls only async-signal-safe
@@ -38,15 +38,14 @@ extern "C" fn handle(number: c_int) {
     unsafe { _exit(c_int::from(exit_status::ExitStatus::Signal as u8) + number) }
 }
 
-/// Sets the process group to kill when a signal ends this process. 0 means none.
-///
-/// It must be set to 0 as soon as the first process of the group is reaped, because the id
-/// may then be reused.
+/// Sets the process group that is killed if a signal ends this process. 0 means none.
+/// | The caller must set it to 0 as soon as it has reaped the first process of the group,
+/// because the kernel may then reuse the id.
 pub(crate) fn set_child_group(group: u32) {
     CHILD_GROUP.store(group as i32, Ordering::Relaxed);
 }
 
-/// Kills every process of the group that [`set_child_group`] has set, if there is one.
+/// Kills every process of the group that [`set_child_group`] has set, if it has set one.
 pub(crate) fn kill_child_group() {
     let group = CHILD_GROUP.load(Ordering::Relaxed);
     if group > 0 {
@@ -65,8 +64,8 @@ pub(crate) fn is_running(id: u32) -> bool {
     may_signal || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Whether these two threads share one descriptor table (kcmp(2)). False if the kernel does
-/// not say.
+/// Whether these two threads share their table of descriptors (kcmp(2)). False if the kernel
+/// does not answer.
 pub(crate) fn share_descriptors(thread: u32, other: u32) -> bool {
     let (thread, other, unused) = (
         c_long::from(thread as i32),
@@ -77,7 +76,7 @@ pub(crate) fn share_descriptors(thread: u32, other: u32) -> bool {
     unsafe { syscall(SYS_KCMP, thread, other, KCMP_FILES, unused, unused) == 0 }
 }
 
-/// A program that this one started. Dropping it waits for the program to exit.
+/// A program that this process started. Dropping it waits for the program to exit.
 #[derive(Debug)]
 pub(crate) struct Child {
     /// The process id, which is also the id of its process group.
@@ -86,8 +85,8 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts the file `program` with one argument, in a session of its own and with
-    /// SIGPIPE at its default. `streams` are its stdin, stdout and stderr.
+    /// Starts the file `program` with one argument. The program gets its own session and the
+    /// default disposition of SIGPIPE. `streams` are its stdin, stdout and stderr.
     ///
     /// # Errors
     /// The errors of fork(2), socketpair(2), setsid(2), dup2(2) and execve(2).
@@ -106,8 +105,8 @@ impl Child {
             // SAFETY: no stream has the number of a standard one, because `start` opened all
             // of those. The array holds C strings and ends with a null pointer.
             0 => unsafe {
-                // The program needs its own session, so that it can be killed together with
-                // the processes that it starts, and its own streams, so that it does not write
+                // The program gets its own session, so that it can be killed together with the
+                // processes that it starts. It gets its own streams, so that it does not write
                 // to ours.
                 let mut streams = (0..).zip(streams);
                 if setsid() != -1
@@ -126,7 +125,8 @@ impl Child {
         };
         drop(theirs);
         let mut child = Child { id, status: None };
-        // A successful exec closes the other end. A failed one writes its errno.
+        // A successful exec closes the other end of the stream. After a failed exec, the child
+        // writes its errno to the stream.
         let mut error = [0; 4];
         match ours.read(&mut error) {
             Ok(0) => Ok(child),
@@ -179,26 +179,26 @@ pub enum ChildStdout {
     Closed,
 }
 
-/// The process in which [`fork_child`] returned.
+/// The process in which [`fork_child`] has returned: the parent or the child.
 #[derive(Debug)]
 pub enum Forked {
-    /// The parent, which must exec next. If its exec fails, a byte written to this stream
-    /// ends the child.
+    /// This process is the parent, which must exec next. If its exec fails, the parent must
+    /// write a byte to this stream, which ends the child.
     Parent(UnixStream),
-    /// The child. The parent has become another program by now.
+    /// This process is the child. The parent has become another program by now.
     Child(Parent),
 }
 
-/// The parent of a forked child. The child must not outlive it.
+/// The parent of a forked child. The child must not outlive the parent.
 #[derive(Debug)]
 pub struct Parent {
     id: u32,
-    /// Becomes readable when the parent exits. `None` before Linux 5.3.
+    /// A descriptor that becomes readable when the parent exits. `None` before Linux 5.3.
     pidfd: Option<OwnedFd>,
 }
 
 impl Parent {
-    /// Whether the parent has exited. This process then has another parent.
+    /// Whether the parent has exited. If so, this process has another parent now.
     pub fn is_gone(&self) -> bool {
         parent_id() != self.id
     }
@@ -210,16 +210,17 @@ impl Parent {
 }
 
 /// Forks a child that must not outlive this process. Returns in the parent once the child is
-/// set up, and in the child once the parent has called exec. If that exec fails, the child
-/// exits instead of returning.
+/// set up. Returns in the child once the exec of the parent has succeeded. If that exec fails,
+/// the child exits.
 ///
-/// The child shares stderr with its parent and, if `stdout` says so, stdout. It closes every
-/// other descriptor, because it would keep open the pipes that its parent closes. It has a
-/// session of its own, so the signals of a terminal do not reach it.
+/// The child shares stderr with its parent, and also stdout if `stdout` says so. It closes
+/// every other descriptor, because otherwise it would keep open the pipes that its parent
+/// closes. It has its own session, so the signals of a terminal do not reach it.
 ///
-/// A pidfd tells the child when its parent exits. A parent-death signal would not work: it is
-/// tied to the thread that forked, so the child would also get it if the application execs
-/// from another thread. And it is not sent if the parent has given up its privileges.
+/// A pidfd tells the child when its parent exits. A parent-death signal would not work, because
+/// it depends on the thread that forked: the child would also get it if the application execs
+/// from another thread. The kernel also does not send it if the parent has given up its
+/// privileges.
 ///
 /// # Errors
 /// The errors of fork(2) and socketpair(2), and an error if the child could not be set up.
@@ -230,7 +231,8 @@ pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
     match unsafe { fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            // Only the parent may become the application.
+            // Only the parent may execute the application, so the child exits if memory is
+            // exhausted.
             memory::end_if_exhausted();
             drop(ours);
             // SAFETY: the arguments are those of the manual pages. No value owns a
@@ -246,9 +248,9 @@ pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
                 let pidfd = syscall(SYS_PIDFD_OPEN, pid, flags) as c_int;
                 (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd))
             };
-            // The byte tells the parent that the child is set up. The parent's exec closes
-            // the other end, and if it fails, the parent writes a byte. Neither call is
-            // retried, because the parent is waiting.
+            // The byte tells the parent that the child is set up. A successful exec of the
+            // parent closes the other end of the stream. If the exec fails, the parent writes a
+            // byte. We retry neither call, because the parent is waiting.
             let reply = theirs.write(&[0]).and_then(|_| theirs.read(&mut [0]));
             if !matches!(reply, Ok(0)) {
                 // SAFETY: the call accepts any integer.
@@ -275,7 +277,7 @@ pub(crate) fn fork_child(stdout: ChildStdout) -> io::Result<Forked> {
 /// # Safety
 /// No value may own any of the descriptors that are closed.
 unsafe fn close_others(kept: c_int) {
-    // gVisor refuses a larger number as the end of the range.
+    // gVisor refuses numbers above this as the end of the range.
     const LARGEST: c_int = c_int::MAX;
     let flags: c_long = 0;
     for (first, last) in [(3, kept - 1), (kept + 1, LARGEST)] {

@@ -1,4 +1,4 @@
-//! Netlink sockets, and the network namespaces in which they are opened.
+//! Opens netlink sockets, and enters the network namespaces in which they are opened.
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -11,12 +11,12 @@ use super::calls::*;
 /// [`receive_from_kernel`] reads one datagram of the answer.
 ///
 /// Reads never wait. The kernel queues the first datagram of an answer before the write
-/// returns, and each of the others while the one before it is read. If the queue is empty, a
-/// read fails.
+/// returns. It queues each further datagram while the one before it is being read. If the queue
+/// is empty, a read fails.
 ///
-/// The socket is connected because an unconnected one also receives what processes send to
-/// it. That requires CAP_NET_ADMIN over the network namespace, but any user can create a
-/// namespace and have CAP_NET_ADMIN over it.
+/// The socket is connected because an unconnected socket also receives datagrams that processes
+/// send to it. A process needs CAP_NET_ADMIN over the network namespace to send one, but any
+/// user can create a namespace and gets CAP_NET_ADMIN over it.
 ///
 /// # Errors
 /// The errors of socket(2) and connect(2).
@@ -38,9 +38,9 @@ pub(crate) fn netlink_socket(protocol: c_int) -> io::Result<File> {
     }
 }
 
-/// Reads one datagram from a socket of [`netlink_socket`] and returns its length. `None` if a
-/// process sent the datagram. That can happen because connect(2) first binds the socket to a
-/// port id and then connects it, and a datagram may arrive in between.
+/// Reads one datagram from a socket that [`netlink_socket`] has opened, and returns its length.
+/// `None` if a process sent the datagram. That can happen because connect(2) first binds the
+/// socket to a port id and then connects it, and a datagram may arrive between these steps.
 ///
 /// # Errors
 /// The errors of recvfrom(2).
@@ -65,8 +65,8 @@ pub(crate) fn set_buffers(socket: &File, send: c_int, receive: c_int) {
     }
 }
 
-/// The cookie of the network namespace in which `socket` was opened. It is unique since the
-/// host was started. `None` before Linux 5.14.
+/// The cookie of the network namespace in which `socket` was opened. No other namespace has had
+/// this cookie since the host was started. `None` before Linux 5.14.
 pub(crate) fn namespace_cookie(socket: &File) -> Option<u64> {
     let (mut cookie, mut length) = (0, size_of::<u64>() as u32);
     let (fd, level, name) = (socket.as_raw_fd(), SOL_SOCKET, SO_NETNS_COOKIE);
@@ -75,7 +75,7 @@ pub(crate) fn namespace_cookie(socket: &File) -> Option<u64> {
     (result == 0).then_some(cookie)
 }
 
-/// Moves this process, which has one thread, into the network namespace that `file` refers
+/// Moves this process, which has only one thread, into the network namespace that `file` refers
 /// to. Sockets that are already open stay in their namespaces.
 ///
 /// # Errors

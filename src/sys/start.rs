@@ -1,5 +1,5 @@
-//! How this program starts, and how it execs another program, which gets the signals as this
-//! one got them.
+//! Starts this program, and executes another program in its place. The other program gets the
+//! signals in the state in which this program got them.
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long, c_ulong};
 use std::io;
@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::calls::*;
 
-/// The arguments of the program: an array of C strings that a null pointer ends.
+/// The arguments of the program: an array of C strings that ends with a null pointer.
 static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
-/// The number of those C strings.
+/// The number of C strings in [`ARGUMENTS`].
 static ARGUMENT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// A signal whose disposition this program changes.
 struct ChangedSignal {
     number: c_int,
     disposition: usize,
-    /// The disposition that the signal had at the start. `SIG_ERR` if the change failed, so
-    /// that there is nothing to restore.
+    /// The disposition that the signal had when the program was started. `SIG_ERR` if the
+    /// change failed, so that there is nothing to restore.
     original: AtomicUsize,
 }
 
@@ -34,40 +34,40 @@ impl ChangedSignal {
 }
 
 static CHANGED_SIGNALS: [ChangedSignal; 3] = [
-    // With these two ignored, a write fails instead of ending the process.
+    // With SIGPIPE and SIGXFSZ ignored, a failed write returns an error. Otherwise, it would
+    // end the process.
     ChangedSignal::new(SIGPIPE, SIG_IGN),
     ChangedSignal::new(SIGXFSZ, SIG_IGN),
     // If the parent ignores SIGCHLD, waitpid(2) cannot report how a child ended.
     ChangedSignal::new(SIGCHLD, SIG_DFL),
 ];
 
-/// The signals that are saved at the start and sent again before exec: all those whose
-/// disposition this program sets, because setting it can discard a pending signal.
+/// The signals that are saved at the start and sent again before exec. These are all signals
+/// whose disposition this program sets, because setting it can discard a pending signal.
 const SAVED_SIGNALS: [c_int; 5] = [SIGPIPE, SIGXFSZ, SIGCHLD, SIGINT, SIGTERM];
 
 /// `siginfo_t`, which begins with the number of the signal.
 type SignalInfo = [AtomicU64; 16];
 
-/// The [`SAVED_SIGNALS`] that were blocked and pending when the program was started.
-/// The others are all zeros.
+/// The [`SAVED_SIGNALS`] that were blocked and pending when the program was started. For every
+/// other signal, the `siginfo_t` is all zeros.
 static PENDING: [SignalInfo; SAVED_SIGNALS.len()] =
     [const { [const { AtomicU64::new(0) }; 16] }; SAVED_SIGNALS.len()];
 
-/// The signals that were blocked when the program was started. The mask must be restored
-/// because musl unblocks two signals that it uses itself, 33 and 34, when a program first
-/// sets a handler. [`UNKNOWN_MASK`] if it could not be read.
+/// The mask of signals that were blocked when the program was started, or [`UNKNOWN_MASK`] if
+/// it could not be read. It must be restored because musl unblocks the signals 33 and 34, which
+/// musl itself uses, when a program first sets a handler.
 static ORIGINAL_MASK: AtomicU64 = AtomicU64::new(UNKNOWN_MASK);
 
-/// No process has this mask, because SIGKILL cannot be blocked.
+/// An impossible mask, because SIGKILL cannot be blocked.
 const UNKNOWN_MASK: u64 = u64::MAX;
 
-/// Defines the C function `main`, which calls the function at this path. That function
-/// returns the exit status.
-///
-/// std's `main` is not used, because it first makes system calls that this program does not
-/// need. If one of them fails, it aborts, and the application after `--` could not start. It
-/// also ignores SIGPIPE and opens `/dev/null` for each closed standard stream. The
-/// application must find both as they were.
+/// Defines the C function `main`. It calls the function at this path, which returns the exit
+/// status.
+/// | std's `main` is not used, because it first makes system calls that this program does not
+/// need. If one of these fails, std aborts, and the application after `--` could not start. std
+/// also ignores SIGPIPE and opens `/dev/null` for each closed standard stream. The application
+/// must find SIGPIPE and the streams in their original state.
 #[macro_export]
 macro_rules! program {
     ($run:path) => {
@@ -82,7 +82,7 @@ macro_rules! program {
 }
 
 /// Saves the arguments and the state of the signals, sets the dispositions that this program
-/// needs, and occupies the standard streams that are closed.
+/// needs, and opens a directory for each standard stream that is closed.
 ///
 /// # Safety
 /// Only [`program`](crate::program) may call it.
@@ -99,9 +99,10 @@ pub unsafe fn start(count: c_int, arguments: *const *const c_char) {
         let (current, nothing) = (ORIGINAL_MASK.as_ptr(), ptr::null::<u64>());
         let size = size_of::<u64>();
         syscall(SYS_RT_SIGPROCMASK, SIG_BLOCK, nothing, current, size);
-        // A file that this program opens must not get the number of a closed stream, so a
-        // directory takes it. The open returns the lowest free number, which is that of the
-        // stream. A directory can be neither read nor written, and exec closes it.
+        // A file that this program opens must not get the number of a closed standard stream,
+        // so we open a directory with that number. `open` returns the lowest free number, which
+        // is that of the stream. The directory can be neither read nor written, and exec closes
+        // it.
         for fd in 0..=2 {
             if fcntl(fd, F_GETFD) == -1 {
                 open(c"/".as_ptr(), O_CLOEXEC);
@@ -122,11 +123,12 @@ pub fn arguments() -> impl Iterator<Item = &'static OsStr> + Clone {
 }
 
 /// Executes the command in the last `words` arguments of this program. Returns only if that
-/// fails, with the error. This does not allocate.
+/// fails, with the error. Does not allocate memory.
 ///
-/// The first of these words is the program. It is looked up in `PATH` unless it contains a
-/// slash. It keeps the id and the descriptors of this process, and gets the signal mask,
-/// signal dispositions and pending signals with which this process was started.
+/// The first of these words is the program. It is looked up in `PATH`, unless it contains a
+/// slash. The program keeps the process id and the descriptors of this process. It gets the
+/// signal mask, the signal dispositions and the pending signals with which this process was
+/// started.
 pub fn exec(words: usize) -> io::Error {
     let program = ARGUMENT_COUNT.load(Ordering::Relaxed).checked_sub(words);
     let Some(program) = program.filter(|_| words > 0) else {
@@ -157,7 +159,8 @@ pub fn exec(words: usize) -> io::Error {
     }
 }
 
-/// Takes this signal out of the pending ones, if it is blocked and pending.
+/// If this signal is blocked and pending, saves its information and removes it from the pending
+/// signals.
 fn take_pending((number, info): (&c_int, &'static SignalInfo)) {
     // The kernel reads 64 bits: the first number, or both on a 32-bit machine.
     let signals: [c_ulong; 2] = [1 << (number - 1), 0];
@@ -181,8 +184,8 @@ fn restore(changed: &ChangedSignal) {
         SIG_ERR => {}
         // SAFETY: `signal` returned this disposition.
         original => unsafe {
-            // If the signal is blocked, one from a failed write or from an exited `ss` may be
-            // pending. Ignoring it first discards that one.
+            // If the signal is blocked, a failed write or an `ss` that has exited may have left
+            // one pending. Ignoring the signal first discards it.
             signal(changed.number, SIG_IGN);
             signal(changed.number, original);
         },

@@ -1,5 +1,5 @@
-//! Replaces the functions of std's unwinder, so that the linker leaves the unwinder out. It
-//! would be half of the binary.
+//! Replaces the functions of std's unwinder, so that the linker leaves the unwinder out. The
+//! unwinder would be half of the binary.
 //!
 //! The static release build aborts on a panic and has no symbols, so there is nothing to
 //! unwind and no backtrace to print. A panic still prints its message and its source
@@ -30,7 +30,7 @@ never_called! {
     _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_Resume _Unwind_SetGR _Unwind_SetIP
 }
 
-// The unwinder of 32-bit Arm has other functions.
+// On 32-bit Arm, the unwinder has different functions.
 #[cfg(target_arch = "arm")]
 never_called! {
     _Unwind_VRS_Get _Unwind_VRS_Set __aeabi_unwind_cpp_pr0 __aeabi_unwind_cpp_pr1

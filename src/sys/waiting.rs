@@ -1,4 +1,4 @@
-//! Pauses, and the events that end them early.
+//! Waits for a given time, and ends the wait early on certain events.
 
 use std::ffi::{c_int, c_ulong};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::calls::*;
 use super::processes::Parent;
 
-/// How often a child without a pidfd of its parent checks whether the parent still runs.
+/// How often a child that has no pidfd for its parent checks whether the parent still runs.
 const PARENT_CHECK: Duration = Duration::from_millis(500);
 
-/// Waits until `end` and returns false, or returns true as soon as the reader of `stream` is
-/// gone or `parent` has exited. A regular file has no reader that could go.
-///
-/// Time during which this process is stopped counts, too.
+/// Waits until `end` and then returns false. Returns true as soon as the reader of `stream` is
+/// gone or `parent` has exited. If `stream` is a regular file, it has no reader that could go
+/// away.
+/// | Time during which this process is stopped counts towards the wait.
 pub fn wait_until_gone(
     end: Instant,
     stream: Option<BorrowedFd<'_>>,
@@ -26,7 +26,8 @@ pub fn wait_until_gone(
     };
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        // Rounded up to whole milliseconds: the last one would otherwise be a busy loop.
+        // The time is rounded up to whole milliseconds. Otherwise, the last fraction of a
+        // millisecond would be a busy loop.
         let left = left
             .min(longest)
             .saturating_add(Duration::from_nanos(999_999));
