@@ -24,9 +24,9 @@ unsafe extern "C" {
     /// Makes the system calls for which the C library has no suitable function:
     ///
     /// - `close_range` and `pidfd_open`: older C libraries lack them. std closes only
-    /// descriptors that it opened, and has no pidfd of a parent.
+    ///   descriptors that it opened, and has no pidfd of a parent.
     /// - `rt_sigprocmask`: the C library's function hides the signals that the library itself
-    /// uses.
+    ///   uses.
     /// - `rt_sigqueueinfo`: `sigqueue` replaces the information that came with the signal.
     /// - `openat2` and `kcmp`: hardly any C library has a function for them.
     pub(super) fn syscall(number: c_long, ...) -> c_long;

@@ -2,21 +2,21 @@
 //! system calls that std does not make.
 //!
 //! - [`program!`](crate::program) defines the C function `main`. [`exec`] replaces this program
-//! with another one.
+//!   with another one.
 //! - [`Memory`] is the allocator, and decides what happens when memory is exhausted.
-//! [`shrink_after_peak`] returns unused memory to the system.
+//!   [`shrink_after_peak`] returns unused memory to the system.
 //! - [`Child`] is a program that this program started. [`fork_child`] starts a second process
-//! of this program.
+//!   of this program.
 //! - [`give_up_privileges`] drops all privileges that are not needed.
 //! - [`FileIds`] lets root open files as another user. [`is_running`] and
 //!   [`share_descriptors`] ask about other processes.
 //! - [`open_path`] opens a file without reading it. [`open_below`] opens a file below the root
-//! directory of another process. [`stdout`] is the descriptor of standard output.
+//!   directory of another process. [`stdout`] is the descriptor of standard output.
 //! - [`wait_until_gone`] waits until a given time, or until a reader or the parent is gone.
 //! - [`cpu_time`] reports how much CPU time this process and its children have used.
-//! [`own_cpu_time`] does not count children.
+//!   [`own_cpu_time`] does not count children.
 //! - [`netlink_socket`] opens a netlink socket. After [`enter_network_namespace`], it opens the
-//! socket in that namespace.
+//!   socket in that namespace.
 #![allow(unsafe_code)]
 
 mod calls;

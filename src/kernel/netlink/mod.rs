@@ -4,8 +4,8 @@
 //!   complete, and splits it into messages and attributes.
 //! - [`layout`] turns a structure of the kernel's headers into a struct.
 //! - [`sock_diag`] contains what the lists of all kinds of sockets have in common. [`diag`] and
-//! [`tcp_info`] decode IP sockets. [`unix_diag`], [`packet_diag`], [`netlink_diag`] and
-//! [`vsock_diag`] decode the other kinds.
+//!   [`tcp_info`] decode IP sockets. [`unix_diag`], [`packet_diag`], [`netlink_diag`] and
+//!   [`vsock_diag`] decode the other kinds.
 //! - [`bytecode`] builds the programs that select sockets in the kernel.
 //! - [`link`] looks up the names of interfaces. [`route`] finds out whether an address belongs
 //!   to this network namespace.
