@@ -9,10 +9,10 @@ use crate::exit_status::SsExitStatus;
 use crate::output::OutputError;
 use crate::report;
 
-/// Why ss prints no table, or only part of one.
+/// The reason why the program under the name ss prints no table, or only part of one.
 #[derive(Debug)]
 pub enum Error {
-    /// The command line is wrong, or uses a feature of ss that is not supported.
+    /// The command line is invalid, or uses a feature of ss that this program does not support.
     Usage(UsageError),
     /// A source cannot be read. The text names the source and the reason.
     Source(String),
@@ -32,14 +32,14 @@ pub enum Error {
 /// A step of entering a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkStep {
-    /// Opening the file that stands for the namespace.
+    /// The step that opens the file of the namespace.
     Open,
-    /// Moving this program into the namespace.
+    /// The step that moves this program into the namespace.
     Enter,
 }
 
 impl Error {
-    /// The file at `path` cannot be read, for this reason.
+    /// Creates the error for a file at `path` that cannot be read for this reason.
     pub fn file(path: &Path, reason: impl fmt::Display) -> Error {
         Error::Source(format!("{}: {reason}", path.display()))
     }
@@ -47,8 +47,8 @@ impl Error {
     /// Prints the error to stderr.
     pub fn report(&self) {
         match self {
-            // In ss, a library of iproute2 prints these messages, without the program's
-            // name.
+            // ss prints these messages without its name, because a library of iproute2 prints
+            // them.
             Error::Network { .. } => report::line(format_args!("{self}")),
             _ => report::error_as("ss", format_args!("{self}")),
         }
@@ -70,7 +70,7 @@ impl fmt::Display for Error {
             Error::Source(error) => error.fmt(f),
             Error::Network { name, step, reason } => {
                 let reason = reason.to_string();
-                // Rust appends `(os error 2)` to the text that C has for the error.
+                // Remove the `(os error 2)` that Rust appends to the text of the C library.
                 let reason = reason.split('(').next().unwrap_or_default().trim_end();
                 match step {
                     NetworkStep::Enter => write!(

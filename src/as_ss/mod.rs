@@ -1,19 +1,18 @@
-//! The program under the name `ss`, for images that have none. It accepts the options
-//! of iproute2's ss, asks the same sources and prints the same bytes. It never starts
-//! another ss.
+//! This program under the name `ss`, for images that have no ss. It accepts the options of
+//! iproute2's ss, reads the same sources and prints the same bytes. It never starts a real ss.
 //!
 //! - [`ask`] parses the command line into a request.
-//! - [`kinds`] lists the sockets of each kind, from the kernel or from a file, and has a
-//!   row written for each socket that matches the request.
+//! - [`kinds`] lists the sockets of each kind, from the kernel or from a file. For each socket
+//!   that matches the request, it calls `show` to write a row.
 //! - [`mod@show`] writes the rows as a table.
-//! - [`names`] translates numbers to names and names to numbers.
+//! - [`names`] translates numbers to names, and names to numbers.
 //!
-//! From top to bottom, the floors are `kinds`, `show`, `ask`, [`paths`], `names` and
-//! [`error`].
+//! Each of these modules may use only those after it: `kinds`, `show`, `ask`, [`paths`],
+//! `names` and [`error`].
 //!
-//! If a source cannot be read, ss prints a table that may lack rows. This program fails
-//! instead. The one exception is a filter by marks from an unprivileged user, because
-//! there ss reports the problem, too.
+//! If a source cannot be read, ss prints a table that may lack rows, but this program fails.
+//! The one exception is an unprivileged user's filter by marks. In that case, ss reports the
+//! problem, too.
 
 pub mod ask;
 pub mod error;
@@ -40,16 +39,16 @@ use show::rows::Rows;
 use show::table::Sink;
 use show::users::{Granularity, Users};
 
-/// Whether the file name of `program`, the first argument of a process, is `ss`.
+/// Whether `program`, the first argument of a process, has the file name `ss`.
 pub fn is_name(program: &OsStr) -> bool {
     split(Path::new(program)).1 == "ss"
 }
 
-/// Prints the answer to a command line, given without the program's name.
+/// Prints the answer to a command line. `arguments` does not include the name of the program.
 ///
 /// # Errors
-/// If the answer of ss is not known completely, or cannot be written. By then, part of
-/// a long table may have been written. It is not an error if the reader goes away.
+/// Fails if not all sockets can be listed, or if the answer cannot be written. By then, part of
+/// a long table may have been written. If the reader closes the output, that is not an error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, paths: &Paths) -> Result<(), Error> {
     let mut output = None;
     let mut write = |text: &[u8]| -> Result<(), OutputError> {
@@ -62,10 +61,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, paths: &Paths) -> Resu
     answer(arguments, paths, &mut write)
 }
 
-/// Passes the bytes that [`run`] would print to `write`.
+/// Passes the bytes that [`run`] would print to `write`, piece by piece.
 ///
 /// # Errors
-/// As [`run`].
+/// The errors of [`run`].
 pub fn answer(
     arguments: impl IntoIterator<Item = OsString>,
     paths: &Paths,
@@ -99,7 +98,7 @@ fn show(
         );
         return Ok(());
     }
-    // As in ss, processes are read before sockets.
+    // As in ss, the processes are read before the sockets.
     let proc_root = paths.proc_root();
     let granularity = match request.threads {
         true => Granularity::Threads,

@@ -1,5 +1,5 @@
-//! Where ss looks: the paths of its files, which environment variables can change, and
-//! the network namespace.
+//! The files that ss reads, whose paths environment variables can change, and the network
+//! namespace that ss reads.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,28 +9,28 @@ use super::error::{Error, NetworkStep};
 use super::names::services::Services;
 use crate::sys;
 
-/// The paths that environment variables change. The others have their usual values.
+/// The paths that environment variables have changed. All other paths have their usual values.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     /// The value of `PROC_ROOT`, which replaces `/proc`.
     pub proc_root: Option<PathBuf>,
-    /// The values of `PROC_NET_TCP` and similar variables: the name of a file in
-    /// `/proc/net`, and the path that replaces it.
+    /// The values of `PROC_NET_TCP` and similar variables. Each consists of the name of a file
+    /// in `/proc/net`, and the path that replaces it.
     pub files: Vec<(&'static str, PathBuf)>,
     /// The value of `PROC_IP_LOCAL_PORT_RANGE`.
     pub port_range: Option<PathBuf>,
-    /// The value of `TCPDIAG_FILE`, a recorded answer of the kernel.
+    /// The value of `TCPDIAG_FILE`, which is a recorded answer of the kernel.
     pub recording: Option<PathBuf>,
 }
 
-/// Where ip-netns(8) keeps named network namespaces: with `/run`, and on systems
-/// without it.
+/// The directories in which ip-netns(8) keeps named network namespaces. The second one is for
+/// systems without `/run`.
 const NETWORK_DIRECTORIES: [&str; 2] = ["/run/netns", "/var/run/netns"];
 
-/// Moves this program into the network namespace of this name.
+/// Moves this program into the network namespace with this name.
 ///
 /// # Errors
-/// If there is no such namespace, or this user may not enter it.
+/// Fails if there is no such namespace, or if this user is not allowed to enter it.
 pub fn enter_network(name: &str) -> Result<(), Error> {
     let failure = |step| {
         move |reason| Error::Network {
@@ -39,7 +39,7 @@ pub fn enter_network(name: &str) -> Result<(), Error> {
             reason,
         }
     };
-    // As in ss, even an absolute path is appended to the directory.
+    // As in ss, an absolute path is appended to the directory, too.
     let [first, second] =
         NETWORK_DIRECTORIES.map(|directory| File::open(format!("{directory}/{name}")));
     let network = first.or_else(|error| second.map_err(|_| error));
@@ -64,7 +64,8 @@ const REPLACEABLE_FILES: [&str; 12] = [
 ];
 
 impl Paths {
-    /// Reads the environment through `variable`, which returns the value of a variable.
+    /// Creates the paths from the environment. `variable` returns the value of an environment
+    /// variable.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Paths {
         let path = |name: &str| variable(name).map(PathBuf::from);
         let file = |file: &'static str| {
@@ -79,8 +80,8 @@ impl Paths {
         }
     }
 
-    /// The directory that is usually `/proc`. ss appends a slash to `PROC_ROOT`, so an
-    /// empty value means `/`.
+    /// The directory that replaces `/proc`, or `/proc` itself. ss appends a slash to
+    /// `PROC_ROOT`, so an empty value means `/`.
     pub fn proc_root(&self) -> &Path {
         match self.proc_root.as_deref() {
             None => Path::new("/proc"),
@@ -89,8 +90,8 @@ impl Paths {
         }
     }
 
-    /// Whether ss asks over netlink for the sockets that this file of `/proc/net` lists. If
-    /// the environment replaces the file, ss reads the replacement instead.
+    /// Whether ss uses netlink to list the sockets that are also in this file of `/proc/net`.
+    /// If the environment replaces the file, ss reads the replacement and does not use netlink.
     pub fn asks_kernel_for(&self, file: &str) -> bool {
         self.proc_root.is_none() && self.replacement(file).is_none()
     }
@@ -108,13 +109,13 @@ impl Paths {
         }
     }
 
-    /// Whether it is an error if this file of `/proc/net` does not exist. The kernel
-    /// always has `tcp`, and a file that the environment names is expected to exist.
+    /// Whether it is an error if this file of `/proc/net` does not exist. `tcp` must exist
+    /// because every kernel has it. A file that the environment specifies must exist, too.
     pub fn must_exist(&self, file: &str) -> bool {
         file == "tcp" || self.replacement(file).is_some()
     }
 
-    /// The names of ports, and the range of ports that the kernel chooses for clients.
+    /// The names of ports, and the range from which the kernel chooses ephemeral ports.
     pub fn services(&self) -> Services {
         let range = || self.proc_root().join("sys/net/ipv4/ip_local_port_range");
         let range = self.port_range.clone().unwrap_or_else(range);

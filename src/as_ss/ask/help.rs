@@ -67,8 +67,8 @@ This is lntu under the name ss. It prints what ss of iproute2 6.1 prints, or ref
 (*) It refuses this option.
 ";
 
-/// The version that `-V` prints. Scripts compare the version of iproute2, so the text names
-/// the version whose output this program prints.
+/// The version that `-V` prints. It includes the version of iproute2 whose output this program
+/// prints, because scripts compare that version.
 pub const VERSION: &str = concat!(
     "ss utility, iproute2-6.1.0 (lntu-",
     env!("CARGO_PKG_VERSION"),

@@ -12,7 +12,8 @@ use crate::as_ss::names::services::Services;
 use crate::as_ss::paths;
 use crate::error::{UsageError, lexopt_reason};
 
-/// The long options of ss, and the short option that each stands for, or `\0`.
+/// The long options of ss, each with the short option that has the same meaning. `\0` means
+/// that there is no short option.
 const LONG_OPTIONS: [(&str, char); 43] = [
     ("all", 'a'),
     ("bpf", 'b'),
@@ -66,7 +67,7 @@ const REFUSED_WITH_VALUE: &[char] = &['D', 'F'];
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
-    /// Show these sockets.
+    /// Show these sockets, or the number of sockets.
     Show(Request),
     /// Print [`super::help::HELP`].
     Help,
@@ -74,12 +75,12 @@ pub enum Command {
     Version,
 }
 
-/// Parses the arguments that follow the program's name. As in ss, `-N` enters the network
-/// namespace at once, so that later arguments can name its interfaces.
+/// Parses the arguments that follow the name of the program. As in ss, `-N` enters the network
+/// namespace at once, so that later arguments can refer to interfaces of that namespace.
 ///
 /// # Errors
-/// If [`super::help::HELP`] does not describe the arguments, or if the network namespace
-/// cannot be entered.
+/// Fails if the command line is invalid or not supported, or if the network namespace cannot be
+/// entered.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     services: &Services,
@@ -120,15 +121,15 @@ struct Options {
     summary: bool,
     /// Whether `-A` was used.
     has_query: bool,
-    /// The first option that is not supported. It is not refused at once, because a later
+    /// The first option that is not supported. It is refused only at the end, because a later
     /// option may ask for help.
     refused: Option<String>,
-    /// The arguments that are not options: states, then a filter.
+    /// The arguments that are not options: states, followed by a filter.
     words: Vec<String>,
 }
 
 impl Options {
-    /// Adds an option. Returns a command if the option asks for one instead of a table.
+    /// Adds an option. Returns a command if the option asks for something other than a table.
     fn add(&mut self, name: String, option: char, value: &str) -> Result<Option<Command>, Error> {
         match option {
             'h' => return Ok(Some(Command::Help)),
@@ -146,8 +147,8 @@ impl Options {
         Ok(None)
     }
 
-    /// Adds the family that an option such as `-4` or `--vsock` stands for. False if it does
-    /// not stand for one.
+    /// Adds the family that an option such as `-4` or `--vsock` selects. False if the option
+    /// does not select a family.
     fn add_family(&mut self, name: &str, option: char) -> bool {
         let family = match option {
             '4' => Some(AddressFamily::Inet),
@@ -162,11 +163,11 @@ impl Options {
         family.is_some()
     }
 
-    /// Adds an option without a value. False if this is not one of them.
+    /// Adds an option without a value. False if there is no such option.
     fn add_flag(&mut self, name: &str, option: char) -> bool {
         let (selection, show) = (&mut self.selection, &mut self.show);
         match option {
-            // The last one of -a and -l wins.
+            // If both -a and -l are given, the last one wins.
             'a' => self.states = States::ALL,
             'l' => self.states = States::LISTENING,
             't' => selection.add_kinds(named("tcp")),
@@ -189,7 +190,8 @@ impl Options {
                 "--tos" => show.tos = true,
                 "--cgroup" => show.cgroup = true,
                 "--inet-sockopt" => show.socket_options = true,
-                // This option only extends the rows of TIPC sockets, which are never shown.
+                // This option only adds details to the rows of TIPC sockets, which are never
+                // shown.
                 "--tipcinfo" => {}
                 _ => return false,
             },
@@ -208,8 +210,8 @@ impl Options {
         Ok(())
     }
 
-    /// Adds the value of `-A`: names of kinds, where `!` before a name leaves the kind out.
-    /// The first `-A` replaces the kinds before it.
+    /// Adds the value of `-A`, which is a list of kinds of sockets. `!` before a name removes
+    /// the kind. The first `-A` replaces all kinds that were selected before it.
     fn query(&mut self, option: &str, value: &str) -> Result<(), UsageError> {
         if !self.has_query {
             self.selection.clear_kinds();
@@ -236,10 +238,10 @@ impl Options {
         Ok(())
     }
 
-    /// Remembers an option of ss that is not supported.
+    /// Remembers an option of ss that this program does not support.
     ///
     /// # Errors
-    /// If ss has no such option.
+    /// Fails if ss does not have this option.
     fn refuse(&mut self, name: String, option: char) -> Result<(), UsageError> {
         let lists = [REFUSED, REFUSED_WITH_VALUE, &['\0']];
         if !lists.iter().any(|list| list.contains(&option)) {
@@ -249,7 +251,7 @@ impl Options {
         Ok(())
     }
 
-    /// The request that all options and words together make.
+    /// Creates the request from all options and words.
     fn request(mut self, services: &Services) -> Result<Request, UsageError> {
         if let Some(name) = self.refused {
             return Err(UsageError::ss(format!(
@@ -293,13 +295,13 @@ impl Options {
     }
 }
 
-/// The kinds with this name, which must be one that `-A` accepts.
+/// The kinds with this name, which must be a name that `-A` accepts.
 fn named(name: &str) -> Kinds {
     Kinds::named(name).unwrap_or_default()
 }
 
-/// Applies each `state STATE` and `exclude STATE` at the start of a filter, and returns the
-/// rest. The first one replaces the states that options chose.
+/// Applies each `state STATE` and `exclude STATE` at the start of the filter, and returns the
+/// remaining words. The first of them replaces the states that the options selected.
 fn states_in<'a>(words: &'a [String], states: &mut States) -> Result<&'a [String], UsageError> {
     let mut rest = words;
     let mut is_first = true;
@@ -326,8 +328,8 @@ fn states_in<'a>(words: &'a [String], states: &mut States) -> Result<&'a [String
     Ok(rest)
 }
 
-/// The long option with this name or unambiguous abbreviation: `--` with the whole name, and
-/// the letter of its short option.
+/// The long option with this name or unambiguous abbreviation. Returns the whole name with
+/// `--`, and the letter of the corresponding short option.
 fn long_option(text: &str) -> Result<(String, char), UsageError> {
     let options = || LONG_OPTIONS.into_iter();
     let whole = |(name, option)| (format!("--{name}"), option);
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn long_options_may_be_abbreviated() {
+    fn abbreviated_long_options_are_accepted() {
         let request = request(&["--list", "--tc", "--num", "--no", "--proc", "--fam=inet6"]);
         assert!(request.selection.kinds.has(Kind::Tcp) && request.selection.kinds.is_one());
         assert_eq!(request.selection.last_family, Some(AddressFamily::Inet6));
@@ -384,13 +386,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_of_all_and_listening_wins() {
+    fn the_last_of_options_a_and_l_wins() {
         assert_eq!(states(&["-tal"]), States::LISTENING);
         assert_eq!(states(&["-lta"]), States::ALL);
     }
 
     #[test]
-    fn without_a_state_the_kinds_decide() {
+    fn states_default_to_those_of_the_selected_kinds() {
         assert_eq!(states(&["-t"]), States::CONNECTIONS);
         assert_eq!(states(&[]), States::CONNECTIONS);
         let established = States::named("established").unwrap();
@@ -399,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn states_in_the_filter_replace_those_of_options() {
+    fn states_in_the_filter_replace_states_of_options() {
         let listening = States::named("listening").unwrap();
         assert_eq!(states(&["-ta", "state", "LISTENING"]), listening);
         assert_eq!(
@@ -431,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_kind_all_but_tipc_are_selected() {
+    fn kinds_default_to_all_except_tipc() {
         assert_eq!(kinds(&[]), named("all"));
         assert!(!kinds(&["-A", "all"]).has(Kind::Tipc));
     }
@@ -472,14 +474,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unsupported_option_does_not_prevent_help() {
+    fn help_is_printed_despite_unsupported_options() {
         for arguments in [&["-h"][..], &["-Kh"], &["-lnt", "--help"], &["-fhelp"]] {
             assert!(matches!(parsed(arguments), Ok(Command::Help)));
         }
     }
 
     #[test]
-    fn an_unsupported_option_does_not_prevent_version() {
+    fn version_is_printed_despite_unsupported_options() {
         for arguments in [&["-V"][..], &["-v"], &["-b", "--vers"]] {
             assert!(matches!(parsed(arguments), Ok(Command::Version)));
         }

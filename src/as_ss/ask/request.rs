@@ -1,14 +1,14 @@
-//! A parsed command line: which sockets to show, and what to show of each.
+//! A parsed command line: which sockets to show, and which details of each socket to show.
 
 use super::filter::{Facts, Filter};
 use super::selection::Selection;
 
-/// Which sockets to show, and how.
+/// Which sockets to show, and how to show them.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// `-s`: print the number of sockets before the table.
     pub summary: bool,
-    /// Whether to print a table. `-s` alone prints none.
+    /// Whether to print a table of sockets. `-s` alone does not print one.
     pub has_table: bool,
     /// The kinds, families and states of sockets to show.
     pub selection: Selection,
@@ -16,7 +16,7 @@ pub struct Request {
     pub filter: Option<Filter>,
     /// Which details of a socket to show.
     pub show: Show,
-    /// Whether the table starts with a line of headings. `-H` leaves it out.
+    /// Whether the table starts with a line of headings. `-H` leaves this line out.
     pub has_header: bool,
     /// `-p`: show the processes that hold each socket.
     pub processes: bool,
@@ -43,15 +43,15 @@ pub struct Show {
     pub tos: bool,
     /// `--cgroup`: show the control group.
     pub cgroup: bool,
-    /// `-N`: this program moved into another network namespace.
+    /// `-N`: whether this program has moved into another network namespace.
     pub in_other_network: bool,
     /// `--inet-sockopt`: show options of IP sockets.
     pub socket_options: bool,
 }
 
 impl Request {
-    /// Whether a socket passes the filter. `facts` collects the facts about the socket, and
-    /// is called only if there is a filter.
+    /// Whether a socket passes the filter. `facts` returns the facts about the socket, and is
+    /// called only if there is a filter.
     pub fn accepts<'a>(&self, facts: impl FnOnce() -> Facts<'a>) -> bool {
         match &self.filter {
             None => true,
@@ -59,7 +59,7 @@ impl Request {
         }
     }
 
-    /// A request for the sockets of these kinds in every state, for tests.
+    /// Creates a request for the sockets of these kinds in every state, for tests.
     #[cfg(test)]
     pub fn with_kinds(name: &str) -> Request {
         let mut selection = Selection::default();

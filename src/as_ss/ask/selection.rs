@@ -1,38 +1,39 @@
 //! The selection of sockets by kind, family and state.
 //!
-//! As in ss, the selection is empty at first. Each option adds a kind, a family or both,
-//! along with the states in which such sockets are usually shown. At the end, kinds and
-//! families that were left open get defaults. A family in the filter narrows the selection.
+//! As in ss, the selection is empty at first. Each option adds a kind, a family or both, and
+//! also the states in which such sockets are usually shown. At the end, [`Selection::complete`]
+//! adds the missing families of the selected kinds and the missing kinds of the selected
+//! families. A family in the filter narrows the selection.
 
 pub use crate::kernel::socket::State;
 use crate::kernel::socket::{
     AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_TIPC, AF_UNIX, AF_VSOCK, AF_XDP,
 };
 
-/// A kind of socket that ss distinguishes, and a bit in [`Kinds`].
+/// A kind of socket that ss distinguishes. Its number is the index of its bit in [`Kinds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// TCP.
     Tcp,
     /// Multipath TCP.
     Mptcp,
-    /// DCCP, which Linux has up to version 6.15.
+    /// DCCP, which was removed from Linux after version 6.15.
     Dccp,
     /// UDP.
     Udp,
-    /// Raw IP sockets.
+    /// Raw IP sockets, which send and receive packets of one IP protocol.
     Raw,
     /// Unix datagram sockets.
     UnixDatagram,
     /// Unix stream sockets.
     UnixStream,
-    /// Unix sockets of sequenced packets.
+    /// Unix seqpacket sockets.
     UnixSeqpacket,
     /// Packet sockets that receive packets without the link-level header.
     PacketDatagram,
-    /// Packet sockets that receive whole packets.
+    /// Packet sockets that receive packets with the link-level header.
     PacketRaw,
-    /// Sockets of netlink(7).
+    /// Netlink sockets (netlink(7)).
     Netlink,
     /// SCTP.
     Sctp,
@@ -47,7 +48,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds, in the order of their bits.
+    /// All kinds, in the order of their bits in [`Kinds`].
     const ALL: [Kind; 16] = [
         Kind::Tcp,
         Kind::Mptcp,
@@ -84,7 +85,7 @@ impl Kind {
         }
     }
 
-    /// The states that are selected along with this kind.
+    /// The states that ss selects along with this kind.
     fn usual_states(self) -> States {
         match self {
             Kind::Udp | Kind::Raw => States::single(State::Established),
@@ -104,11 +105,11 @@ impl Kind {
 pub struct Kinds(u16);
 
 impl Kinds {
-    /// The kinds that this name stands for in the value of `-A`.
+    /// The kinds that this name means in the value of `-A`. `None` if it is not a name of ss.
     pub fn named(name: &str) -> Option<Kinds> {
         let kinds: &[Kind] = match name {
             "all" => {
-                // In ss, `all` does not include TIPC.
+                // In ss, the name `all` does not include TIPC.
                 let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Tipc);
                 return Some(Kinds::collect(kinds));
             }
@@ -152,23 +153,23 @@ impl Kinds {
         Kind::ALL.into_iter().filter(move |kind| self.has(*kind))
     }
 
-    /// Whether the set has this kind.
+    /// Whether the set contains this kind.
     pub fn has(self, kind: Kind) -> bool {
         self.0 & 1 << kind as u16 != 0
     }
 
-    /// Whether the set is empty.
+    /// Whether the set contains no kind.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether the set has exactly one kind.
+    /// Whether the set contains exactly one kind.
     pub fn is_one(self) -> bool {
         self.0.count_ones() == 1
     }
 }
 
-/// A family of addresses, and a bit in [`Families`].
+/// A family of addresses. Its number is the index of its bit in [`Families`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
     /// Unix sockets. The address is a path or an abstract name.
@@ -177,11 +178,11 @@ pub enum AddressFamily {
     Inet,
     /// IPv6.
     Inet6,
-    /// netlink(7). The address is a protocol and a port.
+    /// Netlink sockets (netlink(7)). The address is a protocol and a port.
     Netlink,
     /// Packet sockets. The address is a protocol and an interface.
     Packet,
-    /// vsock(7). The address is the number of a machine and a port.
+    /// Vsock sockets (vsock(7)). The address is the number of a machine and a port.
     Vsock,
     /// TIPC.
     Tipc,
@@ -201,7 +202,7 @@ impl AddressFamily {
         AddressFamily::Xdp,
     ];
 
-    /// The family with this name, as in the value of `-f` or before a colon in a filter.
+    /// The family with this name in the value of `-f`, or before a colon in a filter.
     pub fn named(name: &str) -> Option<AddressFamily> {
         Some(match name {
             "unix" => AddressFamily::Unix,
@@ -255,13 +256,13 @@ impl Families {
         Families(1 << family as u8)
     }
 
-    /// Whether the set has this family.
+    /// Whether the set contains this family.
     pub fn has(self, family: AddressFamily) -> bool {
         self.0 & Families::single(family).0 != 0
     }
 }
 
-/// A set of states. The kernel's number for a state is the index of its bit.
+/// A set of states. The kernel's number of a state is the index of its bit in the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct States(u16);
 
@@ -270,12 +271,12 @@ impl States {
     pub const ALL: States = States((1 << 12) - 1);
     /// The states that `-l` selects: LISTEN, and CLOSE for sockets without connections.
     pub const LISTENING: States = States(1 << State::Listen as u16 | 1 << State::Close as u16);
-    /// The states that ss shows by default of most kinds.
+    /// The states in which ss shows most kinds of sockets by default.
     pub const CONNECTIONS: States = States::ALL
         .without(States::LISTENING)
         .without(States::MINIATURE);
-    /// The states for which the kernel keeps a smaller structure than a socket. A filter
-    /// calls them `bucket`.
+    /// The states in which the kernel stores a smaller structure in place of a full socket. In
+    /// a filter, the name of these states is `bucket`.
     const MINIATURE: States = States(1 << State::SynRecv as u16 | 1 << State::TimeWait as u16);
 
     /// The set with only this state.
@@ -283,7 +284,8 @@ impl States {
         States(1 << state as u16)
     }
 
-    /// The states that this name stands for in a filter, ignoring case.
+    /// The states that this name means in a filter, ignoring case. `None` if it is not a name
+    /// of ss.
     pub fn named(name: &str) -> Option<States> {
         let single = States::single;
         Some(match name.to_ascii_lowercase().as_str() {
@@ -315,33 +317,33 @@ impl States {
         States(self.0 | others.0)
     }
 
-    /// This set without the `others`.
+    /// This set without the states in `others`.
     pub const fn without(self, others: States) -> States {
         States(self.0 & !others.0)
     }
 
-    /// Whether the set has the state with this number.
+    /// Whether the set contains the state with this number.
     pub fn has(self, number: u8) -> bool {
         number < 16 && self.0 & 1 << number != 0
     }
 
-    /// Whether the set is empty.
+    /// Whether the set contains no state.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether the set has exactly one state.
+    /// Whether the set contains exactly one state.
     pub fn is_one(self) -> bool {
         self.0.count_ones() == 1
     }
 
-    /// The set as the bits of a request to the kernel.
+    /// The set as the bits of a request to the kernel, which uses the same order.
     pub fn bits(self) -> u32 {
         u32::from(self.0)
     }
 }
 
-/// The sockets to show.
+/// The sockets to show, selected by kind, family and state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection {
     /// The selected kinds.
@@ -350,14 +352,14 @@ pub struct Selection {
     pub families: Families,
     /// The selected states.
     pub states: States,
-    /// The family that was named last, if there is one.
+    /// The family that was selected last, if any.
     pub last_family: Option<AddressFamily>,
-    /// Whether the command line names a kind or a family.
+    /// Whether the command line specifies a kind or a family.
     pub is_named: bool,
 }
 
 impl Selection {
-    /// Adds these kinds, and the states in which they are usually shown.
+    /// Adds these kinds, and the states in which sockets of these kinds are usually shown.
     pub fn add_kinds(&mut self, kinds: Kinds) {
         self.kinds.0 |= kinds.0;
         for kind in kinds.iter() {
@@ -392,8 +394,8 @@ impl Selection {
         self.last_family = Some(family);
     }
 
-    /// Adds the families of each kind that has no selected family, and then the kinds of
-    /// each family that has no selected kind.
+    /// Adds the families of each kind that has no selected family. Then adds the kinds of each
+    /// family that has no selected kind.
     pub fn complete(&mut self) {
         for kind in self.kinds.iter() {
             let families = kind.families();
@@ -424,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_gets_its_families() {
+    fn complete_adds_the_families_of_a_kind() {
         let mut tcp = Selection::default();
         tcp.add_kinds(kinds("tcp"));
         tcp.complete();
@@ -433,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_gets_its_kinds() {
+    fn complete_adds_the_kinds_of_a_family() {
         let mut unix = Selection::default();
         unix.add_family(AddressFamily::Unix);
         unix.complete();
@@ -446,21 +448,21 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_adds_its_usual_states() {
+    fn add_kinds_adds_the_usual_states() {
         let mut udp = Selection::default();
         udp.add_kinds(kinds("udp"));
         assert!(udp.states.is_one() && udp.states.has(State::Established as u8));
     }
 
     #[test]
-    fn the_case_of_a_state_is_ignored() {
+    fn state_names_ignore_case() {
         assert_eq!(States::named("LISTENING"), States::named("listening"));
         assert_eq!(States::named("Closed"), Some(States::single(State::Close)));
         assert_eq!(States::named("listen"), None);
     }
 
     #[test]
-    fn a_name_can_stand_for_several_states() {
+    fn one_name_can_mean_several_states() {
         let bucket = States::named("bucket").unwrap();
         assert_eq!(States::named("big"), Some(States::ALL.without(bucket)));
         assert!(!States::named("synchronized").unwrap().has(2));

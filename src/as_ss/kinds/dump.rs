@@ -1,5 +1,5 @@
-//! The lists of sockets that the kernel sends over netlink, and what can go wrong with a
-//! list or with one of its rows.
+//! The lists of sockets that the kernel sends over netlink, and the errors that can occur in a
+//! list or in one of its rows.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use crate::kernel::netlink::client::Client;
 use crate::kernel::netlink::message::{Amount, AnswerError, MessageTypes};
 use crate::kernel::netlink::sock_diag::SOCK_DIAG_BY_FAMILY;
 
-/// Why a row of a list is not shown.
+/// The reason why a row of a list cannot be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowError {
     /// The row cannot be decoded.
     Unreadable,
-    /// The socket uses this feature, whose details `-i` cannot show.
+    /// The socket uses this feature, and `-i` cannot show its details.
     NotSupported(&'static str),
 }
 
-/// Why a list is not complete.
+/// The reason why a list is not complete.
 #[derive(Debug)]
 pub struct DumpError {
-    /// The number of rows received before the error. If it is 0, the kernel did not begin
-    /// to answer.
+    /// The number of rows that were received before the error. If it is 0, the kernel did not
+    /// begin to answer.
     pub rows: usize,
     reason: Reason,
 }
@@ -32,8 +32,8 @@ enum Reason {
 }
 
 impl DumpError {
-    /// Whether the kernel refused the request before the first row, because this user is not
-    /// allowed to make it. An unprivileged user may not filter by marks.
+    /// Whether the kernel refused the request before the first row because this user is not
+    /// allowed to make it. For example, an unprivileged user is not allowed to filter by marks.
     pub fn is_forbidden(&self) -> bool {
         const EPERM: i32 = 1;
         match &self.reason {
@@ -61,11 +61,11 @@ impl std::error::Error for DumpError {}
 /// Decodes one row and shows the socket.
 pub type ShowRow<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), RowError>;
 
-/// Asks the kernel for one list after another, through the same socket.
+/// Asks the kernel for several lists, one after another, through the same socket.
 #[derive(Debug)]
 pub struct Dumps {
     client: Client,
-    /// The number of rows received so far, in all lists.
+    /// The number of rows received so far, counted over all lists.
     rows: usize,
 }
 
@@ -79,8 +79,8 @@ impl Default for Dumps {
 }
 
 impl Dumps {
-    /// Opens the netlink socket with the buffer sizes that ss uses. They are visible only in
-    /// the list of netlink sockets, which shows this socket, too. If the socket cannot be
+    /// Opens the netlink socket with the buffer sizes that ss uses. These sizes are visible
+    /// only in the list of netlink sockets, which includes this socket. If the socket cannot be
     /// opened, the next [`Dumps::dump`] fails.
     pub fn with_buffers_of_ss() -> Dumps {
         let mut dumps = Dumps::default();
@@ -91,7 +91,7 @@ impl Dumps {
     /// Requests a list and passes each of its rows to `show_row`.
     ///
     /// # Errors
-    /// If the list is not complete, or a row cannot be shown.
+    /// Fails if the list is not complete, or if a row cannot be shown.
     pub fn dump(&mut self, question: &[u8], show_row: ShowRow<'_>) -> Result<(), DumpError> {
         let rows = &mut self.rows;
         let mut row_error = None;
@@ -114,10 +114,10 @@ impl Dumps {
     }
 }
 
-/// Asks the kernel for one list and passes each of its rows to `show_row`.
+/// Asks the kernel for one list and passes each of its rows to `show_row`. Uses a new socket.
 ///
 /// # Errors
-/// As [`Dumps::dump`].
+/// The errors of [`Dumps::dump`].
 pub fn dump(question: &[u8], show_row: ShowRow<'_>) -> Result<(), DumpError> {
     Dumps::default().dump(question, show_row)
 }

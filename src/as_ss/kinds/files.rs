@@ -1,5 +1,6 @@
-//! The files of `/proc/net`, which ss reads if the kernel does not answer over netlink or
-//! if the environment replaces a file: their lines, and what a missing file means.
+//! The files of `/proc/net`. ss reads them if the kernel does not answer over netlink, or if an
+//! environment variable replaces a file. This module reads their lines, and decides what a
+//! missing file means.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -12,16 +13,16 @@ use crate::kernel::proc::other_rows::protocol_and_sockets;
 use crate::kernel::proc::scan::Scanner;
 use crate::report;
 
-/// The longest supported line, in bytes. The kernel writes no line that is longer than a
-/// page.
+/// The maximum length of a line in bytes. The kernel does not write lines that are longer than
+/// a page.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// Passes each line of a file of `/proc/net`, except the header, to `read_line`, which
+/// Passes each line of a file of `/proc/net`, except the header, to `read_line`. `read_line`
 /// returns `None` if it cannot read the line.
 ///
 /// # Errors
-/// If the file or one of its lines cannot be read. A file that does not exist has no
-/// lines, unless it must exist.
+/// Fails if the file or one of its lines cannot be read. A file that does not exist is an error
+/// only if it must exist, or if the TCP table cannot be read either although there is a `/proc`.
 pub fn for_each_line(
     name: &str,
     paths: &Paths,
@@ -51,25 +52,25 @@ pub fn for_each_line(
     if lines.overlong() > 0 {
         return Err(unreadable());
     }
-    // WSL 1 has empty files for tables that it does not support.
+    // On WSL 1, the files of tables that it does not support are empty.
     if !has_header && paths.must_exist(name) {
         return Err(Error::file(&path, "is empty, not even a header"));
     }
     Ok(())
 }
 
-/// Decides whether a missing file means that there are no such sockets. It does if the TCP
-/// table exists. If there is no `/proc`, ss shows only the sockets that netlink lists, and
-/// so does this program, with a warning.
+/// Decides whether a missing file is an error. If the TCP table exists, there are no sockets of
+/// the missing kind. If there is no `/proc`, ss shows only the sockets that netlink lists. This
+/// program then does the same, and prints a warning.
 ///
 /// # Errors
-/// If the TCP table cannot be read either, unless there is no `/proc`.
+/// Fails if the TCP table cannot be read either, unless there is no `/proc`.
 fn check_missing(path: &Path, name: &str, paths: &Paths) -> Result<(), Error> {
     let tcp = paths.file("tcp");
     match File::open(&tcp) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound && paths.asks_kernel_for(name) => {
-            // The warning about the IPv4 file covers the IPv6 file, too.
+            // The warning about the file for IPv4 covers the file for IPv6, too.
             if !name.ends_with('6') {
                 let (path, reason) = (path.display(), "not there, and netlink does not list these");
                 report::error_as("ss", format_args!("{path}: {reason}: none are shown"));
@@ -80,15 +81,15 @@ fn check_missing(path: &Path, name: &str, paths: &Paths) -> Result<(), Error> {
     }
 }
 
-/// Whether `/proc/net/protocols` counts sockets under this name. If the file does not exist,
-/// it counts none. `None` if it cannot be read for another reason.
+/// Whether `/proc/net/protocols` counts any sockets of the protocol `name`. False if the file
+/// does not exist, and `None` if it cannot be read for another reason.
 pub fn are_in_use(name: &str, paths: &Paths) -> Option<bool> {
     let path: PathBuf = paths.proc_root().join("net/protocols");
     let text = match read_any(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
         text => text.ok()?,
     };
-    // The IPv6 variant of a protocol has `v6` at the end of its name.
+    // The name of the IPv6 variant of a protocol ends with `v6`.
     Some(String::from_utf8_lossy(&text).lines().any(|line| {
         let (protocol, sockets) = protocol_and_sockets(line);
         protocol.strip_suffix("v6").unwrap_or(protocol) == name && sockets != "0"

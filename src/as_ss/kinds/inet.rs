@@ -1,4 +1,4 @@
-//! IP sockets from inet_diag of sock_diag(7), with everything that ss shows of them. The
+//! Writes IP sockets from inet_diag of sock_diag(7), with all the details that ss shows. The
 //! request includes the filter, so that the kernel sends only the sockets that match.
 
 use super::dump::{DumpError, Dumps, RowError};
@@ -68,13 +68,14 @@ impl Inet {
     }
 }
 
-/// Asks the kernel for the sockets of `protocol` and writes those that match the request.
+/// Asks the kernel for the sockets of `protocol`, and writes the sockets that match the
+/// request.
 ///
 /// # Errors
-/// If the list is not complete, or a row cannot be shown.
+/// Fails if the list is not complete, or if a row cannot be shown.
 pub fn show(protocol: Inet, request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let selection = &request.selection;
-    // As in ss, the family that was named last decides which families are requested.
+    // As in ss, the family that was specified last decides which families are requested.
     let families: &[u8] = match selection.last_family {
         Some(AddressFamily::Inet) => &[AF_INET],
         Some(AddressFamily::Inet6) => &[AF_INET6],
@@ -95,7 +96,7 @@ pub fn show(protocol: Inet, request: &Request, rows: &mut Rows<'_>) -> Result<()
     Ok(())
 }
 
-/// The request for the sockets of one protocol and family.
+/// Creates the netlink request for the sockets of one protocol and family.
 fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
     let number = protocol.number();
     let question = InetDiagReqV2 {
@@ -115,7 +116,8 @@ fn question(protocol: Inet, family: u8, request: &Request) -> Vec<u8> {
     question
 }
 
-/// The extensions to request: details that the kernel then adds to each row, as bits.
+/// The extensions to request, as bits. An extension is a detail that the kernel adds to each
+/// row.
 fn extensions(show: Show) -> u8 {
     let memory = match show.memory {
         true => extension(INET_DIAG_MEMINFO) | extension(INET_DIAG_SKMEMINFO),
@@ -134,9 +136,9 @@ fn extensions(show: Show) -> u8 {
     memory | info | tos
 }
 
-/// The states to request. For `-l`, ss asks for TCP sockets in CLOSE, too. This program
-/// does not, because the kernel would walk all connections in vain: a closed TCP socket is
-/// in no hash table.
+/// The states to request. For `-l`, ss also asks for TCP sockets in CLOSE. This program does
+/// not, because no hash table contains a closed TCP socket, and the kernel would walk all
+/// connections for nothing.
 fn states(protocol: Inet, states: States) -> States {
     match (protocol, states) {
         (Inet::Tcp, States::LISTENING) => States::single(State::Listen),
@@ -153,7 +155,7 @@ struct InetSocket<'a> {
 }
 
 impl<'a> InetSocket<'a> {
-    /// Decodes a row. `None` if the row cannot be decoded.
+    /// Decodes a row. `None` if the row is too short or has another family.
     fn parse(row: &'a [u8]) -> Option<InetSocket<'a>> {
         let row = InetDiagRow::parse(row)?;
         Some(InetSocket {
@@ -191,7 +193,8 @@ impl<'a> InetSocket<'a> {
         let (state, inode) = (message.idiag_state, message.idiag_inode);
         let (recv_q, send_q) = (message.idiag_rqueue, message.idiag_wqueue);
         let number = self.row.protocol().map_or(protocol.number(), u32::from);
-        // An SCTP endpoint is followed by its associations, which have the same inode.
+        // The list contains the associations of an SCTP endpoint after the endpoint. They have
+        // the same inode.
         let is_association = protocol == Inet::Sctp && inode != 0 && inode == *last_inode;
         *last_inode = inode;
         match is_association {
@@ -252,8 +255,8 @@ impl<'a> InetSocket<'a> {
     }
 }
 
-/// The `Netid` of ss for the protocol with this number. For a raw socket, that is the
-/// protocol that the socket sends and receives.
+/// The name that ss prints in the column `Netid` for the protocol with this number. For a raw
+/// socket, this is the protocol that the socket sends and receives.
 fn netid(number: u32) -> &'static str {
     match number {
         IPPROTO_IP => "raw",
@@ -267,8 +270,8 @@ fn netid(number: u32) -> &'static str {
     }
 }
 
-/// The name that ss has for a state of an SCTP association. These states are not those of
-/// TCP.
+/// The name that ss prints for a state of an SCTP association. The numbers of these states
+/// differ from those of TCP.
 fn association_state(number: u8) -> &'static str {
     const STATES: [&str; 8] = [
         "`- CLOSED",
@@ -290,7 +293,7 @@ mod tests {
     use crate::kernel::netlink::diag::{INET_DIAG_PROTOCOL, InetDiagMsg};
     use crate::kernel::socket::State;
 
-    /// The row of an IPv4 socket with this state and inode.
+    /// Creates the row of an IPv4 socket with this state and inode.
     fn row(state: State, inode: u32) -> Vec<u8> {
         let mut row = InetDiagMsg {
             idiag_family: AF_INET,
@@ -320,7 +323,7 @@ mod tests {
         let expected = "sctp LISTEN   0      0      127.0.0.1:80 0.0.0.0:*\n     \
                         `- ESTAB 0      0      127.0.0.1:80 0.0.0.0:*\n\
                         sctp ESTAB    0      0      127.0.0.1:80 0.0.0.0:*\n";
-        // The number of SYN_RECV, 3, means ESTAB for an association.
+        // For an association, the number 3 means ESTAB. For TCP, it means SYN_RECV.
         let rows = [
             row(State::Listen, 7),
             row(State::SynRecv, 7),
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_netid_of_a_raw_socket_is_its_protocol() {
+    fn netid_of_a_raw_socket_is_its_protocol() {
         let raw = |protocol: u8| {
             let mut row = row(State::Close, 1);
             push_attribute(&mut row, INET_DIAG_PROTOCOL, &[protocol]);
@@ -342,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_row_cannot_be_read() {
+    fn truncated_rows_are_refused() {
         let row = row(State::Listen, 7);
         assert!(InetSocket::parse(&row).is_some());
         for length in 0..row.len() {

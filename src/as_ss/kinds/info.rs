@@ -1,5 +1,5 @@
-//! The additions of `-m`, `-i`, `--tos`, `--cgroup` and `--inet-sockopt` to the row of an IP
-//! socket.
+//! Writes the details that `-m`, `-i`, `--tos`, `--cgroup` and `--inet-sockopt` add to the row
+//! of an IP socket.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -16,10 +16,10 @@ use crate::kernel::netlink::tcp_info::{
 };
 use crate::kernel::socket::{AF_INET6, IPPROTO_MPTCP, IPPROTO_SCTP};
 
-/// Writes the additions of `-m` and `-i`.
+/// Writes the details that `-m` and `-i` add.
 ///
 /// # Errors
-/// If the row cannot be decoded, or if `-i` does not support the socket.
+/// Fails if the row cannot be decoded, or if `-i` does not support the socket.
 pub fn show(
     protocol: u32,
     row: &InetDiagRow<'_>,
@@ -51,7 +51,7 @@ pub fn show(
         match (unsupported, protocol) {
             (Some(feature), _) => return Err(RowError::NotSupported(feature)),
             (None, IPPROTO_MPTCP) => show_mptcp(&MptcpInfo::read_padded(info), rows),
-            // The kernel describes DCCP sockets with the structure of TCP, too.
+            // The kernel uses the structure of TCP for DCCP sockets, too.
             (None, _) => tcp_info::show(&TcpInfo::read_padded(info), row, show, rows),
         }
     }
@@ -62,8 +62,8 @@ pub fn show(
     }
 }
 
-/// Writes the peers whose TCP segments are signed with MD5. As in ss, the keys are printed
-/// before the table instead of after the peers, which is a bug of ss.
+/// Writes the peers whose TCP segments are signed with MD5. ss has a bug that prints the keys
+/// before the table, and not after the peers. This program does the same.
 fn show_signatures(row: &InetDiagRow<'_>, rows: &mut Rows<'_>) {
     let mut separator = " md5keys:";
     for (peers, key) in row.signatures() {
@@ -90,10 +90,10 @@ fn octal(number: u8) -> u8 {
     b'0' + (number & 7)
 }
 
-/// Writes the upper layer protocol (ULP) of a TCP socket.
+/// Writes the upper layer protocol (ULP) of a TCP socket, such as Multipath TCP.
 ///
 /// # Errors
-/// If the protocol is TLS, which is not supported. Only Multipath TCP is.
+/// Fails if the protocol is TLS, which is not supported.
 fn show_ulp(ulp: UlpInfo<'_>, rows: &mut Rows<'_>) -> Result<(), RowError> {
     if let Some(name) = ulp.name() {
         rows.push(b" tcp-ulp-");
@@ -140,7 +140,7 @@ fn show_subflow(subflow: MptcpSubflow<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-/// Writes the additions of `--tos`, `--cgroup` and `--inet-sockopt`.
+/// Writes the details that `--tos`, `--cgroup` and `--inet-sockopt` add.
 pub fn show_options(row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     if show.tos {
         for (name, number) in [
@@ -150,7 +150,7 @@ pub fn show_options(row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
         ] {
             let _ = match number {
                 None => Ok(()),
-                // The `%#x` of C writes 0 without the prefix `0x`.
+                // In C, `%#x` writes 0 without the prefix `0x`.
                 Some(0) => write!(rows, " {name}:0"),
                 Some(number) => write!(rows, " {name}:{number:#x}"),
             };
@@ -177,7 +177,7 @@ pub fn show_options(row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     }
 }
 
-/// Writes the memory of a socket.
+/// Writes how much memory a socket uses.
 pub fn show_memory(memory: SkMeminfo<'_>, rows: &mut Rows<'_>) {
     rows.push(b" skmem:(");
     for (name, index) in [

@@ -1,10 +1,10 @@
-//! Each kind of socket: where the sockets come from, and the row that ss writes for each.
+//! Writes the sockets of each kind: finds the sockets, and writes the same row as ss for each.
 //!
-//! - [`inet`], [`unix`], [`packet`], [`netlinks`] and [`vsock`] ask the kernel for sockets
-//!   of one kind, through [`dump`], and write a row for each.
-//! - [`proc_net`] and [`files`] read the files of `/proc/net` instead.
-//! - [`info`] and [`tcp_info`] write the additions of `-m` and `-i`, and [`summary`] writes
-//!   the counts of `-s`.
+//! - [`inet`], [`unix`], [`packet`], [`netlinks`] and [`vsock`] ask the kernel for the sockets
+//!   of one kind, through [`dump`], and write a row for each socket.
+//! - [`proc_net`] and [`files`] read the files of `/proc/net` if the kernel does not answer.
+//! - [`info`] and [`tcp_info`] write the details that `-m` and `-i` add. [`summary`] writes the
+//!   numbers of sockets that `-s` prints.
 //!
 //! This file decides in which order the kinds are written, and what happens if the kernel
 //! does not answer.
@@ -35,20 +35,20 @@ use crate::report;
 use dump::{DumpError, RowError};
 use inet::Inet;
 
-/// Asks the kernel for the sockets of one kind, and writes a row for each.
+/// Asks the kernel for the sockets of one kind, and writes a row for each socket.
 type AskKernel = fn(&Request, &mut Rows<'_>) -> Result<(), DumpError>;
-/// Reads the sockets of one kind from a file, and writes a row for each.
+/// Reads the sockets of one kind from a file, and writes a row for each socket.
 type ReadFile = fn(&Request, &Paths, &mut Rows<'_>) -> Result<(), Error>;
 
 /// Writes the rows of each requested kind, in the order of ss.
 ///
 /// # Errors
-/// If the sockets of a kind are not known completely.
+/// Fails if not all sockets of a kind could be listed.
 pub fn show(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     let selection = &request.selection;
     let has = |kind| selection.kinds.has(kind);
     let has_family = |family| selection.families.has(family);
-    // Sockets of netlink, packet and XDP sockets are always in this state.
+    // Netlink, packet and XDP sockets are always in this state.
     let has_close = selection.states.has(State::Close as u8);
     let mut ask_or_read = |table, ask: AskKernel, read: ReadFile| {
         let asked = paths.asks_kernel_for(table).then(|| ask(request, rows));
@@ -68,7 +68,7 @@ pub fn show(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(),
     if unix.into_iter().any(has) && has_family(AddressFamily::Unix) {
         ask_or_read("unix", unix::show, unix::show_file)?;
     }
-    // Before DCCP and SCTP, ss does not change how ports are named.
+    // The third field is `None` if ss uses the same names of ports as for the kind before it.
     let inet_kinds = [
         (Kind::Raw, Inet::Raw, Some(Naming::Protocols)),
         (Kind::Udp, Inet::Udp, Some(services(Protocol::Udp))),
@@ -110,12 +110,13 @@ fn show_inet(
     rows: &mut Rows<'_>,
 ) -> Result<(), Error> {
     let Some(file) = protocol.file() else {
-        // With PROC_ROOT, ss does not ask the kernel, and no file lists these sockets.
+        // If `PROC_ROOT` is set, ss does not ask the kernel, and there is no file that lists
+        // these sockets.
         if paths.proc_root.is_some() {
             return Ok(());
         }
         let name = protocol.name();
-        // Old kernels have no Multipath TCP, and ss does not report that.
+        // Old kernels do not support Multipath TCP, and ss does not report that.
         let may_lack_sockets =
             || protocol != Inet::Mptcp || files::are_in_use(name, paths) != Some(false);
         return match inet::show(protocol, request, rows) {
@@ -144,8 +145,8 @@ fn show_inet(
     proc_net::show(protocol, request, paths, rows)
 }
 
-/// Reports that the kernel refused to answer. As in ss, there are two lines for TCP,
-/// because ss then asks for TCP sockets again, with an older request.
+/// Reports that the kernel refused to answer. As in ss, there are two lines for TCP, because ss
+/// asks for TCP sockets a second time, with an older request.
 fn report_forbidden(protocol: Inet) {
     let times = if protocol == Inet::Tcp { 2 } else { 1 };
     for _ in 0..times {
@@ -156,8 +157,8 @@ fn report_forbidden(protocol: Inet) {
 /// Whether the kernel was asked and gave a complete answer.
 ///
 /// # Errors
-/// If the answer broke off. A kernel that did not begin to answer is no error, since a
-/// file may list the same sockets.
+/// Fails if the answer broke off. If the kernel did not begin to answer, the result is false
+/// and not an error, because a file may list the same sockets.
 fn is_answered(asked: Option<Result<(), DumpError>>, table: &str) -> Result<bool, Error> {
     match asked {
         None => Ok(false),
@@ -167,11 +168,12 @@ fn is_answered(asked: Option<Result<(), DumpError>>, table: &str) -> Result<bool
     }
 }
 
-/// Checks an answer about sockets that no file lists. If the kernel did not begin to answer
-/// and `/proc/net/protocols` counts no sockets under `name`, there are none.
+/// Checks an answer about sockets that no file lists. If the kernel did not begin to answer,
+/// but `/proc/net/protocols` counts no sockets of the protocol `name`, there are no such
+/// sockets.
 ///
 /// # Errors
-/// If the answer is not complete, and there may be such sockets.
+/// Fails if the answer is not complete and there may be such sockets.
 fn check_answer(
     answer: Result<(), DumpError>,
     table: &str,
@@ -189,7 +191,7 @@ fn incomplete(error: &DumpError, table: &str) -> Error {
     Error::Source(format!("netlink: {table}: {error}"))
 }
 
-/// Asks for TIPC sockets, and fails if there is one, because it could not be shown.
+/// Asks for TIPC sockets, and fails if there are any, because this program cannot show them.
 fn expect_no_tipc_sockets(request: &Request) -> Result<(), DumpError> {
     let question = TipcSockDiagReq {
         sdiag_family: AF_TIPC,
@@ -199,7 +201,7 @@ fn expect_no_tipc_sockets(request: &Request) -> Result<(), DumpError> {
     dump::dump(&question.bytes(), &mut |_| Err(RowError::Unreadable))
 }
 
-/// Asks for XDP sockets, and fails if there is one, because it could not be shown.
+/// Asks for XDP sockets, and fails if there are any, because this program cannot show them.
 fn expect_no_xdp_sockets() -> Result<(), DumpError> {
     let question = XdpDiagReq {
         sdiag_family: AF_XDP,

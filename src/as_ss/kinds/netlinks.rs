@@ -1,4 +1,4 @@
-//! Sockets of netlink(7), from netlink_diag of sock_diag(7) or from the file
+//! Writes netlink sockets, from netlink_diag of sock_diag(7) or from the file
 //! `/proc/net/netlink`.
 
 use std::fmt::Write as _;
@@ -20,10 +20,10 @@ use crate::kernel::netlink::netlink_diag::{
 use crate::kernel::proc::other_rows::NetlinkRow;
 use crate::kernel::socket::AF_NETLINK;
 
-/// Asks the kernel for netlink sockets and writes those that match the request.
+/// Asks the kernel for netlink sockets, and writes the sockets that match the request.
 ///
 /// # Errors
-/// If the list is not complete, or a row cannot be read.
+/// Fails if the list is not complete, or if a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let question = NetlinkDiagReq {
         sdiag_family: AF_NETLINK,
@@ -40,8 +40,9 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
         memory,
         groups,
     } = NetlinkDiagRow::parse(row).ok_or(RowError::Unreadable)?;
-    // The list includes the socket of this program. Unlike the socket of ss, it is connected
-    // to the kernel, but it is shown as if it were not.
+    // The list includes the netlink socket of this program. Unlike the socket of ss, it is
+    // connected to the kernel. It is shown as unconnected, so that the output is the same as
+    // that of ss.
     let is_own = message.ndiag_protocol == NETLINK_SOCK_DIAG
         && message.ndiag_portid.cast_unsigned() == std::process::id();
     let is_connected = message.ndiag_state == NETLINK_CONNECTED && !is_own;
@@ -66,7 +67,7 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
 /// Writes the sockets in `/proc/net/netlink` that match the request.
 ///
 /// # Errors
-/// If the file or one of its lines cannot be read.
+/// Fails if the file or one of its lines cannot be read.
 pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     for_each_line("netlink", paths, &mut |line| {
         let row = NetlinkRow::parse(line)?;
@@ -87,19 +88,20 @@ pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Resul
 /// The properties of a netlink socket that `ss` shows.
 struct NetlinkSocket {
     protocol: u8,
-    /// The id of a process, or a negative number.
+    /// The port id. This is a process id, or a negative number.
     port: i32,
-    /// The group and the port that the socket is connected to.
+    /// The multicast group and the port id that the socket is connected to.
     peer: Option<(i32, i32)>,
     recv_q: u32,
     send_q: u32,
     groups: u32,
-    /// The kernel addresses of the socket and of its callback. Only the file has them.
+    /// The addresses of the socket and of its callback in the kernel's memory. Only the file
+    /// contains them.
     kernel_addresses: (u64, u64),
 }
 
 impl NetlinkSocket {
-    /// Writes a row if the socket matches the request. Returns whether it does.
+    /// Writes a row if the socket matches the request. Returns whether the socket matches.
     fn show_if_matching(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
         let nowhere = SocketEnd {
             port: -1,

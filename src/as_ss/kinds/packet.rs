@@ -1,4 +1,4 @@
-//! Packet sockets, from packet_diag of sock_diag(7) or from the file `/proc/net/packet`.
+//! Writes packet sockets, from packet_diag of sock_diag(7) or from the file `/proc/net/packet`.
 
 use std::fmt::Write as _;
 
@@ -18,11 +18,11 @@ use crate::kernel::netlink::packet_diag::{
 use crate::kernel::proc::other_rows::PacketRow;
 use crate::kernel::socket::{AF_PACKET, SOCK_RAW};
 
-/// Asks the kernel for packet sockets and writes those that match the request. As in ss,
-/// both kinds are shown, even if only one of them is selected.
+/// Asks the kernel for packet sockets, and writes the sockets that match the request. As in ss,
+/// both kinds of packet sockets are shown, even if only one of them is selected.
 ///
 /// # Errors
-/// If the list is not complete, or a row cannot be read.
+/// Fails if the list is not complete, or if a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let question = PacketDiagReq {
         sdiag_family: AF_PACKET,
@@ -64,7 +64,7 @@ fn show_row(row: &[u8], request: &Request, rows: &mut Rows<'_>) -> Result<(), Ro
 /// Writes the sockets in `/proc/net/packet` that match the request.
 ///
 /// # Errors
-/// If the file or one of its lines cannot be read.
+/// Fails if the file or one of its lines cannot be read.
 pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     for_each_line("packet", paths, &mut |line| {
         let row = PacketRow::parse(line)?;
@@ -84,7 +84,7 @@ pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Resul
     })
 }
 
-/// The properties of a packet socket that both sources have.
+/// The properties of a packet socket that both netlink and the file provide.
 struct PacketSocket {
     kind: u8,
     protocol: u16,
@@ -94,7 +94,7 @@ struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// Writes a row if the socket matches the request. Returns whether it does.
+    /// Writes a row if the socket matches the request. Returns whether the socket matches.
     fn show_if_matching(&self, request: &Request, rows: &mut Rows<'_>) -> bool {
         let local = SocketEnd::numbered(self.protocol.into(), self.interface as i32);
         let facts = || Facts {
@@ -127,7 +127,7 @@ impl PacketSocket {
     }
 }
 
-/// Writes the settings of the socket, each group on a line of its own.
+/// Writes the settings of the socket: general settings, rings and fanout, each on its own line.
 fn show_details(row: &PacketDiagRow<'_>, rows: &mut Rows<'_>) {
     if let Some(info) = &row.info {
         show_info(info, rows);

@@ -1,4 +1,4 @@
-//! IP sockets from the tables of `/proc/net`, read and shown as ss does.
+//! Writes IP sockets from the tables of `/proc/net`. Reads and shows them as ss does.
 
 use super::files::for_each_line;
 use super::inet::Inet;
@@ -16,7 +16,7 @@ use crate::listener::Endpoint;
 /// Writes the sockets of `protocol` in `/proc/net` that match the request.
 ///
 /// # Errors
-/// If a file cannot be read, or one of its lines is not a row.
+/// Fails if a file cannot be read, or if one of its lines is not a row.
 pub fn show(
     protocol: Inet,
     request: &Request,
@@ -96,7 +96,7 @@ impl<'a> ProcNetRow<'a> {
         number(self.fields.inode)
     }
 
-    /// Writes the details that ss shows only of TCP sockets if it reads them from a file.
+    /// Writes the details that ss shows only for TCP sockets when it reads them from a file.
     fn show_tcp(&self, show: Show, rows: &mut Rows<'_>) {
         if show.timers {
             self.show_timer(rows);
@@ -123,13 +123,13 @@ impl<'a> ProcNetRow<'a> {
         }
     }
 
-    /// Writes the additions of `-i`, as far as the file has them.
+    /// Writes the details that `-i` adds, as far as the file contains them.
     fn show_info(&self, rows: &mut Rows<'_>) {
-        // The values that ss uses if a row lacks these fields.
+        // ss uses these values if a row lacks the fields.
         let defaults = [0, 0, 0, 2, u32::MAX];
         let congestion = self.fields.congestion().map(|fields| fields.map(number));
         let [rto, ato, quick, window, threshold] = congestion.unwrap_or(defaults);
-        // ss leaves out the initial value of 3 seconds.
+        // ss does not show the initial value of 3 seconds.
         let shown_rto = if rto == 300 { 0 } else { rto };
         for (name, hundredths) in [(" rto:", shown_rto), (" ato:", ato)] {
             if hundredths != 0 {
@@ -170,7 +170,7 @@ impl<'a> ProcNetRow<'a> {
     }
 }
 
-/// Reads two hexadecimal numbers with a colon between them.
+/// Reads two hexadecimal numbers that are separated by a colon.
 fn pair(text: &[u8]) -> Option<(u32, u32)> {
     let colon = text.iter().position(|byte| *byte == b':')?;
     let number = |digits| hexadecimal(digits).map(|number| number as u32);
@@ -181,8 +181,8 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
-/// Reads a decimal number and keeps its low 32 bits, as ss does. 0 if the text is not a
-/// number.
+/// Reads a decimal number and returns its low 32 bits, as ss does. Returns 0 if the text is not
+/// a number.
 fn number(text: &[u8]) -> u32 {
     let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     number.unwrap_or(0i64) as u32

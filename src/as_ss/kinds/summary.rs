@@ -1,4 +1,4 @@
-//! The counts of `-s`, from `/proc/net/sockstat` and `/proc/net/snmp`.
+//! The numbers of sockets that `-s` prints, from `/proc/net/sockstat` and `/proc/net/snmp`.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use crate::report;
 /// The text that `-s` prints: the number of sockets by protocol and family.
 ///
 /// # Errors
-/// If a file cannot be read, or if `/proc/net/snmp` lacks the number of established
+/// Fails if a file cannot be read, or if `/proc/net/snmp` lacks the number of established
 /// connections.
 pub fn summary(paths: &Paths) -> Result<String, Error> {
     let counts = read(paths, "sockstat", "get_sockstat")?;
@@ -21,7 +21,7 @@ pub fn summary(paths: &Paths) -> Result<String, Error> {
         _ => read(paths, "sockstat6", "get_sockstat")?,
     };
     let snmp = read(paths, "snmp", "get_snmpstat")?;
-    // The number after `name` in the line that starts with `start`, or 0.
+    // Returns the number after `name` in the line that starts with `start`, or 0.
     let count = |text: &str, start: &str, name: &str| -> i64 {
         let line = text.lines().find_map(|line| line.strip_prefix(start));
         let number = line.and_then(|line| sockstat::value(line, name));
@@ -66,11 +66,12 @@ pub fn summary(paths: &Paths) -> Result<String, Error> {
     Ok(text)
 }
 
-/// The text of a file of `/proc/net`. If there is no `/proc`, the text is empty and an error
-/// is reported, as in ss, which puts the name of its `function` before it.
+/// The text of a file of `/proc/net`. If there is no `/proc`, returns an empty text and reports
+/// an error, as ss does. The error contains `function`, the name of a function of ss.
 ///
 /// # Errors
-/// If the file cannot be read for another reason, or the environment replaces it.
+/// Fails if the environment replaces the file, or if the file cannot be read for a reason other
+/// than that there is no `/proc`.
 fn read(paths: &Paths, name: &str, function: &str) -> Result<String, Error> {
     let path = paths.file(name);
     let text = read_any(&path).map(|text| String::from_utf8_lossy(&text).into_owned());

@@ -1,4 +1,4 @@
-//! The additions of `-i` to a TCP socket: the fields of `struct tcp_info`.
+//! Writes the details that `-i` adds to a TCP socket: the fields of `struct tcp_info`.
 
 use crate::as_ss::ask::request::Show;
 use crate::as_ss::show::numbers::{RateFormat, bandwidth, rounded, significant, thousandths};
@@ -28,7 +28,7 @@ pub fn show(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'
     show_receiver(info, rows);
 }
 
-/// Writes what the two ends negotiated, and the congestion control.
+/// Writes the options that the two ends have negotiated, and the congestion control algorithm.
 fn show_options(info: &TcpInfo, row: &InetDiagRow<'_>, show: Show, rows: &mut Rows<'_>) {
     if show.timers {
         for (bit, name) in [
@@ -128,7 +128,7 @@ fn show_rates(info: &TcpInfo, row: &InetDiagRow<'_>, format: RateFormat, rows: &
     show_numbers(&numbers, rows);
 }
 
-/// Writes for how long the socket was busy sending, and how long each limit held it up.
+/// Writes how long the socket was busy sending, and for how long each limit slowed it down.
 fn show_limits(info: &TcpInfo, rows: &mut Rows<'_>) {
     if info.tcpi_delivery_flags & 1 != 0 {
         rows.push(b" app_limited");
@@ -211,7 +211,7 @@ fn show_bbr(bbr: &TcpBbrInfo, format: RateFormat, rows: &mut Rows<'_>) {
     rows.push(b")");
 }
 
-/// Writes each number that is not 0, after its name.
+/// Writes each number that is not 0, with its name before it.
 pub fn show_numbers(numbers: &[(&str, u64)], rows: &mut Rows<'_>) {
     for &(name, number) in numbers {
         if number != 0 {
@@ -220,7 +220,7 @@ pub fn show_numbers(numbers: &[(&str, u64)], rows: &mut Rows<'_>) {
     }
 }
 
-/// Writes a time in milliseconds, if it is not 0.
+/// Converts a time from microseconds to milliseconds, and writes it if it is not 0.
 fn show_time(name: &str, microseconds: u32, rows: &mut Rows<'_>) {
     if microseconds != 0 {
         rows.push(name.as_bytes());

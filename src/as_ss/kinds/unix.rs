@@ -1,4 +1,4 @@
-//! Unix sockets, from unix_diag of sock_diag(7) or from the file `/proc/net/unix`.
+//! Writes Unix sockets, from unix_diag of sock_diag(7) or from the file `/proc/net/unix`.
 
 use std::fmt::Write as _;
 
@@ -19,10 +19,10 @@ use crate::kernel::proc::other_rows::UnixRow;
 use crate::kernel::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 use crate::numbers;
 
-/// Asks the kernel for Unix sockets and writes those that match the request.
+/// Asks the kernel for Unix sockets, and writes the sockets that match the request.
 ///
 /// # Errors
-/// If the list is not complete, or a row cannot be read.
+/// Fails if the list is not complete, or if a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let mut attributes = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
     if request.show.memory {
@@ -76,7 +76,7 @@ fn show_details(row: &UnixDiagRow<'_>, rows: &mut Rows<'_>) {
     }
     if let Some(file) = row.vfs {
         let (inode, device) = (file.udiag_vfs_ino, file.udiag_vfs_dev);
-        // The number is split as by major() and minor() of the C library.
+        // The number is split in the same way as by major() and minor() of the C library.
         let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
         let _ = write!(rows, " ino:{inode} dev:{major}/{minor}");
     }
@@ -88,8 +88,8 @@ fn show_details(row: &UnixDiagRow<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-/// The name as ss writes it. An abstract name starts with a zero byte, and ss replaces each
-/// zero byte in it by `@`. A path ends at the first zero byte.
+/// The name in the form that ss prints. In an abstract name, which starts with a zero byte,
+/// each zero byte is replaced by `@`. A path ends at its first zero byte.
 fn shown_name(name: &[u8]) -> Vec<u8> {
     match name.first() {
         Some(0) => {
@@ -106,7 +106,8 @@ fn shown_name(name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Whether a socket of this kind matches the request. `port` and `peer` are inodes.
+/// Whether a socket of this kind matches the request. `port` and `peer` are the inodes of the
+/// socket and of its peer.
 fn matches(kind: u8, port: i32, peer: i32, name: Option<&[u8]>, request: &Request) -> bool {
     let kinds = request.selection.kinds;
     let is_selected = match kind {
@@ -132,25 +133,25 @@ fn netid(kind: u8) -> &'static str {
     }
 }
 
-/// Writes the Unix sockets in `/proc/net/unix` that match the request. They are sorted by
-/// type and inode, as in ss, because the file is in no particular order.
+/// Writes the Unix sockets in `/proc/net/unix` that match the request. As in ss, they are
+/// sorted by type and inode, because the order in the file is arbitrary.
 ///
 /// # Errors
-/// If the file or one of its lines cannot be read.
+/// Fails if the file or one of its lines cannot be read.
 pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Result<(), Error> {
     let mut sockets = Vec::new();
     for_each_line("unix", paths, &mut |line| {
         let socket = UnixSocket::from_row(&UnixRow::parse(line)?);
         let name = (!socket.name.is_empty()).then_some(&socket.name[..]);
-        // As in ss, filters do not see the inodes in the file.
+        // As in ss, the filter does not get the inodes that are in the file.
         if request.selection.states.has(socket.state) && matches(socket.kind, 0, 0, name, request) {
             sockets.push(socket);
         }
         Some(())
     })?;
-    // Numbers are sorted instead of sockets, because `sort_unstable` for u64 is in the binary
-    // already. Each number consists of a type, which is at most 5, an inode, and an index
-    // in `sockets`.
+    // We sort numbers and not sockets, because the binary already contains `sort_unstable` for
+    // u64. Each number consists of a type, which is at most 5, an inode, and an index in
+    // `sockets`.
     const INDEX_BITS: u32 = 29;
     let key = |(index, socket): (u64, &UnixSocket)| {
         u64::from(socket.kind) << 61 | u64::from(socket.inode) << INDEX_BITS | index
@@ -175,10 +176,10 @@ pub fn show_file(request: &Request, paths: &Paths, rows: &mut Rows<'_>) -> Resul
 /// A socket in `/proc/net/unix`.
 struct UnixSocket {
     kind: u8,
-    /// The state, by the number that TCP has for it.
+    /// The state, as the number of the corresponding TCP state.
     state: u8,
     inode: u32,
-    /// The path or abstract name. Empty if the socket has none.
+    /// The path or abstract name. Empty if the socket has no name.
     name: Vec<u8>,
 }
 

@@ -1,4 +1,5 @@
-//! Sockets between virtual machines and their host, from vsock_diag of sock_diag(7).
+//! Writes vsock sockets, which connect virtual machines and their host, from vsock_diag of
+//! sock_diag(7).
 
 use super::dump::{DumpError, RowError, dump};
 use crate::as_ss::ask::filter::{Facts, SocketEnd};
@@ -8,10 +9,10 @@ use crate::as_ss::show::rows::Rows;
 use crate::kernel::netlink::vsock_diag::{VsockDiagMsg, VsockDiagReq};
 use crate::kernel::socket::{AF_VSOCK, SOCK_DGRAM, SOCK_STREAM};
 
-/// Asks the kernel for vsock sockets and writes those that match the request.
+/// Asks the kernel for vsock sockets, and writes the sockets that match the request.
 ///
 /// # Errors
-/// If the list is not complete, or a row cannot be read.
+/// Fails if the list is not complete, or if a row cannot be read.
 pub fn show(request: &Request, rows: &mut Rows<'_>) -> Result<(), DumpError> {
     let question = VsockDiagReq {
         sdiag_family: AF_VSOCK,
@@ -54,7 +55,7 @@ mod tests {
     use crate::as_ss::show::rows::shown;
 
     #[test]
-    fn a_row_shows_machines_and_ports() {
+    fn vsock_rows_show_machines_and_ports() {
         let row = VsockDiagMsg {
             vdiag_type: SOCK_STREAM,
             vdiag_state: State::Listen as u8,
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_row_cannot_be_read() {
+    fn truncated_rows_are_refused() {
         let row = VsockDiagMsg::default().bytes();
         shown(&Request::with_kinds("vsock"), |rows| {
             let result = show_row(&row[..31], &Request::default(), rows);

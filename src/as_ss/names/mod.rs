@@ -1,4 +1,4 @@
-//! Translates numbers to the names that are shown, and typed names to numbers.
+//! Translates numbers to the names that are printed, and names on the command line to numbers.
 
 pub mod protocols;
 pub mod services;

@@ -1,10 +1,11 @@
-//! Translates between the numbers of protocols and the names that ss has for them.
+//! Translates between the numbers of protocols and the names that ss uses for them.
 
 use std::path::Path;
 
 use crate::kernel::proc::file::read_any;
 
-/// The names of the protocols of netlink(7). The index is the number of the protocol.
+/// The names of the protocols of netlink(7). The index in the array is the number of the
+/// protocol.
 const NETLINK: [&str; 22] = [
     "rtnl",
     "unused",
@@ -30,7 +31,7 @@ const NETLINK: [&str; 22] = [
     "crypto",
 ];
 
-/// The link-level protocols of `linux/if_ether.h`, with the names that ss has for them.
+/// The link-level protocols of `linux/if_ether.h`, with the names that ss uses for them.
 const LINK: [(u16, &str); 52] = [
     (0x0060, "loop"),
     (0x0200, "pup"),
@@ -94,7 +95,7 @@ pub fn netlink_name(number: u8) -> String {
     }
 }
 
-/// The number of the netlink protocol with this name or number.
+/// The number of the netlink protocol with this name. A number as text is accepted, too.
 pub fn netlink_number(name: &str) -> Option<u32> {
     let position = NETLINK.iter().position(|known| *known == name);
     match position {
@@ -117,7 +118,8 @@ pub fn link_number(name: &str) -> Option<u32> {
     entry.map(|(number, _)| u32::from(*number))
 }
 
-/// The name of an IP protocol in `/etc/protocols`, or `ipproto-NUMBER` if it has none there.
+/// The name of an IP protocol in `/etc/protocols`. If it has no name there, returns
+/// `ipproto-NUMBER`.
 pub fn ip_name(number: u16) -> String {
     let text = read_any(Path::new("/etc/protocols")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn protocols_are_found_by_name() {
+    fn protocol_numbers_are_found_by_name() {
         assert_eq!(
             (netlink_number("genl"), netlink_number("")),
             (Some(16), None)

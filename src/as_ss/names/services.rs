@@ -8,11 +8,11 @@ use crate::kernel::proc::file::read_any;
 use crate::listener::Protocol;
 use crate::port::read_range;
 
-/// The range of ports for clients that ss assumes if it cannot read the kernel's range.
+/// The range of ephemeral ports that ss assumes if it cannot read the kernel's range.
 const DEFAULT_RANGE: RangeInclusive<u16> = 1024..=4999;
 
-/// The names of ports. The files are read at the first lookup. A file that cannot be read
-/// counts as one without names.
+/// The names of ports. The files are read at the first lookup. If a file cannot be read, there
+/// are no names from it.
 #[derive(Debug)]
 pub struct Services {
     file: PathBuf,
@@ -21,18 +21,18 @@ pub struct Services {
     ephemeral: OnceCell<RangeInclusive<u16>>,
 }
 
-/// A line of the file.
+/// A line of `/etc/services`.
 #[derive(Debug)]
 struct Service {
     port: u16,
     protocol: Protocol,
-    /// The name, and then its aliases.
+    /// The name, followed by its aliases.
     names: Vec<String>,
 }
 
 impl Services {
-    /// The names in `file`. `range_file` holds the first and the last port of the range from
-    /// which the kernel chooses ports for clients.
+    /// Creates the names in `file`. `range_file` contains the first and the last port of the
+    /// range from which the kernel chooses ephemeral ports.
     pub fn new(file: PathBuf, range_file: PathBuf) -> Services {
         Services {
             file,
@@ -42,9 +42,9 @@ impl Services {
         }
     }
 
-    /// The name of `port`. `None` if the port has no name, or if the kernel chooses it for
-    /// clients, because then the name would say nothing about the socket. Without a
-    /// protocol, the entries of every protocol count, and the first one wins.
+    /// The name of `port`. `None` if the port has no name. Also `None` if the port is
+    /// ephemeral: the kernel chose it, so its name would say nothing about the socket. If
+    /// `protocol` is `None`, the first line with this port and any protocol gives the name.
     pub fn name(&self, port: u16, protocol: Option<Protocol>) -> Option<&str> {
         if self.ephemeral().contains(&port) {
             return None;
@@ -55,13 +55,13 @@ impl Services {
         Some(&self.entries().iter().find(has_port)?.names[0])
     }
 
-    /// The range from which the kernel chooses ports for clients.
+    /// The range from which the kernel chooses ephemeral ports.
     pub fn ephemeral(&self) -> &RangeInclusive<u16> {
         self.ephemeral
             .get_or_init(|| read_range(&self.range_file).unwrap_or(DEFAULT_RANGE))
     }
 
-    /// The port with this name or alias.
+    /// The port that has this name or alias for this protocol.
     pub fn port(&self, name: &str, protocol: Protocol) -> Option<u16> {
         let is_named = |service: &&Service| {
             service.protocol == protocol && service.names.iter().any(|known| known == name)
@@ -79,8 +79,8 @@ impl Services {
 }
 
 impl Service {
-    /// Reads a line of the form `name port/protocol alias... # comment`. `None` for any other
-    /// line, and for protocols other than TCP and UDP.
+    /// Parses a line of the form `name port/protocol alias... # comment`. `None` if the line
+    /// has another form, or if the protocol is neither TCP nor UDP.
     fn parse(line: &str) -> Option<Service> {
         let mut fields = line.split('#').next()?.split_ascii_whitespace();
         let name = fields.next()?;
@@ -116,7 +116,7 @@ mod tests {
                             domain 53/udp\nweb 80/tcp\nodd 80/sctp\nbroken 99999/tcp\n";
 
     #[test]
-    fn the_first_line_of_a_port_has_its_name() {
+    fn a_port_has_the_name_in_its_first_line() {
         let (_directory, services) = services(SERVICES, "32768\t60999\n");
         assert_eq!(services.name(80, Some(Protocol::Tcp)), Some("http"));
         assert_eq!(services.name(80, Some(Protocol::Udp)), None);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_for_clients_are_not_named() {
+    fn ephemeral_ports_have_no_names() {
         let text = "low 1024/tcp\nhigh 4999/tcp\nweb 80/tcp\n";
         let (_directory, listed) = services(text, "70 90");
         assert_eq!(listed.name(80, Some(Protocol::Tcp)), None);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_there_are_no_names() {
+    fn ports_have_no_names_if_the_file_is_missing() {
         let services = Services::new("/nonexistent".into(), "/nonexistent".into());
         assert_eq!(services.name(80, Some(Protocol::Tcp)), None);
         assert_eq!(services.port("http", Protocol::Tcp), None);

@@ -1,6 +1,6 @@
-//! Writes rows: [`rows`] turns the properties of a socket into cells, and [`table`] turns
-//! cells into columns. [`names`], [`numbers`] and [`users`] make the contents of cells, and
-//! [`text`] is the buffer that holds them.
+//! Writes the rows of the table. [`rows`] turns the properties of a socket into cells, and
+//! [`table`] arranges the cells in columns. [`names`], [`numbers`] and [`users`] produce the
+//! contents of cells, and [`text`] is the buffer that contains them.
 
 pub mod names;
 pub mod numbers;

@@ -1,4 +1,4 @@
-//! The names that are shown instead of numbers, for states, ports, protocols, interfaces,
+//! The names that are printed in place of numbers, for states, ports, protocols, interfaces,
 //! control groups and processes.
 
 use std::borrow::Cow;
@@ -15,17 +15,19 @@ use crate::listener::{Interface, Protocol};
 /// Where the names of the ports of IP sockets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// `/etc/services`, with the entries for this protocol or for any.
+    /// The names come from the lines of `/etc/services` for this protocol, or for any protocol.
     Services(Option<Protocol>),
-    /// `/etc/protocols`. A raw socket has a protocol instead of a port.
+    /// The names come from `/etc/protocols`, because a raw socket has a protocol in place of a
+    /// port.
     Protocols,
 }
 
-/// Looks up names. Interfaces and control groups are looked up once and remembered.
+/// Looks up names. Remembers the names of interfaces for one second, and reads the control
+/// groups only once.
 #[derive(Debug)]
 pub struct Names<'a> {
-    /// Where the names of ports come from. As in ss, the value remains in effect for kinds
-    /// of sockets that do not set it.
+    /// Where the names of ports come from. As in ss, a kind of socket that does not set this
+    /// uses the value of the kind before it.
     pub naming: Naming,
     numeric: bool,
     services: &'a Services,
@@ -35,7 +37,8 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Names as `show` requests them. The names of processes are read below `proc_root`.
+    /// Creates names in the form that `show` requests. The names of processes are read below
+    /// `proc_root`.
     pub fn new(show: &Show, services: &'a Services, proc_root: &'a Path) -> Names<'a> {
         Names {
             naming: Naming::Services(None),
@@ -43,7 +46,8 @@ impl<'a> Names<'a> {
             services,
             proc_root,
             interfaces: Interfaces::default(),
-            // With -N, ss mounts another /sys, which hides control groups.
+            // With -N, ss mounts another /sys, where it cannot find the control groups. We
+            // leave them empty to get the same result.
             cgroups: show.in_other_network.then(Cgroups::default),
         }
     }
@@ -58,19 +62,19 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The name of an interface.
+    /// The name of the interface with this index.
     pub fn interface(&mut self, number: u32) -> Interface {
         self.interfaces.name(number)
     }
 
-    /// The path of a control group, if it can be found.
+    /// The path of a control group. `None` if it cannot be found.
     pub fn cgroup(&mut self, number: u64) -> Option<&[u8]> {
         self.cgroups.get_or_insert_with(Cgroups::read).path(number)
     }
 
     /// The protocol of the packets that a packet socket receives.
     pub fn link_protocol(&self, number: u16) -> String {
-        /// The socket receives packets of every protocol.
+        /// The number of the pseudo-protocol that means packets of every protocol.
         const ETH_P_ALL: u16 = 3;
         match number {
             ETH_P_ALL => "*".to_string(),
@@ -87,8 +91,8 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The name and the id of the process that a netlink port stands for. `*` for no port, and
-    /// only the number if there is no such process.
+    /// The name and the id of the process with this netlink port id. `*` for -1, which means no
+    /// port, and `kernel` for 0. Only the number with `-n`, or if there is no such process.
     pub fn netlink_port(&self, port: i32) -> Vec<u8> {
         let number = port.to_string();
         match port {
@@ -108,7 +112,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The name that ss has for the state with this number.
+/// The name that ss prints for the state with this number.
 pub fn state(number: u8) -> &'static str {
     const STATES: [&str; 12] = [
         "UNKNOWN",

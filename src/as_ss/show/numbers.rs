@@ -1,12 +1,12 @@
-//! Writes numbers with decimals as ss does: times, rates, and `%g` of C.
+//! Writes numbers as ss does: times, rates, and decimals in the format `%g` of C.
 //!
-//! The digits go straight into a [`Text`], because a table of connections can have a million
-//! such numbers.
+//! The digits are written directly into a [`Text`], because a table of connections can contain
+//! a million such numbers.
 
 use super::text::Text;
 
-/// Writes a time as ss does: without milliseconds from 10 seconds on, and without seconds
-/// from 10 minutes on.
+/// Writes a time as ss does. From 10 seconds on, the milliseconds are left out. From 10 minutes
+/// on, the seconds are left out, too.
 pub fn time(milliseconds: u32, text: &mut Text) {
     let (all_seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
     let (minutes, seconds) = (all_seconds / 60, all_seconds % 60);
@@ -25,7 +25,7 @@ pub fn time(milliseconds: u32, text: &mut Text) {
     }
 }
 
-/// Writes a thousandth of `number` with up to six significant digits, as `%g` of C does.
+/// Writes `number` divided by 1000, with up to six significant digits, as `%g` of C does.
 pub fn thousandths(number: u32, text: &mut Text) {
     match number {
         0..1_000_000 => {
@@ -36,8 +36,8 @@ pub fn thousandths(number: u32, text: &mut Text) {
     }
 }
 
-/// Writes `number` with up to `digits` significant digits, as `%.Ng` of C does: without zeros
-/// at the end. The number must be below 2^64, not negative, and not so small that C would
+/// Writes `number` with up to `digits` significant digits and without zeros at the end, as
+/// `%.Ng` of C does. The number must be below 2^64, not negative, and not so small that C would
 /// write a negative exponent.
 ///
 /// The formatting of floats in std would make the binary larger.
@@ -63,7 +63,7 @@ pub fn significant(number: f64, digits: u32, text: &mut Text) {
     text.digits((left_out + last + u32::from(is_rounded_up)).into(), 2);
 }
 
-/// Writes a point and `count` decimals, without zeros at the end.
+/// Writes a decimal point and `count` decimals, without zeros at the end.
 fn fraction(mut decimals: u64, mut count: usize, text: &mut Text) {
     if decimals == 0 {
         return;
@@ -76,8 +76,8 @@ fn fraction(mut decimals: u64, mut count: usize, text: &mut Text) {
     text.digits(decimals, count);
 }
 
-/// Rounds to the nearest whole number, and from the middle between two to the even one. A
-/// number that is too large becomes the largest `u64`.
+/// Rounds to the nearest whole number. A number halfway between two whole numbers is rounded to
+/// the even one. A number that is too large becomes the largest `u64`.
 pub fn rounded(number: f64) -> u64 {
     let whole = number as u64;
     let rest = number - whole as f64;
@@ -85,16 +85,16 @@ pub fn rounded(number: f64) -> u64 {
     whole.saturating_add(is_up.into())
 }
 
-/// How a rate is written.
+/// The format in which a rate is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateFormat {
-    /// With three significant digits and a unit such as `Mbps`.
+    /// Three significant digits and a unit such as `Mbps`.
     WithUnit,
-    /// With all digits, in bits per second.
+    /// All digits, in bits per second.
     Exact,
 }
 
-/// Writes a rate, given in bits per second.
+/// Writes a rate. `rate` is in bits per second.
 pub fn bandwidth(rate: f64, format: RateFormat, text: &mut Text) {
     /// The largest power of ten that fits in a `u64`.
     const LARGEST_POWER: u128 = 10u128.pow(19);
@@ -131,7 +131,7 @@ mod tests {
 
     /// The expected texts come from `printf` of C.
     #[test]
-    fn thousandths_are_written_as_by_printf() {
+    fn thousandths_agrees_with_printf() {
         for (number, expected) in [
             (0, "0"),
             (1, "0.001"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_rates_have_all_their_digits() {
+    fn exact_rates_are_written_with_all_digits() {
         for (rate, expected) in [
             (8e6 / 3.0, "2666667bps"),
             (2f64.powi(63), "9223372036854775808bps"),

@@ -1,5 +1,5 @@
-//! The parts of a row that every kind of socket can have: the cells, and the additions of
-//! `-o`, `-e` and `-p`.
+//! Writes the parts of a row that every kind of socket can have: the cells, and the details
+//! that `-o`, `-e` and `-p` add.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -15,41 +15,42 @@ use crate::output::OutputError;
 #[cfg(test)]
 use {crate::as_ss::names::services::Services, std::path::Path};
 
-/// Writes rows. Text that is written to it becomes part of the current cell.
+/// Writes the rows of a table. Text that is written to `Rows` becomes part of the current cell.
 #[derive(Debug)]
 pub struct Rows<'a> {
-    /// The names to show instead of numbers.
+    /// The names to print in place of numbers.
     pub names: Names<'a>,
     table: Table<'a>,
-    /// The processes that hold sockets, with `-p`.
+    /// The processes that hold sockets, if `-p` asks for them.
     users: Option<Users>,
     one_line: bool,
 }
 
-/// The details that `-e` shows of most kinds of sockets.
+/// The details that `-e` shows for most kinds of sockets.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Details {
     pub uid: u32,
     pub inode: u32,
-    /// Identifies the socket until the machine is rebooted.
+    /// A number that identifies the socket until the machine is rebooted.
     pub cookie: u64,
     pub mark: u32,
-    /// The number of the socket's control group, or 0.
+    /// The number of the control group that the socket belongs to, or 0.
     pub cgroup: u64,
 }
 
-/// How the IPv6 wildcard address is written.
+/// The way in which the IPv6 wildcard address is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ipv6Wildcard {
-    /// As `*`: the socket accepts IPv4, too, or it is not known whether it does.
+    /// Writes `*`, because the socket accepts IPv4, too, or because this is unknown.
     Star,
-    /// As `[::]`: the socket is IPv6-only.
+    /// Writes `[::]`, because the socket is IPv6-only.
     Brackets,
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of the table that `request` asks for. The text of the table goes to `write`.
+    /// Creates the rows of the table that `request` asks for. The text of the table is passed
+    /// to `write`.
     pub fn new(
         request: &Request,
         names: Names<'a>,
@@ -73,18 +74,19 @@ impl<'a> Rows<'a> {
     /// Writes the rows that are still buffered.
     ///
     /// # Errors
-    /// If part of the table could not be written.
+    /// Fails if part of the table could not be written.
     pub fn finish(self) -> Result<(), OutputError> {
         self.table.finish()
     }
 
-    /// Starts a row and writes four cells: the kind, the name of the state with this
-    /// number, and the lengths of both queues.
+    /// Starts a row and writes four cells: the kind of the socket, the name of the state with
+    /// this number, and the lengths of both queues.
     pub fn start(&mut self, netid: &str, state: u8, recv_q: u32, send_q: u32) {
         self.start_in_state(netid, names::state(state), recv_q, send_q);
     }
 
-    /// Like [`Rows::start`], with the name of the state, for states that TCP does not have.
+    /// Starts a row as [`Rows::start`] does, but `state` is a name. This is for states that TCP
+    /// does not have.
     pub fn start_in_state(&mut self, netid: &str, state: &str, recv_q: u32, send_q: u32) {
         self.table.start_row();
         self.table.cell(netid);
@@ -96,16 +98,16 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Writes one end of the socket: a cell for the address and the delimiter, and a cell
-    /// for the port.
+    /// Writes one end of the socket as two cells. The first consists of the address and the
+    /// delimiter, and the second of the port.
     pub fn end(&mut self, address: impl AsRef<[u8]>, delimiter: &str, port: impl AsRef<[u8]>) {
         self.table.push(address.as_ref());
         self.table.cell(delimiter);
         self.table.cell(port);
     }
 
-    /// Writes one end of an IP socket: a cell for the address and a cell for the port.
-    /// `interface` is the number of the interface, or 0 to leave it out.
+    /// Writes one end of an IP socket as two cells, for the address and for the port.
+    /// `interface` is the index of the interface, or 0 to leave it out.
     pub fn ip_end(&mut self, end: Endpoint, interface: u32, wildcard: Ipv6Wildcard) {
         match end.address {
             IpAddr::V4(address) => self.octets(address.octets()),
@@ -141,12 +143,13 @@ impl<'a> Rows<'a> {
         self.table.push(bytes);
     }
 
-    /// Writes bytes at once, before the rows that are still buffered.
+    /// Writes bytes immediately, before the rows that are still buffered.
     pub fn push_before_table(&mut self, bytes: &[u8]) {
         self.table.write_at_once(bytes);
     }
 
-    /// The text that ends with the current cell, for writing into the cell.
+    /// The buffer whose text ends with the current cell. Text that is added to it becomes part
+    /// of the cell.
     pub fn text(&mut self) -> &mut Text {
         self.table.text()
     }
@@ -156,7 +159,7 @@ impl<'a> Rows<'a> {
         self.text().decimal(number);
     }
 
-    /// Adds a number to the current cell as ss does, as a signed `int` of C.
+    /// Adds a number to the current cell in the way ss does: as a signed `int` of C.
     pub fn signed(&mut self, number: u32) {
         let number = number as i32;
         if number < 0 {
@@ -165,7 +168,7 @@ impl<'a> Rows<'a> {
         self.decimal(number.unsigned_abs().into());
     }
 
-    /// Adds a name and then a number to the current cell. `name` includes the separators.
+    /// Adds a name and a number to the current cell. `name` includes the separators around it.
     pub fn named(&mut self, name: &str, number: u64) {
         self.push(name.as_bytes());
         self.decimal(number);
@@ -189,8 +192,8 @@ impl<'a> Rows<'a> {
         self.push(b")");
     }
 
-    /// Adds the timer of a TCP socket. `number` is the kernel's number for the timer, or 0 if
-    /// none is running.
+    /// Adds the timer of a TCP socket. `number` is the kernel's number of the timer, or 0 if no
+    /// timer is running.
     pub fn tcp_timer(&mut self, number: u32, milliseconds: u32, retransmissions: u32) {
         let name = match number {
             0 => return,
@@ -203,7 +206,7 @@ impl<'a> Rows<'a> {
         self.timer(name, milliseconds, retransmissions);
     }
 
-    /// Adds the details of `-e`.
+    /// Adds the details that `-e` shows.
     pub fn details(&mut self, details: &Details) {
         if details.uid != 0 {
             self.named(" uid:", details.uid.into());
@@ -218,7 +221,8 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Adds the path of the control group with this number, or says that it is unreachable.
+    /// Adds the path of the control group with this number. If the path is unknown, adds
+    /// `unreachable:` and the number in hex.
     pub fn cgroup(&mut self, number: u64) {
         self.push(b" cgroup:");
         match self.names.cgroup(number) {
@@ -229,14 +233,15 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Adds an arrow that shows which directions of the connection are open. `shut` has a
-    /// bit for each direction that is shut down.
+    /// Adds an arrow that shows which directions of the connection are open. In `shut`, a bit
+    /// is set for each direction that is shut down.
     pub fn directions(&mut self, shut: u8) {
         let directions = [" <->", " -->", " <--", " ---"];
         self.push(directions[usize::from(shut & 3)].as_bytes());
     }
 
-    /// Starts a new line within the row. With `-O`, adds `separator` instead.
+    /// Starts a new line within the row. With `-O`, adds `separator` to the current line
+    /// instead.
     pub fn new_line(&mut self, separator: &str) {
         match self.one_line {
             true => self.push(separator.as_bytes()),

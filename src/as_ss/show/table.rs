@@ -1,16 +1,17 @@
-//! The table of Debian's iproute2 6.1, byte for byte as ss writes it to a pipe or a file.
-//! Each column is as wide as its longest cell.
+//! Writes the table exactly as ss of Debian's iproute2 6.1 writes it to a pipe or a file. Each
+//! column is as wide as its longest cell.
 //!
-//! ss collects cells until they fill a buffer of five chunks, 1 MiB each. Then it writes
-//! these rows, with each column as wide as its longest cell so far. So the widths can change
-//! in the middle of a long table, and the output depends on how cells fill the chunks.
+//! ss collects cells until they fill a buffer of five chunks of 1 MiB each. Then it writes the
+//! rows in the buffer, with each column as wide as its longest cell so far. The widths can
+//! therefore change in the middle of a long table, and the output depends on how the cells fill
+//! the chunks.
 
 use std::fmt;
 
 use super::text::Text;
 use crate::output::OutputError;
 
-/// The number of cells in a row. ss has a tenth one, which is always empty.
+/// The number of cells in a row. In ss, a row has a tenth cell, which is always empty.
 const COLUMNS: usize = 9;
 const NETID: usize = 0;
 const STATE: usize = 1;
@@ -26,23 +27,23 @@ const HEADINGS: [&str; COLUMNS] = [
     "Port",
     "Process",
 ];
-/// The text before each column, unless the column is the first that is shown.
+/// The text before each column, unless the column is the first one that is shown.
 const DELIMITERS: [&str; COLUMNS] = ["", " ", " ", " ", " ", "", " ", "", ""];
 const IS_RIGHT_ALIGNED: [bool; COLUMNS] =
     [false, false, false, false, true, false, true, false, false];
 
 /// The maximum length of a cell in bytes. As in ss, the rest is cut off.
 const LONGEST_CELL: usize = u16::MAX as usize;
-/// Lines are passed on in pieces of about this many bytes.
+/// Lines are passed to `write` in pieces of about this many bytes.
 const PIECE_SIZE: usize = 64 * 1024;
 
 /// Receives the text of a table, piece by piece.
 pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), OutputError>;
 
-/// Whether a table has each of the parts that are optional.
+/// Which of its optional parts a table has.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
-    /// The column `Netid`, which tells protocols apart.
+    /// The column `Netid`, which distinguishes protocols.
     pub netid: bool,
     /// The column `State`.
     pub state: bool,
@@ -50,7 +51,7 @@ pub struct Parts {
     pub header: bool,
 }
 
-/// The table of one answer. Text that is written to it becomes part of the current cell.
+/// The table of one answer. Text that is added to it becomes part of the current cell.
 pub struct Table<'a> {
     is_shown: [bool; COLUMNS],
     /// The length of the longest cell of each column so far.
@@ -59,7 +60,7 @@ pub struct Table<'a> {
     text: Text,
     /// The length of each cell in `text`.
     lengths: Vec<u16>,
-    /// Lines that are not passed on yet.
+    /// Lines that have not been passed to `write` yet.
     lines: Text,
     /// The column of the current cell, or `COLUMNS` after the last cell of a row.
     column: usize,
@@ -71,7 +72,7 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// A table with these parts and without rows.
+    /// Creates a table that has these parts and no rows.
     pub fn new(parts: Parts, write: Sink<'a>) -> Table<'a> {
         let mut is_shown = [true; COLUMNS];
         is_shown[NETID] = parts.netid;
@@ -139,7 +140,8 @@ impl<'a> Table<'a> {
         self.text.push(bytes);
     }
 
-    /// The text that ends with the current cell, for writing into the cell.
+    /// The buffer whose text ends with the current cell. Text that is added to it becomes part
+    /// of the cell.
     pub fn text(&mut self) -> &mut Text {
         &mut self.text
     }
@@ -158,15 +160,17 @@ impl<'a> Table<'a> {
         self.end_cell();
     }
 
-    /// Writes bytes that are not part of the table, before any row that is still buffered.
+    /// Writes bytes that are not part of the table immediately, before any row that is still
+    /// buffered.
     pub fn write_at_once(&mut self, bytes: &[u8]) {
         keep_first(&mut self.failure, (self.write)(bytes));
     }
 
-    /// Writes the remaining rows. As in ss, the very last cell does not widen its column.
+    /// Writes the remaining rows. As in ss, the last cell of the table does not widen its
+    /// column.
     ///
     /// # Errors
-    /// If part of the table could not be written.
+    /// Fails if part of the table could not be written.
     pub fn finish(mut self) -> Result<(), OutputError> {
         if self.column > 0 && self.column < COLUMNS {
             self.close_cell();
@@ -216,7 +220,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Stores the error of `result`, unless an earlier one is stored already.
+/// Stores the error of `result` in `failure`, unless an earlier error is stored there already.
 fn keep_first(failure: &mut Option<OutputError>, result: Result<(), OutputError>) {
     if let Err(error) = result {
         failure.get_or_insert(error);
@@ -238,18 +242,20 @@ impl fmt::Debug for Table<'_> {
     }
 }
 
-/// How full the buffer of ss is. A cell takes two bytes for its length and then its text,
-/// and starts at an even offset. A cell that does not fit in a chunk goes to the next one.
+/// Calculates how full the buffer of ss is. A cell consists of two bytes for its length and of
+/// its text, and starts at an even offset. A cell that does not fit in a chunk goes to the next
+/// chunk.
 #[derive(Debug, Default)]
 struct Chunks {
-    /// The number of chunks that hold cells.
+    /// The number of chunks that contain cells.
     count: usize,
     /// The number of bytes used in the last chunk.
     used: usize,
 }
 
 impl Chunks {
-    /// The bytes of a chunk for cells: 1 MiB less two pointers of a 64-bit machine.
+    /// The bytes in a chunk that can contain cells: 1 MiB minus two pointers of a 64-bit
+    /// machine.
     const SIZE: usize = 1024 * 1024 - 16;
     const LARGEST_COUNT: usize = 5;
     const LENGTH_SIZE: usize = 2;
@@ -338,7 +344,7 @@ LISTEN 0      0              [::1]:8080            *:*    longer than Process\n"
     }
 
     #[test]
-    fn without_a_header_cells_alone_set_the_widths() {
+    fn without_a_header_only_cells_set_the_widths() {
         let expected = "tcp 0      0      127.0.0.1:1    0.0.0.0:* a\n\
                         tcp 0      0          [::1]:8080       *:* longer than Process\n";
         let parts = |state| Parts {
@@ -351,7 +357,7 @@ LISTEN 0      0              [::1]:8080            *:*    longer than Process\n"
     }
 
     #[test]
-    fn a_cell_that_does_not_fit_starts_another_chunk() {
+    fn cells_that_do_not_fit_start_another_chunk() {
         let mut chunks = Chunks::default();
         chunks.add_cell(Chunks::SIZE - 10);
         assert_eq!((chunks.count, chunks.used), (1, Chunks::SIZE - 8));

@@ -1,10 +1,10 @@
 //! A buffer for text that is written in many short pieces.
 //!
-//! A table of connections has millions of pieces, most of them shorter than ten bytes.
-//! Calling memcpy of the C library for each took half the time of `ss -tin`, so short pieces
-//! are copied without it.
+//! A table of connections consists of millions of pieces, most of them shorter than ten bytes.
+//! When each piece was copied with memcpy of the C library, these calls took half the time of
+//! `ss -tin`. Short pieces are therefore copied without memcpy.
 
-/// Text in a buffer. The buffer can be longer than the text.
+/// A text in a buffer. The buffer can be longer than the text.
 #[derive(Default)]
 pub struct Text {
     bytes: Vec<u8>,
@@ -17,17 +17,17 @@ impl Text {
         self.length
     }
 
-    /// The text.
+    /// The bytes of the text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// Cuts the text to this length, if it is longer.
+    /// Shortens the text to this length, if it is longer.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
     }
 
-    /// Adds bytes.
+    /// Adds bytes at the end.
     pub fn push(&mut self, piece: &[u8]) {
         let length = piece.len();
         let room = self.room(length);
@@ -58,7 +58,7 @@ impl Text {
         self.digits(number, count);
     }
 
-    /// Adds the last `count` decimal digits of a number.
+    /// Adds the last `count` digits of a number in decimal notation.
     pub fn digits(&mut self, number: u64, count: usize) {
         let mut remaining = number;
         for digit in self.room(count).iter_mut().rev() {
@@ -67,7 +67,7 @@ impl Text {
         }
     }
 
-    /// Extends the text by `count` bytes, which the caller overwrites.
+    /// Extends the text by `count` bytes. The caller must overwrite them.
     fn room(&mut self, count: usize) -> &mut [u8] {
         let start = self.length;
         self.length += count;
@@ -83,9 +83,9 @@ impl Text {
     }
 }
 
-/// Copies the first `N` and the last `N` bytes of `source` to `target`, which must be of the
-/// same length. That is everything if the length is at most `2 * N`. False if it is less than
-/// `N`.
+/// Copies the first `N` and the last `N` bytes of `source` to `target`, which must have the
+/// same length. If the length is at most `2 * N`, this copies everything. Returns false if the
+/// length is less than `N`.
 #[inline(always)]
 fn copy_ends<const N: usize>(target: &mut [u8], source: &[u8]) -> bool {
     let (Some(first), Some(last)) = (source.first_chunk::<N>(), source.last_chunk::<N>()) else {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn text_can_be_truncated() {
+    fn truncate_shortens_the_text() {
         let mut text = Text::default();
         text.push(b"a long piece of text");
         text.truncate(7);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_all_their_digits() {
+    fn decimal_writes_all_digits() {
         let mut text = Text::default();
         let mut expected = String::new();
         for number in [
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_digits_are_written() {
+    fn digits_writes_the_last_digits_of_a_number() {
         let mut text = Text::default();
         text.digits(1042, 3);
         assert_eq!(text.as_bytes(), b"042");

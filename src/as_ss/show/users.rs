@@ -1,4 +1,4 @@
-//! Finds which processes hold which sockets, for `-p`. As in ss, every process is read once,
+//! Finds the processes that hold each socket, for `-p`. As in ss, all processes are read once,
 //! before the sockets, so that each socket can be shown as soon as it is received.
 
 use std::io;
@@ -13,40 +13,40 @@ use crate::numbers;
 /// Whether holders of sockets are processes or threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granularity {
-    /// A process is one holder, whatever its threads hold.
+    /// A process is one holder, no matter what its threads hold.
     Processes,
     /// Each thread of a process is a holder.
     Threads,
 }
 
-/// The holders of all sockets.
+/// The processes or threads that hold sockets, with their descriptors.
 #[derive(Debug)]
 pub struct Users {
-    /// The holders, in the order in which they were found.
+    /// The holders of all sockets, in the order in which they were found.
     holders: Vec<Holder>,
     /// A sorted number for each holder: the inode of the socket in the high 32 bits, and an
-    /// index in `holders` in the low ones. A search in this list finds the holders of a socket
-    /// quickly, even if another socket has a million holders.
+    /// index in `holders` in the low 32 bits. A search in this list finds the holders of a
+    /// socket quickly, even if another socket has a million holders.
     keys: Vec<u64>,
     /// The name of each process or thread that holds a socket.
     names: Vec<Vec<u8>>,
     granularity: Granularity,
 }
 
-/// A descriptor of a socket.
+/// A process or thread that holds a socket, with its descriptor for that socket.
 #[derive(Debug)]
 struct Holder {
-    /// An index in `names`.
+    /// The index of the name in [`Users::names`].
     name: usize,
     pid: u32,
-    /// The id of the thread. That of the main thread is `pid`.
+    /// The id of the thread. For the main thread, it is the same as `pid`.
     tid: u32,
     fd: u32,
 }
 
 impl Users {
-    /// Reads the holders among the processes below `proc_root`. As in ss, a process that
-    /// cannot be read, such as one of another user, holds nothing.
+    /// Reads the holders among the processes below `proc_root`. As in ss, a process that cannot
+    /// be read counts as a process without sockets. This can be a process of another user.
     pub fn read(proc_root: &Path, granularity: Granularity) -> Users {
         let mut users = Users {
             holders: Vec::new(),
@@ -76,7 +76,7 @@ impl Users {
         let mut name = None;
         for_each_descriptor(directory, &mut |fd, socket| {
             let inode = socket.ok().flatten();
-            // ss reads inodes of 32 bits.
+            // ss supports only inodes of 32 bits.
             let Some(inode) = inode.and_then(|inode| u32::try_from(inode).ok()) else {
                 return ControlFlow::Continue(());
             };
@@ -92,8 +92,9 @@ impl Users {
         })
     }
 
-    /// The holders of the socket with this inode, as ` users:(("NAME",pid=12,fd=3),…)`. The
-    /// last one found is first. Empty if no holder is known.
+    /// The holders of the socket with this inode, in the form `
+    /// users:(("NAME",pid=12,fd=3),…)`. The holder that was found last comes first. Empty if no
+    /// holder is known.
     pub fn shown(&self, inode: u32) -> Vec<u8> {
         let mut text = Vec::new();
         let start = self.keys.partition_point(|&other| other < key(inode, 0));
@@ -125,7 +126,8 @@ impl Users {
     }
 }
 
-/// The number in [`Users::keys`] for the holder with this index of the socket with this inode.
+/// The number in [`Users::keys`] for a holder of the socket with this inode. `holder` is the
+/// index of the holder.
 fn key(inode: u32, holder: usize) -> u64 {
     u64::from(inode) << 32 | holder as u64
 }
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_without_holders_shows_nothing() {
+    fn sockets_without_holders_show_no_users() {
         let shown = |inode| shown(Granularity::Processes, inode);
         assert_eq!((shown(0), shown(55)), ("".into(), "".into()));
     }

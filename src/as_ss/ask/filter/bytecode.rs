@@ -1,16 +1,16 @@
 //! Translates a filter into a program for the kernel, so that the kernel sends only the
 //! sockets that match.
 //!
-//! The kernel does not decide exactly as ss does: it compares families, and it knows which
-//! ports it chose itself. So ss also applies the filter to the sockets that it receives, and
-//! so does this program.
+//! The kernel does not decide exactly as ss does: it compares address families, and it knows
+//! which ports it chose itself. ss therefore applies the filter to the sockets that it
+//! receives, too, and so does this program.
 
 use super::{Condition, End, Filter, Join, Network};
 use crate::as_ss::ask::selection::AddressFamily;
 use crate::kernel::netlink::bytecode::{self, InetDiagHostcond, InetDiagMarkcond, Program};
 
-/// The program for `filter`. `None` if the kernel has no instruction for one of the
-/// conditions, so that it must send every socket.
+/// The program for `filter`. `None` if the kernel has no instruction for one of the conditions.
+/// In that case, the kernel must send every socket.
 pub fn compile(filter: &Filter) -> Option<Program> {
     let mut program = condition(&filter.first)?;
     for (join, next) in &filter.rest {
@@ -29,8 +29,8 @@ fn condition(condition: &Condition) -> Option<Program> {
     let port = |port: &i32| *port as u16;
     Some(Program::from_condition(match condition {
         Condition::Is(end, port, network) => return Some(host(*end, *port, network.as_ref())),
-        // The kernel refuses a comparison with Unix sockets. ss sends it nevertheless, so
-        // this program does, too.
+        // The kernel refuses a comparison with Unix sockets. This program sends it
+        // nevertheless, because ss does.
         Condition::IsLike(end, _) => {
             let any = Network::any(Some(AddressFamily::Unix));
             return Some(host(*end, 0, Some(&any)));
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_by_interface_is_not_compiled() {
+    fn filters_by_interface_are_not_compiled() {
         let filter = |second| Filter {
             first: Condition::AtLeast(End::Local, 1),
             rest: vec![(Join::And, second)],

@@ -1,4 +1,5 @@
-//! A filter such as `sport = :8080 and not src 127.0.0.0/8`, and which sockets pass it.
+//! A filter such as `sport = :8080 and not src 127.0.0.0/8`, and the decision whether a socket
+//! passes it.
 //!
 //! - [`parser`] reads a filter from the command line. [`words`] splits it into words,
 //!   [`values`] reads the values that conditions compare with, and [`number`] reads numbers
@@ -6,7 +7,7 @@
 //! - [`pattern`] compares the names of Unix sockets with shell patterns.
 //! - [`bytecode`] translates a filter for the kernel.
 //!
-//! ss(8) describes the language. Conditions are joined from left to right; `and` does not
+//! ss(8) describes the language. Conditions are evaluated from left to right: `and` does not
 //! bind more tightly than `or`.
 
 pub mod bytecode;
@@ -22,16 +23,17 @@ use std::ops::RangeInclusive;
 use super::selection::AddressFamily;
 use crate::listener::Endpoint;
 
-/// One or more conditions, and how they are joined.
+/// One or more conditions, and the way in which they are joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// The first condition.
     pub first: Condition,
-    /// The other conditions, and how each is joined to everything before it.
+    /// The other conditions. Each has a [`Join`], which joins it to the result of all
+    /// conditions before it.
     pub rest: Vec<(Join, Condition)>,
 }
 
-/// How two conditions are joined.
+/// The way in which two conditions are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Join {
     /// Both conditions must hold.
@@ -43,35 +45,35 @@ pub enum Join {
 /// A condition that a socket meets or does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// An end has this port, or [`ANY_PORT`], and an address in this network.
+    /// The end has this port or [`ANY_PORT`], and an address in this network.
     Is(End, i32, Option<Network>),
-    /// The name of an end matches this shell pattern. For Unix sockets.
+    /// The name of the end matches this shell pattern. Only Unix sockets have names.
     IsLike(End, Vec<u8>),
-    /// The port of an end is this one or a higher one.
+    /// The port of the end is at least this one.
     AtLeast(End, i32),
-    /// The port of an end is this one or a lower one.
+    /// The port of the end is at most this one.
     AtMost(End, i32),
-    /// The socket is bound to the interface with this number.
+    /// The socket is bound to the interface with this index.
     OnInterface(u32),
-    /// The socket's mark equals `mark` in the bits of `mask`.
+    /// The mark of the socket equals `mark` in the bits that are set in `mask`.
     Marked {
-        /// The value of these bits.
+        /// The expected value of the compared bits.
         mark: u32,
         /// The bits that are compared.
         mask: u32,
     },
     /// The socket belongs to the control group with this number.
     InCgroup(u64),
-    /// The kernel chose the socket's address: the port is in this range, or the name has
-    /// the form that the kernel uses.
+    /// The kernel chose the address of the socket: the port is in this range, or the name of
+    /// the Unix socket has the form that the kernel uses.
     AutoBound(RangeInclusive<u16>),
-    /// This condition does not hold.
+    /// The inner condition does not hold.
     Not(Box<Condition>),
-    /// A filter in parentheses.
+    /// The filter in parentheses accepts the socket.
     All(Box<Filter>),
 }
 
-/// Which end of a socket a condition is about.
+/// The end of a socket that a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The socket's own end.
@@ -80,15 +82,16 @@ pub enum End {
     Peer,
 }
 
-/// In a condition: every port matches.
+/// The port in a condition that every port matches.
 pub const ANY_PORT: i32 = -1;
 
-/// All addresses that start with the same bits.
+/// A network: all addresses that start with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     /// The family of the addresses, or `None` for every family.
     pub family: Option<AddressFamily>,
-    /// The address. A short one, such as an IPv4 address, is followed by zeros.
+    /// The address. An address of fewer than 16 bytes, such as an IPv4 address, is followed by
+    /// zeros.
     pub octets: [u8; 16],
     /// The length of the prefix in bits.
     pub bits: usize,
@@ -101,13 +104,13 @@ pub struct Facts<'a> {
     pub family: AddressFamily,
     /// The socket's own end.
     pub local: SocketEnd<'a>,
-    /// The other end.
+    /// The end that the socket is connected to.
     pub peer: SocketEnd<'a>,
-    /// The number of the interface that the socket is bound to, or 0.
+    /// The index of the interface that the socket is bound to, or 0.
     pub interface: u32,
     /// The socket's mark, or 0.
     pub mark: u32,
-    /// The number of the socket's control group, or 0.
+    /// The number of the control group that the socket belongs to, or 0.
     pub cgroup: u64,
 }
 
@@ -116,14 +119,14 @@ pub struct Facts<'a> {
 pub struct SocketEnd<'a> {
     /// The address, in the form of [`Network::octets`].
     pub octets: [u8; 16],
-    /// The port, or the number that ss treats as a port.
+    /// The port. For sockets that have no ports, this is the number that ss treats as a port.
     pub port: i32,
     /// The name of a Unix socket, if it has one.
     pub name: Option<&'a [u8]>,
 }
 
 impl<'a> Facts<'a> {
-    /// The facts about a socket of which only the family and the ends are known.
+    /// Creates the facts about a socket of which only the family and the ends are known.
     pub fn new(family: AddressFamily, local: SocketEnd<'a>, peer: SocketEnd<'a>) -> Facts<'a> {
         Facts {
             family,
@@ -137,7 +140,7 @@ impl<'a> Facts<'a> {
 }
 
 impl SocketEnd<'_> {
-    /// An end of an IP socket.
+    /// Creates an end of an IP socket.
     pub fn ip(end: Endpoint) -> SocketEnd<'static> {
         SocketEnd {
             octets: octets(end.address),
@@ -146,7 +149,7 @@ impl SocketEnd<'_> {
         }
     }
 
-    /// An end of a socket whose family has numbers instead of addresses.
+    /// Creates an end of a socket whose family has numbers instead of addresses.
     pub fn numbered(number: u32, port: i32) -> SocketEnd<'static> {
         SocketEnd {
             octets: octets_of_number(number),
@@ -202,7 +205,8 @@ impl End {
 }
 
 impl Network {
-    /// Every address of `family`, or of every family.
+    /// Creates the network that contains every address of `family`, or of every family if that
+    /// is `None`.
     pub fn any(family: Option<AddressFamily>) -> Network {
         Network {
             family,
@@ -211,11 +215,12 @@ impl Network {
         }
     }
 
-    /// Whether the address of `end`, which is of this family, is in the network. As in ss,
-    /// bits are compared without regard to families, and an IPv4 network also contains
+    /// Whether the network contains the address of `end`, an end of a socket of `family`. As in
+    /// ss, bits are compared without regard to families, and an IPv4 network also contains
     /// IPv4-mapped addresses.
     fn contains(&self, end: &SocketEnd<'_>, family: AddressFamily) -> bool {
-        // ss compares the pointer to the name here, so only a network of 0 bits matches.
+        // ss compares the pointer to the name here, so the name matches only a network of 0
+        // bits.
         if end.name.is_some() {
             return self.bits == 0;
         }
@@ -250,7 +255,7 @@ fn is_auto_bound(socket: &Facts<'_>, ports: &RangeInclusive<u16>) -> bool {
     }
 }
 
-/// An address in the form of [`Network::octets`].
+/// Converts an address to the form of [`Network::octets`].
 fn octets(address: IpAddr) -> [u8; 16] {
     let mut octets = [0; 16];
     match address {
@@ -260,8 +265,8 @@ fn octets(address: IpAddr) -> [u8; 16] {
     octets
 }
 
-/// A number in the form of [`Network::octets`]. As in ss, its bytes are in the order of this
-/// machine.
+/// Converts a number to the form of [`Network::octets`]. As in ss, its bytes are in the byte
+/// order of this machine.
 fn octets_of_number(number: u32) -> [u8; 16] {
     let mut octets = [0; 16];
     octets[..4].copy_from_slice(&number.to_ne_bytes());

@@ -1,7 +1,8 @@
 //! Reads numbers in the notation of C, as ss does.
 
-/// The value of a number in the notation of C: decimal, octal after `0`, or hexadecimal
-/// after `0x`, with an optional sign. Without its sign, it must fit in 32 bits.
+/// The value of a number in the notation of C: decimal, octal if it starts with `0`, or
+/// hexadecimal if it starts with `0x`, with an optional sign. `None` if the text is not a
+/// number, or if the number without its sign does not fit in 32 bits.
 pub fn integer(text: &str) -> Option<i64> {
     let (is_negative, text) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),

@@ -1,4 +1,4 @@
-//! Parses a filter: its conditions, and how they are joined.
+//! Parses a filter: its conditions, and the words that join them.
 
 use super::values::{self, Values, refusal};
 use super::words::{Comparison, Word, unexpected, words};
@@ -8,24 +8,24 @@ use crate::as_ss::names::services::Services;
 use crate::error::UsageError;
 use crate::kernel::cgroups;
 
-/// How deep parentheses and `not` may nest.
+/// The maximum depth to which parentheses and `not` can be nested.
 const LARGEST_DEPTH: usize = 100;
 
-/// Whether a filter may name control groups.
+/// Whether conditions of a filter can refer to control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupConditions {
-    /// Control groups cannot be found, so a condition that names one is refused.
+    /// Control groups cannot be found, so a condition about a control group is refused.
     Refused,
-    /// Control groups can be found.
+    /// Control groups can be found, so a condition about a control group is accepted.
     Allowed,
 }
 
-/// Parses the arguments that follow the options. Without arguments there is no filter.
-/// `selection` has the sockets that the options select; a condition that names a family
-/// narrows it.
+/// Parses the arguments that follow the options. The result is `None` if there are no
+/// arguments. `selection` contains the sockets that the options select. If a condition
+/// specifies a family, the selection is narrowed to that family.
 ///
 /// # Errors
-/// If the arguments are not a filter, or one that is not supported.
+/// Fails if the arguments are not a filter, or are a filter that is not supported.
 pub fn parse(
     arguments: &[String],
     selection: &mut Selection,
@@ -55,7 +55,7 @@ pub fn parse(
 struct Parser<'a> {
     /// The words that are not parsed yet.
     words: &'a [String],
-    /// The current depth of nesting.
+    /// The current depth of parentheses and `not`.
     nested: usize,
     cgroup_conditions: CgroupConditions,
     values: Values<'a>,
@@ -71,8 +71,8 @@ impl<'a> Parser<'a> {
         Ok(word)
     }
 
-    /// The value that a condition compares with. As in ss, it cannot be a word that has a
-    /// meaning in the language.
+    /// Parses the value that a condition compares with. As in ss, the value cannot be a word
+    /// that has a meaning in the filter language.
     fn value(&mut self) -> Result<&'a str, UsageError> {
         let word = self.next()?;
         match Comparison::parse(word).is_some() || Word::parse(word).is_some() {
@@ -89,7 +89,7 @@ impl<'a> Parser<'a> {
                 Some(Word::Close) => break,
                 Some(Word::Or) => Some(Join::Or),
                 Some(Word::And) => Some(Join::And),
-                // Conditions without a word between them must both hold.
+                // Both conditions must hold if there is no word between them.
                 _ => None,
             };
             if join.is_some() {
@@ -137,7 +137,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Parses, through `read`, the inside of parentheses or the operand of `not`.
+    /// Parses the inside of parentheses or the operand of `not`, by calling `read`. Fails if
+    /// they are nested too deeply.
     fn nested<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, UsageError>,
@@ -151,7 +152,8 @@ impl<'a> Parser<'a> {
         Ok(inner)
     }
 
-    /// Takes the comparison before a value. Without one, it is `=`.
+    /// Takes the comparison before a value from the words. If there is none, the comparison is
+    /// `=`.
     fn comparison(&mut self) -> Comparison {
         let word = self.words.first().map(String::as_str);
         let comparison = word.and_then(Comparison::parse);
@@ -161,8 +163,8 @@ impl<'a> Parser<'a> {
         comparison.unwrap_or(Comparison::Equal)
     }
 
-    /// Parses a condition that can compare only with `=` and `!=`. `read` reads the value,
-    /// and `condition` makes a condition of the value.
+    /// Parses a condition that supports only the comparisons `=` and `!=`. `read` reads the
+    /// value, and `condition` turns the value into a condition.
     fn equal_or_not<T>(
         &mut self,
         read: impl Fn(&str) -> Option<T>,
@@ -204,7 +206,7 @@ mod tests {
         Services::new(file, "/nonexistent".into())
     }
 
-    /// Parses a filter with the services of [`services`].
+    /// Parses a filter, with the names of ports from [`services`].
     fn parsed(text: &str, selection: &mut Selection) -> Result<Filter, UsageError> {
         let directory = tempfile::TempDir::new().unwrap();
         selection.add_kinds(Kinds::named("inet").unwrap());
@@ -219,7 +221,7 @@ mod tests {
         filter.unwrap().accepts(facts)
     }
 
-    /// The facts about a socket with this local end.
+    /// The facts about a socket with this local end and no peer.
     fn facts(family: AddressFamily, local: SocketEnd<'_>) -> Facts<'_> {
         Facts::new(family, local, SocketEnd::default())
     }
@@ -237,7 +239,7 @@ mod tests {
         accepts(text, &facts(family, local))
     }
 
-    /// Those of five sockets that pass the filter.
+    /// Which sockets out of a list of five pass the filter.
     fn passing(text: &str) -> Vec<&'static str> {
         let sockets = [
             "127.0.0.1:80",
@@ -250,7 +252,8 @@ mod tests {
         sockets.into_iter().filter(passes).collect()
     }
 
-    /// Whether a Unix socket with this name, or without one, passes the filter.
+    /// Whether a Unix socket with this name passes the filter. If `name` is empty, the socket
+    /// has no name.
     fn name_passes(text: &str, name: &str) -> bool {
         let name = (!name.is_empty()).then_some(name.as_bytes());
         let local = SocketEnd {
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_compared() {
+    fn port_conditions_compare_the_port() {
         let port_80 = ["127.0.0.1:80", "[::]:80"];
         for text in [
             "sport = :80",
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_compared_by_their_first_bits() {
+    fn address_conditions_compare_the_prefix() {
         let loopback_v4 = ["127.0.0.1:80", "[::ffff:127.0.0.1]:1"];
         for text in [
             "src 127.0.0.1",
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_different_families_are_compared() {
+    fn address_conditions_ignore_the_family() {
         for (text, socket) in [
             ("src 0.0.0.0", "[::]:1"),
             ("src 0.0.0.0/8", "[::1]:1"),
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_unix_sockets_are_compared() {
+    fn conditions_match_names_of_unix_sockets() {
         assert!(name_passes("src unix:/run/*.sock", "/run/a.sock"));
         assert!(!name_passes("src unix:/run/*.sock", "/run/a.socket"));
         assert!(name_passes("src unix:*", "") && !name_passes("src unix:?*", ""));
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_and_the_interface_are_compared() {
+    fn conditions_match_the_mark_and_the_interface() {
         let marked = Facts {
             mark: 0x13,
             interface: 7,
@@ -401,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn each_invalid_filter_is_refused_with_its_reason() {
+    fn invalid_filters_are_refused_with_a_reason() {
         for (text, why) in [
             ("sport", "the filter ends too early"),
             ("sport = 80 or", "the filter ends too early"),
@@ -469,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_the_language_is_refused_as_a_value() {
+    fn keywords_are_refused_as_values() {
         for word in ["or", "&&", "(", "= ge", "src", "autobound"] {
             let refused = word.trim_start_matches("= ");
             let reason =

@@ -1,10 +1,11 @@
-//! Compares the names of Unix sockets with shell patterns, as fnmatch(3) does if it ignores
-//! case. Named character classes such as `[:alpha:]` are not supported.
+//! Compares the names of Unix sockets with shell patterns, like fnmatch(3) with the flag that
+//! ignores case. Named character classes such as `[:alpha:]` are not supported.
 
-/// Whether `name` matches a pattern of fnmatch(3), ignoring case.
+/// Whether `name` matches `pattern`, ignoring case. The syntax of the pattern is that of
+/// fnmatch(3).
 pub fn is_like<'a>(mut name: &'a [u8], mut pattern: &'a [u8]) -> bool {
-    // The rest of the name and of the pattern after the last `*`. At first, the `*` matches
-    // no bytes.
+    // Where to continue after the last `*` of the pattern: the rest of the name and the rest of
+    // the pattern. At first, the `*` matches no bytes.
     let mut after_star: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', rest @ ..] = pattern {
@@ -19,7 +20,8 @@ pub fn is_like<'a>(mut name: &'a [u8], mut pattern: &'a [u8]) -> bool {
             (name, pattern) = (others, rest);
             continue;
         }
-        // Backtrack: the last `*` matches one more byte. Earlier stars never need to.
+        // Backtrack: let the last `*` match one more byte. An earlier `*` never has to match
+        // more.
         let Some((left, rest)) = after_star else {
             return false;
         };
@@ -39,15 +41,16 @@ fn match_byte(byte: u8, pattern: &[u8]) -> Option<&[u8]> {
             None => (byte == b'[', rest),
         },
         (b'\\', Some((escaped, rest))) => (byte == escaped.to_ascii_lowercase(), rest),
-        // A backslash at the end of the pattern matches nothing.
+        // A backslash at the end of the pattern does not match anything.
         (b'\\', None) => return None,
         _ => (byte == first.to_ascii_lowercase(), rest),
     };
     is_match.then_some(rest)
 }
 
-/// Whether `byte` matches a bracket expression, and the rest of the pattern after it.
-/// `pattern` starts after the opening bracket. `None` if there is no closing one.
+/// Whether `byte` matches a bracket expression, and the rest of the pattern after the
+/// expression. `pattern` starts after the opening bracket. `None` if there is no closing
+/// bracket.
 fn match_brackets(byte: u8, pattern: &[u8]) -> Option<(bool, &[u8])> {
     let is_negated = matches!(pattern.first(), Some(b'!' | b'^'));
     let mut rest = &pattern[usize::from(is_negated)..];
@@ -105,7 +108,7 @@ mod tests {
     /// Backtracking over every star would take exponential time, and recursion would overflow
     /// the stack.
     #[test]
-    fn a_pattern_with_many_stars_is_compared() {
+    fn patterns_with_many_stars_are_compared_quickly() {
         for (end, is_alike) in [("b", true), ("$", false)] {
             let stars = "*".repeat(120_000);
             let pattern = format!("a{stars}{end}");

@@ -12,7 +12,7 @@ use crate::error::UsageError;
 use crate::kernel::netlink::link::interface_index;
 use crate::listener::Protocol;
 
-/// Reads values, whose meaning depends on the options and on the names of ports.
+/// Reads values. Their meaning depends on the options and on the names of ports.
 #[derive(Debug)]
 pub struct Values<'a> {
     /// The sockets that the options select. A family before a value narrows the selection.
@@ -22,11 +22,11 @@ pub struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// The condition that `end` has this address. If a port follows the address, `end` must
-    /// have that port, too.
+    /// The condition that `end` has the address in `text`. If a port follows the address, `end`
+    /// must have that port, too.
     ///
     /// # Errors
-    /// If `text` is not an address, or not supported.
+    /// Fails if `text` is not an address, or is an address that is not supported.
     pub fn address(&mut self, end: End, text: &str) -> Result<Condition, UsageError> {
         let (value, family) = self.narrow(text);
         match family.filter(|family| !is_read_as_ip(*family)) {
@@ -50,10 +50,10 @@ impl Values<'_> {
         }
     }
 
-    /// The condition that `comparison` holds between the port of `end` and this port.
+    /// The condition that `comparison` holds between the port of `end` and the port in `text`.
     ///
     /// # Errors
-    /// If `text` is not a port, or not supported.
+    /// Fails if `text` is not a port, or is a port that is not supported.
     pub fn port(
         &mut self,
         end: End,
@@ -85,9 +85,9 @@ impl Values<'_> {
         })
     }
 
-    /// Splits `FAMILY:VALUE`, where the family is optional. As in ss, the selection is then
-    /// narrowed to the family of the value, which is the last one of the options if the value
-    /// has none.
+    /// Splits `FAMILY:VALUE` or `VALUE`, and returns the value and its family. If the text
+    /// contains no family, this is the last family that was specified before, if any. As in ss,
+    /// the selection is then narrowed to that family.
     fn narrow<'a>(&mut self, text: &'a str) -> (&'a str, Option<AddressFamily>) {
         let named = text
             .split_once(':')
@@ -167,7 +167,8 @@ impl Values<'_> {
     }
 }
 
-/// Reads `MARK` or `MARK/MASK`. Without a mask, all bits are compared.
+/// Reads `MARK` or `MARK/MASK`, and returns both numbers. Without a mask, all bits are
+/// compared.
 pub fn mark(text: &str) -> Option<(u32, u32)> {
     let number = |text| integer(text).map(|number| number as u32);
     match text.split_once('/') {
@@ -176,18 +177,19 @@ pub fn mark(text: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// Reads the name or the number of an interface. The result is the number.
+/// Reads the name or the index of an interface, and returns the index.
 pub fn interface(text: &str) -> Option<u32> {
     interface_index(text).or_else(|| integer(text)?.try_into().ok())
 }
 
-/// The error that refuses `text` for this reason.
+/// Creates the error that refuses `text` for the reason `why`.
 pub fn refusal(text: &str, why: &str) -> UsageError {
     UsageError::ss(format!("{text}: {why}"))
 }
 
-/// The condition that the name of a Unix socket matches `pattern`. `text` is the whole value,
-/// for the error if the pattern has named character classes, which are not supported.
+/// The condition that the name of a Unix socket matches `pattern`. Fails if the pattern
+/// contains named character classes, which are not supported. `text` is the whole value, for
+/// the error message.
 fn like(end: End, text: &str, pattern: &str) -> Result<Condition, UsageError> {
     let is_class = |pair: &[u8]| matches!(pair, [b'[', b':' | b'.' | b'=']);
     if pattern.as_bytes().windows(2).any(is_class) {
@@ -196,8 +198,9 @@ fn like(end: End, text: &str, pattern: &str) -> Result<Condition, UsageError> {
     Ok(Condition::IsLike(end, pattern.into()))
 }
 
-/// Reads the value that families without addresses have instead: a protocol, or the number
-/// of a virtual machine. As in ss, the number of a virtual machine matches every socket.
+/// Reads the value that families without IP addresses use in place of an address: a protocol,
+/// or the number of a virtual machine. As in ss, the number of a virtual machine matches every
+/// socket.
 fn numbered_network(text: &str, family: AddressFamily) -> Option<Network> {
     let any = Network::any(Some(family));
     let number = match (text, family) {
@@ -213,22 +216,22 @@ fn numbered_network(text: &str, family: AddressFamily) -> Option<Network> {
     })
 }
 
-/// Whether values of this family are read as IP addresses and ports. As in ss, that includes
-/// TIPC and XDP, whose values have no syntax of their own.
+/// Whether values of this family are read as IP addresses and ports. As in ss, this includes
+/// TIPC and XDP, because their values have no syntax of their own.
 fn is_read_as_ip(family: AddressFamily) -> bool {
     use AddressFamily::{Inet, Inet6, Tipc, Xdp};
     matches!(family, Inet | Inet6 | Tipc | Xdp)
 }
 
-/// Reads the value that families without IP ports have instead: an interface, a process, or
-/// a number.
+/// Reads the value that families without IP ports use in place of a port: an interface, a
+/// process, or a number.
 fn other_port(text: &str, port: &str, family: AddressFamily) -> Result<i32, UsageError> {
     let is_unsigned = family == AddressFamily::Vsock;
     if port == "*" || port.is_empty() && !is_unsigned {
         return Ok(ANY_PORT);
     }
     let number = integer(port).and_then(|number| match is_unsigned {
-        // ss stores it as a signed `int` nevertheless.
+        // ss stores this unsigned number as a signed `int`.
         true => u32::try_from(number).ok().map(|number| number as i32),
         false => i32::try_from(number).ok(),
     });
@@ -241,8 +244,8 @@ fn other_port(text: &str, port: &str, family: AddressFamily) -> Result<i32, Usag
     number.or_else(named).ok_or_else(why)
 }
 
-/// Splits `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` into the address and the rest.
-/// `None` if the bracket is not closed.
+/// Splits `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` into the address and the rest. `None`
+/// if there is no closing bracket.
 fn split_port(text: &str) -> Option<(&str, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         return rest.split_once(']');
@@ -250,7 +253,7 @@ fn split_port(text: &str) -> Option<(&str, &str)> {
     if text.starts_with('*') {
         return Some(text.split_at(1));
     }
-    // In an IPv6 network without brackets, a port can follow only the number of bits.
+    // In an IPv6 network without brackets, a port can come only after the number of bits.
     let start = text.find('/').unwrap_or(0);
     let colon = text[start..]
         .rfind(':')
@@ -258,7 +261,7 @@ fn split_port(text: &str) -> Option<(&str, &str)> {
     Some(text.split_at(colon))
 }
 
-/// Reads an IPv4 address of one to four numbers. The missing ones are zero.
+/// Reads an IPv4 address of one to four numbers. Numbers that are missing are zero.
 fn parse_v4(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     for (index, number) in text.split('.').enumerate() {

@@ -1,11 +1,11 @@
-//! Splits arguments into the words of a filter, and recognizes the words that have a meaning
-//! in the language of ss.
+//! Splits arguments into the words of a filter, and recognizes words that have a meaning in the
+//! filter language of ss.
 
 use super::End;
 use crate::error::UsageError;
 
-/// Splits an argument into words at blanks and tabs. A backslash makes the next character
-/// part of a word, whatever it is.
+/// Splits an argument into words at blanks and tabs. A backslash makes the next character part
+/// of a word, even if it is a blank.
 pub fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -24,7 +24,7 @@ pub fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// How a condition compares two values.
+/// The way in which a condition compares two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Comparison {
@@ -37,7 +37,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// The comparison that this word stands for, if it stands for one.
+    /// The comparison that this word means. `None` if it does not mean a comparison.
     pub fn parse(word: &str) -> Option<Comparison> {
         Some(match word {
             "=" | "==" | "eq" => Comparison::Equal,
@@ -51,7 +51,7 @@ impl Comparison {
     }
 }
 
-/// A word with a meaning in the language of ss, other than a comparison.
+/// A word that has a meaning in the filter language of ss, other than a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Word {
@@ -69,7 +69,7 @@ pub enum Word {
 }
 
 impl Word {
-    /// The meaning of this word. `None` if it can only be a value or a comparison.
+    /// The meaning of this word. `None` if the word is a comparison or can only be a value.
     pub fn parse(word: &str) -> Option<Word> {
         Some(match word {
             "(" => Word::Open,
@@ -90,7 +90,7 @@ impl Word {
     }
 }
 
-/// The error for a word that is not expected after the words before it.
+/// Creates the error for a word that is not expected after the words before it.
 pub fn unexpected(word: &str) -> UsageError {
     UsageError::ss(format!(
         "'{word}' in the filter: not a filter, or not supported by lntu as ss"
