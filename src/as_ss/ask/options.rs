@@ -64,7 +64,7 @@ const REFUSED: &[char] = &['b', 'E', 'K', 'r', 'z', 'Z'];
 /// The options of ss with a value that this program refuses.
 const REFUSED_WITH_VALUE: &[char] = &['D', 'F'];
 
-/// What the command line asks for.
+/// The action that the command line asks for.
 #[derive(Debug)]
 pub enum Command {
     /// Show these sockets, or the number of sockets.

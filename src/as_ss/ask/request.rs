@@ -3,7 +3,7 @@
 use super::filter::{Facts, Filter};
 use super::selection::Selection;
 
-/// Which sockets to show, and how to show them.
+/// The sockets to show, and the way in which to show them.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// `-s`: print the number of sockets before the table.
@@ -14,7 +14,7 @@ pub struct Request {
     pub selection: Selection,
     /// The filter on the command line, if there is one.
     pub filter: Option<Filter>,
-    /// Which details of a socket to show.
+    /// The details of a socket to show.
     pub show: Show,
     /// Whether the table starts with a line of headings. `-H` leaves this line out.
     pub has_header: bool,
@@ -24,7 +24,7 @@ pub struct Request {
     pub threads: bool,
 }
 
-/// Which details of a socket to show.
+/// The details of a socket to show.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Show {
     /// `-n`: show numbers instead of names.

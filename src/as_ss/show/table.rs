@@ -40,7 +40,7 @@ const PIECE_SIZE: usize = 64 * 1024;
 /// Receives the text of a table, piece by piece.
 pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), OutputError>;
 
-/// Which of its optional parts a table has.
+/// The optional parts of a table: whether the table has each of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
     /// The column `Netid`, which distinguishes protocols.

@@ -23,7 +23,7 @@ const ENOBUFS: i32 = 105;
 #[derive(Debug)]
 pub struct Client {
     protocol: i32,
-    /// See [`Client::with_large_datagrams`].
+    /// Whether [`Client::with_large_datagrams`] was called.
     wants_large_datagrams: bool,
     socket: Option<NetlinkSocket>,
     request: Vec<u8>,

@@ -17,7 +17,7 @@ use super::process::inode_of_link;
 /// the namespace, and the path of the mount below the root directory of the process.
 ///
 /// # Errors
-/// If the mounts cannot be read.
+/// Fails if the mounts cannot be read.
 pub fn for_each_network_namespace(
     process: &Path,
     each: &mut dyn FnMut(u64, PathBuf),
@@ -33,7 +33,7 @@ pub fn for_each_network_namespace(
 /// The contents of `mountinfo`. The paths in it may contain any bytes.
 ///
 /// # Errors
-/// If the file cannot be read or is too long.
+/// Fails if the file cannot be read or is too long.
 pub fn read(process: &Path) -> io::Result<Vec<u8>> {
     file::read(&process.join("mountinfo"), MOST_BYTES)
 }

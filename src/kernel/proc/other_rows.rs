@@ -19,7 +19,7 @@ impl<'a> UnixRow<'a> {
     /// Parses a line. `None` if a field is missing or is not a number.
     pub fn parse(line: &'a [u8]) -> Option<UnixRow<'a>> {
         const __SO_ACCEPTCON: u32 = 1 << 16;
-        // Only blanks and tabs end a field, because a name may contain other white space.
+        // A field ends only at a blank or a tab, because a name may contain other white space.
         let mut words = line
             .split(|byte| matches!(byte, b' ' | b'\t'))
             .filter(|word| !word.is_empty());

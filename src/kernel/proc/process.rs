@@ -18,7 +18,7 @@ use super::file::{self, read_some, split};
 /// and the path of the entry.
 ///
 /// # Errors
-/// If `directory` cannot be read.
+/// Fails if `directory` cannot be read.
 pub fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io::Result<()> {
     for_each_number_until(directory, &mut |number, path| {
         each(number, path);
@@ -29,7 +29,7 @@ pub fn for_each_number(directory: &Path, mut each: impl FnMut(u32, &Path)) -> io
 /// Calls `each` as [`for_each_number`] does, but stops when `each` breaks.
 ///
 /// # Errors
-/// If `directory` cannot be read.
+/// Fails if `directory` cannot be read.
 pub fn for_each_number_until(
     directory: &Path,
     // `each` is not generic, so that the binary has only one copy of the loop.
@@ -58,7 +58,7 @@ fn each_number_in(
 /// Calls `each` for every thread of a process, with the thread's id and its directory.
 ///
 /// # Errors
-/// If the threads cannot be listed.
+/// Fails if the threads cannot be listed.
 pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Result<()> {
     for_each_number(&directory.join("task"), each)
 }
@@ -70,7 +70,7 @@ pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Re
 /// it.
 ///
 /// # Errors
-/// If the threads cannot be listed.
+/// Fails if the threads cannot be listed.
 pub fn for_each_separate_table(
     directory: &Path,
     each: &mut dyn FnMut(&Path) -> ControlFlow<()>,
@@ -99,7 +99,7 @@ pub fn for_each_separate_table(
 /// be read.
 ///
 /// # Errors
-/// If the descriptors cannot be listed.
+/// Fails if the descriptors cannot be listed.
 pub fn for_each_descriptor(
     directory: &Path,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
@@ -112,7 +112,7 @@ pub fn for_each_descriptor(
 /// may only read.
 ///
 /// # Errors
-/// If the descriptors cannot be listed.
+/// Fails if the descriptors cannot be listed.
 pub fn for_each_descriptor_as_owner(
     directory: &Path,
     each: &mut dyn FnMut(u32, io::Result<Option<u64>>) -> ControlFlow<()>,
@@ -210,7 +210,7 @@ pub fn is_refused<T>(result: &io::Result<T>) -> bool {
 /// the usual form.
 ///
 /// # Errors
-/// If the link cannot be read.
+/// Fails if the link cannot be read.
 pub fn network_namespace(directory: &Path) -> io::Result<Option<u64>> {
     let link = fs::read_link(directory.join("ns/net"))?;
     Ok(inode_of_link(&link, "net"))

@@ -38,7 +38,7 @@ impl Scanner {
     /// Creates a scanner for lines of at most `capacity - 1` bytes, not counting the newline.
     ///
     /// # Panics
-    /// If `capacity` is 0.
+    /// Panics if `capacity` is 0.
     pub fn with_capacity(capacity: usize) -> Scanner {
         assert!(capacity > 0, "a scanner needs room for a byte");
         Scanner {

@@ -239,7 +239,7 @@ mod tests {
         accepts(text, &facts(family, local))
     }
 
-    /// Which sockets out of a list of five pass the filter.
+    /// Applies the filter to a list of five sockets, and returns the sockets that pass.
     fn passing(text: &str) -> Vec<&'static str> {
         let sockets = [
             "127.0.0.1:80",
