@@ -31,7 +31,7 @@ pub enum Command {
         output: OutputOptions,
         /// What is written, and when.
         options: WatchOptions,
-        /// Runs beside the watcher. It starts even if the watcher fails.
+        /// The program to run beside the watcher. It starts even if the watcher fails.
         application: Option<Application>,
     },
     /// Print the listeners once.
@@ -40,7 +40,7 @@ pub enum Command {
         source: Box<SourceOptions>,
         /// Where lines go.
         output: OutputOptions,
-        /// Print only the ids of the processes that hold the listeners.
+        /// Whether to print only the ids of the processes that hold the listeners.
         pids: bool,
     },
     /// Say whether ports are listening.

@@ -31,7 +31,7 @@ impl CommandName {
         names.find(|name| text == name.text())
     }
 
-    /// The name as typed.
+    /// The name of the command, as typed.
     pub fn text(self) -> &'static str {
         match self {
             CommandName::Watch => "watch",
@@ -43,7 +43,7 @@ impl CommandName {
         }
     }
 
-    /// Whether its operands are PORTs.
+    /// Whether the operands of the command are PORTs.
     pub(super) fn takes_ports(self) -> bool {
         !matches!(self, CommandName::Install | CommandName::Help)
     }
@@ -54,12 +54,12 @@ impl CommandName {
     }
 }
 
-/// A command.
+/// The description of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandSpec {
-    /// Its name.
+    /// The name of the command.
     pub name: CommandName,
-    /// Its synopsis.
+    /// The synopsis of the command.
     pub usage: &'static str,
     /// What it does, as a phrase.
     pub summary: &'static str,
@@ -69,12 +69,12 @@ pub struct CommandSpec {
 }
 
 impl CommandSpec {
-    /// Whether it accepts `-- COMMAND`.
+    /// Whether the command accepts `-- COMMAND`.
     pub fn takes_application(&self) -> bool {
         self.takes_application
     }
 
-    /// Whether it is one of the commands that can exit with a status of `given_by`.
+    /// Whether the command is one of those in `given_by`.
     pub(super) fn can_end_with(&self, given_by: GivenBy) -> bool {
         match given_by {
             GivenBy::All => true,
@@ -134,46 +134,46 @@ pub static COMMANDS: [CommandSpec; 6] = [
     },
 ];
 
-/// Options that belong together.
+/// A group of options that belong together in the documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
     /// The heading of the group.
     pub title: &'static str,
-    /// The commands that its options are for, unless an option says otherwise.
+    /// The commands that accept the options of the group, unless an option says otherwise.
     pub commands: &'static [CommandName],
     /// The options, in the order in which they are documented.
     pub options: &'static [OptionSpec],
 }
 
 impl Group {
-    /// Whether its options are for every command that has options.
+    /// Whether the options of the group are for every command that has options.
     pub fn is_for_all(&self) -> bool {
         self.commands == ALL
     }
 }
 
-/// An option.
+/// The description of an option.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionSpec {
-    /// Its letter, if it has one.
+    /// The letter of the option, if it has one.
     pub short: Option<char>,
-    /// Its long name, without the dashes.
+    /// The long name of the option, without the dashes.
     pub long: &'static str,
-    /// The commands that take it.
+    /// The commands that accept the option.
     pub commands: &'static [CommandName],
     /// What it does, as a phrase.
     pub help: &'static str,
-    /// Whether it may be given more than once, with a different value each time.
+    /// Whether the option may be given more than once, with a different value each time.
     pub is_repeatable: bool,
     is_about_printing: bool,
-    /// What to use instead with a command that does not accept it.
+    /// What to use instead of the option with a command that does not accept it.
     pub(super) instead: &'static str,
     pub(super) action: Action,
 }
 
 impl OptionSpec {
-    /// Whether `command` accepts it only with `--any`: `check` and `wait` print listeners only
-    /// with that option.
+    /// Whether `command` accepts the option only with `--any`: `check` and `wait` print
+    /// listeners only with `--any`.
     pub(super) fn needs_any(&self, command: CommandName) -> bool {
         self.is_about_printing && PROBES.contains(&command)
     }
@@ -183,7 +183,7 @@ impl OptionSpec {
         self
     }
 
-    /// The same option, which `check` and `wait` accept only with `--any`.
+    /// Returns the option, changed so that `check` and `wait` accept it only with `--any`.
     const fn with_any(mut self) -> OptionSpec {
         self.is_about_printing = true;
         self
@@ -194,7 +194,7 @@ impl OptionSpec {
         self
     }
 
-    /// The value that it takes, if any.
+    /// The value that the option takes, if any.
     pub fn value(&self) -> Option<&ValueSpec> {
         match &self.action {
             Action::Take(_, value) => Some(*value),
@@ -355,8 +355,8 @@ macro_rules! option_table {
             Group { title: $title, commands: $commands, options: &[$($option),*] },
         )*];
 
-        /// The details of each option of each group, in the same order. Only the manual
-        /// contains them.
+        /// The details of each option of each group, in the order of [`GROUPS`]. Only the
+        /// manual contains the details.
         pub static DETAILS: [&[&str]; GROUPS.len()] = [$(
             &[$(concat!($($details)?)),*],
         )*];
@@ -558,8 +558,8 @@ pub const PORT_EXAMPLES: &[&str] = &[
     "[::1]:8080/tcp",
 ];
 
-/// What a PORT means: the commands that a sentence applies to, how the sentence starts if it
-/// has to name them, and its text.
+/// Sentences that say what a PORT means. Each has the commands that it applies to, the words
+/// that come first if it has to name these commands, and its text.
 pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     (
         PRINTING,

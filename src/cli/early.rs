@@ -7,7 +7,8 @@ use super::description::CommandName;
 /// The `-- COMMAND` of a watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beside {
-    /// The number of last arguments that are COMMAND and its own arguments.
+    /// The number of arguments at the end of the command line that are COMMAND and its own
+    /// arguments.
     pub words: usize,
     /// Whether warnings are unwanted.
     pub is_quiet: bool,
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_found_if_another_may_be_meant() {
+    fn no_command_is_found_after_another_command_s_name() {
         for line in [
             "wait 80 -- /app",
             "-q wait 80 -- /app",
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_command_without_a_word_after_the_dashes() {
+    fn a_line_without_a_command_gives_none() {
         for line in ["80", "--", "-- ", "--quiet"] {
             assert_eq!(beside_of(line), None, "{line}");
         }

@@ -1,9 +1,10 @@
 //! The command line: turns arguments into a [`CommandLine`] or a usage error.
 //!
 //! - [`command_line`] has the types that the rest of the program sees, instead of options.
-//! - [`description`] is the one table of commands and options.
-//! - [`parser`] reads the arguments one by one, using that table. [`values`] parses the
-//!   value of an option, and [`variables`] expands the environment variables in a PORT.
+//! - [`description`] is the table of all commands and options.
+//! - [`parser`] reads the arguments one by one, using the table of [`description`]. [`values`]
+//!   parses the value of an option, and [`variables`] expands the environment variables in a
+//!   PORT.
 //! - [`typed`] collects what the parser read, and finds contradictions.
 //! - [`beside`] finds the COMMAND of a watcher without allocating memory.
 //! - [`help`](mod@help) writes the text of `--help` from the same table.
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_of_exclude_add_up() {
+    fn repeated_exclude_options_add_up() {
         let filter = |arguments: &[&str]| {
             let arguments = arguments.iter().map(|value| format!("--exclude={value}"));
             let arguments: Vec<String> = arguments.collect();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn only_p_asks_for_holders() {
+    fn the_processes_option_asks_for_holders() {
         for (arguments, asked) in [(&["-p"][..], true), (&["--processes"], true), (&[], false)] {
             assert_eq!(watch(arguments).0.holders, asked, "{arguments:?}");
         }

@@ -55,12 +55,13 @@ struct Parser<'a> {
 /// The next argument on the command line.
 enum Argument {
     Operand(OsString),
-    /// An option. Its value, if it takes one, is still to be read.
+    /// An option. If it takes a value, the value has not been read yet.
     Option(&'static OptionSpec),
 }
 
 impl Parser<'_> {
-    /// Reads `--` and the application after it, if `--` comes next. Returns whether it did.
+    /// If the next argument is `--`, reads it and the application that follows. Returns
+    /// whether the next argument was `--`.
     fn takes_application(&mut self) -> Result<bool, UsageError> {
         // lexopt consumes `--` and does not report where it was.
         let Some(mut rest) = self.arguments.try_raw_args() else {
@@ -77,7 +78,7 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    /// The command that the next argument names, if it does.
+    /// The command that the next argument names, if it names one.
     fn next_command(&mut self) -> Option<CommandName> {
         CommandName::of(self.arguments.try_raw_args()?.next()?.as_os_str())
     }

@@ -1,4 +1,4 @@
-//! All arguments together: turns them into a command, or finds contradictions.
+//! Turns all arguments together into a command, or reports contradictions between them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub const ONLY_PROBES: &str =
 /// The arguments, before it is known which command they are for.
 #[derive(Default)]
 pub struct Typed {
-    /// The first operand is `help`.
+    /// Whether the first operand is `help`.
     pub asks_for_help: bool,
     pub command: Option<CommandName>,
     pub options: Vec<&'static OptionSpec>,
@@ -70,7 +70,7 @@ impl Typed {
         }
     }
 
-    /// Turns all arguments into a command. Takes them out of `self`.
+    /// Turns all arguments into a command. Moves their values out of `self`.
     pub fn command_line(&mut self) -> Result<CommandLine, UsageError> {
         let name = match self.asks_for_help {
             true => CommandName::Help,
@@ -233,8 +233,8 @@ impl Typed {
         })
     }
 
-    /// Refuses options that the command `name` does not take, and `-- COMMAND` if it does not
-    /// take one.
+    /// Refuses options that the command `name` does not accept. Also refuses `-- COMMAND` if
+    /// the command does not accept that.
     fn refuse_options_of_others(&self, name: CommandName) -> Result<(), UsageError> {
         let is_of_others = |option: &&&OptionSpec| !option.commands.contains(&name);
         let (what, instead) = match self.options.iter().find(is_of_others) {
@@ -254,8 +254,8 @@ impl Typed {
         })
     }
 
-    /// Refuses options about the lines of listeners together with `--pids`, which prints only
-    /// ids.
+    /// With `--pids`, refuses options that would change the lines of listeners, because only
+    /// process ids are printed.
     fn refuse_what_pids_lack(&self) -> Result<(), UsageError> {
         let about_lines = ["processes", "json", "timestamps", "by-port"];
         let is_about_lines = |option: &&&OptionSpec| about_lines.contains(&option.long);
@@ -288,7 +288,7 @@ impl Typed {
         }
     }
 
-    /// Where to look. Only the `/proc` source supports `--proc` and `--pid`.
+    /// The sources that may answer. Only the `/proc` source supports `--proc` and `--pid`.
     fn source_choice(&self) -> Result<SourceChoice, UsageError> {
         if self.output.format.namespaces {
             return self.all_namespaces();
@@ -342,7 +342,8 @@ fn sees_its_own_only(option: &str, source: &str) -> UsageError {
     ))
 }
 
-/// The one of two that was selected. Selecting both restricts nothing.
+/// The selected one of two values. `None` if both are selected, because that restricts
+/// nothing, or if neither is.
 fn only_one<T>(asked: [bool; 2], [first, second]: [T; 2]) -> Option<T> {
     match asked {
         [true, false] => Some(first),
@@ -380,8 +381,8 @@ fn chosen_ports(
     Ok(chosen)
 }
 
-/// The question of `--notify`, whether the PORTs of `source` are listening, and where to
-/// look.
+/// The question that `--notify` asks: whether the PORTs of `source` are listening. Also
+/// returns where to look.
 fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
     let filter = &source.filter;
     let required =
@@ -406,8 +407,8 @@ fn notification(source: &SourceOptions) -> (SourceOptions, Question) {
     (source, question)
 }
 
-/// The PORTs of a command that asks whether they are listening. Narrows `filter` to the
-/// protocol, and to IPv6, if the PORTs need no more.
+/// The PORTs of a command that asks whether they are listening. Narrows `filter` to one
+/// protocol if all PORTs have the same protocol, and to IPv6 if no PORT needs IPv4 listeners.
 fn required_ports(
     name: CommandName,
     specs: Vec<(String, PortSpec)>,

@@ -33,7 +33,7 @@ pub const SOURCES: [(&str, SourceName); 4] = [
     ("netlink", SourceName::Netlink),
 ];
 
-/// What a word after `--exclude` hides.
+/// The listeners that a word after `--exclude` hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excluded {
     /// Loopback addresses.
@@ -53,7 +53,7 @@ pub const EXCLUDED: [(&str, Excluded); 4] = [
     ("ephemeral/udp", Excluded::Ephemeral(&[Protocol::Udp])),
 ];
 
-/// The words in a table of words and their meanings.
+/// Returns the words of a table that lists words and their meanings.
 pub const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> [&'static str; N] {
     let mut words = [""; N];
     let mut index = 0;
@@ -153,7 +153,7 @@ pub fn parse_holder(name: &str, value: &OsStr) -> Result<Vec<u8>, UsageError> {
     }
 }
 
-/// Parses the name of the file that lines are appended to. `None` is stdout.
+/// Parses the name of the file that lines are appended to. Returns `None` for stdout.
 pub fn parse_output(name: &str, value: &OsStr) -> Result<Option<PathBuf>, UsageError> {
     if value.is_empty() {
         return Err(refused(name, "", &"not a file"));

@@ -7,8 +7,8 @@ use std::ffi::OsString;
 /// `variable` looks up a variable. A `$` in a value is not expanded again.
 ///
 /// # Errors
-/// The reason, which names the variable, if a variable without a default is unset or empty,
-/// or if `$` is followed by anything else.
+/// If a variable without a default is unset or empty, or if `$` is followed by anything else.
+/// The error is the reason, and names the variable.
 pub fn expand(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_without_a_value_is_named() {
+    fn the_error_names_a_variable_without_a_value() {
         let why = |what| format!("the variable {what} (for a default, ${{NONE:-8080}})");
         assert_eq!(expanded("$NONE"), Err(why("NONE is not set")));
         assert_eq!(expanded("80${NONE}"), Err(why("NONE is not set")));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn other_text_after_a_dollar_sign_is_refused() {
         for text in [
             "$",
             "$$",

@@ -125,7 +125,8 @@ impl Lateness {
 }
 
 impl Pace {
-    /// The pace of polls that start `now`. `cpu_time` is what the process has used so far.
+    /// The pace of polls that start `now`. `cpu_time` is the CPU time that this process has
+    /// used so far.
     pub fn new(interval: Interval, now: Instant, cpu_time: Duration) -> Pace {
         Pace {
             interval,

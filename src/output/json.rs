@@ -161,7 +161,8 @@ fn string(bytes: &[u8]) -> String {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
             _ if is_nonprinting(character) => {
-                // RFC 8259 requires this up to U+001F, and a pair of surrogates above U+FFFF.
+                // RFC 8259 requires this escape for characters up to U+001F. Above U+FFFF, the
+                // escape is a pair of surrogates.
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     let _ = write!(text, "\\u{unit:04x}");
                 }
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_has_every_part() {
+    fn an_object_has_every_member() {
         let expected = json!({
             "type": "opened", "id": "udp4:127.0.0.1:53", "port": "udp:127.0.0.1:53",
             "timestamp": null,
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_ipv6_wildcard_has_v6only() {
+    fn v6only_is_written_for_ipv6_wildcards_alone() {
         let v6_only = |address, v6_only| {
             let listener = Listener {
                 v6_only,
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_group_of_a_socket_wins_over_that_of_its_namespace() {
+    fn the_cgroup_of_the_socket_is_preferred() {
         let container = |runtime| Container {
             id: "ab12".repeat(16),
             runtime,

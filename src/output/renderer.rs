@@ -10,28 +10,29 @@ use crate::listener::{Listener, Protocol};
 /// How listeners are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Format {
-    /// JSON Lines instead of a table.
+    /// Whether to write JSON Lines instead of a table.
     pub json: bool,
-    /// Start each line of a table with the time. JSON always contains the time.
+    /// Whether to start each line of a table with the time. JSON always contains the time.
     pub timestamps: bool,
-    /// Leave out the header of a table. JSON has no header.
+    /// Whether to leave out the header of a table. JSON has no header.
     pub no_header: bool,
-    /// Name the processes that hold each listener.
+    /// Whether to name the processes that hold each listener.
     pub holders: bool,
-    /// Each line is about a port on any address: the id in JSON identifies the port.
+    /// Whether each line is about a port on any address. The id in JSON then identifies the
+    /// port.
     pub by_port: bool,
-    /// Show the network namespace of each listener.
+    /// Whether to show the network namespace of each listener.
     pub namespaces: bool,
 }
 
 /// What happened to the listener of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It existed when the program first looked.
+    /// The listener existed when the program first looked.
     Listening,
-    /// It opened after that.
+    /// The listener opened after the program first looked.
     Opened,
-    /// It closed.
+    /// The listener closed.
     Closed,
 }
 
@@ -47,12 +48,12 @@ pub enum Status<'a> {
     /// A source can be read again. Or the namespace with this inode can be read again, or no
     /// longer exists.
     Back(Option<u64>),
-    /// Polls are late. This is the time between two polls.
+    /// Polls are late. The value is the time between two polls.
     Late(Duration),
     /// Polls are on time again.
     OnTime,
-    /// Polls of the UDP listeners of network namespaces are late. This is the time between two
-    /// of them.
+    /// Polls of the UDP listeners of network namespaces are late. The value is the time
+    /// between two of these polls.
     UdpLate(Duration),
     /// Polls of the UDP listeners are on time again.
     UdpOnTime,

@@ -155,8 +155,8 @@ impl Output {
     /// 4096 bytes in all, or of one longer line. Written lines are removed from `text`.
     ///
     /// # Errors
-    /// Those of open(2) and write(2). `text` then contains what was not written. It can start
-    /// in the middle of a line, for example if the disk is full.
+    /// The errors of open(2) and write(2). `text` then contains what was not written. It can
+    /// start in the middle of a line, for example if the disk is full.
     pub fn write(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
         let mut rest = &text[..];
         let result = self.write_front(&mut rest);
@@ -165,7 +165,8 @@ impl Output {
         result
     }
 
-    /// Like [`Output::write`], but shortens the slice `text` to what was not written.
+    /// Writes `text` in the same way as [`Output::write`]. Shortens the slice `text` to what
+    /// was not written.
     fn write_front(&mut self, text: &mut &[u8]) -> io::Result<()> {
         while !text.is_empty() {
             match self.write_once(&text[..whole_lines(text)]) {
@@ -269,7 +270,8 @@ mod tests {
         while let Err(error) = output.write(&mut text) {
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
             torn += usize::from(!text.starts_with(b"line "));
-            // Not a multiple of the length of a line, so a write can end anywhere in a line.
+            // This is not a multiple of the length of a line, so a write can end anywhere in a
+            // line.
             let mut some = vec![0; 10_007];
             let read = theirs.read(&mut some).unwrap();
             received.extend_from_slice(&some[..read]);

@@ -43,7 +43,7 @@ impl Table {
         }
     }
 
-    /// The same table, with or without columns of holders and of namespaces.
+    /// Returns this table, with or without columns of holders and of namespaces.
     pub fn showing(self, holders: bool, namespaces: bool) -> Table {
         Table {
             holders,
@@ -115,8 +115,8 @@ impl Table {
 }
 
 /// The cell of the holders: `users:(("NAME",pid=12,fd=3),…)`, or nothing without holders. If
-/// not all holders are listed, `(more=936)` comes last. It contains no space and no `pid=`,
-/// so that a program that parses the output of ss does not mistake it for a process.
+/// not all holders are listed, `(more=936)` comes last. This remark contains no space and no
+/// `pid=`, so that a program that parses the output of ss does not mistake it for a process.
 ///
 /// In NAME, quotes and backslashes are escaped with a backslash, nonprinting characters as
 /// in Rust, and bytes that are not UTF-8 as `\xNN`.
@@ -183,8 +183,8 @@ pub fn escaped(name: &[u8]) -> String {
     text
 }
 
-/// The address in the table: `*` for both wildcards, and if the listener is bound to an
-/// interface, its name after a percent sign.
+/// The address in the table: `*` for both wildcards. If the listener is bound to an interface,
+/// the name of the interface follows after a percent sign.
 fn address(listener: &Listener) -> String {
     let address = listener.endpoint.address;
     let interface = listener.interface.as_ref().map(Interface::as_str);
@@ -196,12 +196,12 @@ fn address(listener: &Listener) -> String {
     }
 }
 
-/// The backlog. Like ss, 0 if it is unknown.
+/// The backlog as text. If the backlog is unknown, this is 0, as in ss.
 fn send_q(listener: &Listener) -> String {
     listener.send_q.unwrap_or_default().to_string()
 }
 
-/// The port. Like ss, `*` for port 0.
+/// The port as text. Port 0 is printed as `*`, as in ss.
 fn port(listener: &Listener) -> String {
     match listener.endpoint.port {
         0 => "*".to_string(),
