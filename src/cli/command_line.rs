@@ -16,7 +16,7 @@ use crate::source::SourceOptions;
 pub struct CommandLine {
     /// What the program is asked to do.
     pub command: Command,
-    /// How much it prints to stderr.
+    /// How much the program prints to stderr.
     pub verbosity: Verbosity,
 }
 
@@ -47,7 +47,7 @@ pub enum Command {
     Check {
         /// Where to look.
         source: Box<SourceOptions>,
-        /// What is asked.
+        /// The question to answer.
         question: Question,
         /// How to print listeners with `--any`.
         format: Format,
@@ -56,7 +56,7 @@ pub enum Command {
     Wait {
         /// Where to look.
         source: Box<SourceOptions>,
-        /// What is asked.
+        /// The question to answer.
         question: Question,
         /// How to print listeners with `--any`.
         format: Format,

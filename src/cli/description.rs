@@ -206,7 +206,7 @@ impl OptionSpec {
 /// The value of an option.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueSpec {
-    /// The placeholder in help.
+    /// The placeholder for the value in help.
     pub name: &'static str,
     /// What a shell can complete.
     pub kind: ValueKind,
@@ -215,7 +215,7 @@ pub struct ValueSpec {
 /// What a shell can complete as the value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
-    /// Nothing.
+    /// A value that cannot be completed.
     Any,
     /// One of these words, among other values.
     Words(&'static [&'static str]),

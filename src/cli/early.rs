@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_found_after_another_command_s_name() {
+    fn a_line_that_names_another_command_gives_none() {
         for line in [
             "wait 80 -- /app",
             "-q wait 80 -- /app",

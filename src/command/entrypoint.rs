@@ -28,11 +28,12 @@ impl Application {
         Error::Exec(self.program, error)
     }
 
-    /// Forks a child to be the watcher, and execs the application in this process.
-    /// Returns in the child only, with its parent, which the watcher must not outlive.
+    /// Forks a child that becomes the watcher, and execs the application in this process.
+    /// Returns only in the child. The result is the parent of the child, which the watcher
+    /// must not outlive.
     ///
-    /// If the child cannot be started, this is only a warning, because the application
-    /// must start even without a watcher.
+    /// If the child cannot be started, only a warning is printed, because the application must
+    /// start even without a watcher.
     ///
     /// # Errors
     /// [`Error::Exec`], in the process that should have become the application.

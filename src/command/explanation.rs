@@ -43,7 +43,7 @@ pub fn why_closed(ports: &[&RequiredPort], found: &Found<'_>, after: &str) -> St
 
 /// A list of ports for a message, without duplicates.
 pub fn names(ports: Vec<String>) -> String {
-    /// More would not fit on a line.
+    /// More names would not fit on a line.
     const MOST: usize = 10;
     let mut names: Vec<String> = Vec::new();
     for name in ports {

@@ -1,5 +1,5 @@
-//! `lntu install`: copies this program to where another container can run it. The image
-//! may have no `cp`.
+//! `lntu install`: copies this program to a place where another container can run it, because
+//! the image may have no `cp`.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::error::Error;
 use crate::kernel::proc::file::{read_any, split};
 
-/// This program, even if the file that it was started from has been renamed.
+/// The path of this program. It works even if the file that the program was started from has
+/// been renamed.
 const OWN_FILE: &str = "/proc/self/exe";
 
 /// The name of the copy in a directory.

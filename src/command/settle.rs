@@ -20,12 +20,13 @@ pub struct Settling {
     by_port: bool,
     /// When the first poll ended.
     started: Option<Instant>,
-    /// Each change that the last poll saw, and when the first poll that saw it ended. In the
-    /// order of [`Snapshot::changes_to`].
+    /// Each change that the last poll saw, and when the first poll that saw it ended. The
+    /// changes are in the order of [`Snapshot::changes_to`].
     seen: Vec<(Key, Instant)>,
 }
 
-/// Identifies a change: whether the listener opened (otherwise it closed), and its identity.
+/// Identifies a change: true if the listener opened and false if it closed, and the identity
+/// of the listener.
 type Key = (bool, Identity);
 
 /// When the change with this key was first seen, if it is in `seen`.
@@ -68,7 +69,8 @@ impl Settling {
         if self.duration.is_zero() {
             return true;
         }
-        // Count from the end of the first poll, which may have seen the change only then.
+        // Count from the end of the poll that first saw the change, because it may have seen
+        // the change only at its end.
         let lasts = |since: Instant| start.saturating_duration_since(since) >= self.duration;
         let before = std::mem::take(&mut self.seen);
         let mut early: Vec<Change> = reported.changes_to(current).collect();
@@ -92,8 +94,9 @@ impl Settling {
         lasts(*self.started.get_or_insert(end))
     }
 
-    /// The two keys of a change: the listener closed, and the listener opened. By port, the
-    /// listener that was `reported` on the port closed, and any listener on the port opened.
+    /// The two keys of a change: the listener closed, and the listener opened. With one
+    /// listener per port, the listener that was `reported` on the port closed, and any
+    /// listener on the port opened.
     fn keys(&self, listener: &Listener, reported: &Snapshot) -> [Key; 2] {
         let (mut closing, mut opening) = (listener.identity(), listener.identity());
         if self.by_port {
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_reported_once_it_has_lasted() {
+    fn a_change_is_reported_after_it_has_lasted() {
         let seen: [&[u16]; 5] = [&[1], &[1, 2], &[1, 2], &[1], &[]];
         let expected: [&[u16]; 5] = [&[], &[1], &[1, 2], &[1, 2], &[1]];
         assert_eq!(settled(1, &seen), expected);

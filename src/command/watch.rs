@@ -39,14 +39,16 @@ pub struct WatchOptions {
 pub struct Watcher {
     source: Source,
     output: Output,
-    /// The application, if the watcher runs beside one. The watcher must not outlive it.
+    /// The process of the application, if the watcher runs beside one. The watcher must not
+    /// outlive it.
     parent: Option<Parent>,
     renderer: Renderer,
     options: WatchOptions,
-    /// `None` without `--notify`, and after the message was sent.
+    /// Sends the message of `--notify`. `None` without this option, and after the message was
+    /// sent.
     notifier: Option<Notifier>,
     pace: Pace,
-    /// What a reader of the output knows as soon as `unsent` is written.
+    /// The listeners that a reader of the output knows about as soon as `unsent` is written.
     reported: Snapshot,
     current: Snapshot,
     settling: Settling,

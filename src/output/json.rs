@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_has_its_name_and_pod() {
+    fn a_container_has_members_for_its_name_and_pod() {
         let members = |name: &str| {
             let listener = Listener {
                 container_name: Some(Arc::new(ContainerName(name.to_string()))),

@@ -43,10 +43,11 @@ pub enum Status<'a> {
     /// The listeners that existed at the start have been written. With a reason, some may be
     /// missing.
     Ready(Option<&'a str>),
-    /// No source can be read, or the namespace with this inode cannot, for this reason.
+    /// No source can be read, or if there is an inode, the namespace with this inode cannot be
+    /// read. The text is the reason.
     Lost(Option<u64>, &'a str),
-    /// A source can be read again. Or the namespace with this inode can be read again, or no
-    /// longer exists.
+    /// A source can be read again, or if there is an inode, the namespace with this inode can
+    /// be read again or no longer exists.
     Back(Option<u64>),
     /// Polls are late. The value is the time between two polls.
     Late(Duration),

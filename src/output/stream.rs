@@ -16,18 +16,18 @@ const PIPE_BUF: usize = 4096;
 /// The number of interrupted writes in a row after which writing fails.
 const MOST_TRIES: u32 = 100;
 
-/// open(2): the file is a FIFO without a reader, or a socket.
+/// The error of open(2) if the file is a FIFO without a reader, or a socket.
 const ENXIO: i32 = 6;
 /// The message for [`ENXIO`].
 const UNREAD: &str = "no reader";
-/// write(2): the descriptor is not open for writing.
+/// The error of write(2) if the descriptor is not open for writing.
 const EBADF: i32 = 9;
 
 /// The file or stream that lines are written to.
 #[derive(Debug)]
 pub struct Output {
     target: Target,
-    /// `None` while the target is a FIFO without a reader.
+    /// The open file. `None` while the target is a FIFO without a reader.
     file: Option<File>,
     /// Whether opening a FIFO waits for a reader.
     waits: bool,
@@ -63,7 +63,7 @@ impl Output {
     /// write to a FIFO without a reader fails, and a later write may succeed.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// If the output cannot be opened.
     pub fn open(path: Option<PathBuf>, waits: bool) -> Result<Output, OutputError> {
         const STDERR: [&str; 2] = ["/dev/stderr", "/dev/fd/2"];
         let mut output = Output {
@@ -113,8 +113,8 @@ impl Output {
                     report::warn(format_args!("{}: {UNREAD}; waiting", path.display()));
                 }
                 match self.waits {
-                    // `at_once` stays open until this succeeds, so a waiting reader sees no
-                    // end of file.
+                    // `at_once` stays open until this second call succeeds, so a waiting
+                    // reader does not see the end of the file.
                     true => open(0)?,
                     false => at_once?,
                 }

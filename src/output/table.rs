@@ -20,7 +20,7 @@ pub struct Table {
 }
 
 impl Default for Table {
-    /// Columns that are as wide as their headings.
+    /// A table whose columns are as wide as their headings.
     fn default() -> Table {
         Table {
             recv_q: "Recv-Q".len(),
@@ -165,7 +165,7 @@ fn netns(listener: &Listener) -> Option<String> {
     })
 }
 
-/// A name from outside, as [`users`] prints it.
+/// A name that this program did not choose, escaped as in [`users`].
 pub fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(SystemTime);
 
 impl Timestamp {
-    /// The number of characters.
+    /// The number of characters of a displayed time, up to the year 9999.
     pub const WIDTH: usize = 24;
 
     /// The current time of the system clock.
@@ -49,7 +49,7 @@ impl fmt::Display for Seconds {
 /// The algorithm is Howard Hinnant's `civil_from_days`. Its years start in March, so a leap
 /// day is the last day of a year. Its eras have 400 years, after which the calendar repeats.
 fn civil_date(days: u64) -> (u64, u64, u64) {
-    // From 0000-03-01 to 1970-01-01.
+    // The number of days from 0000-03-01 to 1970-01-01.
     const DAYS_TO_EPOCH: u64 = 719_468;
     const DAYS_PER_ERA: u64 = 146_097;
     let days = days + DAYS_TO_EPOCH;

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn if_one_read_fails_the_listing_fails() {
+    fn a_failed_read_fails_the_listing() {
         let mut snapshot = Snapshot::default();
         let unsettled = complete(&mut snapshot, udp(), &mut |_| None);
         assert!(unsettled.is_none());

@@ -63,7 +63,7 @@ pub enum Purpose {
 }
 
 impl HolderSearch {
-    /// Searches the processes in `proc_root`. Holders with these names are `excluded`.
+    /// A search among the processes in `proc_root`. `excluded` are the names of excluded holders.
     pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>, purpose: Purpose) -> HolderSearch {
         HolderSearch {
             lookup: Lookup::new(proc_root, excluded),
@@ -75,7 +75,8 @@ impl HolderSearch {
     }
 
     /// Sets the holders of the listeners of `snapshot`, and removes the listeners that only
-    /// excluded processes hold. True if the holders may differ from those of the last search.
+    /// excluded processes hold. Returns true if the holders may differ from those of the last
+    /// search.
     pub fn find(&mut self, snapshot: &mut Snapshot) -> bool {
         let lookup = &mut self.lookup;
         let is_first = lookup.is_denied_some.is_none();
@@ -154,7 +155,7 @@ impl HolderSearch {
 pub struct Lookup {
     proc_root: PathBuf,
     excluded: Vec<Vec<u8>>,
-    /// Sorted by inode.
+    /// The known sockets, sorted by inode.
     sockets: Vec<HeldSocket>,
     /// Whether some process may not be read. `None` before the first search.
     is_denied_some: Option<bool>,
@@ -185,7 +186,7 @@ enum Directories {
 }
 
 impl Lookup {
-    /// Searches the processes in `proc_root`. Holders with these names are `excluded`.
+    /// A search among the processes in `proc_root`. `excluded` are the names of excluded holders.
     pub fn new(proc_root: &Path, excluded: Vec<Vec<u8>>) -> Lookup {
         Lookup {
             proc_root: proc_root.to_path_buf(),
@@ -305,7 +306,7 @@ pub fn inodes_of(listeners: &[Listener]) -> Vec<u64> {
 
 /// One search of all processes.
 struct Search<'a> {
-    /// Sorted by inode.
+    /// The known sockets, sorted by inode.
     sockets: Vec<HeldSocket>,
     excluded: &'a [Vec<u8>],
     deadline: Instant,
@@ -316,8 +317,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Reads the descriptors of every process. If a socket was not found there, also reads
-    /// the threads that have descriptors of their own.
+    /// Reads the descriptors of every process. If no process was found to hold a socket, also
+    /// reads the threads that have descriptors of their own.
     fn read_all(&mut self, proc_root: &Path) {
         self.read(proc_root, Directories::OfProcesses);
         let is_unheld = |socket: &HeldSocket| !socket.is_searched && socket.holders.is_empty();

@@ -37,9 +37,9 @@ pub struct Inodes {
 /// What happens to listeners that ss prints and the kernel does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlisted {
-    /// They are removed.
+    /// Such listeners are removed.
     Removed,
-    /// They stay as ss printed them, without an inode.
+    /// Such listeners stay as ss printed them, without an inode.
     Kept,
 }
 

@@ -172,8 +172,8 @@ pub struct Answer {
     pub ended_root: Option<u32>,
     /// Whether a later poll may find out more about the same listeners.
     pub may_know_more: bool,
-    /// Whether some network namespaces have to wait for their turn in a later poll, see
-    /// [`turns`].
+    /// Whether some network namespaces have to wait for a turn in a later poll (see
+    /// [`turns`]).
     pub awaits_turns: bool,
     /// The inodes of network namespaces that have ended: the previous poll could not read
     /// them, and this poll found neither a process in them nor a mount of them.
@@ -207,16 +207,17 @@ pub struct SecondLooks {
 pub struct Source {
     asked: Asked,
     filter: Filter,
-    /// Whether the source may read another network namespace than that of this process.
+    /// Whether the source may read a network namespace other than that of this process.
     is_elsewhere: bool,
-    /// `None` if holders are not asked for.
+    /// Finds the processes that hold listeners. `None` if holders are not asked for.
     holders: Option<HolderSearch>,
-    /// `None` if one network namespace is asked for.
+    /// Finds the containers of listeners. `None` if only one network namespace is asked for.
     containers: Option<Containers>,
     proxies: Proxies,
-    /// `None` if the listeners of all processes are asked for.
+    /// The process of `--of` and its descendants. `None` if the listeners of all processes are
+    /// asked for.
     tree: Option<Tree>,
-    /// `None` if the listeners of no process are excluded.
+    /// The process of `--exclude-of` and its descendants. `None` if no process is given there.
     excluded: Option<Excluded>,
     looks: Looks,
 }
@@ -241,11 +242,11 @@ enum Asked {
     Nothing(u32),
 }
 
-/// Which look of a poll this is.
+/// Says whether a look is the first one of its poll.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
     First,
-    /// A look for the listeners that the looks before it missed.
+    /// A look for the listeners that earlier looks of the same poll missed.
     Further,
 }
 
@@ -470,7 +471,7 @@ impl Source {
         search.map_or(Vec::new(), |search| search.pids_of(snapshot.listeners()))
     }
 
-    /// Whether the source may read another network namespace than that of this process.
+    /// Whether the source may read a network namespace other than that of this process.
     pub fn is_elsewhere(&self) -> bool {
         self.is_elsewhere
     }

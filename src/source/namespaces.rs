@@ -55,7 +55,7 @@ pub struct Namespaces {
     /// The network namespace of this process. `None` if this process may not enter its own
     /// namespace, because it could then not return from another one.
     home: Option<Home>,
-    /// `None` if netlink is not wanted, or if `home` is `None`.
+    /// The netlink source. `None` if netlink is not wanted, or if `home` is `None`.
     netlink: Option<Netlink>,
     /// An entry for each process whose namespace is known, and for each mounted namespace. The
     /// entries are sorted.
@@ -78,10 +78,10 @@ pub struct Namespaces {
     /// The tables that may hold more listeners than were read.
     table_gaps: Vec<TableGap>,
     turns: Turns,
-    /// How much of the current namespace may be read.
+    /// How much may be read of the namespace that is being read.
     limit: Limit,
-    /// The CPU time at which reading the UDP listeners of the current namespace started, if
-    /// they were read.
+    /// The CPU time that this process had used when it began to read the UDP listeners of the
+    /// current namespace. `None` if they were not read.
     udp_start: Option<Duration>,
     details: Details,
 }

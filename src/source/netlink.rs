@@ -452,7 +452,7 @@ mod tests {
 
     /// After a refusal, the kernel is asked for each table separately.
     #[test]
-    fn a_refused_request_for_both_families_is_not_repeated() {
+    fn after_a_refusal_tables_are_requested_separately() {
         let (mut netlink, _kernel) = netlink_with_answers(&[status(NLMSG_ERROR, 1, 22)]);
         netlink.tables = SocketTable::ALL.map(Some);
         netlink.asks_for_both = Some(true);

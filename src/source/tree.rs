@@ -36,7 +36,7 @@ const SEARCHES_PER_POLL: u8 = 2;
 /// A file that may not be read is tried this many times. While a process executes a program or
 /// exits, its files belong to root for a moment.
 const MOST_TRIES: usize = 20;
-/// The pause between two tries.
+/// The pause between two attempts to read a file.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// A process and its descendants, and what is known about the sockets they hold.
@@ -55,7 +55,7 @@ pub struct Tree {
     lists_children: bool,
     /// When the searches of the current poll have to stop.
     deadline: Instant,
-    /// Sorted by inode.
+    /// The known sockets, sorted by inode.
     sockets: Vec<KnownSocket>,
     /// Why the network namespace of the root may not be read. `None` if it may. If it may not,
     /// the root may be in another namespace than the listeners, so any listener of the root
@@ -81,7 +81,7 @@ struct Unread {
 /// The result of one search.
 #[derive(Debug)]
 struct Found {
-    /// Sorted by inode.
+    /// The known sockets, sorted by inode.
     sockets: Vec<KnownSocket>,
     unread: Unread,
 }

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_read_once_must_stay_readable() {
+    fn a_table_that_was_read_must_stay_readable() {
         let proc = proc_with(&[("tcp", HEADER), ("tcp6", HEADER)]);
         let tcp6 = proc.path().join("net/tcp6");
         let mut source = source(&proc);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_read_to_the_end_once_the_order_broke() {
+    fn after_mixed_rows_tables_are_read_to_the_end() {
         let many = many_connections();
         let mixed = table(&[SSH, CONNECTION, SSH, &many, WEB]);
         let proc = proc_with(&[("tcp", &mixed), ("sockstat", SOCKSTAT)]);

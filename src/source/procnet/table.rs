@@ -28,13 +28,13 @@ pub struct TableFile {
     /// Whether the file has been read before, or another source found listeners of this table.
     /// If so, it is an error if the file cannot be read.
     pub exists: bool,
-    /// Whether the file exists, but may not be read. A warning was printed to stderr.
+    /// Whether the file exists, but may not be read. If so, a warning was printed to stderr.
     pub is_forbidden: bool,
     /// The number of rows that the last read could not parse.
     pub skipped: u64,
     /// Why the first of the skipped rows could not be parsed.
     first_error: Option<RowError>,
-    /// The number of bytes that the last read needed up to the first connection. 0 if it
+    /// The number of bytes that the last read needed up to the first connection. 0 if reading
     /// did not stop there.
     pub bytes_to_connection: usize,
     /// A file of this many bytes or more is an error.

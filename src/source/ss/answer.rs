@@ -193,9 +193,9 @@ impl Style {
 
     /// The wildcard that a local `*` with the peer `*` means. `None` if it can be either.
     ///
-    /// Before 4.13 it is the IPv4 wildcard, and since 4.14 the IPv6 wildcard. 4.13 prints
-    /// both in this way. If the answer may come from 4.13 or from an older version, this
-    /// assumes the older one, because few systems had 4.13.
+    /// Before 4.13 it is the IPv4 wildcard, and since 4.14 the IPv6 wildcard. 4.13 prints both
+    /// in this way. If the answer may come either from 4.13 or from an older version, the
+    /// older version is assumed, because few systems had 4.13.
     fn meaning_of_star(&self) -> Option<IpAddr> {
         let may_be_old = self.has_v4_with_star_peer || self.has_old_header;
         if self.has_bare_v6 {
@@ -263,7 +263,7 @@ fn parse_row(line: &[u8], style: &mut Style) -> Option<SsRow> {
 
 /// One end of a socket, which ss prints as `ADDRESS:PORT`.
 struct SsEndpoint {
-    /// `None` for `*`.
+    /// The address, or `None` for `*`.
     address: Option<IpAddr>,
     bracketed: bool,
     interface: Option<Interface>,

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn relative_and_empty_entries_of_path_are_not_searched() {
+    fn ss_is_searched_in_absolute_directories_of_path() {
         let ss = Ss::in_path("relative:.::/usr/bin:".as_ref());
         assert_eq!(ss.candidates, [Path::new("/usr/bin/ss")]);
     }

@@ -57,8 +57,8 @@ impl RunError {
     }
 }
 
-/// A running ss, with [`DEADLINE`] for the whole run. Dropping this kills the process group
-/// of ss, and then reaps it.
+/// A running ss, with [`DEADLINE`] for the whole run. Dropping the value kills the process
+/// group of ss and then reaps ss.
 #[derive(Debug)]
 pub struct Run {
     child: Child,
