@@ -1,5 +1,5 @@
-//! The table of commands and options. The parser looks them up here, and `--help`, the man
-//! page and the completions are generated from it.
+//! The table of commands and options. The parser looks up commands and options in this table,
+//! and `--help`, the man page and the completions are generated from it.
 
 use std::ffi::OsStr;
 
@@ -61,7 +61,7 @@ pub struct CommandSpec {
     pub name: CommandName,
     /// The synopsis of the command.
     pub usage: &'static str,
-    /// What it does, as a phrase.
+    /// What the command does, as a phrase.
     pub summary: &'static str,
     /// An example of a common command line.
     pub example: &'static str,
@@ -161,7 +161,7 @@ pub struct OptionSpec {
     pub long: &'static str,
     /// The commands that accept the option.
     pub commands: &'static [CommandName],
-    /// What it does, as a phrase.
+    /// What the option does, as a phrase.
     pub help: &'static str,
     /// Whether the option may be given more than once, with a different value each time.
     pub is_repeatable: bool,
@@ -208,7 +208,7 @@ impl OptionSpec {
 pub struct ValueSpec {
     /// The placeholder for the value in help.
     pub name: &'static str,
-    /// What a shell can complete.
+    /// What a shell can complete as the value.
     pub kind: ValueKind,
 }
 
@@ -219,9 +219,9 @@ pub enum ValueKind {
     Any,
     /// One of these words, among other values.
     Words(&'static [&'static str]),
-    /// A file.
+    /// The path of a file.
     File,
-    /// A directory.
+    /// The path of a directory.
     Directory,
 }
 

@@ -14,12 +14,12 @@ pub struct Beside {
     pub is_quiet: bool,
 }
 
-/// Finds the COMMAND to start even if there is no memory for the watcher. Does not allocate.
-/// `arguments` are those after the program's name.
+/// Finds the COMMAND that has to start even if there is no memory for the watcher. Does not
+/// allocate memory. `arguments` are those after the program's name.
 ///
-/// This does not know which arguments are values of options. Therefore it finds no COMMAND
-/// after a word that may be another command: after `wait`, COMMAND must not start before
-/// its ports are listening. A `q` among short options counts as `-q`.
+/// The search does not know which arguments are values of options. Therefore it finds no
+/// COMMAND after a word that may be the name of another command: after `wait`, COMMAND must
+/// not start before its ports are listening. A `q` among short options counts as `-q`.
 pub fn beside<'a>(mut arguments: impl Iterator<Item = &'a OsStr> + Clone) -> Option<Beside> {
     let mut is_quiet = false;
     while let Some(argument) = arguments.next() {

@@ -63,7 +63,7 @@ impl Parser<'_> {
     /// If the next argument is `--`, reads it and the application that follows. Returns
     /// whether the next argument was `--`.
     fn takes_application(&mut self) -> Result<bool, UsageError> {
-        // lexopt consumes `--` and does not report where it was.
+        // lexopt consumes `--` and does not report where it was, so look at the raw arguments.
         let Some(mut rest) = self.arguments.try_raw_args() else {
             return Ok(false);
         };

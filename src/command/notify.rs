@@ -26,8 +26,8 @@ pub struct Notifier {
 
 impl Notifier {
     /// A notifier that sends to the socket in `NOTIFY_SOCKET` after the PORTs have been
-    /// listening for `settle`, but at least for [`CONFIRMATION`]. `None` if nothing was
-    /// asked, or the variable is not set.
+    /// listening for `settle`, but at least for [`CONFIRMATION`]. `None` without `--notify`,
+    /// or if the variable is not set or cannot be used.
     pub fn new(asked: Option<(SourceOptions, Question)>, settle: Duration) -> Option<Notifier> {
         let (source, question) = asked?;
         let socket = env::var_os(VARIABLE)?;

@@ -63,7 +63,7 @@ pub struct Pace {
     started: Instant,
     /// The CPU time that this process and its children had used at the end of the last poll.
     cpu_time: Duration,
-    /// The average cost of recent polls. `None` before the first poll.
+    /// The average CPU time of recent polls. `None` before the first poll.
     average: Option<Duration>,
     budget: Budget,
     fast_until: Instant,
@@ -82,7 +82,8 @@ pub struct Late {
     pub between: Duration,
     /// The interval that the user asked for.
     pub asked: Duration,
-    /// Whether the limit of CPU time is the reason. Otherwise, the machine is busy.
+    /// Whether the limit of CPU time is the reason. Otherwise, polls wait for a CPU, for ss or
+    /// for the output.
     pub is_costly: bool,
 }
 
@@ -229,8 +230,8 @@ impl Budget {
         }
     }
 
-    /// Notes the cost of a poll from `started` to `now`. Returns when the next poll may
-    /// start.
+    /// Notes the CPU time that a poll from `started` to `now` used. Returns when the next poll
+    /// may start.
     fn spend(&mut self, started: Instant, now: Instant, cost: Duration) -> Instant {
         let second = now.saturating_duration_since(self.created).as_secs();
         let first_new = (self.second + 1).max(second.saturating_sub(Budget::LENGTH));
@@ -255,7 +256,7 @@ impl Budget {
             total += spent.0;
             largest = largest.max(spent.1);
             if total + largest > BUDGET {
-                // Wait until this second no longer counts.
+                // Wait until the second of that age no longer counts.
                 let over = self.created + Duration::from_secs(second - age + Budget::LENGTH);
                 return even.max(over);
             }

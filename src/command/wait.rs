@@ -11,7 +11,7 @@ use crate::output::Format;
 use crate::report;
 use crate::sys;
 
-/// The time between two lines on stderr that say what is awaited.
+/// The time between two lines on stderr that say what `wait` is waiting for.
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// How long and how often `wait` looks.

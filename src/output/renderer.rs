@@ -114,12 +114,12 @@ impl Renderer {
         }
     }
 
-    /// Whether there is a header to write.
+    /// Whether the format has a header.
     pub fn has_header(&self) -> bool {
         !self.format.json && !self.format.no_header
     }
 
-    /// Appends the header line to `text`, if there is one.
+    /// Appends the header line to `text`, if the format has a header.
     pub fn header(&self, text: &mut Vec<u8>) {
         if self.has_header() {
             if self.format.timestamps {

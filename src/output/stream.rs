@@ -59,7 +59,7 @@ impl Output {
     /// Opens the file at `path`, or stdout if there is no path. The file is created if it
     /// does not exist, and lines are appended to it.
     ///
-    /// If the output `waits`, opening a FIFO waits for a reader, as in a shell. Otherwise a
+    /// If `waits` is true, opening a FIFO waits for a reader, as in a shell. Otherwise, a
     /// write to a FIFO without a reader fails, and a later write may succeed.
     ///
     /// # Errors

@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(found(udp(), &skipping), (vec![1, 2], 4, true));
     }
 
-    /// A read that lists fewer rows than the one before may have skipped some.
+    /// A read that lists fewer rows than the read before it may have skipped some rows.
     #[test]
     fn a_read_that_lists_fewer_rows_is_not_steady() {
         let shrinking: [&[u16]; 4] = [&[1, 2, 3], &[1, 2], &[1], &[1, 4]];

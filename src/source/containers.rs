@@ -129,7 +129,8 @@ impl Containers {
             return;
         }
         let known = &mut self.socket_groups;
-        // Process 1 and this process are in the same cgroup hierarchies.
+        // Process 1 and this process are in the same cgroup hierarchies, so it does not matter
+        // which of them is read.
         let is_mixed = read_some(Path::new("/proc/self/cgroup")).is_ok_and(|text| is_mixed(&text));
         let (mut left, mut read, mut bytes) = (numbers.len(), 0, 0);
         let mut take = |number: u64, path: &[u8]| {

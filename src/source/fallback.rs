@@ -28,7 +28,7 @@ pub enum AnsweredBy {
 /// The source that is asked first.
 #[derive(Debug)]
 pub enum First {
-    /// The tables of `/proc/net`. No other source is asked after them.
+    /// The tables of `/proc/net`. If they cannot be read, no other source is asked.
     ProcNet,
     /// ss. The [`Inodes`] find the inodes of the listeners that ss prints, if inodes are asked
     /// for.

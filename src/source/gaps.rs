@@ -11,7 +11,7 @@ pub struct Gaps {
     /// The network namespaces that could not be read. The snapshot has the listeners that
     /// the caller already knew there.
     pub unreadable: Vec<Unreadable>,
-    /// Whether there may be network namespaces that were not found.
+    /// Whether some network namespaces may not have been found.
     pub hides_namespaces: bool,
     /// The tables that may hold more listeners than the snapshot.
     pub tables: Vec<TableGap>,

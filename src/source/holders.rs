@@ -273,8 +273,8 @@ impl Lookup {
         self.is_incomplete
     }
 
-    /// Whether the last search was denied access to some process's descriptors, or `/proc`
-    /// may hide processes. Searches first if there was no search.
+    /// Whether the last search was denied access to some process's descriptors, or `/proc` may
+    /// hide processes. If there was no search yet, searches first.
     pub fn is_denied_some(&mut self) -> bool {
         if self.is_denied_some.is_none() {
             self.search(Vec::new(), Instant::now() + DEADLINE);

@@ -64,8 +64,9 @@ impl Inodes {
     }
 
     /// Replaces the listeners of `snapshot`, which ss printed, by the kernel's rows with the
-    /// same identities. Their number may change, because sockets may have opened or closed in
-    /// the meantime. If only owners are wanted, sets the owners instead, and never fails.
+    /// same identities. The number of listeners may change, because sockets may have opened or
+    /// closed in the meantime. If only owners are wanted, sets the owners instead, and never
+    /// fails.
     ///
     /// # Errors
     /// If neither netlink nor `proc_net`, the tables of the same namespace, can be read. The

@@ -624,7 +624,7 @@ impl Namespaces {
         self.turns.are_waited_for()
     }
 
-    /// Whether there may be namespaces that were not found.
+    /// Whether some namespaces may not have been found.
     pub fn is_partial(&self) -> bool {
         self.hides_processes || self.hides_mounts || !self.denying.is_empty()
     }

@@ -29,9 +29,9 @@ const MOST_LISTS: usize = 3;
 pub enum UnixState {
     /// The socket listens, or it is a datagram socket that can receive.
     Listening,
-    /// The socket does not listen, for this reason.
+    /// The socket does not listen. The text is the reason.
     Closed(&'static str),
-    /// It is not known whether the socket listens, for this reason.
+    /// It is not known whether the socket listens. The text is the reason.
     Unknown(String),
 }
 

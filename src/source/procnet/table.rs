@@ -46,7 +46,7 @@ pub struct TableFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trust {
     /// Read until a read returns no bytes. For kernels other than Linux: if there is no
-    /// `sockstat`, this may be gVisor.
+    /// `sockstat`, the kernel may be gVisor.
     Nothing,
     /// Stop at a short read, because Linux fills a page as long as it has rows. Used for all
     /// tables once a listener was found after a connection.
@@ -381,7 +381,7 @@ struct Contents {
     skipped: u64,
     first_error: Option<RowError>,
     order: Order,
-    /// See [`Lines::reads`].
+    /// The number of reads that the file took (see [`Lines::reads`]).
     reads: u32,
     /// The number of bytes up to the end of the first connection. 0 if reading may not stop
     /// there.
