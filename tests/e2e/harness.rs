@@ -97,7 +97,7 @@ pub fn run_forbidden(proc: &TempDir, arguments: &[&str]) -> Finished {
 /// process wrote the copy, its child holds the file open for writing until it executes a
 /// program, and the kernel runs no such file (`ETXTBSY`).
 pub fn run_copy(proc: &TempDir, arguments: &[&str]) -> Finished {
-    let script = "while ! \"$0\" -V >/dev/null; do :; done; exec \"$0\" \"$@\"";
+    let script = "while ! \"$0\" -V >/dev/null 2>&1; do :; done; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(proc.path().join("lntu"));
     run(without_root(command.args(arguments)))
