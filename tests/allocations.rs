@@ -53,7 +53,7 @@ fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
 /// One of the sources looks for an ss that is missing. Other processes may open ports meanwhile,
 /// and reporting those allocates, so there are several tries.
 #[test]
-fn polls_of_the_kernel_allocate_nothing() {
+fn polls_of_live_sources_allocate_nothing() {
     let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let _udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"));
     // Because of this socket, lntu must look up the name of an interface.

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 /// that it starts.
 #[test]
 #[cfg_attr(target_endian = "little", ignore = "needs a big-endian machine")]
-fn tables_of_a_big_endian_kernel_list_as_expected() {
+fn tables_of_a_big_endian_kernel_are_read_correctly() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proc/big-endian");
     let options = SourceOptions {
         choice: SourceChoice::Proc(fixture.clone()),

@@ -97,7 +97,7 @@ fn no_files_import_each_other_in_a_circle() {
 
 /// The circle goes through three files of a folder. Imports in unit tests do not count.
 #[test]
-fn a_circle_is_found_in_every_spelling() {
+fn an_import_circle_is_found_in_every_spelling() {
     let directory = tempfile::TempDir::new().unwrap();
     let write = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -309,7 +309,7 @@ fn a_function_that_is_too_deep_is_found() {
 }
 
 #[test]
-fn a_chain_of_conditions_is_one_level() {
+fn an_else_if_chain_counts_as_one_level() {
     let chain = "fn f() { if a {} else if b {} else if c {} else if d {} else if e {} }";
     assert_eq!(long_or_deep("a.rs", chain), [""; 0]);
 }

@@ -97,7 +97,7 @@ fn a_quiet_watcher_does_not_report_lack_of_memory() {
 }
 
 #[test]
-fn wait_starts_nothing_early_if_memory_runs_out() {
+fn wait_does_not_start_early_if_memory_runs_out() {
     if !have_static() {
         return;
     }
@@ -130,7 +130,7 @@ fn wait_starts_nothing_early_if_memory_runs_out() {
 }
 
 #[test]
-fn refused_commands_start_nothing_without_memory() {
+fn refused_commands_start_nothing_if_memory_is_short() {
     if !have_static() {
         return;
     }

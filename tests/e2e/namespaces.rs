@@ -65,7 +65,7 @@ fn assert_silent_about(watcher: &Running, namespace: u64) {
 }
 
 #[test]
-fn each_namespace_is_listed_as_ss_lists_it() {
+fn list_agrees_with_ss_in_each_namespace() {
     let open = || {
         let v6 = TcpListener::bind("[::1]:80");
         let udp = UdpSocket::bind("0.0.0.0:53").unwrap();
@@ -94,7 +94,7 @@ fn each_namespace_is_listed_as_ss_lists_it() {
 }
 
 #[test]
-fn a_line_names_a_namespace_by_its_first_process() {
+fn a_namespace_label_contains_its_first_process() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -137,7 +137,7 @@ fn a_line_names_a_namespace_by_its_first_process() {
 }
 
 #[test]
-fn the_namespace_of_lntu_alone_is_listed() {
+fn lntu_lists_its_own_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -181,7 +181,7 @@ fn holders_are_found_in_every_namespace() {
 }
 
 #[test]
-fn ports_close_with_the_last_process_of_the_namespace() {
+fn ports_close_when_the_namespace_has_no_process() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -201,7 +201,7 @@ fn ports_close_with_the_last_process_of_the_namespace() {
 }
 
 #[test]
-fn by_port_merges_only_within_a_namespace() {
+fn by_port_does_not_merge_across_namespaces() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -301,7 +301,7 @@ fn a_mounted_namespace_without_a_process_is_listed() {
 }
 
 #[test]
-fn a_process_names_a_namespace_rather_than_its_mount() {
+fn a_namespace_label_prefers_process_over_mount() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -317,7 +317,7 @@ fn a_process_names_a_namespace_rather_than_its_mount() {
 
 /// Only process 1 sees the first mount, and only lntu the second.
 #[test]
-fn mounts_of_process_1_and_of_lntu_are_searched() {
+fn namespaces_mounted_for_process_1_or_lntu_are_found() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -340,7 +340,7 @@ fn mounts_of_process_1_and_of_lntu_are_searched() {
 
 /// Only lntu's own `/proc/PID/net` shows this namespace, and only while lntu is in it.
 #[test]
-fn the_namespace_of_lntu_alone_is_listed_through_proc() {
+fn lntu_lists_its_own_namespace_through_proc() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -384,7 +384,7 @@ fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
 
 /// After a namespace is gone, the kernel may give its inode to a new one.
 #[test]
-fn a_reused_inode_is_not_the_earlier_namespace() {
+fn a_reused_inode_is_a_new_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -418,7 +418,7 @@ fn a_reused_inode_is_not_the_earlier_namespace() {
 }
 
 #[test]
-fn a_namespace_that_cannot_be_read_keeps_its_ports() {
+fn ports_of_an_unreadable_namespace_stay_open() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -476,7 +476,7 @@ fn a_namespace_that_cannot_be_read_keeps_its_ports() {
 }
 
 #[test]
-fn a_namespace_that_lntu_may_not_enter_is_read_by_proc() {
+fn without_setns_a_namespace_is_read_through_proc() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -501,7 +501,7 @@ fn a_namespace_that_lntu_may_not_enter_is_read_by_proc() {
 /// After each poll, the watcher is back in its own namespace and has no descriptor of
 /// another one open. Such a descriptor would keep that namespace, and devices in it, alive.
 #[test]
-fn between_polls_a_watcher_holds_no_other_namespace() {
+fn a_watcher_at_rest_has_no_other_namespace_open() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -544,7 +544,7 @@ fn between_polls_a_watcher_holds_no_other_namespace() {
 /// A process may fork and exit before lntu reads its namespace. Then the first look of a
 /// poll misses the namespace, and a second look finds it.
 #[test]
-fn a_namespace_that_one_look_misses_stays() {
+fn a_namespace_that_one_search_misses_stays_open() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -580,7 +580,7 @@ fn a_namespace_that_one_look_misses_stays() {
 
 /// On a host with many containers, `mountinfo` has thousands of lines.
 #[test]
-fn a_second_look_does_not_read_the_mounts_again() {
+fn a_second_search_does_not_read_the_mounts_again() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -609,7 +609,7 @@ fn a_second_look_does_not_read_the_mounts_again() {
 
 /// The process stays a zombie, so its directory in `/proc` is still there.
 #[test]
-fn a_namespace_survives_a_process_that_exits_in_a_poll() {
+fn a_process_that_exits_does_not_hide_its_namespace() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -678,7 +678,7 @@ ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)
 }
 
 #[test]
-fn a_list_that_lacks_a_namespace_exits_with_2() {
+fn list_exits_with_2_if_a_namespace_is_missing() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
         return;
     };
@@ -719,7 +719,7 @@ fn a_list_that_lacks_a_namespace_exits_with_2() {
 }
 
 #[test]
-fn without_privileges_a_list_of_all_is_partial() {
+fn unprivileged_list_of_all_namespaces_is_partial() {
     let Some(host) = Host::start() else {
         return;
     };
@@ -749,7 +749,7 @@ const STRANGE_MOUNT: &str = "name=/mnt/$(printf 'a\\377') && mount -t tmpfs none
 /// A new PID namespace does not show the processes of the host. `hidepid` hides those of
 /// other users.
 #[test]
-fn processes_that_proc_hides_are_reported_as_missing() {
+fn list_warns_that_proc_hides_processes() {
     let (Some(host), true) = (Host::start(), have_mounts()) else {
         return;
     };
@@ -777,7 +777,7 @@ fn processes_that_proc_hides_are_reported_as_missing() {
 }
 
 #[test]
-fn a_capability_is_named_only_if_it_is_missing() {
+fn an_error_names_a_capability_only_if_lntu_lacks_it() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -883,7 +883,7 @@ fn kernel_reports_cgroups_of_sockets() -> bool {
 }
 
 #[test]
-fn containers_in_one_namespace_have_their_own_names() {
+fn each_container_in_a_shared_namespace_is_named() {
     let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
         return;
     };
@@ -928,7 +928,7 @@ fn containers_in_one_namespace_have_their_own_names() {
 }
 
 #[test]
-fn groups_are_found_next_to_a_mount_with_a_strange_name() {
+fn cgroups_are_found_if_a_mount_path_is_not_utf8() {
     let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
         return;
     };
@@ -962,7 +962,7 @@ fn entries_since_groups(trace: &str) -> usize {
 }
 
 #[test]
-fn groups_are_read_only_for_a_new_socket() {
+fn polls_search_cgroups_only_for_new_sockets() {
     let have_programs = have_program("services", "python3") && have_program("strace", "strace");
     let (Some(host), true) = (Host::start(), have_programs) else {
         return;

@@ -276,7 +276,7 @@ fn flapping_ports_delay_no_other_namespace() {
 /// There could be 1,500 and more, but making and ending so many takes over a minute and a
 /// half on a busy machine.
 #[test]
-fn many_empty_namespaces_delay_no_other() {
+fn many_empty_namespaces_do_not_delay_another() {
     let Some(host) = start() else {
         return;
     };
@@ -291,7 +291,7 @@ fn many_empty_namespaces_delay_no_other() {
 /// The kernel gives the inode of a namespace that is gone to the next one. A lost one is
 /// asked less and less often, and its successor must not wait for that.
 #[test]
-fn the_successor_of_a_lost_namespace_is_read_at_once() {
+fn a_namespace_that_reuses_an_inode_is_read_at_once() {
     let Some(host) = start() else {
         return;
     };

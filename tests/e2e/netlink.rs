@@ -27,7 +27,7 @@ fn port(socket: &Socket) -> u16 {
 }
 
 #[test]
-fn queues_and_interfaces_are_the_same_as_in_ss() {
+fn queues_and_interfaces_agree_with_ss() {
     in_private_network(|| {
         let on_lo = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
         let nothing = |_: &Socket| {};
@@ -145,7 +145,7 @@ fn assert_hears_only_the_kernel(command: &[&str], protocols: &[&str]) {
 }
 
 #[test]
-fn every_netlink_socket_hears_only_the_kernel() {
+fn netlink_sockets_receive_only_from_the_kernel() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -174,7 +174,7 @@ fn every_netlink_socket_hears_only_the_kernel() {
 }
 
 #[test]
-fn if_netlink_is_refused_proc_answers_with_a_message() {
+fn lntu_reports_that_it_reads_proc_without_netlink() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -204,7 +204,7 @@ fn if_netlink_is_refused_proc_answers_with_a_message() {
 }
 
 #[test]
-fn without_ss_and_netlink_proc_answers() {
+fn lntu_reads_proc_without_ss_and_netlink() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -239,7 +239,7 @@ fn without_ss_and_netlink_proc_answers() {
 
 /// Each attempt to open such a socket may make the kernel start modprobe.
 #[test]
-fn refused_netlink_is_tried_only_once() {
+fn a_watcher_does_not_retry_refused_netlink() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -261,7 +261,7 @@ fn refused_netlink_is_tried_only_once() {
 }
 
 #[test]
-fn a_watcher_that_netlink_refuses_continues_with_proc() {
+fn a_watcher_reads_proc_after_netlink_is_refused() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -286,7 +286,7 @@ fn a_watcher_that_netlink_refuses_continues_with_proc() {
 }
 
 #[test]
-fn a_watcher_keeps_its_snapshot_if_one_dump_fails() {
+fn a_failed_netlink_dump_closes_no_port() {
     if !have_program("strace", "strace") {
         return;
     }

@@ -48,7 +48,7 @@ fn receiver_in(directory: &Path) -> (UnixDatagram, String) {
 }
 
 #[test]
-fn ready_is_sent_once_as_soon_as_all_ports_listen() {
+fn ready_is_sent_once_when_all_ports_listen() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     in_private_network(|| {
@@ -65,7 +65,7 @@ fn ready_is_sent_once_as_soon_as_all_ports_listen() {
 }
 
 #[test]
-fn a_wildcard_listener_makes_an_address_ready() {
+fn a_wildcard_listener_counts_for_an_address() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     in_private_network(|| {
@@ -93,7 +93,7 @@ fn a_port_without_protocol_means_tcp() {
 }
 
 #[test]
-fn a_hidden_listener_still_counts_as_ready() {
+fn notify_counts_listeners_that_options_hide() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     let own = fs::read_to_string("/proc/self/comm").unwrap();
@@ -122,7 +122,7 @@ fn notify_is_refused_with_all_namespaces() {
 }
 
 #[test]
-fn notify_waits_for_an_address_to_appear() {
+fn notify_retries_if_the_address_is_not_local() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     in_private_network(|| {
@@ -145,7 +145,7 @@ fn notify_waits_for_an_address_to_appear() {
 }
 
 #[test]
-fn notify_socket_may_be_an_abstract_name() {
+fn ready_is_sent_to_an_abstract_socket_name() {
     in_private_network(|| {
         let name = unique_name();
         let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -158,7 +158,7 @@ fn notify_socket_may_be_an_abstract_name() {
 
 /// The bundler Parcel binds its port for some milliseconds to try it, and listens later.
 #[test]
-fn a_port_that_only_one_look_finds_is_not_ready() {
+fn a_briefly_bound_port_is_not_ready() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     // One poll looks at most ten times, so 20 turns without the port last for a whole poll.
@@ -174,7 +174,7 @@ fn a_port_that_only_one_look_finds_is_not_ready() {
 }
 
 #[test]
-fn without_a_service_manager_notify_is_silent() {
+fn notify_prints_nothing_without_a_notify_socket() {
     in_private_network(|| {
         let _server = listen_on("127.0.0.1", 8080);
         let mut command = lntu(&["--notify", "-H", "8080", "--", "sleep", "600"]);
@@ -185,7 +185,7 @@ fn without_a_service_manager_notify_is_silent() {
 }
 
 #[test]
-fn a_late_receiver_is_still_notified() {
+fn notify_retries_until_the_receiver_exists() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notify");
     in_private_network(|| {
@@ -201,7 +201,7 @@ fn a_late_receiver_is_still_notified() {
 }
 
 #[test]
-fn a_full_receiver_does_not_stop_the_watcher() {
+fn a_full_notify_socket_does_not_block_the_watcher() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
     let sender = UnixDatagram::unbound().unwrap();
@@ -244,7 +244,7 @@ fn the_application_starts_despite_a_bad_notify_socket() {
 
 /// `systemd-analyze verify` reports every line that systemd does not know.
 #[test]
-fn systemd_accepts_the_unit_of_the_manual() {
+fn systemd_accepts_the_unit_in_the_manual() {
     if !have_program("services", "systemd-analyze") {
         return;
     }
@@ -267,7 +267,7 @@ fn systemd_accepts_the_unit_of_the_manual() {
 
 /// sd_notify(3) refuses them, too.
 #[test]
-fn an_address_of_another_form_is_ignored_once() {
+fn notify_warns_of_an_unsupported_notify_socket() {
     let directory = TempDir::new().unwrap();
     let (_receiver, _) = receiver_in(directory.path());
     in_private_network(|| {

@@ -109,7 +109,7 @@ fn assert_same_as_ss(program: &str, root: u32, expected: usize) {
 }
 
 #[test]
-fn of_shows_what_ss_shows_for_the_tree() {
+fn option_of_agrees_with_ss_for_a_process_tree() {
     let programs = ["node", "python3", "nginx", "setsid"];
     if !have_ss() || !have_programs("services", programs) {
         return;
@@ -257,7 +257,7 @@ fn unreadable_descriptors_are_an_error() {
 /// A watcher remembers the holder of a socket, and after some searches that it has none in
 /// the tree.
 #[test]
-fn of_reads_descriptors_only_for_new_sockets() {
+fn a_watcher_reads_descriptors_only_for_new_sockets() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -290,7 +290,7 @@ fn of_reads_descriptors_only_for_new_sockets() {
 }
 
 #[test]
-fn exclude_holder_hides_what_only_that_program_holds() {
+fn exclude_holder_hides_listeners_of_that_program() {
     if !have_program("services", "python3") {
         return;
     }
@@ -332,7 +332,7 @@ fn a_holder_name_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn by_port_both_families_are_one_event() {
+fn by_port_merges_ipv4_and_ipv6_into_one_event() {
     in_private_network(|| {
         let arguments = ["--by-port", "--json", "-i", FAST, "--source", "proc"];
         let watcher = Running::start(&mut lntu(&arguments));
@@ -373,7 +373,7 @@ fn watch_by_port(options: &[&str]) -> (Running, impl Fn(&Running) -> [String; 3]
 }
 
 #[test]
-fn by_port_a_closed_listener_gives_way_to_an_open_one() {
+fn by_port_shows_another_listener_after_a_close() {
     in_private_network(|| {
         for options in [
             &["--source", "proc"][..],
@@ -408,7 +408,7 @@ fn by_port_a_closed_listener_gives_way_to_an_open_one() {
 
 /// The watcher writes to a datagram socket, where each write is one datagram.
 #[test]
-fn by_port_a_replaced_listener_is_one_write() {
+fn by_port_reports_a_replacement_in_one_write() {
     in_private_network(|| {
         let listen = |last: u8, port: u16| {
             let address = format!("127.0.0.{last}:{port}");
@@ -457,7 +457,7 @@ fn by_port_a_replaced_listener_is_one_write() {
 /// The kernel's listing is not atomic. A listener that one read misses may still be open,
 /// even if that read found another listener on the same port.
 #[test]
-fn by_port_a_listener_that_one_read_misses_stays() {
+fn by_port_keeps_a_listener_that_one_read_misses() {
     let directory = fake_ss_that_misses_every_other_time(8000);
     let ss = directory.path().join("ss");
     let script = fs::read_to_string(&ss).unwrap();
@@ -478,7 +478,7 @@ fn proc_with_one_listener() -> TempDir {
 }
 
 #[test]
-fn json_reports_once_that_a_source_is_lost_or_back() {
+fn json_reports_that_a_source_is_lost_or_back() {
     let proc = proc_with_one_listener();
     let tcp = proc.path().join("net/tcp");
     let types = |lines: &[String]| -> Vec<String> {
@@ -512,7 +512,7 @@ fn json_reports_once_that_a_source_is_lost_or_back() {
 }
 
 #[test]
-fn a_table_has_no_line_about_a_lost_source() {
+fn a_lost_source_adds_no_line_to_the_table() {
     let proc = proc_with_one_listener();
     let tcp = proc.path().join("net/tcp");
     let mut command = lntu(&["-H", "-i", FAST, "--changes-only", "--proc"]);
@@ -527,7 +527,7 @@ fn a_table_has_no_line_about_a_lost_source() {
 
 /// When the parent of a daemon exits, the daemon gets a parent outside of the tree.
 #[test]
-fn a_daemon_that_left_the_tree_no_longer_counts() {
+fn a_daemon_leaves_the_tree_when_its_parent_exits() {
     if !have_program("services", "python3") {
         return;
     }
@@ -599,7 +599,7 @@ fn without_ptrace(arguments: &[&str]) -> Command {
 const NEEDS: &str = ": Permission denied (os error 13) (needs the process's user, or root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)";
 
 #[test]
-fn a_probe_needs_only_one_readable_holder() {
+fn one_readable_holder_is_enough_for_a_probe() {
     if !have_two_users() {
         return;
     }
@@ -640,7 +640,7 @@ fn a_probe_needs_only_one_readable_holder() {
 }
 
 #[test]
-fn a_list_reports_that_holders_could_not_be_read() {
+fn list_reports_unreadable_holders() {
     if !have_two_users() {
         return;
     }
@@ -664,7 +664,7 @@ fn a_list_reports_that_holders_could_not_be_read() {
 }
 
 #[test]
-fn ready_has_an_error_if_listeners_may_be_missing() {
+fn the_ready_line_reports_unreadable_holders() {
     if !have_two_users() {
         return;
     }
@@ -691,7 +691,7 @@ fn ready_has_an_error_if_listeners_may_be_missing() {
 }
 
 #[test]
-fn a_listener_with_an_unreadable_holder_stays() {
+fn a_listener_stays_open_if_its_holder_is_unreadable() {
     if !have_two_users() {
         return;
     }
@@ -719,7 +719,7 @@ fn a_listener_with_an_unreadable_holder_stays() {
 }
 
 #[test]
-fn with_pid_and_of_the_watcher_ends_with_the_process() {
+fn a_watcher_with_pid_and_of_ends_with_its_process() {
     in_private_network(|| {
         let directory = TempDir::new().unwrap();
         let service = Service::start("sleep", &["600"], directory.path());
@@ -737,7 +737,7 @@ fn with_pid_and_of_the_watcher_ends_with_the_process() {
 
 /// It does not matter whether the process exits before the watcher starts or later.
 #[test]
-fn a_watcher_exits_with_0_after_its_process() {
+fn a_watcher_exits_with_0_after_its_process_exits() {
     let start = |program: &str| Service::start(program, &["600"], Path::new("/"));
     for options in [&["--json"][..], &["--json", "--settle", "50ms"], &["-H"]] {
         for moment in ["waited for", "a zombie", "after the start"] {
@@ -787,7 +787,7 @@ fn a_watcher_exits_with_0_after_its_process() {
 
 /// Here a child of the process holds the listener, too.
 #[test]
-fn a_listener_that_outlives_the_process_closes_later() {
+fn a_listener_stays_open_while_a_child_holds_it() {
     if !have_program("services", "python3") {
         return;
     }
@@ -864,7 +864,7 @@ fn a_proc_whose_namespace_is_unreadable_is_an_error() {
 
 /// An excluded agent shares the port of the application.
 #[test]
-fn a_shared_port_closes_when_only_excluded_holders_stay() {
+fn a_port_closes_if_only_excluded_holders_remain() {
     if !have_program("services", "python3") {
         return;
     }
@@ -935,7 +935,7 @@ fn open_another_port(family: &Running) {
 }
 
 #[test]
-fn an_excluded_process_hides_what_its_tree_holds() {
+fn exclude_of_hides_listeners_of_descendants() {
     if !have_program("services", "python3") || !have_ss() {
         return;
     }
@@ -967,7 +967,7 @@ fn an_excluded_process_hides_what_its_tree_holds() {
 }
 
 #[test]
-fn exclude_of_works_in_every_namespace() {
+fn all_namespaces_respects_exclude_of() {
     if !have_program("services", "python3") {
         return;
     }
@@ -988,7 +988,7 @@ fn exclude_of_works_in_every_namespace() {
 }
 
 #[test]
-fn exclude_of_hides_nothing_new_after_the_process_exits() {
+fn exclude_of_shows_new_ports_after_the_process_exits() {
     if !have_program("services", "python3") {
         return;
     }
@@ -1029,7 +1029,7 @@ fn list_warns_that_an_excluded_process_does_not_exist() {
 }
 
 #[test]
-fn an_inherited_socket_does_not_keep_a_port_taken() {
+fn wait_closed_can_exclude_an_inherited_socket() {
     in_private_network(|| {
         let listener = TcpListener::bind("127.0.0.1:8080").unwrap();
         let wait = |options: &str| {
@@ -1046,7 +1046,7 @@ fn an_inherited_socket_does_not_keep_a_port_taken() {
 }
 
 #[test]
-fn exclude_of_shows_what_it_cannot_attribute() {
+fn exclude_of_shows_ports_with_unreadable_holders() {
     if !have_program("services", "python3") {
         return;
     }
@@ -1078,7 +1078,7 @@ fn exclude_of_shows_what_it_cannot_attribute() {
 }
 
 #[test]
-fn only_wait_closed_excludes_a_process() {
+fn check_and_plain_wait_refuse_exclude_of() {
     for (arguments, why) in [
         (
             &["wait", "--exclude-of", "1", "80"][..],

@@ -75,7 +75,7 @@ fn without_close_range_the_watcher_closes_all_files() {
 
 /// The watcher does not poll within the test, because its interval is an hour.
 #[test]
-fn without_pidfds_the_watcher_ends_with_the_application() {
+fn without_pidfds_the_watcher_exits_with_its_program() {
     if !have_program("strace", "strace") {
         return;
     }

@@ -60,7 +60,7 @@ fn a_declared_port_that_does_not_listen_is_named() {
 }
 
 #[test]
-fn what_else_listens_is_named_once() {
+fn no_undeclared_listener_is_named_twice() {
     in_private_network(|| {
         let _socket = bound(Type::STREAM, "127.0.0.1:81", nothing);
         let reason = "80/tcp: not listening; 127.0.0.1:81/tcp is listening besides 80/tcp";
@@ -71,7 +71,7 @@ fn what_else_listens_is_named_once() {
 }
 
 #[test]
-fn with_any_only_the_range_may_listen() {
+fn undeclared_ports_outside_a_range_fail_the_check() {
     in_private_network(|| {
         let _socket = bound(Type::STREAM, "127.0.0.1:3005", nothing);
         let any = |ports: &[&str]| {
@@ -90,7 +90,7 @@ fn with_any_only_the_range_may_listen() {
 }
 
 #[test]
-fn an_excluded_listener_may_listen() {
+fn excluded_listeners_need_not_be_declared() {
     in_private_network(|| {
         let _sockets = [
             bound(Type::STREAM, "0.0.0.0:80", nothing),
@@ -110,7 +110,7 @@ fn an_excluded_listener_may_listen() {
 }
 
 #[test]
-fn the_recipe_passes_only_without_another_port() {
+fn the_recipe_fails_if_another_port_is_open() {
     let [recipe, reason] = examples("An image that opens only the ports that it declares");
     in_private_network(|| {
         let _declared = [
@@ -128,7 +128,7 @@ fn the_recipe_passes_only_without_another_port() {
 }
 
 #[test]
-fn with_of_ports_of_other_processes_do_not_count() {
+fn listeners_of_other_processes_are_ignored() {
     if !have_program("services", "python3") {
         return;
     }
@@ -152,7 +152,7 @@ signal.pause()";
 }
 
 #[test]
-fn a_listener_that_one_look_misses_is_found() {
+fn a_listener_that_one_read_misses_fails_the_check() {
     let ss = fake_ss_that_misses_every_other_time(2);
     for _ in 0..4 {
         let mut check = lntu(&["check", "--only", "--source", "ss", "1"]);
@@ -163,7 +163,7 @@ fn a_listener_that_one_look_misses_is_found() {
 }
 
 #[test]
-fn with_an_unreadable_table_the_answer_is_unknown() {
+fn an_unreadable_table_makes_the_check_exit_with_2() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["udp"]);
     let checked = run_forbidden(&proc, &["check", "--only", "80"]);
@@ -175,7 +175,7 @@ fn with_an_unreadable_table_the_answer_is_unknown() {
 }
 
 #[test]
-fn an_undeclared_listener_is_a_sure_no() {
+fn the_check_can_fail_despite_an_unreadable_table() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row)], &["udp"]);
     let checked = run_forbidden(&proc, &["check", "--only", "81"]);

@@ -69,7 +69,7 @@ fn cpu_time(pid: rustix::process::Pid) -> Duration {
 }
 
 #[test]
-fn polls_take_at_most_a_tenth_of_a_core() {
+fn polls_use_at_most_a_tenth_of_a_core() {
     let ss = TimedSs::new(BURN);
     let started = Instant::now();
     let watcher = ss.watcher(&["-i", "10ms"]);
@@ -86,7 +86,7 @@ fn polls_take_at_most_a_tenth_of_a_core() {
 }
 
 #[test]
-fn a_poll_that_sleeps_costs_nothing() {
+fn sleeping_in_a_poll_does_not_lengthen_the_pause() {
     let ss = TimedSs::new("sleep 0.5");
     let _watcher = ss.watcher(&["-i", "20ms"]);
     let shortest = ss.pauses(5).into_iter().min().unwrap();
@@ -94,7 +94,7 @@ fn a_poll_that_sleeps_costs_nothing() {
 }
 
 #[test]
-fn an_expensive_ss_is_run_once_a_second() {
+fn an_expensive_ss_runs_at_most_once_a_second() {
     // With a tenth of a core, several runs a second would be possible.
     let ss = TimedSs::new(&BURN.replace("100000", "20000"));
     let _watcher = ss.watcher(&[]);
@@ -111,7 +111,7 @@ fn an_expensive_ss_is_run_once_a_second() {
 }
 
 #[test]
-fn cheap_polls_come_up_to_ten_times_a_second() {
+fn cheap_polls_run_up_to_ten_times_a_second() {
     let proc = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let watcher = Running::start(&mut lntu(&["-H", "--proc", proc]));
     // The watcher sleeps only between two polls.
@@ -134,7 +134,7 @@ fn cheap_polls_come_up_to_ten_times_a_second() {
 }
 
 #[test]
-fn a_poll_that_was_stopped_costs_nothing() {
+fn time_stopped_in_a_poll_does_not_lengthen_the_pause() {
     const STOPPED: Duration = Duration::from_millis(1500);
     let ss = TimedSs::new("[ $runs != 3 ] || { kill -STOP $PPID; sleep 1.5; kill -CONT $PPID; }");
     let _watcher = ss.watcher(&["-i", "20ms"]);
@@ -143,7 +143,7 @@ fn a_poll_that_was_stopped_costs_nothing() {
 }
 
 #[test]
-fn time_in_which_the_watcher_is_stopped_is_pause() {
+fn time_stopped_in_a_pause_counts_as_pause() {
     const INTERVAL: Duration = Duration::from_secs(3);
     let ss = TimedSs::new("");
     let watcher = ss.watcher(&["-i", "3s"]);
@@ -190,7 +190,7 @@ fn precise_cpu_time(pid: rustix::process::Pid) -> Duration {
 
 /// With `--full` and netlink, writing the table is a third of the cost of a poll.
 #[test]
-fn rendering_is_part_of_the_cost() {
+fn polls_are_rarer_if_printing_the_table_is_expensive() {
     in_private_network(|| {
         let limit = rustix::process::Rlimit {
             current: Some(4096),

@@ -54,7 +54,7 @@ fn every_process_that_listens_is_printed_once() {
 }
 
 #[test]
-fn without_a_listener_the_status_is_1() {
+fn list_pids_exits_with_1_if_nothing_listens() {
     let port = FreePort::new();
     let listed = pids(&[&port.to_string()]);
     let output = (&*listed.stdout, &*listed.stderr);
@@ -62,7 +62,7 @@ fn without_a_listener_the_status_is_1() {
 }
 
 #[test]
-fn an_unknown_holder_is_status_2() {
+fn list_pids_exits_with_2_if_a_holder_is_unknown() {
     if !have_root() || !have_program("services", "python3") {
         return;
     }
@@ -93,7 +93,7 @@ signal.pause()";
 
 /// The unreadable table may contain listeners, so status 1 would be wrong.
 #[test]
-fn an_unreadable_table_is_status_2() {
+fn list_pids_exits_with_2_if_a_table_is_unreadable() {
     let proc = forbidding_proc(&[("tcp", PROC_HEADER)], &["udp"]);
     let listed = run_forbidden(&proc, &["list", "--pids", "-q"]);
     assert_eq!((listed.code(), &*listed.stdout), (2, ""), "{listed:?}");

@@ -11,7 +11,7 @@ use crate::harness::*;
 
 /// An init system may add inheritable capabilities, and Docker drops CAP_DAC_READ_SEARCH.
 #[test]
-fn a_watcher_of_all_namespaces_keeps_what_it_needs() {
+fn a_watcher_of_all_namespaces_reduces_its_privileges() {
     if !have_root() || !have_program("services", "setpriv") {
         return;
     }
@@ -39,7 +39,7 @@ fn a_watcher_of_all_namespaces_keeps_what_it_needs() {
 }
 
 #[test]
-fn a_watcher_of_one_namespace_gives_up_nothing() {
+fn a_watcher_of_one_namespace_keeps_its_privileges() {
     let watcher = Running::start(&mut lntu(&["-q", "--json"]));
     while !watcher.next_line().contains("\"ready\"") {}
     let own = Privileges::of(std::process::id());
@@ -47,7 +47,7 @@ fn a_watcher_of_one_namespace_gives_up_nothing() {
 }
 
 #[test]
-fn with_all_namespaces_the_application_keeps_privileges() {
+fn all_namespaces_leaves_privileges_to_the_command() {
     let status = ["cat", "/proc/self/status"];
     let beside = run(lntu(&["-A", "-qo/dev/null", "--"]).args(status));
     let alone = run(Command::new(status[0]).arg(status[1]));
@@ -60,7 +60,7 @@ fn with_all_namespaces_the_application_keeps_privileges() {
 
 /// Both names of the program refuse both bits.
 #[test]
-fn a_set_user_id_or_set_group_id_file_refuses_to_run() {
+fn lntu_refuses_to_run_set_user_id_or_set_group_id() {
     if !have_root() {
         return;
     }

@@ -33,7 +33,7 @@ fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
 
 /// A published port needs this, because Docker connects to the container over IPv4.
 #[test]
-fn a_star_means_a_wildcard_that_accepts_ipv4() {
+fn a_star_requires_a_wildcard_that_accepts_ipv4() {
     if !have_ss() {
         return;
     }
@@ -117,7 +117,7 @@ fn check_agrees_with_a_connection() {
 
 /// A client may resolve the name to 127.0.0.1 or to ::1.
 #[test]
-fn localhost_is_served_if_either_address_is() {
+fn localhost_requires_a_listener_on_either_address() {
     in_private_network(|| {
         ip("link add eth9 type veth peer name peer9");
         ip("address add 10.9.9.9/24 dev eth9");
@@ -157,7 +157,7 @@ fn localhost_is_served_if_either_address_is() {
 
 /// Node binds only the first address that `localhost` resolves to.
 #[test]
-fn a_server_that_resolves_localhost_is_found() {
+fn check_finds_a_server_that_binds_localhost() {
     if !have_program("services", "node") || !have_program("services", "python3") {
         return;
     }
@@ -179,7 +179,7 @@ fn a_server_that_resolves_localhost_is_found() {
 }
 
 #[test]
-fn localhost_is_closed_once_both_addresses_can_be_bound() {
+fn localhost_is_closed_if_both_addresses_are_free() {
     in_private_network(|| {
         let mut sockets = sockets_of_every_kind(Type::STREAM);
         sockets.push(bound(Type::STREAM, "127.0.0.2:87", |_| {}));
@@ -297,7 +297,7 @@ fn wait_closed_agrees_with_bind() {
 
 /// A listener that may be in the way may also close.
 #[test]
-fn wait_closed_keeps_waiting_if_it_cannot_tell() {
+fn wait_closed_keeps_waiting_while_a_port_is_unknown() {
     in_private_network(|| {
         let server = bound(Type::STREAM, "[::]:8080", dual_stack);
         let closed = ["wait", "--closed", "--source", "proc", "-i", "10ms"];
@@ -463,7 +463,7 @@ fn an_address_of_another_host_is_an_error() {
 
 /// The kernel answers differently for each kind of route.
 #[test]
-fn an_address_with_a_dead_route_is_foreign() {
+fn an_address_with_an_unreachable_route_is_an_error() {
     in_private_network(|| {
         let _server = bound(Type::STREAM, "[::]:80", dual_stack);
         for kind in ["blackhole", "prohibit", "unreachable", "throw"] {
@@ -489,7 +489,7 @@ fn an_address_with_a_dead_route_is_foreign() {
 /// A server can bind a foreign address with `IP_FREEBIND`, or if the sysctl
 /// `ip_nonlocal_bind` allows it.
 #[test]
-fn a_listener_makes_a_foreign_address_acceptable() {
+fn check_accepts_a_foreign_address_with_a_listener() {
     in_private_network(|| {
         let freebind =
             |socket: &Socket| rustix::net::sockopt::set_ip_freebind(socket, true).unwrap();
@@ -602,7 +602,7 @@ fn check_finds_real_servers_where_they_listen() {
 
 /// The ss in PATH hangs, so running it would be noticed, too.
 #[test]
-fn a_probe_neither_executes_nor_connects() {
+fn a_probe_neither_runs_programs_nor_connects() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -644,7 +644,7 @@ fn a_probe_neither_executes_nor_connects() {
 }
 
 #[test]
-fn check_falls_back_to_proc_without_a_message() {
+fn check_silently_falls_back_to_proc() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -672,7 +672,7 @@ fn check_falls_back_to_proc_without_a_message() {
 }
 
 #[test]
-fn a_failed_check_names_what_listens_instead() {
+fn a_failed_check_names_similar_listeners() {
     in_private_network(|| {
         let _sockets = [
             sockets_of_every_kind(Type::STREAM),
@@ -706,7 +706,7 @@ fn a_failed_check_names_what_listens_instead() {
 }
 
 #[test]
-fn a_port_may_come_from_the_environment() {
+fn a_port_can_refer_to_environment_variables() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let check = |argument: &str| {
@@ -749,7 +749,7 @@ fn a_port_may_come_from_the_environment() {
 }
 
 #[test]
-fn any_prints_the_listeners_that_it_found() {
+fn check_any_prints_the_matching_listeners() {
     in_private_network(|| {
         let check_any =
             |arguments: &[&str]| run(&mut lntu(&[&["check", "--any"], arguments].concat()));
@@ -837,7 +837,7 @@ fn max_queued_detects_a_server_that_stopped_accepting() {
 }
 
 #[test]
-fn exclude_knows_loopback_and_ephemeral_ports() {
+fn exclude_accepts_loopback_or_ephemeral() {
     in_private_network(|| {
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50000 51000").unwrap();
         let nothing = |_: &Socket| {};
@@ -870,7 +870,7 @@ fn exclude_knows_loopback_and_ephemeral_ports() {
 /// Netlink has an attribute for it. ss writes `*` for a `::` that accepts IPv4, and `[::]`
 /// for one that does not.
 #[test]
-fn v6only_is_in_json_if_the_source_knows_it() {
+fn json_has_v6only_if_the_source_reports_it() {
     in_private_network(|| {
         let _sockets = sockets_of_every_kind(Type::STREAM);
         let v6_only = |source: &str| {
@@ -892,7 +892,7 @@ fn v6only_is_in_json_if_the_source_knows_it() {
 
 /// A failed check looks a second time to explain itself.
 #[test]
-fn the_second_look_does_not_repeat_a_warning() {
+fn a_failed_check_does_not_repeat_a_warning() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -933,7 +933,7 @@ fn wait_survives_a_temporary_netlink_failure() {
 }
 
 #[test]
-fn with_any_a_port_with_a_long_queue_does_not_count() {
+fn check_any_ignores_a_port_with_a_long_queue() {
     in_private_network(|| {
         let full = bound(Type::STREAM, "127.0.0.1:8000", |_| {});
         let _empty = bound(Type::STREAM, "127.0.0.1:8001", |_| {});

@@ -64,7 +64,7 @@ fn every_source_names_the_holder() {
 }
 
 #[test]
-fn every_source_escapes_a_name_in_the_same_way() {
+fn every_source_escapes_process_names_the_same_way() {
     if !have_program("services", "python3") {
         return;
     }
@@ -95,7 +95,7 @@ fn every_source_escapes_a_name_in_the_same_way() {
 /// Each character is white space, a control, format, private-use or unassigned character, or
 /// a letter without a glyph.
 #[test]
-fn no_output_contains_an_invisible_character() {
+fn invisible_characters_are_escaped_in_all_output() {
     let row = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
                0 0 1 1 0 100 0 0 10 0\n";
     let hidden = [
@@ -147,7 +147,7 @@ fn assert_counts(cell: &str, more: usize) {
 /// Two sockets share a port. Four processes have 200 descriptors of each. Many more would slow
 /// down the ss of other tests.
 #[test]
-fn holders_that_are_not_named_are_counted() {
+fn holders_beyond_the_limit_are_counted() {
     if !have_program("services", "python3") {
         return;
     }
@@ -270,7 +270,7 @@ fn a_search_that_takes_too_long_is_reported() {
 
 /// Runs the stream through jq, a real JSON parser.
 #[test]
-fn jq_reads_every_line_of_a_stream() {
+fn jq_parses_every_line_of_the_stream() {
     if !have_program("services", "jq") || !have_program("services", "python3") {
         return;
     }
@@ -351,7 +351,7 @@ fn a_closed_line_names_the_last_holder() {
 
 /// With `-p` or `--cgroup`, ss would search every process or every cgroup.
 #[test]
-fn ss_is_run_with_no_other_options_than_lntu() {
+fn ss_is_always_run_with_the_same_options() {
     let directory = TempDir::new().unwrap();
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
@@ -404,7 +404,7 @@ fn every_socket_of_a_port_that_ss_lists_is_shown() {
 
 /// The ss in PATH may look into another network namespace than lntu.
 #[test]
-fn a_socket_that_only_ss_lists_has_no_process() {
+fn a_socket_that_only_ss_lists_has_no_holder() {
     let directory = TempDir::new().unwrap();
     let port = FreePort::new().to_string();
     let ss = ss_that_lists(&port, directory.path());
@@ -450,7 +450,7 @@ fn inodes_come_from_proc_if_netlink_is_refused() {
 }
 
 #[test]
-fn without_any_inode_the_answer_of_ss_is_refused() {
+fn list_fails_if_no_source_has_inodes() {
     if !have_program("strace", "strace") || !have_mounts() {
         return;
     }
@@ -589,7 +589,7 @@ fn holders_of_other_users_are_left_out() {
 /// With full access, a listener without a process has just closed, or its process is in
 /// another PID namespace.
 #[test]
-fn with_full_access_only_v_explains_an_empty_cell() {
+fn only_verbose_explains_an_empty_process_cell() {
     let proc = TempDir::new().unwrap();
     fs::create_dir(proc.path().join("net")).unwrap();
     fs::copy("fixtures/proc/no-ipv6/net/tcp", proc.path().join("net/tcp")).unwrap();
@@ -608,7 +608,7 @@ fn with_full_access_only_v_explains_an_empty_cell() {
 
 /// The ids are those of lntu's own PID namespace.
 #[test]
-fn with_pid_holders_in_another_namespace_are_named() {
+fn holders_in_another_namespace_are_named() {
     if !have_program("services", "python3") {
         return;
     }
@@ -629,7 +629,7 @@ fn with_pid_holders_in_another_namespace_are_named() {
 }
 
 #[test]
-fn without_p_no_process_is_named() {
+fn processes_are_named_only_with_option_p() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let listed = run(&mut lntu(&["list", "--source", "proc", &port]));

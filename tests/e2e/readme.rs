@@ -85,7 +85,7 @@ fn the_readme_starts_with_a_health_check() {
 /// The first two commands build and run lntu. The third runs the tests, so this test only
 /// checks that `.ci/run` runs the same command.
 #[test]
-fn the_first_commands_work_as_written() {
+fn the_first_commands_run_as_written() {
     let [commands] = blocks("Try it", "sh");
     let [list, watch, test] = commands.lines().collect::<Vec<_>>()[..] else {
         panic!("{commands}");
@@ -141,7 +141,7 @@ fn start_node(directory: &TempDir, address: &str, port: &str) -> Running {
 }
 
 #[test]
-fn the_demo_shows_what_is_printed() {
+fn the_demo_shows_the_actual_output() {
     if !have_program("services", "python3") {
         return;
     }
@@ -188,7 +188,7 @@ while True:
 ";
 
 #[test]
-fn servers_that_a_connection_disturbs_are_checked() {
+fn check_leaves_no_trace_in_the_log_of_a_server() {
     if !have_program("services", "python3") {
         return;
     }
@@ -216,7 +216,7 @@ fn servers_that_a_connection_disturbs_are_checked() {
 }
 
 #[test]
-fn the_dev_server_session_prints_what_it_shows() {
+fn the_dev_server_session_shows_the_actual_output() {
     if !have_program("services", "python3") {
         return;
     }
@@ -239,7 +239,7 @@ fn the_dev_server_session_prints_what_it_shows() {
 }
 
 #[test]
-fn the_session_that_replaces_ss_prints_what_it_shows() {
+fn the_session_as_ss_shows_the_actual_output() {
     if !have_program("services", "python3") {
         return;
     }
@@ -299,7 +299,7 @@ fn listen_on(port: u16) -> Listener {
 }
 
 #[test]
-fn the_recipes_that_follow_ports_work() {
+fn the_watch_recipes_report_opened_and_closed_ports() {
     if !have_program("services", "jq") || !have_program("services", "mawk") {
         return;
     }
@@ -499,7 +499,7 @@ fn the_schema_accepts_every_line_that_list_prints() {
 }
 
 #[test]
-fn the_schema_knows_the_members_of_each_type() {
+fn the_schema_requires_the_members_of_each_type() {
     let (_, is_valid) = line_schema();
     let example = example_line();
     let now = &example["timestamp"];
@@ -692,7 +692,7 @@ fn wait_for_a_server(server: &str) -> (Recipe, TempDir) {
 }
 
 #[test]
-fn the_recipe_waits_for_its_server() {
+fn the_wait_recipe_waits_for_its_server() {
     if !have_program("services", "python3") {
         return;
     }
@@ -705,7 +705,7 @@ fn the_recipe_waits_for_its_server() {
 }
 
 #[test]
-fn the_recipe_that_waits_notices_the_servers_death() {
+fn the_wait_recipe_fails_if_its_server_exits() {
     in_private_network(|| {
         let (mut recipe, _programs) = wait_for_a_server("exit 3");
         let status = wait_for("the script's end", || recipe.0.child.try_wait().unwrap());
@@ -719,7 +719,7 @@ fn the_recipe_that_waits_notices_the_servers_death() {
 }
 
 #[test]
-fn the_recipes_that_list_listeners_work() {
+fn the_list_recipes_find_the_listeners() {
     let [recipes] = blocks("See what listens", "sh");
     // The fifth recipe needs a container.
     let recipes = recipes.lines().take(4);

@@ -53,7 +53,7 @@ fn connects(path: &Path, kind: Type) -> bool {
 }
 
 #[test]
-fn check_agrees_with_a_connect() {
+fn check_of_a_unix_socket_agrees_with_connect() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     let _sockets = [
@@ -113,7 +113,7 @@ fn a_datagram_server_with_a_client_still_listens() {
 }
 
 #[test]
-fn a_datagram_socket_with_a_peer_refuses_others() {
+fn a_datagram_socket_with_a_peer_is_not_listening() {
     let directory = TempDir::new().unwrap();
     let [server, path] = ["server", "client"].map(|name| directory.path().join(name));
     let _server = bound_to(&server, Type::DGRAM);
@@ -128,7 +128,7 @@ fn a_datagram_socket_with_a_peer_refuses_others() {
 
 /// An accepted connection has the name of the listener, and may outlive it.
 #[test]
-fn a_connection_is_not_a_listener() {
+fn an_accepted_connection_is_not_a_listener() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
@@ -189,7 +189,7 @@ fn a_socket_listens_where_it_is_mounted() {
 
 /// A client can connect through the file, but the kernel does not list the socket here.
 #[test]
-fn a_server_of_another_network_namespace_is_status_2() {
+fn a_server_in_another_network_namespace_is_unknown() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let _outside = UnixListener::bind(&path).unwrap();
@@ -200,7 +200,7 @@ fn a_server_of_another_network_namespace_is_status_2() {
 }
 
 #[test]
-fn an_abstract_name_is_compared_as_a_whole() {
+fn an_abstract_name_must_match_in_full() {
     let name = unique_name();
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
@@ -240,7 +240,7 @@ fn each_of_many_sockets_is_found() {
 }
 
 #[test]
-fn a_socket_with_too_long_a_queue_does_not_count() {
+fn max_queued_rejects_a_socket_with_a_long_queue() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let _server = listening(&path, Type::STREAM, 5);
@@ -268,7 +268,7 @@ fn max_queued_ignores_a_datagram_socket() {
 }
 
 #[test]
-fn one_check_may_name_unix_sockets_and_ports() {
+fn one_check_accepts_unix_sockets_and_ports() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     in_private_network(|| {
@@ -292,7 +292,7 @@ fn one_check_may_name_unix_sockets_and_ports() {
 
 /// A killed server leaves its file, which the next server replaces.
 #[test]
-fn wait_goes_on_while_a_stale_file_is_there() {
+fn wait_ignores_a_stale_socket_file() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     drop(UnixListener::bind(&path).unwrap());
@@ -327,7 +327,7 @@ fn wait_succeeds_only_after_the_settle_time() {
 }
 
 #[test]
-fn without_netlink_only_a_missing_file_is_a_sure_no() {
+fn without_netlink_an_existing_file_is_unknown() {
     if !have_program("strace", "strace") {
         return;
     }
@@ -393,7 +393,7 @@ fn each_check_asks_the_kernel_once() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_searched_is_status_2() {
+fn check_exits_with_2_if_a_directory_is_inaccessible() {
     if !have_root() {
         return;
     }
@@ -413,7 +413,7 @@ fn a_directory_that_may_not_be_searched_is_status_2() {
 }
 
 #[test]
-fn nginx_on_a_unix_socket_is_found() {
+fn check_finds_nginx_on_a_unix_socket() {
     if !have_program("services", "nginx") {
         return;
     }

@@ -10,7 +10,7 @@ use lntu::cli::{self, description};
 use crate::harness::*;
 
 #[test]
-fn help_is_data_on_stdout() {
+fn help_is_printed_on_stdout() {
     for arguments in [
         &["--help"][..],
         &["-h"],
@@ -26,7 +26,7 @@ fn help_is_data_on_stdout() {
 }
 
 #[test]
-fn the_version_is_data_on_stdout() {
+fn the_version_is_printed_on_stdout() {
     for arguments in [&["--version"], &["-V"]] {
         let version = concat!("lntu ", env!("CARGO_PKG_VERSION"));
         assert_eq!(run(&mut lntu(arguments)).lines(), [version]);
@@ -102,7 +102,7 @@ fn every_spelling_of_help_prints_the_same() {
 }
 
 #[test]
-fn help_of_a_command_explains_only_what_it_uses() {
+fn help_of_a_command_omits_unrelated_notes() {
     for command in looking_commands() {
         let name = command.name.text();
         let help = run(&mut lntu(&[name, "--help"]));
@@ -179,7 +179,7 @@ fn a_port_that_an_option_includes_is_accepted() {
 
 /// Only a digit after `-p` is refused, because it is probably a mistyped port.
 #[test]
-fn p_may_be_clustered_with_other_letters() {
+fn p_can_be_combined_with_other_short_options() {
     for arguments in [&["-pH"][..], &["-4Hp"], &["-Hp", "-4"]] {
         let listed = run(lntu(&["list"])
             .args(arguments)
@@ -189,7 +189,7 @@ fn p_may_be_clustered_with_other_letters() {
 }
 
 #[test]
-fn flags_and_exclude_may_be_given_twice() {
+fn flags_and_exclude_can_be_repeated() {
     let arguments = [
         "list",
         "-H",
@@ -208,7 +208,7 @@ fn flags_and_exclude_may_be_given_twice() {
 /// Runs the commands of the transcript and compares their messages. `UPDATE_EXPECT=1` writes
 /// the transcript again.
 #[test]
-fn refused_commands_are_one_line_and_status_2() {
+fn a_refused_command_prints_one_line() {
     let expected = expect_file!["usage/refused.txt"];
     let mut transcript = String::new();
     for line in expected.data().lines() {
@@ -242,7 +242,7 @@ fn a_refused_argument_is_escaped_in_the_message() {
 }
 
 #[test]
-fn options_may_precede_the_command() {
+fn options_are_accepted_before_the_command() {
     assert_eq!(
         run(&mut lntu(&["-H", "--source", "proc", "list", "1"])).lines(),
         [""; 0]

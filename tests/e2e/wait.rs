@@ -18,7 +18,7 @@ fn wait_with(ss: &TempDir, arguments: &[&str]) -> Finished {
 /// The bundler Parcel binds its port for some milliseconds, closes it, and listens half a second
 /// later.
 #[test]
-fn a_port_that_only_one_look_finds_does_not_count() {
+fn wait_ignores_a_briefly_bound_port() {
     for ports in [&["8080", "1"][..], &["1", "8080"]] {
         let ss = ss_with_turns(ports);
         for timeout in ["0", "300ms"] {
@@ -34,7 +34,7 @@ fn a_port_that_only_one_look_finds_does_not_count() {
 }
 
 #[test]
-fn two_ports_that_take_turns_do_not_count() {
+fn wait_any_fails_if_ports_only_take_turns() {
     let ss = ss_with_turns(&["8080", "8081"]);
     let refused = wait_with(&ss, &["--timeout", "300ms", "--any", "8000-8100"]);
     assert_eq!((refused.code(), &*refused.stdout), (1, ""));
@@ -44,7 +44,7 @@ fn two_ports_that_take_turns_do_not_count() {
 
 /// Two other ports open and close in turn.
 #[test]
-fn any_prints_only_the_port_that_stays() {
+fn wait_any_prints_only_the_port_that_stays_open() {
     let directory = TempDir::new().unwrap();
     let ss = ss_with_turns(&["8080", "8081"]);
     let script = format!(
@@ -58,7 +58,7 @@ fn any_prints_only_the_port_that_stays() {
 }
 
 #[test]
-fn a_second_look_may_come_after_the_timeout() {
+fn a_port_is_confirmed_even_after_the_timeout() {
     let server = listen("127.0.0.1");
     let port = port_of(&server).to_string();
     let waited = run(&mut lntu(&["wait", "--timeout", "0", &port]));
@@ -80,7 +80,7 @@ fn wait_succeeds_only_after_the_settle_time() {
 
 /// For `--closed`, a single look already searches twice for each PORT.
 #[test]
-fn closed_needs_no_second_look() {
+fn wait_closed_succeeds_after_a_single_look() {
     let port = FreePort::new();
     let ss = ss_with_turns(&["1"]);
     let arguments = ["--closed", "--timeout", "0", &port.to_string()];
@@ -89,7 +89,7 @@ fn closed_needs_no_second_look() {
 
 /// Like get-port and Parcel, this server first binds its port to see if it is free.
 #[test]
-fn wait_outlasts_a_server_that_probes_its_port() {
+fn wait_ignores_a_server_that_tests_its_port() {
     if !have_program("services", "node") {
         return;
     }
@@ -113,7 +113,7 @@ const probe = net.createServer().listen(port, '127.0.0.1', () => setTimeout(() =
 
 /// This npm package binds a port several times to see if it is free.
 #[test]
-fn a_port_that_get_port_tries_does_not_count() {
+fn wait_ignores_a_port_that_get_port_tries() {
     if !have_program("services", "node") || !have_installed("node_modules/get-port") {
         return;
     }
@@ -175,12 +175,12 @@ fn assert_reached_after_wait(program: &str, arguments: &[&str], port: u16) {
 }
 
 #[test]
-fn parcel_is_reached_after_wait() {
+fn parcel_accepts_a_connection_after_wait() {
     assert_reached_after_wait("parcel", &["index.html"], 1234);
 }
 
 #[test]
-fn vite_is_reached_after_wait() {
+fn vite_accepts_a_connection_after_wait() {
     assert_reached_after_wait("vite", &["--host", "127.0.0.1"], 5173);
 }
 
@@ -219,7 +219,7 @@ fn the_settle_recipe_accepts_a_server_that_stays() {
 /// So a script can distinguish the death of its server from an error. In the last case, the
 /// shell has already reaped the server.
 #[test]
-fn the_death_of_the_process_is_status_3() {
+fn wait_exits_with_3_if_the_process_exits() {
     if !have_program("bash", "bash") {
         return;
     }
@@ -242,7 +242,7 @@ fn the_death_of_the_process_is_status_3() {
 }
 
 #[test]
-fn for_check_an_unknown_process_is_status_2() {
+fn check_exits_with_2_for_an_unknown_process() {
     let checked = run(&mut lntu(&["check", "--of", "4194305", "80"]));
     assert_eq!(checked.code(), 2);
 }

@@ -16,7 +16,7 @@ use crate::harness::*;
 const HEADER: &str = "Netid State  Recv-Q Send-Q   Local Address:Port  Peer Address:Port";
 
 #[test]
-fn a_port_that_opens_or_closes_is_one_line() {
+fn opening_or_closing_a_port_prints_one_line() {
     for source in ["ss", "proc", "auto", "netlink"] {
         if source == "ss" && !have_ss() {
             continue;
@@ -37,7 +37,7 @@ fn a_port_that_opens_or_closes_is_one_line() {
 }
 
 #[test]
-fn the_listeners_at_the_start_come_first() {
+fn watch_first_prints_the_current_listeners() {
     let (first, second) = (listen("127.0.0.1"), listen("127.0.0.1"));
     let ports = [&first, &second].map(|listener| port_of(listener).to_string());
     let watcher = watch(&["--source", "proc", &ports[0], &ports[1]]);
@@ -62,7 +62,7 @@ fn watch_is_the_default_command() {
 }
 
 #[test]
-fn changes_only_leaves_out_the_start() {
+fn changes_only_omits_the_current_listeners() {
     let present = listen("127.0.0.1");
     let port = FreePort::new();
     let ports = [port_of(&present), port.number].map(|port| port.to_string());
@@ -110,7 +110,7 @@ fn a_listener_that_one_look_misses_is_not_closed() {
 }
 
 #[test]
-fn udp_sockets_are_watched_too() {
+fn watch_reports_udp_sockets() {
     let socket = bound(Type::DGRAM, "[::1]:0", |_| {});
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
     let watcher = watch(&["-H", "--source", "proc", &format!("{port}/udp")]);
@@ -164,7 +164,7 @@ fn next_json(watcher: &Running) -> Value {
 }
 
 #[test]
-fn json_gives_each_event_its_type() {
+fn json_lines_contain_the_type_of_the_event() {
     let present = listen("127.0.0.1");
     let port = FreePort::new();
     let ports = [port_of(&present), port.number].map(|port| port.to_string());
@@ -213,7 +213,7 @@ fn real_ss() -> String {
 }
 
 #[test]
-fn a_switch_of_source_is_no_event() {
+fn switching_sources_reports_no_change() {
     if !have_ss() {
         return;
     }
@@ -252,7 +252,7 @@ fn a_switch_of_source_is_no_event() {
 }
 
 #[test]
-fn an_ss_that_comes_and_goes_is_no_event() {
+fn an_intermittent_ss_reports_no_change() {
     if !have_ss() {
         return;
     }
@@ -276,7 +276,7 @@ fn an_ss_that_comes_and_goes_is_no_event() {
 /// The second list has other queues for the listener and lacks its interface. Sources differ
 /// in both.
 #[test]
-fn a_closed_line_repeats_the_line_of_the_opening() {
+fn a_closed_line_has_the_details_of_the_opened_line() {
     let directory = TempDir::new().unwrap();
     let first = "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'; \
                   echo 'tcp LISTEN 0 128 127.0.0.1%lo:81 0.0.0.0:*'";
@@ -296,7 +296,7 @@ fn a_closed_line_repeats_the_line_of_the_opening() {
 }
 
 #[test]
-fn a_failed_read_closes_nothing() {
+fn a_failed_read_closes_no_port() {
     let proc = TempDir::new().unwrap();
     let net = proc.path().join("net");
     fs::create_dir(&net).unwrap();
@@ -328,7 +328,7 @@ fn a_failed_read_closes_nothing() {
 }
 
 #[test]
-fn a_watcher_keeps_trying_if_it_can_read_nothing() {
+fn a_watcher_retries_if_no_source_can_be_read() {
     let proc = TempDir::new().unwrap();
     let watcher = watch(&["-H", "--proc", proc.path().to_str().unwrap()]);
     assert!(watcher.next_error().ends_with("; trying again"));
@@ -396,7 +396,7 @@ fn a_full_disk_is_reported_once() {
 
 /// The watcher starts with a full, nonblocking pipe.
 #[test]
-fn lines_that_did_not_fit_are_written_once_later() {
+fn lines_delayed_by_a_full_pipe_are_written_later() {
     let port = FreePort::new();
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
     let mut filling = 0;
@@ -500,7 +500,7 @@ fn settle_reports_only_changes_that_last() {
 
 /// The fake ss lists the new port in every other run only.
 #[test]
-fn an_unsettled_port_that_one_look_misses_still_opens() {
+fn settle_tolerates_a_look_that_misses_the_port() {
     let (always, mostly) = ("tcp LISTEN 127.0.0.1:1", "tcp LISTEN 127.0.0.1:81");
     let header = "Netid State Local";
     // Options, the lines at the start, and the lines after the other port has settled.

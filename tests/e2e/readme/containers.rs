@@ -117,7 +117,7 @@ fn assert_session_about(container: &Container, session: &str) {
 }
 
 #[test]
-fn the_session_that_looks_into_a_container_works() {
+fn the_container_session_shows_the_actual_output() {
     if !have_docker() || !have_root() {
         return;
     }
@@ -405,7 +405,7 @@ fn the_watcher_is_a_child_of_the_application() {
 }
 
 #[test]
-fn the_lines_for_a_dockerfile_make_working_images() {
+fn the_dockerfile_lines_build_healthy_containers() {
     if !have_docker() || !have_program("services", "tini-static") {
         return;
     }
@@ -502,7 +502,7 @@ fn a_container_lists_all_other_containers() {
 
 /// CAP_DAC_OVERRIDE, which Docker grants by default, is enough in place of CAP_DAC_READ_SEARCH.
 #[test]
-fn these_capabilities_name_holders_of_every_user() {
+fn the_capabilities_suffice_to_name_all_holders() {
     if !have_docker() || !have_root() {
         return;
     }
@@ -536,7 +536,7 @@ fn these_capabilities_name_holders_of_every_user() {
 
 /// kubernetes-validate compares the manifests with the schemas of Kubernetes.
 #[test]
-fn kubernetes_knows_every_field_of_the_pods() {
+fn kubernetes_schemas_accept_the_pods() {
     let program = "python/bin/kubernetes-validate";
     if !have_installed(program) {
         return;
@@ -565,7 +565,7 @@ fn kubernetes_knows_every_field_of_the_pods() {
 /// Podman 4.3 has no startup probes. It has no native sidecars, either, so the sidecar becomes a
 /// second container. It runs an exec probe in a shell, so the image needs one.
 #[test]
-fn podman_plays_the_pods() {
+fn podman_runs_the_pods() {
     if !have_docker() {
         return;
     }
@@ -607,7 +607,7 @@ fn podman_plays_the_pods() {
 /// Podman 4.3 has no Quadlet, so this test passes its options to `podman run`: `Notify=true`
 /// means `--sdnotify=container`.
 #[test]
-fn podman_forwards_that_a_container_is_ready() {
+fn podman_forwards_the_ready_notification() {
     if !have_docker() {
         return;
     }

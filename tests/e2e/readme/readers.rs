@@ -62,7 +62,7 @@ fn assert_follows(directory: &Path, what_it_knows: &mut dyn FnMut() -> (String, 
 }
 
 #[test]
-fn a_reader_in_python_makes_a_metric() {
+fn a_reader_in_python_counts_ports_for_a_metric() {
     if !have_program("services", "python3") {
         return;
     }
