@@ -1,5 +1,5 @@
-//! `--all-namespaces`. A [`Host`] stands in for a real host, and the processes on it for
-//! containers with network namespaces of their own.
+//! Tests of `--all-namespaces`. A [`Host`] stands in for a real host. Each process on it stands in
+//! for a container, and has a network namespace of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-/// The lntu that this nsenter runs under strace. Before lntu, strace starts other children.
+/// The process id of lntu, which nsenter runs under strace. Waits until the child of strace is
+/// lntu, because strace first starts other children.
 fn traced(nsenter: &Running) -> Pid {
     wait_for("lntu", || {
         let pid = child_of(child_of(nsenter.child.id()));
@@ -23,7 +24,7 @@ fn traced(nsenter: &Running) -> Pid {
     })
 }
 
-/// How a line of a table names the namespace with this inode.
+/// The start of the label that a line of a table has for the namespace with this inode.
 fn label(namespace: u64) -> String {
     format!("netns:{namespace},")
 }
@@ -141,7 +142,8 @@ fn lntu_lists_its_own_namespace() {
     let Some(host) = Host::start() else {
         return;
     };
-    // These namespaces have lower inodes than lntu's own, and the later ones have higher ones.
+    // The namespaces in `before` have lower inodes than the one of lntu, and those in `after` have
+    // higher inodes.
     let before = [(); 3].map(|()| host.container(|| ()));
     in_private_network(|| {
         let after = [(); 3].map(|()| host.container(|| ()));
@@ -193,7 +195,7 @@ fn ports_close_when_the_namespace_has_no_process() {
     drop(first);
     assert_silent_about(&watcher, namespace);
     assert_eq!(second.namespace(), namespace);
-    // This test still holds the socket, but no process is in its namespace any more.
+    // Now no process is in the namespace, although this test still holds the socket.
     drop(second);
     assert_eq!(next_event(&watcher, namespace), "tcp CLOSED *:80");
     drop(socket);
@@ -231,7 +233,8 @@ fn by_port_does_not_merge_across_namespaces() {
     assert_silent_about(&watcher, other.namespace());
 }
 
-/// A namespace on a [`Host`] without a process. A mount by `ip netns` keeps it alive.
+/// A network namespace on a [`Host`], in which no process runs. A mount that `ip netns` made keeps
+/// the namespace alive.
 struct Mounted<'a> {
     host: &'a Host,
     name: String,
@@ -245,7 +248,7 @@ impl Mounted<'_> {
         mounted
     }
 
-    /// Runs this command of `ip netns` for the namespace.
+    /// Runs `ip netns COMMAND NAME` with the name of the namespace.
     fn ip(&self, command: &str) -> Finished {
         run(&mut self.host.command("ip", &["netns", command, &self.name]))
     }
@@ -254,7 +257,7 @@ impl Mounted<'_> {
         format!("/run/netns/{}", self.name)
     }
 
-    /// The mounted file, opened from outside of the host.
+    /// Opens the mounted file from outside of the host's mount namespace.
     fn file(&self) -> fs::File {
         fs::File::open(format!("/proc/{}/root{}", self.host.0.pid, self.path())).unwrap()
     }
@@ -315,7 +318,7 @@ fn a_namespace_label_prefers_process_over_mount() {
     assert!(listed.contains(&label), "{listed}");
 }
 
-/// Only process 1 sees the first mount, and only lntu the second.
+/// Only process 1 sees the mount of the first namespace. Only lntu sees the mount of the second.
 #[test]
 fn namespaces_mounted_for_process_1_or_lntu_are_found() {
     let Some(host) = Host::start() else {
@@ -338,7 +341,8 @@ fn namespaces_mounted_for_process_1_or_lntu_are_found() {
     }
 }
 
-/// Only lntu's own `/proc/PID/net` shows this namespace, and only while lntu is in it.
+/// No other process is in the namespace of lntu, so `/proc` shows its listeners only in the
+/// directory of lntu itself.
 #[test]
 fn lntu_lists_its_own_namespace_through_proc() {
     let Some(host) = Host::start() else {
@@ -360,7 +364,7 @@ fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
     };
     let mounted = Mounted::new(&host, "watched");
     let namespace = mounted.inode();
-    // The kernel removes this device with the namespace.
+    // The kernel removes this device when it removes the namespace.
     let device = format!("lntu{}", host.0.pid);
     let add = ["link", "add", &device, "type", "veth", "peer", "name"];
     let add = [&add[..], &["inside", "netns", &mounted.name]].concat();
@@ -382,7 +386,7 @@ fn a_watcher_does_not_keep_a_mounted_namespace_alive() {
     assert_silent_about(&watcher, namespace);
 }
 
-/// After a namespace is gone, the kernel may give its inode to a new one.
+/// After a namespace is gone, the kernel may give its inode number to a new namespace.
 #[test]
 fn a_reused_inode_is_a_new_namespace() {
     let Some(host) = Host::start() else {
@@ -391,7 +395,7 @@ fn a_reused_inode_is_a_new_namespace() {
     let watcher = host.watch(&[]);
     let lntu = Pid::from_raw(child_of(watcher.child.id()) as i32).unwrap();
     let open = || tcp_listener("0.0.0.0:80");
-    // Namespaces of other tests may get the inode first.
+    // Namespaces of other tests may get the inode number first, so this may need several tries.
     let (namespace, another) = wait_for("the same inode", || {
         let (first, socket) = host.container(open);
         let namespace = first.namespace();
@@ -482,7 +486,8 @@ fn without_setns_a_namespace_is_read_through_proc() {
     };
     let (process, _socket) = host.container(|| tcp_listener("0.0.0.0:80"));
     let namespace = process.namespace();
-    // The first call enters lntu's own namespace. If that fails, lntu enters no namespace.
+    // The first call of setns enters lntu's own namespace. If that call fails, lntu does not try to
+    // enter any other.
     for (calls, enters_none) in [("1+", true), ("2+", false)] {
         let inject = format!("inject=setns:error=EPERM:when={calls}");
         let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AHv"];
@@ -499,7 +504,7 @@ fn without_setns_a_namespace_is_read_through_proc() {
 }
 
 /// After each poll, the watcher is back in its own namespace and has no descriptor of
-/// another one open. Such a descriptor would keep that namespace, and devices in it, alive.
+/// another namespace open. Such a descriptor would keep that namespace and its devices alive.
 #[test]
 fn a_watcher_at_rest_has_no_other_namespace_open() {
     let Some(host) = Host::start() else {
@@ -541,8 +546,8 @@ fn a_watcher_at_rest_has_no_other_namespace_open() {
     assert_at_home();
 }
 
-/// A process may fork and exit before lntu reads its namespace. Then the first look of a
-/// poll misses the namespace, and a second look finds it.
+/// A process may fork and exit before lntu reads its namespace. The first search of a poll then
+/// misses the namespace, but a second search in the same poll finds the child there.
 #[test]
 fn a_namespace_that_one_search_misses_stays_open() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
@@ -578,7 +583,7 @@ fn a_namespace_that_one_search_misses_stays_open() {
     assert_eq!(next_event(&watcher, process.namespace()), "tcp LISTEN *:81");
 }
 
-/// On a host with many containers, `mountinfo` has thousands of lines.
+/// On a host with many containers, `mountinfo` has thousands of lines, so reading it is expensive.
 #[test]
 fn a_second_search_does_not_read_the_mounts_again() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
@@ -600,14 +605,14 @@ fn a_second_search_does_not_read_the_mounts_again() {
         drop(socket);
         assert_eq!(next(), format!("tcp CLOSED *:{port}"));
     }
-    // Finding the names of containers needs one more read of the mounts.
+    // lntu reads the mounts once more to find the names of containers.
     let trace = fs::read_to_string(&trace).unwrap();
     let looks = trace.matches("\"/proc\", ").count();
     let mounts = trace.matches("\"/proc/1/mountinfo\", ").count();
     assert!(mounts > 0 && looks > mounts + 2, "{looks} looks, {mounts}");
 }
 
-/// The process stays a zombie, so its directory in `/proc` is still there.
+/// The process becomes a zombie while lntu lists, so its directory in `/proc` still exists.
 #[test]
 fn a_process_that_exits_does_not_hide_its_namespace() {
     let (Some(host), true) = (Host::start(), have_program("strace", "strace")) else {
@@ -616,13 +621,13 @@ fn a_process_that_exits_does_not_hide_its_namespace() {
     let (first, (_socket, second)) =
         host.container(|| (tcp_listener("0.0.0.0:80"), host.process()));
     let path = format!("/proc/{}/ns/net", first.inner_pid());
-    // lntu stops after it has read in which namespace the process is.
+    // strace stops lntu after lntu has read in which namespace the process is.
     let stop = "inject=readlink,readlinkat:signal=STOP:when=1";
     let strace = ["-qq", "-o", "/dev/null", "-P", &path, "-e", stop];
     let lntu = [env!("CARGO_BIN_EXE_lntu"), "list", "-AH", "-q"];
     let mut list = Running::start(&mut host.command("strace", &[&strace[..], &lntu].concat()));
     let lntu = traced(&list);
-    // strace also stops it at each call, but only briefly.
+    // strace also stops lntu briefly at each system call.
     let mut looks = 0;
     wait_for("the stop", || {
         looks = if state_of(lntu) == 't' { looks + 1 } else { 0 };
@@ -650,8 +655,8 @@ fn a_process_that_exits_does_not_hide_its_namespace() {
     );
 }
 
-/// After the main thread has exited, `/proc/PID/ns/net` cannot be read, but the process runs
-/// on in its other threads.
+/// If only the main thread has exited, the process runs on in its other threads, although
+/// `/proc/PID/ns/net` cannot be read.
 #[test]
 fn a_process_without_its_main_thread_is_listed() {
     let (Some(host), true) = (Host::start(), have_program("services", "python3")) else {
@@ -704,13 +709,14 @@ fn list_exits_with_2_if_a_namespace_is_missing() {
     assert!(why.starts_with(&namespace) && why.contains(&path), "{why}");
     assert_eq!(last, "lntu: network namespaces may be missing");
 
-    // With this error, lntu knows neither the namespace of the process nor whether it has exited.
+    // After ENOMEM, lntu knows neither in which namespace the process is nor whether it has exited.
     let listed = list(&["-P", &path, "-e", "inject=readlink,readlinkat:error=ENOMEM"]);
     let last = listed.stderr.lines().last();
     let why = "lntu: /proc: Cannot allocate memory (os error 12)";
     assert_eq!((listed.code(), last), (2, Some(why)), "{listed:?}");
 
-    // lntu enters its own namespace first, then both others, then its own again.
+    // lntu calls setns to enter its own namespace, then each of the other two, then its own again.
+    // The last call fails.
     let listed = list(&["-e", "inject=setns:error=ENOMEM:when=4+"]);
     let last = listed.stderr.lines().last();
     let why =
@@ -741,13 +747,13 @@ fn unprivileged_list_of_all_namespaces_is_partial() {
     assert_eq!(last, "lntu: network namespaces may be missing");
 }
 
-/// A script that mounts a directory whose name is not UTF-8. It needs a mount namespace of
+/// A script that mounts a directory whose name is not UTF-8. It must run in a mount namespace of
 /// its own.
 const STRANGE_MOUNT: &str = "name=/mnt/$(printf 'a\\377') && mount -t tmpfs none /mnt && \
                              mkdir \"$name\" && mount -t tmpfs none \"$name\"";
 
-/// A new PID namespace does not show the processes of the host. `hidepid` hides those of
-/// other users.
+/// lntu may be unable to see processes for two reasons: it runs in a PID namespace without the
+/// processes of the host, or the mount option `hidepid` hides processes of other users.
 #[test]
 fn list_warns_that_proc_hides_processes() {
     let (Some(host), true) = (Host::start(), have_mounts()) else {
@@ -800,7 +806,7 @@ fn an_error_names_a_capability_only_if_lntu_lacks_it() {
     }
 }
 
-/// A cgroup v2 of this test. It is removed when this is dropped.
+/// A control group (cgroup v2) that is removed when this value is dropped.
 struct Group(std::path::PathBuf);
 
 impl Group {
@@ -819,7 +825,7 @@ impl Group {
         Some(group)
     }
 
-    /// Moves this process into the group.
+    /// Moves the process with this id into the cgroup.
     fn add(&self, process: u32) {
         fs::write(self.0.join("cgroup.procs"), process.to_string()).unwrap();
     }
@@ -831,14 +837,15 @@ impl Drop for Group {
     }
 }
 
-/// Makes up a container id that no other test uses.
+/// Returns a made-up container id that no other test uses.
 fn container_id() -> String {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     format!("{:0>32x}{count:0>32x}", std::process::id())
 }
 
-/// Starts a server on this port, in this group and in the network namespace of this thread.
+/// Starts a server that listens on `port`, in this cgroup and in the network namespace of the
+/// calling thread.
 fn server_in(host: &Host, group: &Group, port: u16) -> Running {
     let script = "
 import socket, sys
@@ -858,8 +865,8 @@ sys.stdin.readline()
     server
 }
 
-/// Runs `lntu list -A --json`. Returns `cgroup_of`, `container` and `runtime` of each of these
-/// ports.
+/// Runs the command, which must be a `lntu list -A --json`. Returns the values of `cgroup_of`,
+/// `container` and `runtime` for each of `ports`.
 fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 3]> {
     let listed = run(list).stdout;
     let objects = listed
@@ -875,7 +882,7 @@ fn containers_of(list: &mut Command, ports: &[u64]) -> Vec<[String; 3]> {
     ports.iter().map(of_port).collect()
 }
 
-/// Whether the kernel has `INET_DIAG_CGROUP_ID`, by its version.
+/// Whether this version of the kernel reports the cgroup of a socket (`INET_DIAG_CGROUP_ID`).
 fn kernel_reports_cgroups_of_sockets() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
@@ -895,7 +902,7 @@ fn each_container_in_a_shared_namespace_is_named() {
     in_private_network(|| {
         let first = server_in(&host, one, 80);
         let second = server_in(&host, other, 81);
-        // A socket stays in the group in which it was made.
+        // A socket stays in the cgroup in which it was made, even if the process moves to another.
         later.add(child_of(second.child.id()));
         let expected = |kind: &str, id: &str| [kind, id, "cri-o"].map(str::to_string);
         let by_holder = [expected("holder", &ids[0]), expected("holder", &ids[2])];
@@ -915,7 +922,7 @@ fn each_container_in_a_shared_namespace_is_named() {
             containers_of(&mut host.command(lntu, &from_proc), &ports),
             by_holder
         );
-        // If lntu's mounts hide the groups, it reaches them through /proc/1/root.
+        // If lntu cannot see the cgroups in its own mounts, it finds them through /proc/1/root.
         let script = "mount -t tmpfs none /sys/fs/cgroup && exec \"$@\"";
         let hiding = ["--mount", "sh", "-c", script, "sh", lntu];
         let hidden = [&hiding[..], &list].concat();
@@ -954,7 +961,7 @@ fn cgroups_are_found_if_a_mount_path_is_not_utf8() {
     });
 }
 
-/// How often the watcher has entered a namespace since it last looked at the groups.
+/// How often the watcher has entered a namespace since it last opened a directory of cgroups.
 fn entries_since_groups(trace: &str) -> usize {
     let calls = trace.lines().rev();
     let since = calls.take_while(|call| !call.contains("/cgroup"));

@@ -1,5 +1,5 @@
-//! A hostile network namespace must not keep a watcher of all namespaces from reporting the
-//! others.
+//! A watcher of all namespaces must report changes in each of them, even if programs in one network
+//! namespace try to prevent that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +11,12 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-/// A poll reports at most this many closed listeners of one namespace, and as many opened ones.
+/// One poll reports at most this many closed listeners, and at most this many opened listeners, of
+/// one namespace.
 const MOST_CHANGES: usize = 500;
 
-/// A script that binds 10,000 UDP sockets in each of as many processes as its argument says.
+/// A script whose argument is a number of processes. It starts that many, each with 10,000 UDP
+/// sockets.
 const CROWD: &str = "
 import os, resource, signal, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (12000, 12000))
@@ -50,8 +52,8 @@ while True:
         listeners[port] = listen(port)
 ";
 
-/// A script that starts as many processes as the argument says, each in user and network
-/// namespaces of its own.
+/// A script whose argument is a number of processes. It starts that many, each in a user namespace
+/// and a network namespace of its own.
 const MANY: &str = "
 import ctypes, os, signal, sys
 number = int(sys.argv[1])
@@ -69,8 +71,8 @@ print('here' if b'x' not in answers else 'refused', flush=True)
 signal.pause()
 ";
 
-/// A script that opens as many TCP ports as the argument says on the first line of stdin, and
-/// closes them on the second.
+/// A script whose argument is a number of TCP ports. It opens that many when it reads the first
+/// line of stdin, and closes them when it reads the second.
 const SOME: &str = "
 import resource, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (12000, 12000))
@@ -106,7 +108,7 @@ impl Neighbour {
 }
 
 impl Drop for Neighbour {
-    /// Kills the script and its children. If only nsenter were killed, they would run on.
+    /// Kills the script and its children, which would keep running if only nsenter were killed.
     fn drop(&mut self) {
         for child in children_of(self.program.child.id()) {
             let pids: Vec<u32> = children_of(child).into_iter().chain([child]).collect();
@@ -172,8 +174,8 @@ impl Watcher {
         waits.unwrap().trim().parse().unwrap()
     }
 
-    /// The most changes of this namespace that one poll reported. All objects of a poll have
-    /// the same timestamp.
+    /// The number of changes in this namespace that a single poll reported, for the poll with the
+    /// most. All objects of a poll have the same timestamp.
     fn most_changes_at_once(&self, namespace: u64) -> usize {
         let mut counts = BTreeMap::new();
         let changes = self.objects.iter().filter(|object| {
@@ -188,9 +190,9 @@ impl Watcher {
         counts.into_values().max().unwrap_or_default()
     }
 
-    /// Opens and closes ports of a quiet namespace, and checks that each is reported. For TCP,
-    /// also checks how many polls and how much CPU time that takes. UDP may take longer, because
-    /// the namespaces take turns.
+    /// Opens and closes ports of a quiet namespace, and checks that each change is reported. For
+    /// TCP, also checks how many polls and how much CPU time the reports take. UDP changes may take
+    /// longer, because a poll may postpone UDP in some namespaces.
     fn check_events_of(&mut self, quiet: &Quiet) {
         for port in 80..85 {
             let (waits, cpu_time) = (self.waits(), self.cpu_time());
@@ -213,7 +215,7 @@ impl Watcher {
     }
 }
 
-/// A namespace in which ports open and close, and one UDP port stays open.
+/// A namespace with one UDP port that stays open. Tests open and close other ports in it.
 struct Quiet {
     _process: HostProcess,
     _socket: UdpSocket,
@@ -273,8 +275,8 @@ fn flapping_ports_delay_no_other_namespace() {
     assert!(peak_memory(watcher.pid) < 60_000);
 }
 
-/// There could be 1,500 and more, but making and ending so many takes over a minute and a
-/// half on a busy machine.
+/// The watcher can handle 1,500 namespaces and more. This test uses only 500, because starting and
+/// ending 1,500 takes over a minute and a half on a busy machine.
 #[test]
 fn many_empty_namespaces_do_not_delay_another() {
     let Some(host) = start() else {
@@ -288,8 +290,8 @@ fn many_empty_namespaces_do_not_delay_another() {
     assert!(peak_memory(watcher.pid) < 20_000);
 }
 
-/// The kernel gives the inode of a namespace that is gone to the next one. A lost one is
-/// asked less and less often, and its successor must not wait for that.
+/// The watcher retries an unreadable namespace less and less often. When that namespace is gone,
+/// the kernel may give its inode number to a new namespace, which the watcher must read at once.
 #[test]
 fn a_namespace_that_reuses_an_inode_is_read_at_once() {
     let Some(host) = start() else {
@@ -297,14 +299,14 @@ fn a_namespace_that_reuses_an_inode_is_read_at_once() {
     };
     let mut watcher = Watcher::start(&host, &[]);
     let pid = Pid::from_raw(watcher.pid as i32).unwrap();
-    // Others, that run at the same time, may get the inode first.
+    // Namespaces of other tests may get the inode number first, so this may need several tries.
     let minutes = Duration::from_secs(180);
     let (namespace, successor) = wait_within(minutes, "the same inode", || {
         let lost = Neighbour::start(&host, CROWD, &["3"]);
         assert_eq!(lost.program.next_line(), "here");
         let namespace = lost.namespace;
         watcher.next(|object| object["type"] == "lost" && object["namespace"] == namespace);
-        // It is asked again after a second, after two more, and so on.
+        // The watcher reads the lost namespace again after a second, after two more, and so on.
         let waits = watcher.waits();
         wait_for("polls without it", || {
             (watcher.waits() > waits + 200).then_some(())
@@ -331,7 +333,8 @@ fn a_namespace_that_reuses_an_inode_is_read_at_once() {
     watcher.next_event("closed", namespace, 80);
 }
 
-/// Here 3000 ports open while the watcher is stopped.
+/// 3000 ports open, and later close, while the watcher is stopped. That is more than one poll
+/// reports, so later polls report the rest.
 #[test]
 fn postponed_changes_of_a_namespace_are_not_lost() {
     let Some(host) = start() else {

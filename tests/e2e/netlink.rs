@@ -1,4 +1,4 @@
-//! `--source netlink`, and what lntu does if the kernel refuses netlink.
+//! Tests of `--source netlink`, also on systems where the kernel refuses netlink sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Recv-Q, Send-Q and the interface of each line, by protocol and port.
+/// Maps the protocol and port of each line to its Recv-Q, Send-Q and interface.
 fn details(table: &str) -> BTreeMap<String, [String; 3]> {
     let details = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -36,7 +36,7 @@ fn queues_and_interfaces_agree_with_ss() {
         full.listen(1).unwrap();
         let udp = bound(Type::DGRAM, "127.0.0.1:0", on_lo);
         let _v6 = bound(Type::DGRAM, "[::1]:0", on_lo);
-        // The kernel accepts one connection more than the backlog.
+        // The accept queue holds one connection more than the backlog.
         let address: SocketAddr = ([127, 0, 0, 1], port(&full)).into();
         let _clients = [0; 2].map(|_| TcpStream::connect(address).unwrap());
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -78,14 +78,15 @@ fn a_renamed_interface_is_listed_by_its_new_name() {
         if !have("netns", missing) {
             return;
         }
-        // Each new listener makes the watcher print a table. They stay open, because a listener
-        // that reuses a port would change nothing.
+        // Each new listener makes the watcher print another table. All of them stay open, so that
+        // each has a new port. The watcher would not notice a listener that reuses a port.
         let mut others = Vec::new();
         wait_for("the new name", || {
             let other = listen("127.0.0.1");
             let other_port = format!(":{} ", port_of(&other));
             others.push(other);
-            // In each table, port 80 comes first. Earlier tables may not have been read yet.
+            // Skip tables that were printed before this listener. Port 80 is in the first line of
+            // each table.
             let mut port_80 = String::new();
             loop {
                 match watcher.next_line() {
@@ -195,7 +196,7 @@ fn lntu_reports_that_it_reads_proc_without_netlink() {
         let message = format!("lntu: netlink: socket: {reason}; reading /proc/net instead\n");
         assert_eq!(listed.stderr, message);
     }
-    // After a temporary error, lntu does not read /proc instead.
+    // ENOBUFS is temporary, so lntu reports it instead of reading /proc/net.
     let listed = run(&mut lntu_with_failing("socket", "ENOBUFS", "", &list));
     assert_eq!(
         listed.error(),
@@ -237,7 +238,8 @@ fn lntu_reads_proc_without_ss_and_netlink() {
     }
 }
 
-/// Each attempt to open such a socket may make the kernel start modprobe.
+/// Each attempt to open a netlink socket may make the kernel start modprobe, so the watcher must
+/// not try again in each poll.
 #[test]
 fn a_watcher_does_not_retry_refused_netlink() {
     if !have_program("strace", "strace") {
@@ -269,7 +271,8 @@ fn a_watcher_reads_proc_after_netlink_is_refused() {
     let listener = port.listen();
     let text = port.to_string();
     let arguments = ["-H", "-i", FAST, "--source", "netlink", "-t", "-4", &text];
-    // Each poll, each line of output and each message is one write. The 20th is a poll.
+    // Each poll sends its requests with `write`, and each line and message is one `write`, too. The
+    // 20th call is a request, and it fails.
     let mut command = lntu_with_failing("write", "EACCES", ":when=20", &arguments);
     let watcher = Running::start(&mut command);
     assert!(watcher.next_line().contains("LISTEN 0      128"));

@@ -12,14 +12,15 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Starts an application, and a watcher that notifies the receiver at this address.
+/// Starts an application with a watcher. The watcher sends its notification to the socket at this
+/// address.
 fn watched(arguments: &[&str], address: &str) -> Running {
     let mut lntu = lntu(&[&["--notify", "-q", "-i", FAST], arguments].concat());
     lntu.args(["--source", "netlink", "--", "sleep", "600"]);
     Running::start(lntu.env("NOTIFY_SOCKET", address))
 }
 
-/// The datagrams that arrive within [`A_WHILE`] of each other.
+/// Receives datagrams until none arrives for [`A_WHILE`].
 fn received(receiver: &UnixDatagram) -> Vec<String> {
     receiver.set_read_timeout(Some(A_WHILE)).unwrap();
     let mut datagrams = Vec::new();
@@ -156,18 +157,20 @@ fn ready_is_sent_to_an_abstract_socket_name() {
     });
 }
 
-/// The bundler Parcel binds its port for some milliseconds to try it, and listens later.
+/// The bundler Parcel binds its port for some milliseconds to see if it is free, and listens on it
+/// later.
 #[test]
 fn a_briefly_bound_port_is_not_ready() {
     let directory = TempDir::new().unwrap();
     let (receiver, address) = receiver_in(directory.path());
-    // One poll looks at most ten times, so 20 turns without the port last for a whole poll.
+    // One poll runs ss at most ten times. So a whole poll falls within the 20 runs in a row that
+    // do not list port 8080.
     let ss = ss_with_turns(&[&["8080"][..], &["1"; 20]].concat());
     let mut command = lntu(&["--notify", "-i", FAST, "--source", "ss", "8080"]);
     command.args(["--", "sleep", "600"]);
     command.env("PATH", path_with(ss.path()));
     let app = Running::start(command.env("NOTIFY_SOCKET", address));
-    // The port opens, closes, and opens again.
+    // The watcher does report each time that the port opens.
     let lines = (0..10).map(|_| app.next_line());
     assert!(lines.filter(|line| line.contains(":8080 ")).count() > 1);
     assert_eq!(received(&receiver), [""; 0]);
@@ -242,7 +245,7 @@ fn the_application_starts_despite_a_bad_notify_socket() {
     assert!(app.next_error().starts_with("lntu: NOTIFY_SOCKET: "));
 }
 
-/// `systemd-analyze verify` reports every line that systemd does not know.
+/// `systemd-analyze verify` reports every directive in the unit that systemd does not know.
 #[test]
 fn systemd_accepts_the_unit_in_the_manual() {
     if !have_program("services", "systemd-analyze") {
@@ -265,7 +268,7 @@ fn systemd_accepts_the_unit_in_the_manual() {
     assert_eq!(complaints, [""; 0]);
 }
 
-/// sd_notify(3) refuses them, too.
+/// lntu prints the warning once and does not retry. sd_notify(3) rejects such addresses, too.
 #[test]
 fn notify_warns_of_an_unsupported_notify_socket() {
     let directory = TempDir::new().unwrap();

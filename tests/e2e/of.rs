@@ -1,5 +1,5 @@
-//! `--of`, `--exclude-of` and `--exclude-holder` select listeners by the processes that hold
-//! them. `--by-port` merges the listeners of one port.
+//! Tests of `--of`, `--exclude-of` and `--exclude-holder`, which select listeners by the processes
+//! that hold them, and of `--by-port`, which merges the listeners of one port.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// A service in a process group of its own. The group is killed when this is dropped.
+/// A service in a process group of its own. All processes of that group are killed when this value
+/// is dropped.
 struct Service(Child);
 
 impl Service {
@@ -94,8 +95,8 @@ fn held_according_to_ss(root: u32) -> BTreeSet<[String; 5]> {
     listed_sockets(&held.join("\n"))
 }
 
-/// Waits until `list --of`, with every source, lists the same `expected` sockets as ss does
-/// for this tree.
+/// Waits until `list --of` prints the same sockets as ss for the process `root` and its
+/// descendants, with every source. `expected` is the number of these sockets.
 fn assert_same_as_ss(program: &str, root: u32, expected: usize) {
     for source in ["auto", "ss", "proc", "netlink"] {
         wait_for(&format!("{program} by {source}"), || {
@@ -147,7 +148,8 @@ fn option_of_agrees_with_ss_for_a_process_tree() {
                 opened.iter().all(|line| line.contains("LISTEN")),
                 "{opened:?}"
             );
-            // A signal to the group would miss the processes in sessions of their own.
+            // Signal each process, because a signal to the process group would miss those that
+            // have a session of their own.
             let processes = tree(root);
             for pid in processes {
                 let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::TERM);
@@ -199,7 +201,7 @@ fn a_probe_ignores_the_port_of_another_process() {
     });
 }
 
-/// It does not matter whether the process is still a zombie or no longer exists.
+/// The test waits for a process that is still a zombie, and again when it no longer exists.
 #[test]
 fn a_process_that_has_exited_holds_no_port() {
     let mut child = Command::new("true").spawn().unwrap();
@@ -220,7 +222,7 @@ fn a_process_that_has_exited_holds_no_port() {
 
 #[test]
 fn a_pid_that_cannot_exist_is_refused() {
-    // No process has an id above the kernel's PID_MAX_LIMIT.
+    // 4194305 is one more than PID_MAX_LIMIT, the highest id that the kernel gives a process.
     for command in ["watch", "list", "check", "wait"] {
         let mut arguments = vec![command, "--of", "4194305"];
         if ["check", "wait"].contains(&command) {
@@ -246,7 +248,7 @@ fn unreadable_descriptors_are_an_error() {
     }
     let proc = forbidding_proc(&[], &[]);
     let listed = run_copy(&proc, &["list", "--of", "1"]);
-    // It prints only the header, because no listener is known to be process 1's.
+    // lntu cannot read which sockets process 1 holds, so it prints only the header.
     assert_eq!((listed.code(), listed.stdout.lines().count()), (2, 1));
     let start = "lntu: --of: listeners may be missing: /proc/1/";
     let why = &listed.stderr;
@@ -254,8 +256,8 @@ fn unreadable_descriptors_are_an_error() {
     assert!(why.starts_with(start) && why.ends_with(&end), "{why}");
 }
 
-/// A watcher remembers the holder of a socket, and after some searches that it has none in
-/// the tree.
+/// A watcher remembers which process holds a socket. After some searches without result, it also
+/// remembers that no process of the tree holds the socket.
 #[test]
 fn a_watcher_reads_descriptors_only_for_new_sockets() {
     if !have_program("strace", "strace") {
@@ -361,8 +363,8 @@ fn by_port_merges_ipv4_and_ipv6_into_one_event() {
     });
 }
 
-/// Starts `watch --by-port 8000` with these options. The closure returns the type, address
-/// and timestamp of the next event.
+/// Starts `watch --by-port 8000` with these options. Returns the watcher, and a closure that
+/// returns the type, address and timestamp of the next event.
 fn watch_by_port(options: &[&str]) -> (Running, impl Fn(&Running) -> [String; 3]) {
     let arguments = ["--by-port", "--json", "-i", FAST, "8000"];
     let watcher = Running::start(&mut lntu(&[&arguments, options].concat()));
@@ -406,7 +408,7 @@ fn by_port_shows_another_listener_after_a_close() {
     });
 }
 
-/// The watcher writes to a datagram socket, where each write is one datagram.
+/// The stdout of the watcher is a datagram socket, so each of its writes arrives as one datagram.
 #[test]
 fn by_port_reports_a_replacement_in_one_write() {
     in_private_network(|| {
@@ -415,7 +417,7 @@ fn by_port_reports_a_replacement_in_one_write() {
             bound(Type::STREAM, &address, |_| {})
         };
         let (first, second) = (listen(1, 8000), listen(2, 8000));
-        // The lines about these do not fit into one write.
+        // The lines about these 100 listeners do not fit into one write.
         let others: Vec<_> = (8001..8101).map(|port| listen(1, port)).collect();
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         ours.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -463,7 +465,7 @@ fn by_port_keeps_a_listener_that_one_read_misses() {
     let script = fs::read_to_string(&ss).unwrap();
     let other = "echo 'tcp LISTEN 0 0 127.0.0.2:8000 0.0.0.0:*'\nif [";
     write_program(&ss, &script.replacen("if [", other, 1));
-    // With this file, the first run of the fake ss misses none.
+    // If the file `flag` exists, the first run of the fake ss lists all listeners.
     fs::write(directory.path().join("flag"), "").unwrap();
     let mut command = lntu(&["--by-port", "-H", "-i", FAST, "--source", "ss", "8000"]);
     let watcher = Running::start(command.env("PATH", path_with(directory.path())));
@@ -558,8 +560,9 @@ fn a_daemon_leaves_the_tree_when_its_parent_exits() {
     });
 }
 
-/// The root of this tree holds 127.0.0.1:8000 and becomes another user on SIGUSR1. Its child
-/// runs as that user from the start. The child holds 8000, too, and 8001 alone.
+/// A script that makes a tree of two processes. The root listens on 127.0.0.1:8000, and changes to
+/// another user on SIGUSR1. Its child runs as that user from the start. The child has inherited
+/// port 8000, and alone listens on port 8001.
 const TREE_OF_TWO_USERS: &str = "
 import os, signal, socket, time
 both = socket.create_server(('127.0.0.1', 8000))
@@ -584,8 +587,9 @@ fn tree_of_two_users() -> Service {
     service
 }
 
-/// Options of setpriv that drop CAP_SYS_PTRACE, as in a container. Without it, root may not
-/// read the descriptors of processes that belong to other users or have more capabilities.
+/// Options of setpriv that drop CAP_SYS_PTRACE, as container runtimes do. Without this capability,
+/// root may not read the descriptors of processes that belong to other users or have more
+/// capabilities.
 const WITHOUT_PTRACE: [&str; 4] = ["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"];
 
 fn without_ptrace(arguments: &[&str]) -> Command {
@@ -595,7 +599,7 @@ fn without_ptrace(arguments: &[&str]) -> Command {
     command
 }
 
-/// The end of the message about descriptors that may not be read.
+/// The end of the message that lntu prints if it is not permitted to read descriptors.
 const NEEDS: &str = ": Permission denied (os error 13) (needs the process's user, or root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)";
 
 #[test]
@@ -623,13 +627,13 @@ fn one_readable_holder_is_enough_for_a_probe() {
         };
         assert_eq!(probe(&["check", "8000"]), yes);
         assert_eq!(probe(&["wait", "8000"]), yes);
-        // The holder of 8001 may not be read, and that process might hold 8003, too.
+        // lntu may not read the descriptors of the child, which holds 8001 and might hold 8003.
         for port in ["8001", "8003"] {
             assert_unknown(&["check", port], port);
             assert_unknown(&["wait", port], port);
             assert_unknown(&["wait", "--closed", port], port);
         }
-        // If nothing listens on a port, no descriptors matter.
+        // If nothing listens on a port, the answer does not depend on any descriptors.
         let reason = "lntu: 8002/tcp: not listening; 127.0.0.1:8000/tcp is\n";
         let (code, stderr) = probe(&["check", "8002"]);
         assert_eq!((code, &*without_holders(&stderr)), (1, reason));
@@ -656,7 +660,7 @@ fn list_reports_unreadable_holders() {
             assert_eq!(listed.code(), 2);
             assert!(listed.stderr.starts_with(start), "{listed:?}");
             assert_eq!(listed.stderr.lines().count(), 1, "{listed:?}");
-            // The holder of 8000 is known.
+            // There is no warning for port 8000 alone, because lntu can read one of its holders.
             let listed = run(&mut without_ptrace(&[&list[..], &["8000"]].concat()));
             assert_eq!(listed.lines().len(), 1);
         }
@@ -708,7 +712,8 @@ fn a_listener_stays_open_if_its_holder_is_unreadable() {
             let status = fs::read_to_string(&status).unwrap();
             status.contains("Uid:\t65534").then_some(())
         });
-        // A new listener makes the watcher search the tree, of which it can read nothing now.
+        // A new listener makes the watcher search the tree. It can no longer read the descriptors
+        // of any process there.
         let _neighbour = bound(Type::STREAM, "127.0.0.1:8003", |_| {});
         let message = watcher.next_error();
         assert!(message.contains("listeners may be missing"), "{message}");
@@ -735,7 +740,7 @@ fn a_watcher_with_pid_and_of_ends_with_its_process() {
     });
 }
 
-/// It does not matter whether the process exits before the watcher starts or later.
+/// The process exits before the watcher starts, or while it runs.
 #[test]
 fn a_watcher_exits_with_0_after_its_process_exits() {
     let start = |program: &str| Service::start(program, &["600"], Path::new("/"));
@@ -785,7 +790,7 @@ fn a_watcher_exits_with_0_after_its_process_exits() {
     }
 }
 
-/// Here a child of the process holds the listener, too.
+/// A child has inherited the listener, and holds it after the process has exited.
 #[test]
 fn a_listener_stays_open_while_a_child_holds_it() {
     if !have_program("services", "python3") {
@@ -835,7 +840,8 @@ fn a_process_in_another_network_namespace_is_an_error() {
     });
 }
 
-/// To a container that may not inspect process 1, the `/proc` of the host looks like this.
+/// The test imitates the `/proc` of the host, as seen from a container that may not inspect
+/// process 1.
 #[test]
 fn a_proc_whose_namespace_is_unreadable_is_an_error() {
     let missing = fs::read_to_string("/proc/1/comm").err();
@@ -862,7 +868,7 @@ fn a_proc_whose_namespace_is_unreadable_is_an_error() {
     assert!(error.contains("/1/ns/net: Permission denied"), "{error}");
 }
 
-/// An excluded agent shares the port of the application.
+/// The excluded process shares the port (SO_REUSEPORT) and still listens there.
 #[test]
 fn a_port_closes_if_only_excluded_holders_remain() {
     if !have_program("services", "python3") {
@@ -898,8 +904,9 @@ fn a_port_closes_if_only_excluded_holders_remain() {
     });
 }
 
-/// The parent listens on port 8000 and the child on 8001. For each line on stdin, the parent
-/// listens on one more port, from 8002 on. The child exits when stdin is closed.
+/// A script that makes a process with a child. The parent listens on port 8000 and the child on
+/// 8001. For each line on stdin, the parent listens on one more port, from 8002 on. The child exits
+/// when stdin is closed.
 const FAMILY: &str = "
 import os, select, socket, sys
 own = socket.create_server(('127.0.0.1', 8000))
@@ -927,7 +934,7 @@ fn start_family() -> Running {
     family
 }
 
-/// Makes the family listen on one more port.
+/// Makes the parent in [`FAMILY`] listen on one more port.
 fn open_another_port(family: &Running) {
     let mut stdin = family.child.stdin.as_ref().unwrap();
     std::io::Write::write_all(&mut stdin, b"\n").unwrap();
@@ -998,14 +1005,15 @@ fn exclude_of_shows_new_ports_after_the_process_exits() {
         let exclude = ["-H", "-i", FAST, "--exclude-of", &pid.to_string()];
         let watcher = Running::start(&mut lntu(&exclude));
         watcher.assert_silent_for(A_WHILE);
-        // Child::wait would close stdin, and then the process's child would exit, too.
+        // Keep stdin open. Child::wait would close it, which would make the child of the process
+        // exit, too.
         let _stdin = family.child.stdin.take();
         family.child.kill().unwrap();
         family.child.wait().unwrap();
         let ended =
             format!("lntu: --exclude-of: process {pid} has ended; what opens from now on is shown");
         assert_eq!(watcher.next_error(), ended);
-        // The child still holds its listener, which stays hidden.
+        // The child still holds port 8001, which was hidden before and stays hidden.
         let _stranger = bound(Type::STREAM, "127.0.0.1:9000", |_| {});
         assert_eq!(event(&watcher.next_line()), "tcp LISTEN 127.0.0.1:9000");
         watcher.assert_silent_for(A_WHILE);
