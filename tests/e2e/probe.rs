@@ -1,5 +1,5 @@
-//! `check` and `wait`. The truth about a port is whether a client can connect to it, or
-//! whether a server can bind it.
+//! Tests of `check` and `wait`. To judge an answer about a port, the tests try whether a client can
+//! connect to it, or whether a server can bind it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -31,7 +31,8 @@ fn sockets_of_every_kind(kind: Type) -> Vec<Socket> {
     ]
 }
 
-/// A published port needs this, because Docker connects to the container over IPv4.
+/// A published port needs a listener that accepts IPv4, because Docker connects to the container
+/// over IPv4.
 #[test]
 fn a_star_requires_a_wildcard_that_accepts_ipv4() {
     if !have_ss() {
@@ -39,7 +40,7 @@ fn a_star_requires_a_wildcard_that_accepts_ipv4() {
     }
     in_private_network(|| {
         let _sockets = [Type::STREAM, Type::DGRAM].map(sockets_of_every_kind);
-        // Only a wildcard serves both of these addresses.
+        // Only a wildcard listener accepts connections to both of these addresses.
         let [first, second, _] = ADDRESSES.map(|address| address.parse().unwrap());
         for port in 80..=86 {
             for protocol in ["tcp", "udp"] {
@@ -53,8 +54,8 @@ fn a_star_requires_a_wildcard_that_accepts_ipv4() {
                     let answer = check(&["-q", "--source", source, &argument]).0;
                     assert_eq!(answer, expected, "{source}, {argument}");
                 }
-                // `/proc` does not show whether `::` accepts IPv4. A PORT with `*` assumes
-                // that it does, and one with `0.0.0.0` does not.
+                // `/proc` does not show whether a listener on `::` accepts IPv4. For a PORT with
+                // `*`, lntu assumes that it does. For a PORT with `0.0.0.0`, lntu does not.
                 let by_proc = |argument: &str| check(&["--source", "proc", argument]);
                 let expected = if port == 83 { 0 } else { expected };
                 assert_eq!(by_proc(&argument).0, expected, "{argument}");
@@ -68,7 +69,8 @@ fn a_star_requires_a_wildcard_that_accepts_ipv4() {
                 }
             }
         }
-        // A server that binds `::` for both families could not start.
+        // A server that binds `::` for IPv6 and IPv4 could not start on port 83, where another
+        // listener is bound to `::` for IPv6 only.
         let wait = ["wait", "--closed", "--timeout", "0", "*:83"];
         let taken = run(&mut lntu(&wait));
         let reason = "lntu: *:83/tcp: still taken by [::]:83/tcp\n";
@@ -98,7 +100,8 @@ fn check_agrees_with_a_connection() {
                     let answer = |source: &str| check(&["-q", "--source", source, &argument]).0;
                     assert_eq!(answer("auto"), expected, "{argument}");
                     assert_eq!(answer("netlink"), expected, "{argument}");
-                    // `/proc` does not show whether `::` accepts IPv4.
+                    // `/proc` does not show whether a listener on `::` accepts IPv4, so the answer
+                    // is unknown.
                     let is_unknown = address.is_ipv4() && [82, 83].contains(&port);
                     let by_proc = if is_unknown { 2 } else { expected };
                     assert_eq!(answer("proc"), by_proc, "{argument}");
@@ -115,7 +118,7 @@ fn check_agrees_with_a_connection() {
     });
 }
 
-/// A client may resolve the name to 127.0.0.1 or to ::1.
+/// A client may resolve the name `localhost` to 127.0.0.1 or to ::1.
 #[test]
 fn localhost_requires_a_listener_on_either_address() {
     in_private_network(|| {
@@ -143,7 +146,7 @@ fn localhost_requires_a_listener_on_either_address() {
                 let answer = check(&["-q", "--source", source, &argument]).0;
                 assert_eq!(answer, i32::from(!is_open), "{source}, {argument}");
             }
-            // `/proc` does not include interfaces.
+            // `/proc` does not show the interface to which a socket is bound, as on port 90.
             if port != 90 {
                 let by_proc = check(&["-q", "--source", "proc", &argument]).0;
                 assert_eq!(by_proc, i32::from(!is_open), "{argument}");
@@ -187,8 +190,8 @@ fn localhost_is_closed_if_both_addresses_are_free() {
         for port in 80..=87 {
             let argument = format!("localhost:{port}");
             let wait = ["wait", "-q", "--closed", "--timeout", "0", &argument];
-            // A process that another test forks holds a socket that is closed here until
-            // exec.
+            // The port may stay taken for a moment: a child that another test forks holds a copy of
+            // the closed socket until its exec.
             wait_for(&argument, || {
                 let mut addresses = localhost.iter();
                 let is_free = addresses
@@ -233,7 +236,7 @@ fn can_be_bound(kind: Type, address: IpAddr, port: u16, accepts: Accepts) -> boo
     }
 }
 
-/// Tries each kind of listener with each address that a server may want.
+/// Tries each kind of listener with each address to which a server may want to bind.
 #[test]
 fn wait_closed_agrees_with_bind() {
     in_private_network(|| {
@@ -249,7 +252,8 @@ fn wait_closed_agrees_with_bind() {
             }));
             sockets
         });
-        // `/proc` does not show whether `::` accepts IPv4.
+        // `/proc` does not show whether a listener on `::` accepts IPv4, so the answer about an
+        // IPv4 address is unknown.
         let is_unknown = |port, address: IpAddr| {
             [82, 83, 90].contains(&port) && address.to_canonical().is_ipv4()
         };
@@ -277,12 +281,13 @@ fn wait_closed_agrees_with_bind() {
                             "proc" if is_unknown(port, address) => 2,
                             _ => i32::from(!truth),
                         };
-                        // If the answer is yes, a server that accepts only IPv6 can bind, too.
+                        // If lntu reports that `[::]` is free, a server that accepts only IPv6 must
+                        // be able to bind it, too.
                         let would_fail = || !can_be_bound(kind, address, port, Accepts::OnlyIpv6);
                         code == expected && !(address == v6_any && code == 0 && would_fail())
                     };
-                    // A process that another test forks holds a socket that is closed here
-                    // until exec.
+                    // The port may stay taken for a moment: a child that another test forks holds
+                    // a copy of the closed socket until its exec.
                     for source in &sources {
                         wait_for(&format!("{source} {argument}"), || {
                             let truth = can_be_bound(kind, address, port, Accepts::Both);
@@ -295,7 +300,8 @@ fn wait_closed_agrees_with_bind() {
     });
 }
 
-/// A listener that may be in the way may also close.
+/// lntu cannot tell whether the listener takes the port. It keeps waiting, because the listener may
+/// close.
 #[test]
 fn wait_closed_keeps_waiting_while_a_port_is_unknown() {
     in_private_network(|| {
@@ -345,7 +351,8 @@ fn wait_closed_starts_no_server_on_a_taken_port() {
     });
 }
 
-/// lntu can never see a listener on such an address.
+/// Normally, nothing in this network namespace can listen on an address of another host, so waiting
+/// for it would never end.
 #[test]
 fn an_address_of_another_host_is_an_error() {
     let mut elsewhere = None;
@@ -369,7 +376,7 @@ fn an_address_of_another_host_is_an_error() {
             }),
         ];
         let all_are_foreign = || {
-            // Some are in the network of the interface, and some have no route at all.
+            // Some of these addresses are in the network of the interface, and some have no route.
             for (port, address) in [
                 ("8.8.8.8:80", "8.8.8.8"),
                 ("10.9.0.2:80", "10.9.0.2"),
@@ -401,9 +408,9 @@ fn an_address_of_another_host_is_an_error() {
             "0.0.0.0:80",
             "[fd00::1]:81",
             "[::ffff:10.9.0.1]:80",
-            // The whole network is routed to this host.
+            // A route makes every address of this network local.
             "10.8.7.6:80",
-            // Only UDP sockets can be bound to these.
+            // Only UDP sockets can be bound to broadcast and multicast addresses.
             "10.9.0.255:80/udp",
             "224.0.0.251:80/udp",
             "255.255.255.255:80/udp",
@@ -418,7 +425,7 @@ fn an_address_of_another_host_is_an_error() {
         let route = run(Command::new("ip").args(["route", "get", "10.9.0.1"]));
         assert!(route.stdout.contains("via 10.9.0.2"), "{route:?}");
         assert_eq!(check(&["10.9.0.1:80"]), (0, String::new()));
-        // With --pid and --proc, lntu looks into another namespace.
+        // --pid and --proc may select another network namespace.
         let own = format!("/proc/{}", std::process::id());
         let check_code = |arguments: &[&str]| run(lntu(&["check", "-q"]).args(arguments)).code();
         assert_eq!(check_code(&["--pid", &other, "10.9.0.2:80"]), 1);
@@ -444,16 +451,16 @@ fn an_address_of_another_host_is_an_error() {
                 foreign_address("10.9.0.2"),
                 "{proc}"
             );
-            // Process 1 is in another namespace, which does not have this address.
+            // The address is local in this namespace, and not in the one of process 1.
             assert_eq!(check("10.9.0.1:80").code(), 0, "{proc}");
         }
-        // list only selects.
+        // For list, a PORT only selects listeners, so a foreign address is not an error.
         assert_eq!(
             run(&mut lntu(&["list", "-H", "10.9.0.2:80"])).lines(),
             [""; 0]
         );
         if have_program("strace", "strace") {
-            // The second socket is the one that asks for the route.
+            // lntu opens its second socket to ask for the route, and here that fails.
             let mut refused =
                 lntu_with_failing("socket", "EPERM", ":when=2", &["check", "10.9.0.2:80"]);
             assert_eq!(run(&mut refused).lines(), [""; 0]);
@@ -461,7 +468,7 @@ fn an_address_of_another_host_is_an_error() {
     });
 }
 
-/// The kernel answers differently for each kind of route.
+/// For each kind of unreachable route, the kernel returns another error.
 #[test]
 fn an_address_with_an_unreachable_route_is_an_error() {
     in_private_network(|| {
@@ -513,7 +520,7 @@ fn check_accepts_a_foreign_address_with_a_listener() {
             closed("[2001:db8::1]:82").error(),
             foreign_address("2001:db8::1")
         );
-        // A write to these files changes the network namespace of the writer.
+        // These files belong to the network namespace of the process that writes to them.
         for family in ["ipv4", "ipv6"] {
             fs::write(format!("/proc/sys/net/{family}/ip_nonlocal_bind"), "1").unwrap();
         }
@@ -600,7 +607,7 @@ fn check_finds_real_servers_where_they_listen() {
     });
 }
 
-/// The ss in PATH hangs, so running it would be noticed, too.
+/// The ss in PATH hangs, so the test would not end if a probe ran it.
 #[test]
 fn a_probe_neither_runs_programs_nor_connects() {
     if !have_program("strace", "strace") {
@@ -821,7 +828,8 @@ fn max_queued_detects_a_server_that_stopped_accepting() {
         wait_for("a full queue", || {
             let queued = "8000/tcp: 5 connections are waiting to be accepted";
             let with_backlog = no(&format!("{queued} (backlog 5)"));
-            // `/proc` does not include the backlog.
+            // `/proc` does not include the backlog, so the message has only the length of the
+            // queue.
             let expected = sources.map(|source| match source {
                 "proc" => no(queued),
                 _ => with_backlog.clone(),
@@ -867,8 +875,8 @@ fn exclude_accepts_loopback_or_ephemeral() {
     });
 }
 
-/// Netlink has an attribute for it. ss writes `*` for a `::` that accepts IPv4, and `[::]`
-/// for one that does not.
+/// Netlink has an attribute that shows whether an IPv6 wildcard accepts IPv4. ss prints `*` for one
+/// that does, and `[::]` for one that does not.
 #[test]
 fn json_has_v6only_if_the_source_reports_it() {
     in_private_network(|| {
@@ -890,7 +898,7 @@ fn json_has_v6only_if_the_source_reports_it() {
     });
 }
 
-/// A failed check looks a second time to explain itself.
+/// Before a check fails, it reads the listeners a second time, to print the reason.
 #[test]
 fn a_failed_check_does_not_repeat_a_warning() {
     if !have_program("strace", "strace") {

@@ -1,4 +1,4 @@
-//! `--processes` names the processes that hold a socket, with every source.
+//! Tests of `--processes`, which names the processes that hold a socket, with every source.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,8 +15,8 @@ use crate::harness::*;
 /// of ss. It has 14 bytes, and the kernel keeps 15.
 const NASTY: &str = "a \"b\"\n) ,pid=1";
 
-/// Starts a process with this name that listens on `port`. Once it does, it prints the number
-/// of its descriptor.
+/// Starts a process with this name that listens on `port`. When it is listening, the process prints
+/// the number of the socket's descriptor.
 fn holder(name: &str, port: &FreePort) -> Running {
     let script = "import socket, sys
 open('/proc/self/comm', 'w').write(sys.argv[1])
@@ -29,13 +29,13 @@ sys.stdin.read()";
     Running::start(&mut python)
 }
 
-/// The column of a line that names processes, if it is not empty.
+/// The text of the Process column in a line. Returns `None` if the column is empty.
 fn cell(line: &str) -> Option<&str> {
     line.find("users:").map(|start| &line[start..])
 }
 
-/// The holder is not the test itself: a child that another test forks would hold the listener,
-/// too, until exec.
+/// A separate process holds the listener. If the test itself held it, a child that another test
+/// forks would also hold it until its exec.
 #[test]
 fn every_source_names_the_holder() {
     if !have_program("services", "python3") {
@@ -92,8 +92,8 @@ fn every_source_escapes_process_names_the_same_way() {
     }
 }
 
-/// Each character is white space, a control, format, private-use or unassigned character, or
-/// a letter without a glyph.
+/// The tested characters are white space, control, format, private-use and unassigned characters,
+/// and letters without a glyph.
 #[test]
 fn invisible_characters_are_escaped_in_all_output() {
     let row = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
@@ -137,15 +137,16 @@ fn invisible_characters_are_escaped_in_all_output() {
     }
 }
 
-/// Checks that the cell names 64 processes, counts `more` others, and contains no blank.
+/// Checks that the cell names 64 holders, ends with the number of other holders, which must be
+/// `more`, and contains no blank.
 fn assert_counts(cell: &str, more: usize) {
     assert_eq!(cell.matches("\",pid=").count(), 64, "{cell}");
     let end = format!("),(more={more}))");
     assert!(cell.ends_with(&end) && !cell.contains(' '), "{cell}");
 }
 
-/// Two sockets share a port. Four processes have 200 descriptors of each. Many more would slow
-/// down the ss of other tests.
+/// Two sockets share a port, and each of four processes has 200 descriptors of each socket. More
+/// descriptors would slow down ss in other tests, which run at the same time.
 #[test]
 fn holders_beyond_the_limit_are_counted() {
     if !have_program("services", "python3") {
@@ -185,7 +186,7 @@ signal.pause()";
     }
 }
 
-/// In this `/proc`, ten processes have 3000 descriptors of each of two sockets.
+/// In the `/proc` of this test, each of ten processes has 3000 descriptors of each of two sockets.
 #[test]
 fn memory_does_not_grow_with_the_number_of_holders() {
     let proc = TempDir::new().unwrap();
@@ -220,7 +221,7 @@ fn memory_does_not_grow_with_the_number_of_holders() {
     assert!(peak < 8192, "{peak} KiB");
 }
 
-/// strace delays the first readlink for longer than a search may take.
+/// strace delays the first readlink for longer than a search for holders may take.
 #[test]
 fn a_search_that_takes_too_long_is_reported() {
     if !have_program("strace", "strace") {
@@ -268,7 +269,7 @@ fn a_search_that_takes_too_long_is_reported() {
     watch.assert_no_more_errors_for(A_WHILE);
 }
 
-/// Runs the stream through jq, a real JSON parser.
+/// Pipes the output of a watcher to jq, which has a JSON parser of its own.
 #[test]
 fn jq_parses_every_line_of_the_stream() {
     if !have_program("services", "jq") || !have_program("services", "python3") {
@@ -298,8 +299,8 @@ fn jq_parses_every_line_of_the_stream() {
     stream.0.assert_no_more_errors();
 }
 
-/// A fake ss that lists 127.0.0.1:`port` while the file `listed` exists in `directory`. It
-/// appends its arguments to the file `runs` there.
+/// Makes a fake ss that lists 127.0.0.1:`port` while the file `listed` exists in `directory`. The
+/// fake ss appends its arguments to the file `runs` in `directory`.
 fn ss_that_lists(port: &str, directory: &Path) -> TempDir {
     fs::write(directory.join("listed"), "").unwrap();
     fake_ss(&format!(
@@ -311,7 +312,7 @@ fn ss_that_lists(port: &str, directory: &Path) -> TempDir {
     ))
 }
 
-/// Waits until a poll has ended that had not started when this was called.
+/// Waits until a poll that starts after this call has ended.
 fn wait_for_poll(directory: &Path) {
     let runs = || {
         let runs = fs::read_to_string(directory.join("runs"));
@@ -321,7 +322,7 @@ fn wait_for_poll(directory: &Path) {
     wait_for("two more polls", || (runs() >= before + 3).then_some(()));
 }
 
-/// Another process takes over the port between two polls, so every list of ss has the port.
+/// Another process takes over the port between two polls, so ss lists the port in every poll.
 #[test]
 fn a_closed_line_names_the_last_holder() {
     if !have_program("services", "python3") {
@@ -349,7 +350,8 @@ fn a_closed_line_names_the_last_holder() {
     assert_eq!(cell(&closed), Some(&*expected));
 }
 
-/// With `-p` or `--cgroup`, ss would search every process or every cgroup.
+/// lntu never runs ss with `-p` or `--cgroup`, because ss would then search every process or every
+/// cgroup.
 #[test]
 fn ss_is_always_run_with_the_same_options() {
     let directory = TempDir::new().unwrap();
@@ -374,8 +376,8 @@ fn ss_is_always_run_with_the_same_options() {
     }
 }
 
-/// A second socket may open after ss has listed the first and before lntu asks the kernel for
-/// inodes.
+/// A second socket may open on the same port after ss has listed the first, and before lntu asks
+/// the kernel for inodes.
 #[test]
 fn every_socket_of_a_port_that_ss_lists_is_shown() {
     let directory = TempDir::new().unwrap();
@@ -402,7 +404,7 @@ fn every_socket_of_a_port_that_ss_lists_is_shown() {
     assert_eq!(list(), 1);
 }
 
-/// The ss in PATH may look into another network namespace than lntu.
+/// The ss in PATH may be a script that lists another network namespace than the one of lntu.
 #[test]
 fn a_socket_that_only_ss_lists_has_no_holder() {
     let directory = TempDir::new().unwrap();
@@ -422,7 +424,7 @@ fn a_socket_that_only_ss_lists_has_no_holder() {
     assert_eq!(list(&["--of", &own]), [false; 0]);
 }
 
-/// A command that runs lntu with this ss. strace makes every netlink socket fail.
+/// A command that runs lntu with this ss. strace makes each attempt to open a netlink socket fail.
 fn without_netlink(directory: &Path, ss: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.arg("-o").arg(directory.join("trace"));
@@ -488,7 +490,8 @@ fn a_watcher_searches_processes_only_for_new_sockets() {
     }
 }
 
-/// Checks when a watcher searches `/proc` for holders. Each poll of `source` makes this `call`.
+/// Checks that a watcher searches `/proc` for holders only if it finds a new socket. The test
+/// counts polls by `call`, a system call that each poll of `source` makes.
 fn assert_searches_for_new_sockets(source: &str, call: &str) {
     let listener = listen("127.0.0.1");
     let directory = TempDir::new().unwrap();
@@ -539,7 +542,7 @@ fn holders_of_other_users_are_left_out() {
     let listener = listen("127.0.0.1");
     let port = port_of(&listener).to_string();
     let directory = TempDir::new().unwrap();
-    // The user nobody may be unable to reach the original.
+    // Copy lntu, because the user nobody may have no access to the directory of the original.
     let copy = directory.path().join("lntu");
     let install = Command::new("install")
         .arg(env!("CARGO_BIN_EXE_lntu"))
@@ -586,8 +589,8 @@ fn holders_of_other_users_are_left_out() {
     watcher.assert_no_more_errors_for(A_WHILE);
 }
 
-/// With full access, a listener without a process has just closed, or its process is in
-/// another PID namespace.
+/// If lntu may read all descriptors but finds no holder, the listener has just closed or its holder
+/// is in another PID namespace. Only `-v` prints a message about that.
 #[test]
 fn only_verbose_explains_an_empty_process_cell() {
     let proc = TempDir::new().unwrap();
@@ -601,12 +604,13 @@ fn only_verbose_explains_an_empty_process_cell() {
     assert_eq!(list(&["-p"]).lines().len(), 1);
     let details = list(&["-pv"]).stderr;
     assert!(details.contains(why), "{details}");
-    // Without -p, there is no column of processes.
+    // Without -p, there is no Process column to explain, so there is no message.
     let details = list(&["-v", "--exclude-holder", "other"]).stderr;
     assert!(!details.contains(why), "{details}");
 }
 
-/// The ids are those of lntu's own PID namespace.
+/// `--pid` selects another network namespace. The printed process ids are still those of lntu's own
+/// PID namespace.
 #[test]
 fn holders_in_another_namespace_are_named() {
     if !have_program("services", "python3") {

@@ -70,7 +70,8 @@ fn the_synopsis_matches_the_program() {
     assert_eq!(synopsis.trim().lines().count(), 5);
 }
 
-/// The first 36 lines show the output of lntu and a Dockerfile with a health check.
+/// Checks that the first 36 lines of the README show the output of lntu and a Dockerfile with a
+/// health check.
 #[test]
 fn the_readme_starts_with_a_health_check() {
     let first = README.lines().take(36).collect::<Vec<_>>().join("\n");
@@ -82,8 +83,8 @@ fn the_readme_starts_with_a_health_check() {
     assert_eq!(added.count(), 2);
 }
 
-/// The first two commands build and run lntu. The third runs the tests, so this test only
-/// checks that `.ci/run` runs the same command.
+/// The first two commands of the README build and run lntu. The third command runs the tests, so
+/// this test does not run it, and only checks that `.ci/run` does.
 #[test]
 fn the_first_commands_run_as_written() {
     let [commands] = blocks("Try it", "sh");
@@ -92,7 +93,7 @@ fn the_first_commands_run_as_written() {
     };
     in_private_network(|| {
         let _listener = listen_on(8080);
-        // The debug build exists already.
+        // Replace the release build by the debug build, which exists already.
         let debug = |line: &str| line.replace("cargo run --release", "cargo run --quiet --locked");
         let in_repository = |line: &str| {
             let mut shell = shell(&debug(line));
@@ -110,8 +111,8 @@ fn the_first_commands_run_as_written() {
     assert!(ci.lines().any(|line| line.trim() == in_readme), "{ci}");
 }
 
-/// A Python script in place of a Node server. It listens on the address and port of its
-/// arguments.
+/// A Python script that stands in for a Node server. Its arguments are the address and port on
+/// which it listens.
 const NODE: &str = "
 import signal, socket, sys
 server = socket.socket()
@@ -124,7 +125,8 @@ signal.pause()
 /// A directory in which `node` is a link to Python, so that [`NODE`] runs under that name.
 fn with_node() -> TempDir {
     let directory = TempDir::new().unwrap();
-    // A link to a script would not give the process the name, and python3 in PATH may be one.
+    // Link to the interpreter itself. python3 in PATH may be a script, and a link to a script would
+    // not give the process the name `node`.
     let python = run(&mut shell("python3 -c 'import sys; print(sys.executable)'"));
     std::os::unix::fs::symlink(python.lines()[0], directory.path().join("node")).unwrap();
     directory
@@ -152,7 +154,8 @@ fn the_demo_shows_the_actual_output() {
         let [check, watch] = transcript(demo);
         assert_prints(&[check], shell);
 
-        // A shell script makes its background processes ignore SIGINT, and the tests may be one.
+        // The recipe ends with SIGINT. If a shell script runs the tests in the background, they
+        // ignore SIGINT, and the recipe would inherit that.
         let env = "env --default-signal=INT";
         let mut watcher = Recipe::start(&format!("exec {env} {}", watch.command));
         let [header, opened, closed, reopened, interrupt] = &watch.printed[..] else {
@@ -205,7 +208,7 @@ fn check_leaves_no_trace_in_the_log_of_a_server() {
         let _metrics = listen_on(9090);
         let dns = bound(Type::DGRAM, "0.0.0.0:53", |_| {});
         assert_eq!(run(&mut lntu(&arguments)).code(), 0);
-        // A probe that connects leaves a line in the server's log.
+        // lntu left no line in the server's log. A probe that connects leaves one.
         assert_eq!(server.line_within(Duration::ZERO), None);
         drop(std::net::TcpStream::connect("127.0.0.1:8443").unwrap());
         server.next_line();
@@ -255,7 +258,7 @@ fn the_session_as_ss_shows_the_actual_output() {
     });
 }
 
-/// The table has the same options, for the same commands.
+/// Checks that the table lists the same options for each command as the program accepts.
 #[test]
 fn the_table_of_options_matches_the_program() {
     let table = README
@@ -328,8 +331,8 @@ fn a_command_runs_when_a_port_opens() {
         let _present = listen_on(3000);
         let [recipe] = examples("Run a command when a port opens");
         let recipe = Recipe::start(recipe);
-        // The recipe does not report ports that are open when it first looks, which may be at
-        // any time. So open new ports until it reports one.
+        // The recipe does not report ports that are open when it starts to watch. The test cannot
+        // tell when that is, so it opens new ports until the recipe reports one.
         let mut ports = 3001..;
         let open_port = || {
             let port = ports.next().unwrap();
@@ -378,7 +381,7 @@ fn the_recipe_waits_until_a_port_is_free() {
     });
 }
 
-/// The recipe writes to a file of this test instead, and logrotate rotates that.
+/// The recipe is changed to write to a file of this test, which logrotate then rotates.
 #[test]
 fn a_log_of_ports_can_be_rotated() {
     if !have_program("services", "logrotate") {
@@ -562,7 +565,7 @@ fn the_recipe_finds_the_port_that_a_server_chose() {
     let [script, printed] = examples("A server that chooses its own port");
     in_private_network(|| {
         let directory = with_node();
-        // `sleep` keeps the recipe's server running, and `node` opens the port.
+        // `sleep` stands in for the server that the recipe starts, and `node` opens the port.
         let recipe = Recipe::start(&script.replace("npm run dev", "sleep 30"));
         let _server = start_node(&directory, "127.0.0.1", "3456");
         for line in printed.lines() {
@@ -595,16 +598,16 @@ fn the_recipes_for_processes_and_ports_run() {
         start(by_port).0.assert_no_more_errors();
         let mut recipe = start(ports_of_process);
         let status = wait_for("the recipe's end", || recipe.0.child.try_wait().unwrap());
-        // Its background processes still hold its streams open.
+        // The background processes of the recipe still hold its streams open, so end them, too.
         recipe.kill();
         assert!(status.success(), "{status}");
         assert_eq!(recipe.0.rest_of_errors(), [""; 0]);
     });
 }
 
-/// A script in place of process 1 of a container. With the argument `serve`, it holds TCP port
-/// 8080 on all addresses, UDP port 53 and a Unix socket. It runs a command and exits with that
-/// command's status.
+/// A script that stands in for process 1 of a container. With the argument `serve`, it first opens
+/// TCP port 8080 on all addresses, UDP port 53 and a Unix socket. Then it runs a command and exits
+/// with the status of the command.
 const PROCESS_1: &str = "
 import os, socket, subprocess, sys
 if sys.argv[1] == 'serve':
@@ -660,8 +663,8 @@ fn each_check_succeeds_and_fails_in_every_shell() {
     });
 }
 
-/// This is why the checks are quoted: zsh and fish treat the PORT as a pattern, which matches
-/// no file, and do not start lntu.
+/// The checks have quotes around a PORT with `*`. Without quotes, zsh and fish treat the PORT as a
+/// pattern for file names. No file matches the pattern, so they do not start lntu.
 #[test]
 fn without_quotes_zsh_and_fish_do_not_start_lntu() {
     if ["zsh", "fish"].map(|name| have_program(name, name)) != [true; 2] {
@@ -678,8 +681,8 @@ fn without_quotes_zsh_and_fish_do_not_start_lntu() {
     }
 }
 
-/// Runs the recipe with this script as its server. When the recipe is dropped, the shell and
-/// its children are killed.
+/// Runs the recipe with this script in place of its server. When the returned value is dropped, the
+/// shell and its children are killed.
 fn wait_for_a_server(server: &str) -> (Recipe, TempDir) {
     let [script] = blocks("Wait for a port", "sh");
     let programs = TempDir::new().unwrap();
@@ -721,7 +724,7 @@ fn the_wait_recipe_fails_if_its_server_exits() {
 #[test]
 fn the_list_recipes_find_the_listeners() {
     let [recipes] = blocks("See what listens", "sh");
-    // The fifth recipe needs a container.
+    // The fifth recipe needs a container, so another test runs it.
     let recipes = recipes.lines().take(4);
     in_private_network(|| {
         let _listeners = [

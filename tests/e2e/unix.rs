@@ -1,4 +1,5 @@
-//! Unix sockets as PORTs of `check` and `wait`. The truth is whether a client can connect.
+//! Tests of `check` and `wait` with Unix sockets as PORTs. To judge an answer, the tests try
+//! whether a client can connect to the socket.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use crate::harness::docker::*;
 use crate::harness::*;
 
-/// The reason if no socket of this network namespace has the file.
+/// The reason that lntu prints if no socket of this network namespace is bound to the file.
 const UNMATCHED: &str = "could not tell, because no socket of this network namespace has this file \
                          (its server has ended, or runs in another one)";
 
@@ -88,7 +89,8 @@ fn check_of_a_unix_socket_agrees_with_connect() {
     }
 }
 
-/// syslog(3) connects to such a server. The kernel then reports another state of it.
+/// syslog(3), for example, connects to a datagram server. The kernel then reports another state for
+/// the server's socket.
 #[test]
 fn a_datagram_server_with_a_client_still_listens() {
     let directory = TempDir::new().unwrap();
@@ -126,7 +128,8 @@ fn a_datagram_socket_with_a_peer_is_not_listening() {
     assert_eq!(check(&port(&server)), yes());
 }
 
-/// An accepted connection has the name of the listener, and may outlive it.
+/// An accepted connection has the same name as the listener, and may stay open after the listener
+/// has closed.
 #[test]
 fn an_accepted_connection_is_not_a_listener() {
     let directory = TempDir::new().unwrap();
@@ -149,7 +152,8 @@ fn a_renamed_socket_listens_under_its_new_name() {
     assert_eq!(check(&port(&path)), yes());
     let missing = refusal(1, &port(&draft), "no such file");
     assert_eq!(check(&port(&draft)), missing);
-    // The kernel still shows the first socket under this name, but the file is a stale one.
+    // The kernel still shows the first socket under the old name `draft`. The file of that name is
+    // now the stale one of another socket, to which no client can connect.
     drop(UnixListener::bind(&draft).unwrap());
     assert!(!connects(&draft, Type::STREAM));
     assert_eq!(check(&port(&draft)), refusal(2, &port(&draft), UNMATCHED));
@@ -169,8 +173,8 @@ fn a_socket_listens_where_it_is_mounted() {
     fs::write(path("here"), "").unwrap();
     assert_eq!(check(&port(&path("here"))).0, 1);
     in_private_network(|| {
-        // This thread is no longer in the network namespace of `server`. Now it leaves the mount
-        // namespace, too, so nobody else sees its mounts.
+        // This thread has a network namespace of its own, and now gets a mount namespace of its
+        // own, too, so that no other process sees the mounts of this test.
         #[allow(deprecated)]
         rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
         mount_change(
@@ -187,7 +191,8 @@ fn a_socket_listens_where_it_is_mounted() {
     });
 }
 
-/// A client can connect through the file, but the kernel does not list the socket here.
+/// A client in this network namespace can connect through the file, but the kernel does not list
+/// the socket here.
 #[test]
 fn a_server_in_another_network_namespace_is_unknown() {
     let directory = TempDir::new().unwrap();
@@ -214,13 +219,13 @@ fn an_abstract_name_must_match_in_full() {
     assert_closed(format!("{name}x"));
     assert_closed(name[1..].into());
     assert_closed(name.to_uppercase());
-    // Abstract names belong to a network namespace.
+    // In another network namespace, the name is not taken.
     in_private_network(|| assert_closed(name.clone()));
     drop(listener);
     assert_closed(name.clone());
 }
 
-/// The kernel needs several datagrams for so many sockets.
+/// There are so many sockets that the kernel lists them in several datagrams.
 #[test]
 fn each_of_many_sockets_is_found() {
     let directory = TempDir::new().unwrap();
@@ -255,7 +260,8 @@ fn max_queued_rejects_a_socket_with_a_long_queue() {
     drop(clients);
 }
 
-/// The kernel counts the queue of a datagram socket in bytes.
+/// For a datagram socket, the kernel reports the length of the queue in bytes, which `--max-queued`
+/// does not limit.
 #[test]
 fn max_queued_ignores_a_datagram_socket() {
     let directory = TempDir::new().unwrap();
@@ -290,7 +296,7 @@ fn one_check_accepts_unix_sockets_and_ports() {
     });
 }
 
-/// A killed server leaves its file, which the next server replaces.
+/// A killed server leaves its socket file behind, and the next server replaces that file.
 #[test]
 fn wait_ignores_a_stale_socket_file() {
     let directory = TempDir::new().unwrap();
@@ -382,7 +388,7 @@ fn each_check_asks_the_kernel_once() {
             .iter()
             .map(|path| UnixListener::bind(path).unwrap())
             .collect();
-        // The kernel answers with several datagrams.
+        // With so many servers, the kernel answers in several datagrams.
         let first = questions("sendto", None);
         drop(servers);
         fs::remove_file(&paths[0]).unwrap();
@@ -440,7 +446,8 @@ fn check_finds_nginx_on_a_unix_socket() {
     assert_ne!(check(&port(&path)).0, 0);
 }
 
-/// The container has the socket on a volume.
+/// The container has the socket file on a volume, but can check the server only in the server's
+/// network namespace.
 #[test]
 fn a_container_needs_the_network_of_the_server() {
     if !have_docker() {
