@@ -1,5 +1,6 @@
-//! lntu with little memory. Under every limit with which the kernel can load lntu, the
-//! application starts, with or without a watcher. After a peak, a watcher returns its memory.
+//! Tests of lntu with little memory. Under every memory limit with which the kernel can load lntu,
+//! the application must start, even if there is too little memory for a watcher. After a peak, a
+//! watcher must return memory to the kernel.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -78,8 +79,8 @@ fn the_application_starts_under_every_memory_limit() {
         messages.push(finished.stderr);
         tried += 1;
     }
-    // With the lowest limits, lntu has no memory for its arguments. With slightly higher limits,
-    // there is none for the watcher.
+    // With the lowest limits, there is no memory for the arguments of lntu. With slightly higher
+    // limits, there is no memory for the watcher. With the highest limits, there is no message.
     messages.dedup();
     assert_eq!(messages, [WITHOUT_WATCHER, OUT_OF_MEMORY, ""], "{tried}");
 }
@@ -153,7 +154,8 @@ fn refused_commands_start_nothing_if_memory_is_short() {
     }
 }
 
-/// Starts processes that hold 20,000 listeners in all, each on another address or port.
+/// Starts several processes that together hold 20,000 listeners. No two listeners have both the
+/// same address and the same port.
 fn twenty_thousand_listeners() -> Running {
     let script = "import os, resource, signal, socket
 _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -176,8 +178,8 @@ signal.pause()";
     holders
 }
 
-/// Starts a watcher with these options and waits until it is ready. Returns the watcher, and the
-/// memory that it then uses, in KiB.
+/// Starts a watcher with these options and waits until it is ready. Returns the watcher, and how
+/// much memory it uses at that time, in KiB.
 fn ready_watcher(directory: &Path, options: &[&str]) -> (Running, u64) {
     let lines = directory
         .join("lines")
@@ -193,17 +195,18 @@ fn ready_watcher(directory: &Path, options: &[&str]) -> (Running, u64) {
     (watcher, before)
 }
 
-/// Waits until the memory of each watcher has grown by more than 2 MiB.
+/// Waits until each watcher uses at least 2 MiB more memory than when it was ready.
 fn wait_for_peak(watchers: &[(Running, u64)]) {
     wait_for_growth(watchers, "the peak", |growth| growth > 2048);
 }
 
-/// Waits until the memory of each watcher has grown by at most 1 MiB.
+/// Waits until each watcher uses at most 1 MiB more memory than when it was ready.
 fn wait_for_return(watchers: &[(Running, u64)]) {
     wait_for_growth(watchers, "the return of memory", |growth| growth <= 1024);
 }
 
-/// Waits until `expected` returns true for the growth of each watcher's memory in KiB.
+/// Calls `expected` with the memory, in KiB, that each watcher uses more than when it was ready.
+/// Waits until `expected` has returned true for each watcher.
 fn wait_for_growth(watchers: &[(Running, u64)], event: &str, expected: impl Fn(u64) -> bool) {
     for (watcher, before) in watchers {
         wait_within(Duration::from_secs(120), event, || {
@@ -234,8 +237,8 @@ fn memory_shrinks_after_a_peak_of_listeners() {
     });
 }
 
-/// The directory that stands in for `/proc` has only one process, so the search for holders is
-/// cheap.
+/// The watcher reads a directory that stands in for `/proc`. It contains only one process, so that
+/// the search for holders is cheap.
 #[test]
 fn memory_shrinks_after_a_peak_of_holders() {
     if !have_static() {

@@ -1,5 +1,5 @@
-//! The watcher on kernels without `close_range` (before 5.9) and `pidfd_open` (before 5.3).
-//! strace makes both calls fail as they do there.
+//! Tests of a watcher on kernels without `close_range` (before 5.9) and `pidfd_open` (before 5.3).
+//! strace makes both system calls fail as they do on such a kernel.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +9,14 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Starts an application that has a file open and exits at the end of its stdin, and a watcher
-/// that polls every `interval`. The watcher writes to the file `lines` in this directory, and
-/// strace to `calls`.
+/// Starts an application and a watcher that polls every `interval`. The application has a file
+/// open, and exits at the end of its stdin. In `directory`, the watcher writes to the file `lines`,
+/// and strace writes to the file `calls`.
 fn start_application(interval: &str, port: &str, directory: &Path) -> Running {
     let script = "exec 9</etc/passwd; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
-    // With -D, strace detaches, and the process that is started here becomes lntu.
+    // With -D, strace traces from a separate process, so the process that is started here becomes
+    // lntu.
     command.args(["-c", script, "strace", "-D", "-f", "--seccomp-bpf", "-o"]);
     command.arg(directory.join("calls"));
     command.args(["-e", "inject=pidfd_open,close_range:error=ENOSYS"]);
@@ -32,15 +33,16 @@ fn wait_for_line(part: &str, directory: &Path) {
     });
 }
 
-/// Ends the application, and checks that the watcher ends with it and that strace made both
-/// calls fail.
+/// Ends the application. Checks that the watcher then exits, and that strace made `close_range` and
+/// `pidfd_open` fail.
 fn end(mut running: Running, watcher: u32, directory: &Path) {
     drop(running.child.stdin.take());
     wait_for("the watcher's end", || is_gone(watcher).then_some(()));
     assert_eq!(running.finish().code(), 0);
     let calls = fs::read_to_string(directory.join("calls")).unwrap();
     for call in ["close_range(", "pidfd_open("] {
-        // strace may split a call into two lines, because it traces two processes.
+        // strace traces two processes, so it may print one call in two lines, `unfinished` and
+        // `resumed`.
         let name = call.trim_end_matches('(');
         let mut injected = calls
             .lines()
@@ -73,7 +75,8 @@ fn without_close_range_the_watcher_closes_all_files() {
     end(running, watcher, directory);
 }
 
-/// The watcher does not poll within the test, because its interval is an hour.
+/// The interval is an hour, so the watcher does not poll again during this test, and must notice
+/// the exit in another way.
 #[test]
 fn without_pidfds_the_watcher_exits_with_its_program() {
     if !have_program("strace", "strace") {

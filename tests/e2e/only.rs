@@ -1,4 +1,4 @@
-//! `check --only` fails if anything listens besides the PORTs.
+//! Tests of `check --only`, which fails if anything listens besides the PORTs.
 
 use socket2::{Socket, Type};
 
@@ -48,7 +48,7 @@ fn an_undeclared_listener_is_named() {
     });
 }
 
-/// The message names both what is missing and what listens besides.
+/// The message names the PORT on which nothing listens, and the other listeners.
 #[test]
 fn a_declared_port_that_does_not_listen_is_named() {
     in_private_network(|| {

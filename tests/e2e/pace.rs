@@ -1,5 +1,6 @@
-//! How often a watcher polls. A fake ss uses CPU time or sleeps, and records when each run
-//! starts and ends. Unit tests in `command::pace` check which cost leads to which pace.
+//! Tests of how often a watcher polls. A fake ss uses CPU time or sleeps, and records when each of
+//! its runs starts and ends. Unit tests in `command::pace` check the pace that follows from each
+//! cost.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,13 +12,13 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// A script that uses tens of milliseconds of CPU time.
+/// A shell script that uses tens of milliseconds of CPU time.
 const BURN: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
 const ANSWER: &str = "echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'
                       echo 'tcp LISTEN 0 0 127.0.0.1:1 0.0.0.0:*'";
 
-/// A directory with a fake ss that runs a script and records when it starts and ends, in
-/// nanoseconds.
+/// A directory with a fake ss. Each run of the fake ss runs a script, and records the times, in
+/// nanoseconds, at which the run starts and ends.
 struct TimedSs(TempDir);
 
 impl TimedSs {
@@ -44,8 +45,8 @@ impl TimedSs {
         times.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// Waits for at least `number` pauses. A pause lasts from the end of a run to the start of
-    /// the next.
+    /// Waits for at least `number` pauses and returns their lengths. A pause lasts from the end of
+    /// one run to the start of the next.
     fn pauses(&self, number: usize) -> Vec<Duration> {
         wait_for("more runs of ss", || {
             (self.times("starts").len() > number).then_some(())
@@ -58,7 +59,7 @@ impl TimedSs {
     }
 }
 
-/// The CPU time of a process, and of those of its children that it has reaped.
+/// The CPU time of a process plus that of the children that it has reaped.
 fn cpu_time(pid: rustix::process::Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -75,12 +76,13 @@ fn polls_use_at_most_a_tenth_of_a_core() {
     let watcher = ss.watcher(&["-i", "10ms"]);
     let (used, elapsed) = wait_for("a run after ten pauses", || {
         let (used, elapsed) = (cpu_time(watcher.pid()), started.elapsed());
-        // During a run, each earlier poll has had its pause.
+        // Measure while ss runs. At that time, the pause after each earlier poll is over.
         let (starts, ends) = (ss.times("starts").len(), ss.times("ends").len());
         (starts > 10 && starts > ends).then_some((used, elapsed))
     });
     assert!(used >= Duration::from_millis(100), "{used:?}");
-    // The kernel rounds to ticks, and the start of the program is not part of a poll.
+    // Allow 40 ms more, because the kernel rounds to ticks of 10 ms, and because the start of the
+    // program is not part of a poll.
     let limit = elapsed / 10 + Duration::from_millis(40);
     assert!(used <= limit, "{used:?} within {elapsed:?}");
 }
@@ -95,7 +97,7 @@ fn sleeping_in_a_poll_does_not_lengthen_the_pause() {
 
 #[test]
 fn an_expensive_ss_runs_at_most_once_a_second() {
-    // With a tenth of a core, several runs a second would be possible.
+    // This script is so cheap that several runs a second would use less than a tenth of a core.
     let ss = TimedSs::new(&BURN.replace("100000", "20000"));
     let _watcher = ss.watcher(&[]);
     ss.pauses(4);
@@ -106,7 +108,8 @@ fn an_expensive_ss_runs_at_most_once_a_second() {
         .min()
         .unwrap();
     let shortest = Duration::from_nanos(shortest);
-    // The shell takes some time before it records its start.
+    // Two runs must start at least one second apart. Allow 100 ms less, because the shell records
+    // the start of a run with a varying delay.
     assert!(shortest > Duration::from_millis(900), "{shortest:?}");
 }
 
@@ -114,7 +117,7 @@ fn an_expensive_ss_runs_at_most_once_a_second() {
 fn cheap_polls_run_up_to_ten_times_a_second() {
     let proc = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     let watcher = Running::start(&mut lntu(&["-H", "--proc", proc]));
-    // The watcher sleeps only between two polls.
+    // The watcher sleeps only between two polls, so the number of sleeps is the number of polls.
     let sleeps = || -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", watcher.pid())).unwrap();
         let line = status
@@ -182,13 +185,15 @@ fn late_polls_are_reported_once() {
     assert_eq!(watcher.next_error(), "lntu: polling on time again");
 }
 
-/// The CPU time of the main thread of a process, to the nanosecond rather than in ticks.
+/// The CPU time of the main thread of a process, which the kernel reports in nanoseconds here, not
+/// in ticks.
 fn precise_cpu_time(pid: rustix::process::Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// With `--full` and netlink, writing the table is a third of the cost of a poll.
+/// The watcher must count the time in which it prints tables as cost of a poll. With `--full` and
+/// netlink, printing is a third of that cost.
 #[test]
 fn polls_are_rarer_if_printing_the_table_is_expensive() {
     in_private_network(|| {
@@ -204,7 +209,7 @@ fn polls_are_rarer_if_printing_the_table_is_expensive() {
         let options = "--json --full -i 10ms --source netlink -o";
         let options: Vec<&str> = options.split(' ').collect();
         let watcher = Running::start(lntu(&options).arg(&output));
-        // This port is in the last line of a table.
+        // `port` must be the highest one, because its line is the last one of a table.
         let wait_for_table = |port: u16| {
             let number = format!("\"number\":{port},");
             wait_for("the table", || {
@@ -218,7 +223,8 @@ fn polls_are_rarer_if_printing_the_table_is_expensive() {
             (precise_cpu_time(watcher.pid()), Instant::now())
         };
         let (used_before, started) = wait_for_table(4000);
-        // The watcher keeps to its limit over ten seconds, not over each poll.
+        // The watcher limits its CPU time within ten seconds, not that of each poll. So measure
+        // several polls.
         let tables = (4001..).map(|port| {
             listeners.push(listen(port));
             wait_for_table(port)

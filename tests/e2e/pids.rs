@@ -1,4 +1,5 @@
-//! `list --pids`: the ids of all processes that listen, for scripts that signal them.
+//! Tests of `list --pids`, which prints the ids of all processes that hold a listener, for scripts
+//! that send signals to them.
 
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -12,8 +13,8 @@ fn pids(arguments: &[&str]) -> Finished {
     run(&mut lntu(&[&["list", "--pids"], arguments].concat()))
 }
 
-/// Starts a server whose socket this many workers inherit. Returns it, its port, and the
-/// sorted process ids of the server and the workers.
+/// Starts a server with this many workers, which inherit its socket. Returns the server, its port,
+/// and the sorted process ids of the server and the workers.
 fn server_with_workers(workers: usize) -> (Running, String, Vec<String>) {
     let script = "import os, signal, socket, sys
 listener = socket.create_server(('127.0.0.1', 0))
@@ -35,7 +36,8 @@ signal.pause()";
     (server, port, words.collect())
 }
 
-/// Unlike a table, the list is not limited to 64 processes. It does not contain clients.
+/// `--pids` prints more than 64 processes, which is the limit for a line of a table. It does not
+/// print clients that are connected to the port.
 #[test]
 fn every_process_that_listens_is_printed_once() {
     if !have_program("services", "python3") {
@@ -91,7 +93,7 @@ signal.pause()";
     assert_eq!(result, (2, expected, reason));
 }
 
-/// The unreadable table may contain listeners, so status 1 would be wrong.
+/// Status 1 would mean that nothing listens, but the unreadable table may contain listeners.
 #[test]
 fn list_pids_exits_with_2_if_a_table_is_unreadable() {
     let proc = forbidding_proc(&[("tcp", PROC_HEADER)], &["udp"]);
@@ -135,7 +137,7 @@ fn the_recipe_ends_a_server_and_its_workers() {
         };
         wait_for("nginx and its workers", workers);
         let ended = run(&mut shell(recipe));
-        // nginx may end its workers before kill reaches them.
+        // nginx may end its workers before the recipe's `kill` signals them.
         let unexpected = |line: &&str| !line.is_empty() && !line.ends_with(": No such process");
         assert_eq!(ended.stderr.lines().find(unexpected), None, "{ended:?}");
         let status = wait_for("the end of nginx", || nginx.child.try_wait().unwrap());

@@ -1,4 +1,5 @@
-//! The privileges that `--all-namespaces` gives up, and the refusal to run set-user-ID.
+//! Tests of the privileges that `--all-namespaces` gives up. lntu also refuses to run as a
+//! set-user-ID or set-group-ID program.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// An init system may add inheritable capabilities, and Docker drops CAP_DAC_READ_SEARCH.
+/// The watcher keeps only the capabilities that it needs, also if an init system has added
+/// inheritable capabilities, or if Docker has dropped CAP_DAC_READ_SEARCH.
 #[test]
 fn a_watcher_of_all_namespaces_reduces_its_privileges() {
     if !have_root() || !have_program("services", "setpriv") {
@@ -58,7 +60,8 @@ fn all_namespaces_leaves_privileges_to_the_command() {
     );
 }
 
-/// Both names of the program refuse both bits.
+/// lntu refuses both permission bits, set-user-ID and set-group-ID, under the name lntu and under
+/// the name ss.
 #[test]
 fn lntu_refuses_to_run_set_user_id_or_set_group_id() {
     if !have_root() {
@@ -71,8 +74,8 @@ fn lntu_refuses_to_run_set_user_id_or_set_group_id() {
     set_mode(directory.path(), 0o755);
     for (name, status) in [("lntu", 2), ("ss", 255)] {
         let file = directory.path().join(name);
-        // The kernel refuses to run a file that is open for writing. If this process wrote the
-        // file, a child that another test forks could hold it open. So cp writes it.
+        // Use cp to write the file. If this process wrote it, a child that another test forks could
+        // still have the file open, and the kernel refuses to run a file that is open for writing.
         let mut copy = Command::new("cp");
         assert!(
             run(copy.arg(env!("CARGO_BIN_EXE_lntu")).arg(&file))

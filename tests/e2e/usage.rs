@@ -1,4 +1,4 @@
-//! The command line: what lntu accepts, what it refuses, and its help.
+//! Tests of the command line: which arguments lntu accepts and refuses, and its help.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -53,7 +53,7 @@ fn help_shows_an_example_of_each_command() {
     let examples: Vec<&str> = examples.collect();
     assert_eq!(examples.len(), COMMANDS.len());
     for (example, command) in examples.iter().zip(&COMMANDS) {
-        // A shell would remove the quotes.
+        // Remove the quotes, as a shell would.
         let words = example
             .split(' ')
             .map(|word| word.trim_matches('\'').into());
@@ -64,7 +64,8 @@ fn help_shows_an_example_of_each_command() {
     }
 }
 
-/// Help and completions offer these words.
+/// For an option with a fixed set of words as values, help and completions offer these words. lntu
+/// must accept each of them.
 #[test]
 fn the_parser_accepts_every_word_of_an_option() {
     for option in description::options() {
@@ -81,7 +82,7 @@ fn the_parser_accepts_every_word_of_an_option() {
     }
 }
 
-/// The commands that look for listeners.
+/// The commands that read listeners: not `install`, for example.
 fn looking_commands() -> impl Iterator<Item = &'static CommandSpec> {
     let looks =
         |command: &&CommandSpec| ![CommandName::Help, CommandName::Install].contains(&command.name);
@@ -113,7 +114,7 @@ fn help_of_a_command_omits_unrelated_notes() {
         assert_eq!(has("PORTs select"), ["watch", "list"].contains(&name));
         assert_eq!(has("PROTO defaults"), ["check", "wait"].contains(&name));
         assert!(!has("For watch and list") && has("$NAME"), "{name}");
-        // Without --any, check and wait refuse these options.
+        // check and wait refuse three options without --any, and their help must mention that.
         let with_any = text.matches("(only with --any)").count();
         let is_probe = ["check", "wait"].contains(&name);
         assert_eq!(with_any, if is_probe { 3 } else { 0 });
@@ -138,7 +139,7 @@ fn help_of_a_command_lists_only_its_options() {
         for option in description::options() {
             let long = format!("--{}", option.long);
             let belongs = option.commands.contains(&command.name);
-            // The long form of each option starts in the seventh column.
+            // Find the options by their long form, which starts in the seventh column.
             let rows = lines
                 .iter()
                 .filter(|line| line.len() > 6 && line.starts_with("  "));
@@ -177,7 +178,8 @@ fn a_port_that_an_option_includes_is_accepted() {
     assert_eq!(run(&mut lntu(&both)).lines(), [""; 0]);
 }
 
-/// Only a digit after `-p` is refused, because it is probably a mistyped port.
+/// lntu refuses only a digit after `-p`, as in `-p80`, because the digit is probably a port that
+/// belongs in an argument of its own.
 #[test]
 fn p_can_be_combined_with_other_short_options() {
     for arguments in [&["-pH"][..], &["-4Hp"], &["-Hp", "-4"]] {
@@ -205,8 +207,8 @@ fn flags_and_exclude_can_be_repeated() {
     assert_eq!(listed.lines(), [""; 0]);
 }
 
-/// Runs the commands of the transcript and compares their messages. `UPDATE_EXPECT=1` writes
-/// the transcript again.
+/// Runs the commands of the transcript and compares their messages. If the environment variable
+/// `UPDATE_EXPECT` is 1, the test overwrites the transcript instead.
 #[test]
 fn a_refused_command_prints_one_line() {
     let expected = expect_file!["usage/refused.txt"];

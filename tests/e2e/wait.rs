@@ -1,5 +1,5 @@
-//! When `wait` succeeds: only once a port keeps listening, and only for the process that was
-//! meant. It fails if that process exits.
+//! Tests of the conditions under which `wait` succeeds: a port must keep listening, and with
+//! `--of`, the given process must hold it. `wait` fails if that process exits.
 
 use std::fs;
 use std::net::TcpStream;
@@ -15,8 +15,8 @@ fn wait_with(ss: &TempDir, arguments: &[&str]) -> Finished {
     run(wait.args(arguments).env("PATH", path_with(ss.path())))
 }
 
-/// The bundler Parcel binds its port for some milliseconds, closes it, and listens half a second
-/// later.
+/// The bundler Parcel binds its port for some milliseconds to see if it is free, closes it, and
+/// listens on it half a second later.
 #[test]
 fn wait_ignores_a_briefly_bound_port() {
     for ports in [&["8080", "1"][..], &["1", "8080"]] {
@@ -42,7 +42,7 @@ fn wait_any_fails_if_ports_only_take_turns() {
     assert_eq!(without_time(&refused.stderr), reason);
 }
 
-/// Two other ports open and close in turn.
+/// Two ports of the range open and close in turn, and a third stays open.
 #[test]
 fn wait_any_prints_only_the_port_that_stays_open() {
     let directory = TempDir::new().unwrap();
@@ -78,7 +78,7 @@ fn wait_succeeds_only_after_the_settle_time() {
     assert_eq!(settled.lines(), [""; 0]);
 }
 
-/// For `--closed`, a single look already searches twice for each PORT.
+/// `wait --closed` needs no second look, because a single one already searches twice for each PORT.
 #[test]
 fn wait_closed_succeeds_after_a_single_look() {
     let port = FreePort::new();
@@ -87,7 +87,7 @@ fn wait_closed_succeeds_after_a_single_look() {
     assert_eq!(wait_with(&ss, &arguments).lines(), [""; 0]);
 }
 
-/// Like get-port and Parcel, this server first binds its port to see if it is free.
+/// The server of this test first binds its port to see if it is free, as get-port and Parcel do.
 #[test]
 fn wait_ignores_a_server_that_tests_its_port() {
     if !have_program("services", "node") {
@@ -111,13 +111,13 @@ const probe = net.createServer().listen(port, '127.0.0.1', () => setTimeout(() =
     });
 }
 
-/// This npm package binds a port several times to see if it is free.
+/// The npm package get-port binds a port several times to see if it is free.
 #[test]
 fn wait_ignores_a_port_that_get_port_tries() {
     if !have_program("services", "node") || !have_installed("node_modules/get-port") {
         return;
     }
-    // It prints the longest time for which a port can have been bound, in milliseconds.
+    // The script prints the longest time for which a port can have been bound, in milliseconds.
     const SCRIPT: &str = "\
 import getPort, { portNumbers } from 'get-port';
 import net from 'node:net';
@@ -137,7 +137,8 @@ setTimeout(() => net.createServer().listen(8080, () => console.log(longest)), 30
             let server = Running::start(Command::new("node").arg(&script));
             let waited = wait_for_any(&server, &["-i", "10ms"]);
             let longest: f64 = server.next_line().parse().unwrap();
-            // On a loaded machine, two looks of `wait` may find the same port bound.
+            // On a busy machine, get-port may keep a port bound for so long that both looks of
+            // `wait` find it. Then the answer proves nothing, and the test does not check it.
             if longest < 50.0 {
                 assert!(waited.lines()[0].contains(":8080 "), "{waited:?}");
                 TcpStream::connect(("127.0.0.1", 8080)).unwrap();
@@ -148,7 +149,7 @@ setTimeout(() => net.createServer().listen(8080, () => console.log(longest)), 30
     });
 }
 
-/// Runs `wait` until any port of this server and its descendants listens.
+/// Runs `wait` until the server or one of its descendants listens on any port.
 fn wait_for_any(server: &Running, options: &[&str]) -> Finished {
     let pid = server.child.id().to_string();
     let wait = ["wait", "-H", "--of", &pid, "--any", "1-65535"];
@@ -166,7 +167,8 @@ fn assert_reached_after_wait(program: &str, arguments: &[&str], port: u16) {
     in_private_network(|| {
         let mut server = Command::new(installed(&program));
         let server = Running::start(server.args(arguments).current_dir(directory.path()));
-        // On a loaded machine, the server may need longer to see if its port is free.
+        // On a busy machine, the server may bind its port for longer to see if it is free, so use a
+        // longer --settle.
         let waited = wait_for_any(&server, &["--settle", "1s"]);
         let line = waited.lines()[0];
         assert!(line.contains(&format!(":{port} ")), "{line}");
@@ -216,8 +218,8 @@ fn the_settle_recipe_accepts_a_server_that_stays() {
     });
 }
 
-/// So a script can distinguish the death of its server from an error. In the last case, the
-/// shell has already reaped the server.
+/// With status 3, a script can distinguish the exit of its server from an error. In the last case
+/// of this test, the shell has already reaped the server.
 #[test]
 fn wait_exits_with_3_if_the_process_exits() {
     if !have_program("bash", "bash") {

@@ -1,4 +1,4 @@
-//! `lntu watch` against sockets that open and close.
+//! Tests of `lntu watch`, with sockets that open and close.
 
 use std::fs;
 use std::io::Read as _;
@@ -99,7 +99,8 @@ fn sockets_that_share_a_port_are_one_listener() {
     assert!(watcher.next_line().contains("CLOSED"));
 }
 
-/// While sockets come and go, the kernel may skip a row.
+/// If other sockets open or close while lntu reads a table, the kernel may skip the row of a
+/// listener that is still open.
 #[test]
 fn a_listener_that_one_look_misses_is_not_closed() {
     let directory = fake_ss_that_misses_every_other_time(81);
@@ -239,7 +240,8 @@ fn switching_sources_reports_no_change() {
     watcher.assert_silent_for(A_WHILE);
     ss.becomes("echo 'Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port'");
     assert_falls_back("ss: printed no listeners");
-    // The watcher reports a change while it asks netlink, and not again when ss answers.
+    // The watcher reports this change while it reads from netlink. When ss answers again, the
+    // watcher must not report it a second time.
     let listener = changing.listen();
     assert!(event(&watcher.next_line()).ends_with(&format!("LISTEN 127.0.0.1:{changing}")));
     ss.becomes(&real);
@@ -273,8 +275,8 @@ fn an_intermittent_ss_reports_no_change() {
     }
 }
 
-/// The second list has other queues for the listener and lacks its interface. Sources differ
-/// in both.
+/// The second output of ss has other queue lengths for the listener and does not show its
+/// interface, as when the watcher switches to another source.
 #[test]
 fn a_closed_line_has_the_details_of_the_opened_line() {
     let directory = TempDir::new().unwrap();
@@ -343,7 +345,8 @@ fn a_watcher_retries_if_no_source_can_be_read() {
 #[test]
 fn after_a_signal_the_status_is_128_plus_its_number() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        // A shell script makes its background processes ignore SIGINT, and the tests may be one.
+        // If a shell script runs the tests in the background, they ignore SIGINT, and the watcher
+        // would inherit that. env restores the default.
         let mut command = Command::new("env");
         command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_lntu")]);
         let watcher = Running::start(command.args(["-i", "1h", "--source", "proc"]));
@@ -394,7 +397,7 @@ fn a_full_disk_is_reported_once() {
     watcher.assert_no_more_errors_for(A_WHILE);
 }
 
-/// The watcher starts with a full, nonblocking pipe.
+/// The stdout of the watcher is a nonblocking pipe that is full from the start.
 #[test]
 fn lines_delayed_by_a_full_pipe_are_written_later() {
     let port = FreePort::new();
@@ -433,7 +436,7 @@ fn lines_delayed_by_a_full_pipe_are_written_later() {
     watcher.0.kill().unwrap();
 }
 
-/// Kills and reaps a child that a failed test leaves behind.
+/// A child that is killed and reaped when this value is dropped, even if the test fails.
 struct Reaped(std::process::Child);
 
 impl Drop for Reaped {
@@ -443,7 +446,7 @@ impl Drop for Reaped {
     }
 }
 
-/// The fake ss lists 127.0.0.1:1, and each port for which there is a file.
+/// The fake ss lists port 1, and each port whose number is the name of a file in the directory.
 #[test]
 fn settle_reports_only_changes_that_last() {
     const SETTLE: Duration = Duration::from_secs(2);
@@ -472,8 +475,8 @@ fn settle_reports_only_changes_that_last() {
     };
     assert_eq!(next(), r#""listening" 1"#);
     assert_eq!(next(), r#""ready" null"#);
-    // On a slow machine, the port may stay open for so long that it is reported. Then the test
-    // tries again.
+    // Open port 81 for less than the settle time. On a slow machine, the port may stay open for so
+    // long that the watcher reports it. In that case, read those lines and try again.
     let mut is_short = false;
     while !is_short {
         let opened = Instant::now();
@@ -498,12 +501,12 @@ fn settle_reports_only_changes_that_last() {
     watcher.assert_silent_for(A_WHILE);
 }
 
-/// The fake ss lists the new port in every other run only.
+/// The fake ss lists port 81 only in every second run.
 #[test]
 fn settle_tolerates_a_look_that_misses_the_port() {
     let (always, mostly) = ("tcp LISTEN 127.0.0.1:1", "tcp LISTEN 127.0.0.1:81");
     let header = "Netid State Local";
-    // Options, the lines at the start, and the lines after the other port has settled.
+    // Each case has options, the lines at the start, and the lines after port 81 has settled.
     let cases: [(&[&str], &[&str], &[&str]); 3] = [
         (&[], &[header, always], &[mostly]),
         (&["--changes-only"], &[header], &[mostly]),
@@ -511,7 +514,7 @@ fn settle_tolerates_a_look_that_misses_the_port() {
     ];
     for (options, first_lines, later_lines) in cases {
         let directory = TempDir::new().unwrap();
-        // After the file `begin` exists, every other run lists port 81.
+        // From when the file `begin` exists, every second run lists port 81.
         let ss = fake_ss(&format!(
             "cd {}
              echo 'Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port'

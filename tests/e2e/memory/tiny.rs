@@ -13,7 +13,7 @@ const STARTED: &[u8] = b"started\n";
 
 #[unsafe(no_mangle)]
 extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int {
-    // SAFETY: `STARTED` has this many bytes.
+    // SAFETY: The pointer and the length are those of `STARTED`.
     unsafe { write(1, STARTED.as_ptr().cast(), STARTED.len()) };
     42
 }

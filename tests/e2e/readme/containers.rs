@@ -1,5 +1,5 @@
-//! The examples that need containers: Docker, Compose, Podman, Kubernetes, and systemd, which
-//! runs in a container here.
+//! Runs the examples that need containers: those for Docker, Compose, Podman and Kubernetes. Also
+//! runs the examples for systemd, in a container with systemd as process 1.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +19,7 @@ use crate::harness::*;
 /// The image that the README names in `COPY --from=`.
 const RELEASED: &str = "lntu:0.2.0-amd64";
 
-/// How long a test waits for the health of a container that is checked every 10 s.
+/// How long a test waits for a container to become healthy, if its health check runs every 10 s.
 const SLOW: Duration = Duration::from_secs(120);
 
 fn wait_for_health(container: &Container, health: &str) {
@@ -28,7 +28,7 @@ fn wait_for_health(container: &Container, health: &str) {
     });
 }
 
-/// An image that holds `/lntu`, as the released one does.
+/// Builds an image that contains `/lntu`, like the released image.
 fn released() -> Image {
     Image::of(
         "FROM scratch\nCOPY lntu /\nENTRYPOINT [\"/lntu\"]\n",
@@ -102,13 +102,14 @@ fn docker_keeps_the_reason_of_a_failed_check() {
     assert_session_about(&server, &session);
 }
 
-/// Runs the command of a session about this container, and compares what it prints. The
-/// container runs `app` in place of `node`.
+/// Runs the command of `session` with the name of this container, and compares its output with that
+/// in the session. The container runs `app` where the session shows `node`.
 fn assert_session_about(container: &Container, session: &str) {
     let session = session.replace("CONTAINER", container.name());
     let session = session.replace("(node, ", "(app, ");
     let steps = transcript::<1>(&session);
-    // On a busy machine, the search for the process may take too long for a message.
+    // On a busy machine, the search for the process may take so long that the message does not name
+    // it. So try again.
     wait_for("a reason that names the process", || {
         let said = run(&mut shell(&format!("exec 2>&1\n{}", steps[0].command)));
         said.stdout.contains("(app, ").then_some(())
@@ -127,7 +128,8 @@ fn the_container_session_shows_the_actual_output() {
     assert_session_about(&server, session);
 }
 
-/// ECS, Docker and Podman execute the list after `CMD` without a shell.
+/// ECS, Docker and Podman run the command in the list after `CMD` without a shell, so the image
+/// needs none.
 #[test]
 fn health_commands_of_podman_and_ecs_need_no_shell() {
     if !have_docker() {
@@ -159,7 +161,7 @@ fn health_commands_of_podman_and_ecs_need_no_shell() {
     assert_eq!(inspected[0]["Config"]["Healthcheck"]["Test"], *test);
 }
 
-/// A project of Docker Compose. Its containers and volumes are removed when this is dropped.
+/// A project of Docker Compose. Its containers and volumes are removed when this value is dropped.
 struct Project {
     directory: TempDir,
     name: String,
@@ -173,8 +175,8 @@ impl Project {
         compose
     }
 
-    /// The id of a service's container, if that runs or has run. Compose 2 creates containers
-    /// long before it starts them.
+    /// The id of a service's container. Returns `None` if the container has not been started,
+    /// because Compose 2 creates containers long before it starts them.
     fn container(&self, service: &str) -> Option<String> {
         let project = format!("label=com.docker.compose.project={}", self.name);
         let service = format!("label=com.docker.compose.service={service}");
@@ -279,7 +281,8 @@ fn compose_lets_an_application_wait_for_a_database() {
     let file = file
         .replace("postgres:17", db.name())
         .replace("your/app", app.name());
-    // If a service has an entrypoint, Compose ignores the command of the image.
+    // Compose ignores the command of the image, because the service has an entrypoint. So add the
+    // command here.
     let file = file.replace("\"/app\"]", "\"/app\", \"say\", \"started\"]");
     fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
     let up = run(&mut project.compose(&["up", "--detach"]));
@@ -365,8 +368,8 @@ fn an_entrypoint_waits_before_the_application_starts() {
     assert!(log.contains("LISTEN") && log.contains(":5432"), "{log}");
 }
 
-/// The application runs on if the watcher dies. The command line of the watcher contains that
-/// of the application.
+/// The application keeps running if the watcher is killed. The command line of the watcher contains
+/// that of the application.
 #[test]
 fn the_watcher_is_a_child_of_the_application() {
     if !have_docker() || !have_root() {
@@ -496,11 +499,12 @@ fn a_container_lists_all_other_containers() {
     let from_server = |line: &&str| line.contains(":8080 ") && line.contains(&id);
     let lines = listed.stdout.lines().filter(from_server);
     assert_eq!(lines.count(), 1, "{listed:?}");
-    // With these capabilities, lntu may enter the other namespaces.
+    // A message about setns would mean that lntu lacks the capabilities to enter other namespaces.
     assert!(!listed.stderr.contains("setns"), "{listed:?}");
 }
 
-/// CAP_DAC_OVERRIDE, which Docker grants by default, is enough in place of CAP_DAC_READ_SEARCH.
+/// The container has CAP_DAC_OVERRIDE, which Docker grants by default. So it does not need
+/// CAP_DAC_READ_SEARCH.
 #[test]
 fn the_capabilities_suffice_to_name_all_holders() {
     if !have_docker() || !have_root() {
@@ -527,14 +531,14 @@ fn the_capabilities_suffice_to_name_all_holders() {
         let watcher = image.start(&options, &["--json", "-A", "-p", "8080"]);
         watcher.wait_for_line(&format!(r#""processes":[{{"name":"app","pid":{pid},"#));
         let found = Privileges::of(watcher.inspect("{{.State.Pid}}").parse().unwrap());
-        // This process reduces nothing.
+        // `lntu wait` keeps all capabilities, so it shows those that Docker granted.
         let other = image.start(&options, &["wait", "1"]);
         let granted = Privileges::of(other.inspect("{{.State.Pid}}").parse().unwrap());
         assert_eq!(found, granted.reduced(), "{caps:?}");
     }
 }
 
-/// kubernetes-validate compares the manifests with the schemas of Kubernetes.
+/// The program kubernetes-validate checks the manifests against the schemas of Kubernetes.
 #[test]
 fn kubernetes_schemas_accept_the_pods() {
     let program = "python/bin/kubernetes-validate";
@@ -562,8 +566,8 @@ fn kubernetes_schemas_accept_the_pods() {
     }
 }
 
-/// Podman 4.3 has no startup probes. It has no native sidecars, either, so the sidecar becomes a
-/// second container. It runs an exec probe in a shell, so the image needs one.
+/// Podman 4.3 has neither startup probes nor native sidecars, so in this test the sidecar is a
+/// second container. Podman runs an exec probe in a shell, so the image contains one.
 #[test]
 fn podman_runs_the_pods() {
     if !have_docker() {
@@ -604,8 +608,8 @@ fn podman_runs_the_pods() {
     }
 }
 
-/// Podman 4.3 has no Quadlet, so this test passes its options to `podman run`: `Notify=true`
-/// means `--sdnotify=container`.
+/// Podman 4.3 has no Quadlet, so this test runs `podman run` with `--sdnotify=container`, which is
+/// the meaning of `Notify=true` in a Quadlet file.
 #[test]
 fn podman_forwards_the_ready_notification() {
     if !have_docker() {
@@ -634,8 +638,8 @@ fn podman_forwards_the_ready_notification() {
     });
 }
 
-/// A container in which systemd is process 1 and runs the service `server`. It has the host's
-/// libraries and cgroups of its own.
+/// A container in which systemd is process 1 and runs the service `server`. The container has
+/// cgroups of its own, and uses the libraries of the host.
 struct Systemd {
     container: Container,
     _files: TempDir,
@@ -695,7 +699,7 @@ impl Systemd {
         });
     }
 
-    /// Waits until [`SERVER`] waits for a signal. It does not listen yet.
+    /// Waits until [`SERVER`] has started and waits for the signal after which it listens.
     fn wait_for_server(&self) {
         wait_for("the server", || {
             let read = "read -r line </run/output && echo \"$line\"";
@@ -710,10 +714,10 @@ impl Systemd {
     }
 }
 
-/// A script whose server listens after SIGUSR2.
+/// A script that starts a server, which listens only after it has received SIGUSR2.
 const SERVER: &str = "exec /app reserve 8080 serve >/run/output";
 
-/// It fails if its server dies before.
+/// If the server exits before it listens, the service fails instead.
 #[test]
 fn a_systemd_service_is_active_once_it_listens() {
     if !have_docker() || !have_program("services", "systemd-analyze") {

@@ -1,4 +1,5 @@
-//! Programs that read the stream, of which lntu itself is started twice.
+//! Tests of the examples that read the JSON lines of a watcher. Their input contains the lines of
+//! two watchers, the second of which starts after the first was killed.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +10,9 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Starts lntu twice, the second time once the file `again` is there, and then says that no
-/// source can be read, and that one can be. `pid` has the id of lntu while it runs.
+/// A script that prints the input of the readers. It runs lntu, and a second time when the file
+/// `again` exists. After that, it prints the lines `lost` and `back` itself, when files with these
+/// names exist. While lntu runs, its process id is in the file `pid`.
 const STREAM: &str = r#"
 lntu() { sh -c 'echo $$ >pid && exec lntu --json -i 50ms 8080-8083/tcp'; }
 until_there() { until [ -e "$1" ]; do sleep 0.05; done; }
@@ -22,8 +24,9 @@ echo "{\"type\":\"unknown\",$now}"
 until_there end
 "#;
 
-/// Checks that `what_it_knows` follows what happens, in the directory in which [`STREAM`]
-/// runs: how much is lost, and the ids of what is open.
+/// Opens and closes ports, and makes the files for which [`STREAM`] waits in `directory`. Checks
+/// that `what_it_knows` returns the right state after each step: the number of lost sources, and
+/// the ids of the open listeners.
 fn assert_follows(directory: &Path, what_it_knows: &mut dyn FnMut() -> (String, Vec<String>)) {
     let make = |file: &str| fs::write(directory.join(file), "").unwrap();
     let mut knows = |lost: &str, ports: &[u16]| {
