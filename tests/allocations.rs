@@ -1,4 +1,4 @@
-//! A poll that finds nothing new allocates nothing, so a watcher does not grow.
+//! Tests that a poll that finds nothing new allocates no memory, so a watcher does not grow.
 
 use std::ffi::OsStr;
 use std::net::{TcpListener, UdpSocket};
@@ -18,7 +18,7 @@ fn allocations(source_options: SourceOptions, polls: usize) -> u64 {
         interval: Interval::OF_WATCH,
         changes_only: false,
         full: false,
-        // Not zero, so that the code for --settle runs, too.
+        // The settle time is not zero, so that the code for --settle runs, too.
         settle: Duration::from_nanos(1),
         by_port: false,
         notify: None,
@@ -36,7 +36,7 @@ fn allocations(source_options: SourceOptions, polls: usize) -> u64 {
     allocation_counter::measure(|| poll(polls)).count_total
 }
 
-/// Reads a table that does not change.
+/// The options of a source that reads a table from a file, so the table does not change.
 fn fixture() -> SourceOptions {
     let table = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/proc/no-ipv6");
     SourceOptions {
@@ -50,20 +50,22 @@ fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
     assert_eq!(allocations(fixture(), 100_000), 0);
 }
 
-/// One of the sources looks for an ss that is missing. Other processes may open ports meanwhile,
-/// and reporting those allocates, so there are several tries.
+/// Each source reads the sockets of this machine, and one of them looks in vain for ss. Other
+/// processes may open ports meanwhile, and a report about those allocates, so there are several
+/// tries.
 #[test]
 fn polls_of_live_sources_allocate_nothing() {
     let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let _udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"));
-    // Because of this socket, lntu must look up the name of an interface.
+    // This socket is bound to an interface, so lntu must look up the name of the interface.
     let on_lo = UdpSocket::bind("127.0.0.1:0").unwrap();
     let _ = socket2::SockRef::from(&on_lo).bind_device(Some(b"lo"));
     let mut choices = vec![
         SourceChoice::Proc(PathBuf::from("/proc")),
         SourceChoice::Auto,
     ];
-    // If netlink is refused, the netlink source would fall back to `/proc`, which is tested anyway.
+    // If the kernel refuses netlink, skip the netlink source. It would fall back to `/proc`, which
+    // is tested anyway.
     match Netlink::new(|_| true).read(&mut Vec::new()) {
         Ok(()) => choices.push(SourceChoice::Netlink),
         Err(error) => {
@@ -84,7 +86,7 @@ fn polls_of_live_sources_allocate_nothing() {
     }
 }
 
-/// If the counter did not work, the tests above could not fail.
+/// This test proves that the counter works. Otherwise, the tests above could never fail.
 #[test]
 fn the_counter_sees_the_allocations_of_first_polls() {
     let counted = allocation_counter::measure(|| {

@@ -1,5 +1,5 @@
-//! Tables of a big-endian kernel. The kernel prints addresses as native integers, so only a
-//! program built for such a machine can read them.
+//! Reads tables of a big-endian kernel. The kernel prints addresses as native integers, so only a
+//! program that is built for a big-endian machine can read these tables.
 
 use std::ffi::OsStr;
 use std::fs;

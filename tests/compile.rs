@@ -1,4 +1,5 @@
-//! The fuzz targets, which are not part of this workspace, compile.
+//! Tests that the fuzz targets compile. They are not part of this workspace, so no other test
+//! compiles them.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -12,8 +13,8 @@ fn cargo(arguments: &[&str]) -> Output {
     command
         .args(arguments)
         .args(["--locked", "--manifest-path", manifest]);
-    // With this variable, cargo does not build libFuzzer, which needs a C++ compiler. Nothing is
-    // linked, so the file need not exist.
+    // Building libFuzzer would need a C++ compiler. If this variable names a library, cargo does
+    // not build libFuzzer. Nothing is linked, so the library need not exist.
     command.env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a");
     command.output().unwrap()
 }
@@ -24,12 +25,13 @@ fn cargo(arguments: &[&str]) -> Output {
 fn the_fuzz_targets_compile() {
     let fetched = cargo(&["fetch"]);
     let errors = String::from_utf8_lossy(&fetched.stderr);
-    // If the lock file is out of date, the test goes on and fails.
+    // If the download failed because the lock file is out of date, do not skip the test. The next
+    // command then fails for the same reason.
     if !fetched.status.success() && !errors.contains("--locked") {
         let required = env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
         assert!(!required.split(',').any(|name| name == "fuzz"), "{errors}");
         let why = errors.lines().next().unwrap_or_default();
-        // The test harness would capture the output of `eprintln`.
+        // Write to stderr itself, because the test harness would capture the output of `eprintln`.
         let _ = writeln!(
             io::stderr(),
             "skipped the_fuzz_targets_compile: needs fuzz: {why}"

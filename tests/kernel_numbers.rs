@@ -1,8 +1,8 @@
 //! Compares the integer constants of `src` with the headers of the kernel, whose values a C
 //! program prints.
 //!
-//! A constant has the same name as in the headers, and `X_SIZE` is the size of `struct x`. If no
-//! header has a constant, it must be listed here.
+//! A constant in `src` has the same name as in the headers. A constant `X_SIZE` is the size of
+//! `struct x`. A constant that no header defines must be in one of the lists of this file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -53,15 +53,16 @@ const HEADERS: [&str; 33] = [
 
 /// Constants of the kernel that are in no header for programs.
 const IN_NO_HEADER: [&str; 3] = [
-    // include/net/flow.h of the kernel.
+    // Defined in include/net/flow.h of the kernel.
     "LOOPBACK_IFINDEX",
-    // include/linux/sched.h of the kernel, to which proc_pid_stat(5) refers.
+    // Defined in include/linux/sched.h of the kernel, to which proc_pid_stat(5) refers.
     "PF_EXITING",
-    // include/linux/threads.h of the kernel.
+    // Defined in include/linux/threads.h of the kernel.
     "PID_MAX_LIMIT",
 ];
 
-/// Words with which the names of the program's own constants start.
+/// The program also has constants of its own, which have nothing to do with the kernel. Their names
+/// start with one of these words.
 const OWN: [&str; 35] = [
     "ANY",
     "BOTH",
@@ -100,8 +101,8 @@ const OWN: [&str; 35] = [
     "WIDTH",
 ];
 
-/// At least this many constants must be compared. If there are fewer, this test no longer finds
-/// them.
+/// The least number of constants that this test must compare. If it finds fewer, its search for
+/// constants has a fault.
 const FEWEST: usize = 160;
 
 /// A value and its width in bits. The value is `None` if this test cannot compute it.
@@ -179,7 +180,7 @@ fn in_capitals(name: &str) -> String {
     capitals
 }
 
-/// The width of an integer type in bits. `None` for other types.
+/// The width of an integer type in bits. Returns `None` if the type is not an integer type.
 fn bits(kind: &Type) -> Option<u32> {
     let Type::Path(path) = kind else {
         return None;
@@ -194,8 +195,8 @@ fn bits(kind: &Type) -> Option<u32> {
     })
 }
 
-/// The value of a constant expression on this machine, truncated to 64 bits. `None` for an
-/// expression that this test does not know.
+/// The value of a constant expression on this machine, truncated to 64 bits. Returns `None` if this
+/// test cannot compute the expression.
 fn value(expression: &Expr) -> Option<i64> {
     match expression {
         Expr::Lit(literal) => match &literal.lit {
@@ -243,8 +244,8 @@ fn value_of_block(block: &syn::Block) -> Option<i64> {
     }
 }
 
-/// Whether the condition of a `cfg!` names this architecture. `None` if the condition is about
-/// something else.
+/// Whether the condition of a `cfg!` is true on this architecture. Returns `None` if the condition
+/// is not about the architecture.
 fn is_for_this_machine(condition: &str) -> Option<bool> {
     let quoted: Vec<&str> = condition.split('"').skip(1).step_by(2).collect();
     let conditions = condition.matches("target_arch").count();

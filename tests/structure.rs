@@ -1,6 +1,7 @@
-//! The structure of `src`: no files import each other in a circle, no file imports one on the
-//! same floor or above, and functions are short. The imports of a file are all paths that start
-//! with `crate`, `super`, `self` or the program's own name, except in unit tests.
+//! Tests of the structure of `src`. Every module is on a floor, and a file imports only modules on
+//! floors below its own. No files import each other in a circle, and functions are short. The
+//! imports of a file are all paths outside of unit tests that start with `crate`, `super`, `self`
+//! or the name of the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +11,8 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, UseTree};
 use walkdir::WalkDir;
 
-/// The modules at the top of `src`, from the top floor down. Modules on one floor do not import
-/// each other. `lib` is not here, because it only declares the others.
+/// The top-level modules of `src` by floor, from the top floor down. Modules on one floor do not
+/// import each other. `lib` is missing, because it only declares the other modules.
 const FLOORS: &[&[&str]] = &[
     &["main", "manual"],
     &["as_ss"],
@@ -26,7 +27,7 @@ const FLOORS: &[&[&str]] = &[
     &["exit_status"],
 ];
 
-/// The modules of `as_ss`, from the top floor down.
+/// The modules of the folder `as_ss` by floor, from the top floor down.
 const FLOORS_OF_AS_SS: &[&[&str]] = &[
     &["kinds"],
     &["show"],
@@ -64,7 +65,7 @@ fn an_import_from_the_same_floor_or_above_is_found() {
     }
 }
 
-/// The imports that do not come from a floor below.
+/// Returns a line for each import of a module that is not on a lower floor.
 fn upward(imports: &Imports) -> Vec<String> {
     let mut upward = Vec::new();
     for (module, imported) in imports {
@@ -75,7 +76,7 @@ fn upward(imports: &Imports) -> Vec<String> {
                         && child != other_child
                         && floor(FLOORS_OF_AS_SS, other_child) <= floor(FLOORS_OF_AS_SS, child)
                 }
-                // The module of a folder is above the files of the folder.
+                // The module of the folder `as_ss` is above the files of the folder.
                 ([top, ..], [other_top]) if top == other_top => top == "as_ss",
                 ([top, ..], [other_top, ..]) => {
                     top != other_top && floor(FLOORS, other_top) <= floor(FLOORS, top)
@@ -95,7 +96,8 @@ fn no_files_import_each_other_in_a_circle() {
     assert_eq!(circle(&imports(&source_directory())), None);
 }
 
-/// The circle goes through three files of a folder. Imports in unit tests do not count.
+/// In this test, the circle goes through three files of a folder. Imports in unit tests do not
+/// count.
 #[test]
 fn an_import_circle_is_found_in_every_spelling() {
     let directory = tempfile::TempDir::new().unwrap();
@@ -177,7 +179,8 @@ struct ImportFinder<'a> {
 }
 
 impl ImportFinder<'_> {
-    /// Adds the module that a path leads to. It is the longest prefix of the path that is a module.
+    /// Adds the module that a path leads to, which is the longest prefix of the path that names a
+    /// module.
     fn add(&mut self, path: &[String]) {
         let mut absolute: Module = match path.first().map(String::as_str) {
             Some("crate" | "lntu") => Vec::new(),
@@ -238,7 +241,7 @@ impl<'ast> Visit<'ast> for ImportFinder<'_> {
         }
     }
 
-    /// The arguments of a macro are not parsed, so this looks for paths in its text.
+    /// Looks for paths in the text of a macro, because syn does not parse the arguments of macros.
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
         let text = item.tokens.to_string().replace(" :: ", "::");
         let is_in_path = |letter: char| letter.is_alphanumeric() || "_:".contains(letter);
@@ -266,9 +269,9 @@ fn is_for_tests(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg") && attribute.parse_args().is_ok_and(is_test)
 }
 
-/// The most lines of a function.
+/// The highest number of lines that a function may have.
 const MOST_LINES: usize = 80;
-/// The most levels of branches, loops and closures that may be nested.
+/// The highest number of branches, loops and closures that may be nested in each other.
 const MOST_LEVELS: usize = 4;
 
 #[test]
@@ -314,7 +317,7 @@ fn an_else_if_chain_counts_as_one_level() {
     assert_eq!(long_or_deep("a.rs", chain), [""; 0]);
 }
 
-/// The functions that are too long or too deep, except in unit tests.
+/// Returns a line for each function outside of unit tests that is too long or too deeply nested.
 fn long_or_deep(file: &str, text: &str) -> Vec<String> {
     let mut finder = FunctionFinder::default();
     finder.visit_file(&syn::parse_file(text).unwrap());
@@ -335,7 +338,7 @@ fn long_or_deep(file: &str, text: &str) -> Vec<String> {
     finder.functions.iter().filter_map(describe).collect()
 }
 
-/// The size of a function.
+/// The name and size of a function.
 struct Function {
     name: String,
     lines: usize,
@@ -366,7 +369,7 @@ impl FunctionFinder {
         (self.level, self.deepest) = outer;
     }
 
-    /// Visits something that is one level deeper.
+    /// Calls `visit` for code that is nested one level deeper than the current code.
     fn deeper(&mut self, visit: impl FnOnce(&mut Self)) {
         self.level += 1;
         self.deepest = self.deepest.max(self.level);
@@ -401,7 +404,7 @@ impl<'ast> Visit<'ast> for FunctionFinder {
         self.visit_expr(&expression.cond);
         self.deeper(|finder| visit::visit_block(finder, &expression.then_branch));
         match expression.else_branch.as_ref().map(|(_, branch)| &**branch) {
-            // A chain of conditions is one level.
+            // An `else if` is on the same level as its `if`.
             Some(syn::Expr::If(next)) => self.visit_expr_if(next),
             Some(other) => self.deeper(|finder| finder.visit_expr(other)),
             None => {}
@@ -446,7 +449,8 @@ fn circle(imports: &Imports) -> Option<String> {
             break;
         }
     }
-    // Each remaining module imports another one, so a walk along the imports must return.
+    // Each remaining module imports a remaining module. So a walk along the imports must reach a
+    // module for the second time, which closes a circle.
     let mut walk: Vec<&Module> = vec![candidates.keys().next()?];
     loop {
         let next = candidates[*walk.last()?]

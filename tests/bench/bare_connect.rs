@@ -1,5 +1,5 @@
-//! A minimal probe, which only connects to the address in its argument. `peers` measures it as the
-//! least that a connecting probe can cost.
+//! A minimal probe, which only connects to the address in its argument. `peers` measures it to find
+//! the least that a probe by connection can cost.
 
 use std::net::TcpStream;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! A minimal client of inet_diag, which sends the requests and reads the answers without looking at
-//! the rows. `peers` measures it as the least that asking netlink can cost.
+//! A minimal client of inet_diag, which sends the requests and reads the answers without decoding
+//! the rows. `peers` measures it to find the least that asking netlink can cost.
 //!
 //! Without an argument, it asks for all four tables every 10 ms, like a watcher. With `once`, it
 //! asks for the TCP tables and exits, like a probe of one port.

@@ -1,6 +1,6 @@
-//! In-process costs: splitting bytes into lines, decoding lines into sockets, a poll of the tables,
-//! and a watcher's poll without changes. Run with `cargo bench`. `peers` compares lntu with other
-//! programs.
+//! Measures costs within one process: splitting bytes into lines, decoding lines into sockets, a
+//! poll of the tables, and a watcher's poll without changes. `cargo bench` runs this benchmark. The
+//! script `peers` compares lntu with other programs.
 //!
 //! The tables are plain files, so the benchmark leaves out the kernel's cost of making them.
 
@@ -33,13 +33,14 @@ fn main() {
 /// The contents of the tables.
 #[derive(Clone, Copy, Debug)]
 enum Input {
-    /// The common case: a container.
+    /// Ten listeners, as in a container. This is the common case.
     Listeners10,
-    /// A busy proxy, which must not cost more than a container.
+    /// Ten listeners and 50,000 connections, as on a busy proxy. A poll must not cost more than in
+    /// a container.
     Listeners10Connections50k,
-    /// Listeners only. lntu must decode every row.
+    /// 10,000 listeners and no connections. lntu must decode every row.
     Listeners10k,
-    /// UDP sockets. The rows have no order, so lntu must read the table to the end.
+    /// 50,000 UDP sockets. Their rows have no order, so lntu must read the table to the end.
     Udp50k,
 }
 

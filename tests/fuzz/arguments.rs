@@ -1,5 +1,5 @@
 //! Parses any bytes as a command line, one argument per line, under the name lntu and under the
-//! name ss. Nothing may panic. A PORT that is printed must parse to the same PORT.
+//! name ss. Nothing may panic. If lntu prints a PORT, the printed text must parse to the same PORT.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -47,7 +47,8 @@ fn reparsed(port: &impl Display) -> PortSpec {
         .expect("this program has printed it")
 }
 
-/// Compares the result with the sum of its parts in floating point.
+/// Parses a duration, and compares the result with the sum of the parts, computed in floating
+/// point.
 fn duration(text: &str) {
     let result = parse_duration(text);
     let interval = text.parse::<Interval>();

@@ -1,6 +1,6 @@
-//! Reads any bytes as JSON, as if a runtime had written them. Nothing may panic. If serde_json
-//! accepts the text, lntu must find the same strings in the same places. If the text is cut off
-//! or nested too deeply, it must find none.
+//! Reads any bytes as JSON, as if a container runtime had written them. Nothing may panic. If
+//! serde_json accepts the text, lntu must find the same strings in the same positions. If the text
+//! is cut off or nested too deeply, lntu must find no strings.
 #![no_main]
 
 use std::fmt;
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use lntu::source::json::for_each_string;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Text that is nested deeper than this is refused.
+/// The number of levels to which a text may be nested. lntu refuses text that is nested deeper.
 const MOST_NESTED: usize = 64;
 
 fuzz_target!(|input: &[u8]| {
@@ -72,8 +72,8 @@ fn unescaped(text: &[u8]) -> String {
     serde_json::from_slice(&[b"\"", text, b"\""].concat()).unwrap_or_default()
 }
 
-/// How deeply `text` is nested, and the strings that serde_json finds in it. `None` if it is not
-/// an object or an array.
+/// Returns how deeply `text` is nested, and the strings that serde_json finds in it. Returns `None`
+/// if `text` is not an object or an array.
 fn expected(text: &[u8]) -> Option<(usize, Vec<Found>)> {
     let mut walk = Walk::default();
     let mut json = serde_json::Deserializer::from_slice(text);
@@ -86,7 +86,7 @@ fn expected(text: &[u8]) -> Option<(usize, Vec<Found>)> {
 #[derive(Default)]
 struct Walk {
     found: Vec<Found>,
-    /// The last name of a member. Empty after the end of an object or array.
+    /// The name of the member that was read last. It is empty after the end of an object or array.
     key: String,
     /// For each object and array that is open, whether it is an array, and its next index.
     open: Vec<(bool, usize)>,

@@ -1,6 +1,7 @@
 //! Reads any bytes as answers of netlink. Nothing may panic, and lntu must accept only the table
-//! that it asked for. Also writes dumps and reads them back. A complete dump must give the same
-//! listeners. A dump that is cut short or has a foreign message must be rejected.
+//! that it asked for. Also writes dumps and reads them back. Reading a complete dump must return
+//! the listeners that were written. lntu must reject a dump that is cut short or contains a message
+//! from another dump.
 #![no_main]
 
 use std::io::{self, ErrorKind, Read};
@@ -15,7 +16,8 @@ use lntu::listener::{Endpoint, Family, Listener, Protocol, SocketTable};
 
 const SEQUENCE: u32 = 7;
 
-// The numbers of the kernel's headers, written down here so that an error in `src` is found.
+// Numbers from the kernel's headers. They are repeated here, so that this test finds a wrong number
+// in `src`.
 const NLMSG_DONE: u16 = 3;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_MULTI: u16 = 2;
@@ -55,7 +57,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Splits bytes into datagrams. The length of each is in the two bytes before it.
+/// Splits bytes into datagrams. The two bytes before each datagram are its length.
 struct Datagrams<'a>(&'a [u8]);
 
 impl<'a> Iterator for Datagrams<'a> {
@@ -70,7 +72,8 @@ impl<'a> Iterator for Datagrams<'a> {
     }
 }
 
-/// Returns one datagram per read, truncated to the buffer. Fails after the last.
+/// A reader that returns one datagram per read, truncated to the buffer. After the last datagram,
+/// reads fail.
 struct Kernel<'a, D>(std::slice::Iter<'a, D>);
 
 impl<D: AsRef<[u8]>> Read for Kernel<'_, D> {
@@ -91,7 +94,7 @@ fn read<D: AsRef<[u8]>>(wanted: Listeners, datagrams: &[D]) -> Result<Rows, Answ
     Ok((listeners, bound))
 }
 
-/// Reads the name of an interface.
+/// Reads the datagrams as the answer with the name of an interface.
 fn read_one<D: AsRef<[u8]>>(datagrams: &[D]) -> Result<(), AnswerError> {
     let mut take = |row: &[u8]| link::name_of(1, row).map(|_| ());
     read_answer(datagrams, link::LINK.answer, Amount::One, &mut take)
@@ -151,7 +154,8 @@ fn read_back(table: SocketTable, bytes: &mut Unstructured<'_>) -> arbitrary::Res
         Fault::Kind(index, other) => {
             let kind = &mut messages[index % count][4..6];
             is_whole = kind == other.to_ne_bytes();
-            // NLMSG_DONE may turn a row into the end of a dump that is shorter but valid.
+            // Do not replace the type of a row by NLMSG_DONE. That may give a dump that is shorter
+            // but valid.
             if !is_whole && other == NLMSG_DONE {
                 return Ok(());
             }
@@ -207,21 +211,21 @@ fn header(kind: u16) -> Vec<u8> {
     header
 }
 
-/// A socket, and other contents of its row.
+/// A socket, and the other contents of its row in a dump.
 #[derive(Debug, Arbitrary)]
 struct Row {
     address: [u8; 16],
     port: u16,
     peer: [u8; 16],
     peer_port: u16,
-    /// Whether the socket is connected, so that it is not a listener.
+    /// Whether the socket is connected. If it is, it is not a listener.
     is_connected: bool,
     interface: u32,
     recv_q: u32,
     send_q: u32,
     inode: u32,
     v6_only: bool,
-    /// The owner, a number of 32 bits. Two of these bytes also fill the header.
+    /// The bytes of the owner's user id. Two of them also fill the header.
     uid: [u8; 4],
     /// The types and lengths of attributes before the one that lntu reads.
     other_attributes: [(u8, u8); 3],
@@ -271,7 +275,8 @@ impl Row {
         message.extend(self.uid);
         message.extend(self.inode.to_ne_bytes());
         for (kind, length) in self.other_attributes {
-            // The top bit is a flag. The other bits must not be a type that lntu reads.
+            // The top bit is a flag, which this sets. The other bits are a type, which must not be
+            // one that lntu reads.
             let kind = u16::from(kind) | 0x8000;
             let read_by_lntu = [INET_DIAG_SKV6ONLY, INET_DIAG_CGROUP_ID];
             if !read_by_lntu.contains(&(kind & 0x3fff)) {

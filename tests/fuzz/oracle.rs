@@ -81,7 +81,8 @@ fn assert_same_bytes_as_ss(proc: &Path, Question(arguments): &Question) {
     assert_eq!(answer, output_of_ss(proc, arguments), "{arguments:?}");
 }
 
-/// A poll that knows the listeners may skip some tables, but must find the same listeners.
+/// Checks that a second poll finds the same listeners as the first one, although it may skip some
+/// tables because it knows the listeners.
 fn assert_known_listeners_change_nothing(proc: &Path) {
     let mut source = source(proc);
     let (mut first, mut second) = (Snapshot::default(), Snapshot::default());
@@ -97,8 +98,8 @@ fn assert_known_listeners_change_nothing(proc: &Path) {
     assert_eq!(first.listeners(), second.listeners());
 }
 
-/// (netid, state, receive queue, address, port, family) of each line. Every
-/// wildcard becomes `*`.
+/// Returns the netid, state, receive queue, address, port and family of each line. Every wildcard
+/// address becomes `*`.
 fn sockets(table: &str) -> BTreeSet<[String; 6]> {
     let socket = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -116,13 +117,13 @@ fn sockets(table: &str) -> BTreeSet<[String; 6]> {
         let family = if is_v6 { "6" } else { "4" };
         [netid, state, recv_q, address, port, family].map(str::to_string)
     };
-    // A row without a port is a UDP socket that is still being bound. ss lists
-    // it, lntu does not.
+    // A row without a port is a UDP socket that is still being bound. ss lists such a row, and lntu
+    // leaves it out.
     let has_port = |socket: &[String; 6]| socket[4] != "*";
     table.lines().map(socket).filter(has_port).collect()
 }
 
-/// The files of one `/proc/net`.
+/// The contents of the files in one `/proc/net`.
 #[derive(Debug)]
 struct Tables {
     tcp: String,
@@ -239,8 +240,8 @@ impl Kernel {
         family: Family,
     ) -> Result<String> {
         let local = endpoint(bytes, family)?;
-        // A socket without a peer has zeros there, unless it keeps the peer of an earlier
-        // connection.
+        // The peer of a socket without a connection consists of zeros, unless the socket still has
+        // the peer of an earlier connection.
         let no_peer = local
             .chars()
             .map(|digit| if digit == ':' { ':' } else { '0' })
@@ -250,7 +251,7 @@ impl Kernel {
             _ => endpoint(bytes, family)?,
         };
         let mut row = format!("{local} {peer} {} ", state.0);
-        // The kernel's queue length is a non-negative `int`.
+        // In the kernel, the length of a queue is an `int` that is not negative.
         let queue = |bytes: &mut Unstructured<'_>| {
             Ok(match bytes.arbitrary::<u8>()? {
                 0..200 => 0,

@@ -65,7 +65,7 @@ impl<'a> Arbitrary<'a> for Question {
                 "closing",
             ];
             let state = *bytes.choose(&states)?;
-            // No state would be left, and lntu refuses that.
+            // Do not exclude all states. lntu refuses a question for which no state remains.
             if !(word.starts_with("excl") && state == "all") {
                 arguments.extend([word, state].map(str::to_string));
             }
@@ -137,8 +137,8 @@ fn port(bytes: &mut Unstructured<'_>) -> Result<String> {
     })
 }
 
-/// `ADDRESS` or `ADDRESS/BITS`, with or without a port. The address is of the given family, if there
-/// is one.
+/// `ADDRESS` or `ADDRESS/BITS`, with or without a port. The address is of the given family, if
+/// there is one.
 fn endpoint(bytes: &mut Unstructured<'_>, family: Option<Family>) -> Result<String> {
     let port = match bytes.int_in_range(0..=3)? {
         0 => format!(":{}", port(bytes)?),

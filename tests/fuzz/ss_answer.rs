@@ -1,6 +1,6 @@
-//! Reads any bytes as an answer of ss, in pieces of any size. Nothing may panic, and the sizes must
-//! not change the listeners or the error. Also prints random listeners, under the name lntu and
-//! under the name ss. Each table must read back as the same listeners.
+//! Reads any bytes as an answer of ss, in pieces of any size. Nothing may panic, and the sizes of
+//! the pieces must not change the listeners or the error. Also prints random listeners, under the
+//! name lntu and under the name ss. Reading a printed table must return the same listeners.
 #![no_main]
 
 mod pieces;
@@ -33,12 +33,13 @@ fuzz_target!(|input: &[u8]| {
     assert_read_back(&listeners);
 });
 
-/// The listeners of an answer, or the text of the error. Without a header there are no listeners.
+/// Reads an answer of ss. Returns the listeners or the text of the error. An answer without a
+/// header has no listeners.
 fn read(answer: impl Read) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     match AnswerReader::default().read(answer, &mut listeners) {
         Ok(_) => {
-            // If every Send-Q is 0, lntu does not know whether ss knows backlogs.
+            // If every Send-Q is 0, lntu cannot know whether this version of ss prints backlogs.
             for listener in &mut listeners {
                 listener.send_q = listener.send_q.or(Some(0));
             }
@@ -77,14 +78,16 @@ fn assert_read_back(listeners: &[Listener]) {
             .for_each(|listener| push(&mut table, listener));
         table.finish().expect("writing to a vector does not fail");
         let shown = String::from_utf8_lossy(&text);
-        // The answer shows of some `*` that they accept IPv4, which `listeners` do not.
+        // A `*` in the answer may show that a listener accepts IPv4. `listeners` do not contain
+        // that.
         let read = read(&text[..]).map(|mut listeners| {
             listeners
                 .iter_mut()
                 .for_each(|listener| listener.v6_only = None);
             listeners
         });
-        // The Process column is not read, and a name with a newline is refused.
+        // lntu does not read the Process column, and refuses an answer in which a process name
+        // contains a newline.
         match shown.lines().count() > listeners.len() + 1 {
             true => assert!(read.is_err(), "{shown}"),
             false => assert_eq!(read.as_deref(), Ok(&expected[..]), "{shown}"),

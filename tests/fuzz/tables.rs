@@ -1,5 +1,5 @@
-//! Reads any bytes as a table, in pieces of any size. Nothing may panic, and the lines must be those
-//! of the whole table, split at its newlines.
+//! Reads any bytes as a table, in pieces of any size. Nothing may panic. The lines must be the same
+//! as if the whole table is split at its newlines.
 #![no_main]
 
 mod pieces;
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         let mut expected = expected.into_iter();
         let mut scanner = Scanner::with_capacity(capacity);
         let mut scanned = scanner.lines(pieces);
-        // Every third turn asks only for lines that have been read already.
+        // In every third turn, ask only for lines that are already in the buffer.
         for turn in 0.. {
             if turn % 3 == 0
                 && let Some(line) = scanned.next_read()
@@ -43,8 +43,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The lines that a scanner of this capacity must find, and the number of lines that are too long
-/// for it.
+/// Returns the lines that a scanner with this capacity must find, and the number of lines that are
+/// longer than the capacity.
 fn lines(data: &[u8], capacity: usize) -> (Vec<Line<'_>>, u64) {
     let mut overlong = 0;
     let lines = data

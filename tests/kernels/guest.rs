@@ -1,6 +1,7 @@
-//! The test program in an initial RAM disk whose only other program is lntu. The kernel starts it as
-//! `/init`. It sets up the machine and executes lntu, which is then process 1. lntu waits for a
-//! port, starts a watcher, and executes `/init judge`, which tries every command.
+//! The test program that runs in a virtual machine. The initial RAM disk contains only this
+//! program, as `/init`, and lntu. The kernel starts `/init`, which sets up the machine and executes
+//! lntu. So lntu is process 1. It waits for a port, starts a watcher, and executes `/init judge`,
+//! which tries every command.
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
@@ -23,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The file to which the watcher writes.
 const CHANGES: &str = "/changes";
 
-/// The mount of cgroup v2. There is no mount of cgroup v1.
+/// The directory where cgroup v2 is mounted. cgroup v1 is not mounted.
 const GROUPS: &str = "/sys/fs/cgroup";
 
 /// The cgroup of a container. Its path is `PARENT/PREFIX` with the container's id and `.scope`.
@@ -98,7 +99,7 @@ fn set_up() {
         rustix::mount::mount(kind, path, kind, flags, None::<&CStr>).unwrap();
     }
     for module in ["inet_diag", "tcp_diag", "udp_diag"] {
-        // If the module is built into the kernel, there is no such file.
+        // The file does not exist if the module is built into the kernel.
         if let Ok(file) = File::open(format!("/{module}.ko")) {
             rustix::system::finit_module(&file, c"", 0).expect(module);
         }
@@ -112,8 +113,8 @@ fn set_up() {
     panic!("/lntu: {}", lntu.args(wait).args(watch).args(judge).exec());
 }
 
-/// Sets IFF_UP on interface 1 by RTM_NEWLINK (rtnetlink(7)). The default protocol of a netlink
-/// socket, 0, is NETLINK_ROUTE.
+/// Sets IFF_UP on interface 1 by RTM_NEWLINK (rtnetlink(7)). The socket is opened without a
+/// protocol, which means protocol 0, NETLINK_ROUTE.
 fn loopback_up() -> io::Result<()> {
     let [length, kind, flags, up]: [u32; 4] = [32, 16, 1, 1];
     let mut message = Vec::new();
@@ -135,7 +136,7 @@ fn loopback_up() -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a listener of every kind. The last one is the port for which lntu waits.
+/// Opens a listener of every kind. The listener that opens last has the port for which lntu waits.
 fn hold() {
     let datagrams = UDP.map(|(address, _)| UdpSocket::bind(address).expect(address));
     let mut addresses = TCP.map(|(address, _)| address);
@@ -151,7 +152,7 @@ fn serve() {
     let [group, port] = [&arguments[2], &arguments[3]];
     let group = format!("{GROUPS}{group}");
     fs::create_dir_all(&group).unwrap();
-    // 0 stands for the process that writes it.
+    // The kernel moves the process that writes 0 to this file.
     fs::write(format!("{group}/cgroup.procs"), "0").unwrap();
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
     thread::sleep(Duration::MAX);
@@ -172,7 +173,8 @@ fn rows(text: &str) -> BTreeSet<String> {
     text.lines().map(row).collect()
 }
 
-/// Checks that each port of two containers in one network namespace names its own cgroup.
+/// Checks that lntu prints the right cgroup for the port of each of two containers, which share a
+/// network namespace.
 fn judge_containers() {
     for container in &CONTAINERS {
         let mut server = Command::new("/init");
@@ -208,7 +210,7 @@ fn judge() {
         let listed = lntu(&["list", "-H", "--source", source]);
         let text = String::from_utf8(listed.stdout).unwrap();
         assert_eq!(rows(&text), expected, "{source}");
-        // lntu would print a message if another source had answered instead.
+        // If lntu had read another source than `source`, it would have printed a message.
         assert_eq!(String::from_utf8(listed.stderr).unwrap(), "", "{source}");
 
         for (port, status) in [("7001", 0), ("7003/udp", 0), ("7001/tcp", 0), ("1", 1)] {

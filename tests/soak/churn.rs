@@ -1,4 +1,4 @@
-//! Helper processes that open and close sockets, and log when they did.
+//! Helper processes that open and close sockets, and log the time of each change.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,22 +13,25 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::truth::{Identity, Lifetime, Log, Nanoseconds, identity, now};
 
-/// What a helper does.
+/// The kind of sockets that a helper opens and closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// TCP and UDP listeners of both families. Most of them live briefly.
+    /// TCP and UDP listeners, for IPv4 and IPv6. Most of them close soon after they open.
     Listeners,
-    /// TCP and UDP listeners of both families, but only two at a time, so tables are often empty.
+    /// TCP and UDP listeners, for IPv4 and IPv6. At most two of them are open at a time, so tables
+    /// are often empty.
     Few,
-    /// UDP sockets. The kernel lists them in the order of its hash table.
+    /// UDP sockets, which the kernel lists in the order of its hash table.
     Datagrams,
-    /// Hundreds of sockets that open together and close together, as when a server ends.
+    /// Hundreds of sockets that open together. They close together, as when a server exits.
     Bursts,
-    /// Connections to the helper's own listeners. Most are reset, and some leave a TIME_WAIT row.
+    /// Connections to the helper's own listeners. Most connections are reset, and the others leave
+    /// TIME_WAIT rows.
     Connections,
     /// Members of SO_REUSEPORT groups. Each group always has at least one member.
     Groups,
-    /// Network namespaces, each with a process and two listeners, which close with the process.
+    /// Network namespaces, each with a process and two listeners. The listeners close when the
+    /// process exits.
     Namespaces,
 }
 
@@ -42,7 +45,8 @@ const KINDS: [(Kind, &str); 7] = [
     (Kind::Namespaces, "namespaces"),
 ];
 
-/// One helper: the kind of its sockets, its number, when it ends, and where it logs.
+/// The settings of one helper: the kind of its sockets, its number, when it ends, and where it
+/// logs.
 #[derive(Clone, Debug)]
 pub struct Helper {
     pub kind: Kind,
@@ -102,7 +106,7 @@ pub struct Binding {
     pub is_dual_stack: bool,
 }
 
-/// Whether several sockets may be bound to the same address, by SO_REUSEPORT.
+/// Whether several sockets may be bound to the same address (SO_REUSEPORT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     Alone,
@@ -147,7 +151,7 @@ impl Binding {
     }
 }
 
-/// Hands out addresses that are new, or that no socket has used for a long time.
+/// Hands out addresses for sockets. Each one is new, or no socket has used it for a long time.
 struct Addresses {
     rng: fastrand::Rng,
     number: u16,
@@ -160,7 +164,7 @@ const WILDCARDS: (u16, u16) = (2_000, 8_000);
 /// The first port of sockets on an address, and the number of such ports. This range does not
 /// overlap the one of wildcards, because the two must not share a port.
 const ADDRESSED: (u16, u16) = (10_000, 20_000);
-/// A port that many UDP sockets share at different addresses, so that the kernel has them in
+/// A port that many UDP sockets share, each with another address. The kernel keeps all of them in
 /// one hash chain.
 pub const CROWDED: u16 = 1_500;
 
@@ -174,7 +178,8 @@ impl Addresses {
         }
     }
 
-    /// The next address of this family, with a port. Each pair is handed out once.
+    /// The next address of this family, with a port. Each pair of address and port is handed out
+    /// only one time.
     fn addressed(&mut self, family: Family) -> (IpAddr, u16) {
         let (first, ports) = ADDRESSED;
         let port = first + (self.count * 7919 % u32::from(ports)) as u16;
@@ -198,7 +203,7 @@ impl Addresses {
         };
         match self.rng.u8(..10) {
             0 => {
-                // Each helper uses only every fourth port, so no two helpers use the same one.
+                // Each helper uses only every fourth port, so no two helpers use the same port.
                 let (first, ports) = WILDCARDS;
                 let port = first + (self.wildcards * 4 + self.number % 4) % ports;
                 self.wildcards = (self.wildcards + 1) % (ports / 4);
@@ -249,8 +254,8 @@ impl Addresses {
         Binding::new(Protocol::Udp, address, CROWDED)
     }
 
-    /// The time until a listener closes. It is mostly below 2 ms, but sometimes longer than
-    /// several polls of any watcher.
+    /// A random time after which a listener closes. It is mostly below 2 ms, but sometimes longer
+    /// than several intervals of any watcher.
     fn lifetime(&mut self) -> Duration {
         let microseconds = match self.rng.u8(..100) {
             0..60 => self.rng.u64(..2_000),
@@ -284,7 +289,8 @@ impl Alive {
         })
     }
 
-    /// Closes or connects the listener, and logs its lifetime. Only a UDP socket can connect.
+    /// Ends the listener and logs its lifetime. With [`Ending::Connect`], a UDP socket that is not
+    /// on a wildcard is connected. Any other listener is closed.
     fn end(self, ending: Ending, log: &mut Log) -> io::Result<()> {
         let closing = now();
         let has_connected = ending == Ending::Connect
@@ -308,14 +314,14 @@ impl Alive {
     }
 }
 
-/// How a listener ends. A UDP socket that is connected no longer counts as a listener.
+/// The way in which a listener ends. A UDP socket that is connected no longer counts as a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Close,
     Connect,
 }
 
-/// A peer for a socket at `address`.
+/// The address of a peer to which a socket at `address` can connect.
 fn discard(address: SocketAddr) -> SockAddr {
     match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 9)).into(),
@@ -323,7 +329,8 @@ fn discard(address: SocketAddr) -> SockAddr {
     }
 }
 
-/// Keeps up to `limit` listeners open. Each has its own lifetime.
+/// Opens and closes listeners until the helper ends. Up to `limit` listeners are open at a time,
+/// and each has a lifetime of its own.
 fn churn(
     helper: &Helper,
     limit: usize,
@@ -378,7 +385,8 @@ fn bursts(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Resu
     Ok(())
 }
 
-/// A network namespace in which a process runs. Its listeners count until the process ends.
+/// A network namespace in which a process runs. The listeners of the namespace count until that
+/// process ends.
 struct Inhabited {
     process: Child,
     sockets: [(Binding, Socket); 2],
@@ -390,7 +398,7 @@ impl Inhabited {
     /// Makes a namespace with listeners on `port`, then starts a process in it.
     fn start(port: u16) -> io::Result<Inhabited> {
         let work = || {
-            #[allow(deprecated)] // It affects only later sockets and children.
+            #[allow(deprecated)] // The call affects only later sockets and children.
             rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
             let open =
                 |binding: Binding| binding.open(Sharing::Alone).map(|socket| (binding, socket));
@@ -425,14 +433,15 @@ impl Inhabited {
     }
 }
 
-/// Keeps up to 150 namespaces. Some end together, as when a host is drained.
+/// Makes and ends namespaces, of which up to 150 exist at a time. Some of them end together, as
+/// when a host is drained.
 fn namespaces(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::Result<()> {
     const LIMIT: usize = 150;
     let (first, ports) = ADDRESSED;
     let mut alive: Vec<Inhabited> = Vec::new();
     let mut count = 0;
     while now() < helper.end {
-        // Each helper uses only every fourth port, so no two helpers use the same one.
+        // Each helper uses only every fourth port, so no two helpers use the same port.
         alive.push(Inhabited::start(
             first + (count * 4 + helper.number % 4) % ports,
         )?);
@@ -451,7 +460,8 @@ fn namespaces(helper: &Helper, addresses: &mut Addresses, log: &mut Log) -> io::
         .try_for_each(|namespace| namespace.end(log))
 }
 
-/// Connects, accepts, and closes from either side. Keeps some connections for a while.
+/// Opens connections and closes them, sometimes from the client and sometimes from the server.
+/// Keeps some of them open for a while.
 fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
     const KEPT: usize = 300;
     let mut rng = fastrand::Rng::with_seed(helper.number.into());
@@ -479,7 +489,8 @@ fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
         }
         let (server, _) = listeners[turn].accept()?;
         if rng.u8(..4) > 0 {
-            // A reset leaves no TIME_WAIT row. The kernel limits the number of such rows.
+            // Close most connections with a reset, which leaves no TIME_WAIT row, because the
+            // kernel limits the number of TIME_WAIT rows.
             server.set_linger(Some(Duration::ZERO))?;
         }
         kept.push([server, client]);
@@ -497,7 +508,8 @@ fn connections(helper: &Helper, log: &mut Log) -> io::Result<()> {
     close_all(&bindings, listeners, [opening, open], log)
 }
 
-/// Opens a new member of each group before it closes the oldest.
+/// For each SO_REUSEPORT group, opens a new member and then closes the oldest member, so that the
+/// group is never empty.
 fn groups(helper: &Helper, log: &mut Log) -> io::Result<()> {
     let mut bindings = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -557,8 +569,8 @@ fn close_all<T>(
         .try_for_each(|binding| log.write(binding.identity(), life))
 }
 
-/// Opens listeners that stay open during a run, in all four tables. Some have the same port at
-/// different addresses, and some are on wildcards.
+/// Opens listeners that stay open during a run, in all four tables. Some of them have the same port
+/// and different addresses, and some are bound to a wildcard.
 pub fn stable(per_table: u16) -> io::Result<Vec<(Identity, Socket)>> {
     let mut bindings = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -591,7 +603,7 @@ pub fn stable(per_table: u16) -> io::Result<Vec<(Identity, Socket)>> {
     bindings.into_iter().map(open).collect()
 }
 
-/// Opens one more listener. Once the watcher has reported it, the watcher has polled again.
+/// Opens one more listener. When the watcher reports this listener, it has polled after this call.
 pub fn sentinel(number: u16) -> io::Result<(Identity, Socket)> {
     let binding = Binding::new(Protocol::Tcp, Ipv4Addr::new(127, 6, 0, 1), 1_700 + number);
     Ok((binding.identity(), binding.open(Sharing::Alone)?))

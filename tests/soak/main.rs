@@ -31,11 +31,11 @@ struct Configuration {
     watched: Watched,
     asked: Asked,
     scope: Scope,
-    /// The number of listeners in each of the four tables that stay open.
+    /// In each of the four tables, this many listeners stay open during the run.
     stable: u16,
     helpers: &'static [Kind],
-    /// Whether the watcher must report something false. Such a run proves that the test can
-    /// fail.
+    /// Whether the watcher must report something false, because it runs with a known fault.
+    /// Such a run proves that the test can fail.
     must_fail: bool,
 }
 
@@ -204,9 +204,9 @@ const CONFIGURATIONS: [Configuration; 17] = [
     },
 ];
 
-/// The time for each configuration if `LNTU_SOAK_SECONDS` is not set.
+/// The time for each configuration in seconds, if `LNTU_SOAK_SECONDS` is not set.
 const SECONDS_EACH: f64 = 5.0;
-/// How long the test waits for something that must happen.
+/// How long the test waits for an event that must happen, before it fails.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 fn main() -> ExitCode {
@@ -225,11 +225,12 @@ fn main() -> ExitCode {
         }
         Some("--churn") => {
             die_with_parent();
-            // Without a lower priority, the helpers would starve the watcher.
+            // Lower the priority of this helper, because the helpers would starve the watcher.
             rustix::process::nice(5).unwrap();
             Helper::from_arguments(&arguments[1..]).run().unwrap();
         }
-        // When this process exits, its child is no longer a descendant of the soak.
+        // Start a child and exit. The child then gets another parent, so it is no longer a
+        // descendant of the soak test.
         Some("--stranger") => {
             let mut command = helper_process("--orphan");
             #[expect(clippy::zombie_processes)] // init reaps the child.
@@ -249,7 +250,8 @@ fn helper_process(role: &str) -> Command {
     command
 }
 
-/// Has the kernel kill this process when its parent dies, also after an exec.
+/// Makes the kernel kill this process when its parent dies, even if this process has executed
+/// another program by then.
 fn die_with_parent() {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let parent = std::env::var("LNTU_SOAK_PARENT").unwrap();
@@ -290,14 +292,15 @@ fn soak(arguments: &[String]) -> ExitCode {
             continue;
         }
         let run = || run(configuration, Duration::from_secs_f64(seconds));
-        // A false report comes by chance. On a busy machine, one run may have none.
+        // If the watcher must fail, try several times: a false report needs luck, and on a busy
+        // machine, a run may have none.
         let tries = if configuration.must_fail { 10 } else { 1 };
         failed |= !(0..tries).any(|_| in_private_network(run).unwrap());
     }
     if runs_lists {
         let lists = || run_lists(Duration::from_secs_f64(seconds));
         let mut made = Some(0);
-        // On a busy machine, one run may make too few lists.
+        // Try several times, because a run on a busy machine may print too few lists.
         for _ in 0..10 {
             if made.is_none_or(|made| made >= LEAST_LISTS) {
                 break;
@@ -310,11 +313,12 @@ fn soak(arguments: &[String]) -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-/// This variable is set in a PID namespace that has only processes of the soak.
+/// An environment variable that is set if this program runs in a PID namespace that contains only
+/// processes of the soak test.
 const INSIDE: &str = "LNTU_SOAK_INSIDE";
 
-/// Runs one configuration in a PID namespace in which all processes are the soak's, so that
-/// `--all-namespaces` finds only its namespaces.
+/// Runs one configuration in a PID namespace that contains only processes of the soak test, so that
+/// `--all-namespaces` finds only network namespaces of the test.
 fn run_inside(name: &str, seconds: f64) -> bool {
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child"]);
@@ -328,12 +332,13 @@ fn run_inside(name: &str, seconds: f64) -> bool {
 }
 
 const LISTS: &str = "waves, list and check";
-/// A run with fewer lists and checks than this proves nothing.
+/// The least number of times that a run must execute `list` and `check`. A run with fewer proves
+/// nothing.
 const LEAST_LISTS: u32 = 20;
 
 /// Runs `list` and `check` with each source in turn, while UDP sockets open and close in waves.
-/// Each time, they must find the listeners that stay open, unless their answer is "could not
-/// tell". Returns the number of lists, or `None` if a listener was missing.
+/// Each `list` and `check` must find the listeners that stay open, unless it answers "could not
+/// tell". Returns how often `list` ran, or `None` if a listener was missing.
 fn run_lists(duration: Duration) -> Option<u32> {
     let directory = TempDir::new().unwrap();
     let stable = churn::stable(250).unwrap();
@@ -396,8 +401,8 @@ fn run_lists(duration: Duration) -> Option<u32> {
     (missed == 0 && denied == 0).then_some(lists)
 }
 
-/// Prints that a run is skipped, and why. Returns a failure if `LNTU_TEST_REQUIRE` lists `needs`,
-/// or if the machine is only busy (EAGAIN).
+/// Prints that a run is skipped, and the reason. Returns a failure if `LNTU_TEST_REQUIRE` contains
+/// `needs`, or if the reason is only that the machine is busy (EAGAIN).
 fn skipped(run: &str, needs: &str, why: &str) -> ExitCode {
     let required = std::env::var("LNTU_TEST_REQUIRE").unwrap_or_default();
     let is_required = required.split(',').any(|name| name == needs);
@@ -410,7 +415,7 @@ fn skipped(run: &str, needs: &str, why: &str) -> ExitCode {
 /// are in it, too.
 fn in_private_network<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     let enter = || {
-        #[allow(deprecated)] // It affects only later sockets and children.
+        #[allow(deprecated)] // The call affects only later sockets and children.
         rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)
             .map_err(|error| format!("unshare: {error}"))?;
         let lo_up = Command::new("ip")
@@ -437,7 +442,7 @@ impl Drop for Killed {
     }
 }
 
-/// Runs one configuration. Returns whether its verdict is the required one.
+/// Runs one configuration. Returns whether the verdict is the one that the configuration requires.
 fn run(configuration: &Configuration, duration: Duration) -> bool {
     let directory = TempDir::new().unwrap();
     let mut truth = Truth::default();
@@ -508,7 +513,7 @@ fn expect_sentinel(watching: &Watching, truth: &mut Truth, number: u16) {
     truth.add(identity, life);
 }
 
-/// Runs the helpers for this time and adds their logs to the truth.
+/// Runs the helpers for the given duration and adds their logs to the truth.
 fn churn_for(
     configuration: &Configuration,
     duration: Duration,
@@ -548,7 +553,8 @@ fn churn_for(
     }
 }
 
-/// Starts a helper outside of this process tree. The watcher must not report its listeners.
+/// Starts a helper that is not a descendant of this process. The watcher of this process tree must
+/// not report the helper's listeners.
 fn start_stranger(end: truth::Nanoseconds, directory: &Path) {
     let (kind, number) = (Kind::Listeners, 9);
     let helper = Helper {
@@ -588,7 +594,8 @@ fn report(configuration: &Configuration, record: &Record, verdict: &Verdict) -> 
         missed_of_udp,
         ..
     } = verdict;
-    // A watcher of all namespaces may postpone UDP to a later poll.
+    // A missed event about UDP is no fault if the watcher reads all namespaces, because it may
+    // postpone UDP to a later poll.
     let wrongly_missed = match configuration.scope {
         Scope::AllNamespaces => missed - missed_of_udp,
         _ => *missed,

@@ -1,4 +1,4 @@
-//! When each listener really opened and closed, by a clock that all processes share.
+//! Records when each listener really opened and closed, by a clock that all processes share.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,7 +27,7 @@ pub struct Lifetime {
     pub closed: Nanoseconds,
 }
 
-/// A listener as an event names it: by protocol, port and address.
+/// The identity of a listener in an event: protocol, address and port.
 pub type Identity = (Protocol, Endpoint);
 
 pub fn identity(protocol: Protocol, address: SocketAddr) -> Identity {
@@ -47,7 +47,7 @@ pub fn without_address((protocol, endpoint): Identity) -> Identity {
     )
 }
 
-/// A file of lifetimes, one a line. A line is written when the listener closes.
+/// A file with one lifetime per line. A line is written when the listener closes.
 pub struct Log(BufWriter<File>);
 
 impl Log {

@@ -1,8 +1,9 @@
 //! Compares the reports of the watcher with the truth.
 //!
-//! Each poll has a window, the time in which it looked. If a listener was open during the whole
-//! window, the poll must report it as open, and if it was closed during the whole window, as
-//! closed. If it changed within the window, the poll may report either.
+//! Each poll has a window, which is the time in which it read the tables. If a listener was open
+//! during the whole window, the poll must report it as open. If it was closed during the whole
+//! window, the poll must report it as closed. If it opened or closed within the window, the poll
+//! may report it as either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ use crate::truth::{Identity, Lifetime, Nanoseconds, Truth};
 /// before it is connected, and no helper logs that.
 const EPHEMERAL: u16 = 32_768;
 
-/// The longest time in which a poll can have looked.
+/// The window of a poll: a time that certainly includes the time in which the poll read the tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub begin: Nanoseconds,
@@ -34,9 +35,10 @@ pub struct Event {
 pub struct Verdict {
     pub events: usize,
     pub polls: usize,
-    /// The number of lifetimes that spanned two polls, so the watcher had to report them.
+    /// The number of lifetimes that spanned two polls or more. The watcher had to report these.
     pub spanning: usize,
-    /// The number of lifetimes that spanned two polls but were seen only by the second.
+    /// The number of lifetimes that spanned two polls, of which the first did not report the
+    /// listener.
     pub late: usize,
     /// The number of false events.
     pub wrong: usize,
@@ -95,7 +97,7 @@ pub fn judge(truth: &Truth, polls: &[Window], events: &[Event]) -> Verdict {
     verdict
 }
 
-/// Checks that each event of an identity is the opposite of the one before, and the first opens.
+/// Checks that the events of one identity alternate between open and close, and start with open.
 fn judge_order(verdict: &mut Verdict, events: &[Event]) {
     let mut is_open = false;
     for event in events {

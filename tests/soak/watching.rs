@@ -1,5 +1,5 @@
-//! The watcher under test: the built program, or a watcher in this test program. Turns its output
-//! into the events of polls.
+//! Runs the watcher under test, which is the built program or a watcher in this test program. Turns
+//! the output of the watcher into the events of polls.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -22,13 +22,14 @@ use crate::helper_process;
 use crate::truth::{Identity, Nanoseconds, now, without_address};
 use crate::verdict::{Event, Window};
 
-/// The source of the watcher.
+/// The source that the watcher is asked to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     Proc,
-    /// ss first, then `/proc/net`.
+    /// The source `auto`: ss, or `/proc/net` if ss fails.
     Auto,
-    /// An ss that answers, fails, hangs, or prints half or nothing, at random, and then `/proc/net`.
+    /// The source `auto`, with an ss that at random answers, fails, hangs, prints half of its
+    /// output or prints nothing. If it does not answer, the watcher reads `/proc/net`.
     Flapping,
     Netlink,
 }
@@ -52,8 +53,8 @@ pub enum Scope {
     ByPort,
     /// The listeners of this process and its descendants.
     Of,
-    /// The listeners of every network namespace. Their identities differ even without the
-    /// namespace.
+    /// The listeners of every network namespace. No two of them have the same protocol, address and
+    /// port, so an identity does not need the namespace.
     AllNamespaces,
 }
 
@@ -67,12 +68,12 @@ impl Scope {
     }
 }
 
-/// How the watcher is run.
+/// The way in which the watcher runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// As the built program. The timestamps of its events show when it polled.
+    /// The watcher runs as the built program. The timestamps of its events show when it polled.
     Program,
-    /// In this test program, which records the time of each poll.
+    /// The watcher runs in this test program, which records the time of each poll.
     InProcess { second_look: bool },
 }
 
@@ -91,12 +92,12 @@ pub struct Watching {
 pub struct Record {
     pub polls: Vec<Window>,
     pub events: Vec<Event>,
-    /// Known only for a watcher in process.
+    /// `None` for the built program, which does not count its second looks.
     pub second_looks: Option<SecondLooks>,
     pub errors: String,
 }
 
-/// The interval of a watcher in process. The program keeps its default pace.
+/// The interval of a watcher in this test program. The built program polls at its default pace.
 const INTERVAL: &str = "10ms";
 
 impl Watching {
@@ -160,9 +161,9 @@ impl Watching {
         }
     }
 
-    /// Waits until the poll that wrote the last event is recorded. A watcher in process records a
-    /// poll after its events. If it were killed between the two, those events would belong to no
-    /// poll.
+    /// Waits until the poll that wrote the last event is recorded. A watcher in this test program
+    /// first writes the events of a poll, then records the poll. If it were killed in between,
+    /// those events would belong to no poll.
     fn wait_until_recorded(&self) {
         let written = fs::metadata(&self.events).unwrap().len();
         let is_recorded = |line: &str| {
@@ -181,9 +182,9 @@ impl Watching {
         }
     }
 
-    /// Turns timestamps into windows. The events of one poll share a timestamp, which is taken after
-    /// the poll looked. So the poll looked between the timestamp before and its own. A poll that
-    /// found nothing new counts as part of the next one.
+    /// Turns timestamps into windows. All events of a poll have the same timestamp, which is taken
+    /// after the poll has read the tables. So the poll read the tables between the previous
+    /// timestamp and its own. A poll that found nothing new counts as part of the next poll.
     fn record_of_program(&self, text: &str, errors: String) -> Record {
         let mut polls: Vec<Window> = Vec::new();
         let mut events = Vec::new();
@@ -195,8 +196,8 @@ impl Watching {
             };
             let identity = self.scope.reported_as(identity);
             if last.as_ref() != Some(&timestamp) {
-                // This timestamp and the present time are both cut to milliseconds, so the
-                // difference may be wrong by a millisecond in either direction.
+                // This timestamp and the current time are both truncated to milliseconds, so their
+                // difference may be a millisecond too large or too small.
                 let since = (realtime - milliseconds(&timestamp)) as Nanoseconds;
                 let earliest = monotonic - (since + 1) * MILLISECOND;
                 let end = earliest + 2 * MILLISECOND;
@@ -207,8 +208,9 @@ impl Watching {
                 last = Some(timestamp);
             }
             let poll = polls.len() - 1;
-            // With --by-port, another listener may replace the one that closed, in two lines that
-            // follow each other. The port stays open.
+            // With --by-port, a listener may replace another on the same port. The watcher then
+            // prints a line that the first closed and, directly after it, a line that the second
+            // opened. The port stays open.
             let is_replacement = |last: &Event| {
                 opened && !last.opened && last.poll == poll && last.identity == identity
             };
@@ -262,8 +264,9 @@ impl Watching {
     }
 }
 
-/// A PATH that starts with a directory whose ss sometimes answers and sometimes fails. It hangs
-/// only rarely, because the watcher does not run it for a minute after that.
+/// Makes an ss in `directory` that at random answers or fails. Returns a PATH that starts with this
+/// directory. The ss hangs only rarely, because the watcher does not run ss for a minute after it
+/// has hung.
 fn flapping_ss_in(directory: &Path) -> OsString {
     use std::os::unix::fs::PermissionsExt as _;
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -314,18 +317,18 @@ pub fn identity(line: &str) -> Identity {
     parse(line).expect("a listener").0
 }
 
-/// The identity, whether it opened, and the timestamp of a line. `None` if the line is not about a
-/// listener.
+/// Parses a line into the identity of the listener, whether the listener opened, and the timestamp.
+/// Returns `None` if the line is not about a listener.
 fn parse(line: &str) -> Option<(Identity, bool, String)> {
     let value: Value = serde_json::from_str(line).unwrap();
-    // Because the helpers keep the machine busy, polls may come late.
+    // The helpers keep the machine busy, so it is no fault if polls come late.
     if ["ready", "late", "on_time"].contains(&value["type"].as_str().unwrap()) {
         return None;
     }
     let protocol = match value["protocol"].as_str() {
         Some("tcp") => Protocol::Tcp,
         Some(_) => Protocol::Udp,
-        // For example, the watcher has lost its source.
+        // The line has another type, such as `lost`, which must not occur.
         None => panic!("the watcher printed {line}"),
     };
     let address: IpAddr = value["address"].as_str().unwrap().parse().unwrap();
