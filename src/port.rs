@@ -827,7 +827,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_tables_can_block_only_the_ipv6_wildcard() {
+    fn ipv4_listeners_block_no_ipv6_address_but_wildcard() {
         let can_be_blocked = |text: &str| {
             let port = RequiredPort::one_of(spec(text));
             SocketTable::ALL

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 /// How long polls keep the fast interval after the start and after each change.
 const FAST_TIME: Duration = Duration::from_secs(30);
-/// The period over which [`Lateness`] is judged, unless [`LATE_POLLS`] intervals are longer.
+/// The shortest period over which [`Lateness`] is judged.
 const LATE_TIME: Duration = Duration::from_secs(10);
-/// The number of intervals over which [`Lateness`] is judged, if they take longer than
-/// [`LATE_TIME`].
+/// [`Lateness`] is judged over this many intervals, or over [`LATE_TIME`] if that is longer.
 const LATE_POLLS: u32 = 10;
 /// Polls use at most one tenth of a core, on average over [`BUDGET_SECONDS`] or over ten
 /// polls, whichever is longer.

@@ -94,9 +94,9 @@ impl Settling {
         lasts(*self.started.get_or_insert(end))
     }
 
-    /// The two keys of a change: the listener closed, and the listener opened. With one
-    /// listener per port, the listener that was `reported` on the port closed, and any
-    /// listener on the port opened.
+    /// Returns two keys: one for the closing of `listener`, and one for its opening. With one
+    /// listener per port, the first key instead names the listener that `reported` has on the
+    /// port, if any, and the second is the same for every address of the port.
     fn keys(&self, listener: &Listener, reported: &Snapshot) -> [Key; 2] {
         let (mut closing, mut opening) = (listener.identity(), listener.identity());
         if self.by_port {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn by_port_a_new_address_does_not_restart_the_clock() {
+    fn by_port_counts_time_across_address_changes() {
         let settled = |mut settling: Settling| {
             let (nothing, start) = (Snapshot::default(), Instant::now());
             let poll = |(seconds, address): (u64, &str)| {

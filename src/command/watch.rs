@@ -494,8 +494,8 @@ impl Watcher {
             match change {
                 Change::Closed(_) => {
                     self.renderer.line(Event::Closed, listener, now, text);
-                    // The line of the new listener on this port follows immediately, so that
-                    // both lines are written together.
+                    // If a new listener replaces this one on its port, its line comes right
+                    // after this line, so that the two are written together.
                     let by_port = self.options.by_port;
                     let on_port = self.current.on_port(port).iter().filter(|_| by_port);
                     for new in on_port {

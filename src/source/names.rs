@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_names_a_container_in_its_config() {
+    fn names_of_docker_containers_are_read_from_configs() {
         let root = Root::new();
         root.write(&config(1), docker_config("/web"));
         assert_eq!(root.name_of_docker().unwrap(), "web");
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn podman_names_its_containers_in_lists() {
+    fn names_of_podman_containers_are_read_from_lists() {
         for list in PODMAN {
             let root = Root::new();
             root.write(list, podman_list(&[(1, "web"), (2, "db_1"), (3, "x.y-z")]));

@@ -52,8 +52,8 @@ const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 #[derive(Debug)]
 pub struct Namespaces {
     filter: Filter,
-    /// The network namespace of this process. `None` if this process may not enter its own
-    /// namespace, because it could then not return from another one.
+    /// The network namespace of this process. `None` if this process is not permitted to enter
+    /// its own namespace. It then never enters another one, because it could not return.
     home: Option<Home>,
     /// The netlink source. `None` if netlink is not wanted, or if `home` is `None`.
     netlink: Option<Netlink>,
@@ -1071,8 +1071,8 @@ impl Home {
     /// The namespace of this process.
     ///
     /// # Errors
-    /// If this process may not enter its own namespace, because it could then not return from
-    /// another one.
+    /// If this process is not permitted to enter its own namespace. It could then not return
+    /// from another one.
     fn find() -> io::Result<Home> {
         let file = File::open("/proc/self/ns/net")?;
         sys::enter_network_namespace(&file)?;
@@ -1170,8 +1170,8 @@ mod tests {
         Listener::new(protocol, Endpoint { port, address })
     }
 
-    /// The ports that a look reports for a namespace with these `ports`. If `ports` is `None`,
-    /// the namespace cannot be read.
+    /// Looks once at a namespace that has these `ports`, and returns the reported ports. If
+    /// `ports` is `None`, the namespace cannot be read.
     fn look_at(
         seen: &mut Seen,
         turn: Turn,
@@ -1196,7 +1196,8 @@ mod tests {
         ports
     }
 
-    /// The ports that a look reports for a readable namespace with these `ports`.
+    /// Looks once at a readable namespace that has these `ports`, and returns the reported
+    /// ports.
     fn look(
         seen: &mut Seen,
         turn: Turn,

@@ -98,7 +98,7 @@ impl Default for Limit {
 }
 
 impl Limit {
-    /// The limit for a namespace without a turn: only short lists.
+    /// The limit for a namespace that has no turn: each list may have at most [`SHORT`] rows.
     pub fn of_short() -> Limit {
         Limit {
             rows: SHORT,

@@ -351,7 +351,7 @@ pub fn watch(arguments: &[&str]) -> Running {
     Running::start(&mut lntu(&[&["watch", "-i", FAST], arguments].concat()))
 }
 
-/// Returns the netid, the state and the local address in a line.
+/// Takes the netid, the state and the local address from `line`, and joins them with spaces.
 pub fn event(line: &str) -> String {
     let fields: Vec<&str> = line.split_whitespace().collect();
     format!("{} {} {}", fields[0], fields[1], fields[4])

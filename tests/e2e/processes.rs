@@ -379,7 +379,7 @@ fn ss_is_always_run_with_the_same_options() {
 /// A second socket may open on the same port after ss has listed the first, and before lntu asks
 /// the kernel for inodes.
 #[test]
-fn every_socket_of_a_port_that_ss_lists_is_shown() {
+fn sockets_that_ss_missed_on_its_ports_are_shown() {
     let directory = TempDir::new().unwrap();
     let listen_shared = |port: u16| {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);

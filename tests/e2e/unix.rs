@@ -449,7 +449,7 @@ fn check_finds_nginx_on_a_unix_socket() {
 /// The container has the socket file on a volume, but can check the server only in the server's
 /// network namespace.
 #[test]
-fn a_container_needs_the_network_of_the_server() {
+fn checks_need_the_network_namespace_of_the_server() {
     if !have_docker() {
         return;
     }

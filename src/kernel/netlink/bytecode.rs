@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn jumps_end_at_or_just_past_the_end_of_the_program() {
+    fn combined_conditions_jump_to_the_right_offsets() {
         let first = at_least(1);
         assert_eq!(jumps(&first), [(0, 12)]);
         let mut both = first.clone();

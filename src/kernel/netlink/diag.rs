@@ -403,7 +403,8 @@ impl Listeners {
     }
 }
 
-/// The tests write out the bytes and do not use the layouts, so that they check the layouts.
+/// The tests spell out the expected bytes instead of using the layouts, so that a mistake in a
+/// layout makes a test fail.
 #[cfg(test)]
 mod tests {
     use super::*;

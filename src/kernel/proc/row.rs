@@ -5,9 +5,10 @@
 //! widths, padding and the number of fields differ between kernels. The kernel's
 //! `Documentation/networking/proc_net_tcp.rst` describes the format.
 //!
-//! [`row_fields`] leaves the fields as text, because its callers accept different rows.
-//! [`decode_row`] rejects a row whose local address cannot be read, but when this program runs
-//! under the name ss, it must accept every row that ss accepts.
+//! [`row_fields`] leaves the fields as text, because its two callers accept different rows. One
+//! passes them to [`decode_row`], which rejects a listener whose local address cannot be read.
+//! The other, the program under the name ss, accepts exactly the rows that ss accepts, so it
+//! decodes the fields itself.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -118,7 +118,7 @@ fn assert_session_about(container: &Container, session: &str) {
 }
 
 #[test]
-fn the_container_session_shows_the_actual_output() {
+fn the_readme_container_session_matches_real_output() {
     if !have_docker() || !have_root() {
         return;
     }
@@ -128,8 +128,8 @@ fn the_container_session_shows_the_actual_output() {
     assert_session_about(&server, session);
 }
 
-/// ECS, Docker and Podman run the command in the list after `CMD` without a shell, so the image
-/// needs none.
+/// If a health command is a list that starts with `CMD`, ECS, Docker and Podman run it without a
+/// shell. So the image does not need a shell.
 #[test]
 fn health_commands_of_podman_and_ecs_need_no_shell() {
     if !have_docker() {
