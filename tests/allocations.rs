@@ -46,13 +46,13 @@ fn fixture() -> SourceOptions {
 }
 
 #[test]
-fn a_hundred_thousand_polls_of_a_table_allocate_nothing() {
+fn one_hundred_thousand_polls_allocate_nothing() {
     assert_eq!(allocations(fixture(), 100_000), 0);
 }
 
-/// Each source reads the sockets of this machine, and one of them looks in vain for ss. Other
-/// processes may open ports meanwhile, and a report about those allocates, so there are several
-/// tries.
+/// Each source reads the sockets of this machine. The source `Auto` also looks for ss, and does
+/// not find it. Other processes may open ports meanwhile, and a report about those allocates, so
+/// there are several tries.
 #[test]
 fn polls_of_live_sources_allocate_nothing() {
     let _tcp = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -52,7 +52,8 @@ fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
     match fs::metadata(file) {
         // A rename would succeed even over /dev/null.
         Ok(there) if !there.is_file() => return Err(io::Error::other("not a file")),
-        // A rename would turn a mistyped directory into a file.
+        // A path that ends with a slash names a directory. If it does not exist, it is probably
+        // mistyped.
         Err(error) if error.kind() != ErrorKind::NotFound || names_directory(file) => {
             return Err(error);
         }

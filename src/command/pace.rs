@@ -81,8 +81,8 @@ pub struct Late {
     pub between: Duration,
     /// The interval that the user asked for.
     pub asked: Duration,
-    /// Whether the limit of CPU time is the reason. Otherwise, polls wait for a CPU, for ss or
-    /// for the output.
+    /// True if polls or rounds are late because of the limit of CPU time. False if polls wait for
+    /// a CPU, for ss or for the output.
     pub is_costly: bool,
 }
 

@@ -109,11 +109,13 @@ pub fn number(path: &str) -> Option<u64> {
     })
 }
 
-/// The path of the control group of a process, or `/` if it cannot be read. `directory` is the
-/// directory of the process in `/proc`.
-/// | With cgroup v1, a process is in one control group for each hierarchy. The result is then a
-/// path for which `preferred` returns true. If there is none, the result is the path in cgroup
-/// v2 unless that is `/`, and otherwise the first path in cgroup v1 that is not `/`.
+/// The path of the control group of a process. `directory` is the directory of the process in
+/// `/proc`.
+///
+/// With cgroup v1, a process is in one control group for each hierarchy. The result is then the
+/// first of these that exists: a path for which `preferred` returns true; the path in cgroup v2,
+/// if it is not `/`; the first path in cgroup v1 that is not `/`. Otherwise, and if the file
+/// cannot be read, the result is `/`.
 pub fn process_path(directory: &Path, preferred: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     let text = read_some(&directory.join("cgroup")).unwrap_or_default();
     path_in(&text, preferred).to_vec()

@@ -370,7 +370,7 @@ mod tests {
 
     /// The kernel gives the inode of a namespace that has ended to the next new one.
     #[test]
-    fn the_successor_of_a_lost_namespace_is_not_lost() {
+    fn a_namespace_that_reuses_a_lost_inode_is_not_lost() {
         let mut turns = Turns::new(Instant::now());
         turns.note_exceeded(7, Exceeded::Rows);
         for _ in 0..2 {

@@ -146,7 +146,7 @@ fn time_stopped_in_a_poll_does_not_lengthen_the_pause() {
 }
 
 #[test]
-fn time_stopped_in_a_pause_counts_as_pause() {
+fn a_pause_goes_on_while_the_watcher_is_stopped() {
     const INTERVAL: Duration = Duration::from_secs(3);
     let ss = TimedSs::new("");
     let watcher = ss.watcher(&["-i", "3s"]);

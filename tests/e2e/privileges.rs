@@ -49,7 +49,7 @@ fn a_watcher_of_one_namespace_keeps_its_privileges() {
 }
 
 #[test]
-fn all_namespaces_leaves_privileges_to_the_command() {
+fn with_all_namespaces_the_command_keeps_privileges() {
     let status = ["cat", "/proc/self/status"];
     let beside = run(lntu(&["-A", "-qo/dev/null", "--"]).args(status));
     let alone = run(Command::new(status[0]).arg(status[1]));

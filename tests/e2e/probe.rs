@@ -915,7 +915,7 @@ fn a_failed_check_does_not_repeat_a_warning() {
 }
 
 #[test]
-fn an_unreadable_table_of_another_port_is_not_reported() {
+fn check_of_udp_ignores_an_unreadable_tcp6_table() {
     let row = "0: 0100007F:0050 00000000:0000 0A\n";
     let proc = forbidding_proc(&[("tcp", row), ("udp", row)], &["tcp6"]);
     let checked = run_forbidden(&proc, &["check", "81/udp"]);

@@ -358,7 +358,7 @@ fn after_a_signal_the_status_is_128_plus_its_number() {
 }
 
 #[test]
-fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+fn a_signal_ignored_at_the_start_stays_ignored() {
     let script = format!("trap '' INT; exec {} -i 1h", env!("CARGO_BIN_EXE_lntu"));
     let watcher = Running::start(Command::new("sh").args(["-c", &script]));
     assert!(watcher.next_line().starts_with("Netid"));

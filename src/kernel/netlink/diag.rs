@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_covers_one_family_or_both() {
+    fn requests_are_encoded_for_one_family_and_for_both() {
         let both = Listeners {
             protocol: Protocol::Udp,
             family: None,

@@ -152,7 +152,8 @@ fn a_watcher_does_not_change_the_inherited_state() {
         r#"trap '' PIPE; exec "$@""#,
         r#"trap '' USR1 INT TERM HUP; exec "$@""#,
         r#"exec env --ignore-signal=CHLD "$@""#,
-        // The start-up code of Rust's std makes this wrapper ignore SIGPIPE, too.
+        // `app` is a Rust program, and the start-up code of std ignores SIGPIPE. So this wrapper
+        // passes on two ignored signals: USR1 and PIPE.
         &format!(r#"trap '' USR1; exec {app} {masked} exec "$@""#),
         r#"exec "$@" <&-"#,
         r#"exec "$@" >&-"#,
