@@ -337,7 +337,8 @@ impl Holder {
 /// The holders of one socket, or of all sockets that share an identity. Because a process can
 /// hold a socket a million times, only the first [`Holders::MOST`] holders in the order of ss
 /// are kept, and the others are counted.
-/// | Clones share one allocation, because a snapshot is cloned at every poll.
+///
+/// Clones share one allocation, because a snapshot is cloned at every poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders(Option<Arc<SomeHolders>>);
 
@@ -457,7 +458,8 @@ impl fmt::Debug for Interface {
 }
 
 /// An IP address that is displayed as in ss: IPv6 in brackets, IPv4 without brackets.
-/// | Unlike std, ss prints IPv4-compatible addresses with dots (`::a.b.c.d`), because it uses
+///
+/// Unlike std, ss prints IPv4-compatible addresses with dots (`::a.b.c.d`), because it uses
 /// `inet_ntop`. A wildcard is displayed as an address. Callers that want to show `*` must do so
 /// themselves.
 #[derive(Clone, Copy, Debug)]

@@ -69,7 +69,8 @@ fn program() -> u8 {
 
 /// Parses the arguments, and sets what happens if memory is exhausted from then on. If there is
 /// an application after `--`, it starts without the watcher; otherwise, the program exits.
-/// | This is set before the arguments are parsed, because parsing needs memory, and set again
+///
+/// This is set before the arguments are parsed, because parsing needs memory, and set again
 /// according to the parsed arguments.
 fn command_line() -> Result<CommandLine, Error> {
     let arguments = sys::arguments().skip(1);
@@ -163,7 +164,8 @@ fn print(text: &str) -> Result<(), Error> {
 
 /// Opens the source of listeners. For `-A`, this first gives up all privileges that are not
 /// needed, because every container controls some of the data that the source reads.
-/// | The caller must open the output and start the application before this, because both may
+///
+/// The caller must open the output and start the application before this, because both may
 /// need the privileges.
 fn open(options: SourceOptions) -> Result<Source, SourceError> {
     if matches!(options.choice, SourceChoice::AllNamespaces { .. })

@@ -383,7 +383,8 @@ impl RequiredPort {
     }
 
     /// Whether `listener` prevents a server from binding this port.
-    /// | It does if it covers this port, or if this port is on a wildcard address that covers
+    ///
+    /// It does if it covers this port, or if this port is on a wildcard address that covers
     /// the address of the listener (`inet_rcv_saddr_equal` in the kernel). The server is
     /// assumed not to be bound to an interface, so the interface of the listener does not
     /// matter (`inet_bind_conflict`).

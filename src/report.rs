@@ -1,8 +1,10 @@
 //! Prints messages to stderr, one line each, in the form `lntu: WHAT: WHY`.
-//! | Messages quote text from elsewhere, such as the output of ss or the contents of a file.
+//!
+//! Messages quote text from elsewhere, such as the output of ss or the contents of a file.
 //! Every message therefore goes through [`line()`], which escapes characters that are
 //! [`is_nonprinting`].
-//! | The verbosity is a global setting, like the log level in common logging crates, because
+//!
+//! The verbosity is a global setting, like the log level in common logging crates, because
 //! the process has only one stderr.
 
 use std::fmt::{self, Write as _};
@@ -111,7 +113,8 @@ impl Details {
 
 /// Whether `character` must be escaped in messages, table cells and JSON, when it is in text
 /// that others control.
-/// | This is true for white space other than U+0020, for control, format, private-use and
+///
+/// This is true for white space other than U+0020, for control, format, private-use and
 /// unassigned characters, and for characters that are displayed as a blank or not at all. Such
 /// characters could end a cell or a line, control a terminal, or make two names look the same.
 pub fn is_nonprinting(character: char) -> bool {

@@ -142,7 +142,8 @@ impl Snapshot {
     }
 
     /// Adds every socket of `other` that is not in this snapshot.
-    /// | Sockets with the same identity are distinguished by their inodes. If one of them has
+    ///
+    /// Sockets with the same identity are distinguished by their inodes. If one of them has
     /// no inode, because its source does not report inodes, it could be any of the others. In
     /// that case, a socket of `other` is added only if this snapshot lacks its identity.
     pub fn add_sockets(&mut self, other: &Snapshot) {
@@ -211,7 +212,8 @@ impl Snapshot {
 
     /// Merges the listeners of each protocol and port into one listener that has the holders of
     /// all of them.
-    /// | If one of the listeners is in `reported`, it is the one that remains. Otherwise, a
+    ///
+    /// If one of the listeners is in `reported`, it is the one that remains. Otherwise, a
     /// wildcard address is preferred to a single address, and then IPv4 to IPv6.
     pub fn merge_ports(&mut self, reported: &Snapshot) {
         let (mut merged, mut start) = (0, 0);

@@ -1,5 +1,6 @@
 //! Control groups (cgroups): their paths, and the numbers by which the kernel identifies them.
-//! | The number of a control group is the inode of its directory in cgroup v2. inet_diag
+//!
+//! The number of a control group is the inode of its directory in cgroup v2. inet_diag
 //! reports the number of the control group that a socket belongs to.
 
 use std::fs;

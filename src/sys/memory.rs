@@ -65,7 +65,8 @@ fn print_error(line: &[u8]) {
 
 /// Returns most of the unused capacity of `vector` to the system, if the vector uses less than
 /// a quarter of its capacity.
-/// | This is for a vector that is refilled at every poll, which would otherwise keep the
+///
+/// This is for a vector that is refilled at every poll, which would otherwise keep the
 /// capacity of its highest peak. A vector of steady length keeps its capacity, so that polls
 /// with a steady number of listeners do not allocate.
 pub fn shrink_after_peak<T>(vector: &mut Vec<T>) {

@@ -17,7 +17,8 @@ pub fn has_privileges_of_another() -> bool {
 
 /// Permanently gives up all capabilities except three, for this process and for every program
 /// that it executes later.
-/// | The three are CAP_SYS_ADMIN to enter network namespaces, CAP_SYS_PTRACE to see the sockets
+///
+/// The three are CAP_SYS_ADMIN to enter network namespaces, CAP_SYS_PTRACE to see the sockets
 /// of other users' processes, and CAP_DAC_READ_SEARCH to read their files. Docker grants
 /// CAP_DAC_OVERRIDE instead of CAP_DAC_READ_SEARCH, so CAP_DAC_OVERRIDE is kept if the other is
 /// missing.

@@ -39,7 +39,8 @@ extern "C" fn handle(number: c_int) {
 }
 
 /// Sets the process group that is killed if a signal ends this process. 0 means none.
-/// | The caller must set it to 0 as soon as it has reaped the first process of the group,
+///
+/// The caller must set it to 0 as soon as it has reaped the first process of the group,
 /// because the kernel may then reuse the id.
 pub(crate) fn set_child_group(group: u32) {
     CHILD_GROUP.store(group as i32, Ordering::Relaxed);

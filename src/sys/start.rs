@@ -64,7 +64,8 @@ const UNKNOWN_MASK: u64 = u64::MAX;
 
 /// Defines the C function `main`. It calls the function at this path, which returns the exit
 /// status.
-/// | std's `main` is not used, because it first makes system calls that this program does not
+///
+/// std's `main` is not used, because it first makes system calls that this program does not
 /// need. If one of these fails, std aborts, and the application after `--` could not start. std
 /// also ignores SIGPIPE and opens `/dev/null` for each closed standard stream. The application
 /// must find SIGPIPE and the streams in their original state.

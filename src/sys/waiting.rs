@@ -13,7 +13,8 @@ const PARENT_CHECK: Duration = Duration::from_millis(500);
 /// Waits until `end` and then returns false. Returns true as soon as the reader of `stream` is
 /// gone or `parent` has exited. If `stream` is a regular file, it has no reader that could go
 /// away.
-/// | Time during which this process is stopped counts towards the wait.
+///
+/// Time during which this process is stopped counts towards the wait.
 pub fn wait_until_gone(
     end: Instant,
     stream: Option<BorrowedFd<'_>>,

@@ -187,7 +187,8 @@ impl NetlinkSocket {
     }
 
     /// Reads once with a large buffer, so that the kernel fills large datagrams from now on.
-    /// | The kernel limits a datagram of a dump to a page, or to the largest buffer with which
+    ///
+    /// The kernel limits a datagram of a dump to a page, or to the largest buffer with which
     /// the socket has been read before (`netlink_dump`). It fills the first datagram when it
     /// receives the request, so the large read must come before the request. To have something
     /// to read, this function sends a request that is too short, and reads the error.

@@ -367,7 +367,8 @@ impl Listeners {
 
     /// The state in which a socket of this protocol is a listener, and the number of the IP
     /// protocol.
-    /// | `ss -l` also lists TCP sockets in CLOSE. We do not ask for them, because they do not
+    ///
+    /// `ss -l` also lists TCP sockets in CLOSE. We do not ask for them, because they do not
     /// listen, and because the kernel would walk all connections to find them.
     fn state_and_protocol(self) -> (State, u32) {
         match self.protocol {

@@ -150,7 +150,8 @@ fn is_full(length: usize) -> bool {
 /// Reads an answer to its end, and calls `take` with the payload of each message. `take`
 /// returns `None` if it cannot read a payload. Each read of `answer` must return one datagram,
 /// or fail if there is none.
-/// | Returns true if some rows may be missing because rows may have moved during the reads.
+///
+/// Returns true if some rows may be missing because rows may have moved during the reads.
 /// This can happen if the rows came in several datagrams. It can also happen if the only
 /// datagram with rows was full and the end of the list came in another datagram, because a row
 /// may have moved away between the two.

@@ -119,7 +119,8 @@ pub fn reaches(address: IpAddr, protocol: Protocol, interface: &str) -> Option<b
 
 /// Whether `address` belongs to `interface`, or to any interface if `interface` is `None`. A
 /// VRF has the addresses of its interfaces. `None` if the kernel does not answer.
-/// | The answer is no only if neither the route nor the address list says yes. The list is not
+///
+/// The answer is no only if neither the route nor the address list says yes. The list is not
 /// enough, because a route can make a whole network local. The route is not enough, either: a
 /// routing rule may select a route that is not local, a VRF has its own routes, and gVisor
 /// reports every route as a unicast route.

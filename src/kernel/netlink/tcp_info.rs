@@ -1,6 +1,7 @@
 //! The details of a socket that its protocol adds to a row of inet_diag: `tcp_info` and similar
 //! structures.
-//! | Newer kernels append fields to these structures. The structures are read with
+//!
+//! Newer kernels append fields to these structures. The structures are read with
 //! `read_padded`, because they are shorter in older kernels.
 
 use super::layout::layout;

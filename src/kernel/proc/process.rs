@@ -65,7 +65,8 @@ pub fn for_each_thread(directory: &Path, each: impl FnMut(u32, &Path)) -> io::Re
 
 /// Calls `each` for every thread of a process that may have a file descriptor table of its own
 /// (unshare(2) with CLONE_FILES), until `each` breaks. Passes it the directory of the thread.
-/// | Leaves out the first thread, because the directory of the process shows its descriptors.
+///
+/// Leaves out the first thread, because the directory of the process shows its descriptors.
 /// Also leaves out every thread that certainly shares its descriptors with the thread before
 /// it.
 ///

@@ -148,7 +148,8 @@ impl<R: Read> Lines<'_, R> {
 
     /// The number of reads so far. The rows of one read are consistent with each other, but
     /// rows can move between two reads.
-    /// | A read that returns nothing counts if the read before it had no room for another row,
+    ///
+    /// A read that returns nothing counts if the read before it had no room for another row,
     /// because a row may have moved away between the two.
     pub fn reads(&self) -> u32 {
         self.splitter.reads

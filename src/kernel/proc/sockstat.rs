@@ -4,7 +4,8 @@
 //! Reading one of these files takes a few microseconds. Reading a socket table such as
 //! `/proc/net/tcp` can take much longer even if it is empty, because the kernel walks its whole
 //! hash table, which all network namespaces share.
-//! | The kernel sums each count over its CPUs without a lock (`sock_prot_inuse_get`). A count
+//!
+//! The kernel sums each count over its CPUs without a lock (`sock_prot_inuse_get`). A count
 //! can therefore be too low while sockets open and close. If a count is 0, reading the table
 //! can wait, but a count of 0 does not prove that a listener has closed.
 
