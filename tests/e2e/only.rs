@@ -14,7 +14,7 @@ fn only(arguments: &[&str]) -> (i32, String) {
 fn nothing(_: &Socket) {}
 
 #[test]
-fn an_undeclared_listener_is_named() {
+fn the_message_names_undeclared_listeners() {
     in_private_network(|| {
         let _sockets = [
             bound(Type::STREAM, "0.0.0.0:80", nothing),
@@ -50,7 +50,7 @@ fn an_undeclared_listener_is_named() {
 
 /// The message names the PORT on which nothing listens, and the other listeners.
 #[test]
-fn a_declared_port_that_does_not_listen_is_named() {
+fn the_message_names_ports_that_do_not_listen() {
     in_private_network(|| {
         assert_eq!(only(&["80"]), no("80/tcp: not listening"));
         let _socket = bound(Type::DGRAM, "127.0.0.1:53", nothing);

@@ -39,7 +39,7 @@ signal.pause()";
 /// `--pids` prints more than 64 processes, which is the limit for a line of a table. It does not
 /// print clients that are connected to the port.
 #[test]
-fn every_process_that_listens_is_printed_once() {
+fn list_pids_prints_every_process_that_listens() {
     if !have_program("services", "python3") {
         return;
     }

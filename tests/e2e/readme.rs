@@ -456,7 +456,7 @@ fn the_schema_describes_each_member() {
 }
 
 #[test]
-fn the_schema_accepts_the_samples_of_the_documentation() {
+fn the_schema_accepts_the_samples_in_the_docs() {
     let (members, is_valid) = line_schema();
     let mut types = Vec::new();
     let samples: [&str; 2] = blocks("Output", "json");

@@ -150,7 +150,7 @@ fn full_prints_the_whole_table_on_every_change() {
 }
 
 #[test]
-fn without_header_a_full_table_ends_with_an_empty_line() {
+fn headerless_full_tables_end_with_an_empty_line() {
     let present = listen("127.0.0.1");
     let port = port_of(&present).to_string();
     let watcher = watch(&["--full", "-H", "--source", "proc", &port]);

@@ -72,7 +72,7 @@ fn the_script_unpacks_a_release() {
 }
 
 #[test]
-fn the_first_dockerfile_makes_a_healthy_container() {
+fn the_first_dockerfile_builds_a_healthy_container() {
     if !have_docker() {
         return;
     }
