@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_leads_to_the_running_container_that_has_it() {
+    fn an_address_leads_to_the_container_that_has_it() {
         let host = Host::new();
         host.write(1, 11, &in_network("10.0.0.1"));
         host.write(
