@@ -58,7 +58,8 @@ exit_statuses! {
 }
 
 /// The note in `--help` and the manual about the exit status while COMMAND is running.
-pub const COMMAND_STATUS_NOTE: &str = "Once COMMAND runs, the exit status is its own.";
+pub const COMMAND_STATUS_NOTE: &str =
+    "Once COMMAND has started, the exit status is that of COMMAND.";
 
 /// An exit status of the program under the name `ss`. The numbers are the same as those of the
 /// real ss.

@@ -382,23 +382,23 @@ option_table! {
                 itself can reach. ephemeral, ephemeral/tcp and ephemeral/udp leave out the \
                 ports that the kernel assigns automatically, for example to DNS look-ups. The \
                 range is the one set in the network namespace in which lntu runs, even with \
-                --pid and --all-namespaces. With wait --any, use it to skip ports that do not \
+                --pid and --all-namespaces. With wait --any, use --exclude to skip ports that do not \
                 belong to the server, such as a debugger's.";
         setting(None, "of", &PID, ALL,
             "only sockets held by this process or its descendants", Setting::Of)
             => "Workers that inherit a socket are included. Daemons are not, because they are no \
                 longer descendants. When the process exits, wait exits at once, with status 3 \
-                (with --closed: 0). watch exits with 0 when the process has exited and no \
-                listener of it or its descendants is left. It needs permission to read their \
-                descriptors (see SECURITY).";
+                (with --closed: 0). watch exits with 0 once the process has exited and \
+                neither it nor its descendants have a listener left. --of needs permission to \
+                read their descriptors (see SECURITY).";
         setting(None, "exclude-of", &PID, WATCH_LIST_WAIT,
             "leave out sockets held by this process or its descendants", Setting::ExcludeOf)
             => "wait accepts it only with --closed. A program that runs lntu can use it to hide \
                 its own listeners. With wait, it ignores a socket that the server will inherit. \
-                A socket is left out if the process holds it, even if others hold it too, and \
-                until it closes, even after the process has exited. Sockets that are opened \
-                after that are shown. A listener whose holder cannot be read is still shown: \
-                list then exits with 2, \"ready\" has the member error, and wait prints a \
+                A socket that the process holds is left out even if other processes hold it, \
+                too, and stays left out until it closes, even if the process exits first. \
+                Sockets opened after the process has exited are shown. A listener whose holder cannot be read is still shown: \
+                list then exits with 2, \"ready\" has an error member, and wait prints a \
                 warning.";
         setting(None, "exclude-holder", &PROCESS_NAME, PRINTING,
             "leave out sockets held only by processes with this name; may be repeated",
@@ -409,7 +409,8 @@ option_table! {
             "print one line for each protocol and port",
             Flag::ByPort)
             => "A port gets one line however many addresses it listens on. The line shows a \
-                wildcard if there is one, otherwise IPv4 before IPv6. watch keeps showing the \
+                wildcard address if there is one, otherwise an IPv4 address if there is one, \
+                otherwise an IPv6 address. watch keeps showing the \
                 same listener until it closes. If another listener is on the port then, watch \
                 prints a CLOSED line for the first and, right after it, a line for the other; in \
                 JSON, both have the same timestamp. So the last line of an open port always \
@@ -433,7 +434,7 @@ option_table! {
                 fails, the watcher prints a warning once and tries again at each poll. \
                 Without NOTIFY_SOCKET, nothing is sent. COMMAND may use the socket, too.";
         setting(None, "settle", &DURATION, POLLING,
-            "wait until a change has lasted for D",
+            "act on a change only after it has lasted for D",
             Setting::Settle)
             => "watch reports a change after it has lasted for D, and also prints its first lines \
                 only after D. wait requires that the PORTs have been listening for D without a \
@@ -448,9 +449,9 @@ option_table! {
             => "With -- COMMAND, wait prints nothing and execs COMMAND.";
         flag(None, "only", CHECK,
             "also fail if anything else is listening, TCP or UDP", Flag::Only)
-            => "For this, a PORT means exactly what it means for list: 127.0.0.1:8080 does not \
-                allow a listener on 0.0.0.0. Without PROTO, it is TCP, so 53 does not allow a \
-                listener on UDP. Listeners that --exclude or --of leaves out are ignored. In a \
+            => "For this, an ADDRESS means exactly that address, as for list: 127.0.0.1:8080 does \
+                not allow a listener on 0.0.0.0. Unlike for list, a PORT without PROTO is only \
+                TCP: 53 does not allow a listener on UDP. Listeners that --exclude or --of leaves out are ignored. In a \
                 container with its own network, Docker's DNS resolver listens, too: add \
                 --exclude loopback.";
         setting(None, "max-queued", &NUMBER, CHECK,
@@ -564,7 +565,7 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     (
         PRINTING,
         "For watch and list, ",
-        "PORTs select the listeners to show, TCP and UDP without PROTO.",
+        "PORTs select the listeners to show; without PROTO, both TCP and UDP match.",
     ),
     (
         PROBES,

@@ -196,8 +196,8 @@ fn check_leaves_no_trace_in_the_log_of_a_server() {
         return;
     }
     let ([line], [session]) = (
-        blocks("Servers that a connection can't check", "dockerfile"),
-        blocks("Servers that a connection can't check", "console"),
+        blocks("Servers that you can't check by connecting", "dockerfile"),
+        blocks("Servers that you can't check by connecting", "console"),
     );
     let command = line.split_once("CMD ").unwrap().1;
     let command: Vec<String> = serde_json::from_str(command).unwrap();
