@@ -147,8 +147,14 @@ pub fn exec(words: usize) -> io::Error {
         }
         for (number, info) in SAVED_SIGNALS.iter().zip(&PENDING) {
             if info[0].load(Ordering::Relaxed) != 0 {
-                let (pid, number) = (c_long::from(std::process::id()), c_long::from(*number));
-                syscall(SYS_RT_SIGQUEUEINFO, pid, number, info.as_ptr());
+                // A process id has at most 22 bits, so it fits even if a long has 32 bits.
+                let pid = std::process::id() as c_long;
+                syscall(
+                    SYS_RT_SIGQUEUEINFO,
+                    pid,
+                    c_long::from(*number),
+                    info.as_ptr(),
+                );
             }
         }
         execvp(*command, command);
