@@ -394,7 +394,7 @@ option_table! {
         setting(None, "exclude-of", &PID, WATCH_LIST_WAIT,
             "leave out sockets held by this process or its descendants", Setting::ExcludeOf)
             => "wait accepts it only with --closed. A program that runs lntu can use it to hide \
-                its own listeners. With wait, it ignores a socket that the server will inherit. \
+                its own listeners. With wait, --exclude-of ignores a socket that the server will inherit. \
                 A socket that the process holds is left out even if other processes hold it, \
                 too, and stays left out until it closes, even if the process exits first. \
                 Sockets opened after the process has exited are shown. A listener whose holder cannot be read is still shown: \
@@ -444,24 +444,24 @@ option_table! {
                 comes after the timeout. A break that is shorter than the interval may not be \
                 noticed.";
         flag(None, "any", PROBES,
-            "one of the PORTs is enough, and ranges are allowed; print what listens",
+            "one of the PORTs is enough, and ranges are allowed; print what is listening",
             Flag::Any)
             => "With -- COMMAND, wait prints nothing and execs COMMAND.";
         flag(None, "only", CHECK,
             "also fail if anything else is listening, TCP or UDP", Flag::Only)
             => "For this, an ADDRESS means exactly that address, as for list: 127.0.0.1:8080 does \
-                not allow a listener on 0.0.0.0. Unlike for list, a PORT without PROTO is only \
+                not allow a listener on 0.0.0.0. Unlike with list, a PORT without PROTO is only \
                 TCP: 53 does not allow a listener on UDP. Listeners that --exclude or --of leaves out are ignored. In a \
                 container with its own network, Docker's DNS resolver listens, too: add \
                 --exclude loopback.";
         setting(None, "max-queued", &NUMBER, CHECK,
             "also fail if more than N connections are waiting to be accepted", Setting::MaxQueued)
-            => "If several sockets share a port, the longest queue matters. gVisor always reports \
+            => "If several sockets share a port, the longest queue counts. gVisor always reports \
                 0.";
         flag(None, "closed", WAIT,
             "wait until no listener occupies the PORTs",
             Flag::Closed)
-            => "Every overlapping listener is in the way. For an address, that includes a \
+            => "Every listener that overlaps a PORT is in the way. For an address, that includes a \
                 wildcard listener that accepts its family. For 0.0.0.0, it includes a listener on \
                 any IPv4 address, and for [::], a listener on any address of either family, even \
                 if your server will accept only IPv6. /proc does not say whether a listener on :: \
@@ -473,7 +473,7 @@ option_table! {
         flag(Some('p'), "processes", ALL,
             "show which processes hold each socket", Flag::Processes).with_any();
         flag(None, "pids", LIST,
-            "print only the ids of the processes that listen; exit with 1 if nothing listens", Flag::Pids)
+            "print only the ids of the listening processes; exit with 1 if nothing is listening", Flag::Pids)
             => "Each process that holds one of the sockets is printed once, and none is left \
                 out, however many there are. Processes that are only connected to a port are \
                 not printed. If no process is found for some listener, because you may not \
@@ -503,7 +503,7 @@ option_table! {
             "give up after D", Setting::Timeout)
             .instead("to wait for a PORT, use wait --timeout D");
         setting(None, "source", &SOURCE, ALL,
-            "where to read listeners: auto, ss, netlink or proc",
+            "where to read listeners from: auto, ss, netlink or proc",
             Setting::Source)
             => "With auto, watch and list run ss, and use netlink if that fails. check and wait start \
                 with netlink. If netlink fails, lntu reads /proc. netlink asks the kernel as ss does, but only for \

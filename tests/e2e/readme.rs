@@ -723,7 +723,7 @@ fn the_wait_recipe_fails_if_its_server_exits() {
 
 #[test]
 fn the_list_recipes_find_the_listeners() {
-    let [recipes] = blocks("See what listens", "sh");
+    let [recipes] = blocks("See what is listening", "sh");
     // The fifth recipe needs a container, so another test runs it.
     let recipes = recipes.lines().take(4);
     in_private_network(|| {

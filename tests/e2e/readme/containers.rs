@@ -122,7 +122,7 @@ fn the_readme_container_session_matches_real_output() {
     if !have_docker() || !have_root() {
         return;
     }
-    let [session] = blocks("See what listens", "console");
+    let [session] = blocks("See what is listening", "console");
     let server = Image::scratch().start(&[], &["/app", "listen-locally", "5000", "serve"]);
     server.wait_for_line("serving");
     assert_session_about(&server, session);
@@ -452,7 +452,7 @@ fn the_host_lists_a_container() {
         return;
     }
     let [in_manual, _] = examples("A container, from the host");
-    let [recipes] = blocks("See what listens", "sh");
+    let [recipes] = blocks("See what is listening", "sh");
     let server = Image::scratch().start_server(Port::Open, "8080");
     for line in [in_manual, recipes.lines().last().unwrap()] {
         let listed = run(&mut shell(&line.replace("CONTAINER", server.name())));
@@ -478,7 +478,7 @@ fn a_container_lists_the_host() {
 /// The pod of the README, and a pod with the sidecar of the manual.
 fn pods() -> [String; 2] {
     let [pod] = blocks("Kubernetes, ECS, Testcontainers", "yaml");
-    let [containers] = examples("A Kubernetes sidecar before version 1.29");
+    let [containers] = examples("A sidecar in Kubernetes before version 1.29");
     let head = "apiVersion: v1\nkind: Pod\nmetadata: { name: app }\nspec:\n  ";
     [
         pod.to_string(),
