@@ -212,7 +212,7 @@ fn the_debugger_recipe_leaves_out_the_debugger() {
 #[test]
 fn the_settle_recipe_accepts_a_server_that_stays() {
     in_private_network(|| {
-        let [recipe] = examples("A server that restarts while it starts");
+        let [recipe] = examples("A server that restarts during startup");
         let _server = listen_on("127.0.0.1", 8080);
         assert_eq!(run(&mut shell(recipe)).lines(), [""; 0]);
     });

@@ -331,7 +331,7 @@ fn the_readme_shows_a_line_about_a_pod() {
     if !can_fake_a_host() {
         return;
     }
-    let [line] = blocks("See every container of a host", "json");
+    let [line] = blocks("See every container on a host", "json");
     let shown: Value = serde_json::from_str(line).unwrap();
     let text = |member: &str| shown[member].as_str().unwrap();
     let host = FakeHost::start(text("cgroup").trim_start_matches('/'));

@@ -491,7 +491,7 @@ fn a_container_lists_all_other_containers() {
     if !have_docker() {
         return;
     }
-    let [listing] = blocks("See every container of a host", "sh");
+    let [listing] = blocks("See every container on a host", "sh");
     let image = released();
     let server = Image::scratch().start_server(Port::Open, "8080");
     let listed = run(&mut shell(&listing.replace(RELEASED, image.name())));
@@ -510,8 +510,8 @@ fn the_capabilities_suffice_to_name_all_holders() {
     if !have_docker() || !have_root() {
         return;
     }
-    let [listing] = blocks("See every container of a host", "sh");
-    let [daemon_set] = blocks("See every container of a host", "yaml");
+    let [listing] = blocks("See every container on a host", "sh");
+    let [daemon_set] = blocks("See every container on a host", "yaml");
     let words = listing.split_ascii_whitespace();
     let caps: Vec<&str> = words.filter(|word| word.starts_with("--cap-")).collect();
     let added = caps
@@ -551,7 +551,7 @@ fn kubernetes_schemas_accept_the_pods() {
         fs::write(&file, pod).unwrap();
         run(Command::new(installed(program)).arg("--strict").arg(&file))
     };
-    let [daemon_set] = blocks("See every container of a host", "yaml");
+    let [daemon_set] = blocks("See every container on a host", "yaml");
     let [_, with_volume] = examples("An image that you do not build");
     let [_, with_copy] = blocks("A health check for an image you don't build", "yaml");
     let [_, with_sidecar] = blocks("Wait for a port", "yaml");
