@@ -565,7 +565,7 @@ pub const PORT_MEANING: &[(&[CommandName], &str, &str)] = &[
     (
         PRINTING,
         "For watch and list, ",
-        "PORTs select the listeners to show; without PROTO, both TCP and UDP match.",
+        "PORTs select listeners; without PROTO, TCP and UDP both match.",
     ),
     (
         PROBES,
