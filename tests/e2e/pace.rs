@@ -82,8 +82,9 @@ fn polls_use_at_most_a_tenth_of_a_core() {
     });
     assert!(used >= Duration::from_millis(100), "{used:?}");
     // Allow 40 ms more, because the kernel rounds to ticks of 10 ms, and because the start of the
-    // program is not part of a poll.
-    let limit = elapsed / 10 + Duration::from_millis(40);
+    // program is not part of a poll. Allow the cost of one more poll, because polls become more
+    // expensive when other tests start.
+    let limit = elapsed / 10 + Duration::from_millis(40) + used / 10;
     assert!(used <= limit, "{used:?} within {elapsed:?}");
 }
 
