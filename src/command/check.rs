@@ -1,6 +1,6 @@
 //! `lntu check`: are these ports listening?
 
-use super::probe::Probe;
+use super::probe::{Looks, Probe};
 use crate::error::Error;
 use crate::output::Format;
 use crate::report;
@@ -12,7 +12,7 @@ use crate::report;
 /// If the answer is unknown, or the listeners cannot be printed.
 pub fn run(mut probe: Probe, format: Format) -> Result<bool, Error> {
     // There is no later poll that could correct this answer, so look again for missing ports.
-    probe.look_twice()?;
+    probe.look(Looks::Twice)?;
     let is_met = probe.is_met()?;
     match is_met {
         true => probe.write_found(format)?,

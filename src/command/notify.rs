@@ -6,7 +6,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use super::probe::{Probe, Question};
+use super::probe::{Looks, Probe, Question};
 use super::settle::{CONFIRMATION, Settling};
 use crate::report;
 use crate::source::SourceOptions;
@@ -63,7 +63,7 @@ impl Notifier {
     pub fn notify(&mut self) -> bool {
         let start = Instant::now();
         let probe = &mut self.probe;
-        let looked = report::silently(|| probe.look());
+        let looked = report::silently(|| probe.look(Looks::Once));
         let known = looked.and_then(|()| probe.require_knowable());
         if let Err(error) = &known
             && !std::mem::replace(&mut self.said_unknown, true)

@@ -44,6 +44,15 @@ pub enum Wanted {
     None,
 }
 
+/// How often a probe looks before it knows the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// Once. A later poll can correct the answer.
+    Once,
+    /// If ports are missing, again before they count as closed.
+    Twice,
+}
+
 /// A question, and where to look for the answer.
 #[derive(Debug)]
 pub struct Probe {
@@ -184,39 +193,26 @@ impl Probe {
         })
     }
 
-    /// Looks once.
+    /// Looks at the listeners and the Unix sockets.
     ///
     /// # Errors
     /// If the source has no complete answer. At the first look, [`Error::NotOwn`] if an
     /// address in the question cannot have a listener.
-    pub fn look(&mut self) -> Result<(), Error> {
+    pub fn look(&mut self, looks: Looks) -> Result<(), Error> {
         self.unix.look();
-        if self.asks_source() {
-            self.answer = self.source.poll(Known::default(), &mut self.snapshot)?;
-            self.judge_answer()?;
+        if self.question.ports.is_empty() && self.question.allowed.is_none() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Looks, and if ports are missing, looks again before they count as closed.
-    ///
-    /// # Errors
-    /// The errors of [`Probe::look`].
-    pub fn look_twice(&mut self) -> Result<(), Error> {
-        self.unix.look();
-        if self.asks_source() {
-            let known = Known {
-                expected: Some(&self.question),
-                ..Known::default()
-            };
-            self.answer = self.source.poll(known, &mut self.snapshot)?;
-            self.judge_answer()?;
-        }
-        Ok(())
-    }
-
-    fn asks_source(&self) -> bool {
-        !self.question.ports.is_empty() || self.question.allowed.is_some()
+        let expected: Option<&dyn Expected> = match looks {
+            Looks::Once => None,
+            Looks::Twice => Some(&self.question),
+        };
+        let known = Known {
+            expected,
+            ..Known::default()
+        };
+        self.answer = self.source.poll(known, &mut self.snapshot)?;
+        self.judge_answer()
     }
 
     /// Warns once if the last answer may include listeners of an excluded process, and checks

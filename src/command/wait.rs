@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::entrypoint::Application;
 use super::pace::{Interval, Pace};
-use super::probe::{Probe, Wanted};
+use super::probe::{Looks, Probe, Wanted};
 use super::settle::{CONFIRMATION, Settling};
 use crate::error::Error;
 use crate::output::Format;
@@ -60,10 +60,7 @@ fn wait(probe: &mut Probe, options: WaitOptions) -> Result<bool, Error> {
         pace.start_poll(start);
         // One snapshot proves that a port listens, but not that none does. Listeners are
         // confirmed by the next poll, so only --closed needs a second look.
-        match closes {
-            true => probe.look_twice()?,
-            false => probe.look()?,
-        }
+        probe.look(if closes { Looks::Twice } else { Looks::Once })?;
         let end = Instant::now();
         let is_met = probe.is_met();
         let is_listening = !closes && matches!(is_met, Ok(true));

@@ -34,7 +34,7 @@ pub struct Proxies {
 }
 
 /// A socket whose container is unknown.
-struct Socket {
+struct ProxySocket {
     inode: u64,
     /// The address that docker-proxy passes everything on to.
     address: Vec<u8>,
@@ -89,7 +89,7 @@ impl Proxies {
                     container: None,
                     leads_to_container: true,
                 };
-                sockets.push(Socket {
+                sockets.push(ProxySocket {
                     inode: listener.inode,
                     address,
                     group,
@@ -144,7 +144,7 @@ fn address(listener: &Listener) -> Option<Vec<u8>> {
 
 /// Sets the containers of these sockets. Docker writes the addresses of a container to its
 /// config.
-fn find(sockets: &mut [Socket], root: &File, proc: &Path) {
+fn find(sockets: &mut [ProxySocket], root: &File, proc: &Path) {
     for_each_file(root, DOCKER, &mut |id| {
         let Ok(id) = str::from_utf8(id) else { return };
         let config = read_docker_config(root, id);
@@ -228,7 +228,7 @@ mod tests {
 
         /// The id of the container that a socket leads to if docker-proxy names this address.
         fn target(&self, address: &str) -> Option<String> {
-            let mut sockets = [Socket {
+            let mut sockets = [ProxySocket {
                 inode: 7,
                 address: address.into(),
                 group: Cgroup::default(),

@@ -168,6 +168,16 @@ struct Project {
 }
 
 impl Project {
+    /// A project with this `compose.yaml`.
+    fn new(file: &str) -> Project {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("compose.yaml"), file).unwrap();
+        Project {
+            directory,
+            name: unique_name(),
+        }
+    }
+
     fn compose(&self, arguments: &[&str]) -> Command {
         let mut compose = Command::new("docker-compose");
         compose.args(["--project-name", &self.name]).args(arguments);
@@ -207,14 +217,10 @@ fn compose_waits_for_a_database_with_a_mounted_lntu() {
     let db = "FROM scratch\nCOPY app /\nCMD [\"/app\", \"reserve\", \"5432\", \"serve\"]\n";
     let db = Image::of(db, &[app]);
     let client = Image::scratch_with("CMD [\"/app\", \"say\", \"started\"]");
-    let project = Project {
-        directory: TempDir::new().unwrap(),
-        name: unique_name(),
-    };
     let file = file
         .replace("postgres:17", db.name())
         .replace("your/app", client.name());
-    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    let project = Project::new(&file);
     fs::copy(lntu, project.directory.path().join("lntu")).unwrap();
 
     let up = Running::start(&mut project.compose(&["up", "--detach"]));
@@ -248,14 +254,10 @@ fn compose_runs_a_watcher_with_an_images_entrypoint() {
     let Binaries { lntu, app, .. } = binaries();
     let db = "FROM scratch\nENV PATH=/bin\nCOPY app /bin/docker-entrypoint.sh\n";
     let db = Image::of(db, &[app]);
-    let project = Project {
-        directory: TempDir::new().unwrap(),
-        name: unique_name(),
-    };
     let file = file
         .replace("postgres:17", db.name())
         .replace("[\"postgres\"]", "[\"listen\", \"5432\", \"serve\"]");
-    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    let project = Project::new(&file);
     fs::copy(lntu, project.directory.path().join("lntu")).unwrap();
     let up = run(&mut project.compose(&["up", "--detach"]));
     assert!(up.status.success(), "{up:?}");
@@ -274,17 +276,13 @@ fn compose_lets_an_application_wait_for_a_database() {
     let [file, _] = blocks("Wait for a port", "yaml");
     let db = Image::scratch_with("CMD [\"/app\", \"reserve\", \"5432\", \"serve\"]");
     let app = Image::scratch_with("CMD [\"say\", \"started\"]");
-    let project = Project {
-        directory: TempDir::new().unwrap(),
-        name: unique_name(),
-    };
     let file = file
         .replace("postgres:17", db.name())
         .replace("your/app", app.name());
     // Compose ignores the command of the image, because the service has an entrypoint. So add the
     // command here.
     let file = file.replace("\"/app\"]", "\"/app\", \"say\", \"started\"]");
-    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    let project = Project::new(&file);
     let up = run(&mut project.compose(&["up", "--detach"]));
     assert!(up.status.success(), "{up:?}");
     let [db, app] =
@@ -325,14 +323,10 @@ fn compose_checks_a_database_with_lntu_from_a_volume() {
     let db = "FROM scratch\nCOPY app /\nCMD [\"/app\", \"listen\", \"5432\", \"serve\"]\n";
     let db = Image::of(db, &[&binaries().app]);
     let lntu = released();
-    let project = Project {
-        directory: TempDir::new().unwrap(),
-        name: unique_name(),
-    };
     let file = file
         .replace("postgres:17", db.name())
         .replace(RELEASED, lntu.name());
-    fs::write(project.directory.path().join("compose.yaml"), file).unwrap();
+    let project = Project::new(&file);
     let up = run(&mut project.compose(&["up", "--detach"]));
     assert!(up.status.success(), "{up:?}");
     let db = wait_for("the database", || project.container("db"));
